@@ -1,0 +1,1 @@
+//! The concerns of an AI gateway, each a Tower layer of its own.
