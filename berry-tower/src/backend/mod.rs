@@ -1,0 +1,136 @@
+//! Backends: what they are, the state that each has, and the catalogue of models that they serve.
+
+mod provider;
+
+use std::{
+    fmt::{self, Display},
+    sync::Arc,
+};
+
+pub use provider::{Dialect, InvalidProvider, Provider, Timeouts};
+
+/// The tag that marks a backend as dear; it never bars anyone.
+pub const PREMIUM: &str = "premium";
+
+/// What tells backends apart: the provider's id and the provider's name of the model.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct BackendId {
+    /// The provider's id.
+    pub provider: Arc<str>,
+    /// The model, as the provider calls it.
+    pub model: Arc<str>,
+}
+
+impl Display for BackendId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.provider, self.model)
+    }
+}
+
+/// How a provider charges.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Billing {
+    /// By tokens: probes cost next to nothing.
+    #[default]
+    PerToken,
+    /// By requests: a probe costs as much as a request, so there are none.
+    PerRequest,
+}
+
+/// How a backend is checked while nobody uses it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Probe {
+    /// The models list, and a chat of one token while it is unhealthy.
+    #[default]
+    Chat,
+    /// The models list alone.
+    Models,
+    /// Not at all.
+    None,
+}
+
+/// One way to serve a model: a provider's model, with this pool's weight, priority and rules.
+///
+/// ```
+/// use berry_tower::backend::{Backend, Provider};
+/// use std::sync::Arc;
+///
+/// let provider = Arc::new(Provider::new("openai", "https://api.openai.com").unwrap().key("sk-secret").unwrap());
+/// let backend = Backend::new(provider, "gpt-4o").weight(2.0);
+/// assert_eq!(backend.id.to_string(), "openai:gpt-4o");
+/// assert!(!format!("{backend:?}").contains("sk-secret"));
+/// ```
+#[derive(Clone, Debug)]
+pub struct Backend {
+    /// Provider and model.
+    pub id: BackendId,
+    /// Where and how the provider is reached.
+    pub provider: Arc<Provider>,
+    /// Its share, relative to the others of the model; over 0.
+    pub weight: f64,
+    /// Its rank; lower is preferred.
+    pub priority: u8,
+    /// Off: it gets nothing.
+    pub enabled: bool,
+    /// Users must share one of these, if there are any; without [`PREMIUM`].
+    pub tags: Vec<Arc<str>>,
+    /// Whether it is dear.
+    pub premium: bool,
+    /// How it is charged.
+    pub billing: Billing,
+    /// How it is checked.
+    pub probe: Probe,
+    /// Most requests at once; 0 is no bound.
+    pub max_in_flight: u32,
+    /// Whether it goes on from an assistant's prefix.
+    pub supports_prefill: bool,
+}
+
+impl Backend {
+    /// A backend with weight 1, priority 0, open to everyone.
+    pub fn new(provider: Arc<Provider>, model: impl Into<Arc<str>>) -> Self {
+        Self {
+            id: BackendId { provider: provider.id.clone(), model: model.into() },
+            provider,
+            weight: 1.0,
+            priority: 0,
+            enabled: true,
+            tags: Vec::new(),
+            premium: false,
+            billing: Billing::PerToken,
+            probe: Probe::Chat,
+            max_in_flight: 0,
+            supports_prefill: false,
+        }
+    }
+
+    /// Sets the weight.
+    #[must_use]
+    pub const fn weight(mut self, weight: f64) -> Self {
+        self.weight = weight;
+        self
+    }
+
+    /// Sets the priority.
+    #[must_use]
+    pub const fn priority(mut self, priority: u8) -> Self {
+        self.priority = priority;
+        self
+    }
+
+    /// Sets the tags, [`PREMIUM`] among them or not.
+    #[must_use]
+    pub fn tags<T: Into<Arc<str>>>(mut self, tags: impl IntoIterator<Item = T>) -> Self {
+        self.tags = tags.into_iter().map(Into::into).collect();
+        self.premium = self.tags.iter().any(|t| &**t == PREMIUM);
+        self.tags.retain(|t| &**t != PREMIUM);
+        self
+    }
+
+    /// Sets the most requests at once; 0 is no bound.
+    #[must_use]
+    pub const fn max_in_flight(mut self, most: u32) -> Self {
+        self.max_in_flight = most;
+        self
+    }
+}

@@ -1,0 +1,304 @@
+//! A provider: an address, a key, and how to talk to it.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use http::{HeaderMap, HeaderName, HeaderValue, Uri, header::AUTHORIZATION};
+
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::endpoint::Endpoint;
+
+/// The wire format that a provider speaks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Dialect {
+    /// OpenAI's, and that of all who imitate it.
+    #[default]
+    OpenAi,
+    /// OpenAI's, with Azure's addresses and key header.
+    Azure,
+    /// Anthropic's Messages.
+    Claude,
+    /// Google's `generateContent`.
+    Gemini,
+}
+
+/// How long the parts of one attempt may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// Until the connection stands.
+    pub connect: Duration,
+    /// Until the head of a streamed answer.
+    pub stream_head: Duration,
+    /// Until the head of a plain answer, which comes only when all of it is thought out.
+    pub plain_head: Duration,
+    /// Until a stream's first event that bears output; zero is no bound.
+    pub first_token: Duration,
+    /// Between two frames; zero is no bound.
+    pub idle: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(5),
+            stream_head: Duration::from_secs(30),
+            plain_head: Duration::from_secs(300),
+            first_token: Duration::ZERO,
+            idle: Duration::from_secs(120),
+        }
+    }
+}
+
+/// A provider of models.
+///
+/// ```
+/// use berry_tower::{backend::Provider, endpoint::Endpoint};
+///
+/// let provider = Provider::new("local", "http://127.0.0.1:8080").unwrap();
+/// let uri = provider.uri(Endpoint::Embeddings, "any").unwrap();
+/// assert_eq!(uri, "http://127.0.0.1:8080/v1/embeddings");
+/// assert!(Provider::new("local", "ftp://127.0.0.1").is_err());
+/// ```
+#[derive(Clone)]
+pub struct Provider {
+    /// What it is called in the configuration, in logs and in metrics.
+    pub id: Arc<str>,
+    /// Its wire format.
+    pub dialect: Dialect,
+    /// Off: it gets nothing, probes included.
+    pub enabled: bool,
+    /// How long the parts of an attempt may take.
+    pub timeouts: Timeouts,
+    /// Most attempts after the first on this provider for one request.
+    pub max_retries: u32,
+    /// Whether to ask for `usage` in streams.
+    pub stream_usage: bool,
+    base: String,
+    api_version: String,
+    /// Own headers and the key, ready to be copied into a request.
+    headers: HeaderMap,
+    secrets: Vec<SecretString>,
+}
+
+/// A provider that cannot be: the text says which part is wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InvalidProvider(pub &'static str);
+
+impl fmt::Display for InvalidProvider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+impl std::error::Error for InvalidProvider {}
+
+impl Provider {
+    /// An OpenAI-type provider at `base_url`, without a key.
+    ///
+    /// # Errors
+    /// The address is no `http` or `https` URL, or carries a query.
+    pub fn new(id: impl Into<Arc<str>>, base_url: &str) -> Result<Self, InvalidProvider> {
+        let uri: Uri = base_url.parse().map_err(|_| InvalidProvider("base_url is no URL"))?;
+        if !matches!(uri.scheme_str(), Some("http" | "https")) || uri.host().is_none_or(str::is_empty) {
+            return Err(InvalidProvider("base_url must start with http:// or https:// and name a host"));
+        }
+        if uri.query().is_some() {
+            return Err(InvalidProvider("base_url must not have a query"));
+        }
+        if uri.authority().is_some_and(|a| a.as_str().contains('@')) {
+            return Err(InvalidProvider("base_url must not hold a user or a password; use api_key or headers"));
+        }
+        Ok(Self {
+            id: id.into(),
+            dialect: Dialect::OpenAi,
+            enabled: true,
+            timeouts: Timeouts::default(),
+            max_retries: 10,
+            stream_usage: true,
+            base: base_url.trim_end_matches('/').to_owned(),
+            api_version: String::new(),
+            headers: HeaderMap::new(),
+            secrets: Vec::new(),
+        })
+    }
+
+    /// Sets the wire format. Set it before the key, which goes into the header that the format wants.
+    #[must_use]
+    pub const fn dialect(mut self, dialect: Dialect) -> Self {
+        self.dialect = dialect;
+        self
+    }
+
+    /// Sets Azure's `api-version`.
+    #[must_use]
+    pub fn api_version(mut self, version: impl Into<String>) -> Self {
+        self.api_version = version.into();
+        self
+    }
+
+    /// Sets the timeouts.
+    #[must_use]
+    pub const fn timeouts(mut self, timeouts: Timeouts) -> Self {
+        self.timeouts = timeouts;
+        self
+    }
+
+    /// Sets the key; an empty one is not sent.
+    ///
+    /// # Errors
+    /// The key holds a character that no header may hold.
+    pub fn key(self, key: &str) -> Result<Self, InvalidProvider> {
+        if key.is_empty() {
+            return Ok(self);
+        }
+        let (name, value) = match self.dialect {
+            Dialect::OpenAi => (AUTHORIZATION, format!("Bearer {key}")),
+            Dialect::Azure => (HeaderName::from_static("api-key"), key.to_owned()),
+            Dialect::Claude => (HeaderName::from_static("x-api-key"), key.to_owned()),
+            Dialect::Gemini => (HeaderName::from_static("x-goog-api-key"), key.to_owned()),
+        };
+        let mut this = self.header(name, &value).map_err(|_| InvalidProvider("api_key holds a control character"))?;
+        this.secrets.push(key.into());
+        Ok(this)
+    }
+
+    /// Adds a header that goes with every call and probe.
+    ///
+    /// # Errors
+    /// The value holds a character that no header may hold.
+    pub fn header(mut self, name: HeaderName, value: &str) -> Result<Self, InvalidProvider> {
+        let mut header =
+            HeaderValue::from_str(value).map_err(|_| InvalidProvider("a header value holds a control character"))?;
+        header.set_sensitive(true);
+        self.headers.insert(name, header);
+        // Short values such as a version are no secrets, and masking them would garble messages.
+        if value.len() >= 16 {
+            self.secrets.push(value.into());
+        }
+        Ok(self)
+    }
+
+    /// The headers that go with every call, key included.
+    #[must_use]
+    pub const fn headers(&self) -> &HeaderMap {
+        &self.headers
+    }
+
+    /// Whether the provider's own type can be asked for this endpoint. What a translation may
+    /// make possible beyond that is the dialect's to say.
+    #[must_use]
+    pub const fn serves(&self, endpoint: Endpoint) -> bool {
+        match self.dialect {
+            Dialect::OpenAi => !matches!(endpoint, Endpoint::Messages),
+            Dialect::Azure => !matches!(endpoint, Endpoint::Messages | Endpoint::Responses),
+            Dialect::Claude => matches!(endpoint, Endpoint::Messages),
+            Dialect::Gemini => false,
+        }
+    }
+
+    /// The address of an endpoint; `model` is part of it at Azure only.
+    #[must_use]
+    pub fn uri(&self, endpoint: Endpoint, model: &str) -> Option<Uri> {
+        match self.dialect {
+            Dialect::OpenAi | Dialect::Claude => self.path(endpoint.path()),
+            Dialect::Azure => {
+                let (base, path, version) = (&self.base, endpoint.path(), &self.api_version);
+                let uri = format!("{base}/openai/deployments/{}{path}?api-version={version}", escape(model));
+                uri.parse().ok()
+            }
+            Dialect::Gemini => None,
+        }
+    }
+
+    /// The address of the provider's list of models.
+    #[must_use]
+    pub fn models_uri(&self) -> Option<Uri> {
+        match self.dialect {
+            Dialect::Azure => format!("{}/openai/models?api-version={}", self.base, self.api_version).parse().ok(),
+            _ => self.path("/models"),
+        }
+    }
+
+    /// A path below the version segment, which is added where the address has none.
+    fn path(&self, path: &str) -> Option<Uri> {
+        let base = &self.base;
+        let last = base.rsplit('/').next().unwrap_or_default();
+        let versioned = last.strip_prefix('v').is_some_and(|v| v.starts_with(|c: char| c.is_ascii_digit()));
+        let version = match self.dialect {
+            _ if versioned => "",
+            Dialect::Gemini => "/v1beta",
+            _ => "/v1",
+        };
+        format!("{base}{version}{path}").parse().ok()
+    }
+
+    /// A text of the provider's without the key and the header values that it may quote.
+    #[must_use]
+    pub fn mask(&self, text: &str) -> String {
+        self.secrets.iter().fold(text.to_owned(), |text, secret| text.replace(secret.expose_secret(), "***"))
+    }
+}
+
+fn escape(segment: &str) -> String {
+    let mut escaped = String::with_capacity(segment.len());
+    for byte in segment.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => escaped.push(char::from(byte)),
+            _ => escaped.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    escaped
+}
+
+impl fmt::Debug for Provider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Provider")
+            .field("id", &self.id)
+            .field("dialect", &self.dialect)
+            .field("base", &self.base)
+            .field("enabled", &self.enabled)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_segment_is_kept_or_added() {
+        for (base, uri) in [
+            ("https://api.openai.com", "https://api.openai.com/v1/chat/completions"),
+            ("https://api.openai.com/v1/", "https://api.openai.com/v1/chat/completions"),
+            ("https://x.openai.azure.com/openai/v1", "https://x.openai.azure.com/openai/v1/chat/completions"),
+            ("https://host/prefix", "https://host/prefix/v1/chat/completions"),
+            ("https://host/v4", "https://host/v4/chat/completions"),
+        ] {
+            let provider = Provider::new("p", base).unwrap();
+            assert_eq!(provider.uri(Endpoint::ChatCompletions, "m").unwrap(), uri);
+        }
+        let azure = Provider::new("p", "https://x.openai.azure.com").unwrap();
+        let azure = azure.dialect(Dialect::Azure).api_version("2024-02-01");
+        assert_eq!(
+            azure.uri(Endpoint::ChatCompletions, "my model").unwrap(),
+            "https://x.openai.azure.com/openai/deployments/my%20model/chat/completions?api-version=2024-02-01"
+        );
+    }
+
+    #[test]
+    fn neither_key_nor_header_is_shown() {
+        let provider = Provider::new("p", "https://host").unwrap().key("sk-secret").unwrap();
+        let provider = provider.header(HeaderName::from_static("x-team"), "a-rather-long-secret").unwrap();
+        let shown = format!("{provider:?} {:?}", provider.headers());
+        assert!(!shown.contains("sk-secret") && !shown.contains("a-rather"), "{shown}");
+        assert_eq!(provider.mask("bad key sk-secret!"), "bad key ***!");
+    }
+
+    #[test]
+    fn a_wrong_address_is_refused() {
+        for base in ["", "host", "ftp://host", "https://", "https://host?x=1", "https://user:pw@host"] {
+            assert!(Provider::new("p", base).is_err(), "{base}");
+        }
+        assert!(Provider::new("p", "https://host").unwrap().key("line\nbreak").is_err());
+    }
+}

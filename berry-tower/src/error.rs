@@ -1,0 +1,222 @@
+//! What a layer or the client fails with, typed, so that nobody searches a text.
+
+use std::{
+    error::Error,
+    fmt::{self, Display},
+    time::Duration,
+};
+
+use http::StatusCode;
+
+use crate::classify::{Class, ErrorBody};
+
+/// Any error, as Tower's own layers use it.
+pub type BoxError = Box<dyn Error + Send + Sync>;
+
+/// Which of the gateway's deadlines passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deadline {
+    /// Until the connection stood.
+    Connect,
+    /// Until the response head.
+    Head,
+    /// Until the first event that bears output.
+    FirstToken,
+    /// Between two frames.
+    Idle,
+}
+
+impl Deadline {
+    /// Whether it passed before the upstream had sent a byte.
+    #[must_use]
+    pub const fn is_silence(self) -> bool {
+        matches!(self, Self::Connect | Self::Head)
+    }
+}
+
+/// How an attempt on an upstream failed without an error response.
+#[derive(Debug)]
+pub enum Failure {
+    /// A deadline passed.
+    Timeout(Deadline),
+    /// No connection: DNS, TCP or TLS.
+    Connect(BoxError),
+    /// The connection broke, before the head or after it.
+    Broken(BoxError),
+    /// A 2xx that is no answer; the text says why.
+    Garbage(&'static str),
+    /// The stream told of an error of its own.
+    ErrorEvent(Box<ErrorBody>),
+    /// The stream ended, but not by its own grammar.
+    Interrupted,
+}
+
+impl Failure {
+    /// The verdict on it.
+    #[must_use]
+    pub fn class(&self) -> Class {
+        match self {
+            Self::Timeout(_) => Class::Timeout,
+            Self::Connect(_) | Self::Broken(_) | Self::Interrupted => Class::Network,
+            Self::Garbage(_) | Self::ErrorEvent(_) => Class::Server,
+        }
+    }
+
+    /// The failure in an error or in one of its sources.
+    #[must_use]
+    pub fn find<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a Self> {
+        find(error)
+    }
+}
+
+impl Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Timeout(Deadline::Connect) => f.write_str("the connection was not made in time"),
+            Self::Timeout(Deadline::Head) => f.write_str("the provider did not answer in time"),
+            Self::Timeout(Deadline::FirstToken) => f.write_str("the provider's first token did not come in time"),
+            Self::Timeout(Deadline::Idle) => f.write_str("the provider fell silent in the middle of its answer"),
+            Self::Connect(_) => f.write_str("the provider could not be reached"),
+            Self::Broken(_) => f.write_str("the connection to the provider broke"),
+            Self::Garbage(why) => write!(f, "the provider answered with {why}"),
+            Self::ErrorEvent(body) => match &body.message {
+                Some(message) => write!(f, "the provider's stream told of an error: {message}"),
+                None => f.write_str("the provider's stream told of an error"),
+            },
+            Self::Interrupted => f.write_str("the provider's stream ended before the answer was whole"),
+        }
+    }
+}
+
+impl Error for Failure {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Connect(e) | Self::Broken(e) => Some(&**e),
+            _ => None,
+        }
+    }
+}
+
+/// Why no backend was asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unroutable {
+    /// No enabled model has this name.
+    UnknownModel,
+    /// The user's tags leave no backend.
+    NoBackendForUser,
+    /// No backend of the model serves this endpoint.
+    UnsupportedEndpoint,
+    /// No backend of the model can express this part of the request.
+    UnsupportedParameter {
+        /// The field of the body.
+        param: String,
+    },
+    /// Every backend is open, cooling down or full.
+    NoneAvailable {
+        /// Until the soonest may be asked again.
+        retry_after: Duration,
+    },
+    /// Only backends that this request has tried are left.
+    NoFresh {
+        /// Until the soonest of them may be asked again; zero when only a back-off is due.
+        soonest: Duration,
+    },
+    /// Nobody is left for this request.
+    NoneLeft {
+        /// Whether the model has a further fallback.
+        next_leg: bool,
+    },
+}
+
+impl Display for Unroutable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::UnknownModel => f.write_str("the model does not exist on this gateway"),
+            Self::NoBackendForUser => f.write_str("no backend of this model is open to your user on this gateway"),
+            Self::UnsupportedEndpoint => f.write_str("no backend of this model serves this endpoint on this gateway"),
+            Self::UnsupportedParameter { param } => {
+                write!(f, "no backend of this model can express `{param}` on this gateway")
+            }
+            Self::NoneAvailable { .. } | Self::NoFresh { .. } | Self::NoneLeft { .. } => f.write_str(
+                "every backend of this model is out of service for the moment; the gateway will ask them again",
+            ),
+        }
+    }
+}
+
+impl Error for Unroutable {}
+
+/// The circuit is open: the inner service was not called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BreakerOpen {
+    /// Until it lets a trial through.
+    pub retry_after: Duration,
+}
+
+impl Display for BreakerOpen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the circuit breaker is open")
+    }
+}
+
+impl Error for BreakerOpen {}
+
+/// A layer found an extension missing that another layer puts into requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MissingLayer(pub &'static str);
+
+impl Display for MissingLayer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} is missing from the stack, or stands in the wrong place", self.0)
+    }
+}
+
+impl Error for MissingLayer {}
+
+/// The deadline over all attempts passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TotalTimeout;
+
+impl Display for TotalTimeout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("no answer within the gateway's total time")
+    }
+}
+
+impl Error for TotalTimeout {}
+
+/// All attempts failed; this is the one to tell of.
+#[derive(Clone, Debug)]
+pub struct Exhausted {
+    /// Its class.
+    pub class: Class,
+    /// The upstream's status, where it answered with one.
+    pub status: Option<StatusCode>,
+    /// The upstream's error, where it gave one.
+    pub error: Option<ErrorBody>,
+    /// What happened, in words, without keys and addresses.
+    pub reason: String,
+    /// How many attempts there were.
+    pub attempts: u32,
+}
+
+impl Display for Exhausted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "all {} attempts failed: {}", self.attempts, self.reason)
+    }
+}
+
+impl Error for Exhausted {}
+
+/// The first error of type `E` in an error and its sources.
+#[must_use]
+pub fn find<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a E> {
+    let mut next = Some(error);
+    while let Some(e) = next {
+        if let Some(found) = e.downcast_ref::<E>() {
+            return Some(found);
+        }
+        next = e.source();
+    }
+    None
+}
