@@ -1,5 +1,6 @@
 //! The concerns of an AI gateway, each a Tower layer of its own.
 
+pub mod attempt;
 #[cfg(feature = "backend")]
 pub mod backend;
 pub mod body;
@@ -15,3 +16,5 @@ pub mod error;
 ))]
 mod gate;
 pub mod render;
+#[cfg(feature = "retry")]
+pub mod retry;

@@ -2,30 +2,13 @@
 
 mod provider;
 
-use std::{
-    fmt::{self, Display},
-    sync::Arc,
-};
+use std::sync::Arc;
 
+pub use crate::attempt::BackendId;
 pub use provider::{Dialect, InvalidProvider, Provider, Timeouts};
 
 /// The tag that marks a backend as dear; it never bars anyone.
 pub const PREMIUM: &str = "premium";
-
-/// What tells backends apart: the provider's id and the provider's name of the model.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct BackendId {
-    /// The provider's id.
-    pub provider: Arc<str>,
-    /// The model, as the provider calls it.
-    pub model: Arc<str>,
-}
-
-impl Display for BackendId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.provider, self.model)
-    }
-}
 
 /// How a provider charges.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
