@@ -67,8 +67,9 @@ use crate::{
 };
 use told::Told;
 
-/// How often a request may lose the race for a breaker's trial before nobody is left.
-const LOST_RACES: u32 = 8;
+/// How often in a row nobody may be asked, for want of a trial slot or the end of a cool-down that
+/// others draw out, before the request gives up on the model.
+const MOST_IDLE: u32 = 8;
 
 /// Adds [`Retry`] to a service.
 #[derive(Debug)]
@@ -214,11 +215,14 @@ struct Run<P, C> {
     attempt: Attempt,
     spent: Spent,
     told: Option<Told>,
+    /// Why nobody could be asked, where that came first.
+    why: Option<BoxError>,
     /// An answer that only a fallback could better.
     kept: Option<Response<Bytes>>,
     /// Whether a selection stands behind, which knows other backends and fallbacks.
     selects: bool,
-    lost: u32,
+    /// How often in a row nobody was asked.
+    idle: u32,
 }
 
 /// What an attempt came to.
@@ -229,8 +233,10 @@ enum Outcome<B> {
     Failed(Next),
     /// Nobody was asked, since only tried ones are left.
     OnlyTried(Duration),
-    /// Nobody was asked: this model, or fallback, has nobody left.
-    NobodyLeft { next_leg: bool, why: BoxError },
+    /// Nobody was asked: this model, or this fallback, has nobody left.
+    NobodyLeft(BoxError),
+    /// Nobody was asked: there is no further fallback.
+    NoSuchLeg(BoxError),
     /// Somebody else took the trial that was hoped for.
     LostRace(BoxError),
 }
@@ -248,19 +254,30 @@ impl<P: RetryPolicy, C: Classify> Run<P, C> {
             let next = match self.judge(result).await {
                 Outcome::Done(result) => return self.finish(result),
                 Outcome::Failed(next) => {
+                    self.idle = 0;
                     self.spent.on_tried += u32::from(sent);
                     next
                 }
-                Outcome::OnlyTried(soonest) => self.again(soonest),
-                Outcome::NobodyLeft { next_leg: true, .. } => Next::NextLeg,
-                Outcome::NobodyLeft { why, .. } => return self.give_up(why),
+                Outcome::OnlyTried(soonest) => {
+                    self.idle += 1;
+                    self.again(soonest)
+                }
+                Outcome::NobodyLeft(why) => {
+                    self.why.get_or_insert(why);
+                    Next::NextLeg
+                }
+                Outcome::NoSuchLeg(why) => return self.give_up(why),
                 Outcome::LostRace(why) => {
-                    self.lost += 1;
-                    if self.lost > LOST_RACES {
+                    self.idle += 1;
+                    if !self.selects && self.attempt.backend().is_none() {
                         return self.give_up(why);
                     }
-                    self.attempt = self.attempt.again();
-                    continue;
+                    self.selects = true;
+                    if self.idle <= MOST_IDLE {
+                        self.attempt = self.attempt.again();
+                        continue;
+                    }
+                    Next::NextLeg
                 }
             };
             match next {
@@ -318,9 +335,12 @@ impl<P: RetryPolicy, C: Classify> Run<P, C> {
             Err(error) if find::<BreakerOpen>(&*error).is_some() => Outcome::LostRace(error),
             Err(error) => match find::<Unroutable>(&*error) {
                 Some(Unroutable::NoFresh { soonest }) => Outcome::OnlyTried(*soonest),
-                Some(Unroutable::NoneLeft { next_leg }) => Outcome::NobodyLeft { next_leg: *next_leg, why: error },
-                Some(_) if self.attempt.leg() > 0 => Outcome::NobodyLeft { next_leg: true, why: error },
-                Some(_) => Outcome::Done(Err(error)),
+                Some(Unroutable::NoneLeft { next_leg: false }) => Outcome::NoSuchLeg(error),
+                Some(Unroutable::UnknownModel) if self.attempt.leg() == 0 => Outcome::Done(Err(error)),
+                Some(_) => {
+                    self.selects = true;
+                    Outcome::NobodyLeft(error)
+                }
                 None => {
                     let (class, failure) = (self.shared.classify.error(&*error), Failure::find(&*error));
                     let silent = matches!(failure, Some(Failure::Timeout(deadline)) if deadline.is_silence());
@@ -362,6 +382,7 @@ impl<P: RetryPolicy, C: Classify> Run<P, C> {
         let left = self.deadline.map(|deadline| deadline.saturating_duration_since(now));
         let next = self.shared.policy.again(soonest, self.spent, left, &mut rand::rng());
         match next {
+            Next::After(_) if self.idle > MOST_IDLE => Next::NextLeg,
             Next::After(_) if self.shared.budget.withdraw(now) => next,
             Next::After(_) | Next::NextLeg if self.selects => Next::NextLeg,
             Next::After(_) | Next::NextLeg => Next::Stop,
@@ -382,7 +403,7 @@ impl<P: RetryPolicy, C: Classify> Run<P, C> {
             return self.finish(Ok(kept.map(B::from)));
         }
         let attempts = self.attempt.number() - 1;
-        Err(self.told.map_or(why, |told| told.exhausted(attempts).into()))
+        Err(self.told.map_or(self.why.unwrap_or(why), |told| told.exhausted(attempts).into()))
     }
 }
 
