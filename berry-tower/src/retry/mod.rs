@@ -201,7 +201,8 @@ where
                 told: None,
                 kept: None,
                 selects: false,
-                lost: 0,
+                why: None,
+                idle: 0,
             };
             run.run(inner, request).await
         })
@@ -249,13 +250,11 @@ impl<P: RetryPolicy, C: Classify> Run<P, C> {
         B: Body<Data = Bytes> + From<Bytes>,
     {
         loop {
-            let sent = self.attempt.allow_tried();
             let result = self.send(&mut inner, &request).await;
             let next = match self.judge(result).await {
                 Outcome::Done(result) => return self.finish(result),
                 Outcome::Failed(next) => {
                     self.idle = 0;
-                    self.spent.on_tried += u32::from(sent);
                     next
                 }
                 Outcome::OnlyTried(soonest) => {
@@ -290,7 +289,7 @@ impl<P: RetryPolicy, C: Classify> Run<P, C> {
                     self.attempt = self.attempt.next_leg();
                     self.spent = Spent::default();
                 }
-                Next::Stop => return self.give_up(Box::new(MissingLayer("SelectLayer"))),
+                Next::Stop => return self.give_up(Unroutable::NoneLeft { next_leg: false }.into()),
             }
         }
     }
@@ -353,8 +352,11 @@ impl<P: RetryPolicy, C: Classify> Run<P, C> {
     /// Books a failed attempt and asks the policy.
     fn failed<B>(&mut self, class: Class, told: Told, silent: bool) -> Outcome<B> {
         self.told = Some(told.worse(self.told.take()));
-        self.spent.attempts += 1;
         self.selects |= self.attempt.backend().is_some();
+        let on_tried =
+            self.attempt.backend().is_some_and(|b| self.attempt.tried().any(|t| t.backend.as_ref() == Some(b)));
+        self.spent.attempts += 1;
+        self.spent.on_tried += u32::from(on_tried || !self.selects && self.spent.attempts > 1);
         let selects = self.selects;
         self.attempt = self.attempt.next(match class {
             Class::Auth | Class::Model | Class::Unserved => Return::Never,
