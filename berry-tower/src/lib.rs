@@ -5,16 +5,22 @@ pub mod attempt;
 pub mod backend;
 pub mod body;
 pub mod classify;
+#[cfg(feature = "client")]
+pub mod client;
+#[cfg(feature = "commit")]
+pub mod commit;
+#[cfg(feature = "early")]
+pub mod early;
 pub mod endpoint;
 pub mod error;
-#[cfg(any(
-    feature = "auth",
-    feature = "rate-limit",
-    feature = "permission",
-    feature = "inspect",
-    feature = "error-response"
-))]
+#[cfg(any(feature = "auth", feature = "rate-limit", feature = "permission", feature = "inspect", feature = "error-response"))]
 mod gate;
+#[cfg(feature = "sse")]
+pub mod progress;
 pub mod render;
+#[cfg(feature = "resume")]
+pub mod resume;
 #[cfg(feature = "retry")]
 pub mod retry;
+#[cfg(feature = "select")]
+pub mod select;

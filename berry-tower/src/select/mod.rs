@@ -26,7 +26,7 @@
 //! let provider = Arc::new(Provider::new("local", "http://127.0.0.1:8080").unwrap());
 //! let catalog = Catalog::new([Model::new("llama", Arc::new(Random), [Backend::new(provider, "llama-70b")])]);
 //! let inner = service_fn(async |request: Request<Buffered>| {
-//!     let Selected(backend) = request.extensions().get().unwrap();
+//!     let Selected { backend, .. } = request.extensions().get().unwrap();
 //!     Ok::<_, Infallible>(Response::new(Full::new(Bytes::from(backend.id.to_string()))))
 //! });
 //! let ask = |model: &str| {
@@ -78,7 +78,12 @@ use candidates::{Ask, candidates};
 
 /// The backend that a request goes to; in the extensions, put by [`Select`].
 #[derive(Clone, Debug)]
-pub struct Selected(pub Arc<Backend>);
+pub struct Selected {
+    /// The backend.
+    pub backend: Arc<Backend>,
+    /// Nobody else is left to ask, so that a late answer is better than none.
+    pub last: bool,
+}
 
 /// The model that a request is for, or the fallback that stands in for it; in the extensions, put
 /// by [`Select`] on requests and responses.
