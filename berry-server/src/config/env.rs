@@ -160,7 +160,7 @@ mod tests {
 
     #[test]
     fn bad_references_say_what_they_are() {
-        let bad = |text| expand(text, lookup).unwrap_err();
+        let bad = |text: &str| expand(text, lookup).unwrap_err();
         assert_eq!(bad("${NOPE}"), BadReference::Unset("NOPE".to_owned()));
         assert_eq!(bad("x${KEY"), BadReference::Unclosed);
         for name in ["", "a b", "1A", "é"] {
@@ -214,7 +214,11 @@ mod tests {
         std::fs::write(dir.path().join("config.toml"), "").unwrap();
         let gone = |name: &str| (name == "CONFIG_PATH").then(|| "gone.toml".to_owned());
         let error = find(None, gone, dir.path()).unwrap_err();
-        assert!(error.to_string().contains("`gone.toml`, which CONFIG_PATH names"));
+        assert!(
+            error
+                .to_string()
+                .contains("`gone.toml`, which CONFIG_PATH names")
+        );
         let error = find(Some(Path::new("x.toml")), gone, dir.path()).unwrap_err();
         assert!(error.to_string().contains("--config"));
     }

@@ -46,7 +46,11 @@ impl Errors {
         let path = WHOLE_FILE.to_owned();
         Self {
             source: Some(source.to_owned()),
-            findings: vec![Finding { path, line, message }],
+            findings: vec![Finding {
+                path,
+                line,
+                message,
+            }],
             warnings: Vec::new(),
         }
     }

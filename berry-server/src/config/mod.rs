@@ -39,7 +39,9 @@ mod check;
 mod env;
 mod file;
 mod finding;
+mod lines;
 mod models;
+mod nested;
 mod options;
 mod providers;
 mod reader;
@@ -54,14 +56,11 @@ use std::path::{Path, PathBuf};
 use toml::de::DeTable;
 
 pub use env::{NotFound, PLACES, find};
-pub use file::{
-    Backend, ConfidenceAdjustments, Config, Credential, Model, Provider, RateLimit, RetryBudget,
-    Settings, SmartAi, User,
-};
+pub use file::{Backend, Config, Credential, Model, Provider, RateLimit, User};
 pub use finding::{Errors, Finding};
-pub use options::{
-    BackendType, BillingMode, Probe, Sampling, Strategy, StreamRecovery, TagPolicy,
-};
+pub use options::{BackendType, BillingMode, Probe, Sampling, Strategy, StreamRecovery, TagPolicy};
+
+pub use settings::{ConfidenceAdjustments, RetryBudget, Settings, SmartAi};
 
 use reader::{Reader, Table};
 
@@ -91,12 +90,18 @@ pub struct Loaded {
 /// All that is wrong with the file, or that it cannot be read.
 pub fn load(path: &Path) -> Result<Loaded, Errors> {
     let whole = |line, message| Errors::whole_file(path, line, message);
-    let bytes = std::fs::read(path)
-        .map_err(|error| whole(None, format!("cannot be read: {error}")))?;
+    let bytes =
+        std::fs::read(path).map_err(|error| whole(None, format!("cannot be read: {error}")))?;
     let text = String::from_utf8(bytes).map_err(|error| {
         let valid = error.utf8_error().valid_up_to();
-        let line = 1 + error.as_bytes()[..valid].iter().filter(|byte| **byte == b'\n').count();
-        whole(Some(line), "is not UTF-8; save it in that encoding".to_owned())
+        let line = 1 + error.as_bytes()[..valid]
+            .iter()
+            .filter(|byte| **byte == b'\n')
+            .count();
+        whole(
+            Some(line),
+            "is not UTF-8; save it in that encoding".to_owned(),
+        )
     })?;
     let env = |name: &str| std::env::var(name).ok();
     match parse(&text, &env) {
@@ -150,12 +155,18 @@ fn read<'r>(reader: &'r Reader<'r>, root: &'r DeTable<'r>) -> Config {
     root.finish();
     let own = |id: &str| id.to_owned();
     let config = Config {
-        users: users.into_iter().map(|(id, t)| (own(id), users::read(id, t))).collect(),
+        users: users
+            .into_iter()
+            .map(|(id, t)| (own(id), users::read(id, t)))
+            .collect(),
         providers: providers
             .into_iter()
             .map(|(id, t)| (own(id), providers::read(id, t, &settings)))
             .collect(),
-        models: models.into_iter().map(|(id, t)| (own(id), models::read(id, t))).collect(),
+        models: models
+            .into_iter()
+            .map(|(id, t)| (own(id), models::read(id, t)))
+            .collect(),
         settings,
     };
     check::check(&config, reader);
@@ -165,7 +176,7 @@ fn read<'r>(reader: &'r Reader<'r>, root: &'r DeTable<'r>) -> Config {
 /// The parser's own errors, each placed under the last table header before it.
 fn syntax_errors(text: &str, errors: &[toml::de::Error]) -> Errors {
     let findings = errors.iter().map(|error| {
-        let line = error.span().map(|span| reader::line_at(text, span.start));
+        let line = error.span().map(|span| lines::at_offset(text, span.start));
         let before = text.lines().take(line.unwrap_or(0));
         let header = before.filter_map(|line| {
             let inner = line.trim_start().strip_prefix('[')?.trim_start_matches('[');
@@ -175,7 +186,9 @@ fn syntax_errors(text: &str, errors: &[toml::de::Error]) -> Errors {
             (!path.is_empty() && path.chars().all(plain)).then(|| path.to_owned())
         });
         Finding {
-            path: header.last().unwrap_or_else(|| finding::WHOLE_FILE.to_owned()),
+            path: header
+                .last()
+                .unwrap_or_else(|| finding::WHOLE_FILE.to_owned()),
             line,
             // Not the error's own text, which quotes the line: a key may stand in it.
             message: format!("not valid TOML: {}", error.message()),

@@ -23,7 +23,10 @@ pub(super) fn read(id: &str, mut t: Table<'_>) -> Model {
     model.backends = backends.into_iter().map(read_backend).collect();
     if model.backends.is_empty() {
         let header = t.at("backends");
-        t.error("backends", format_args!("a model needs one at least: add `[[{header}]]`"));
+        t.error(
+            "backends",
+            format_args!("a model needs one at least: add `[[{header}]]`"),
+        );
     }
     t.finish();
     model

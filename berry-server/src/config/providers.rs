@@ -4,10 +4,10 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 use secrecy::SecretString;
 use url::Url;
 
-use super::file::{Provider, Settings};
+use super::file::Provider;
 use super::options::BackendType;
 use super::reader::{Table, fields};
-use super::settings::{RETRIES, SECONDS};
+use super::settings::{RETRIES, SECONDS, Settings};
 
 /// Hosts where Azure wants either its own `/openai/v1` or deployment URLs.
 const AZURE: [&str; 5] = [
@@ -70,7 +70,10 @@ fn api_key(t: &mut Table<'_>) -> SecretString {
 
 fn models(t: &mut Table<'_>) -> Vec<String> {
     if !t.has("models") {
-        t.error("models", "missing; list the upstream's model names, for example `models = [\"gpt-4o\"]`");
+        t.error(
+            "models",
+            "missing; list the upstream's model names, for example `models = [\"gpt-4o\"]`",
+        );
     }
     t.strings("models", |model| {
         model
@@ -89,8 +92,10 @@ fn headers(t: &mut Table<'_>) -> HeaderMap {
             continue;
         };
         let Ok(mut value) = HeaderValue::try_from(text) else {
-            t.reader
-                .error(&path, "a header's value must not hold line breaks or control characters");
+            t.reader.error(
+                &path,
+                "a header's value must not hold line breaks or control characters",
+            );
             continue;
         };
         if FRAMING.contains(&name) {
@@ -115,10 +120,16 @@ fn check_base_url(t: &Table<'_>, provider: &Provider) {
         Err(error) => return t.error(key, format_args!("is no URL ({error}); {example}")),
     };
     if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
-        return t.error(key, format_args!("must begin with `https://` or `http://`; {example}"));
+        return t.error(
+            key,
+            format_args!("must begin with `https://` or `http://`; {example}"),
+        );
     }
     if !url.username().is_empty() || url.password().is_some() {
-        t.error(key, "must not hold a user or password; use `api_key` or `headers`");
+        t.error(
+            key,
+            "must not hold a user or password; use `api_key` or `headers`",
+        );
     }
     if url.query().is_some() || url.fragment().is_some() {
         t.error(
@@ -127,7 +138,10 @@ fn check_base_url(t: &Table<'_>, provider: &Provider) {
         );
     }
     if url.scheme() == "http" && !is_loopback(&url) {
-        t.warn(key, "keys and prompts travel unencrypted to this host; use `https://`");
+        t.warn(
+            key,
+            "keys and prompts travel unencrypted to this host; use `https://`",
+        );
     }
     let host = url.host_str().unwrap_or_default();
     let azure = AZURE.iter().any(|suffix| host.ends_with(suffix));
@@ -155,13 +169,19 @@ fn check_api_version(t: &Table<'_>, provider: &Provider) {
     let azure = provider.backend_type == BackendType::Azure;
     let Some(version) = &provider.api_version else {
         if azure {
-            t.error(key, "missing; type `azure` needs it, for example `api_version = \"2024-10-21\"`");
+            t.error(
+                key,
+                "missing; type `azure` needs it, for example `api_version = \"2024-10-21\"`",
+            );
         }
         return;
     };
     let fits = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '.';
     if version.is_empty() || !version.chars().all(fits) {
-        t.error(key, "must be a version like `2024-10-21` or `2025-04-01-preview`");
+        t.error(
+            key,
+            "must be a version like `2024-10-21` or `2025-04-01-preview`",
+        );
     } else if !azure {
         t.warn(key, "is for type `azure` alone and has no effect here");
     }

@@ -21,7 +21,12 @@ pub(super) fn closest<'a>(
     candidates
         .into_iter()
         .filter(|candidate| candidate.len() <= COMPARE_AT_MOST)
-        .map(|candidate| (strsim::damerau_levenshtein(&word, &plain(candidate)), candidate))
+        .map(|candidate| {
+            (
+                strsim::damerau_levenshtein(&word, &plain(candidate)),
+                candidate,
+            )
+        })
         .filter(|(distance, _)| *distance <= allowed)
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)

@@ -1,9 +1,11 @@
 //! What a load accepts, refuses and says.
 
 mod examples;
-mod findings;
 mod mangled;
 mod readme;
+mod rules;
+mod secrets;
+mod values;
 
 use super::{Errors, Loaded, parse};
 
@@ -61,4 +63,37 @@ fn with(header: &str, line: &str) -> String {
 fn instead(old: &str, new: &str) -> String {
     assert!(SMALL.contains(old), "{old}");
     SMALL.replace(old, new)
+}
+
+const SETTINGS: &str = "[settings]";
+const USER: &str = "[users.admin]";
+const PROVIDER: &str = "[providers.openai]";
+const MODEL: &str = "[models.gpt_4o]";
+const BACKENDS: &str = r#"[{ provider = "openai", model = "gpt-4o" }]"#;
+
+/// The text has one error, of which this is a part.
+#[track_caller]
+fn refused(text: &str, part: &str) {
+    let errors = errors(text);
+    assert_eq!(errors.len(), 1, "{errors:#?}");
+    assert!(errors[0].contains(part), "{errors:#?} lacks {part}");
+}
+
+#[track_caller]
+fn warned(text: &str, part: &str) {
+    let warnings = warnings(text);
+    assert_eq!(warnings.len(), 1, "{warnings:#?}");
+    assert!(warnings[0].contains(part), "{warnings:#?} lacks {part}");
+}
+
+fn backend(keys: &str) -> String {
+    instead(
+        BACKENDS,
+        &format!(r#"[{{ provider = "openai", model = "gpt-4o", {keys} }}]"#),
+    )
+}
+
+/// A second model with the given id, name and further lines.
+fn second(id: &str, name: &str, lines: &str) -> String {
+    format!("{SMALL}[models.{id}]\nname = \"{name}\"\nbackends = {BACKENDS}\n{lines}\n")
 }

@@ -39,7 +39,10 @@ pub(super) fn tags(t: &mut Table<'_>) -> Vec<String> {
 fn credential(t: &mut Table<'_>) -> Credential {
     if t.has("token_sha256") {
         if t.has("token") {
-            t.error("token_sha256", "stands instead of `token`; remove one of them");
+            t.error(
+                "token_sha256",
+                "stands instead of `token`; remove one of them",
+            );
         }
         return Credential::Sha256(digest(t));
     }
@@ -105,7 +108,8 @@ fn rate_limit(mut t: Table<'_>) -> RateLimit {
     for pair in given.windows(2) {
         let [(shorter, few), (longer, many)] = [pair[0], pair[1]];
         if few > many {
-            let message = format!("{many} is less than `{shorter}` ({few}), which could never be used up");
+            let message =
+                format!("{many} is less than `{shorter}` ({few}), which could never be used up");
             t.error(longer, message);
         }
     }

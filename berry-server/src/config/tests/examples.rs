@@ -1,7 +1,5 @@
 //! The shipped files load without a warning, and the full one leaves nothing out.
 
-use std::collections::BTreeSet;
-
 use toml::de::DeTable;
 
 use super::super::options::Word;
@@ -59,19 +57,10 @@ fn the_full_one_shows_every_key() {
     let root = DeTable::parse(FULL_EXAMPLE).unwrap();
     let reader = Reader::new(FULL_EXAMPLE, root.get_ref(), &env);
     read(&reader, root.get_ref());
-    let mentioned: BTreeSet<&str> = FULL_EXAMPLE
-        .lines()
-        .filter(|line| !line.starts_with('#'))
-        .flat_map(|line| {
-            let key = line.split([' ', '=']).next();
-            let header = line.trim_matches(['[', ']']).split(['.', ']']);
-            key.into_iter().chain(header)
-        })
-        .collect();
     let known = reader.known();
     assert!(known.len() > 80, "{}", known.len());
-    for (table, key) in known {
-        assert!(mentioned.contains(key), "`{key}` of `[{table}]`");
+    for ((table, key), shown) in known {
+        assert!(shown, "`{key}` of `[{table}]`");
     }
 }
 

@@ -437,9 +437,18 @@ fn the_reference_loads_and_warns_of_what_will_not_work() {
 #[test]
 fn the_strategies_load() {
     let ids = [
-        "cheap-provider", "premium-provider", "provider-a", "provider-b", "fast-provider",
-        "slow-provider", "primary-provider", "backup-provider", "emergency-provider",
-        "openai-main", "openai-backup", "azure",
+        "cheap-provider",
+        "premium-provider",
+        "provider-a",
+        "provider-b",
+        "fast-provider",
+        "slow-provider",
+        "primary-provider",
+        "backup-provider",
+        "emergency-provider",
+        "openai-main",
+        "openai-backup",
+        "azure",
     ];
     let loaded = good(&format!("{USER}{}{STRATEGIES}", providers(&ids)));
     assert_eq!(loaded.config.models.len(), 6);
@@ -450,8 +459,14 @@ fn the_strategies_load() {
 #[test]
 fn the_cases_from_practice_load() {
     let ids = [
-        "cheap_provider", "premium_provider", "budget_provider", "aws_openai", "azure_openai",
-        "gcp_openai", "openai", "anthropic",
+        "cheap_provider",
+        "premium_provider",
+        "budget_provider",
+        "aws_openai",
+        "azure_openai",
+        "gcp_openai",
+        "openai",
+        "anthropic",
     ];
     let loaded = good(&format!("{PRACTICE}{}", providers(&ids)));
     assert_eq!(loaded.config.settings.max_internal_retries, 3);
@@ -464,8 +479,14 @@ fn the_cases_from_practice_load() {
 #[test]
 fn leftovers_of_old_files_are_warnings() {
     let old = FIRST
-        .replace("[users.admin]", "[settings.batch_metrics]\nenabled = true\n\n[users.admin]")
-        .replace("[providers.openai]", "[providers.openai]\ntags = [\"fast\"]");
+        .replace(
+            "[users.admin]",
+            "[settings.batch_metrics]\nenabled = true\n\n[users.admin]",
+        )
+        .replace(
+            "[providers.openai]",
+            "[providers.openai]\ntags = [\"fast\"]",
+        );
     let warned: Vec<String> = good(&old).warnings.into_iter().map(|w| w.path).collect();
     for path in ["settings.batch_metrics", "providers.openai.tags"] {
         assert!(warned.iter().any(|warned| warned == path), "{path}");
@@ -475,6 +496,9 @@ fn leftovers_of_old_files_are_warnings() {
 #[test]
 fn a_token_too_short_to_be_safe_is_refused() {
     let errors = load(&PRACTICE.replace("dev-team-token-replaced", "dev-team-token")).unwrap_err();
-    let token = errors.findings.iter().find(|f| f.path == "users.dev_team.token");
+    let token = errors
+        .findings
+        .iter()
+        .find(|f| f.path == "users.dev_team.token");
     assert!(token.unwrap().message.contains("14 characters"));
 }
