@@ -142,7 +142,7 @@ impl<'a> Check<'a> {
         } = backend;
         let table = join("providers", provider);
         let Some(found) = providers.get(provider) else {
-            if !self.failed(&table) {
+            if !self.failed(&table) && !self.failed("providers") {
                 let instead = suggest::instead(provider, providers.keys().map(String::as_str));
                 let message = format!("unknown provider `{provider}`{instead}");
                 self.reader.error(&join(path, "provider"), message);
@@ -273,7 +273,8 @@ impl<'a> Check<'a> {
     }
 
     fn shared(&self, backend: &Backend) -> bool {
-        self.active_users().any(|user| self.shares(user, backend))
+        let barred = backend.tags.iter().any(|tag| tag != "premium");
+        !barred || self.active_users().any(|user| self.shares(user, backend))
     }
 
     fn shares(&self, user: &User, backend: &Backend) -> bool {

@@ -118,6 +118,17 @@ impl Log {
                 message = message.replace(value, &format!("${{{name}}}"));
             }
         }
+        // One finding is one line, and a terminal gets no commands from a quoted value.
+        if message.contains(char::is_control) {
+            let plain = |c: char| {
+                if c.is_control() {
+                    c.escape_default().to_string()
+                } else {
+                    c.to_string()
+                }
+            };
+            message = message.chars().map(plain).collect();
+        }
         Finding {
             path: path.to_owned(),
             line: self.line(path),

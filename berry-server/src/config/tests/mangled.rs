@@ -45,13 +45,12 @@ fn value() -> impl Strategy<Value = String> {
         any::<i64>().prop_map(|n| n.to_string()),
         any::<f64>().prop_map(|n| format!("{n:?}")),
         "\\PC{0,12}".prop_map(|text| format!("{text:?}")),
+        Just(r#""a\n\u0007b""#.to_owned()),
         "\\PC{0,12}",
     ]
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(128))]
-
     #[test]
     fn any_text(text in "(\\[{1,2}[a-z.\"]{0,9}\\]{1,2}\n|[a-z.]{1,5} ?= ?[\\PC]{0,9}\n|\\PC|\n){0,12}") {
         if let Err(errors) = parse(&text, &env) {

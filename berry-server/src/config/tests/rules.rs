@@ -81,6 +81,9 @@ fn what_nobody_can_reach_is_warned_about() {
     );
     let disabled = format!("{}{bob}", with(USER, "enabled = false"));
     warned(&disabled, "no enabled user has the tag `admin`");
+    let nobody = warnings(&with(USER, "enabled = false"));
+    assert_eq!(nobody.len(), 2, "{nobody:#?}");
+    assert!(nobody[1].contains("models.gpt_4o: no enabled user may reach"));
     let strict = with(USER, "allowed_models = [\"b\"]");
     let strict = format!("{strict}[models.b]\nname = \"b\"\nbackends = {BACKENDS}\n");
     warned(

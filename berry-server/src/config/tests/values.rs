@@ -359,3 +359,24 @@ fn providers_are_checked() {
     good(&with(PROVIDER, &format!("{azure}\"2024-10-21\"")));
     good(&instead("sk-1234567890", ""));
 }
+
+#[test]
+fn one_mistake_makes_one_error() {
+    let list = "[\"gpt-4o\", \"gpt-4o-mini\"]";
+    refused(
+        &instead(list, "\"gpt-4o\""),
+        "providers.openai.models: must be a list of strings, not a string",
+    );
+    refused(
+        &instead(PROVIDER, "[[providers]]"),
+        "providers: must be a table, not an array",
+    );
+    refused(
+        &instead("provider = \"openai\"", "provider = 1"),
+        "backends[0].provider: must be a string",
+    );
+    refused(
+        &with(MODEL, "strategy = \"a\\n\\u001b[1m\""),
+        "unknown value `a\\n\\u{1b}[1m`",
+    );
+}
