@@ -11,6 +11,8 @@ pub mod client;
 pub mod commit;
 #[cfg(feature = "early")]
 pub mod early;
+#[cfg(feature = "sse")]
+mod ending;
 pub mod endpoint;
 pub mod error;
 #[cfg(any(feature = "auth", feature = "rate-limit", feature = "permission", feature = "inspect", feature = "error-response"))]

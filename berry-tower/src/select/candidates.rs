@@ -165,7 +165,7 @@ fn tried(backend: &Backend, attempt: Option<&Attempt>) -> Option<Return> {
 ///
 /// # Errors
 /// Why there is nobody.
-pub fn candidates<'a>(model: &'a Model, ask: &Ask<'_>, now: Instant) -> Result<Vec<Candidate<'a>>, Unroutable> {
+pub fn candidates<'a>(model: &'a Model, ask: &Ask<'_>, now: Instant) -> Result<Candidates<'a>, Unroutable> {
     let mut all = Vec::with_capacity(model.backends.len());
     let mut out = Out::default();
     let mut better = 0;
@@ -182,10 +182,20 @@ pub fn candidates<'a>(model: &'a Model, ask: &Ask<'_>, now: Instant) -> Result<V
     if all.is_empty() {
         return Err(out.why(model, ask));
     }
+    let last = all.len() == 1;
     if !model.strategy.weighs_health() && better > 0 && better < all.len() {
         all.retain(|c| c.view.healthy || c.view.due_for_trial);
     }
-    Ok(all)
+    Ok(Candidates { list: all, last })
+}
+
+/// Whom a strategy chooses from.
+#[derive(Debug, Default)]
+pub struct Candidates<'a> {
+    /// Never empty when [`candidates`] returns it.
+    pub list: Vec<Candidate<'a>>,
+    /// Whether there is one, and nobody doubtful behind it.
+    pub last: bool,
 }
 
 /// Why nobody is there, gathered over all backends.
@@ -239,7 +249,7 @@ impl Out {
 /// nothing and changes nothing.
 #[must_use]
 pub fn explain<'a>(model: &'a Model, ask: &Ask<'_>, now: Instant) -> Vec<Explained<'a>> {
-    let chosen = candidates(model, ask, now).unwrap_or_default();
+    let chosen = candidates(model, ask, now).unwrap_or_default().list;
     let odds = if chosen.is_empty() { Vec::new() } else { model.strategy.probabilities(&chosen) };
     let explain = |backend: &'a Arc<Backend>| {
         let view = backend.live.view(now);

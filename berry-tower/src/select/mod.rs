@@ -74,7 +74,7 @@ use crate::{
     error::{BoxError, MissingLayer, Unroutable},
     inspect::Requested,
 };
-use candidates::{Ask, candidates};
+use candidates::{Ask, Candidates, candidates};
 
 /// The backend that a request goes to; in the extensions, put by [`Select`].
 #[derive(Clone, Debug)]
@@ -177,22 +177,25 @@ impl<S, C> Select<S, C> {
 }
 
 impl<S, C: Classify + Clone> Select<S, C> {
-    fn lease(&self, extensions: &Extensions) -> Result<Lease<C>, BoxError> {
+    fn lease(&self, extensions: &Extensions) -> Result<(Lease<C>, bool), BoxError> {
         let requested = extensions.get::<Requested>().ok_or(MissingLayer("InspectLayer"))?;
         let attempt = extensions.get::<Attempt>();
         let snapshot = self.layer.catalog.load();
-        let model = leg(&snapshot, &requested.model, attempt.map_or(0, Attempt::leg))?;
+        let asked = snapshot.find(&requested.model).ok_or(Unroutable::UnknownModel)?;
+        let leg = attempt.map_or(0, Attempt::leg) as usize;
+        let model = on_leg(&snapshot, asked, leg)?;
         let (tags, policy) = ((self.layer.tags)(extensions), self.layer.policy);
         let ask = Ask { endpoint: requested.endpoint, tags, policy, attempt };
         for _ in 0..LOST_RACES {
             let now = Instant::now();
-            let candidates = candidates(model, &ask, now)?;
-            let chosen = &candidates[model.strategy.pick(&candidates, &mut rand::rng())];
+            let Candidates { list, last } = candidates(model, &ask, now)?;
+            let chosen = &list[model.strategy.pick(&list, &mut rand::rng())];
             if let Some(lease) = Lease::take(chosen, model, self.layer.classify.clone(), now) {
                 if let Some(attempt) = attempt {
                     attempt.picked(chosen.backend.id.clone());
                 }
-                return Ok(lease);
+                let last = last && leg == asked.fallbacks.len();
+                return Ok((lease, last));
             }
         }
         Err(Unroutable::NoneAvailable { retry_after: std::time::Duration::from_secs(1) }.into())
@@ -200,10 +203,9 @@ impl<S, C: Classify + Clone> Select<S, C> {
 }
 
 /// The model asked for, or its `leg`-th fallback.
-fn leg<'a>(snapshot: &'a Snapshot, name: &str, leg: u32) -> Result<&'a Arc<Model>, Unroutable> {
-    let model = snapshot.find(name).ok_or(Unroutable::UnknownModel)?;
-    let Some(k) = leg.checked_sub(1) else { return Ok(model) };
-    let name = model.fallbacks.get(k as usize).ok_or(Unroutable::NoneLeft { next_leg: false })?;
+fn on_leg<'a>(snapshot: &'a Snapshot, asked: &'a Arc<Model>, leg: usize) -> Result<&'a Arc<Model>, Unroutable> {
+    let Some(k) = leg.checked_sub(1) else { return Ok(asked) };
+    let name = asked.fallbacks.get(k).ok_or(Unroutable::NoneLeft { next_leg: false })?;
     snapshot.find(name).ok_or(Unroutable::UnknownModel)
 }
 
@@ -224,8 +226,8 @@ where
 
     fn call(&mut self, mut request: Request<R>) -> Self::Future {
         match self.lease(request.extensions()) {
-            Ok(lease) => {
-                request.extensions_mut().insert(Selected(lease.backend().clone()));
+            Ok((lease, last)) => {
+                request.extensions_mut().insert(Selected { backend: lease.backend().clone(), last });
                 request.extensions_mut().insert(For(lease.model().clone()));
                 ResponseFuture::Sent { future: self.inner.call(request), lease: Some(lease) }
             }
