@@ -3,6 +3,8 @@
 #[cfg(feature = "backend")]
 pub mod backend;
 pub mod body;
+#[cfg(feature = "breaker")]
+pub mod breaker;
 pub mod classify;
 pub mod endpoint;
 pub mod error;
@@ -15,3 +17,7 @@ pub mod error;
 ))]
 mod gate;
 pub mod render;
+#[cfg(feature = "select")]
+pub mod select;
+#[cfg(feature = "breaker")]
+mod sync;

@@ -1,0 +1,3 @@
+//! Which backend a request goes to.
+
+pub mod strategy;
