@@ -4,6 +4,8 @@ pub mod attempt;
 #[cfg(feature = "backend")]
 pub mod backend;
 pub mod body;
+#[cfg(feature = "breaker")]
+pub mod breaker;
 pub mod classify;
 #[cfg(feature = "client")]
 pub mod client;
@@ -26,3 +28,5 @@ pub mod resume;
 pub mod retry;
 #[cfg(feature = "select")]
 pub mod select;
+#[cfg(feature = "breaker")]
+mod sync;
