@@ -20,6 +20,8 @@ pub mod error;
 #[cfg(any(feature = "auth", feature = "rate-limit", feature = "permission", feature = "inspect", feature = "error-response"))]
 mod gate;
 #[cfg(feature = "sse")]
+mod json;
+#[cfg(feature = "sse")]
 pub mod progress;
 pub mod render;
 #[cfg(feature = "resume")]
@@ -28,5 +30,7 @@ pub mod resume;
 pub mod retry;
 #[cfg(feature = "select")]
 pub mod select;
+#[cfg(feature = "sse")]
+pub mod sse;
 #[cfg(feature = "breaker")]
 mod sync;

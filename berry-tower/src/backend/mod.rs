@@ -103,6 +103,7 @@ impl Backend {
     /// A backend with weight 1, priority 0, open to everyone, with a state of its own.
     pub fn new(provider: Arc<Provider>, model: impl Into<Arc<str>>) -> Self {
         let id = BackendId { provider: provider.id.clone(), model: model.into() };
+        let uris = Endpoint::ALL.map(|endpoint| provider.uri(endpoint, &id.model));
         let live = Live::new(Tuning::default());
         live.set_label(&id);
         Self {
@@ -117,9 +118,10 @@ impl Backend {
             probe: Probe::Chat,
             max_in_flight: 0,
             supports_prefill: false,
+            live: Arc::new(live),
             picks: Arc::default(),
             usage_refused: Arc::default(),
-            live: Arc::new(live),
+            uris,
         }
     }
 
