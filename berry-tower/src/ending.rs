@@ -25,6 +25,14 @@ pub(crate) enum Ending {
 }
 
 impl Ending {
+    /// Tells the client in the grammar of its stream, where that has a way to tell.
+    pub(crate) fn told(grammar: Grammar, refusal: &Refusal, between_events: bool, error: BoxError) -> Self {
+        match event(grammar, refusal, between_events) {
+            Some(event) => Self::Event(event, error),
+            None => Self::Break(error),
+        }
+    }
+
     /// The next step; after it this is one step further.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         match std::mem::replace(self, Self::Over) {
@@ -45,7 +53,7 @@ impl Ending {
 
 /// The error event that a stream of this grammar ends with, in its API's own shape; `None` for
 /// streams that have no such thing. In the middle of an event that one is ended first.
-pub(crate) fn event(grammar: Grammar, refusal: &Refusal, between_events: bool) -> Option<Bytes> {
+fn event(grammar: Grammar, refusal: &Refusal, between_events: bool) -> Option<Bytes> {
     let (code, message) = (&refusal.code, &refusal.message);
     let event = match grammar {
         Grammar::Chat | Grammar::Completions => format!("data: {}\n\n", json!({ "error": refusal.openai_error() })),

@@ -43,7 +43,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::{
-    ending::{Ending, event, interrupted},
+    ending::{Ending, interrupted},
     error::BoxError,
     progress::Progress,
 };
@@ -154,11 +154,9 @@ where
             Some(Err(error)) => error.into(),
             other => return Poll::Ready(other.map(|frame| frame.map_err(Into::into))),
         };
-        let told = this.progress.as_ref().and_then(|p| event(p.grammar(), &interrupted(&error), p.between_events()));
-        match told {
-            Some(event) => this.ending.insert(Ending::Event(event, error)).poll(cx),
-            None => Poll::Ready(Some(Err(error))),
-        }
+        let Some(progress) = this.progress else { return Poll::Ready(Some(Err(error))) };
+        let told = Ending::told(progress.grammar(), &interrupted(&error), progress.between_events(), error);
+        this.ending.insert(told).poll(cx)
     }
 
     fn is_end_stream(&self) -> bool {

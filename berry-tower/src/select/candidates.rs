@@ -109,22 +109,22 @@ pub fn standing(backend: &Backend, view: &View, ask: &Ask<'_>) -> Standing {
     // A back-off of the request's own stands in for a cool-down that no upstream asked for.
     let backed_off = tried == Some(Return::BackedOff) && view.cooling_default;
     let cooling = if backed_off { None } else { view.cooling };
-    if tried.is_some() && !view.breaker_available {
+    if tried.is_some() && !view.breaker_available() {
         return Standing::Spent;
     }
     if tried.is_some() && (cooling.is_some() || !ask.attempt.is_some_and(Attempt::allow_tried)) {
         return Standing::Tried(cooling.unwrap_or_default());
     }
-    if !view.breaker_available {
-        return Standing::Open(view.breaker_reopens_in);
+    if let Some(left) = view.breaker_reopens_in {
+        return Standing::Open(left);
     }
     if let Some(left) = cooling {
         return Standing::Cooling(left);
     }
-    if backend.max_in_flight > 0 && view.in_flight >= backend.max_in_flight {
+    if view.is_full(backend.max_in_flight) {
         return Standing::Full;
     }
-    match (view.healthy, view.due_for_trial) {
+    match (view.is_healthy(), view.due_for_trial) {
         (true, _) => Standing::In,
         (false, true) => Standing::Trial,
         (false, false) => Standing::Unhealthy,
@@ -184,7 +184,7 @@ pub fn candidates<'a>(model: &'a Model, ask: &Ask<'_>, now: Instant) -> Result<C
     }
     let last = all.len() == 1;
     if !model.strategy.weighs_health() && better > 0 && better < all.len() {
-        all.retain(|c| c.view.healthy || c.view.due_for_trial);
+        all.retain(|c| c.view.is_healthy() || c.view.due_for_trial);
     }
     Ok(Candidates { list: all, last })
 }

@@ -35,8 +35,8 @@ impl<C: Classify> Lease<C> {
         if !live.try_enter(chosen.backend.max_in_flight) {
             return None;
         }
-        let measures = model.strategy.measures() && chosen.view.latency.is_none();
-        let trial = (!chosen.view.healthy && chosen.view.due_for_trial && !model.strategy.weighs_health()) || measures;
+        let measures = model.strategy.measures() && chosen.view.latency.is_none() && chosen.view.trial_free;
+        let trial = (!chosen.view.is_healthy() && chosen.view.due_for_trial && !model.strategy.weighs_health()) || measures;
         if trial && !live.try_trial() {
             live.leave();
             return None;
