@@ -3,6 +3,8 @@
 // Streams use the tokenizer; only the client reads plain answers.
 #![cfg_attr(not(any(test, fuzzing, feature = "client")), allow(dead_code))]
 
+#[cfg(test)]
+mod tests;
 mod text;
 mod tokenizer;
 

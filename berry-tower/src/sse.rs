@@ -28,7 +28,7 @@ mod grammar;
 pub(crate) mod scan;
 mod split;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 #[cfg(fuzzing)]
 #[doc(hidden)]
@@ -93,7 +93,10 @@ impl fmt::Display for StreamFault {
         match self {
             Self::Error(error) | Self::NotEvents(Some(error)) => {
                 let message = error.message.as_deref().unwrap_or("no message");
-                write!(f, "the upstream sent an error instead of an answer: {message}")
+                write!(
+                    f,
+                    "the upstream sent an error instead of an answer: {message}"
+                )
             }
             Self::Interrupted => f.write_str("the stream ended before the answer was complete"),
             Self::NoOutput => f.write_str("the stream ended without any output"),

@@ -106,7 +106,10 @@ impl Text {
                     let value = (value << 4) | digit as u16;
                     at += 1;
                     self.escape = if left > 1 {
-                        Escape::Hex { left: left - 1, value }
+                        Escape::Hex {
+                            left: left - 1,
+                            value,
+                        }
                     } else {
                         self.unit(value);
                         Escape::None

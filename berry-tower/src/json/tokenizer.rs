@@ -190,7 +190,11 @@ impl Tokenizer {
             self.state = State::Word { word, at: at + 1 };
             return Ok(());
         }
-        let value = if word == b"null" { Scalar::Null } else { Scalar::Bool };
+        let value = if word == b"null" {
+            Scalar::Null
+        } else {
+            Scalar::Bool
+        };
         visit.scalar(self.depth, value);
         self.state = State::After;
         Ok(())
@@ -206,7 +210,11 @@ impl Tokenizer {
             (State::After, b'}') if self.in_object() => self.close(visit),
             (State::After, b']') if !self.in_object() => self.close(visit),
             (State::After, b',') => {
-                self.state = if self.in_object() { State::Key } else { State::Value };
+                self.state = if self.in_object() {
+                    State::Key
+                } else {
+                    State::Value
+                };
                 Ok(())
             }
             (State::Colon, b':') => {
@@ -249,7 +257,11 @@ impl Tokenizer {
         visit.open(self.depth, object);
         self.depth += 1;
         self.objects = (self.objects << 1) | u128::from(object);
-        self.state = if object { State::FirstKey } else { State::FirstElement };
+        self.state = if object {
+            State::FirstKey
+        } else {
+            State::FirstElement
+        };
         Ok(())
     }
 
@@ -257,7 +269,11 @@ impl Tokenizer {
         visit.close(self.depth);
         self.depth -= 1;
         self.objects >>= 1;
-        self.state = if self.depth == 0 { State::Whole } else { State::After };
+        self.state = if self.depth == 0 {
+            State::Whole
+        } else {
+            State::After
+        };
         Ok(())
     }
 

@@ -137,11 +137,7 @@ impl StreamFilter {
     ///
     /// When it is certain that the stream is no whole answer. What came before the fault has been handed
     /// on then, and nothing more is.
-    pub fn push(
-        &mut self,
-        frame: Bytes,
-        out: &mut impl FnMut(Bytes),
-    ) -> Result<(), StreamFault> {
+    pub fn push(&mut self, frame: Bytes, out: &mut impl FnMut(Bytes)) -> Result<(), StreamFault> {
         let result = match self.phase {
             Phase::Failed => Err(StreamFault::Interrupted),
             Phase::Closed => {
@@ -253,7 +249,13 @@ impl StreamFilter {
     }
 
     fn read<F: FnMut(Bytes)>(&mut self, frame: &Bytes, out: &mut F) -> Result<(), StreamFault> {
-        let mut sink = Sink { out, frame, from: 0, to: 0, sent: 0 };
+        let mut sink = Sink {
+            out,
+            frame,
+            from: 0,
+            to: 0,
+            sent: 0,
+        };
         let result = self.read_events(frame, &mut sink);
         sink.flush();
         self.bytes += sink.sent as u64;
@@ -434,7 +436,11 @@ impl StreamFilter {
             },
             Phase::Open => self.conclude(out),
         };
-        self.phase = if result.is_ok() { Phase::Closed } else { Phase::Failed };
+        self.phase = if result.is_ok() {
+            Phase::Closed
+        } else {
+            Phase::Failed
+        };
         match result {
             Err(StreamFault::NoOutput) if !clean => Err(StreamFault::Interrupted),
             result => result,

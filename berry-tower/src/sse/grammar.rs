@@ -112,7 +112,11 @@ impl Progress {
 
     /// The fault of a stream that ends here without being whole.
     pub(super) fn cut(&self) -> StreamFault {
-        if self.output { StreamFault::Interrupted } else { StreamFault::NoOutput }
+        if self.output {
+            StreamFault::Interrupted
+        } else {
+            StreamFault::NoOutput
+        }
     }
 
     /// Whether what has come of a long event bears output already.
@@ -147,7 +151,11 @@ impl Progress {
         }
         if event.is_error() {
             // Behind the end it cannot take anything back.
-            return if self.ended { Verdict::Hide } else { fault(&mut event.facts) };
+            return if self.ended {
+                Verdict::Hide
+            } else {
+                fault(&mut event.facts)
+            };
         }
         self.counts.merge(&event.facts.counts);
         match self.grammar {
@@ -174,7 +182,11 @@ impl Progress {
         }
         self.output |= facts.output;
         let only_usage = facts.choices_listed && !facts.choices_filled && facts.usage_object;
-        if self.hide_usage && only_usage { Verdict::Hide } else { Verdict::Pass }
+        if self.hide_usage && only_usage {
+            Verdict::Hide
+        } else {
+            Verdict::Pass
+        }
     }
 
     fn take_response(&mut self, event: &mut Event) -> Verdict {

@@ -143,9 +143,7 @@ impl Counts {
     /// The sum of it. Anthropic's `input_tokens` leave out what the cache read and wrote;
     /// `prompt_tokens` hold everything.
     pub(crate) fn usage(&self) -> Option<Usage> {
-        if self.prompt.or(self.input).or(self.output).is_none() {
-            return None;
-        }
+        self.prompt.or(self.input).or(self.output)?;
         let of = |count: Option<u64>| count.unwrap_or(0);
         let split = of(self.input)
             .saturating_add(of(self.cache_read))
@@ -222,7 +220,10 @@ impl Facts {
     pub(super) fn reset(&mut self) {
         let mut choices = std::mem::take(&mut self.choices);
         choices.clear();
-        *self = Self { choices, ..Self::new() };
+        *self = Self {
+            choices,
+            ..Self::new()
+        };
     }
 
     /// The error at the top, if there is one.
@@ -278,7 +279,9 @@ impl Facts {
     }
 
     fn number(&mut self, node: Node, digits: &[u8]) {
-        let number = std::str::from_utf8(digits).ok().and_then(|n| n.parse::<u64>().ok());
+        let number = std::str::from_utf8(digits)
+            .ok()
+            .and_then(|n| n.parse::<u64>().ok());
         match node {
             Node::Count(count) => *self.counts.slot(count) = number,
             Node::Index => {
@@ -318,14 +321,20 @@ impl Visit for Facts {
         let node = self.value(depth);
         match node {
             Node::Choices => self.choices_listed = !object,
-            Node::Choice => self.choice = Choice { index: Some(0), finished: false },
+            Node::Choice => {
+                self.choice = Choice {
+                    index: Some(0),
+                    finished: false,
+                }
+            }
             Node::Usage => self.usage_object = object,
             Node::Error => self.error_at_top = true,
             Node::Index => self.choice.index = None,
             _ => {}
         }
         if let Some(place) = self.path.get_mut(depth + 1) {
-            let meant = matches!(node, Node::Output | Node::BlockOutput) || object != (node == Node::Choices);
+            let meant = matches!(node, Node::Output | Node::BlockOutput)
+                || object != (node == Node::Choices);
             *place = if meant { node } else { Node::Other };
         }
     }

@@ -6,19 +6,19 @@ use super::{ErrorEvent, Grammar, StreamFault, Usage};
 
 /// What a stream should come to.
 #[derive(Debug, PartialEq)]
-pub struct Outcome {
-    pub sent: Vec<u8>,
-    pub result: Result<(), StreamFault>,
-    pub usage: Option<Usage>,
-    pub malformed: u64,
-    pub output: bool,
+pub(crate) struct Outcome {
+    pub(crate) sent: Vec<u8>,
+    pub(crate) result: Result<(), StreamFault>,
+    pub(crate) usage: Option<Usage>,
+    pub(crate) malformed: u64,
+    pub(crate) output: bool,
 }
 
 /// One event: all its bytes, and what an SSE parser makes of it.
-pub struct Parsed {
-    pub bytes: Vec<u8>,
-    pub data: Option<Vec<u8>>,
-    pub name: Vec<u8>,
+pub(crate) struct Parsed {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) data: Option<Vec<u8>>,
+    pub(crate) name: Vec<u8>,
 }
 
 /// Lines with their terminators.
@@ -41,12 +41,17 @@ fn lines(mut bytes: &[u8]) -> Vec<(&[u8], &[u8])> {
 }
 
 /// The events of a stream; the last may lack its end. `Err` when it is no event stream.
-pub fn parse(bytes: &[u8]) -> Result<(Vec<Parsed>, Option<Vec<u8>>), ()> {
+pub(crate) fn parse(bytes: &[u8]) -> Result<(Vec<Parsed>, Option<Vec<u8>>), ()> {
     let mut events = Vec::new();
-    let mut open = Parsed { bytes: Vec::new(), data: None, name: Vec::new() };
+    let mut open = Parsed {
+        bytes: Vec::new(),
+        data: None,
+        name: Vec::new(),
+    };
     let mut any = false;
     let body = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-    open.bytes.extend_from_slice(&bytes[..bytes.len() - body.len()]);
+    open.bytes
+        .extend_from_slice(&bytes[..bytes.len() - body.len()]);
     for (line, end) in lines(body) {
         open.bytes.extend_from_slice(line);
         open.bytes.extend_from_slice(end);
@@ -54,7 +59,11 @@ pub fn parse(bytes: &[u8]) -> Result<(Vec<Parsed>, Option<Vec<u8>>), ()> {
             if any {
                 events.push(std::mem::replace(
                     &mut open,
-                    Parsed { bytes: Vec::new(), data: None, name: Vec::new() },
+                    Parsed {
+                        bytes: Vec::new(),
+                        data: None,
+                        name: Vec::new(),
+                    },
                 ));
             }
             continue;
@@ -65,7 +74,7 @@ pub fn parse(bytes: &[u8]) -> Result<(Vec<Parsed>, Option<Vec<u8>>), ()> {
             let known: [&[u8]; 5] = [b"", b"data", b"event", b"id", b"retry"];
             let cut = colon.is_none() && end.is_empty();
             if cut && known.iter().any(|k| k.starts_with(field)) {
-                return Ok((events, Some(open.bytes)));
+                return Ok((events, Some(Vec::new())));
             }
             if !known.contains(&field) {
                 return Err(());
@@ -91,11 +100,12 @@ pub fn parse(bytes: &[u8]) -> Result<(Vec<Parsed>, Option<Vec<u8>>), ()> {
 }
 
 /// Whether the bytes are one JSON object, asked of `serde_json`.
-pub fn is_object(data: &[u8]) -> bool {
+pub(crate) fn is_object(data: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(data) else {
         return false;
     };
-    text.trim_start_matches([' ', '\t', '\r', '\n']).starts_with('{')
+    text.trim_start_matches([' ', '\t', '\r', '\n'])
+        .starts_with('{')
         && serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok()
         && depth(data) <= 127
 }
@@ -120,7 +130,7 @@ fn depth(data: &[u8]) -> usize {
 
 /// Like `Value`, with members that come twice kept.
 #[derive(Debug)]
-pub enum Tree {
+pub(crate) enum Tree {
     Leaf(Value),
     List(Vec<Tree>),
     Object(Vec<(String, Tree)>),
@@ -173,18 +183,21 @@ impl<'de> serde::Deserialize<'de> for Tree {
 
 impl Tree {
     /// The member that counts: the last of its name.
-    pub fn get(&self, name: &str) -> Option<&Self> {
-        self.members().rev().find(|(n, _)| n == name).map(|(_, v)| v)
+    pub(crate) fn get(&self, name: &str) -> Option<&Self> {
+        self.members()
+            .rev()
+            .find(|(n, _)| n == name)
+            .map(|(_, v)| v)
     }
 
-    pub fn members(&self) -> std::slice::Iter<'_, (String, Self)> {
+    pub(crate) fn members(&self) -> std::slice::Iter<'_, (String, Self)> {
         match self {
             Self::Object(members) => members.iter(),
             _ => [].iter(),
         }
     }
 
-    fn has_twins(&self) -> bool {
+    pub(crate) fn has_twins(&self) -> bool {
         match self {
             Self::Leaf(_) => false,
             Self::List(list) => list.iter().any(Self::has_twins),
@@ -232,16 +245,18 @@ impl Tree {
         }
     }
 
-    pub fn error(&self) -> Option<ErrorEvent> {
+    pub(crate) fn error(&self) -> Option<ErrorEvent> {
         let error = self.get("error").filter(|e| !e.is_null())?;
         let mut told = details(error);
         // A flat error's members stand beside it; they are told when the object itself has none.
-        told.message = told.message.or(self.get("message").and_then(Self::text).map(Into::into));
+        told.message = told
+            .message
+            .or(self.get("message").and_then(Self::text).map(Into::into));
         told.code = told.code.or(self.get("code").and_then(code));
         Some(told)
     }
 
-    pub fn usage(&self) -> Option<Usage> {
+    pub(crate) fn usage(&self) -> Option<Usage> {
         let mut counts = [None; 6];
         read_counts(self.get("usage"), &mut counts);
         sum(&counts)
@@ -249,12 +264,18 @@ impl Tree {
 }
 
 fn code(value: &Tree) -> Option<String> {
-    value.text().map(Into::into).or_else(|| value.number().map(|n| n.to_string()))
+    value
+        .text()
+        .map(Into::into)
+        .or_else(|| value.number().map(|n| n.to_string()))
 }
 
 fn details(error: &Tree) -> ErrorEvent {
     ErrorEvent {
-        message: error.text().or(error.get("message").and_then(Tree::text)).map(Into::into),
+        message: error
+            .text()
+            .or(error.get("message").and_then(Tree::text))
+            .map(Into::into),
         kind: error.get("type").and_then(Tree::text).map(Into::into),
         code: error.get("code").and_then(code),
     }
@@ -263,7 +284,11 @@ fn details(error: &Tree) -> ErrorEvent {
 fn read_counts(usage: Option<&Tree>, counts: &mut [Option<u64>; 6]) {
     let Some(usage) = usage else { return };
     let at = |name| usage.get(name).and_then(Tree::number);
-    let cached = |name| usage.get(name).and_then(|d| d.get("cached_tokens")?.number());
+    let cached = |name| {
+        usage
+            .get(name)
+            .and_then(|d| d.get("cached_tokens")?.number())
+    };
     let read = [
         at("prompt_tokens"),
         at("input_tokens"),
@@ -303,7 +328,7 @@ struct Reading {
 }
 
 /// Judges a whole stream. `None`: a case that the reference does not read for certain.
-pub fn judge(
+pub(crate) fn judge(
     bytes: &[u8],
     grammar: Grammar,
     hide_usage: bool,
@@ -351,8 +376,21 @@ impl Reading {
         }
         // A last event that is complete but for its blank line.
         if let Some(rest) = rest.filter(|r| !r.is_empty()) {
-            let ended: &[u8] = if rest.ends_with(b"\n") { b"\n" } else { b"\n\n" };
-            let text = [if events.is_empty() { &b""[..] } else { b":\n\n" }, &rest, ended].concat();
+            let ended: &[u8] = if rest.ends_with(b"\n") {
+                b"\n"
+            } else {
+                b"\n\n"
+            };
+            let text = [
+                if events.is_empty() {
+                    &b""[..]
+                } else {
+                    b":\n\n"
+                },
+                &rest,
+                ended,
+            ]
+            .concat();
             if let Ok((last, None)) = parse(&text) {
                 let last = last.last()?;
                 if let Err(fault) = self.take(last)? {
@@ -390,7 +428,9 @@ impl Reading {
                 output: false,
             },
         };
-        let Ok((events, _)) = parse(bytes) else { return false };
+        let Ok((events, _)) = parse(bytes) else {
+            return false;
+        };
         events.iter().all(|e| matches!(again.take(e), Some(Ok(()))))
     }
 
@@ -404,7 +444,11 @@ impl Reading {
     }
 
     fn cut(&self) -> StreamFault {
-        if self.outcome.output { StreamFault::Interrupted } else { StreamFault::NoOutput }
+        if self.outcome.output {
+            StreamFault::Interrupted
+        } else {
+            StreamFault::NoOutput
+        }
     }
 
     fn take(&mut self, event: &Parsed) -> Option<Result<(), StreamFault>> {
@@ -464,13 +508,23 @@ impl Reading {
             Grammar::Responses => {
                 if kind == "response.failed" && !self.outcome.output {
                     let error = tree.get("response").and_then(|r| r.get("error"));
-                    return Some(Err(StreamFault::Error(error.map(details).unwrap_or_default())));
+                    return Some(Err(StreamFault::Error(
+                        error.map(details).unwrap_or_default(),
+                    )));
                 }
-                let preamble =
-                    ["response.created", "response.queued", "response.in_progress"].contains(&kind);
+                let preamble = [
+                    "response.created",
+                    "response.queued",
+                    "response.in_progress",
+                ]
+                .contains(&kind);
                 self.outcome.output |= kind.starts_with("response.") && !preamble;
-                self.ended |=
-                    ["response.completed", "response.incomplete", "response.failed"].contains(&kind);
+                self.ended |= [
+                    "response.completed",
+                    "response.incomplete",
+                    "response.failed",
+                ]
+                .contains(&kind);
                 true
             }
             _ => {
@@ -540,7 +594,9 @@ impl Reading {
                     .any(|(_, v)| v.is_filled())
             }),
             "message_delta" => {
-                let reason = delta.and_then(|d| d.get("stop_reason")).and_then(Tree::text);
+                let reason = delta
+                    .and_then(|d| d.get("stop_reason"))
+                    .and_then(Tree::text);
                 reason.is_some_and(|r| !r.is_empty())
             }
             _ => false,
