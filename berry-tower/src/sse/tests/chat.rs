@@ -331,7 +331,7 @@ fn a_long_event_is_handed_on_as_it_comes_and_read_all_the_same() {
     for (i, frame) in event.as_bytes().chunks(1000).enumerate() {
         filter
             .push(Bytes::copy_from_slice(frame), &mut |b: Bytes| {
-                sent += b.len()
+                sent += b.len();
             })
             .unwrap();
         let fed = (i * 1000 + frame.len()).min(event.len());

@@ -45,7 +45,7 @@ fn a_line_feed_shares_the_fate_of_its_event() {
     ] {
         filter
             .push(Bytes::from(frame), &mut |b: Bytes| {
-                sent.extend_from_slice(&b)
+                sent.extend_from_slice(&b);
             })
             .unwrap();
     }
