@@ -61,18 +61,17 @@ pub const fn read(confidence: f64, idle: u64, tuning: &SmartAi) -> f64 {
     if !tuning.time_decay || idle <= HOUR {
         return confidence;
     }
-    let kept = match idle {
-        ..=SIX_HOURS => 0.95,
-        ..=DAY => 0.9,
-        ..=THREE_DAYS => 0.8,
-        _ => 0.7,
+    let kept = if idle <= 6 * HOUR {
+        0.95
+    } else if idle <= 24 * HOUR {
+        0.9
+    } else if idle <= 72 * HOUR {
+        0.8
+    } else {
+        0.7
     };
     NEUTRAL + (confidence - NEUTRAL) * kept
 }
-
-const SIX_HOURS: u64 = 6 * HOUR;
-const DAY: u64 = 24 * HOUR;
-const THREE_DAYS: u64 = 72 * HOUR;
 
 /// The part of its weight that a backend of this confidence keeps.
 ///

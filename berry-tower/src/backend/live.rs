@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc, OnceLock,
+        Arc,
         atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, AtomicU64, Ordering},
     },
     time::Duration,
@@ -57,7 +57,7 @@ pub enum ProbeOutcome {
 
 /// The state of one backend, in atomics.
 ///
-/// A change of health is written to the log as a `warn` where it happens.
+/// A change of health is returned for the caller to log; the breaker logs its own.
 ///
 /// ```
 /// use berry_tower::{backend::{Live, Stage, Tuning}, classify::Class};
@@ -73,7 +73,6 @@ pub enum ProbeOutcome {
 #[derive(Debug)]
 pub struct Live {
     tuning: ArcSwap<Tuning>,
-    label: OnceLock<Arc<str>>,
     epoch: Instant,
     breaker: Arc<Breaker>,
     recovery: AtomicU64,
@@ -104,7 +103,6 @@ impl Live {
     #[must_use]
     pub fn new(tuning: Tuning) -> Self {
         Self {
-            label: OnceLock::new(),
             epoch: Instant::now(),
             breaker: Arc::new(Breaker::new(tuning.breaker)),
             recovery: AtomicU64::new(Recovery::default().pack()),
@@ -128,16 +126,19 @@ impl Live {
         }
     }
 
-    /// Names it in the log; the first name stays.
+    /// Names its breaker in the log; the first name stays.
     pub fn set_label(&self, id: &BackendId) {
-        let label: Arc<str> = id.to_string().into();
-        self.breaker.set_label(label.clone());
-        let _ = self.label.set(label);
+        self.breaker.set_label(id.to_string());
     }
 
-    /// Takes new numbers; the state stays.
+    /// Takes new numbers; the state stays. The confidence in a backend that nobody has asked yet
+    /// is what the new numbers say.
     pub fn retune(&self, tuning: Tuning) {
         self.breaker.set_policy(tuning.breaker);
+        if self.request.get().is_none() {
+            let (old, new) = (self.tuning.load().smart_ai.initial_confidence, tuning.smart_ai.initial_confidence);
+            self.confidence.update(|c| if c == old { new } else { c });
+        }
         self.tuning.store(Arc::new(tuning));
     }
 
@@ -321,12 +322,7 @@ impl Live {
         let before = self.recovery.fetch_update(Ordering::AcqRel, Ordering::Acquire, step).ok()?;
         let from = Recovery::unpack(before);
         let (from, to) = (from.stage(), from.step(event, at).stage());
-        if from == to {
-            return None;
-        }
-        let backend = self.label.get().map_or("", |l| &**l);
-        tracing::warn!(backend, from = from.name(), to = to.name(), "backend health changed");
-        Some(HealthChange { from, to })
+        (from != to).then_some(HealthChange { from, to })
     }
 
     fn millis(&self, now: Instant) -> u64 {

@@ -15,3 +15,6 @@ pub use find::{FindBreaker, OwnBreaker};
 pub use layer::{CircuitBreaker, CircuitBreakerLayer, ResponseFuture, Verdict};
 pub use permit::Permit;
 pub use state::{Admission, Event, Limits, Machine, Outcome, State};
+
+#[cfg(test)]
+mod tests;
