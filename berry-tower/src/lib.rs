@@ -1,11 +1,17 @@
 //! The concerns of an AI gateway, each a Tower layer of its own.
 
+#[cfg(feature = "auth")]
+pub mod auth;
 #[cfg(feature = "backend")]
 pub mod backend;
 pub mod body;
 pub mod classify;
+#[cfg(feature = "drain")]
+pub mod drain;
 pub mod endpoint;
 pub mod error;
+#[cfg(feature = "error-response")]
+pub mod error_response;
 #[cfg(any(
     feature = "auth",
     feature = "rate-limit",
@@ -14,4 +20,10 @@ pub mod error;
     feature = "error-response"
 ))]
 mod gate;
+#[cfg(feature = "inspect")]
+pub mod inspect;
+#[cfg(feature = "permission")]
+pub mod permission;
+#[cfg(feature = "rate-limit")]
+pub mod rate_limit;
 pub mod render;
