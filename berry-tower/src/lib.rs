@@ -1,6 +1,8 @@
 //! The concerns of an AI gateway, each a Tower layer of its own.
 
 pub mod attempt;
+#[cfg(feature = "auth")]
+pub mod auth;
 #[cfg(feature = "backend")]
 pub mod backend;
 pub mod body;
@@ -11,18 +13,30 @@ pub mod classify;
 pub mod client;
 #[cfg(feature = "commit")]
 pub mod commit;
+#[cfg(feature = "drain")]
+pub mod drain;
 #[cfg(feature = "early")]
 pub mod early;
 #[cfg(feature = "sse")]
 mod ending;
 pub mod endpoint;
 pub mod error;
+#[cfg(feature = "error-response")]
+pub mod error_response;
 #[cfg(any(feature = "auth", feature = "rate-limit", feature = "permission", feature = "inspect", feature = "error-response"))]
 mod gate;
+#[cfg(feature = "gateway")]
+pub mod gateway;
+#[cfg(feature = "inspect")]
+pub mod inspect;
 #[cfg(feature = "sse")]
 mod json;
+#[cfg(feature = "permission")]
+pub mod permission;
 #[cfg(feature = "sse")]
 pub mod progress;
+#[cfg(feature = "rate-limit")]
+pub mod rate_limit;
 pub mod render;
 #[cfg(feature = "resume")]
 pub mod resume;
