@@ -79,9 +79,8 @@ pub(crate) fn interrupted(error: &BoxError) -> Refusal {
         Some(failure @ Failure::Timeout(_)) => {
             Refusal::new(StatusCode::GATEWAY_TIMEOUT, "server_error", failure.to_string()).code("upstream_timeout")
         }
-        Some(failure) => {
-            Refusal::new(StatusCode::BAD_GATEWAY, "server_error", failure.to_string()).code("upstream_stream_interrupted")
-        }
+        Some(failure) => Refusal::new(StatusCode::BAD_GATEWAY, "server_error", failure.to_string())
+            .code("upstream_stream_interrupted"),
         None => Refusal::new(StatusCode::BAD_GATEWAY, "server_error", "the gateway lost the provider's stream")
             .code("upstream_stream_interrupted"),
     }

@@ -12,7 +12,7 @@ use tower_service::Service;
 use crate::{
     auth::{AuthLayer, Authenticate},
     backend::Catalog,
-    breaker::{Breaker, CircuitBreakerLayer},
+    breaker::{Breaker, BreakerPolicy, CircuitBreakerLayer},
     client::{BackendClient, Reqwest},
     commit::CommitLayer,
     early::EarlyLayer,
@@ -144,15 +144,16 @@ where
     R: Render + Clone + Send + Sync + 'static,
     B: Body + Send + 'static,
     B::Data: Send,
-    B::Error: Into<BoxError>,
+    B::Error: Send,
 {
     let Settings { catalog, transport, plan, budget, total_timeout, keep_alive, commit_after, stop, .. } = settings;
     let Settings { max_body, tags, tag_policy, render, .. } = settings;
     let early = EarlyLayer::new(keep_alive).commit_after(commit_after);
     let early = if let Some(stop) = stop { early.stop_on(stop) } else { early };
-    let breaker = CircuitBreakerLayer::per(|extensions: &Extensions| -> Option<Arc<Breaker>> {
-        extensions.get::<Selected>().map(|selected| selected.backend.live.breaker().clone())
-    });
+    let breaker =
+        CircuitBreakerLayer::new(BreakerPolicy::default()).find(|extensions: &Extensions| -> Option<Arc<Breaker>> {
+            extensions.get::<Selected>().map(|selected| selected.backend.live.breaker().clone())
+        });
 
     let service = BackendClient::new(transport);
     let service = breaker.layer(service);

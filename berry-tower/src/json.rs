@@ -34,17 +34,12 @@ pub(crate) struct ObjectCheck {
 
 impl ObjectCheck {
     pub(crate) fn new() -> Self {
-        Self {
-            tokenizer: Tokenizer::new(),
-            facts: Facts::new(),
-        }
+        Self { tokenizer: Tokenizer::new(), facts: Facts::new() }
     }
 
     /// Reads the next part. An error stays an error, and [`finish`](Self::finish) tells it again.
     pub(crate) fn push(&mut self, bytes: &[u8]) -> Result<(), NotAnObject> {
-        self.tokenizer
-            .push(bytes, &mut self.facts)
-            .map_err(|Malformed| NotAnObject)
+        self.tokenizer.push(bytes, &mut self.facts).map_err(|Malformed| NotAnObject)
     }
 
     /// The object is complete (what follows may still spoil it).
@@ -62,9 +57,6 @@ impl ObjectCheck {
         if !self.tokenizer.is_whole() {
             return Err(NotAnObject);
         }
-        Ok(PlainFacts {
-            usage: self.facts.counts.usage(),
-            error: self.take_error(),
-        })
+        Ok(PlainFacts { usage: self.facts.counts.usage(), error: self.take_error() })
     }
 }

@@ -23,7 +23,13 @@ pub mod endpoint;
 pub mod error;
 #[cfg(feature = "error-response")]
 pub mod error_response;
-#[cfg(any(feature = "auth", feature = "rate-limit", feature = "permission", feature = "inspect", feature = "error-response"))]
+#[cfg(any(
+    feature = "auth",
+    feature = "rate-limit",
+    feature = "permission",
+    feature = "inspect",
+    feature = "error-response"
+))]
 mod gate;
 #[cfg(feature = "gateway")]
 pub mod gateway;

@@ -93,10 +93,7 @@ impl fmt::Display for StreamFault {
         match self {
             Self::Error(error) | Self::NotEvents(Some(error)) => {
                 let message = error.message.as_deref().unwrap_or("no message");
-                write!(
-                    f,
-                    "the upstream sent an error instead of an answer: {message}"
-                )
+                write!(f, "the upstream sent an error instead of an answer: {message}")
             }
             Self::Interrupted => f.write_str("the stream ended before the answer was complete"),
             Self::NoOutput => f.write_str("the stream ended without any output"),

@@ -26,7 +26,8 @@ pub(super) fn check(config: &Config, reader: &Reader<'_>) {
     check.allowed_models();
     check.providers_in_use();
     if !config.users.is_empty() && !check.active_users().any(User::is_admin) {
-        let message = "no enabled user has the tag `admin`, so nobody can call `/admin/*`; add `tags = [\"admin\"]` to one";
+        let message =
+            "no enabled user has the tag `admin`, so nobody can call `/admin/*`; add `tags = [\"admin\"]` to one";
         reader.warn("users", message);
     }
 }
@@ -47,24 +48,12 @@ impl<'a> Check<'a> {
 
     /// A half-written file must not empty a gateway.
     fn nothing_is_empty(&self) {
-        let Config {
-            users,
-            providers,
-            models,
-            ..
-        } = self.config;
-        let tables = [
-            ("providers", providers.is_empty()),
-            ("models", models.is_empty()),
-            ("users", users.is_empty()),
-        ];
+        let Config { users, providers, models, .. } = self.config;
+        let tables = [("providers", providers.is_empty()), ("models", models.is_empty()), ("users", users.is_empty())];
         for (table, empty) in tables {
             if empty {
                 let one = table.trim_end_matches('s');
-                self.reader.error(
-                    table,
-                    format_args!("the file has no {one}; add `[{table}.<id>]`"),
-                );
+                self.reader.error(table, format_args!("the file has no {one}; add `[{table}.<id>]`"));
             }
         }
     }
@@ -82,8 +71,7 @@ impl<'a> Check<'a> {
                 continue;
             }
             if let Some(owner) = owners.insert(user.credential.digest(), id) {
-                let message =
-                    format!("user `{owner}` has the same token; each user needs one of its own");
+                let message = format!("user `{owner}` has the same token; each user needs one of its own");
                 self.reader.error(&key, message);
             }
         }
@@ -102,9 +90,7 @@ impl<'a> Check<'a> {
         }
         for id in models.keys() {
             if let Some(owner) = owners.get(id.as_str()).filter(|owner| *owner != id) {
-                let message = format!(
-                    "the id `{id}` is also the name of model `{owner}`; rename one of them"
-                );
+                let message = format!("the id `{id}` is also the name of model `{owner}`; rename one of them");
                 self.reader.error(&join("models", id), message);
             }
         }
@@ -137,9 +123,7 @@ impl<'a> Check<'a> {
 
     fn reference(&self, path: &str, backend: &Backend) {
         let providers = &self.config.providers;
-        let Backend {
-            provider, model, ..
-        } = backend;
+        let Backend { provider, model, .. } = backend;
         let table = join("providers", provider);
         let Some(found) = providers.get(provider) else {
             if !self.failed(&table) && !self.failed("providers") {
@@ -163,29 +147,20 @@ impl<'a> Check<'a> {
             let path = format!("{list}[{index}]");
             let models = &self.config.models;
             if !seen.insert(name) {
-                self.reader
-                    .error(&path, format_args!("`{name}` is listed twice"));
+                self.reader.error(&path, format_args!("`{name}` is listed twice"));
             } else if *name == model.name {
-                self.reader
-                    .error(&path, "a model cannot be its own fallback");
+                self.reader.error(&path, "a model cannot be its own fallback");
             } else if let Some(by_id) = models.get(name).filter(|other| other.name != *name) {
                 let right = &by_id.name;
-                self.reader.error(
-                    &path,
-                    format_args!("`{name}` is a table id; write the model's name, `{right}`"),
-                );
+                self.reader.error(&path, format_args!("`{name}` is a table id; write the model's name, `{right}`"));
             } else if let Some(other) = self.by_name(name) {
                 if !other.enabled {
-                    self.reader.warn(
-                        &path,
-                        format_args!("model `{name}` is disabled, so nothing falls back to it"),
-                    );
+                    self.reader.warn(&path, format_args!("model `{name}` is disabled, so nothing falls back to it"));
                 }
             } else {
                 let names = models.values().map(|model| model.name.as_str());
                 let instead = suggest::instead(name, names);
-                self.reader
-                    .error(&path, format_args!("unknown model `{name}`{instead}"));
+                self.reader.error(&path, format_args!("unknown model `{name}`{instead}"));
             }
         }
     }
@@ -233,10 +208,7 @@ impl<'a> Check<'a> {
         };
         let way = circle.join("` → `");
         let path = join(&join("models", id), "fallbacks");
-        let message = format!(
-            "fallbacks go round in a circle: `{way}` → `{}`; remove one of them",
-            circle[0]
-        );
+        let message = format!("fallbacks go round in a circle: `{way}` → `{}`; remove one of them", circle[0]);
         self.reader.error(&path, message);
     }
 
@@ -245,15 +217,8 @@ impl<'a> Check<'a> {
         let models = self.config.models.iter().filter(|(_, model)| model.enabled);
         for (id, model) in models {
             let table = join("models", id);
-            let mut allowed = self
-                .active_users()
-                .filter(|user| user.allows(id, &model.name));
-            let opens = |user: &User| {
-                model
-                    .backends
-                    .iter()
-                    .any(|backend| self.opens(user, backend))
-            };
+            let mut allowed = self.active_users().filter(|user| user.allows(id, &model.name));
+            let opens = |user: &User| model.backends.iter().any(|backend| self.opens(user, backend));
             if !self.config.users.is_empty() && !allowed.any(opens) {
                 let message = "no enabled user may reach this model; see the users' `allowed_models` and `tags`";
                 self.reader.warn(&table, message);
@@ -278,11 +243,7 @@ impl<'a> Check<'a> {
     }
 
     fn shares(&self, user: &User, backend: &Backend) -> bool {
-        let mut bars = backend
-            .tags
-            .iter()
-            .filter(|tag| *tag != "premium")
-            .peekable();
+        let mut bars = backend.tags.iter().filter(|tag| *tag != "premium").peekable();
         let open = self.config.settings.tag_policy == TagPolicy::Open && user.tags.is_empty();
         open || bars.peek().is_none() || bars.any(|tag| user.tags.contains(tag))
     }
@@ -300,25 +261,17 @@ impl<'a> Check<'a> {
                     _ => suggest::instead(entry, names),
                 };
                 let path = format!("{}[{index}]", join(&join("users", id), "allowed_models"));
-                self.reader.warn(
-                    &path,
-                    format_args!("no model has the name or id `{entry}`{instead}"),
-                );
+                self.reader.warn(&path, format_args!("no model has the name or id `{entry}`{instead}"));
             }
         }
     }
 
     fn providers_in_use(&self) {
-        let backends = self
-            .config
-            .models
-            .values()
-            .flat_map(|model| &model.backends);
+        let backends = self.config.models.values().flat_map(|model| &model.backends);
         let used: HashSet<&str> = backends.map(|backend| backend.provider.as_str()).collect();
         for (id, provider) in &self.config.providers {
             if provider.enabled && !used.contains(id.as_str()) {
-                self.reader
-                    .warn(&join("providers", id), "no model uses this provider");
+                self.reader.warn(&join("providers", id), "no model uses this provider");
             }
         }
     }

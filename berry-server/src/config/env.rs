@@ -4,11 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 /// The places that are tried when neither `--config` nor `CONFIG_PATH` is given, in this order.
-pub const PLACES: [&str; 3] = [
-    "config.toml",
-    "config-example.toml",
-    "config/smart_ai_example.toml",
-];
+pub const PLACES: [&str; 3] = ["config.toml", "config-example.toml", "config/smart_ai_example.toml"];
 
 /// Why there is no file to load.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,10 +35,7 @@ impl fmt::Display for NotFound {
                 for (number, place) in (3..).zip(PLACES) {
                     writeln!(f, "  {number}. ./{place}")?;
                 }
-                write!(
-                    f,
-                    "create one of them, or start with --demo to try the gateway without any file"
-                )
+                write!(f, "create one of them, or start with --demo to try the gateway without any file")
             }
         }
     }
@@ -56,11 +49,7 @@ impl std::error::Error for NotFound {}
 ///
 /// # Errors
 /// [`NotFound`] when the named path, or else every usual place, has no file.
-pub fn find(
-    given: Option<&Path>,
-    env: impl Fn(&str) -> Option<String>,
-    dir: &Path,
-) -> Result<PathBuf, NotFound> {
+pub fn find(given: Option<&Path>, env: impl Fn(&str) -> Option<String>, dir: &Path) -> Result<PathBuf, NotFound> {
     let variable = env("CONFIG_PATH").filter(|path| !path.is_empty());
     let named = match (given, variable) {
         (Some(path), _) => Some(("--config", path.to_owned())),
@@ -71,11 +60,7 @@ pub fn find(
         // Not `is_file`: a pipe or /dev/stdin is as good.
         Some((_, path)) if dir.join(&path).exists() => Ok(dir.join(path)),
         Some((by, path)) => Err(NotFound::Named { by, path }),
-        None => PLACES
-            .iter()
-            .map(|place| dir.join(place))
-            .find(|path| path.is_file())
-            .ok_or(NotFound::Nowhere),
+        None => PLACES.iter().map(|place| dir.join(place)).find(|path| path.is_file()).ok_or(NotFound::Nowhere),
     }
 }
 
@@ -90,27 +75,20 @@ pub(super) enum BadReference {
 impl fmt::Display for BadReference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unset(name) => write!(
-                f,
-                "the environment variable `{name}` is not set; set it, or write `$${{` for a literal `${{`"
-            ),
+            Self::Unset(name) => {
+                write!(f, "the environment variable `{name}` is not set; set it, or write `$${{` for a literal `${{`")
+            }
             Self::BadName(name) => write!(
                 f,
                 "`${{{name}}}` is no variable's name (letters, digits and `_` only); write `$${{` for a literal `${{`"
             ),
-            Self::Unclosed => write!(
-                f,
-                "`${{` has no closing `}}`; write `$${{` for a literal `${{`"
-            ),
+            Self::Unclosed => write!(f, "`${{` has no closing `}}`; write `$${{` for a literal `${{`"),
         }
     }
 }
 
 /// Replaces each `${NAME}` by its value; `$${` stands for a literal `${`. Values are not expanded again.
-pub(super) fn expand(
-    text: &str,
-    mut lookup: impl FnMut(&str) -> Option<String>,
-) -> Result<String, BadReference> {
+pub(super) fn expand(text: &str, mut lookup: impl FnMut(&str) -> Option<String>) -> Result<String, BadReference> {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find("${") {
@@ -164,10 +142,7 @@ mod tests {
         assert_eq!(bad("${NOPE}"), BadReference::Unset("NOPE".to_owned()));
         assert_eq!(bad("x${KEY"), BadReference::Unclosed);
         for name in ["", "a b", "1A", "é"] {
-            assert_eq!(
-                bad(&format!("${{{name}}}")),
-                BadReference::BadName(name.to_owned())
-            );
+            assert_eq!(bad(&format!("${{{name}}}")), BadReference::BadName(name.to_owned()));
         }
         assert!(bad("${NOPE}").to_string().contains("`NOPE` is not set"));
     }
@@ -214,11 +189,7 @@ mod tests {
         std::fs::write(dir.path().join("config.toml"), "").unwrap();
         let gone = |name: &str| (name == "CONFIG_PATH").then(|| "gone.toml".to_owned());
         let error = find(None, gone, dir.path()).unwrap_err();
-        assert!(
-            error
-                .to_string()
-                .contains("`gone.toml`, which CONFIG_PATH names")
-        );
+        assert!(error.to_string().contains("`gone.toml`, which CONFIG_PATH names"));
         let error = find(Some(Path::new("x.toml")), gone, dir.path()).unwrap_err();
         assert!(error.to_string().contains("--config"));
     }

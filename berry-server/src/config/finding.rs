@@ -44,15 +44,7 @@ impl Errors {
     /// One error about the file as a whole.
     pub(super) fn whole_file(source: &Path, line: Option<usize>, message: String) -> Self {
         let path = WHOLE_FILE.to_owned();
-        Self {
-            source: Some(source.to_owned()),
-            findings: vec![Finding {
-                path,
-                line,
-                message,
-            }],
-            warnings: Vec::new(),
-        }
+        Self { source: Some(source.to_owned()), findings: vec![Finding { path, line, message }], warnings: Vec::new() }
     }
 }
 
@@ -121,19 +113,11 @@ impl Log {
         // One finding is one line, and a terminal gets no commands from a quoted value.
         if message.contains(char::is_control) {
             let plain = |c: char| {
-                if c.is_control() {
-                    c.escape_default().to_string()
-                } else {
-                    c.to_string()
-                }
+                if c.is_control() { c.escape_default().to_string() } else { c.to_string() }
             };
             message = message.chars().map(plain).collect();
         }
-        Finding {
-            path: path.to_owned(),
-            line: self.line(path),
-            message,
-        }
+        Finding { path: path.to_owned(), line: self.line(path), message }
     }
 
     /// The line of a path, or else of the nearest table around it.

@@ -32,13 +32,7 @@ fn line_starts(text: &str) -> Vec<usize> {
     std::iter::once(0).chain(after_newlines).collect()
 }
 
-fn index_table(
-    table: &DeTable<'_>,
-    path: &str,
-    depth: usize,
-    starts: &[usize],
-    lines: &mut HashMap<String, usize>,
-) {
+fn index_table(table: &DeTable<'_>, path: &str, depth: usize, starts: &[usize], lines: &mut HashMap<String, usize>) {
     if depth >= DEEPEST {
         return;
     }

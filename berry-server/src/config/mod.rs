@@ -90,18 +90,11 @@ pub struct Loaded {
 /// All that is wrong with the file, or that it cannot be read.
 pub fn load(path: &Path) -> Result<Loaded, Errors> {
     let whole = |line, message| Errors::whole_file(path, line, message);
-    let bytes =
-        std::fs::read(path).map_err(|error| whole(None, format!("cannot be read: {error}")))?;
+    let bytes = std::fs::read(path).map_err(|error| whole(None, format!("cannot be read: {error}")))?;
     let text = String::from_utf8(bytes).map_err(|error| {
         let valid = error.utf8_error().valid_up_to();
-        let line = 1 + error.as_bytes()[..valid]
-            .iter()
-            .filter(|byte| **byte == b'\n')
-            .count();
-        whole(
-            Some(line),
-            "is not UTF-8; save it in that encoding".to_owned(),
-        )
+        let line = 1 + error.as_bytes()[..valid].iter().filter(|byte| **byte == b'\n').count();
+        whole(Some(line), "is not UTF-8; save it in that encoding".to_owned())
     })?;
     let env = |name: &str| std::env::var(name).ok();
     match parse(&text, &env) {
@@ -133,17 +126,9 @@ pub fn parse(text: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<Loaded,
     let mut log = reader.log.into_inner();
     log.sort();
     if log.errors.is_empty() {
-        return Ok(Loaded {
-            config,
-            warnings: log.warnings,
-            source: None,
-        });
+        return Ok(Loaded { config, warnings: log.warnings, source: None });
     }
-    Err(Errors {
-        source: None,
-        findings: log.errors,
-        warnings: log.warnings,
-    })
+    Err(Errors { source: None, findings: log.errors, warnings: log.warnings })
 }
 
 fn read<'r>(reader: &'r Reader<'r>, root: &'r DeTable<'r>) -> Config {
@@ -155,18 +140,9 @@ fn read<'r>(reader: &'r Reader<'r>, root: &'r DeTable<'r>) -> Config {
     root.finish();
     let own = |id: &str| id.to_owned();
     let config = Config {
-        users: users
-            .into_iter()
-            .map(|(id, t)| (own(id), users::read(id, t)))
-            .collect(),
-        providers: providers
-            .into_iter()
-            .map(|(id, t)| (own(id), providers::read(id, t, &settings)))
-            .collect(),
-        models: models
-            .into_iter()
-            .map(|(id, t)| (own(id), models::read(id, t)))
-            .collect(),
+        users: users.into_iter().map(|(id, t)| (own(id), users::read(id, t))).collect(),
+        providers: providers.into_iter().map(|(id, t)| (own(id), providers::read(id, t, &settings))).collect(),
+        models: models.into_iter().map(|(id, t)| (own(id), models::read(id, t))).collect(),
         settings,
     };
     check::check(&config, reader);
@@ -186,19 +162,13 @@ fn syntax_errors(text: &str, errors: &[toml::de::Error]) -> Errors {
             (!path.is_empty() && path.chars().all(plain)).then(|| path.to_owned())
         });
         Finding {
-            path: header
-                .last()
-                .unwrap_or_else(|| finding::WHOLE_FILE.to_owned()),
+            path: header.last().unwrap_or_else(|| finding::WHOLE_FILE.to_owned()),
             line,
             // Not the error's own text, which quotes the line: a key may stand in it.
             message: format!("not valid TOML: {}", error.message()),
         }
     });
-    Errors {
-        source: None,
-        findings: findings.collect(),
-        warnings: Vec::new(),
-    }
+    Errors { source: None, findings: findings.collect(), warnings: Vec::new() }
 }
 
 #[cfg(unix)]

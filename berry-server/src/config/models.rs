@@ -23,10 +23,7 @@ pub(super) fn read(id: &str, mut t: Table<'_>) -> Model {
     model.backends = backends.into_iter().map(read_backend).collect();
     if model.backends.is_empty() {
         let header = t.at("backends");
-        t.error(
-            "backends",
-            format_args!("a model needs one at least: add `[[{header}]]`"),
-        );
+        t.error("backends", format_args!("a model needs one at least: add `[[{header}]]`"));
     }
     t.finish();
     model
@@ -46,12 +43,7 @@ fn read_backend(mut t: Table<'_>) -> Backend {
         supports_prefill: false,
         sampling: Sampling::default(),
     };
-    t.real(
-        "weight",
-        |weight| weight > 0.0 && weight <= 100.0,
-        "above 0 and at most 100",
-        &mut backend.weight,
-    );
+    t.real("weight", |weight| weight > 0.0 && weight <= 100.0, "above 0 and at most 100", &mut backend.weight);
     fields!(t => backend, whole(0..=10): priority);
     fields!(t => backend, whole(0..=u64::from(u32::MAX)): max_in_flight);
     fields!(t => backend, flag: enabled, supports_prefill);

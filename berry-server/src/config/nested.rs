@@ -7,11 +7,7 @@ use super::reader::{Table, article};
 
 impl<'r> Table<'r> {
     /// A list of strings; each one is checked by `rule`, which says what is wrong with it.
-    pub(super) fn strings(
-        &mut self,
-        key: &'static str,
-        rule: impl Fn(&str) -> Option<String>,
-    ) -> Vec<String> {
+    pub(super) fn strings(&mut self, key: &'static str, rule: impl Fn(&str) -> Option<String>) -> Vec<String> {
         let items = match self.take(key) {
             Some(DeValue::Array(items)) => items,
             Some(other) => {
@@ -25,8 +21,7 @@ impl<'r> Table<'r> {
             let path = format!("{}[{index}]", self.at(key));
             let DeValue::String(raw) = item.get_ref() else {
                 let found = article(item.get_ref().type_str());
-                self.reader
-                    .error(&path, format_args!("must be a string, not {found}"));
+                self.reader.error(&path, format_args!("must be a string, not {found}"));
                 continue;
             };
             let Some(text) = self.reader.text(&path, raw) else {
@@ -51,10 +46,7 @@ impl<'r> Table<'r> {
                         found.push((name, text, path));
                     }
                 }
-                other => self.reader.error(
-                    &path,
-                    format_args!("must be a string, not {}", article(other.type_str())),
-                ),
+                other => self.reader.error(&path, format_args!("must be a string, not {}", article(other.type_str()))),
             }
         }
         found
@@ -74,11 +66,7 @@ impl<'r> Table<'r> {
     }
 
     /// The tables `[key.<id>]`, in the order of the file.
-    pub(super) fn tables_by_id(
-        &mut self,
-        key: &'static str,
-        kind: &'static str,
-    ) -> Vec<(&'r str, Table<'r>)> {
+    pub(super) fn tables_by_id(&mut self, key: &'static str, kind: &'static str) -> Vec<(&'r str, Table<'r>)> {
         let mut tables = Vec::new();
         for (id, value) in self.entries_of(key) {
             let path = join(&self.at(key), id);
@@ -86,24 +74,16 @@ impl<'r> Table<'r> {
                 DeValue::Table(entries) => {
                     tables.push((id, Self::new(self.reader, path, kind, Some(entries))));
                 }
-                other => self.reader.error(
-                    &path,
-                    format_args!(
-                        "must be a table `[{path}]`, not {}",
-                        article(other.type_str())
-                    ),
-                ),
+                other => self
+                    .reader
+                    .error(&path, format_args!("must be a table `[{path}]`, not {}", article(other.type_str()))),
             }
         }
         tables
     }
 
     /// The tables `[[key]]`.
-    pub(super) fn list_of_tables(
-        &mut self,
-        key: &'static str,
-        kind: &'static str,
-    ) -> Vec<Table<'r>> {
+    pub(super) fn list_of_tables(&mut self, key: &'static str, kind: &'static str) -> Vec<Table<'r>> {
         let header = format!("a list of tables, each under `[[{}]]`", self.at(key));
         let items = match self.take(key) {
             Some(DeValue::Array(items)) => items,
@@ -120,19 +100,13 @@ impl<'r> Table<'r> {
                 DeValue::Table(entries) => {
                     tables.push(Self::new(self.reader, path, kind, Some(entries)));
                 }
-                other => self.reader.error(
-                    &path,
-                    format_args!("must be a table, not {}", article(other.type_str())),
-                ),
+                other => self.reader.error(&path, format_args!("must be a table, not {}", article(other.type_str()))),
             }
         }
         tables
     }
 
-    fn entries_of(
-        &mut self,
-        key: &'static str,
-    ) -> impl Iterator<Item = (&'r str, &'r DeValue<'r>)> + use<'r> {
+    fn entries_of(&mut self, key: &'static str) -> impl Iterator<Item = (&'r str, &'r DeValue<'r>)> + use<'r> {
         let table = self.table(key, "");
         let entries = table.entries.into_iter().flat_map(DeTable::iter);
         entries.map(|(name, value)| (&**name.get_ref(), value.get_ref()))

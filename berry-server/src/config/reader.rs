@@ -22,20 +22,9 @@ pub(super) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(
-        text: &str,
-        root: &DeTable<'_>,
-        env: &'a dyn Fn(&str) -> Option<String>,
-    ) -> Self {
-        let log = Log {
-            lines: lines::of_paths(text, root),
-            ..Log::default()
-        };
-        Self {
-            log: RefCell::new(log),
-            env,
-            known: RefCell::default(),
-        }
+    pub(super) fn new(text: &str, root: &DeTable<'_>, env: &'a dyn Fn(&str) -> Option<String>) -> Self {
+        let log = Log { lines: lines::of_paths(text, root), ..Log::default() };
+        Self { log: RefCell::new(log), env, known: RefCell::default() }
     }
 
     pub(super) fn error(&self, path: &str, message: impl Display) {
@@ -88,13 +77,7 @@ impl<'r> Table<'r> {
         kind: &'static str,
         entries: Option<&'r DeTable<'r>>,
     ) -> Self {
-        Self {
-            reader,
-            path,
-            kind,
-            entries,
-            asked: Vec::new(),
-        }
+        Self { reader, path, kind, entries, asked: Vec::new() }
     }
 
     /// The path of one of its keys.
@@ -128,10 +111,7 @@ impl<'r> Table<'r> {
     pub(super) fn wrong_type(&self, key: &str, wanted: &str, found: &DeValue<'_>) {
         // The type alone: the value may be a secret in the wrong place.
         let found = found.type_str();
-        self.error(
-            key,
-            format_args!("must be {wanted}, not {}", article(found)),
-        );
+        self.error(key, format_args!("must be {wanted}, not {}", article(found)));
     }
 
     pub(super) fn flag(&mut self, key: &'static str, slot: &mut bool) {
@@ -142,40 +122,23 @@ impl<'r> Table<'r> {
         }
     }
 
-    pub(super) fn whole<T: TryFrom<u64>>(
-        &mut self,
-        key: &'static str,
-        range: RangeInclusive<u64>,
-        slot: &mut T,
-    ) {
+    pub(super) fn whole<T: TryFrom<u64>>(&mut self, key: &'static str, range: RangeInclusive<u64>, slot: &mut T) {
         let Some(value) = self.take(key) else { return };
         let DeValue::Integer(number) = value else {
             return self.wrong_type(key, "a whole number", value);
         };
         let parsed = u64::from_str_radix(number.as_str(), number.radix()).ok();
-        match parsed
-            .filter(|n| range.contains(n))
-            .and_then(|n| T::try_from(n).ok())
-        {
+        match parsed.filter(|n| range.contains(n)).and_then(|n| T::try_from(n).ok()) {
             Some(fits) => *slot = fits,
             None => {
                 let (low, high) = (range.start(), range.end());
-                self.error(
-                    key,
-                    format_args!("must be from {low} to {high}, not {number}"),
-                );
+                self.error(key, format_args!("must be from {low} to {high}, not {number}"));
             }
         }
     }
 
     /// A number with a fraction or without; `fits` must refuse NaN.
-    pub(super) fn real(
-        &mut self,
-        key: &'static str,
-        fits: impl Fn(f64) -> bool,
-        rule: &str,
-        slot: &mut f64,
-    ) {
+    pub(super) fn real(&mut self, key: &'static str, fits: impl Fn(f64) -> bool, rule: &str, slot: &mut f64) {
         let Some(value) = self.take(key) else { return };
         let parsed = match value {
             DeValue::Float(number) => number.as_str().parse::<f64>().ok(),
@@ -207,10 +170,7 @@ impl<'r> Table<'r> {
     /// A string that has to be there; `example` shows what to write. Empty after an error.
     pub(super) fn required(&mut self, key: &'static str, example: &str) -> String {
         if !self.has(key) {
-            self.error(
-                key,
-                format_args!("missing; add it, for example `{key} = {example}`"),
-            );
+            self.error(key, format_args!("missing; add it, for example `{key} = {example}`"));
         }
         self.string(key).unwrap_or_default()
     }
@@ -236,10 +196,7 @@ impl<'r> Table<'r> {
 
     /// Makes a key of old files known that means nothing any more.
     pub(super) fn leftover(&mut self, key: &'static str) {
-        if self
-            .entries
-            .is_some_and(|entries| entries.contains_key(key))
-        {
+        if self.entries.is_some_and(|entries| entries.contains_key(key)) {
             self.warn(key, "has no meaning any more and is ignored; remove it");
         }
         self.asked.push(key);

@@ -170,10 +170,7 @@ pub struct RetryBudget {
 
 impl Default for RetryBudget {
     fn default() -> Self {
-        Self {
-            ratio: 0.2,
-            min_per_second: 10,
-        }
+        Self { ratio: 0.2, min_per_second: 10 }
     }
 }
 
@@ -209,11 +206,7 @@ pub(super) fn read(mut t: Table<'_>) -> Settings {
 
 fn internal_retries(t: &mut Table<'_>, max_retries: u32) -> u32 {
     let mut internal = max_retries.min(Settings::default().max_internal_retries);
-    t.whole(
-        "max_internal_retries",
-        0..=u64::from(u32::MAX),
-        &mut internal,
-    );
+    t.whole("max_internal_retries", 0..=u64::from(u32::MAX), &mut internal);
     if internal > max_retries {
         let message = format!("{internal} is more than `max_retries`; {max_retries} is used");
         t.warn("max_internal_retries", message);

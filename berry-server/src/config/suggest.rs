@@ -8,10 +8,7 @@ const LIST_AT_MOST: usize = 12;
 const COMPARE_AT_MOST: usize = 64;
 
 /// The candidate nearest to `word`, if one is near enough to be meant.
-pub(super) fn closest<'a>(
-    word: &str,
-    candidates: impl IntoIterator<Item = &'a str>,
-) -> Option<&'a str> {
+pub(super) fn closest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     if word.len() > COMPARE_AT_MOST {
         return None;
     }
@@ -21,22 +18,14 @@ pub(super) fn closest<'a>(
     candidates
         .into_iter()
         .filter(|candidate| candidate.len() <= COMPARE_AT_MOST)
-        .map(|candidate| {
-            (
-                strsim::damerau_levenshtein(&word, &plain(candidate)),
-                candidate,
-            )
-        })
+        .map(|candidate| (strsim::damerau_levenshtein(&word, &plain(candidate)), candidate))
         .filter(|(distance, _)| *distance <= allowed)
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)
 }
 
 /// The end of a sentence about an unknown `word`: the nearest candidate, or the list of them all.
-pub(super) fn instead<'a>(
-    word: &str,
-    candidates: impl IntoIterator<Item = &'a str> + Clone,
-) -> String {
+pub(super) fn instead<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str> + Clone) -> String {
     if let Some(close) = closest(word, candidates.clone()) {
         return format!("; did you mean `{close}`?");
     }
@@ -49,11 +38,7 @@ pub(super) fn instead<'a>(
         let comma = if index == 0 { "" } else { ", " };
         let _ = write!(list, "{comma}`{candidate}`");
     }
-    if list.is_empty() {
-        list
-    } else {
-        format!("; known: {list}")
-    }
+    if list.is_empty() { list } else { format!("; known: {list}") }
 }
 
 #[cfg(test)]

@@ -87,10 +87,7 @@ fn warned(text: &str, part: &str) {
 }
 
 fn backend(keys: &str) -> String {
-    instead(
-        BACKENDS,
-        &format!(r#"[{{ provider = "openai", model = "gpt-4o", {keys} }}]"#),
-    )
+    instead(BACKENDS, &format!(r#"[{{ provider = "openai", model = "gpt-4o", {keys} }}]"#))
 }
 
 /// A second model with the given id, name and further lines.

@@ -39,10 +39,7 @@ pub(super) fn tags(t: &mut Table<'_>) -> Vec<String> {
 fn credential(t: &mut Table<'_>) -> Credential {
     if t.has("token_sha256") {
         if t.has("token") {
-            t.error(
-                "token_sha256",
-                "stands instead of `token`; remove one of them",
-            );
+            t.error("token_sha256", "stands instead of `token`; remove one of them");
         }
         return Credential::Sha256(digest(t));
     }
@@ -66,10 +63,7 @@ fn digest(t: &mut Table<'_>) -> [u8; 32] {
         return digest;
     };
     if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        t.error(
-            "token_sha256",
-            "must be 64 hex digits, as `printf %s TOKEN | sha256sum` prints them",
-        );
+        t.error("token_sha256", "must be 64 hex digits, as `printf %s TOKEN | sha256sum` prints them");
         return digest;
     }
     for (byte, pair) in digest.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
@@ -101,15 +95,11 @@ fn rate_limit(mut t: Table<'_>) -> RateLimit {
         ("requests_per_hour", limit.requests_per_hour),
         ("requests_per_day", limit.requests_per_day),
     ];
-    let given: Vec<_> = windows
-        .into_iter()
-        .filter_map(|(key, limit)| Some((key, limit?)))
-        .collect();
+    let given: Vec<_> = windows.into_iter().filter_map(|(key, limit)| Some((key, limit?))).collect();
     for pair in given.windows(2) {
         let [(shorter, few), (longer, many)] = [pair[0], pair[1]];
         if few > many {
-            let message =
-                format!("{many} is less than `{shorter}` ({few}), which could never be used up");
+            let message = format!("{many} is less than `{shorter}` ({few}), which could never be used up");
             t.error(longer, message);
         }
     }

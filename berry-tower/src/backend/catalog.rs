@@ -40,7 +40,11 @@ pub struct Model {
 
 impl Model {
     /// A model of this name, which is its id too.
-    pub fn new(name: impl Into<Arc<str>>, strategy: Arc<dyn Strategy>, backends: impl IntoIterator<Item = Backend>) -> Self {
+    pub fn new(
+        name: impl Into<Arc<str>>,
+        strategy: Arc<dyn Strategy>,
+        backends: impl IntoIterator<Item = Backend>,
+    ) -> Self {
         let name = name.into();
         Self {
             id: name.clone(),

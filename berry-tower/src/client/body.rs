@@ -2,6 +2,7 @@
 
 use std::{
     collections::VecDeque,
+    fmt,
     future::Future,
     mem,
     pin::Pin,
@@ -16,10 +17,11 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::{
     classify::ErrorBody,
+    endpoint::Endpoint,
     error::{BoxError, Deadline, Failure},
-    json::ObjectCheck,
+    json::{ObjectCheck, PlainFacts},
     progress::Progress,
-    sse::{StreamFault, StreamFilter},
+    sse::{ErrorEvent, StreamFault, StreamFilter},
 };
 
 /// The body of an answer from a [`BackendClient`](super::BackendClient). It passes the upstream's
@@ -43,9 +45,33 @@ pub(super) enum Reader {
     /// Nothing: it is whole, or of no kind that can be checked.
     Opaque,
     /// A plain answer, which must be one JSON object.
-    Plain(ObjectCheck),
+    Plain(Plain),
     /// A stream of events.
     Stream(Box<StreamFilter>),
+}
+
+/// What is read of a plain answer.
+pub(super) struct Plain {
+    check: Option<Box<ObjectCheck>>,
+    /// Whether an `error` in it means that it is none.
+    errors_fail: bool,
+}
+
+impl fmt::Debug for Plain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Plain")
+    }
+}
+
+impl Plain {
+    fn finish(&mut self) -> Result<PlainFacts, Failure> {
+        const NO_OBJECT: Failure = Failure::Garbage("a body that is no JSON object");
+        let mut facts = self.check.take().ok_or(NO_OBJECT)?.finish().map_err(|_| NO_OBJECT)?;
+        match facts.error.take().filter(|_| self.errors_fail) {
+            Some(error) => Err(told(error)),
+            None => Ok(facts),
+        }
+    }
 }
 
 /// The silence that is allowed. One timer serves both deadlines.
@@ -139,7 +165,9 @@ where
                     }
                 }
                 Poll::Ready(None) => Some(this.reader.end(ready, progress, seen())),
-                Poll::Ready(Some(Err(e))) => Some(this.reader.broken(Failure::from_transport(e.into()), ready, progress)),
+                Poll::Ready(Some(Err(e))) => {
+                    Some(this.reader.broken(Failure::from_transport(e.into()), ready, progress))
+                }
                 Poll::Pending => match this.watch.poll(seen(), cx) {
                     Poll::Pending => return Poll::Pending,
                     Poll::Ready(deadline) => Some(this.reader.broken(Failure::Timeout(deadline), ready, progress)),
@@ -172,6 +200,13 @@ where
 }
 
 impl Reader {
+    /// A reader of a plain answer from this endpoint.
+    pub(super) fn plain(endpoint: Endpoint) -> Self {
+        // An answer of the Responses API has an `error` of its own, which is an answer.
+        let errors_fail = endpoint != Endpoint::Responses;
+        Self::Plain(Plain { check: Some(Box::new(ObjectCheck::new())), errors_fail })
+    }
+
     fn read(&mut self, bytes: Bytes, ready: &mut VecDeque<Bytes>, progress: &Option<Progress>) -> Result<(), Failure> {
         if bytes.is_empty() {
             return Ok(());
@@ -182,8 +217,10 @@ impl Reader {
                 note(filter, progress);
                 result.map_err(fault)
             }
-            Self::Plain(check) => {
-                check.push(&bytes);
+            Self::Plain(plain) => {
+                if plain.check.as_mut().is_some_and(|check| check.push(&bytes).is_err()) {
+                    plain.check = None;
+                }
                 ready.push_back(bytes);
                 Ok(())
             }
@@ -205,8 +242,8 @@ impl Reader {
                 note(filter, progress);
                 result.map_err(fault)
             }
-            Self::Plain(check) => {
-                let facts = mem::take(check).finish().map_err(|_| Failure::Garbage("a body that is no JSON object"))?;
+            Self::Plain(plain) => {
+                let facts = plain.finish()?;
                 if let Some(progress) = progress {
                     progress.set_usage(facts.usage);
                     progress.saw_output();
@@ -219,7 +256,12 @@ impl Reader {
     }
 
     /// The upstream broke off, or fell silent: what it gave may be whole all the same.
-    fn broken(&mut self, failure: Failure, ready: &mut VecDeque<Bytes>, progress: &Option<Progress>) -> Result<(), Failure> {
+    fn broken(
+        &mut self,
+        failure: Failure,
+        ready: &mut VecDeque<Bytes>,
+        progress: &Option<Progress>,
+    ) -> Result<(), Failure> {
         let Self::Stream(filter) = self else { return Err(failure) };
         let result = filter.broken(&mut |bytes| ready.push_back(bytes));
         note(filter, progress);
@@ -238,14 +280,15 @@ fn note(filter: &StreamFilter, progress: &Option<Progress>) {
 
 fn fault(fault: StreamFault) -> Failure {
     match fault {
-        StreamFault::Error(event) => Failure::ErrorEvent(Box::new(ErrorBody {
-            kind: event.kind,
-            code: event.code,
-            message: event.message,
-            ..ErrorBody::default()
-        })),
+        StreamFault::Error(event) => told(event),
         StreamFault::Interrupted => Failure::Interrupted,
         StreamFault::NoOutput => Failure::Garbage("a stream that ended before any output"),
-        StreamFault::NotEvents => Failure::Garbage("something that is no event stream"),
+        StreamFault::NotEvents(Some(event)) => told(event),
+        StreamFault::NotEvents(None) => Failure::Garbage("something that is no event stream"),
     }
+}
+
+fn told(event: ErrorEvent) -> Failure {
+    let ErrorEvent { kind, code, message, .. } = event;
+    Failure::ErrorEvent(Box::new(ErrorBody { kind, code, message, ..ErrorBody::default() }))
 }

@@ -106,7 +106,10 @@ mod tests {
         );
         assert_eq!(sent.len(), 3);
         assert_eq!(sent["authorization"], "Bearer sk-up");
-        assert_eq!((&sent["accept"], &sent["x-request-id"]), (&HeaderValue::from_static("*/*"), &HeaderValue::from_static("id")));
+        assert_eq!(
+            (&sent["accept"], &sent["x-request-id"]),
+            (&HeaderValue::from_static("*/*"), &HeaderValue::from_static("id"))
+        );
     }
 
     #[test]

@@ -35,7 +35,7 @@
 //! let backend = Arc::new(Backend::new(Arc::new(provider), "gpt-4o-2024-08-06"));
 //!
 //! let mut request = Request::post("/v1/chat/completions").body(Buffered::from(r#"{ "model":"fast", "n":1.0 }"#)).unwrap();
-//! let requested = Requested::read(request.body().bytes(), Some("/v1/chat/completions")).unwrap();
+//! let requested = Requested::read(request.body().bytes()).unwrap().on("/v1/chat/completions");
 //! request.extensions_mut().insert(requested);
 //! request.extensions_mut().insert(Selected { backend, last: true });
 //! let response = BackendClient::new(upstream).oneshot(request).await.unwrap();
@@ -81,7 +81,6 @@ use crate::{
     endpoint::Endpoint,
     error::{BoxError, Deadline, Failure, MissingLayer, Unroutable},
     inspect::Requested,
-    json::ObjectCheck,
     progress::{Hold, Progress},
     select::Selected,
     sse::{Grammar, StreamFilter},
@@ -182,7 +181,7 @@ impl Call {
         matches!(self.endpoint, Endpoint::ChatCompletions | Endpoint::Completions)
             && self.requested.stream
             && backend.provider.stream_usage
-            && !self.requested.asks_usage()
+            && !self.requested.stream_options.include_usage
             && !backend.usage_refused.load(Relaxed)
     }
 
@@ -231,8 +230,12 @@ impl Call {
         match hold {
             _ if body.is_end_stream() => return Err(Failure::Garbage("an empty body")),
             _ if is("text/html") => return Err(Failure::Garbage("a web page")),
-            Hold::Whole if is("text/event-stream") => return Err(Failure::Garbage("a stream where a plain answer was asked for")),
-            Hold::Output if is("application/json") => return Err(Failure::Garbage("a plain answer where a stream was asked for")),
+            Hold::Whole if is("text/event-stream") => {
+                return Err(Failure::Garbage("a stream where a plain answer was asked for"));
+            }
+            Hold::Output if is("application/json") => {
+                return Err(Failure::Garbage("a plain answer where a stream was asked for"));
+            }
             Hold::FirstByte if is("application/json") && !self.requested.stream => {
                 return Err(Failure::Garbage("a JSON body where audio was asked for"));
             }
@@ -247,7 +250,7 @@ impl Call {
             Hold::Output => Reader::Stream(Box::new(
                 StreamFilter::new(grammar, self.asks_usage()).expected_choices(self.requested.choices as usize),
             )),
-            Hold::Whole => Reader::Plain(ObjectCheck::default()),
+            Hold::Whole => Reader::plain(self.endpoint),
             Hold::FirstByte | Hold::Nothing => Reader::Opaque,
         };
         let timeouts = self.backend().provider.timeouts;
@@ -277,11 +280,10 @@ impl Call {
 
     /// Whether the upstream has refused `stream_options`, which the client did not send.
     fn refuses_usage<B>(&self, answer: &Response<B>) -> bool {
-        let names = |e: &ErrorBody| {
-            [&e.param, &e.message].into_iter().flatten().any(|text| text.contains("stream_options"))
-        };
+        let names =
+            |e: &ErrorBody| [&e.param, &e.message].into_iter().flatten().any(|text| text.contains("stream_options"));
         self.asks_usage()
-            && !self.requested.has_stream_options()
+            && self.requested.stream_options.at.is_none()
             && matches!(answer.status(), StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY)
             && answer.extensions().get::<ErrorBody>().is_some_and(names)
     }

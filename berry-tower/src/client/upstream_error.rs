@@ -72,10 +72,15 @@ mod tests {
     fn every_common_shape_is_read() {
         let parse = |body: &str| parse(body.as_bytes(), Endpoint::ChatCompletions, &provider());
         let openai = parse(r#"{"error":{"message":"m","type":"t","param":"p","code":"c"}}"#);
-        assert_eq!((openai.kind.as_deref(), openai.code.as_deref(), openai.param.as_deref()), (Some("t"), Some("c"), Some("p")));
+        assert_eq!(
+            (openai.kind.as_deref(), openai.code.as_deref(), openai.param.as_deref()),
+            (Some("t"), Some("c"), Some("p"))
+        );
         let anthropic = parse(r#"{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}"#);
         assert!(anthropic.is_overload());
-        let google = parse(r#"[{"error":{"code":400,"message":"m","status":"INVALID_ARGUMENT","details":[{"reason":"API_KEY_INVALID"}]}}]"#);
+        let google = parse(
+            r#"[{"error":{"code":400,"message":"m","status":"INVALID_ARGUMENT","details":[{"reason":"API_KEY_INVALID"}]}}]"#,
+        );
         assert_eq!((google.code.as_deref(), google.reason.as_deref()), (Some("400"), Some("API_KEY_INVALID")));
         assert_eq!(parse(r#"{"error":"text"}"#).message.as_deref(), Some("text"));
         assert_eq!(parse(r#"{"detail":"text"}"#).message.as_deref(), Some("text"));

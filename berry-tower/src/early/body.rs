@@ -16,7 +16,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::EarlyLayer;
 use crate::{
-    ending::{self, Ending},
+    ending::Ending,
     error::BoxError,
     error_response::refusal_for,
     progress::Progress,

@@ -23,11 +23,7 @@ fn one_complete_object_is_one() {
         r#"{"a":[1,-0.5e+3,{"b":null}],"c":"\u00e9\n\\\"}{","d":[[],{}],"e":true,"f":0}"#,
         r#"{"":{"":""},"lone":"\ud800"}"#,
     ] {
-        assert_eq!(
-            check(&[body.as_bytes()]),
-            Ok(PlainFacts::default()),
-            "{body}"
-        );
+        assert_eq!(check(&[body.as_bytes()]), Ok(PlainFacts::default()), "{body}");
     }
 }
 
@@ -77,12 +73,7 @@ fn anything_else_is_none() {
     ] {
         assert_eq!(check(&[body.as_bytes()]), Err(NotAnObject), "{body}");
     }
-    for bytes in [
-        &b"{\"a\":\"\xff\"}"[..],
-        b"{\"a\":\"\xc3\"}",
-        b"{\"\xe2\x82\":1}",
-        b"{\"a\":\"\xc3\\n\"}",
-    ] {
+    for bytes in [&b"{\"a\":\"\xff\"}"[..], b"{\"a\":\"\xc3\"}", b"{\"\xe2\x82\":1}", b"{\"a\":\"\xc3\\n\"}"] {
         assert_eq!(check(&[bytes]), Err(NotAnObject));
     }
 }
@@ -98,32 +89,11 @@ fn nesting_has_a_limit() {
 fn usage_is_read_in_every_shape() {
     let of = |body: &str| check(&[body.as_bytes()]).unwrap().usage;
     let chat = r#"{"choices":[{"usage":{"prompt_tokens":1}}],"usage":{"prompt_tokens":12,"completion_tokens":5,"prompt_tokens_details":{"cached_tokens":4}}}"#;
-    assert_eq!(
-        of(chat),
-        Some(Usage {
-            input: 12,
-            output: 5,
-            cached: 4
-        })
-    );
+    assert_eq!(of(chat), Some(Usage { input: 12, output: 5, cached: 4 }));
     let responses = r#"{"usage":{"input_tokens":12,"input_tokens_details":{"cached_tokens":3},"output_tokens":6}}"#;
-    assert_eq!(
-        of(responses),
-        Some(Usage {
-            input: 12,
-            output: 6,
-            cached: 3
-        })
-    );
+    assert_eq!(of(responses), Some(Usage { input: 12, output: 6, cached: 3 }));
     let messages = r#"{"usage":{"input_tokens":2,"cache_read_input_tokens":10,"cache_creation_input_tokens":1,"output_tokens":6}}"#;
-    assert_eq!(
-        of(messages),
-        Some(Usage {
-            input: 13,
-            output: 6,
-            cached: 10
-        })
-    );
+    assert_eq!(of(messages), Some(Usage { input: 13, output: 6, cached: 10 }));
     for none in [
         r#"{"usage":null}"#,
         r#"{"usage":{}}"#,
@@ -137,17 +107,10 @@ fn usage_is_read_in_every_shape() {
 #[test]
 fn an_error_is_told_unless_it_is_null() {
     let of = |body: &str| check(&[body.as_bytes()]).unwrap().error;
-    assert_eq!(
-        of(r#"{"error":null,"x":{"error":{"message":"deep"}}}"#),
-        None
-    );
-    let object =
-        of(r#"{"error":{"message":"\ud83d\ude00 no","type":"t","code":"c","param":null}}"#);
-    let told = ErrorEvent {
-        message: Some("\u{1f600} no".to_owned()),
-        kind: Some("t".to_owned()),
-        code: Some("c".to_owned()),
-    };
+    assert_eq!(of(r#"{"error":null,"x":{"error":{"message":"deep"}}}"#), None);
+    let object = of(r#"{"error":{"message":"\ud83d\ude00 no","type":"t","code":"c","param":null}}"#);
+    let told =
+        ErrorEvent { message: Some("\u{1f600} no".to_owned()), kind: Some("t".to_owned()), code: Some("c".to_owned()) };
     assert_eq!(object, Some(told));
     for bare in [r#"{"error":{}}"#, r#"{"error":false}"#, r#"{"error":[]}"#] {
         assert_eq!(of(bare), Some(ErrorEvent::default()), "{bare}");
@@ -194,8 +157,7 @@ fn body() -> impl Strategy<Value = String> {
             "a",
             "\\u0065rror",
         ]);
-        let member =
-            (name, inner.clone()).prop_map(|(name, value)| format!("\"{name}\" : {value}"));
+        let member = (name, inner.clone()).prop_map(|(name, value)| format!("\"{name}\" : {value}"));
         prop_oneof![
             1 => collection::vec(inner, 0..4).prop_map(|v| format!("[{}]", v.join(", "))),
             3 => collection::vec(member, 0..5).prop_map(|v| format!("{{{}}}", v.join(","))),

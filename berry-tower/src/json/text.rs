@@ -37,14 +37,7 @@ pub(super) struct Text {
 
 impl Text {
     pub(super) fn new() -> Self {
-        Self {
-            kept: Vec::new(),
-            escape: Escape::None,
-            high: None,
-            utf8: [0; 4],
-            utf8_len: 0,
-            fresh: true,
-        }
+        Self { kept: Vec::new(), escape: Escape::None, high: None, utf8: [0; 4], utf8_len: 0, fresh: true }
     }
 
     /// Makes ready for the next string.
@@ -106,10 +99,7 @@ impl Text {
                     let value = (value << 4) | digit as u16;
                     at += 1;
                     self.escape = if left > 1 {
-                        Escape::Hex {
-                            left: left - 1,
-                            value,
-                        }
+                        Escape::Hex { left: left - 1, value }
                     } else {
                         self.unit(value);
                         Escape::None

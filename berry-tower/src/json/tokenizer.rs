@@ -90,12 +90,7 @@ pub(crate) struct Tokenizer {
 
 impl Tokenizer {
     pub(crate) fn new() -> Self {
-        Self {
-            state: State::Start,
-            depth: 0,
-            objects: 0,
-            text: Text::new(),
-        }
+        Self { state: State::Start, depth: 0, objects: 0, text: Text::new() }
     }
 
     /// Makes ready for another object.
@@ -154,12 +149,7 @@ impl Tokenizer {
         Ok(())
     }
 
-    fn text<'a>(
-        &mut self,
-        key: bool,
-        bytes: &'a [u8],
-        visit: &mut impl Visit,
-    ) -> Result<&'a [u8], Malformed> {
+    fn text<'a>(&mut self, key: bool, bytes: &'a [u8], visit: &mut impl Visit) -> Result<&'a [u8], Malformed> {
         let read = self.text.read(bytes)?;
         let (text, used) = match read {
             Read::More => return Ok(&[]),
@@ -176,13 +166,7 @@ impl Tokenizer {
         Ok(&bytes[used..])
     }
 
-    fn word(
-        &mut self,
-        word: &'static [u8],
-        at: usize,
-        byte: u8,
-        visit: &mut impl Visit,
-    ) -> Result<(), Malformed> {
+    fn word(&mut self, word: &'static [u8], at: usize, byte: u8, visit: &mut impl Visit) -> Result<(), Malformed> {
         if word[at] != byte {
             return Err(Malformed);
         }
@@ -190,11 +174,7 @@ impl Tokenizer {
             self.state = State::Word { word, at: at + 1 };
             return Ok(());
         }
-        let value = if word == b"null" {
-            Scalar::Null
-        } else {
-            Scalar::Bool
-        };
+        let value = if word == b"null" { Scalar::Null } else { Scalar::Bool };
         visit.scalar(self.depth, value);
         self.state = State::After;
         Ok(())
@@ -210,11 +190,7 @@ impl Tokenizer {
             (State::After, b'}') if self.in_object() => self.close(visit),
             (State::After, b']') if !self.in_object() => self.close(visit),
             (State::After, b',') => {
-                self.state = if self.in_object() {
-                    State::Key
-                } else {
-                    State::Value
-                };
+                self.state = if self.in_object() { State::Key } else { State::Value };
                 Ok(())
             }
             (State::Colon, b':') => {
@@ -257,11 +233,7 @@ impl Tokenizer {
         visit.open(self.depth, object);
         self.depth += 1;
         self.objects = (self.objects << 1) | u128::from(object);
-        self.state = if object {
-            State::FirstKey
-        } else {
-            State::FirstElement
-        };
+        self.state = if object { State::FirstKey } else { State::FirstElement };
         Ok(())
     }
 
@@ -269,11 +241,7 @@ impl Tokenizer {
         visit.close(self.depth);
         self.depth -= 1;
         self.objects >>= 1;
-        self.state = if self.depth == 0 {
-            State::Whole
-        } else {
-            State::After
-        };
+        self.state = if self.depth == 0 { State::Whole } else { State::After };
         Ok(())
     }
 

@@ -256,7 +256,14 @@ pub fn explain<'a>(model: &'a Model, ask: &Ask<'_>, now: Instant) -> Vec<Explain
         let at = chosen.iter().position(|c| Arc::ptr_eq(c.backend, backend));
         let standing = standing(backend, &view, ask);
         let effective_weight = model.strategy.effective_weight(&Candidate { backend, view });
-        Explained { backend, view, standing, is_in: at.is_some(), effective_weight, probability: at.map_or(0.0, |at| odds[at]) }
+        Explained {
+            backend,
+            view,
+            standing,
+            is_in: at.is_some(),
+            effective_weight,
+            probability: at.map_or(0.0, |at| odds[at]),
+        }
     };
     model.backends.iter().map(explain).collect()
 }

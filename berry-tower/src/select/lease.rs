@@ -36,7 +36,8 @@ impl<C: Classify> Lease<C> {
             return None;
         }
         let measures = model.strategy.measures() && chosen.view.latency.is_none() && chosen.view.trial_free;
-        let trial = (!chosen.view.is_healthy() && chosen.view.due_for_trial && !model.strategy.weighs_health()) || measures;
+        let trial =
+            (!chosen.view.is_healthy() && chosen.view.due_for_trial && !model.strategy.weighs_health()) || measures;
         if trial && !live.try_trial() {
             live.leave();
             return None;

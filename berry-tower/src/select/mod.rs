@@ -31,7 +31,7 @@
 //! });
 //! let ask = |model: &str| {
 //!     let body = Buffered::from(format!(r#"{{"model":"{model}"}}"#));
-//!     let requested = Requested::read(body.bytes(), None).unwrap();
+//!     let requested = Requested::read(body.bytes()).unwrap();
 //!     let mut request = Request::new(body);
 //!     request.extensions_mut().insert(requested);
 //!     SelectLayer::new(catalog.clone()).layer(inner).oneshot(request)

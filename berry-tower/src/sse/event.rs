@@ -101,9 +101,7 @@ impl Event {
 
     /// Tells of an error, by what has come of it.
     pub(super) fn is_error(&self) -> bool {
-        self.facts.error_at_top
-            || self.facts.kind == EventType::Error
-            || self.line_kind() == EventType::Error
+        self.facts.error_at_top || self.facts.kind == EventType::Error || self.line_kind() == EventType::Error
     }
 
     fn line_kind(&self) -> EventType {

@@ -31,9 +31,7 @@ impl EventType {
             b"" => Self::None,
             b"error" => Self::Error,
             b"ping" => Self::Ping,
-            b"response.created" | b"response.queued" | b"response.in_progress" => {
-                Self::ResponsePreamble
-            }
+            b"response.created" | b"response.queued" | b"response.in_progress" => Self::ResponsePreamble,
             b"response.completed" | b"response.incomplete" => Self::ResponseEnd,
             b"response.failed" => Self::ResponseFailed,
             b"message_start" => Self::MessageStart,

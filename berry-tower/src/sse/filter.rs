@@ -184,8 +184,7 @@ impl StreamFilter {
         if self.is_opaque() {
             return self.bytes > 0;
         }
-        self.progress.output()
-            || (self.mode == Mode::Long && self.progress.bears_output(&self.event))
+        self.progress.output() || (self.mode == Mode::Long && self.progress.bears_output(&self.event))
     }
 
     /// The answer is complete by its own grammar; what is missing at most is a `[DONE]`.
@@ -249,24 +248,14 @@ impl StreamFilter {
     }
 
     fn read<F: FnMut(Bytes)>(&mut self, frame: &Bytes, out: &mut F) -> Result<(), StreamFault> {
-        let mut sink = Sink {
-            out,
-            frame,
-            from: 0,
-            to: 0,
-            sent: 0,
-        };
+        let mut sink = Sink { out, frame, from: 0, to: 0, sent: 0 };
         let result = self.read_events(frame, &mut sink);
         sink.flush();
         self.bytes += sink.sent as u64;
         result
     }
 
-    fn read_events<F: FnMut(Bytes)>(
-        &mut self,
-        frame: &Bytes,
-        sink: &mut Sink<'_, F>,
-    ) -> Result<(), StreamFault> {
+    fn read_events<F: FnMut(Bytes)>(&mut self, frame: &Bytes, sink: &mut Sink<'_, F>) -> Result<(), StreamFault> {
         // Where the part of the open event begins that is in this frame and not handed on.
         let mut start = 0;
         let mut at = 0;
@@ -317,12 +306,7 @@ impl StreamFilter {
     }
 
     /// The open event has become too long to be held.
-    fn outgrow<F: FnMut(Bytes)>(
-        &mut self,
-        sink: &mut Sink<'_, F>,
-        start: usize,
-        at: usize,
-    ) -> Result<(), StreamFault> {
+    fn outgrow<F: FnMut(Bytes)>(&mut self, sink: &mut Sink<'_, F>, start: usize, at: usize) -> Result<(), StreamFault> {
         if self.splitter.is_opening() {
             return Err(StreamFault::NotEvents(None));
         }
@@ -436,11 +420,7 @@ impl StreamFilter {
             },
             Phase::Open => self.conclude(out),
         };
-        self.phase = if result.is_ok() {
-            Phase::Closed
-        } else {
-            Phase::Failed
-        };
+        self.phase = if result.is_ok() { Phase::Closed } else { Phase::Failed };
         match result {
             Err(StreamFault::NoOutput) if !clean => Err(StreamFault::Interrupted),
             result => result,

@@ -112,11 +112,7 @@ impl Progress {
 
     /// The fault of a stream that ends here without being whole.
     pub(super) fn cut(&self) -> StreamFault {
-        if self.output {
-            StreamFault::Interrupted
-        } else {
-            StreamFault::NoOutput
-        }
+        if self.output { StreamFault::Interrupted } else { StreamFault::NoOutput }
     }
 
     /// Whether what has come of a long event bears output already.
@@ -124,10 +120,9 @@ impl Progress {
         let facts = &event.facts;
         match self.grammar {
             Grammar::Chat | Grammar::Completions => facts.output,
-            Grammar::Responses => matches!(
-                event.kind(),
-                EventType::ResponsePart | EventType::ResponseEnd | EventType::ResponseFailed
-            ),
+            Grammar::Responses => {
+                matches!(event.kind(), EventType::ResponsePart | EventType::ResponseEnd | EventType::ResponseFailed)
+            }
             Grammar::Messages => match event.kind() {
                 EventType::BlockStart => facts.block || facts.block_output,
                 EventType::BlockDelta => facts.block_output,
@@ -151,11 +146,7 @@ impl Progress {
         }
         if event.is_error() {
             // Behind the end it cannot take anything back.
-            return if self.ended {
-                Verdict::Hide
-            } else {
-                fault(&mut event.facts)
-            };
+            return if self.ended { Verdict::Hide } else { fault(&mut event.facts) };
         }
         self.counts.merge(&event.facts.counts);
         match self.grammar {
@@ -182,11 +173,7 @@ impl Progress {
         }
         self.output |= facts.output;
         let only_usage = facts.choices_listed && !facts.choices_filled && facts.usage_object;
-        if self.hide_usage && only_usage {
-            Verdict::Hide
-        } else {
-            Verdict::Pass
-        }
+        if self.hide_usage && only_usage { Verdict::Hide } else { Verdict::Pass }
     }
 
     fn take_response(&mut self, event: &mut Event) -> Verdict {

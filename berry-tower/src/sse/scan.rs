@@ -75,8 +75,8 @@ impl Node {
             (Self::Choice, b"text") => Self::Output,
             (
                 Self::ChoiceDelta,
-                b"content" | b"tool_calls" | b"function_call" | b"refusal" | b"reasoning"
-                | b"reasoning_content" | b"reasoning_details" | b"audio",
+                b"content" | b"tool_calls" | b"function_call" | b"refusal" | b"reasoning" | b"reasoning_content"
+                | b"reasoning_details" | b"audio",
             ) => Self::Output,
             (Self::Response, b"error") => Self::ResponseError,
             (Self::Response | Self::Message, b"usage") => Self::NestedUsage,
@@ -145,9 +145,7 @@ impl Counts {
     pub(crate) fn usage(&self) -> Option<Usage> {
         self.prompt.or(self.input).or(self.output)?;
         let of = |count: Option<u64>| count.unwrap_or(0);
-        let split = of(self.input)
-            .saturating_add(of(self.cache_read))
-            .saturating_add(of(self.cache_creation));
+        let split = of(self.input).saturating_add(of(self.cache_read)).saturating_add(of(self.cache_creation));
         Some(Usage {
             input: self.prompt.unwrap_or(split),
             output: of(self.output),
@@ -220,10 +218,7 @@ impl Facts {
     pub(super) fn reset(&mut self) {
         let mut choices = std::mem::take(&mut self.choices);
         choices.clear();
-        *self = Self {
-            choices,
-            ..Self::new()
-        };
+        *self = Self { choices, ..Self::new() };
     }
 
     /// The error at the top, if there is one.
@@ -279,15 +274,12 @@ impl Facts {
     }
 
     fn number(&mut self, node: Node, digits: &[u8]) {
-        let number = std::str::from_utf8(digits)
-            .ok()
-            .and_then(|n| n.parse::<u64>().ok());
+        let number = std::str::from_utf8(digits).ok().and_then(|n| n.parse::<u64>().ok());
         match node {
             Node::Count(count) => *self.counts.slot(count) = number,
             Node::Index => {
-                self.choice.index = number
-                    .and_then(|n| u16::try_from(n).ok())
-                    .filter(|n| usize::from(*n) < MOST_CHOICES);
+                self.choice.index =
+                    number.and_then(|n| u16::try_from(n).ok()).filter(|n| usize::from(*n) < MOST_CHOICES);
             }
             Node::ErrorCode => self.error.code = number.map(|n| n.to_string()),
             Node::Code if self.error.code.is_none() => {
@@ -321,20 +313,14 @@ impl Visit for Facts {
         let node = self.value(depth);
         match node {
             Node::Choices => self.choices_listed = !object,
-            Node::Choice => {
-                self.choice = Choice {
-                    index: Some(0),
-                    finished: false,
-                }
-            }
+            Node::Choice => self.choice = Choice { index: Some(0), finished: false },
             Node::Usage => self.usage_object = object,
             Node::Error => self.error_at_top = true,
             Node::Index => self.choice.index = None,
             _ => {}
         }
         if let Some(place) = self.path.get_mut(depth + 1) {
-            let meant = matches!(node, Node::Output | Node::BlockOutput)
-                || object != (node == Node::Choices);
+            let meant = matches!(node, Node::Output | Node::BlockOutput) || object != (node == Node::Choices);
             *place = if meant { node } else { Node::Other };
         }
     }

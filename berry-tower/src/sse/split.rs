@@ -57,15 +57,7 @@ pub(crate) struct Splitter {
 
 impl Splitter {
     pub(crate) fn new() -> Self {
-        Self {
-            line: Line::Start,
-            name: [0; LONGEST],
-            named: 0,
-            bom: 0,
-            after_cr: false,
-            tail: false,
-            opening: true,
-        }
+        Self { line: Line::Start, name: [0; LONGEST], named: 0, bom: 0, after_cr: false, tail: false, opening: true }
     }
 
     /// Nothing but blank lines, or a part of the first field's name, has come.
@@ -177,9 +169,7 @@ impl Splitter {
                 Field::Other => None,
             };
         }
-        let known = FIELDS
-            .iter()
-            .any(|f| f.starts_with(name) && f.get(name.len()) == Some(&byte));
+        let known = FIELDS.iter().any(|f| f.starts_with(name) && f.get(name.len()) == Some(&byte));
         if known {
             self.name[self.named] = byte;
             self.named += 1;

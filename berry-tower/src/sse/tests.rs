@@ -39,34 +39,18 @@ fn run(mut filter: StreamFilter, frames: &[&[u8]], clean: bool) -> Run {
         }
     }
     if result.is_ok() {
-        result = if clean {
-            filter.end(&mut out)
-        } else {
-            filter.broken(&mut out)
-        };
+        result = if clean { filter.end(&mut out) } else { filter.broken(&mut out) };
     }
     assert_eq!(filter.bytes(), sent.len() as u64);
-    Run {
-        sent,
-        result,
-        filter,
-    }
+    Run { sent, result, filter }
 }
 
 fn chat(stream: &str) -> Run {
-    run(
-        StreamFilter::new(Grammar::Chat, false),
-        &[stream.as_bytes()],
-        true,
-    )
+    run(StreamFilter::new(Grammar::Chat, false), &[stream.as_bytes()], true)
 }
 
 fn of(grammar: Grammar, stream: &str) -> Run {
-    run(
-        StreamFilter::new(grammar, false),
-        &[stream.as_bytes()],
-        true,
-    )
+    run(StreamFilter::new(grammar, false), &[stream.as_bytes()], true)
 }
 
 /// A filter that has been fed, and what it handed on.
@@ -75,17 +59,11 @@ fn fed(grammar: Grammar, frames: &[&str]) -> (StreamFilter, String) {
     let mut sent = Vec::new();
     for frame in frames {
         let frame = Bytes::copy_from_slice(frame.as_bytes());
-        assert_eq!(
-            filter.push(frame, &mut |b: Bytes| sent.extend_from_slice(&b)),
-            Ok(())
-        );
+        assert_eq!(filter.push(frame, &mut |b: Bytes| sent.extend_from_slice(&b)), Ok(()));
     }
     (filter, String::from_utf8(sent).unwrap())
 }
 
 fn error(message: &str) -> StreamFault {
-    StreamFault::Error(ErrorEvent {
-        message: Some(message.to_owned()),
-        ..ErrorEvent::default()
-    })
+    StreamFault::Error(ErrorEvent { message: Some(message.to_owned()), ..ErrorEvent::default() })
 }

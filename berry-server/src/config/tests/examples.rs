@@ -4,9 +4,7 @@ use toml::de::DeTable;
 
 use super::super::options::Word;
 use super::super::reader::Reader;
-use super::super::{
-    BASIC_EXAMPLE, Config, FULL_EXAMPLE, Loaded, SMART_AI_EXAMPLE, Settings, Strategy, parse, read,
-};
+use super::super::{BASIC_EXAMPLE, Config, FULL_EXAMPLE, Loaded, SMART_AI_EXAMPLE, Settings, Strategy, parse, read};
 
 fn env(name: &str) -> Option<String> {
     Some(match name {
@@ -42,9 +40,7 @@ fn none_holds_a_secret() {
 
 #[test]
 fn the_full_one_shows_every_strategy_and_the_true_defaults() {
-    let Config {
-        models, settings, ..
-    } = example(FULL_EXAMPLE).config;
+    let Config { models, settings, .. } = example(FULL_EXAMPLE).config;
     for (word, strategy) in Strategy::WORDS {
         let shown = models.values().any(|model| model.strategy == *strategy);
         assert!(shown, "{word}");
@@ -70,8 +66,5 @@ fn order_of_the_file_is_kept() {
     let models: Vec<&String> = config.models.keys().collect();
     assert_eq!(models[..3], ["chat", "steady", "fast"]);
     let providers: Vec<&String> = config.providers.keys().collect();
-    assert_eq!(
-        providers,
-        ["openai", "azure", "anthropic", "google", "local"]
-    );
+    assert_eq!(providers, ["openai", "azure", "anthropic", "google", "local"]);
 }

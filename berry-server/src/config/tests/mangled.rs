@@ -16,10 +16,7 @@ fn well_told(text: &str, errors: &Errors) -> Result<(), TestCaseError> {
         prop_assert!(!finding.path.is_empty(), "{finding:?}");
         prop_assert!(!finding.message.is_empty());
         let lines = text.split('\n').count();
-        prop_assert!(
-            finding.line.is_none_or(|line| (1..=lines).contains(&line)),
-            "{finding:?}"
-        );
+        prop_assert!(finding.line.is_none_or(|line| (1..=lines).contains(&line)), "{finding:?}");
     }
     let shown = errors.to_string();
     prop_assert_eq!(shown.lines().count(), errors.findings.len(), "{}", shown);

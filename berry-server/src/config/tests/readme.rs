@@ -479,14 +479,8 @@ fn the_cases_from_practice_load() {
 #[test]
 fn leftovers_of_old_files_are_warnings() {
     let old = FIRST
-        .replace(
-            "[users.admin]",
-            "[settings.batch_metrics]\nenabled = true\n\n[users.admin]",
-        )
-        .replace(
-            "[providers.openai]",
-            "[providers.openai]\ntags = [\"fast\"]",
-        );
+        .replace("[users.admin]", "[settings.batch_metrics]\nenabled = true\n\n[users.admin]")
+        .replace("[providers.openai]", "[providers.openai]\ntags = [\"fast\"]");
     let warned: Vec<String> = good(&old).warnings.into_iter().map(|w| w.path).collect();
     for path in ["settings.batch_metrics", "providers.openai.tags"] {
         assert!(warned.iter().any(|warned| warned == path), "{path}");
@@ -496,9 +490,6 @@ fn leftovers_of_old_files_are_warnings() {
 #[test]
 fn a_token_too_short_to_be_safe_is_refused() {
     let errors = load(&PRACTICE.replace("dev-team-token-replaced", "dev-team-token")).unwrap_err();
-    let token = errors
-        .findings
-        .iter()
-        .find(|f| f.path == "users.dev_team.token");
+    let token = errors.findings.iter().find(|f| f.path == "users.dev_team.token");
     assert!(token.unwrap().message.contains("14 characters"));
 }

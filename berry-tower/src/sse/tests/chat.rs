@@ -1,34 +1,21 @@
 //! Chat and completions.
 
-use super::{
-    Bytes, ErrorEvent, Grammar, StreamFault, StreamFilter, Usage, chat, error, fed, of, run,
-};
+use super::{Bytes, ErrorEvent, Grammar, StreamFault, StreamFilter, Usage, chat, error, fed, of, run};
 
-const ROLE: &str =
-    "data: {\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"\"}}]}\n\n";
-const HI: &str =
-    "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"hi\"},\"finish_reason\":null}]}\n\n";
-const STOP: &str =
-    "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n";
+const ROLE: &str = "data: {\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"\"}}]}\n\n";
+const HI: &str = "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"hi\"},\"finish_reason\":null}]}\n\n";
+const STOP: &str = "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n";
 const USAGE: &str = "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":7,\"completion_tokens\":3,\"prompt_tokens_details\":{\"cached_tokens\":2}}}\n\n";
 const DONE: &str = "data: [DONE]\n\n";
 
 #[test]
 fn a_whole_stream_passes_byte_for_byte() {
-    let stream =
-        format!(": hello\n\n{ROLE}event: chunk\nid: 4\nretry: 10\n{HI}{STOP}{USAGE}{DONE}");
+    let stream = format!(": hello\n\n{ROLE}event: chunk\nid: 4\nretry: 10\n{HI}{STOP}{USAGE}{DONE}");
     let run = chat(&stream);
     assert_eq!(run.result, Ok(()));
     assert_eq!(run.sent(), stream);
     assert!(run.filter.finished() && run.filter.closed() && run.filter.output_seen());
-    assert_eq!(
-        run.filter.usage(),
-        Some(Usage {
-            input: 7,
-            output: 3,
-            cached: 2
-        })
-    );
+    assert_eq!(run.filter.usage(), Some(Usage { input: 7, output: 3, cached: 2 }));
     assert_eq!(run.filter.events(), 5, "the comment is none");
 }
 
@@ -95,10 +82,7 @@ fn done_without_a_finish_reason_is_not_handed_on() {
 
 #[test]
 fn done_is_told_at_once_and_nothing_after_it_passes() {
-    let (filter, sent) = fed(
-        Grammar::Chat,
-        &[STOP, DONE, HI, "\n\n", "data: {\"error\":1}\n\n"],
-    );
+    let (filter, sent) = fed(Grammar::Chat, &[STOP, DONE, HI, "\n\n", "data: {\"error\":1}\n\n"]);
     assert_eq!(sent, format!("{STOP}{DONE}"));
     assert!(filter.closed() && !filter.between_events());
 }
@@ -129,31 +113,19 @@ fn a_cut_after_the_last_finish_reason_is_no_fault() {
 #[test]
 fn every_choice_needs_a_finish_reason() {
     let choice = |index: &str, rest: &str| {
-        format!(
-            "data: {{\"choices\":[{{\"index\":{index},\"delta\":{{\"content\":\"x\"}}{rest}}}]}}\n\n"
-        )
+        format!("data: {{\"choices\":[{{\"index\":{index},\"delta\":{{\"content\":\"x\"}}{rest}}}]}}\n\n")
     };
     let finish = ",\"finish_reason\":\"length\"";
     let one = choice("0", finish);
     let other = choice("1", "");
-    assert_eq!(
-        chat(&format!("{other}{one}")).result,
-        Err(StreamFault::Interrupted)
-    );
-    assert_eq!(
-        chat(&format!("{other}{one}{}", choice("1", finish))).result,
-        Ok(())
-    );
+    assert_eq!(chat(&format!("{other}{one}")).result, Err(StreamFault::Interrupted));
+    assert_eq!(chat(&format!("{other}{one}{}", choice("1", finish))).result, Ok(()));
 
     let two = |stream: &str| {
         let filter = StreamFilter::new(Grammar::Chat, false).expected_choices(2);
         run(filter, &[stream.as_bytes()], true).result
     };
-    assert_eq!(
-        two(&one),
-        Err(StreamFault::Interrupted),
-        "the second never appeared"
-    );
+    assert_eq!(two(&one), Err(StreamFault::Interrupted), "the second never appeared");
     assert_eq!(two(&format!("{one}{}", choice("1", finish))), Ok(()));
     assert_eq!(two(&format!("{one}{one}")), Err(StreamFault::Interrupted));
     for odd in ["-1", "\"0\"", "4096", "0.5", "true", "[]", "{}"] {
@@ -164,10 +136,7 @@ fn every_choice_needs_a_finish_reason() {
 
 #[test]
 fn of_a_finish_reason_given_twice_the_last_counts() {
-    for (twice, whole) in [
-        ("\"stop\",\"finish_reason\":null", false),
-        ("null,\"finish_reason\":\"stop\"", true),
-    ] {
+    for (twice, whole) in [("\"stop\",\"finish_reason\":null", false), ("null,\"finish_reason\":\"stop\"", true)] {
         let stream = format!("data: {{\"choices\":[{{\"finish_reason\":{twice}}}]}}\n\n");
         assert_eq!(chat(&stream).result.is_ok(), whole);
     }
@@ -188,38 +157,21 @@ fn an_error_in_any_event_is_an_error_event() {
         assert_eq!(run.result, Err(StreamFault::Error(told)));
         assert_eq!(run.sent(), before);
     }
-    assert_eq!(
-        chat("data: {\"error\":\"overloaded\"}\n\n").result,
-        Err(error("overloaded"))
-    );
-    assert_eq!(
-        chat("event: error\ndata: {\"message\":\"m\"}\n\n").result,
-        Err(error("m"))
-    );
-    assert_eq!(
-        chat(&format!("data: {{\"error\":null}}\n\n{STOP}")).result,
-        Ok(())
-    );
+    assert_eq!(chat("data: {\"error\":\"overloaded\"}\n\n").result, Err(error("overloaded")));
+    assert_eq!(chat("event: error\ndata: {\"message\":\"m\"}\n\n").result, Err(error("m")));
+    assert_eq!(chat(&format!("data: {{\"error\":null}}\n\n{STOP}")).result, Ok(()));
 }
 
 #[test]
 fn the_usage_chunk_is_hidden_when_only_the_gateway_asked() {
-    let both =
-        "data: {\"choices\":[{\"delta\":{\"content\":\"x\"}}],\"usage\":{\"prompt_tokens\":1}}\n\n";
+    let both = "data: {\"choices\":[{\"delta\":{\"content\":\"x\"}}],\"usage\":{\"prompt_tokens\":1}}\n\n";
     let null = "data: {\"choices\":[],\"usage\":null}\n\n";
     let stream = format!("{both}{null}{STOP}{USAGE}{DONE}");
     let filter = StreamFilter::new(Grammar::Chat, true);
     let run = run(filter, &[stream.as_bytes()], true);
     assert_eq!(run.result, Ok(()));
     assert_eq!(run.sent(), format!("{both}{null}{STOP}{DONE}"));
-    assert_eq!(
-        run.filter.usage(),
-        Some(Usage {
-            input: 7,
-            output: 3,
-            cached: 2
-        })
-    );
+    assert_eq!(run.filter.usage(), Some(Usage { input: 7, output: 3, cached: 2 }));
     assert_eq!(run.filter.malformed(), 0);
 }
 
@@ -242,12 +194,7 @@ fn a_malformed_event_is_left_out_and_counted() {
         assert_eq!(run.sent(), format!("{HI}{STOP}{DONE}"));
         assert_eq!(run.filter.malformed(), 1);
     }
-    let bytes = [
-        HI.as_bytes(),
-        b"data: {\"a\":\"\xff\"}\n\n",
-        STOP.as_bytes(),
-    ]
-    .concat();
+    let bytes = [HI.as_bytes(), b"data: {\"a\":\"\xff\"}\n\n", STOP.as_bytes()].concat();
     let run = run(StreamFilter::new(Grammar::Chat, false), &[&bytes], true);
     assert_eq!((run.result, run.filter.malformed()), (Ok(()), 1));
 }
@@ -271,36 +218,18 @@ fn a_last_event_without_its_blank_line_counts_when_it_is_complete() {
 
 #[test]
 fn what_is_no_event_stream_is_told_before_anything_is_handed_on() {
-    for body in [
-        "<html>",
-        "OK",
-        "\n\r\n  x",
-        "database: x\n",
-        "dat\n",
-        "\u{feff}{}",
-        "[1]",
-        "\u{fb01}",
-    ] {
+    for body in ["<html>", "OK", "\n\r\n  x", "database: x\n", "dat\n", "\u{feff}{}", "[1]", "\u{fb01}"] {
         let run = chat(body);
         assert_eq!(run.result, Err(StreamFault::NotEvents(None)), "{body}");
         assert_eq!(run.sent(), "");
     }
     let told = |message: &str| {
-        let error = ErrorEvent {
-            message: Some(message.to_owned()),
-            ..ErrorEvent::default()
-        };
+        let error = ErrorEvent { message: Some(message.to_owned()), ..ErrorEvent::default() };
         Err(StreamFault::NotEvents(Some(error)))
     };
-    assert_eq!(
-        chat("\n{\"error\": {\"message\":\"no\"}}").result,
-        told("no")
-    );
+    assert_eq!(chat("\n{\"error\": {\"message\":\"no\"}}").result, told("no"));
     assert_eq!(chat("{\"error\": \"cut\", \"x").result, told("cut"));
-    assert_eq!(
-        chat("{\"data\": []}").result,
-        Err(StreamFault::NotEvents(None))
-    );
+    assert_eq!(chat("{\"data\": []}").result, Err(StreamFault::NotEvents(None)));
     let blank = "\n".repeat(20_000);
     assert_eq!(chat(&blank).result, Err(StreamFault::NotEvents(None)));
 }
@@ -322,9 +251,8 @@ fn a_byte_order_mark_passes() {
 #[test]
 fn a_long_event_is_handed_on_as_it_comes_and_read_all_the_same() {
     let text = "x".repeat(1 << 20);
-    let event = format!(
-        "data: {{\"choices\":[{{\"delta\":{{\"content\":\"{text}\"}},\"finish_reason\":\"stop\"}}]}}\n\n"
-    );
+    let event =
+        format!("data: {{\"choices\":[{{\"delta\":{{\"content\":\"{text}\"}},\"finish_reason\":\"stop\"}}]}}\n\n");
     let mut filter = StreamFilter::new(Grammar::Chat, false);
     let mut sent = 0;
     let mut most_behind = 0;
@@ -349,10 +277,7 @@ fn a_long_event_is_handed_on_as_it_comes_and_read_all_the_same() {
 fn a_long_event_that_turns_out_bad_is_a_fault() {
     let text = "x".repeat(20_000);
     let open = format!("data: {{\"a\":\"{text}\"");
-    assert_eq!(
-        chat(&format!("{HI}{open}]\n\n{STOP}")).result,
-        Err(StreamFault::Interrupted)
-    );
+    assert_eq!(chat(&format!("{HI}{open}]\n\n{STOP}")).result, Err(StreamFault::Interrupted));
     let run = chat(&format!("{open},\"error\":{{\"message\":\"late\"}}}}\n\n"));
     assert_eq!(run.result, Err(error("late")));
     assert!(!run.sent().contains("late"));
@@ -364,20 +289,14 @@ fn a_long_event_that_turns_out_bad_is_a_fault() {
     assert_eq!((run.result.clone(), run.sent()), (Err(error("e")), ""));
     // A `[DONE]` that drags a long comment behind it does not slip through.
     let run = chat(&format!("{HI}data: [DONE]\n:{text}\n\n"));
-    assert_eq!(
-        (run.result.clone(), run.sent()),
-        (Err(StreamFault::Interrupted), HI)
-    );
+    assert_eq!((run.result.clone(), run.sent()), (Err(StreamFault::Interrupted), HI));
 }
 
 #[test]
 fn a_comment_fits_between_whole_events_only() {
     let (filter, sent) = fed(Grammar::Chat, &[HI, &STOP[..20]]);
     assert_eq!(sent, HI);
-    assert!(
-        filter.between_events(),
-        "what is held back has not begun for the client"
-    );
+    assert!(filter.between_events(), "what is held back has not begun for the client");
     let long = format!("data: {{\"a\":\"{}", "x".repeat(20_000));
     assert!(!fed(Grammar::Chat, &[HI, &long]).0.between_events());
 }
@@ -387,15 +306,8 @@ fn after_a_fault_it_stays_one() {
     let mut filter = StreamFilter::new(Grammar::Chat, false);
     let mut out = |_: Bytes| {};
     filter.push(Bytes::from(STOP), &mut out).unwrap();
-    assert!(
-        filter
-            .push(Bytes::from("data: {\"error\":1}\n\n"), &mut out)
-            .is_err()
-    );
+    assert!(filter.push(Bytes::from("data: {\"error\":1}\n\n"), &mut out).is_err());
     assert!(!filter.finished());
-    assert_eq!(
-        filter.push(Bytes::from(DONE), &mut out),
-        Err(StreamFault::Interrupted)
-    );
+    assert_eq!(filter.push(Bytes::from(DONE), &mut out), Err(StreamFault::Interrupted));
     assert_eq!(filter.end(&mut out), Err(StreamFault::Interrupted));
 }

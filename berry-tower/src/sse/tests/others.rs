@@ -8,34 +8,20 @@ fn event(kind: &str, rest: &str) -> String {
 
 #[test]
 fn responses_run_from_preamble_to_completed() {
-    let stream = [
-        event("response.created", ",\"response\":{\"error\":null}"),
-        event("response.in_progress", ""),
-    ]
-    .concat();
+    let stream =
+        [event("response.created", ",\"response\":{\"error\":null}"), event("response.in_progress", "")].concat();
     assert!(!fed(Grammar::Responses, &[&stream]).0.output_seen());
     let delta = event("response.output_text.delta", ",\"delta\":\"hi\"");
     assert!(fed(Grammar::Responses, &[&stream, &delta]).0.output_seen());
     let cut = of(Grammar::Responses, &format!("{stream}{delta}"));
     assert_eq!(cut.result, Err(StreamFault::Interrupted));
     let usage = ",\"response\":{\"usage\":{\"input_tokens\":9,\"output_tokens\":4,\"input_tokens_details\":{\"cached_tokens\":1}}}";
-    for end in [
-        "response.completed",
-        "response.incomplete",
-        "response.failed",
-    ] {
+    for end in ["response.completed", "response.incomplete", "response.failed"] {
         let stream = format!("{stream}{delta}{}", event(end, usage));
         let run = of(Grammar::Responses, &stream);
         assert_eq!(run.result, Ok(()));
         assert_eq!(run.sent(), stream, "no [DONE] is added");
-        assert_eq!(
-            run.filter.usage(),
-            Some(Usage {
-                input: 9,
-                output: 4,
-                cached: 1
-            })
-        );
+        assert_eq!(run.filter.usage(), Some(Usage { input: 9, output: 4, cached: 1 }));
     }
     let empty = of(Grammar::Responses, &stream);
     assert_eq!(empty.result, Err(StreamFault::NoOutput));
@@ -43,19 +29,9 @@ fn responses_run_from_preamble_to_completed() {
 
 #[test]
 fn a_response_that_fails_before_output_is_an_error() {
-    let failed = event(
-        "response.failed",
-        ",\"response\":{\"error\":{\"code\":\"server_error\",\"message\":\"m\"}}",
-    );
-    let run = of(
-        Grammar::Responses,
-        &format!("{}{failed}", event("response.created", "")),
-    );
-    let told = ErrorEvent {
-        message: Some("m".to_owned()),
-        kind: None,
-        code: Some("server_error".to_owned()),
-    };
+    let failed = event("response.failed", ",\"response\":{\"error\":{\"code\":\"server_error\",\"message\":\"m\"}}");
+    let run = of(Grammar::Responses, &format!("{}{failed}", event("response.created", "")));
+    let told = ErrorEvent { message: Some("m".to_owned()), kind: None, code: Some("server_error".to_owned()) };
     assert_eq!(run.result, Err(StreamFault::Error(told)));
     assert!(!run.sent().contains("failed"));
     let flat = event("error", ",\"code\":null,\"message\":\"flat\"");
@@ -74,15 +50,9 @@ fn done_in_another_grammar_never_makes_a_stream_whole() {
 
 #[test]
 fn the_line_event_gives_the_type_when_the_data_does_not() {
-    let run = of(
-        Grammar::Responses,
-        "event: response.completed\ndata: {}\n\n",
-    );
+    let run = of(Grammar::Responses, "event: response.completed\ndata: {}\n\n");
     assert_eq!(run.result, Ok(()));
-    let run = of(
-        Grammar::Messages,
-        "event: error\ndata: {\"error\":{\"message\":\"x\"}}\n\n",
-    );
+    let run = of(Grammar::Messages, "event: error\ndata: {\"error\":{\"message\":\"x\"}}\n\n");
     assert_eq!(run.result, Err(error("x")));
 }
 
@@ -95,86 +65,43 @@ fn messages_run_from_start_to_stop() {
     let quiet = [
         start.clone(),
         event("ping", ""),
-        event(
-            "content_block_start",
-            ",\"index\":0,\"content_block\":{\"type\":\"text\",\"text\":\"\"}",
-        ),
-        event(
-            "content_block_delta",
-            ",\"delta\":{\"type\":\"text_delta\",\"text\":\"\"}",
-        ),
+        event("content_block_start", ",\"index\":0,\"content_block\":{\"type\":\"text\",\"text\":\"\"}"),
+        event("content_block_delta", ",\"delta\":{\"type\":\"text_delta\",\"text\":\"\"}"),
         event("new_type", ",\"delta\":{\"text\":\"x\"}"),
     ]
     .concat();
     assert!(!fed(Grammar::Messages, &[&quiet]).0.output_seen());
-    let stop_reason = event(
-        "message_delta",
-        ",\"delta\":{\"stop_reason\":\"end_turn\"},\"usage\":{\"output_tokens\":30}",
-    );
+    let stop_reason =
+        event("message_delta", ",\"delta\":{\"stop_reason\":\"end_turn\"},\"usage\":{\"output_tokens\":30}");
     let output = [
-        event(
-            "content_block_delta",
-            ",\"delta\":{\"type\":\"text_delta\",\"text\":\"hi\"}",
-        ),
-        event(
-            "content_block_delta",
-            ",\"delta\":{\"type\":\"thinking_delta\",\"thinking\":\"hm\"}",
-        ),
-        event(
-            "content_block_start",
-            ",\"content_block\":{\"type\":\"tool_use\",\"id\":\"t\"}",
-        ),
+        event("content_block_delta", ",\"delta\":{\"type\":\"text_delta\",\"text\":\"hi\"}"),
+        event("content_block_delta", ",\"delta\":{\"type\":\"thinking_delta\",\"thinking\":\"hm\"}"),
+        event("content_block_start", ",\"content_block\":{\"type\":\"tool_use\",\"id\":\"t\"}"),
         stop_reason.clone(),
     ];
     for output in &output {
-        assert!(
-            fed(Grammar::Messages, &[&quiet, output]).0.output_seen(),
-            "{output}"
-        );
+        assert!(fed(Grammar::Messages, &[&quiet, output]).0.output_seen(), "{output}");
     }
     let cut = format!("{quiet}{}{stop_reason}", output[0]);
-    assert_eq!(
-        of(Grammar::Messages, &cut).result,
-        Err(StreamFault::Interrupted)
-    );
+    assert_eq!(of(Grammar::Messages, &cut).result, Err(StreamFault::Interrupted));
     let whole = format!("{cut}{}", event("message_stop", ""));
     let run = of(Grammar::Messages, &whole);
     assert_eq!(run.result, Ok(()));
     assert_eq!(run.sent(), whole);
-    assert_eq!(
-        run.filter.usage(),
-        Some(Usage {
-            input: 17,
-            output: 30,
-            cached: 5
-        })
-    );
-    let empty = of(
-        Grammar::Messages,
-        &format!("{quiet}{}", event("message_stop", "")),
-    );
+    assert_eq!(run.filter.usage(), Some(Usage { input: 17, output: 30, cached: 5 }));
+    let empty = of(Grammar::Messages, &format!("{quiet}{}", event("message_stop", "")));
     assert_eq!(empty.result, Err(StreamFault::NoOutput));
     assert!(!empty.sent().contains("message_stop"));
 }
 
 #[test]
 fn an_error_in_a_message_is_told_and_none_after_its_end() {
-    let overloaded = event(
-        "error",
-        ",\"error\":{\"type\":\"overloaded_error\",\"message\":\"m\"}",
-    );
+    let overloaded = event("error", ",\"error\":{\"type\":\"overloaded_error\",\"message\":\"m\"}");
     let run = of(Grammar::Messages, &overloaded);
-    let told = ErrorEvent {
-        message: Some("m".to_owned()),
-        kind: Some("overloaded_error".to_owned()),
-        code: None,
-    };
+    let told = ErrorEvent { message: Some("m".to_owned()), kind: Some("overloaded_error".to_owned()), code: None };
     assert_eq!(run.result, Err(StreamFault::Error(told)));
-    let stop = [
-        event("message_delta", ",\"delta\":{\"stop_reason\":\"end_turn\"}"),
-        event("message_stop", ""),
-    ]
-    .concat();
+    let stop =
+        [event("message_delta", ",\"delta\":{\"stop_reason\":\"end_turn\"}"), event("message_stop", "")].concat();
     let run = of(Grammar::Messages, &format!("{stop}{overloaded}"));
     assert_eq!(run.result, Ok(()));
     assert_eq!(run.sent(), stop);
@@ -196,10 +123,7 @@ fn what_is_opaque_passes_untouched() {
 
 #[test]
 fn debug_shows_no_content() {
-    let (mut filter, _) = fed(
-        Grammar::Chat,
-        &["data: {\"choices\":[{\"delta\":{\"content\":\"secret"],
-    );
+    let (mut filter, _) = fed(Grammar::Chat, &["data: {\"choices\":[{\"delta\":{\"content\":\"secret"]);
     assert!(!format!("{filter:?}").contains("secret"));
     assert!(filter.end(&mut |_: Bytes| {}).is_err());
 }

@@ -7,12 +7,7 @@ use super::reference::{judge, parse};
 use super::{Grammar, Run, StreamFilter, run};
 
 fn grammars() -> impl Strategy<Value = Grammar> {
-    sample::select(vec![
-        Grammar::Chat,
-        Grammar::Completions,
-        Grammar::Responses,
-        Grammar::Messages,
-    ])
+    sample::select(vec![Grammar::Chat, Grammar::Completions, Grammar::Responses, Grammar::Messages])
 }
 
 /// The data of one event: what streams hold, and what they should not.
@@ -71,11 +66,8 @@ fn event() -> impl Strategy<Value = String> {
             "event: response.completed", "unknown: x", "", "dat",
         ]).prop_map(str::to_owned),
     ];
-    let ended = (line, line_end())
-        .prop_map(|(line, end)| line + end)
-        .boxed();
-    let lines =
-        prop_oneof![4 => collection::vec(ended.clone(), 1), 1 => collection::vec(ended, 2..4)];
+    let ended = (line, line_end()).prop_map(|(line, end)| line + end).boxed();
+    let lines = prop_oneof![4 => collection::vec(ended.clone(), 1), 1 => collection::vec(ended, 2..4)];
     (lines, line_end()).prop_map(|(lines, end)| lines.concat() + end)
 }
 
@@ -92,11 +84,7 @@ impl std::fmt::Debug for Text {
 fn stream() -> impl Strategy<Value = Text> {
     let parts = (any::<bool>(), collection::vec(event(), 0..8));
     let whole = parts.prop_map(|(bom, events)| {
-        let bom = if bom && events.len() > 4 {
-            "\u{feff}"
-        } else {
-            ""
-        };
+        let bom = if bom && events.len() > 4 { "\u{feff}" } else { "" };
         [bom.to_owned(), events.concat()].concat().into_bytes()
     });
     let spoil = prop_oneof![

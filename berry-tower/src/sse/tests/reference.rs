@@ -25,10 +25,7 @@ pub(crate) struct Parsed {
 fn lines(mut bytes: &[u8]) -> Vec<(&[u8], &[u8])> {
     let mut lines = Vec::new();
     while !bytes.is_empty() {
-        let end = bytes
-            .iter()
-            .position(|b| matches!(b, b'\n' | b'\r'))
-            .unwrap_or(bytes.len());
+        let end = bytes.iter().position(|b| matches!(b, b'\n' | b'\r')).unwrap_or(bytes.len());
         let width = match bytes[end..] {
             [b'\r', b'\n', ..] => 2,
             [] => 0,
@@ -43,28 +40,16 @@ fn lines(mut bytes: &[u8]) -> Vec<(&[u8], &[u8])> {
 /// The events of a stream; the last may lack its end. `Err` when it is no event stream.
 pub(crate) fn parse(bytes: &[u8]) -> Result<(Vec<Parsed>, Option<Vec<u8>>), ()> {
     let mut events = Vec::new();
-    let mut open = Parsed {
-        bytes: Vec::new(),
-        data: None,
-        name: Vec::new(),
-    };
+    let mut open = Parsed { bytes: Vec::new(), data: None, name: Vec::new() };
     let mut any = false;
     let body = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-    open.bytes
-        .extend_from_slice(&bytes[..bytes.len() - body.len()]);
+    open.bytes.extend_from_slice(&bytes[..bytes.len() - body.len()]);
     for (line, end) in lines(body) {
         open.bytes.extend_from_slice(line);
         open.bytes.extend_from_slice(end);
         if line.is_empty() {
             if any {
-                events.push(std::mem::replace(
-                    &mut open,
-                    Parsed {
-                        bytes: Vec::new(),
-                        data: None,
-                        name: Vec::new(),
-                    },
-                ));
+                events.push(std::mem::replace(&mut open, Parsed { bytes: Vec::new(), data: None, name: Vec::new() }));
             }
             continue;
         }
@@ -104,8 +89,7 @@ pub(crate) fn is_object(data: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(data) else {
         return false;
     };
-    text.trim_start_matches([' ', '\t', '\r', '\n'])
-        .starts_with('{')
+    text.trim_start_matches([' ', '\t', '\r', '\n']).starts_with('{')
         && serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok()
         && depth(data) <= 127
 }
@@ -184,10 +168,7 @@ impl<'de> serde::Deserialize<'de> for Tree {
 impl Tree {
     /// The member that counts: the last of its name.
     pub(crate) fn get(&self, name: &str) -> Option<&Self> {
-        self.members()
-            .rev()
-            .find(|(n, _)| n == name)
-            .map(|(_, v)| v)
+        self.members().rev().find(|(n, _)| n == name).map(|(_, v)| v)
     }
 
     pub(crate) fn members(&self) -> std::slice::Iter<'_, (String, Self)> {
@@ -203,10 +184,7 @@ impl Tree {
             Self::List(list) => list.iter().any(Self::has_twins),
             Self::Object(members) => {
                 members.iter().any(|(_, v)| v.has_twins())
-                    || members
-                        .iter()
-                        .enumerate()
-                        .any(|(i, (n, _))| members[..i].iter().any(|(m, _)| m == n))
+                    || members.iter().enumerate().any(|(i, (n, _))| members[..i].iter().any(|(m, _)| m == n))
             }
         }
     }
@@ -249,9 +227,7 @@ impl Tree {
         let error = self.get("error").filter(|e| !e.is_null())?;
         let mut told = details(error);
         // A flat error's members stand beside it; they are told when the object itself has none.
-        told.message = told
-            .message
-            .or(self.get("message").and_then(Self::text).map(Into::into));
+        told.message = told.message.or(self.get("message").and_then(Self::text).map(Into::into));
         told.code = told.code.or(self.get("code").and_then(code));
         Some(told)
     }
@@ -264,18 +240,12 @@ impl Tree {
 }
 
 fn code(value: &Tree) -> Option<String> {
-    value
-        .text()
-        .map(Into::into)
-        .or_else(|| value.number().map(|n| n.to_string()))
+    value.text().map(Into::into).or_else(|| value.number().map(|n| n.to_string()))
 }
 
 fn details(error: &Tree) -> ErrorEvent {
     ErrorEvent {
-        message: error
-            .text()
-            .or(error.get("message").and_then(Tree::text))
-            .map(Into::into),
+        message: error.text().or(error.get("message").and_then(Tree::text)).map(Into::into),
         kind: error.get("type").and_then(Tree::text).map(Into::into),
         code: error.get("code").and_then(code),
     }
@@ -284,11 +254,7 @@ fn details(error: &Tree) -> ErrorEvent {
 fn read_counts(usage: Option<&Tree>, counts: &mut [Option<u64>; 6]) {
     let Some(usage) = usage else { return };
     let at = |name| usage.get(name).and_then(Tree::number);
-    let cached = |name| {
-        usage
-            .get(name)
-            .and_then(|d| d.get("cached_tokens")?.number())
-    };
+    let cached = |name| usage.get(name).and_then(|d| d.get("cached_tokens")?.number());
     let read = [
         at("prompt_tokens"),
         at("input_tokens"),
@@ -305,14 +271,8 @@ fn read_counts(usage: Option<&Tree>, counts: &mut [Option<u64>; 6]) {
 fn sum(counts: &[Option<u64>; 6]) -> Option<Usage> {
     let [prompt, input, output, cached, read, created] = *counts;
     prompt.or(input).or(output)?;
-    let split = [input, read, created]
-        .iter()
-        .fold(0u64, |sum, n| sum.saturating_add(n.unwrap_or(0)));
-    Some(Usage {
-        input: prompt.unwrap_or(split),
-        output: output.unwrap_or(0),
-        cached: cached.or(read).unwrap_or(0),
-    })
+    let split = [input, read, created].iter().fold(0u64, |sum, n| sum.saturating_add(n.unwrap_or(0)));
+    Some(Usage { input: prompt.unwrap_or(split), output: output.unwrap_or(0), cached: cached.or(read).unwrap_or(0) })
 }
 
 /// The reading of one stream.
@@ -328,13 +288,7 @@ struct Reading {
 }
 
 /// Judges a whole stream. `None`: a case that the reference does not read for certain.
-pub(crate) fn judge(
-    bytes: &[u8],
-    grammar: Grammar,
-    hide_usage: bool,
-    expected: usize,
-    clean: bool,
-) -> Option<Outcome> {
+pub(crate) fn judge(bytes: &[u8], grammar: Grammar, hide_usage: bool, expected: usize, clean: bool) -> Option<Outcome> {
     let mut reading = Reading {
         grammar,
         hide_usage,
@@ -343,13 +297,7 @@ pub(crate) fn judge(
         ended: false,
         closed: false,
         counts: [None; 6],
-        outcome: Outcome {
-            sent: Vec::new(),
-            result: Ok(()),
-            usage: None,
-            malformed: 0,
-            output: false,
-        },
+        outcome: Outcome { sent: Vec::new(), result: Ok(()), usage: None, malformed: 0, output: false },
     };
     let mut result = reading.run(bytes)?;
     if !clean && result == Err(StreamFault::NoOutput) && reading.at_end(bytes) {
@@ -364,8 +312,7 @@ impl Reading {
     fn run(&mut self, bytes: &[u8]) -> Option<Result<(), StreamFault>> {
         let Ok((events, rest)) = parse(bytes) else {
             let at = bytes.iter().position(|b| !matches!(b, b'\r' | b'\n'))?;
-            return (bytes[at] != b'{' && !bytes.starts_with(b"\xef"))
-                .then_some(Err(StreamFault::NotEvents(None)));
+            return (bytes[at] != b'{' && !bytes.starts_with(b"\xef")).then_some(Err(StreamFault::NotEvents(None)));
         };
         for event in &events {
             match self.take(event)? {
@@ -376,21 +323,8 @@ impl Reading {
         }
         // A last event that is complete but for its blank line.
         if let Some(rest) = rest.filter(|r| !r.is_empty()) {
-            let ended: &[u8] = if rest.ends_with(b"\n") {
-                b"\n"
-            } else {
-                b"\n\n"
-            };
-            let text = [
-                if events.is_empty() {
-                    &b""[..]
-                } else {
-                    b":\n\n"
-                },
-                &rest,
-                ended,
-            ]
-            .concat();
+            let ended: &[u8] = if rest.ends_with(b"\n") { b"\n" } else { b"\n\n" };
+            let text = [if events.is_empty() { &b""[..] } else { b":\n\n" }, &rest, ended].concat();
             if let Ok((last, None)) = parse(&text) {
                 let last = last.last()?;
                 if let Err(fault) = self.take(last)? {
@@ -420,13 +354,7 @@ impl Reading {
             ended: false,
             closed: false,
             counts: [None; 6],
-            outcome: Outcome {
-                sent: Vec::new(),
-                result: Ok(()),
-                usage: None,
-                malformed: 0,
-                output: false,
-            },
+            outcome: Outcome { sent: Vec::new(), result: Ok(()), usage: None, malformed: 0, output: false },
         };
         let Ok((events, _)) = parse(bytes) else {
             return false;
@@ -444,11 +372,7 @@ impl Reading {
     }
 
     fn cut(&self) -> StreamFault {
-        if self.outcome.output {
-            StreamFault::Interrupted
-        } else {
-            StreamFault::NoOutput
-        }
+        if self.outcome.output { StreamFault::Interrupted } else { StreamFault::NoOutput }
     }
 
     fn take(&mut self, event: &Parsed) -> Option<Result<(), StreamFault>> {
@@ -457,8 +381,7 @@ impl Reading {
             self.outcome.sent.extend_from_slice(&event.bytes);
             return Some(Ok(()));
         };
-        let trimmed = std::str::from_utf8(data)
-            .map_or("", |t| t.trim_end_matches([' ', '\t', '\n', '\r', '\x0c']));
+        let trimmed = std::str::from_utf8(data).map_or("", |t| t.trim_end_matches([' ', '\t', '\n', '\r', '\x0c']));
         if trimmed == "[DONE]" {
             match (self.whole(), choices) {
                 (true, _) => {
@@ -508,23 +431,11 @@ impl Reading {
             Grammar::Responses => {
                 if kind == "response.failed" && !self.outcome.output {
                     let error = tree.get("response").and_then(|r| r.get("error"));
-                    return Some(Err(StreamFault::Error(
-                        error.map(details).unwrap_or_default(),
-                    )));
+                    return Some(Err(StreamFault::Error(error.map(details).unwrap_or_default())));
                 }
-                let preamble = [
-                    "response.created",
-                    "response.queued",
-                    "response.in_progress",
-                ]
-                .contains(&kind);
+                let preamble = ["response.created", "response.queued", "response.in_progress"].contains(&kind);
                 self.outcome.output |= kind.starts_with("response.") && !preamble;
-                self.ended |= [
-                    "response.completed",
-                    "response.incomplete",
-                    "response.failed",
-                ]
-                .contains(&kind);
+                self.ended |= ["response.completed", "response.incomplete", "response.failed"].contains(&kind);
                 true
             }
             _ => {
@@ -594,9 +505,7 @@ impl Reading {
                     .any(|(_, v)| v.is_filled())
             }),
             "message_delta" => {
-                let reason = delta
-                    .and_then(|d| d.get("stop_reason"))
-                    .and_then(Tree::text);
+                let reason = delta.and_then(|d| d.get("stop_reason")).and_then(Tree::text);
                 reason.is_some_and(|r| !r.is_empty())
             }
             _ => false,
