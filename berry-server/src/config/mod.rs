@@ -35,6 +35,7 @@
 //! assert!(loaded.warnings.is_empty());
 //! ```
 
+pub mod build;
 mod check;
 mod env;
 mod file;

@@ -159,6 +159,12 @@ impl Catalog {
         self.0.store(Arc::new(next));
     }
 
+    /// Another catalogue, with the state that this one's backends have; this one stays as it is.
+    #[must_use]
+    pub fn successor(&self, models: impl IntoIterator<Item = Model>, tuning: &Tuning) -> Self {
+        Self(Arc::new(ArcSwap::from_pointee(Snapshot::new(models, tuning, &self.0.load()))))
+    }
+
     /// The models at this moment.
     #[must_use]
     pub fn load(&self) -> Guard<Arc<Snapshot>> {

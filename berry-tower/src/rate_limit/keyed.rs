@@ -234,6 +234,8 @@ fn without_key(required: bool) -> Result<Allowance, Exceeded> {
 mod tests {
     use http::Request;
 
+    use std::time::Duration;
+
     use super::*;
 
     fn head(key: u64) -> Parts {

@@ -131,7 +131,9 @@ pub fn standing(backend: &Backend, view: &View, ask: &Ask<'_>) -> Standing {
     }
 }
 
-fn open_to(backend: &Backend, ask: &Ask<'_>) -> bool {
+/// Whether the user's tags open a backend.
+#[must_use]
+pub fn open_to(backend: &Backend, ask: &Ask<'_>) -> bool {
     backend.tags.is_empty()
         || (ask.tags.is_empty() && ask.policy == TagPolicy::Open)
         || ask.tags.iter().any(|tag| &**tag == ADMIN || backend.tags.contains(tag))
