@@ -13,7 +13,7 @@ pub(crate) fn rng(seed: u64) -> StdRng {
 }
 
 pub(crate) fn all_eight() -> impl Iterator<Item = Arc<dyn Strategy>> {
-    NAMES.into_iter().map(|name| by_name(name, &SmartAi::default()).unwrap())
+    NAMES.into_iter().map(|name| by_name(name, &SmartAi::default()).expect("one of the eight"))
 }
 
 /// A backend, and the state that it is said to be in.
@@ -24,7 +24,7 @@ pub(crate) fn candidates(pool: &Pool) -> Vec<Candidate<'_>> {
 }
 
 pub(crate) fn backend(model: &str) -> Backend {
-    Backend::new(Arc::new(Provider::new("p", "http://127.0.0.1:1").unwrap()), model)
+    Backend::new(Arc::new(Provider::new("p", "http://127.0.0.1:1").expect("a URL")), model)
 }
 
 /// Up to six backends in any states; few values for each thing, so that there are ties.
