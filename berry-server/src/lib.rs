@@ -1,1 +1,4 @@
-//! x
+//! An AI gateway: OpenAI's API in front of many providers.
+
+pub mod config;
+pub mod simulated;

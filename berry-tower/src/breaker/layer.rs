@@ -140,7 +140,6 @@ where
     F: FindBreaker,
     C: Classify + Clone,
     B: Body,
-    B::Error: Error + 'static,
 {
     type Response = Response<GuardedBody<B, Verdict<C>>>;
     type Error = BoxError;
@@ -189,7 +188,6 @@ where
     F: Future<Output = Result<Response<B>, E>>,
     C: Classify,
     B: Body,
-    B::Error: Error + 'static,
     E: Into<BoxError>,
 {
     type Output = Result<Response<GuardedBody<B, Verdict<C>>>, BoxError>;
@@ -249,8 +247,8 @@ impl<C: Classify> Verdict<C> {
     }
 }
 
-impl<C: Classify, E: Error + 'static> Guard<E> for Verdict<C> {
-    fn ended(&mut self, end: End<'_, E>) {
+impl<C: Classify> Guard for Verdict<C> {
+    fn ended(&mut self, end: End<'_>) {
         // An error response is one however much of it was read.
         self.settle(match (self.provisional, end) {
             (Class::Success, End::Failed(error)) => self.classify.error(error),

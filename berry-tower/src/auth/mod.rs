@@ -1,0 +1,346 @@
+//! Lets known callers in: `Auth` needs nothing, puts the caller's identity into the request's
+//! extensions, and refuses with 401 whoever has no good token.
+//!
+//! The token's headers are taken out of the request, so that nothing behind this layer can send
+//! them on. All bad tokens are refused in the same words: missing, unknown, disabled or expired.
+//!
+//! ```
+//! use berry_tower::auth::{ApiKey, ApiKeys, AuthLayer};
+//! use bytes::Bytes;
+//! use http::{Request, Response, header::AUTHORIZATION};
+//! use http_body_util::Full;
+//! use std::convert::Infallible;
+//! use tower::{ServiceBuilder, ServiceExt, service_fn};
+//!
+//! # #[tokio::main(flavor = "current_thread")] async fn main() {
+//! let service = ServiceBuilder::new()
+//!     .layer(AuthLayer::new(ApiKeys::new([ApiKey::from_token("a-good-long-token", "alice")])))
+//!     .service(service_fn(|request: Request<()>| async move {
+//!         assert!(!request.headers().contains_key(AUTHORIZATION));
+//!         let who = request.extensions().get::<&str>().unwrap();
+//!         Ok::<_, Infallible>(Response::new(Full::new(Bytes::from(*who))))
+//!     }));
+//!
+//! let good = Request::get("/").header(AUTHORIZATION, "Bearer a-good-long-token").body(()).unwrap();
+//! assert_eq!(service.clone().oneshot(good).await.unwrap().status(), 200);
+//!
+//! let refused = service.oneshot(Request::new(())).await.unwrap();
+//! assert_eq!(refused.status(), 401);
+//! assert_eq!(refused.headers()["www-authenticate"], "Bearer");
+//! # }
+//! ```
+
+mod api_keys;
+mod authenticate;
+
+use std::{
+    fmt,
+    future::poll_fn,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, StatusCode, header::WWW_AUTHENTICATE};
+use pin_project::pin_project;
+use tower_layer::Layer;
+use tower_service::Service;
+
+pub use self::{
+    api_keys::{ApiKey, ApiKeys},
+    authenticate::{Authenticate, Rejection, bearer},
+};
+use crate::{
+    gate::Gate,
+    render::{OpenAiErrors, Refusal, Render},
+};
+
+/// Applies [`Auth`].
+#[derive(Clone, Copy, Debug)]
+pub struct AuthLayer<A, R = OpenAiErrors> {
+    authenticate: A,
+    render: R,
+}
+
+impl<A> AuthLayer<A> {
+    /// Lets in whom `authenticate` knows.
+    pub const fn new(authenticate: A) -> Self {
+        Self { authenticate, render: OpenAiErrors }
+    }
+}
+
+impl<A, R> AuthLayer<A, R> {
+    /// Gives refusals another shape.
+    pub fn render<T>(self, render: T) -> AuthLayer<A, T> {
+        AuthLayer { authenticate: self.authenticate, render }
+    }
+}
+
+impl<S, A: Clone, R: Clone> Layer<S> for AuthLayer<A, R> {
+    type Service = Auth<S, A, R>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Auth { inner, authenticate: self.authenticate.clone(), render: self.render.clone() }
+    }
+}
+
+/// Lets known callers in and puts their identity into the request; see the [module](self).
+#[derive(Clone, Copy, Debug)]
+pub struct Auth<S, A, R = OpenAiErrors> {
+    inner: S,
+    authenticate: A,
+    render: R,
+}
+
+impl<S, A> Auth<S, A> {
+    /// Lets in whom `authenticate` knows.
+    pub const fn new(inner: S, authenticate: A) -> Self {
+        Self { inner, authenticate, render: OpenAiErrors }
+    }
+}
+
+impl<S, A, R> Auth<S, A, R> {
+    /// The inner service.
+    pub const fn get_ref(&self) -> &S {
+        &self.inner
+    }
+
+    /// The inner service.
+    pub const fn get_mut(&mut self) -> &mut S {
+        &mut self.inner
+    }
+
+    /// The inner service.
+    pub fn into_inner(self) -> S {
+        self.inner
+    }
+}
+
+impl<S, A, R, B, ResBody> Service<Request<B>> for Auth<S, A, R>
+where
+    S: Service<Request<B>, Response = Response<ResBody>> + Clone + Send + 'static,
+    S::Future: Send,
+    S::Error: Send,
+    A: Authenticate + Clone + Send + Sync + 'static,
+    R: Render + Clone + Send + 'static,
+    B: Send + 'static,
+    ResBody: From<Bytes> + Send + 'static,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = ResponseFuture<S::Future, ResBody, S::Error>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        match self.authenticate.authenticate_now(request.headers()) {
+            Some(Ok(identity)) => {
+                accept(&mut request, &self.authenticate, identity);
+                ResponseFuture::now(Gate::Pass(self.inner.call(request)))
+            }
+            Some(Err(rejection)) => ResponseFuture::now(Gate::refuse(&self.render, refusal(rejection), &request)),
+            None => {
+                let fresh = self.inner.clone();
+                // The service that was made ready is let go: it could hold a place in a queue
+                // for as long as the look-up takes. The clone is made ready when it is needed.
+                drop(std::mem::replace(&mut self.inner, fresh.clone()));
+                let later = look_up(fresh, self.authenticate.clone(), self.render.clone(), request);
+                ResponseFuture { kind: Kind::Later(Box::pin(later)) }
+            }
+        }
+    }
+}
+
+async fn look_up<S, A, R, B, ResBody>(
+    mut inner: S,
+    authenticate: A,
+    render: R,
+    request: Request<B>,
+) -> Result<Response<ResBody>, S::Error>
+where
+    S: Service<Request<B>, Response = Response<ResBody>>,
+    A: Authenticate,
+    R: Render,
+    ResBody: From<Bytes>,
+{
+    // In parts, so that the body need not be `Sync` to be kept across the wait.
+    let (head, body) = request.into_parts();
+    let answer = authenticate.authenticate(&head.headers).await;
+    let mut request = Request::from_parts(head, body);
+    match answer {
+        Ok(identity) => {
+            accept(&mut request, &authenticate, identity);
+            poll_fn(|cx| inner.poll_ready(cx)).await?;
+            inner.call(request).await
+        }
+        Err(rejection) => Gate::<S::Future, _>::refuse(&render, refusal(rejection), &request).await,
+    }
+}
+
+fn accept<A: Authenticate, B>(request: &mut Request<B>, authenticate: &A, identity: A::Identity) {
+    for name in authenticate.secret_headers() {
+        request.headers_mut().remove(name);
+    }
+    request.extensions_mut().insert(identity);
+}
+
+fn refusal(rejection: Rejection) -> Refusal {
+    match rejection {
+        Rejection::InvalidToken => Refusal::new(
+            StatusCode::UNAUTHORIZED,
+            "invalid_request_error",
+            "this gateway needs a valid API key: send it as `Authorization: Bearer <key>`",
+        )
+        .code("invalid_api_key")
+        .header(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")),
+        Rejection::Other(refusal) => *refusal,
+    }
+}
+
+/// The future of [`Auth`].
+#[pin_project]
+pub struct ResponseFuture<F, B, E> {
+    #[pin]
+    kind: Kind<F, B, E>,
+}
+
+#[pin_project(project = KindProj)]
+enum Kind<F, B, E> {
+    Now(#[pin] Gate<F, B>),
+    Later(Later<B, E>),
+}
+
+type Later<B, E> = Pin<Box<dyn Future<Output = Result<Response<B>, E>> + Send>>;
+
+impl<F, B, E> ResponseFuture<F, B, E> {
+    const fn now(gate: Gate<F, B>) -> Self {
+        Self { kind: Kind::Now(gate) }
+    }
+}
+
+impl<F, B, E> Future for ResponseFuture<F, B, E>
+where
+    F: Future<Output = Result<Response<B>, E>>,
+{
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.project().kind.project() {
+            KindProj::Now(gate) => gate.poll(cx),
+            KindProj::Later(future) => future.as_mut().poll(cx),
+        }
+    }
+}
+
+impl<F, B, E> fmt::Debug for ResponseFuture<F, B, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseFuture").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{convert::Infallible, time::Duration};
+
+    use http::{HeaderMap, header::AUTHORIZATION};
+    use http_body_util::{BodyExt, Full};
+    use tower::{ServiceExt, service_fn};
+
+    use super::*;
+
+    type Reply = Response<Full<Bytes>>;
+
+    async fn echo(request: Request<()>) -> Result<Reply, Infallible> {
+        let names: Vec<_> = request.headers().keys().map(|n| n.as_str()).collect();
+        let who = request.extensions().get::<String>().unwrap();
+        Ok(Response::new(Full::from(format!("{who} {}", names.join(",")))))
+    }
+
+    async fn text(response: Reply) -> String {
+        String::from_utf8(response.into_body().collect().await.unwrap().to_bytes().into()).unwrap()
+    }
+
+    fn with(headers: &[(&str, &str)]) -> Request<()> {
+        headers.iter().fold(Request::builder(), |b, (n, v)| b.header(*n, *v)).body(()).unwrap()
+    }
+
+    #[derive(Clone)]
+    struct Slow;
+
+    impl Authenticate for Slow {
+        type Identity = String;
+
+        async fn authenticate(&self, headers: &HeaderMap) -> Result<String, Rejection> {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            match bearer(headers) {
+                Some(b"down") => {
+                    Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "server_error", "the directory is down").into())
+                }
+                Some(token) => Ok(String::from_utf8_lossy(token).into_owned()),
+                None => Err(Rejection::InvalidToken),
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_look_up_that_waits_is_waited_for() {
+        let service = Auth::new(service_fn(echo), Slow);
+        let good = service.clone().oneshot(with(&[("authorization", "Bearer bob"), ("accept", "*/*")])).await.unwrap();
+        assert_eq!(text(good).await, "bob accept");
+        let bad = service.clone().oneshot(with(&[])).await.unwrap();
+        assert_eq!(bad.status(), 401);
+        let down = service.oneshot(with(&[("authorization", "Bearer down")])).await.unwrap();
+        assert_eq!(down.status(), 503);
+    }
+
+    #[tokio::test]
+    async fn every_bad_token_is_refused_in_the_same_words() {
+        let keys = ApiKeys::new([
+            ApiKey::from_token("good", "alice".to_owned()),
+            ApiKey::from_token("off", "bob".to_owned()).enabled(false),
+            ApiKey::from_token("old", "eve".to_owned()).expires_at(std::time::SystemTime::UNIX_EPOCH),
+        ]);
+        let service = Auth::new(service_fn(echo), keys);
+        let mut answers = Vec::new();
+        for headers in [
+            &[][..],
+            &[("authorization", "Bearer off")],
+            &[("authorization", "Bearer old")],
+            &[("authorization", "Bearer who")],
+            &[("authorization", "Bearer good"), ("authorization", "Bearer good")],
+        ] {
+            let response = service.clone().oneshot(with(headers)).await.unwrap();
+            assert_eq!(response.status(), 401);
+            assert_eq!(response.headers()[WWW_AUTHENTICATE], "Bearer");
+            answers.push(text(response).await);
+        }
+        answers.dedup();
+        assert_eq!(answers.len(), 1);
+        assert!(answers[0].contains(r#""type":"invalid_request_error","param":null,"code":"invalid_api_key""#));
+    }
+
+    #[tokio::test]
+    async fn an_accepted_token_is_taken_out_of_the_request() {
+        let keys = ApiKeys::new([ApiKey::from_token("good", "alice".to_owned())]).accept_x_api_key();
+        let service = Auth::new(service_fn(echo), keys);
+        for name in ["authorization", "x-api-key"] {
+            let value = if name == "authorization" { "Bearer good" } else { "good" };
+            let response = service.clone().oneshot(with(&[(name, value), ("accept", "*/*")])).await.unwrap();
+            assert_eq!(text(response).await, "alice accept");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_closure_is_an_authenticator() {
+        let service = AuthLayer::new(|headers: &HeaderMap| match headers.get("x-user") {
+            Some(name) => Ok(name.to_str().unwrap_or_default().to_owned()),
+            None => Err(Rejection::InvalidToken),
+        })
+        .layer(service_fn(echo));
+        let response = service.clone().oneshot(with(&[("x-user", "carol")])).await.unwrap();
+        assert_eq!(text(response).await, "carol x-user");
+        assert_eq!(service.oneshot(with(&[(AUTHORIZATION.as_str(), "Bearer x")])).await.unwrap().status(), 401);
+    }
+}

@@ -1,0 +1,213 @@
+//! The table: what each error of the gateway means to the client.
+
+use std::{borrow::Cow, error::Error, fmt::Write as _, time::Duration};
+
+use http::StatusCode;
+use tokio::time::error::Elapsed;
+
+use crate::{
+    classify::{Class, ErrorBody},
+    error::{BreakerOpen, Exhausted, Failure, MissingLayer, TotalTimeout, Unroutable},
+    render::Refusal,
+};
+
+const CALLER: &str = "invalid_request_error";
+const SERVER: &str = "server_error";
+
+/// What an error means to the client. The first error in the chain of sources that the gateway
+/// knows decides; one that it does not know is a 500 that shows nothing of it.
+///
+/// ```
+/// use berry_tower::{error::BreakerOpen, error_response::refusal_for};
+/// use std::time::Duration;
+///
+/// let refusal = refusal_for(&BreakerOpen { retry_after: Duration::from_secs(5) });
+/// assert_eq!(refusal.status, 503);
+/// assert_eq!(refusal.code.as_deref(), Some("no_backend_available"));
+/// assert_eq!(refusal.headers["retry-after"], "5");
+/// ```
+#[must_use]
+pub fn refusal_for(error: &(dyn Error + 'static)) -> Refusal {
+    known(error).unwrap_or_else(internal)
+}
+
+pub(super) fn internal() -> Refusal {
+    let message = "an internal error of this gateway; its log tells more";
+    Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, SERVER, message).code("internal_error")
+}
+
+/// The refusal for an error that has one.
+pub(super) fn known(error: &(dyn Error + 'static)) -> Option<Refusal> {
+    let mut next = Some(error);
+    while let Some(e) = next {
+        if let Some(e) = e.downcast_ref::<Exhausted>() {
+            return Some(exhausted(e));
+        } else if let Some(e) = e.downcast_ref::<Unroutable>() {
+            return Some(unroutable(e));
+        } else if let Some(e) = e.downcast_ref::<BreakerOpen>() {
+            return Some(unavailable(&Unroutable::NoneAvailable { retry_after: e.retry_after }, e.retry_after));
+        } else if let Some(e) = e.downcast_ref::<Failure>() {
+            return Some(failure(e));
+        } else if let Some(e) = e.downcast_ref::<MissingLayer>() {
+            let refusal = Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, SERVER, e.to_string());
+            return Some(refusal.code("internal_error"));
+        } else if e.is::<TotalTimeout>() || e.is::<Elapsed>() {
+            return Some(timeout(TotalTimeout.to_string()));
+        }
+        next = e.source();
+    }
+    None
+}
+
+fn unroutable(e: &Unroutable) -> Refusal {
+    let message = e.to_string();
+    match e {
+        Unroutable::UnknownModel => {
+            Refusal::new(StatusCode::NOT_FOUND, CALLER, message).code("model_not_found").param("model")
+        }
+        Unroutable::NoBackendForUser => {
+            Refusal::new(StatusCode::FORBIDDEN, "permission_error", message).code("no_backend_for_user")
+        }
+        Unroutable::UnsupportedEndpoint => {
+            Refusal::new(StatusCode::BAD_REQUEST, CALLER, message).code("unsupported_endpoint").param("model")
+        }
+        Unroutable::UnsupportedParameter { param } => {
+            Refusal::new(StatusCode::BAD_REQUEST, CALLER, message).code("unsupported_parameter").param(param.clone())
+        }
+        Unroutable::NoneAvailable { retry_after: wait } | Unroutable::NoFresh { soonest: wait } => {
+            unavailable(e, *wait)
+        }
+        Unroutable::NoneLeft { .. } => unavailable(e, Duration::ZERO),
+    }
+}
+
+fn unavailable(e: &Unroutable, wait: Duration) -> Refusal {
+    Refusal::new(StatusCode::SERVICE_UNAVAILABLE, SERVER, e.to_string()).code("no_backend_available").retry_after(wait)
+}
+
+/// A failure that no retry has summed up.
+fn failure(e: &Failure) -> Refusal {
+    let error = match e {
+        Failure::ErrorEvent(error) => Some((**error).clone()),
+        _ => None,
+    };
+    exhausted(&Exhausted { class: e.class(), status: None, error, reason: e.to_string(), attempts: 1 })
+}
+
+fn exhausted(e: &Exhausted) -> Refusal {
+    match e.class {
+        Class::Auth => {
+            let message = format!("the provider refused this gateway's own key or account{}", quoted(e));
+            bad_gateway(message, "upstream_auth")
+        }
+        Class::RateLimited { retry_after } => {
+            let message = format!("the provider's rate limit is reached{}", quoted(e));
+            let refusal =
+                Refusal::new(StatusCode::TOO_MANY_REQUESTS, "requests", message).code("upstream_rate_limited");
+            match retry_after {
+                Some(wait) => refusal.retry_after(wait),
+                None => refusal,
+            }
+        }
+        Class::Timeout => timeout(format!("{}; {}", attempts(e), masked(&e.reason))),
+        Class::Model | Class::Unserved => as_upstream(e, StatusCode::NOT_FOUND, Some("model_not_found"), Some("model")),
+        Class::Caller | Class::TooLong => as_upstream(e, StatusCode::BAD_REQUEST, None, None),
+        Class::Server if is_overload(e) => {
+            let message = format!("the provider is overloaded{}", quoted(e));
+            Refusal::new(StatusCode::SERVICE_UNAVAILABLE, SERVER, message).code("overloaded")
+        }
+        Class::Server | Class::Network | Class::Success | Class::Cancelled => {
+            let told = quoted(e);
+            let what = if told.is_empty() { format!(": {}", masked(&e.reason)) } else { told };
+            bad_gateway(format!("{}{what}", attempts(e)), "upstream_error")
+        }
+    }
+}
+
+fn is_overload(e: &Exhausted) -> bool {
+    let says_so = e.error.as_ref().is_some_and(ErrorBody::is_overload);
+    match e.status.map(|status| status.as_u16()) {
+        Some(529) => true,
+        // An error in a stream comes without a status of its own.
+        Some(503) | None => says_so,
+        Some(_) => false,
+    }
+}
+
+fn attempts(e: &Exhausted) -> String {
+    match e.attempts {
+        0 | 1 => "the attempt failed".to_owned(),
+        n => format!("all {n} attempts failed"),
+    }
+}
+
+/// `: it answered 500: "message"`, as far as the upstream gave either.
+fn quoted(e: &Exhausted) -> String {
+    let mut text = String::new();
+    if let Some(status) = e.status {
+        // Writing to a string cannot fail.
+        let _ = write!(text, ": the provider answered {}", status.as_u16());
+    }
+    if let Some(message) = e.error.as_ref().and_then(|error| error.message.as_deref()) {
+        let _ = write!(text, ": {}", masked(message));
+    }
+    text
+}
+
+fn bad_gateway(message: String, code: &'static str) -> Refusal {
+    Refusal::new(StatusCode::BAD_GATEWAY, SERVER, message).code(code).final_answer()
+}
+
+fn timeout(message: String) -> Refusal {
+    Refusal::new(StatusCode::GATEWAY_TIMEOUT, SERVER, message).code("upstream_timeout").final_answer()
+}
+
+/// The upstream's own refusal; what it left out is filled in.
+fn as_upstream(e: &Exhausted, status: StatusCode, code: Option<&'static str>, param: Option<&'static str>) -> Refusal {
+    let owned = |text: &Option<String>| text.clone().map(Cow::Owned);
+    let none = ErrorBody::default();
+    let error = e.error.as_ref().unwrap_or(&none);
+    let message = masked(error.message.as_deref().unwrap_or(&e.reason));
+    let status = e.status.filter(StatusCode::is_client_error).unwrap_or(status);
+    let mut refusal = Refusal::new(status, owned(&error.kind).unwrap_or(Cow::Borrowed(CALLER)), message);
+    refusal.code = owned(&error.code).or(code.map(Cow::Borrowed));
+    refusal.param = owned(&error.param).or(param.map(Cow::Borrowed));
+    refusal
+}
+
+/// An upstream's text without addresses and without what may be a key, and not endless.
+fn masked(text: &str) -> String {
+    const MOST: usize = 1_000;
+    let mut out = String::with_capacity(text.len().min(MOST));
+    for word in text.split_inclusive(char::is_whitespace) {
+        let bare = word.trim_end();
+        let mask = if bare.contains("://") {
+            "[address]"
+        } else if is_like_a_key(bare) {
+            "[key]"
+        } else {
+            bare
+        };
+        if out.len() + mask.len() > MOST {
+            out.push('…');
+            break;
+        }
+        out.push_str(mask);
+        out.push_str(&word[bare.len()..]);
+    }
+    out
+}
+
+/// A word with a key's beginning, or with a long run of letters and digits mixed.
+fn is_like_a_key(word: &str) -> bool {
+    const LONG: usize = 24;
+    let of_a_key = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '*' | '.' | '/' | '+' | '=');
+    word.split(|c| !of_a_key(c)).any(|run| {
+        let begins = ["sk-", "pk-", "gsk_", "xai-", "AIza", "key="].iter().any(|b| run.contains(b));
+        let mixed = run.bytes().any(|b| b.is_ascii_digit()) && run.bytes().any(|b| b.is_ascii_alphabetic());
+        begins && run.len() >= 8 || mixed && run.split(['.', '/', '-']).any(|part| part.len() >= LONG)
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,213 @@
+//! Reads the few members of a body that matter, borrowed from it: no tree, no recursion.
+
+use std::{borrow::Cow, collections::HashSet, fmt, ops::Range};
+
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+/// Why a body is no request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unreadable {
+    /// It is not UTF-8, or not one JSON object.
+    NotAnObject(String),
+    /// A key of the object occurs twice. Permission would be asked for one value, and a backend
+    /// might obey the other.
+    Twice(String),
+    /// `model` is missing.
+    NoModel,
+    /// `model` is not a string, or empty.
+    BadModel,
+}
+
+impl fmt::Display for Unreadable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotAnObject(why) => write!(f, "the request's body must be a JSON object: {why}"),
+            Self::Twice(key) => write!(f, "the request's body has the key `{key}` twice; give it once"),
+            Self::NoModel => f.write_str("the request's body has no `model`; name the model to use"),
+            Self::BadModel => f.write_str("`model` must be a string that names the model to use"),
+        }
+    }
+}
+
+impl std::error::Error for Unreadable {}
+
+/// The members of `stream_options`, as far as usage is concerned.
+pub(super) struct Usage<'a> {
+    pub(super) members: usize,
+    /// The last `include_usage`, as most parsers take it.
+    pub(super) value: Option<&'a str>,
+}
+
+impl<'a> Usage<'a> {
+    pub(super) fn find(raw: &'a str) -> Option<Self> {
+        serde_json::Deserializer::from_str(raw).deserialize_map(UsageVisitor).ok()
+    }
+}
+
+struct UsageVisitor;
+
+impl<'de> Visitor<'de> for UsageVisitor {
+    type Value = Usage<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Usage<'de>, A::Error> {
+        let mut usage = Usage { members: 0, value: None };
+        while let Some(key) = map.next_key_seed(Key)? {
+            usage.members += 1;
+            let value = map.next_value::<&'de RawValue>()?.get();
+            if key == "include_usage" {
+                usage.value = Some(value);
+            }
+        }
+        Ok(usage)
+    }
+}
+
+/// The members of the body that matter, as they are written.
+#[derive(Default)]
+pub(super) struct Found<'a> {
+    pub(super) model: Option<&'a str>,
+    pub(super) stream: bool,
+    pub(super) stream_options: Option<&'a str>,
+    pub(super) choices: Option<u32>,
+    twice: Option<String>,
+}
+
+pub(super) fn parse(text: &str) -> Result<Found<'_>, Unreadable> {
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    let found = deserializer
+        .deserialize_map(BodyVisitor)
+        .and_then(|found| deserializer.end().map(|()| found))
+        .map_err(|e| Unreadable::NotAnObject(shortened(&e.to_string())))?;
+    match found.twice {
+        Some(key) => Err(Unreadable::Twice(key)),
+        None => Ok(found),
+    }
+}
+
+struct BodyVisitor;
+
+impl<'de> Visitor<'de> for BodyVisitor {
+    type Value = Found<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Found<'de>, A::Error> {
+        let mut found = Found::default();
+        let mut keys = Keys::default();
+        while let Some(key) = map.next_key_seed(Key)? {
+            let name = Name::of(&key);
+            if let Some(again) = keys.insert(key) {
+                found.twice.get_or_insert_with(|| shortened(&again));
+            }
+            if name == Name::Other {
+                map.next_value::<IgnoredAny>()?;
+            } else {
+                let value = map.next_value::<&'de RawValue>()?.get();
+                match name {
+                    Name::Model => found.model = Some(value),
+                    Name::Stream => found.stream = value == "true",
+                    Name::StreamOptions => found.stream_options = Some(value),
+                    Name::N => found.choices = value.parse().ok(),
+                    Name::Other => {}
+                }
+            }
+        }
+        Ok(found)
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Name {
+    Model,
+    Stream,
+    StreamOptions,
+    N,
+    Other,
+}
+
+impl Name {
+    fn of(key: &str) -> Self {
+        match key {
+            "model" => Self::Model,
+            "stream" => Self::Stream,
+            "stream_options" => Self::StreamOptions,
+            "n" => Self::N,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// The keys seen so far: few are looked through, many are hashed, so that no body costs more than
+/// its length.
+#[derive(Default)]
+struct Keys<'a> {
+    few: Vec<Cow<'a, str>>,
+    many: HashSet<Cow<'a, str>>,
+}
+
+const FEW: usize = 32;
+
+impl<'a> Keys<'a> {
+    /// Gives the key back if it was there already.
+    fn insert(&mut self, key: Cow<'a, str>) -> Option<Cow<'a, str>> {
+        if self.few.contains(&key) || self.many.contains(&key) {
+            return Some(key);
+        }
+        if self.few.len() < FEW {
+            self.few.push(key);
+        } else {
+            self.many.insert(key);
+        }
+        None
+    }
+}
+
+/// A key of an object, unescaped; borrowed where there is nothing to unescape.
+struct Key;
+
+impl<'de> DeserializeSeed<'de> for Key {
+    type Value = Cow<'de, str>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Key {
+    type Value = Cow<'de, str>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key")
+    }
+
+    fn visit_borrowed_str<E>(self, key: &'de str) -> Result<Self::Value, E> {
+        Ok(Cow::Borrowed(key))
+    }
+
+    fn visit_str<E>(self, key: &str) -> Result<Self::Value, E> {
+        Ok(Cow::Owned(key.to_owned()))
+    }
+}
+
+/// A client's text, short enough to be told back to it.
+fn shortened(text: &str) -> String {
+    const MOST: usize = 200;
+    if text.len() <= MOST {
+        return text.to_owned();
+    }
+    let end = (0..=MOST).rev().find(|i| text.is_char_boundary(*i)).unwrap_or(0);
+    format!("{}…", &text[..end])
+}
+
+/// Where `part`, a piece of `whole`, lies in it.
+pub(super) fn place(whole: &str, part: &str) -> Range<usize> {
+    let start = part.as_ptr() as usize - whole.as_ptr() as usize;
+    start..start + part.len()
+}

@@ -1,0 +1,286 @@
+//! What a request asks for, read from its body without building a tree, and how to change it.
+
+use std::{borrow::Cow, ops::Range, sync::Arc};
+
+use bytes::Bytes;
+
+use super::read::{Unreadable, Usage, parse, place};
+use crate::endpoint::Endpoint;
+
+/// What a request asks for; an extension that [`Inspect`](super::Inspect) puts into requests.
+///
+/// ```
+/// use berry_tower::inspect::Requested;
+/// use bytes::Bytes;
+///
+/// let body = Bytes::from(r#"{ "model": "fast", "stream": true, "messages": [] }"#);
+/// let requested = Requested::read(&body).unwrap();
+/// assert_eq!(&*requested.model, "fast");
+/// assert!(requested.stream);
+/// assert_eq!(
+///     requested.with_model(&body, "llama3:8b"),
+///     r#"{ "model": "llama3:8b", "stream": true, "messages": [] }"#,
+/// );
+/// assert_eq!(
+///     requested.with_usage(&body, "fast"),
+///     r#"{ "model": "fast","stream_options":{"include_usage":true}, "stream": true, "messages": [] }"#,
+/// );
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Requested {
+    /// The model's name.
+    pub model: Arc<str>,
+    /// Whether the answer is to be streamed; what is no boolean counts as false.
+    pub stream: bool,
+    /// Where the value of `model` lies in the body, its quotes included.
+    pub model_at: Range<usize>,
+    /// The endpoint that the path names, if it is one that Berry knows.
+    pub endpoint: Option<Endpoint>,
+    /// What `stream_options` says.
+    pub stream_options: StreamOptions,
+    /// How many answers are asked for: `n`, or 1.
+    pub choices: u32,
+}
+
+/// What a body's `stream_options` say about usage, and what to change so that they ask for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StreamOptions {
+    /// Whether the client asked for usage itself.
+    pub include_usage: bool,
+    /// Where the value of `stream_options` lies in the body, if it has one.
+    pub at: Option<Range<usize>>,
+    edit: Option<Edit>,
+}
+
+/// A piece of the body and what is to stand there instead.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Edit {
+    at: Range<usize>,
+    text: &'static str,
+}
+
+impl Requested {
+    /// Reads a body.
+    ///
+    /// # Errors
+    ///
+    /// The body is no JSON object, has a key twice, or names no model.
+    pub fn read(body: &[u8]) -> Result<Self, Unreadable> {
+        if body.starts_with(b"\xef\xbb\xbf") {
+            return Err(Unreadable::NotAnObject("it starts with a byte order mark".into()));
+        }
+        let text = std::str::from_utf8(body).map_err(|e| Unreadable::NotAnObject(format!("it is not UTF-8 ({e})")))?;
+        let found = parse(text)?;
+        let raw = found.model.ok_or(Unreadable::NoModel)?;
+        let model = serde_json::from_str::<Cow<'_, str>>(raw).ok().filter(|m| !m.is_empty());
+        let model = Arc::from(model.ok_or(Unreadable::BadModel)?);
+        let model_at = place(text, raw);
+        Ok(Self {
+            model,
+            stream: found.stream,
+            stream_options: StreamOptions::read(text, found.stream_options, model_at.end),
+            model_at,
+            endpoint: None,
+            choices: found.choices.unwrap_or(1),
+        })
+    }
+
+    /// The same on the endpoint that `path` names.
+    #[must_use]
+    pub fn on(self, path: &str) -> Self {
+        Self { endpoint: Endpoint::from_path(path), ..self }
+    }
+
+    /// The body with another model's name in it, all else as the client wrote it; the body itself
+    /// if the name is the same.
+    #[must_use]
+    pub fn with_model(&self, body: &Bytes, name: &str) -> Bytes {
+        self.edited(body, name, None)
+    }
+
+    /// The same, and it asks for usage in the stream. Both changes cost one copy.
+    #[must_use]
+    pub fn with_usage(&self, body: &Bytes, name: &str) -> Bytes {
+        self.edited(body, name, self.stream_options.edit.as_ref())
+    }
+
+    fn edited(&self, body: &Bytes, name: &str, edit: Option<&Edit>) -> Bytes {
+        let renamed = *name != *self.model;
+        if !renamed && edit.is_none() {
+            return body.clone();
+        }
+        let mut out = Vec::with_capacity(body.len() + name.len() + 64);
+        let model = |out: &mut Vec<u8>| {
+            if renamed {
+                // Writing a string into a vector cannot fail.
+                let _ = serde_json::to_writer(out, name);
+            } else {
+                out.extend_from_slice(slice(body, self.model_at.clone()));
+            }
+        };
+        let before = edit.filter(|e| e.at.end <= self.model_at.start);
+        let after = edit.filter(|e| e.at.start >= self.model_at.end);
+        let mut from = 0;
+        if let Some(edit) = before {
+            out.extend_from_slice(slice(body, from..edit.at.start));
+            out.extend_from_slice(edit.text.as_bytes());
+            from = edit.at.end;
+        }
+        out.extend_from_slice(slice(body, from..self.model_at.start));
+        model(&mut out);
+        from = self.model_at.end;
+        if let Some(edit) = after {
+            out.extend_from_slice(slice(body, from..edit.at.start));
+            out.extend_from_slice(edit.text.as_bytes());
+            from = edit.at.end;
+        }
+        out.extend_from_slice(slice(body, from..body.len()));
+        out.into()
+    }
+}
+
+/// A piece of a body; nothing where the body is not the one that was read.
+fn slice(body: &[u8], at: Range<usize>) -> &[u8] {
+    body.get(at).unwrap_or_default()
+}
+
+impl StreamOptions {
+    fn read(text: &str, options: Option<&str>, after_model: usize) -> Self {
+        const MEMBER: &str = r#","stream_options":{"include_usage":true}"#;
+        let Some(raw) = options else {
+            return Self {
+                include_usage: false,
+                at: None,
+                edit: Some(Edit { at: after_model..after_model, text: MEMBER }),
+            };
+        };
+        let at = place(text, raw);
+        let edit = |at, text| Some(Edit { at, text });
+        let (include_usage, edit) = match Usage::find(raw) {
+            Some(Usage { value: Some("true"), .. }) => (true, None),
+            Some(Usage { value: Some(value), .. }) => (false, edit(place(text, value), "true")),
+            Some(Usage { members: 0, .. }) => (false, edit(at.clone(), r#"{"include_usage":true}"#)),
+            Some(_) => (false, edit(at.start + 1..at.start + 1, r#""include_usage":true,"#)),
+            None if raw == "null" => (false, edit(at.clone(), r#"{"include_usage":true}"#)),
+            // Not ours to mend: the backend says what is wrong with it.
+            None => (false, None),
+        };
+        Self { include_usage, at: Some(at), edit }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(body: &str) -> Requested {
+        Requested::read(body.as_bytes()).unwrap()
+    }
+
+    fn error(body: impl AsRef<[u8]>) -> Unreadable {
+        Requested::read(body.as_ref()).unwrap_err()
+    }
+
+    #[test]
+    fn what_matters_is_found_wherever_it_stands() {
+        let body = r#" {"messages":[{"model":"no"}],"n":3,"stream" : true , "model" :  "a/b:c" }"#;
+        let requested = read(body);
+        assert_eq!(&*requested.model, "a/b:c");
+        assert_eq!(&body[requested.model_at.clone()], r#""a/b:c""#);
+        assert_eq!((requested.stream, requested.choices), (true, 3));
+        assert_eq!(requested.stream_options.at, None);
+    }
+
+    #[test]
+    fn names_and_keys_are_unescaped() {
+        let requested = read(r#"{"m\u006fdel":"caf\u00e9 \"x\"","str\u0065am":true}"#);
+        assert_eq!(&*requested.model, "café \"x\"");
+        assert!(requested.stream);
+    }
+
+    #[test]
+    fn a_stream_that_is_no_boolean_counts_as_false() {
+        for value in ["false", "null", "1", "\"true\"", "[true]"] {
+            assert!(!read(&format!(r#"{{"model":"m","stream":{value}}}"#)).stream, "{value}");
+        }
+    }
+
+    #[test]
+    fn a_number_of_answers_that_is_none_counts_as_one() {
+        for (value, n) in [("2", 2), ("null", 1), ("-1", 1), ("1e400", 1), ("\"3\"", 1), ("4294967296", 1)] {
+            assert_eq!(read(&format!(r#"{{"model":"m","n":{value}}}"#)).choices, n, "{value}");
+        }
+    }
+
+    #[test]
+    fn a_key_that_occurs_twice_is_refused_after_unescaping() {
+        assert_eq!(error(r#"{"model":"a","model":"b"}"#), Unreadable::Twice("model".into()));
+        assert_eq!(error(r#"{"model":"a","mod\u0065l":"b"}"#), Unreadable::Twice("model".into()));
+        assert_eq!(error(r#"{"model":"a","x":1,"x":1}"#), Unreadable::Twice("x".into()));
+        assert!(Requested::read(br#"{"model":"a","y":{"x":1,"x":1}}"#).is_ok(), "at the top level only");
+        let many: String = (0..100).map(|i| format!(r#""k{i}":0,"#)).collect();
+        assert_eq!(error(format!(r#"{{{many}"model":"a","k77":0}}"#)), Unreadable::Twice("k77".into()));
+    }
+
+    #[test]
+    fn what_is_no_object_is_refused() {
+        for body in ["", " ", "[]", "\"model\"", "null", "1", "{", r#"{"model":"m"} x"#, r#"{"model":"m",}"#, "{]"] {
+            assert!(matches!(error(body), Unreadable::NotAnObject(_)), "{body}");
+        }
+        assert!(matches!(error(b"\xef\xbb\xbf{\"model\":\"m\"}"), Unreadable::NotAnObject(_)));
+        assert!(matches!(error(b"{\"model\":\"m\",\"x\":\"\xff\"}"), Unreadable::NotAnObject(_)));
+        assert!(matches!(error(r#"{"model":"m","\ud800":1}"#), Unreadable::NotAnObject(_)));
+    }
+
+    #[test]
+    fn a_model_must_be_a_name() {
+        assert_eq!(error("{}"), Unreadable::NoModel);
+        for value in ["null", "1", "\"\"", "[\"m\"]", r#""\ud800""#] {
+            assert_eq!(error(format!(r#"{{"model":{value}}}"#)), Unreadable::BadModel, "{value}");
+        }
+    }
+
+    #[test]
+    fn deep_nesting_and_huge_numbers_pass() {
+        let deep = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));
+        assert_eq!(&*read(&format!(r#"{{"x":{deep},"stream":{deep},"y":1e400,"model":"m"}}"#)).model, "m");
+        assert!(matches!(error(deep), Unreadable::NotAnObject(_)));
+    }
+
+    #[test]
+    fn a_new_name_is_escaped_and_the_same_name_copies_nothing() {
+        let body = Bytes::from_static(br#"{"model":"m","x":1}"#);
+        let requested = Requested::read(&body).unwrap();
+        assert_eq!(requested.with_model(&body, "a\"b\\"), r#"{"model":"a\"b\\","x":1}"#);
+        assert_eq!(requested.with_model(&body, "m").as_ptr(), body.as_ptr());
+    }
+
+    #[test]
+    fn usage_is_asked_for_whatever_the_client_wrote() {
+        for (options, expected) in [
+            ("null", r#"{"include_usage":true}"#),
+            ("{}", r#"{"include_usage":true}"#),
+            ("{ }", r#"{"include_usage":true}"#),
+            (r#"{"a":1}"#, r#"{"include_usage":true,"a":1}"#),
+            (r#"{"include_usage":false,"a":1}"#, r#"{"include_usage":true,"a":1}"#),
+            (r#"{"a":1,"include_usage": null}"#, r#"{"a":1,"include_usage": true}"#),
+            (r#"{"include_usage":true}"#, r#"{"include_usage":true}"#),
+            ("[1]", "[1]"),
+        ] {
+            let body = Bytes::from(format!(r#"{{"stream_options":{options},"model":"m"}}"#));
+            let requested = Requested::read(&body).unwrap();
+            assert_eq!(requested.stream_options.include_usage, options == expected && options != "[1]");
+            let with_usage = requested.with_usage(&body, "m");
+            assert_eq!(with_usage, format!(r#"{{"stream_options":{expected},"model":"m"}}"#));
+            let body = Bytes::from(format!(r#"{{"model":"m","stream_options":{options}}}"#));
+            let with_usage = Requested::read(&body).unwrap().with_usage(&body, "longer");
+            assert_eq!(with_usage, format!(r#"{{"model":"longer","stream_options":{expected}}}"#));
+        }
+    }
+
+    #[test]
+    fn another_body_than_the_one_read_does_no_harm() {
+        let requested = read(r#"{"model":"m","stream_options":{}}"#);
+        assert_eq!(requested.with_model(&Bytes::from_static(b"{}"), "n"), "\"n\"");
+    }
+}

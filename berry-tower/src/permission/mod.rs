@@ -1,0 +1,263 @@
+//! Keeps callers to the models that are theirs: `ModelPermission` reads the identity that `Auth`
+//! and the [`Requested`] that `Inspect` put into the request, gives nothing, and refuses with 403.
+//!
+//! If either is missing it refuses everything with a 500 that names the missing layer.
+//!
+//! ```
+//! use berry_tower::{body::Buffered, inspect::Requested, permission::{AllowedModels, ModelPermissionLayer}};
+//! use bytes::Bytes;
+//! use http::{Request, Response};
+//! use http_body_util::Full;
+//! use std::convert::Infallible;
+//! use tower::{ServiceBuilder, ServiceExt, service_fn};
+//!
+//! #[derive(Clone)]
+//! struct User { models: AllowedModels }
+//!
+//! # #[tokio::main(flavor = "current_thread")] async fn main() {
+//! let service = ServiceBuilder::new()
+//!     .layer(ModelPermissionLayer::new(|user: &User, model: &str| user.models.contains(model)))
+//!     .service(service_fn(|_: Request<Buffered>| async {
+//!         Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))
+//!     }));
+//! // What `Auth` and `Inspect` would have made of a request:
+//! let request = |body: &'static str| {
+//!     Request::builder()
+//!         .extension(User { models: AllowedModels::from_iter(["fast"]) })
+//!         .extension(Requested::read(body.as_bytes()).unwrap())
+//!         .body(Buffered::from(body))
+//!         .unwrap()
+//! };
+//!
+//! let passed = service.clone().oneshot(request(r#"{"model":"fast"}"#)).await.unwrap();
+//! assert_eq!(passed.status(), 200);
+//! let refused = service.oneshot(request(r#"{"model":"dear"}"#)).await.unwrap();
+//! assert_eq!(refused.status(), 403);
+//! # }
+//! ```
+
+mod allow;
+
+use std::{
+    fmt,
+    marker::PhantomData,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http::{Extensions, Request, Response, StatusCode};
+use pin_project::pin_project;
+use tower_layer::Layer;
+use tower_service::Service;
+
+pub use self::allow::{Allow, AllowedModels};
+use crate::{
+    body::Buffered,
+    error::MissingLayer,
+    gate::Gate,
+    inspect::Requested,
+    render::{OpenAiErrors, Refusal, Render},
+};
+
+/// A policy with the type of the identity that it is about.
+pub struct ByIdentity<I, A> {
+    allow: A,
+    identity: PhantomData<fn(&I)>,
+}
+
+impl<I, A: Clone> Clone for ByIdentity<I, A> {
+    fn clone(&self) -> Self {
+        Self { allow: self.allow.clone(), identity: PhantomData }
+    }
+}
+
+impl<I, A> fmt::Debug for ByIdentity<I, A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ByIdentity").field(&std::any::type_name::<I>()).finish()
+    }
+}
+
+impl<I, A> ByIdentity<I, A>
+where
+    I: Send + Sync + 'static,
+    A: Allow<I>,
+{
+    fn check(&self, extensions: &Extensions) -> Result<(), Refusal> {
+        let who = extensions.get::<I>().ok_or_else(|| missing("AuthLayer"))?;
+        let requested = extensions.get::<Requested>().ok_or_else(|| missing("InspectLayer"))?;
+        if self.allow.allows(who, &requested.model) { Ok(()) } else { Err(forbidden(&requested.model)) }
+    }
+}
+
+fn missing(layer: &'static str) -> Refusal {
+    let message = MissingLayer(layer).to_string();
+    Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "server_error", message).code("internal_error")
+}
+
+fn forbidden(model: &str) -> Refusal {
+    // As much of the name as a client needs to know it again.
+    let name: String = model.chars().take(200).collect();
+    let message = format!("your key may not use the model `{name}` on this gateway");
+    Refusal::new(StatusCode::FORBIDDEN, "permission_error", message).code("model_not_allowed").param("model")
+}
+
+/// Applies [`ModelPermission`].
+#[derive(Clone, Debug)]
+pub struct ModelPermissionLayer<P, R = OpenAiErrors> {
+    policy: P,
+    render: R,
+}
+
+impl<I, A: Allow<I>> ModelPermissionLayer<ByIdentity<I, A>> {
+    /// Lets pass what `allow` allows to the identity `I`.
+    pub const fn new(allow: A) -> Self {
+        Self { policy: ByIdentity { allow, identity: PhantomData }, render: OpenAiErrors }
+    }
+}
+
+impl<P, R> ModelPermissionLayer<P, R> {
+    /// Gives refusals another shape.
+    pub fn render<T>(self, render: T) -> ModelPermissionLayer<P, T> {
+        ModelPermissionLayer { policy: self.policy, render }
+    }
+}
+
+impl<S, P: Clone, R: Clone> Layer<S> for ModelPermissionLayer<P, R> {
+    type Service = ModelPermission<S, P, R>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        ModelPermission { inner, policy: self.policy.clone(), render: self.render.clone() }
+    }
+}
+
+/// Keeps callers to the models that are theirs; see the [module](self).
+#[derive(Clone, Debug)]
+pub struct ModelPermission<S, P, R = OpenAiErrors> {
+    inner: S,
+    policy: P,
+    render: R,
+}
+
+impl<S, I, A: Allow<I>> ModelPermission<S, ByIdentity<I, A>> {
+    /// Lets pass what `allow` allows to the identity `I`.
+    pub const fn new(inner: S, allow: A) -> Self {
+        Self { inner, policy: ByIdentity { allow, identity: PhantomData }, render: OpenAiErrors }
+    }
+}
+
+impl<S, P, R> ModelPermission<S, P, R> {
+    /// The inner service.
+    pub const fn get_ref(&self) -> &S {
+        &self.inner
+    }
+
+    /// The inner service.
+    pub const fn get_mut(&mut self) -> &mut S {
+        &mut self.inner
+    }
+
+    /// The inner service.
+    pub fn into_inner(self) -> S {
+        self.inner
+    }
+}
+
+impl<S, I, A, R, ResBody> Service<Request<Buffered>> for ModelPermission<S, ByIdentity<I, A>, R>
+where
+    S: Service<Request<Buffered>, Response = Response<ResBody>>,
+    I: Send + Sync + 'static,
+    A: Allow<I>,
+    R: Render,
+    ResBody: From<Bytes>,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = ResponseFuture<S::Future, ResBody>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<Buffered>) -> Self::Future {
+        ResponseFuture(match self.policy.check(request.extensions()) {
+            Ok(()) => Gate::Pass(self.inner.call(request)),
+            Err(refusal) => Gate::refuse(&self.render, refusal, &request),
+        })
+    }
+}
+
+/// The future of [`ModelPermission`].
+#[pin_project]
+#[derive(Debug)]
+pub struct ResponseFuture<F, B>(#[pin] Gate<F, B>);
+
+impl<F, B, E> Future for ResponseFuture<F, B>
+where
+    F: Future<Output = Result<Response<B>, E>>,
+    B: From<Bytes>,
+{
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.project().0.poll(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use http_body_util::{BodyExt, Full};
+    use serde_json::Value;
+    use tower::{ServiceExt, service_fn};
+
+    use super::*;
+
+    #[derive(Clone)]
+    struct User(&'static str);
+
+    async fn hello(_: Request<Buffered>) -> Result<Response<Full<Bytes>>, Infallible> {
+        Ok(Response::new(Full::default()))
+    }
+
+    async fn ask(edit: impl FnOnce(&mut Extensions)) -> (StatusCode, Value) {
+        let service = ModelPermission::new(service_fn(hello), |user: &User, model: &str| user.0 == model);
+        let mut request = Request::new(Buffered::default());
+        edit(request.extensions_mut());
+        let response = service.oneshot(request).await.unwrap();
+        let status = response.status();
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        (status, serde_json::from_slice::<Value>(&body).unwrap_or_default()["error"].take())
+    }
+
+    fn requested(model: &str) -> Requested {
+        Requested::read(format!(r#"{{"model":"{model}"}}"#).as_bytes()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn only_the_models_that_are_allowed_pass() {
+        let with = |model: &'static str| {
+            move |e: &mut Extensions| {
+                e.insert(User("fast"));
+                e.insert(requested(model));
+            }
+        };
+        assert_eq!(ask(with("fast")).await.0, 200);
+        let (status, error) = ask(with("dear")).await;
+        assert_eq!(status, 403);
+        assert_eq!(error["type"], "permission_error");
+        assert_eq!(error["code"], "model_not_allowed");
+        assert_eq!(error["param"], "model");
+    }
+
+    #[tokio::test]
+    async fn a_missing_layer_refuses_everything_and_is_named() {
+        let (status, error) = ask(|e| drop(e.insert(requested("fast")))).await;
+        assert_eq!((status, &error["code"]), (StatusCode::INTERNAL_SERVER_ERROR, &"internal_error".into()));
+        assert!(error["message"].as_str().unwrap().starts_with("AuthLayer"));
+        let (status, error) = ask(|e| drop(e.insert(User("fast")))).await;
+        assert_eq!(status, 500);
+        assert!(error["message"].as_str().unwrap().starts_with("InspectLayer"));
+    }
+}
