@@ -44,6 +44,15 @@ fn equals_share_alike() {
 }
 
 #[test]
+fn exploration_tries_the_others_alone() {
+    let (pool, now) = steady();
+    pool[0].live.record(Class::Server, now);
+    pool[1].live.record(Class::Server, now);
+    let odds = odds(&pool, now);
+    assert!((odds[2] - 0.8).abs() < 1e-12 && (odds[0] - 0.1).abs() < 1e-12, "{odds:?}");
+}
+
+#[test]
 fn one_that_always_fails_falls_to_its_floor_within_ten_requests() {
     for class in [Class::Auth, Class::Model, Class::Server, Class::Timeout, Class::Network] {
         let (pool, now) = steady();
