@@ -38,7 +38,7 @@ impl Strategy for RoundRobin {
 
     fn pick(&self, candidates: &[Candidate<'_>], _: &mut dyn Rng) -> usize {
         match candidates.len() {
-            0 | 1 => 0,
+            0 => 0,
             n => self.turn(candidates).fetch_add(1, Ordering::Relaxed) % n,
         }
     }
