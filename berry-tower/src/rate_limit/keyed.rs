@@ -7,7 +7,6 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
 };
 
 use dashmap::DashMap;
@@ -233,6 +232,8 @@ fn without_key(required: bool) -> Result<Allowance, Exceeded> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use http::Request;
 
     use super::*;
