@@ -63,7 +63,7 @@ use crate::{
 /// A policy with the type of the identity that it is about.
 pub struct ByIdentity<I, A> {
     allow: A,
-    identity: PhantomData<fn(&I)>,
+    identity: PhantomData<fn() -> I>,
 }
 
 impl<I, A: Clone> Clone for ByIdentity<I, A> {

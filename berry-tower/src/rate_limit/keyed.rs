@@ -232,6 +232,8 @@ fn without_key(required: bool) -> Result<Allowance, Exceeded> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use http::Request;
 
     use std::time::Duration;

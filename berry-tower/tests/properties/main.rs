@@ -1,1 +1,7 @@
-//! x
+//! What must hold for whatever comes: one module per layer.
+
+mod edge_drain;
+mod edge_error_response;
+mod edge_identity;
+mod edge_inspect;
+mod edge_rate_limit;

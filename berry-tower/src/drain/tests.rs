@@ -1,0 +1,129 @@
+use std::convert::Infallible;
+
+use axum::{Router, body::Body as AxumBody, response::IntoResponse, routing::post};
+use futures_util::stream;
+use http::{HeaderMap, StatusCode};
+use http_body::Frame;
+use http_body_util::{BodyExt, Full, StreamBody};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    time::{Instant, timeout},
+};
+use tower::{ServiceExt, service_fn};
+
+use super::*;
+
+async fn refuse<B>(_: Request<B>) -> Result<Response<Full<Bytes>>, Infallible> {
+    Ok(Response::new(Full::from("no")))
+}
+
+fn endless() -> Request<impl Body<Data = Bytes, Error = Infallible> + Unpin> {
+    let frames = stream::repeat_with(|| Ok(Frame::data(Bytes::from_static(&[0; 1024]))));
+    Request::new(StreamBody::new(frames))
+}
+
+fn silent() -> Request<impl Body<Data = Bytes, Error = Infallible> + Unpin> {
+    Request::new(StreamBody::new(stream::pending::<Result<Frame<Bytes>, Infallible>>()))
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_but_the_last_byte_goes_out_at_once() {
+    let start = Instant::now();
+    let mut body = Drain::new(service_fn(refuse)).oneshot(silent()).await.unwrap().into_body();
+    assert_eq!(body.size_hint().exact(), Some(2));
+    assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "n");
+    assert_eq!(start.elapsed(), Duration::ZERO);
+    assert_eq!(body.size_hint().exact(), Some(1));
+    assert!(!body.is_end_stream());
+    assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "o");
+    assert!(start.elapsed() >= Duration::from_secs(2));
+    assert!(body.is_end_stream());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_endless_body_is_read_within_bounds() {
+    let start = Instant::now();
+    let service = DrainLayer::new().max_bytes(10_000).layer(service_fn(refuse));
+    let body = service.oneshot(endless()).await.unwrap().into_body();
+    assert_eq!(body.collect().await.unwrap().to_bytes(), "no");
+    assert_eq!(start.elapsed(), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_empty_answer_waits_whole() {
+    let empty = service_fn(|_: Request<_>| async { Ok::<_, Infallible>(Response::new(Full::<Bytes>::default())) });
+    let start = Instant::now();
+    let response = Drain::new(empty).oneshot(silent()).await.unwrap();
+    assert!(start.elapsed() >= Duration::from_secs(2));
+    assert!(response.body().is_end_stream());
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_to_be_asked_is_not_waited_for() {
+    let start = Instant::now();
+    let mut request = silent();
+    request.headers_mut().insert(EXPECT, "100-continue".parse().unwrap());
+    let body = Drain::new(service_fn(refuse)).oneshot(request).await.unwrap().into_body();
+    assert_eq!(body.collect().await.unwrap().to_bytes(), "no");
+    let mut request = silent();
+    *request.version_mut() = Version::HTTP_2;
+    let body = Drain::new(service_fn(refuse)).oneshot(request).await.unwrap().into_body();
+    assert_eq!(body.collect().await.unwrap().to_bytes(), "no");
+    assert_eq!(start.elapsed(), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_was_read_costs_no_wait() {
+    let echo = service_fn(|request: Request<RequestBody<Full<Bytes>>>| async move {
+        let bytes = request.into_body().collect().await.unwrap().to_bytes();
+        Ok::<_, Infallible>(Response::new(Full::new(bytes)))
+    });
+    let response = Drain::new(echo).oneshot(Request::new(Full::from("all"))).await.unwrap();
+    assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "all");
+}
+
+/// A server that answers 401 to all but the token `good`, without reading a byte.
+async fn server() -> TcpStream {
+    async fn handler(headers: HeaderMap, body: AxumBody) -> impl IntoResponse {
+        drop(body);
+        match headers.get("authorization") {
+            Some(token) if token == "good" => (StatusCode::OK, "yes"),
+            _ => (StatusCode::UNAUTHORIZED, "no such token"),
+        }
+    }
+    let app = Router::new().route("/", post(handler)).layer(DrainLayer::new());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+    client
+}
+
+async fn answer(client: &mut TcpStream, end: &str) -> String {
+    let mut seen = Vec::new();
+    let mut piece = [0; 1024];
+    while !seen.ends_with(end.as_bytes()) {
+        let n = timeout(Duration::from_secs(20), client.read(&mut piece)).await.unwrap().unwrap();
+        assert!(n > 0, "closed after {:?}", String::from_utf8_lossy(&seen));
+        seen.extend_from_slice(&piece[..n]);
+    }
+    String::from_utf8(seen).unwrap()
+}
+
+#[tokio::test]
+async fn a_client_that_reads_only_after_it_has_sent_20_mb_sees_the_refusal() {
+    let mut client = server().await;
+    let body = vec![b'x'; 20_000_000];
+    let head = |token: &str, length: usize| {
+        format!("POST / HTTP/1.1\r\nhost: a\r\nauthorization: {token}\r\ncontent-length: {length}\r\n\r\n")
+    };
+    client.write_all(head("bad", body.len()).as_bytes()).await.unwrap();
+    client.write_all(&body).await.unwrap();
+    let refused = answer(&mut client, "no such token").await;
+    assert!(refused.starts_with("HTTP/1.1 401"), "{refused}");
+    assert!(refused.contains("content-length: 13"), "{refused}");
+
+    client.write_all(head("good", 0).as_bytes()).await.unwrap();
+    let passed = answer(&mut client, "yes").await;
+    assert!(passed.starts_with("HTTP/1.1 200"), "the connection can be used again: {passed}");
+}

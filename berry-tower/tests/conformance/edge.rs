@@ -1,0 +1,118 @@
+//! The edge layers.
+
+use std::{convert::Infallible, sync::Arc, task::Context};
+
+use berry_tower::{
+    auth::{ApiKey, ApiKeys, AuthLayer, Authenticate, Rejection, bearer},
+    body::Buffered,
+    drain::DrainLayer,
+    error_response::ErrorResponseLayer,
+    inspect::{InspectLayer, Requested},
+    permission::ModelPermissionLayer,
+    rate_limit::{Assigned, Keyed, Limits, Quota, RateLimitLayer},
+};
+use bytes::Bytes;
+use futures_util::stream;
+use http::{HeaderMap, Request, header::AUTHORIZATION};
+use http_body::Frame;
+use http_body_util::{Full, StreamBody};
+use tokio::time::Instant;
+use tower::{Layer, Service};
+
+use crate::support::{Behaviour, Strict, check, is_ready, refuses};
+
+const BODY: &str = r#"{"model":"fast"}"#;
+
+fn with_token() -> Request<Full<Bytes>> {
+    Request::builder().header(AUTHORIZATION, "Bearer good").body(BODY.into()).unwrap()
+}
+
+fn plain() -> Request<Full<Bytes>> {
+    Request::new(BODY.into())
+}
+
+fn silent() -> Request<impl http_body::Body<Data = Bytes, Error = Infallible> + Send + 'static> {
+    Request::new(StreamBody::new(stream::pending::<Result<Frame<Bytes>, Infallible>>()))
+}
+
+#[derive(Clone, Debug)]
+struct Waits;
+
+impl Authenticate for Waits {
+    type Identity = ();
+
+    async fn authenticate(&self, headers: &HeaderMap) -> Result<(), Rejection> {
+        tokio::task::yield_now().await;
+        bearer(headers).map(drop).ok_or(Rejection::InvalidToken)
+    }
+}
+
+#[tokio::test]
+async fn auth() {
+    let layer = AuthLayer::new(ApiKeys::new([ApiKey::from_token("good", "alice")]));
+    check(layer.clone(), with_token).await;
+    refuses(layer, plain(), 401).await;
+    check(AuthLayer::new(Waits), with_token).await;
+    refuses(AuthLayer::new(Waits), plain(), 401).await;
+}
+
+#[tokio::test]
+async fn auth_keeps_no_place_while_it_waits() {
+    let mut service = AuthLayer::new(Waits).layer(Strict::new(1, Behaviour::Answers));
+    assert!(is_ready::<Full<Bytes>>(&mut service));
+    let _waiting = service.call(with_token());
+    assert!(is_ready::<Full<Bytes>>(&mut service.clone()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn rate_limit() {
+    check(RateLimitLayer::new(Keyed::by(Limits::new().per_minute(100), |_| Some(0))), plain).await;
+    let none = RateLimitLayer::new(Keyed::by(Limits::new().per_minute(100), |_| None::<u8>).require_key());
+    refuses(none, plain(), 500).await;
+
+    let quota = Arc::new(Quota::new(Limits::new().concurrent(2)));
+    let request = || Request::builder().extension(Arc::clone(&quota)).body(Full::<Bytes>::default()).unwrap();
+    let layer = RateLimitLayer::new(Assigned::by(|head| head.extensions.get()));
+    check(layer.clone(), request).await;
+    assert_eq!(quota.snapshot(Instant::now()).in_flight, 0, "every place was given back");
+    let (_a, _b) = (quota.take().unwrap(), quota.take().unwrap());
+    refuses(layer, request(), 429).await;
+}
+
+#[tokio::test]
+async fn inspect() {
+    check(InspectLayer::new(), plain).await;
+    refuses(InspectLayer::new(), Request::new(Full::<Bytes>::from("[]")), 400).await;
+}
+
+#[tokio::test]
+async fn inspect_keeps_no_place_while_it_reads() {
+    let mut service = InspectLayer::new().layer(Strict::new(1, Behaviour::Answers));
+    assert!(is_ready::<Full<Bytes>>(&mut service));
+    let mut reading = Box::pin(service.call(silent()));
+    let mut cx = Context::from_waker(std::task::Waker::noop());
+    assert!(reading.as_mut().poll(&mut cx).is_pending());
+    assert!(is_ready::<Full<Bytes>>(&mut service.clone()));
+}
+
+#[tokio::test]
+async fn permission() {
+    let request = || {
+        let requested = Requested::read(BODY.as_bytes()).unwrap();
+        Request::builder().extension("alice").extension(requested).body(Buffered::from(BODY)).unwrap()
+    };
+    check(ModelPermissionLayer::new(|_: &&str, model: &str| model == "fast"), request).await;
+    refuses(ModelPermissionLayer::new(|_: &&str, _: &str| false), request(), 403).await;
+    refuses(ModelPermissionLayer::new(|_: &String, _: &str| true), request(), 500).await;
+}
+
+#[tokio::test]
+async fn error_response() {
+    check(ErrorResponseLayer::new(), plain).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn drain() {
+    check(DrainLayer::new(), plain).await;
+    check(DrainLayer::new(), || Request::new(Full::<Bytes>::default())).await;
+}

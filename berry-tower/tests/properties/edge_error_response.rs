@@ -1,0 +1,56 @@
+//! `ErrorResponse`: whatever failed, the client gets a true status and no secret.
+
+use berry_tower::{
+    classify::{Class, ErrorBody},
+    error::Exhausted,
+    error_response::refusal_for,
+};
+use http::StatusCode;
+use proptest::{option, prelude::*};
+
+fn class() -> impl Strategy<Value = Class> {
+    prop::sample::select(vec![
+        Class::Caller,
+        Class::TooLong,
+        Class::Unserved,
+        Class::Auth,
+        Class::RateLimited { retry_after: None },
+        Class::Model,
+        Class::Server,
+        Class::Timeout,
+        Class::Network,
+        Class::Cancelled,
+    ])
+}
+
+fn text() -> impl Strategy<Value = String> {
+    let word = prop_oneof![
+        any::<String>(),
+        "[a-z]{1,8}".prop_map(|w| format!("https://{w}.example/v1?key={w}")),
+        "[A-Za-z0-9]{16,40}".prop_map(|w| format!("sk-{w}")),
+    ];
+    prop::collection::vec(word, 0..12).prop_map(|words| words.join(" "))
+}
+
+proptest! {
+    #[test]
+    fn whatever_failed_is_told_truly(
+        class in class(),
+        status in option::of(300..600_u16),
+        message in option::of(text()),
+        reason in text(),
+        attempts in 0..9_u32,
+    ) {
+        let error = Some(ErrorBody { message, ..ErrorBody::default() });
+        let status = status.map(|s| StatusCode::from_u16(s).unwrap());
+        let refusal = refusal_for(&Exhausted { class, status, error, reason, attempts });
+        prop_assert!(refusal.status.is_client_error() || refusal.status.is_server_error());
+        prop_assert!(!refusal.message.contains("://") && !refusal.message.contains(" sk-"), "{}", refusal.message);
+        prop_assert!(!refusal.message.starts_with("sk-"));
+        prop_assert!(refusal.message.len() < 1_200);
+        // Our own key's trouble must not look like the caller's.
+        prop_assert!(class != Class::Auth || refusal.status == 502);
+        let spent = matches!(refusal.status.as_u16(), 502 | 504);
+        prop_assert_eq!(refusal.headers.contains_key("x-should-retry"), spent);
+    }
+}

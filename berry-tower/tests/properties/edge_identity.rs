@@ -1,0 +1,65 @@
+//! `Auth` and `ModelPermission`.
+
+use std::{collections::BTreeSet, convert::Infallible};
+
+use berry_tower::{
+    auth::{ApiKey, ApiKeys, AuthLayer, Authenticate},
+    body::Buffered,
+    inspect::Requested,
+    permission::{AllowedModels, ModelPermissionLayer},
+};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Request, Response, header::AUTHORIZATION};
+use http_body_util::Full;
+use proptest::{collection::btree_set, prelude::*};
+use tower::{Layer, ServiceExt, service_fn};
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+}
+
+proptest! {
+    /// A token lets in exactly its owner; what is no token lets in nobody.
+    #[test]
+    fn only_a_known_token_lets_in(known in btree_set("[!-~]{1,40}", 0..8), asked in "[!-~]{1,40}") {
+        let keys = ApiKeys::new(known.iter().map(|token| ApiKey::from_token(token, token.clone())));
+        for token in known.iter().chain([&asked]) {
+            let mut headers = HeaderMap::new();
+            headers.insert(AUTHORIZATION, format!("Bearer {token}").parse().unwrap());
+            let owner = keys.authenticate_now(&headers).unwrap().ok();
+            prop_assert_eq!(owner, known.get(token).cloned());
+        }
+    }
+
+    /// Whatever stands in the header, it is answered with 200 or 401, and never travels on.
+    #[test]
+    fn any_header_is_answered(values in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..40), 0..3)) {
+        let service = AuthLayer::new(ApiKeys::new([ApiKey::from_token("good", ())])).layer(service_fn(
+            |request: Request<()>| async move {
+                assert!(!request.headers().contains_key(AUTHORIZATION));
+                Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))
+            },
+        ));
+        let mut request = Request::new(());
+        for value in values.iter().filter_map(|v| HeaderValue::from_bytes(v).ok()) {
+            request.headers_mut().append(AUTHORIZATION, value);
+        }
+        let status = block_on(service.oneshot(request)).unwrap().status();
+        prop_assert_eq!(status, 401);
+    }
+
+    /// Exactly the models of the list pass; without a list, all do.
+    #[test]
+    fn only_listed_models_pass(list in btree_set("[a-c]{1,2}", 0..6), model in "[a-c]{1,2}") {
+        let allowed = AllowedModels::from_iter(list.iter().cloned());
+        let service = ModelPermissionLayer::new(|models: &AllowedModels, model: &str| models.contains(model))
+            .layer(service_fn(|_: Request<Buffered>| async {
+                Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))
+            }));
+        let requested = Requested::read(format!(r#"{{"model":"{model}"}}"#).as_bytes()).unwrap();
+        let request = Request::builder().extension(allowed).extension(requested).body(Buffered::default()).unwrap();
+        let passes = |list: &BTreeSet<String>| list.is_empty() || list.contains(&model);
+        let expected = if passes(&list) { 200 } else { 403 };
+        prop_assert_eq!(block_on(service.oneshot(request)).unwrap().status(), expected);
+    }
+}

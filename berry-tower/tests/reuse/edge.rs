@@ -1,0 +1,115 @@
+//! The edge layers.
+
+use std::{convert::Infallible, sync::Arc};
+
+use axum::{Extension, Router, routing::post as on_post};
+use berry_tower::{
+    auth::{ApiKey, ApiKeys, AuthLayer},
+    body::Buffered,
+    drain::DrainLayer,
+    error::Unroutable,
+    error_response::ErrorResponseLayer,
+    inspect::{InspectLayer, Requested},
+    permission::ModelPermissionLayer,
+    rate_limit::{Keyed, Limits, RateLimitLayer},
+};
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::Full;
+use tower::{Layer, ServiceExt, service_fn};
+
+use crate::support::{axum, hello, hyper, post};
+
+fn app() -> Router {
+    Router::new().route("/", on_post(|| async { "hello" }))
+}
+
+fn keys() -> ApiKeys<Arc<str>> {
+    ApiKeys::new([ApiKey::from_token("good", Arc::from("alice"))])
+}
+
+#[tokio::test]
+async fn auth() {
+    let handler = |Extension(who): Extension<Arc<str>>| async move { format!("hello {who}") };
+    let app = Router::new().route("/", on_post(handler)).layer(AuthLayer::new(keys()));
+    let address = axum(app).await;
+    let (status, text) = post(address, "authorization: Bearer good\r\n", "").await;
+    assert_eq!(status, 200);
+    assert!(text.ends_with("hello alice"));
+    assert_eq!(post(address, "", "").await.0, 401);
+
+    let address = hyper(AuthLayer::new(keys()).layer(hello())).await;
+    assert_eq!(post(address, "authorization: Bearer good\r\n", "").await.0, 200);
+    assert_eq!(post(address, "", "").await.0, 401);
+}
+
+#[tokio::test]
+async fn rate_limit() {
+    let layer = || RateLimitLayer::new(Keyed::by(Limits::new().per_hour(1), |head| head.headers.get("x-who").cloned()));
+    for address in [axum(app().layer(layer())).await, hyper(layer().layer(hello())).await] {
+        assert_eq!(post(address, "x-who: a\r\n", "").await.0, 200);
+        let (status, text) = post(address, "x-who: a\r\n", "").await;
+        assert_eq!(status, 429);
+        assert!(text.contains("\r\nretry-after: 3600\r\n"), "{text}");
+        assert_eq!(post(address, "x-who: b\r\n", "").await.0, 200);
+        assert_eq!(post(address, "", "").await.0, 200);
+    }
+}
+
+#[tokio::test]
+async fn inspect() {
+    let handler = |Extension(requested): Extension<Requested>, body: String| async move {
+        format!("{} {}", requested.model, body.len())
+    };
+    let address = axum(Router::new().route("/", on_post(handler)).layer(InspectLayer::new())).await;
+    let (status, text) = post(address, "", r#"{"model":"fast"}"#).await;
+    assert_eq!(status, 200);
+    assert!(text.ends_with("fast 16"), "{text}");
+    assert_eq!(post(address, "", "[]").await.0, 400);
+
+    let address = hyper(InspectLayer::new().layer(hello::<Buffered>())).await;
+    assert_eq!(post(address, "", r#"{"model":"fast"}"#).await.0, 200);
+    assert_eq!(post(address, "", "{}").await.0, 400);
+}
+
+/// Where something else than Berry's layers finds the identity and reads the request.
+#[tokio::test]
+async fn permission() {
+    async fn by_hand<B>(request: Request<B>) -> Result<Response<Full<Bytes>>, Infallible> {
+        let service = ModelPermissionLayer::new(|who: &String, model: &str| who == model).layer(hello::<Buffered>());
+        let (mut head, _) = request.into_parts();
+        let body = head.headers["x-body"].as_bytes().to_vec();
+        head.extensions.insert(Requested::read(&body).unwrap());
+        head.extensions.insert("alice".to_owned());
+        service.oneshot(Request::from_parts(head, Buffered::from(body))).await
+    }
+    let app = Router::new().route_service("/", service_fn(by_hand));
+    for address in [axum(app).await, hyper(service_fn(by_hand)).await] {
+        assert_eq!(post(address, "x-body: {\"model\":\"alice\"}\r\n", "").await.0, 200);
+        assert_eq!(post(address, "x-body: {\"model\":\"bob\"}\r\n", "").await.0, 403);
+    }
+}
+
+#[tokio::test]
+async fn error_response() {
+    async fn fail<B>(request: Request<B>) -> Result<Response<Full<Bytes>>, Unroutable> {
+        match request.headers().get("x-good") {
+            Some(_) => Ok(Response::new(Full::from("hello"))),
+            None => Err(Unroutable::UnknownModel),
+        }
+    }
+    let app = Router::new().route_service("/", ErrorResponseLayer::new().layer(service_fn(fail)));
+    for address in [axum(app).await, hyper(ErrorResponseLayer::new().layer(service_fn(fail))).await] {
+        assert_eq!(post(address, "x-good: 1\r\n", "").await.0, 200);
+        assert_eq!(post(address, "", "").await.0, 404);
+    }
+}
+
+#[tokio::test]
+async fn drain() {
+    let refuse = service_fn(|_: Request<_>| async { Ok::<_, Infallible>(Response::new(Full::from("unread"))) });
+    let story = "x".repeat(3_000_000);
+    for address in [axum(app().layer(DrainLayer::new())).await, hyper(DrainLayer::new().layer(refuse)).await] {
+        assert_eq!(post(address, "", &story).await.0, 200);
+    }
+}

@@ -1,0 +1,62 @@
+//! Servers to put a layer into, and a client that is nobody's.
+
+use std::{convert::Infallible, fmt::Debug, net::SocketAddr};
+
+use axum::Router;
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
+use http_body_util::Full;
+use hyper::{body::Incoming, server::conn::http1};
+use hyper_util::{rt::TokioIo, service::TowerToHyperService};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+};
+use tower::{Service, service_fn, util::ServiceFn};
+
+/// Serves an Axum application for as long as the test runs.
+pub(crate) async fn axum(app: Router) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+    address
+}
+
+/// Serves any Tower service by Hyper alone.
+pub(crate) async fn hyper<S, B>(service: S) -> SocketAddr
+where
+    S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
+    S::Future: Send,
+    S::Error: Into<tower::BoxError> + Debug,
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<tower::BoxError>,
+{
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let service = TowerToHyperService::new(service.clone());
+            tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+        }
+    });
+    address
+}
+
+/// A service that answers everything, as a layer finds it in an application of somebody else.
+pub(crate) fn hello<B>() -> ServiceFn<fn(Request<B>) -> std::future::Ready<Result<Response<Full<Bytes>>, Infallible>>> {
+    service_fn(|_| std::future::ready(Ok(Response::new(Full::from("hello")))))
+}
+
+/// Posts a body; `headers` are whole lines. The answer's status and all of its text.
+pub(crate) async fn post(address: SocketAddr, headers: &str, body: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let length = body.len();
+    let request =
+        format!("POST / HTTP/1.1\r\nhost: test\r\nconnection: close\r\n{headers}content-length: {length}\r\n\r\n{body}");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    (answer[9..12].parse().unwrap(), answer)
+}
