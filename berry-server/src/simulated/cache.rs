@@ -53,7 +53,11 @@ impl Cache {
         let keeps = body.len() <= MAX_BODY;
         let known = Arc::new(Known {
             // A copy, because the request's own bytes hold a whole read buffer.
-            body: if keeps { Bytes::copy_from_slice(body) } else { Bytes::new() },
+            body: if keeps {
+                Bytes::copy_from_slice(body)
+            } else {
+                Bytes::new()
+            },
             kind,
             hash,
             ask,

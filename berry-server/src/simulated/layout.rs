@@ -148,7 +148,10 @@ fn changed(good: &[Piece], behavior: &Behavior, dialect: Dialect, kind: Kind) ->
         match fault {
             Fault::Malformed(k) => {
                 let at = index_after(&pieces, *k);
-                pieces.insert(at, Piece::new(Role::Preamble, dialect.malformed_event(kind)));
+                pieces.insert(
+                    at,
+                    Piece::new(Role::Preamble, dialect.malformed_event(kind)),
+                );
             }
             Fault::NoDone => pieces.retain(|p| p.role != Role::Done),
             Fault::NoFinish => pieces.retain(|p| p.role != Role::Finish),
@@ -170,7 +173,10 @@ fn changed(good: &[Piece], behavior: &Behavior, dialect: Dialect, kind: Kind) ->
 
 /// An error event in place of all that would follow, save for what ends the stream.
 fn fail_at(pieces: &mut Vec<Piece>, at: usize, dialect: Dialect, kind: Kind) {
-    let error = Piece::new(Role::Preamble, dialect.error_event(kind, &Refusal::broken()));
+    let error = Piece::new(
+        Role::Preamble,
+        dialect.error_event(kind, &Refusal::broken()),
+    );
     let rest = pieces.split_off(at);
     pieces.push(error);
     pieces.extend(rest.into_iter().filter(|p| p.role == Role::Done));
@@ -220,14 +226,19 @@ fn in_bits(plan: &mut Plan, behavior: &Behavior) {
         Some(wait) => {
             (plan.first, plan.each) = (wait, wait);
             let bytes = sent.iter().flat_map(|p| p.data.iter());
-            bytes.map(|&byte| Piece::new(Role::Token, vec![byte])).collect()
+            bytes
+                .map(|&byte| Piece::new(Role::Token, vec![byte]))
+                .collect()
         }
         // Tokens keep their pace, so a bit may join events only where there is none.
         None if (plan.first + plan.each).is_zero() => {
             let whole: Vec<u8> = sent.iter().flat_map(|p| p.data.clone()).collect();
             bits_of(&Piece::new(Role::Token, whole), size)
         }
-        None => sent.iter().flat_map(|piece| bits_of(piece, size)).collect::<Vec<_>>(),
+        None => sent
+            .iter()
+            .flat_map(|piece| bits_of(piece, size))
+            .collect::<Vec<_>>(),
     };
     plan.send = bits.len();
     plan.pieces = bits.into();
@@ -239,7 +250,11 @@ fn bits_of(piece: &Piece, size: usize) -> Vec<Piece> {
     let starts = (0..piece.data.len()).step_by(size);
     let bit = |start: usize| {
         let end = piece.data.len().min(start + size);
-        let role = if start == 0 { piece.role } else { Role::Preamble };
+        let role = if start == 0 {
+            piece.role
+        } else {
+            Role::Preamble
+        };
         Piece::new(role, piece.data.slice(start..end))
     };
     starts.map(bit).collect()

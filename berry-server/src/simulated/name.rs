@@ -151,9 +151,7 @@ impl Fault {
             "bad" => Self::Malformed(count().unwrap_or(5)),
             "err" => Self::ErrorAfter(count()?),
             "split" => Self::Split(count().unwrap_or(7).max(1)),
-            "huge" => {
-                Self::Huge(number.unwrap_or(64).clamp(1, MAX_HUGE_KIB) as usize * 1024)
-            }
+            "huge" => Self::Huge(number.unwrap_or(64).clamp(1, MAX_HUGE_KIB) as usize * 1024),
             _ => return None,
         })
     }

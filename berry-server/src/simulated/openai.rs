@@ -92,7 +92,11 @@ pub(super) fn answer(ask: &Ask, shape: Shape, voice: &Voice, seed: u64) -> Good 
         // These have no streams; a behaviour that swaps gets one from what fits no parser.
         kind if shape.stream => {
             let whole = other::answer(kind, ask, voice, seed);
-            let data = whole.pieces.iter().flat_map(|p| p.data.clone()).collect::<Vec<u8>>();
+            let data = whole
+                .pieces
+                .iter()
+                .flat_map(|p| p.data.clone())
+                .collect::<Vec<u8>>();
             let data = String::from_utf8_lossy(&data).into_owned();
             Good::events(vec![event(Role::Token, data), done()])
         }

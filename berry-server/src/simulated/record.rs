@@ -298,6 +298,10 @@ impl Entry {
 impl Drop for Entry {
     fn drop(&mut self) {
         let stopped = self.link.is_stopped();
-        self.end(if stopped { End::Stopped } else { End::PeerClosed });
+        self.end(if stopped {
+            End::Stopped
+        } else {
+            End::PeerClosed
+        });
     }
 }

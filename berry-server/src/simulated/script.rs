@@ -58,7 +58,8 @@ impl Step {
         if self.behavior.scope != scope && self.behavior.scope != Scope::Everything {
             return Turn::Pass;
         }
-        let left = |used| (self.behavior.times.is_none_or(|times| used < times)).then_some(used + 1);
+        let left =
+            |used| (self.behavior.times.is_none_or(|times| used < times)).then_some(used + 1);
         if left(self.used.load(Relaxed)).is_none() {
             return Turn::Pass;
         }
@@ -142,10 +143,7 @@ mod tests {
 
     #[test]
     fn a_list_is_not_touched_by_what_is_meant_for_answers() {
-        let script = Script::new(
-            [Fault::Reset.into(), Fault::Silent.on(Scope::Lists)],
-            0,
-        );
+        let script = Script::new([Fault::Reset.into(), Fault::Silent.on(Scope::Lists)], 0);
         let next = |scope| script.next(scope).unwrap().faults.clone();
         assert_eq!(next(Scope::Lists), [Fault::Silent]);
         assert_eq!(next(Scope::Answers), [Fault::Reset]);

@@ -47,7 +47,13 @@ impl Shared {
         Self {
             record: Arc::new(Record::new(config.keep)),
             script: ArcSwap::default(),
-            voice: Voice::new(&config.name, config.created, &config.text, config.echo, config.tokens),
+            voice: Voice::new(
+                &config.name,
+                config.created,
+                &config.text,
+                config.echo,
+                config.tokens,
+            ),
             standing: Step::new(config.behavior.clone(), config.seed),
             name_ticks: Ticks::seeded(config.seed),
             cache: Cache::default(),
@@ -83,7 +89,9 @@ impl Shared {
     fn behavior(&self, scope: Scope, known: Option<&Known>) -> Arc<Behavior> {
         let by_name = || {
             let behavior = known?.by_name.as_ref()?;
-            self.name_ticks.strikes(behavior.percent).then(|| Arc::clone(behavior))
+            self.name_ticks
+                .strikes(behavior.percent)
+                .then(|| Arc::clone(behavior))
         };
         self.script
             .load()
@@ -176,7 +184,10 @@ fn respond(shared: &Shared, out: Out, entry: Entry) -> Response<Answer> {
     *response.status_mut() = StatusCode::from_u16(out.status).unwrap_or_default();
     let headers = response.headers_mut();
     *headers = shared.headers.clone();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(out.content_type));
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static(out.content_type),
+    );
     if let Ok(id) = HeaderValue::try_from(format!("req_{}_{number}", shared.config.name)) {
         headers.insert("x-request-id", id);
     }
@@ -211,7 +222,10 @@ async fn models(shared: &Shared, route: Route) -> Result<Out, Broken> {
         Route::One(model) => dialect.one(&shared.voice, &model),
         _ => dialect.list(&shared.voice, &shared.config.models),
     };
-    let pace = Pace { first: Duration::ZERO, each: Duration::ZERO };
+    let pace = Pace {
+        first: Duration::ZERO,
+        each: Duration::ZERO,
+    };
     let plan = lay_out(&Good::json(body), &behavior, pace, dialect, Kind::Chat);
     Ok(Out::ok(JSON, plan))
 }
@@ -229,10 +243,15 @@ async fn call(shared: &Shared, kind: Kind, body: &Bytes) -> Result<Out, Broken> 
     };
     let (config, dialect) = (&shared.config, shared.config.dialect);
     if kind == Kind::Speech && behavior.has(&Fault::ErrorFirst) {
-        return Ok(Out::ok(JSON, Plan::plain(dialect.refusal(&Refusal::broken()))));
+        return Ok(Out::ok(
+            JSON,
+            Plan::plain(dialect.refusal(&Refusal::broken())),
+        ));
     }
     let shape = Shape::of(ask, &behavior);
-    let good = known.answer(shape, || dialect.answer(ask, shape, &shared.voice, known.hash));
+    let good = known.answer(shape, || {
+        dialect.answer(ask, shape, &shared.voice, known.hash)
+    });
     let pace = Pace {
         first: config.first_token,
         each: behavior.per_token.unwrap_or(config.per_token),
@@ -257,7 +276,9 @@ async fn before_the_answer(
     behavior: &Behavior,
     ask: Option<&Ask>,
 ) -> Result<Option<Out>, Broken> {
-    let says = |field: &str| ask.is_some_and(|ask| !matches!(ask.body.get(field), None | Some(Value::Null)));
+    let says = |field: &str| {
+        ask.is_some_and(|ask| !matches!(ask.body.get(field), None | Some(Value::Null)))
+    };
     for fault in &behavior.faults {
         let refusal = match fault {
             Fault::LateHead(time) => {

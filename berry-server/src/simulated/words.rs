@@ -39,7 +39,13 @@ pub(super) struct Question<'a> {
 }
 
 impl Voice {
-    pub(super) fn new(name: &str, created: u64, text: &str, echo: bool, tokens: Option<usize>) -> Self {
+    pub(super) fn new(
+        name: &str,
+        created: u64,
+        text: &str,
+        echo: bool,
+        tokens: Option<usize>,
+    ) -> Self {
         Self {
             name: name.to_owned(),
             created,
@@ -66,7 +72,12 @@ impl Voice {
         if self.words.is_empty() {
             tokens.resize(count, ".".to_owned());
         }
-        for word in self.words.iter().cycle().take(count.saturating_sub(tokens.len())) {
+        for word in self
+            .words
+            .iter()
+            .cycle()
+            .take(count.saturating_sub(tokens.len()))
+        {
             let space = if tokens.is_empty() { "" } else { " " };
             tokens.push(widen(format!("{space}{word}"), shape.huge));
         }

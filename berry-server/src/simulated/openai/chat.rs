@@ -16,7 +16,11 @@ const MAX_CHOICES: usize = 16;
 /// A choice: text, or a call of a tool.
 enum Choice {
     Text(Said),
-    Call { id: String, name: String, arguments: Vec<String> },
+    Call {
+        id: String,
+        name: String,
+        arguments: Vec<String>,
+    },
 }
 
 impl Choice {
@@ -38,7 +42,11 @@ impl Choice {
     fn message(&self) -> String {
         match self {
             Self::Text(said) => format!(r#""content":{}"#, quoted(&said.text())),
-            Self::Call { id, name, arguments } => format!(
+            Self::Call {
+                id,
+                name,
+                arguments,
+            } => format!(
                 r#""content":null,"tool_calls":[{{"id":"{id}","type":"function","function":{{"name":{},"arguments":{}}}}}]"#,
                 quoted(name),
                 quoted(&arguments.concat())
@@ -53,7 +61,11 @@ impl Choice {
                 let delta = |token: &String| format!(r#"{{"content":{}}}"#, quoted(token));
                 said.tokens.iter().map(delta).collect()
             }
-            Self::Call { id, name, arguments } => {
+            Self::Call {
+                id,
+                name,
+                arguments,
+            } => {
                 let head = format!(
                     r#"{{"tool_calls":[{{"index":0,"id":"{id}","type":"function","function":{{"name":{},"arguments":""}}}}]}}"#,
                     quoted(name)
@@ -62,7 +74,10 @@ impl Choice {
                     let part = quoted(part);
                     format!(r#"{{"tool_calls":[{{"index":0,"function":{{"arguments":{part}}}}}]}}"#)
                 };
-                [head].into_iter().chain(arguments.iter().map(piece)).collect()
+                [head]
+                    .into_iter()
+                    .chain(arguments.iter().map(piece))
+                    .collect()
             }
         }
     }
@@ -97,11 +112,17 @@ fn choice(ask: &Ask, shape: Shape, voice: &Voice, seed: u64, index: usize) -> Ch
         .as_array()
         .and_then(|all| all.last())
         .is_some_and(|last| last["role"] == "assistant");
-    let prefix = if ends_as_assistant { last_of(messages, "assistant") } else { String::new() };
+    let prefix = if ends_as_assistant {
+        last_of(messages, "assistant")
+    } else {
+        String::new()
+    };
     let question = Question {
         asked: &last_of(messages, "user"),
         prefix: &prefix,
-        limit: ask.number("max_completion_tokens").or_else(|| ask.number("max_tokens")),
+        limit: ask
+            .number("max_completion_tokens")
+            .or_else(|| ask.number("max_tokens")),
         choice: index,
     };
     Choice::Text(voice.say(question, shape))
@@ -124,7 +145,11 @@ fn tool_to_call(ask: &Ask, shape: Shape) -> Option<String> {
 
 fn usage(ask: &Ask, shape: Shape, choices: &[Choice]) -> String {
     let prompt = prompt_tokens(&ask.body["messages"]);
-    let reasoning = if shape.reasoning { REASONING.len() * choices.len() } else { 0 };
+    let reasoning = if shape.reasoning {
+        REASONING.len() * choices.len()
+    } else {
+        0
+    };
     let completion = choices.iter().map(Choice::tokens).sum::<usize>() + reasoning;
     let total = prompt + completion;
     format!(
@@ -180,7 +205,11 @@ fn chunks(
 ) -> Vec<Piece> {
     let head = head(ask, voice, seed, "chat.completion.chunk");
     let name = quoted(&format!("fp_{}", voice.name));
-    let nothing = if usage.is_some() { r#","usage":null"# } else { "" };
+    let nothing = if usage.is_some() {
+        r#","usage":null"#
+    } else {
+        ""
+    };
     let chunk = |role, index: usize, delta: &str, finish: &str| {
         event(
             role,
@@ -193,7 +222,10 @@ fn chunks(
         let one = |index| chunk(role, index, delta, "null");
         (0..choices.len()).map(one).collect::<Vec<_>>()
     };
-    let mut out = each(Role::Preamble, r#"{"role":"assistant","content":"","refusal":null}"#);
+    let mut out = each(
+        Role::Preamble,
+        r#"{"role":"assistant","content":"","refusal":null}"#,
+    );
     if shape.reasoning {
         for thought in REASONING {
             let delta = format!(r#"{{"reasoning_content":{}}}"#, quoted(thought));

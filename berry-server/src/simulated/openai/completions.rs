@@ -32,7 +32,9 @@ pub(super) fn answer(ask: &Ask, shape: Shape, voice: &Voice, seed: u64) -> Good 
     );
     if !shape.stream {
         let choice = choice(&said.text(), &quoted(finish));
-        return Good::json(format!(r#"{{{head},"choices":[{choice}],"usage":{usage}}}"#));
+        return Good::json(format!(
+            r#"{{{head},"choices":[{choice}],"usage":{usage}}}"#
+        ));
     }
     let asked = ask.body["stream_options"]["include_usage"] == Value::Bool(true);
     let usage = (asked && !shape.no_usage).then_some(usage);
@@ -45,13 +47,22 @@ fn choice(text: &str, finish: &str) -> String {
 }
 
 fn chunks(head: &str, said: &Said, finish: &str, usage: Option<&str>) -> Vec<Piece> {
-    let nothing = if usage.is_some() { r#","usage":null"# } else { "" };
+    let nothing = if usage.is_some() {
+        r#","usage":null"#
+    } else {
+        ""
+    };
     let chunk = |role, text: &str, finish: &str| {
         let choice = choice(text, finish);
-        event(role, format_args!(r#"{{{head},"choices":[{choice}]{nothing}}}"#))
+        event(
+            role,
+            format_args!(r#"{{{head},"choices":[{choice}]{nothing}}}"#),
+        )
     };
     let tokens = said.tokens.iter();
-    let mut out: Vec<_> = tokens.map(|token| chunk(Role::Token, token, "null")).collect();
+    let mut out: Vec<_> = tokens
+        .map(|token| chunk(Role::Token, token, "null"))
+        .collect();
     out.push(chunk(Role::Finish, "", &quoted(finish)));
     if let Some(usage) = usage {
         let data = format_args!(r#"{{{head},"choices":[],"usage":{usage}}}"#);

@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 const DIMENSIONS: usize = 16;
 const MAX_DIMENSIONS: usize = 4096;
 /// An image of one grey pixel.
-const PNG: &str = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR42mNoAAAAggCBd81ytgAAAABJRU5ErkJggg==";
+const PNG: &str =
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR42mNoAAAAggCBd81ytgAAAABJRU5ErkJggg==";
 const MAX_IMAGES: usize = 10;
 /// The bytes of speech per word said, and at the least.
 const SOUND_PER_WORD: usize = 1024;
@@ -49,7 +50,10 @@ fn inputs(ask: &Ask) -> Vec<&Value> {
 }
 
 fn embeddings(ask: &Ask) -> String {
-    let dimensions = ask.number("dimensions").unwrap_or(DIMENSIONS).clamp(1, MAX_DIMENSIONS);
+    let dimensions = ask
+        .number("dimensions")
+        .unwrap_or(DIMENSIONS)
+        .clamp(1, MAX_DIMENSIONS);
     let in_base64 = ask.text("encoding_format") == "base64";
     let inputs = inputs(ask);
     let vectors: Vec<_> = inputs
@@ -84,7 +88,9 @@ fn vector(text: &str, dimensions: usize) -> Vec<f32> {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     });
     let mut next = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
         // The upper bits of such a generator are the good ones; 16 of them fit a float exactly.
         f32::from((state >> 48) as u16) / 32_768.0 - 1.0
     };
@@ -100,7 +106,11 @@ fn base64(bytes: &[u8]) -> String {
         let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
         for i in 0..4 {
             let letter = ALPHABET[(bits >> (18 - 6 * i)) as usize & 63];
-            out.push(if i <= group.len() { char::from(letter) } else { '=' });
+            out.push(if i <= group.len() {
+                char::from(letter)
+            } else {
+                '='
+            });
         }
     }
     out
@@ -108,7 +118,9 @@ fn base64(bytes: &[u8]) -> String {
 
 fn moderations(ask: &Ask, seed: u64) -> String {
     let of_all = |value: Value| {
-        let all = CATEGORIES.iter().map(|name| ((*name).to_owned(), value.clone()));
+        let all = CATEGORIES
+            .iter()
+            .map(|name| ((*name).to_owned(), value.clone()));
         all.collect::<Value>()
     };
     let result = json!({
@@ -138,7 +150,9 @@ fn speech(ask: &Ask) -> Good {
         _ => "audio/mpeg",
     };
     let piece = |number: usize| {
-        let mut sound: Vec<u8> = (0..SOUND_PER_WORD).map(|i| (i * 7 + number) as u8).collect();
+        let mut sound: Vec<u8> = (0..SOUND_PER_WORD)
+            .map(|i| (i * 7 + number) as u8)
+            .collect();
         if number == 0 && content_type == "audio/mpeg" {
             sound[..3].copy_from_slice(b"ID3");
         }
@@ -157,7 +171,13 @@ mod tests {
 
     #[test]
     fn base64_agrees_with_the_standard() {
-        let cases = [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foobar", "Zm9vYmFy")];
+        let cases = [
+            ("", ""),
+            ("f", "Zg=="),
+            ("fo", "Zm8="),
+            ("foo", "Zm9v"),
+            ("foobar", "Zm9vYmFy"),
+        ];
         for (plain, coded) in cases {
             assert_eq!(base64(plain.as_bytes()), coded);
         }

@@ -23,7 +23,13 @@ pub(super) fn answer(ask: &Ask, shape: Shape, voice: &Voice, seed: u64) -> Good 
         ..Question::default()
     };
     let said = voice.say(question, shape);
-    let response = Response { ask, voice, seed, said: &said, tokens_in };
+    let response = Response {
+        ask,
+        voice,
+        seed,
+        said: &said,
+        tokens_in,
+    };
     if shape.stream {
         Good::events(response.events())
     } else {
@@ -92,7 +98,11 @@ impl Response<'_> {
     }
 
     fn status(&self) -> &'static str {
-        if self.said.cut_short { "incomplete" } else { "completed" }
+        if self.said.cut_short {
+            "incomplete"
+        } else {
+            "completed"
+        }
     }
 
     fn whole(&self) -> Value {
@@ -143,8 +153,12 @@ impl Response<'_> {
 }
 
 fn joined(left: &Value, right: &Value) -> Value {
-    let all = [left, right].into_iter().filter_map(Value::as_object).flatten();
-    all.map(|(key, value)| (key.clone(), value.clone())).collect()
+    let all = [left, right]
+        .into_iter()
+        .filter_map(Value::as_object)
+        .flatten();
+    all.map(|(key, value)| (key.clone(), value.clone()))
+        .collect()
 }
 
 /// Events so far; each one is numbered.
