@@ -69,7 +69,8 @@ where
 
     fn call(&mut self, mut request: Request) -> Self::Future {
         let id = request_id(request.headers());
-        let story = Story { id: id.clone(), method: request.method().clone(), started: Instant::now(), ..Story::new(&request) };
+        let story =
+            Story { id: id.clone(), method: request.method().clone(), started: Instant::now(), ..Story::new(&request) };
         if too_many_headers(request.headers()) {
             return ResponseFuture { call: None, refused: Some(headers_too_large()), story: Some(story) };
         }
@@ -80,9 +81,8 @@ where
 
 /// The client's own id where it is fit to be repeated, else a new one.
 fn request_id(headers: &HeaderMap) -> HeaderValue {
-    let fit = |id: &&HeaderValue| {
-        (1..=LONGEST_ID).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic)
-    };
+    let fit =
+        |id: &&HeaderValue| (1..=LONGEST_ID).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic);
     headers.get(REQUEST_ID).filter(fit).cloned().unwrap_or_else(|| {
         let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
         let id = Uuid::new_v4().hyphenated().encode_lower(&mut text);

@@ -27,12 +27,7 @@ const MAX_HEADERS: usize = 2048;
 
 /// Accepts connections until `closing` says that the listener is to close, then waits for those
 /// that are open.
-pub(crate) async fn serve(
-    listener: TcpListener,
-    app: App,
-    max_connections: usize,
-    mut closing: watch::Receiver<bool>,
-) {
+pub(crate) async fn serve(listener: TcpListener, app: App, max_connections: usize, mut closing: watch::Receiver<bool>) {
     let places = Arc::new(Semaphore::new(max_connections.min(Semaphore::MAX_PERMITS)));
     let graceful = GracefulShutdown::new();
     loop {

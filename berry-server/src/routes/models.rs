@@ -19,9 +19,13 @@ use super::refuse;
 use crate::{app::Snapshot, config::build::Caller};
 
 /// `GET /v1/models`, `GET /models`
-pub(super) async fn list(State(snapshot): State<Arc<Snapshot>>, Extension(caller): Extension<Arc<Caller>>) -> Json<Value> {
+pub(super) async fn list(
+    State(snapshot): State<Arc<Snapshot>>,
+    Extension(caller): Extension<Arc<Caller>>,
+) -> Json<Value> {
     let catalog = snapshot.catalog.load();
-    let mut models: Vec<&Arc<Model>> = catalog.models().iter().filter(|model| may_call(&snapshot, &caller, model)).collect();
+    let mut models: Vec<&Arc<Model>> =
+        catalog.models().iter().filter(|model| may_call(&snapshot, &caller, model)).collect();
     models.sort_by(|a, b| a.name.cmp(&b.name));
     let data: Vec<Value> = models.into_iter().map(|model| describe(&snapshot, model)).collect();
     Json(json!({ "object": "list", "data": data }))

@@ -16,12 +16,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::EarlyLayer;
 use crate::{
-    ending::Ending,
-    error::BoxError,
-    error_response::refusal_for,
-    progress::Progress,
-    render::Refusal,
-    sse::Grammar,
+    ending::Ending, error::BoxError, error_response::refusal_for, progress::Progress, render::Refusal, sse::Grammar,
 };
 
 const KEEP_ALIVE: Bytes = Bytes::from_static(b": keep-alive\n\n");
