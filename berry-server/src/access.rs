@@ -3,7 +3,7 @@
 
 use std::{
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, OnceLock},
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -12,13 +12,14 @@ use axum::{body::Body, extract::Request, response::Response};
 use berry_tower::{
     attempt::{Attempt, ServedBy},
     body::{End, Guard, GuardedBody},
-    error::{Exhausted, find},
+    error::{BoxError, Exhausted, find},
     error_response::Cause,
     progress::Progress,
     render::Refusal,
     select::For,
 };
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use bytes::Bytes;
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use pin_project::pin_project;
 use tokio::time::Instant;
 use tower_layer::Layer;
@@ -55,9 +56,11 @@ pub(crate) struct Access<S> {
     inner: S,
 }
 
-impl<S> Service<Request> for Access<S>
+impl<S, B> Service<Request> for Access<S>
 where
-    S: Service<Request, Response = Response>,
+    S: Service<Request, Response = http::Response<B>>,
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
 {
     type Response = Response;
     type Error = S::Error;
@@ -69,12 +72,12 @@ where
 
     fn call(&mut self, mut request: Request) -> Self::Future {
         let id = request_id(request.headers());
-        let story =
-            Story { id: id.clone(), method: request.method().clone(), started: Instant::now(), ..Story::new(&request) };
+        let story = Story::new(id.clone(), &request);
         if too_many_headers(request.headers()) {
             return ResponseFuture { call: None, refused: Some(headers_too_large()), story: Some(story) };
         }
         request.headers_mut().insert(REQUEST_ID, id);
+        request.extensions_mut().insert(story.user.clone());
         ResponseFuture { call: Some(self.inner.call(request)), refused: None, story: Some(story) }
     }
 }
@@ -111,16 +114,18 @@ pub(crate) struct ResponseFuture<F> {
     story: Option<Story>,
 }
 
-impl<F, E> Future for ResponseFuture<F>
+impl<F, B, E> Future for ResponseFuture<F>
 where
-    F: Future<Output = Result<Response, E>>,
+    F: Future<Output = Result<http::Response<B>, E>>,
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
 {
     type Output = Result<Response, E>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let mut response = match this.call.as_pin_mut() {
-            Some(call) => ready!(call.poll(cx))?,
+            Some(call) => ready!(call.poll(cx))?.map(Body::new),
             None => match this.refused.take() {
                 Some(refused) => refused,
                 None => return Poll::Pending,
@@ -132,6 +137,20 @@ where
     }
 }
 
+/// Who a request turned out to be from. It goes down with the request, to be filled in behind the
+/// authentication, since refusals of the layers behind that are to name the user too.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Who(Arc<OnceLock<Arc<Caller>>>);
+
+impl Who {
+    /// Fills it in from what the authentication has put there.
+    pub(crate) fn learn(extensions: &Extensions) {
+        if let (Some(Self(who)), Some(caller)) = (extensions.get(), extensions.get::<Arc<Caller>>()) {
+            let _ = who.set(caller.clone());
+        }
+    }
+}
+
 /// What there is to tell of a request.
 #[derive(Debug)]
 struct Story {
@@ -140,7 +159,7 @@ struct Story {
     path: String,
     started: Instant,
     status: Option<StatusCode>,
-    user: Option<Arc<Caller>>,
+    user: Who,
     served: Option<ServedBy>,
     model: Option<For>,
     attempts: u32,
@@ -149,14 +168,14 @@ struct Story {
 }
 
 impl Story {
-    fn new(request: &Request) -> Self {
+    fn new(id: HeaderValue, request: &Request) -> Self {
         Self {
-            id: HeaderValue::from_static("-"),
-            method: Method::GET,
+            id,
+            method: request.method().clone(),
             path: request.uri().path().to_owned(),
             started: Instant::now(),
             status: None,
-            user: None,
+            user: Who::default(),
             served: None,
             model: None,
             attempts: 0,
@@ -169,11 +188,10 @@ impl Story {
     fn answered(&mut self, response: &mut Response) {
         self.status = Some(response.status());
         let extensions = response.extensions_mut();
-        self.user = extensions.remove();
         self.served = extensions.remove();
         self.model = extensions.remove();
         self.progress = extensions.remove();
-        let failed = extensions.get::<Cause>().and_then(|cause| find::<Exhausted>(cause.error())).map(|e| e.attempts);
+        let failed = extensions.get::<Cause>().and_then(|cause| find::<Exhausted>(&*cause.0)).map(|e| e.attempts);
         self.attempts = extensions.get::<Attempt>().map(Attempt::number).or(failed).unwrap_or(0);
         let headers = response.headers_mut();
         headers.insert(REQUEST_ID, self.id.clone());
@@ -202,7 +220,7 @@ impl Story {
             request_id = self.id.to_str().unwrap_or_default(),
             method = self.method.as_str(),
             path = self.path.as_str(),
-            user = self.user.as_ref().map(|user| &*user.id),
+            user = self.user.0.get().map(|user| &*user.id),
             model = self.model.as_ref().map(|model| &*model.0.name),
             strategy = self.model.as_ref().map(|model| model.0.strategy.name()),
             provider = self.served.as_ref().map(|served| &*served.0.provider),

@@ -26,6 +26,7 @@ use jiff::Timestamp;
 use tokio::{sync::watch, time::Instant};
 
 use crate::{
+    access::Who,
     config::{
         Config, Loaded,
         build::{Built, Caller, build, seconds},
@@ -129,7 +130,10 @@ fn run(shared: &Arc<Shared>, loaded: Loaded, before: Option<&Snapshot>) -> Resul
         render: OpenAiErrors,
     };
     let keys = berry_tower::auth::ApiKeys::new(keys);
-    let limits = Assigned::by(|head: &Parts| head.extensions.get::<Arc<Caller>>()?.quota.clone());
+    let limits = Assigned::by(|head: &Parts| {
+        Who::learn(&head.extensions);
+        head.extensions.get::<Arc<Caller>>()?.quota.as_ref()
+    });
     let models = catalog.clone();
     let allow = move |who: &Arc<Caller>, name: &str| {
         // What does not exist is not a question of permission; the selection answers 404.

@@ -74,7 +74,7 @@ where
         .layer(AccessLayer::default())
         .option_layer(cors(&settings.cors_allowed_origins))
         .layer(CatchPanicLayer::custom(panicked))
-        .layer(DrainLayer::new(drained, DRAINED_FOR));
+        .layer(DrainLayer::new().max_bytes(drained).max_time(DRAINED_FOR));
     router
         .fallback(async || refuse(&not_found()))
         .method_not_allowed_fallback(async || refuse(&method_not_allowed()))

@@ -56,7 +56,7 @@ fn may_call(snapshot: &Snapshot, caller: &Caller, model: &Model) -> bool {
 
 fn describe(snapshot: &Snapshot, model: &Model) -> Value {
     json!({
-        "id": model.name,
+        "id": &*model.name,
         "object": "model",
         "created": snapshot.loaded_at.as_second(),
         "owned_by": "berry-api",

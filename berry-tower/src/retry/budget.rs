@@ -75,7 +75,7 @@ impl Budget {
     /// Counts a request.
     pub fn deposit(&self, now: Instant) {
         let second = self.second(now);
-        self.slot(second).add(second, 1, 0);
+        self.slot(second).add(second & Self::SECOND_MASK, 1, 0);
     }
 
     /// Takes one retry out, if one is left.

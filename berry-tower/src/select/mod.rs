@@ -14,11 +14,11 @@
 //!     body::Buffered,
 //!     error::Unroutable,
 //!     inspect::Requested,
-//!     select::{SelectLayer, Selected, strategy::Random},
+//!     select::{SelectLayer, Selected, ServedBy, strategy::Random},
 //! };
 //! use bytes::Bytes;
 //! use http::{Request, Response};
-//! use http_body_util::Full;
+//! use http_body_util::{BodyExt, Full};
 //! use std::{convert::Infallible, sync::Arc};
 //! use tower::{Layer, ServiceExt, service_fn};
 //!
@@ -37,7 +37,8 @@
 //!     SelectLayer::new(catalog.clone()).layer(inner).oneshot(request)
 //! };
 //! let response = ask("llama").await.unwrap();
-//! assert_eq!(response.into_body().get_ref(), &Full::new(Bytes::from("local:llama-70b")));
+//! assert_eq!(response.extensions().get::<ServedBy>().unwrap().0.to_string(), "local:llama-70b");
+//! assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "local:llama-70b");
 //!
 //! let refused = ask("gpt").await.unwrap_err();
 //! assert_eq!(refused.downcast_ref(), Some(&Unroutable::UnknownModel));
@@ -189,7 +190,8 @@ impl<S, C: Classify + Clone> Select<S, C> {
         for _ in 0..LOST_RACES {
             let now = Instant::now();
             let Candidates { list, last } = candidates(model, &ask, now)?;
-            let chosen = &list[model.strategy.pick(&list, &mut rand::rng())];
+            let picked = model.strategy.pick(&list, &mut rand::rng());
+            let chosen = &list[picked.min(list.len() - 1)];
             if let Some(lease) = Lease::take(chosen, model, self.layer.classify.clone(), now) {
                 if let Some(attempt) = attempt {
                     attempt.picked(chosen.backend.id.clone());
