@@ -80,6 +80,10 @@ fn run(cli: &Cli) -> Result<ExitCode, Fail> {
 }
 
 async fn demo(cli: &Cli) -> Result<ExitCode, Fail> {
+    // The demo's own words are what there is to read, unless logs are asked for.
+    if env::var_os("RUST_LOG").is_some() {
+        telemetry::init()?;
+    }
     let demo = Demo::start().await?;
     let mut options = options(cli)?;
     let chosen = cli.bind.is_some() || env::var_os("BIND_ADDRESS").is_some();
