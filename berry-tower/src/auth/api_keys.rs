@@ -14,7 +14,7 @@ use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq;
 
 use super::{
-    authenticate::{single, bearer},
+    authenticate::{bearer, single},
     {Authenticate, Rejection},
 };
 

@@ -253,7 +253,7 @@ mod tests {
     type Reply = Response<Full<Bytes>>;
 
     async fn echo(request: Request<()>) -> Result<Reply, Infallible> {
-        let names: Vec<_> = request.headers().keys().map(|n| n.as_str()).collect();
+        let names: Vec<_> = request.headers().keys().map(http::HeaderName::as_str).collect();
         let who = request.extensions().get::<String>().unwrap();
         Ok(Response::new(Full::from(format!("{who} {}", names.join(",")))))
     }
@@ -339,7 +339,7 @@ mod tests {
             None => Err(Rejection::InvalidToken),
         })
         .layer(service_fn(echo));
-        let response = service.clone().oneshot(with(&[("x-user", "carol")])).await.unwrap();
+        let response = service.oneshot(with(&[("x-user", "carol")])).await.unwrap();
         assert_eq!(text(response).await, "carol x-user");
         assert_eq!(service.oneshot(with(&[(AUTHORIZATION.as_str(), "Bearer x")])).await.unwrap().status(), 401);
     }

@@ -74,7 +74,9 @@ fn unroutable(e: &Unroutable) -> Refusal {
         Unroutable::UnsupportedParameter { param } => {
             Refusal::new(StatusCode::BAD_REQUEST, CALLER, message).code("unsupported_parameter").param(param.clone())
         }
-        Unroutable::NoneAvailable { retry_after: wait } | Unroutable::NoFresh { soonest: wait } => unavailable(e, *wait),
+        Unroutable::NoneAvailable { retry_after: wait } | Unroutable::NoFresh { soonest: wait } => {
+            unavailable(e, *wait)
+        }
         Unroutable::NoneLeft { .. } => unavailable(e, Duration::ZERO),
     }
 }
@@ -100,7 +102,8 @@ fn exhausted(e: &Exhausted) -> Refusal {
         }
         Class::RateLimited { retry_after } => {
             let message = format!("the provider's rate limit is reached{}", quoted(e));
-            let refusal = Refusal::new(StatusCode::TOO_MANY_REQUESTS, "requests", message).code("upstream_rate_limited");
+            let refusal =
+                Refusal::new(StatusCode::TOO_MANY_REQUESTS, "requests", message).code("upstream_rate_limited");
             match retry_after {
                 Some(wait) => refusal.retry_after(wait),
                 None => refusal,

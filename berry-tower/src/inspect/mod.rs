@@ -215,7 +215,8 @@ impl<T, E> fmt::Debug for ResponseFuture<T, E> {
 }
 
 async fn inspect<B: Body>(head: &mut Parts, body: B, bounds: Bounds) -> Result<Buffered, Refusal> {
-    if head.headers.get_all(CONTENT_ENCODING).iter().any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity")) {
+    if head.headers.get_all(CONTENT_ENCODING).iter().any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity"))
+    {
         return Err(bad_request("this gateway reads no compressed bodies; send the request without Content-Encoding"));
     }
     let bytes = read(&head.headers, body, bounds).await?;

@@ -66,9 +66,9 @@ async fn a_large_body_is_refused_before_or_while_it_is_read() {
     let (status, body) = ask(layer, full(format!(r#"{{"model":"{}"}}"#, "m".repeat(20)))).await;
     assert_eq!((status, error(&body).1), (StatusCode::PAYLOAD_TOO_LARGE, "request_too_large".into()));
 
-    let never = Request::builder().header(CONTENT_LENGTH, "21").body(StreamBody::new(stream::pending::<
-        Result<Frame<Bytes>, Infallible>,
-    >()));
+    let never = Request::builder()
+        .header(CONTENT_LENGTH, "21")
+        .body(StreamBody::new(stream::pending::<Result<Frame<Bytes>, Infallible>>()));
     assert_eq!(ask(layer, never.unwrap()).await.0, StatusCode::PAYLOAD_TOO_LARGE);
 
     let pieces = vec![(0, r#"{"model":"#), (0, r#""mmmmmmmmmmmmmmm"}"#)];
@@ -104,7 +104,8 @@ async fn a_bad_body_is_refused_and_the_field_named() {
 async fn a_compressed_body_is_refused() {
     let gzip = Request::builder().header(CONTENT_ENCODING, "gzip").body(Full::<Bytes>::from("x")).unwrap();
     assert_eq!(ask(InspectLayer::new(), gzip).await.0, StatusCode::BAD_REQUEST);
-    let plain = Request::builder().header(CONTENT_ENCODING, "identity").body(Full::<Bytes>::from(r#"{"model":"m"}"#)).unwrap();
+    let plain =
+        Request::builder().header(CONTENT_ENCODING, "identity").body(Full::<Bytes>::from(r#"{"model":"m"}"#)).unwrap();
     assert_eq!(ask(InspectLayer::new(), plain).await.0, StatusCode::OK);
 }
 

@@ -262,7 +262,10 @@ impl Quota {
 
 impl fmt::Debug for Quota {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Quota").field("limits", &self.limits).field("in_flight", &self.in_flight).finish_non_exhaustive()
+        f.debug_struct("Quota")
+            .field("limits", &self.limits)
+            .field("in_flight", &self.in_flight)
+            .finish_non_exhaustive()
     }
 }
 

@@ -35,15 +35,17 @@ fn stream_options() -> impl Strategy<Value = Option<Value>> {
 /// A request as a client might write it: members in any order, compact or spread out.
 fn body() -> impl Strategy<Value = (Map<String, Value>, Bytes)> {
     let known = ("[^\u{0}]{1,12}", any::<bool>(), stream_options(), 0..5_u32);
-    (known, vec((any::<String>(), value()), 0..5), any::<bool>()).prop_map(|((model, stream, options, n), more, pretty)| {
-        let mut members: Map<String, Value> = more.into_iter().collect();
-        members.insert("model".into(), model.into());
-        members.insert("stream".into(), stream.into());
-        members.insert("n".into(), n.into());
-        options.map(|options| members.insert("stream_options".into(), options));
-        let text = if pretty { serde_json::to_vec_pretty(&members) } else { serde_json::to_vec(&members) };
-        (members, text.unwrap().into())
-    })
+    (known, vec((any::<String>(), value()), 0..5), any::<bool>()).prop_map(
+        |((model, stream, options, n), more, pretty)| {
+            let mut members: Map<String, Value> = more.into_iter().collect();
+            members.insert("model".into(), model.into());
+            members.insert("stream".into(), stream.into());
+            members.insert("n".into(), n.into());
+            options.map(|options| members.insert("stream_options".into(), options));
+            let text = if pretty { serde_json::to_vec_pretty(&members) } else { serde_json::to_vec(&members) };
+            (members, text.unwrap().into())
+        },
+    )
 }
 
 /// Every character of a string escaped.

@@ -53,8 +53,9 @@ pub(crate) fn hello<B>() -> ServiceFn<fn(Request<B>) -> std::future::Ready<Resul
 pub(crate) async fn post(address: SocketAddr, headers: &str, body: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(address).await.unwrap();
     let length = body.len();
-    let request =
-        format!("POST / HTTP/1.1\r\nhost: test\r\nconnection: close\r\n{headers}content-length: {length}\r\n\r\n{body}");
+    let request = format!(
+        "POST / HTTP/1.1\r\nhost: test\r\nconnection: close\r\n{headers}content-length: {length}\r\n\r\n{body}"
+    );
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();

@@ -82,7 +82,10 @@ fn what_failed_at_the_provider() {
 fn what_the_provider_says_for_itself() {
     let limited = |retry_after| exhausted(Class::RateLimited { retry_after }, 429, ErrorBody::default());
     let refusal = check(limited(Some(Duration::from_millis(1500))), 429, "requests", Some("upstream_rate_limited"));
-    assert_eq!((&refusal.headers["retry-after"], &refusal.headers["retry-after-ms"]), (&"2".parse().unwrap(), &"1500".parse().unwrap()));
+    assert_eq!(
+        (&refusal.headers["retry-after"], &refusal.headers["retry-after-ms"]),
+        (&"2".parse().unwrap(), &"1500".parse().unwrap())
+    );
     let refusal = check(limited(None), 429, "requests", Some("upstream_rate_limited"));
     assert!(!refusal.headers.contains_key("retry-after"));
 
