@@ -1,1 +1,40 @@
-//! x
+//! An AI gateway: OpenAI's API in front of many providers, with auth, limits, balancing, failover
+//! and honest streams. The layers are those of [`berry_tower`]; this crate configures and serves
+//! them.
+//!
+//! ```
+//! use berry_server::{Options, Server, config};
+//!
+//! # #[tokio::main] async fn main() {
+//! let file = r#"
+//!     [users.me]
+//!     token = "a-token-of-at-least-16"
+//!     [providers.local]
+//!     base_url = "http://127.0.0.1:9/v1"
+//!     api_key = ""
+//!     models = ["llama"]
+//!     [models.llama]
+//!     name = "llama"
+//!     [[models.llama.backends]]
+//!     provider = "local"
+//!     model = "llama"
+//! "#;
+//! let loaded = config::parse(file, &|_| None).unwrap();
+//! let server = Server::start(loaded, Options::loopback()).await.unwrap();
+//! assert!(server.addr().ip().is_loopback());
+//! server.shutdown().await;
+//! # }
+//! ```
+
+mod access;
+mod app;
+pub mod cli;
+pub mod config;
+pub mod demo;
+mod listener;
+mod routes;
+mod server;
+pub mod simulated;
+pub mod telemetry;
+
+pub use server::{Options, Server};

@@ -62,6 +62,15 @@ impl Failure {
         }
     }
 
+    /// A transport's error: a failure as it is, anything else a connection that broke.
+    #[must_use]
+    pub fn from_transport(error: BoxError) -> Self {
+        match error.downcast::<Self>() {
+            Ok(failure) => *failure,
+            Err(other) => Self::Broken(other),
+        }
+    }
+
     /// The failure in an error or in one of its sources.
     #[must_use]
     pub fn find<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a Self> {

@@ -1,31 +1,37 @@
 //! Backends: what they are, the state that each has, and the catalogue of models that they serve.
 
+#[cfg(feature = "select")]
+mod catalog;
+mod clock;
+pub mod confidence;
+mod live;
 mod provider;
+mod recovery;
+mod snapshot;
+mod tuning;
+mod view;
 
-use std::{
-    fmt::{self, Display},
-    sync::Arc,
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicU64},
 };
 
+use http::Uri;
+
+use crate::endpoint::Endpoint;
+
+pub use crate::attempt::BackendId;
+#[cfg(feature = "select")]
+pub use catalog::{Catalog, Model, Snapshot, StreamRecovery};
+pub use live::{DEFAULT_COOL_DOWN, HealthChange, Live, ProbeOutcome};
 pub use provider::{Dialect, InvalidProvider, Provider, Timeouts};
+pub use recovery::{Event as HealthEvent, Recovery, Stage};
+pub use snapshot::LiveSnapshot;
+pub use tuning::{Adjustments, SmartAi, Tuning};
+pub use view::View;
 
 /// The tag that marks a backend as dear; it never bars anyone.
 pub const PREMIUM: &str = "premium";
-
-/// What tells backends apart: the provider's id and the provider's name of the model.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct BackendId {
-    /// The provider's id.
-    pub provider: Arc<str>,
-    /// The model, as the provider calls it.
-    pub model: Arc<str>,
-}
-
-impl Display for BackendId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.provider, self.model)
-    }
-}
 
 /// How a provider charges.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -84,13 +90,24 @@ pub struct Backend {
     pub max_in_flight: u32,
     /// Whether it goes on from an assistant's prefix.
     pub supports_prefill: bool,
+    /// What is known of it; all models that list the same provider and model share one.
+    pub live: Arc<Live>,
+    /// How often it was chosen for this model.
+    pub picks: Arc<AtomicU64>,
+    /// It has refused `stream_options`; forgotten when the backend is made anew.
+    pub usage_refused: Arc<AtomicBool>,
+    uris: [Option<Uri>; Endpoint::ALL.len()],
 }
 
 impl Backend {
-    /// A backend with weight 1, priority 0, open to everyone.
+    /// A backend with weight 1, priority 0, open to everyone, with a state of its own.
     pub fn new(provider: Arc<Provider>, model: impl Into<Arc<str>>) -> Self {
+        let id = BackendId { provider: provider.id.clone(), model: model.into() };
+        let uris = Endpoint::ALL.map(|endpoint| provider.uri(endpoint, &id.model));
+        let live = Live::new(Tuning::default());
+        live.set_label(&id);
         Self {
-            id: BackendId { provider: provider.id.clone(), model: model.into() },
+            id,
             provider,
             weight: 1.0,
             priority: 0,
@@ -101,7 +118,25 @@ impl Backend {
             probe: Probe::Chat,
             max_in_flight: 0,
             supports_prefill: false,
+            live: Arc::new(live),
+            picks: Arc::default(),
+            usage_refused: Arc::default(),
+            uris,
         }
+    }
+
+    /// Shares the state of the same provider and model elsewhere.
+    #[must_use]
+    pub fn live(mut self, live: Arc<Live>) -> Self {
+        live.set_label(&self.id);
+        self.live = live;
+        self
+    }
+
+    /// The address of an endpoint, made once.
+    #[must_use]
+    pub fn uri(&self, endpoint: Endpoint) -> Option<Uri> {
+        self.uris[endpoint.index()].clone()
     }
 
     /// Sets the weight.

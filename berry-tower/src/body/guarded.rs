@@ -1,6 +1,7 @@
 //! A response body that tells a guard how it ended, exactly once.
 
 use std::{
+    error::Error,
     pin::Pin,
     task::{Context, Poll, ready},
 };
@@ -9,21 +10,23 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use pin_project::{pin_project, pinned_drop};
 
+use crate::error::BoxError;
+
 /// How a body ended.
-#[derive(Debug)]
-pub enum End<'a, E> {
+#[derive(Clone, Copy, Debug)]
+pub enum End<'a> {
     /// All of it was read.
     Complete,
     /// It failed.
-    Failed(&'a E),
+    Failed(&'a (dyn Error + 'static)),
     /// It was dropped before its end.
     Dropped,
 }
 
 /// Told when a body has ended, once.
-pub trait Guard<E> {
+pub trait Guard {
     /// The body has ended. A guard that is never told was never given a body.
-    fn ended(&mut self, end: End<'_, E>);
+    fn ended(&mut self, end: End<'_>);
 }
 
 /// A body that tells its guard of its end.
@@ -35,11 +38,11 @@ pub trait Guard<E> {
 /// ```
 /// use berry_tower::body::{End, Guard, GuardedBody};
 /// use http_body_util::{BodyExt, Full};
-/// use std::{convert::Infallible, sync::mpsc::{Sender, channel}};
+/// use std::sync::mpsc::{Sender, channel};
 ///
 /// struct Tell(Sender<&'static str>);
-/// impl Guard<Infallible> for Tell {
-///     fn ended(&mut self, end: End<'_, Infallible>) {
+/// impl Guard for Tell {
+///     fn ended(&mut self, end: End<'_>) {
 ///         let _ = self.0.send(match end { End::Complete => "complete", _ => "cut" });
 ///     }
 /// }
@@ -53,15 +56,18 @@ pub trait Guard<E> {
 /// ```
 #[pin_project(PinnedDrop)]
 #[derive(Debug)]
-pub struct GuardedBody<B: Body, G: Guard<B::Error>> {
+pub struct GuardedBody<B, G: Guard> {
     #[pin]
     inner: B,
     guard: Option<G>,
 }
 
-impl<B: Body, G: Guard<B::Error>> GuardedBody<B, G> {
+impl<B, G: Guard> GuardedBody<B, G> {
     /// Lets `guard` know how `inner` ends. One that is at its end already tells so now.
-    pub fn new(inner: B, mut guard: G) -> Self {
+    pub fn new(inner: B, mut guard: G) -> Self
+    where
+        B: Body,
+    {
         if inner.is_end_stream() {
             guard.ended(End::Complete);
             return Self { inner, guard: None };
@@ -75,22 +81,27 @@ impl<B: Body, G: Guard<B::Error>> GuardedBody<B, G> {
     }
 }
 
-impl<B: Body + From<Bytes>, G: Guard<B::Error>> From<Bytes> for GuardedBody<B, G> {
+impl<B: From<Bytes>, G: Guard> From<Bytes> for GuardedBody<B, G> {
     fn from(bytes: Bytes) -> Self {
         Self { inner: B::from(bytes), guard: None }
     }
 }
 
-impl<B: Body, G: Guard<B::Error>> Body for GuardedBody<B, G> {
+impl<B, G> Body for GuardedBody<B, G>
+where
+    B: Body,
+    B::Error: Into<BoxError>,
+    G: Guard,
+{
     type Data = B::Data;
-    type Error = B::Error;
+    type Error = BoxError;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, BoxError>>> {
         let mut this = self.project();
-        let frame = ready!(this.inner.as_mut().poll_frame(cx));
+        let frame = ready!(this.inner.as_mut().poll_frame(cx)).map(|frame| frame.map_err(Into::into));
         let end = match &frame {
             None => Some(End::Complete),
-            Some(Err(e)) => Some(End::Failed(e)),
+            Some(Err(e)) => Some(End::Failed(&**e)),
             Some(Ok(_)) => this.inner.is_end_stream().then_some(End::Complete),
         };
         if let Some(end) = end
@@ -111,7 +122,7 @@ impl<B: Body, G: Guard<B::Error>> Body for GuardedBody<B, G> {
 }
 
 #[pinned_drop]
-impl<B: Body, G: Guard<B::Error>> PinnedDrop for GuardedBody<B, G> {
+impl<B, G: Guard> PinnedDrop for GuardedBody<B, G> {
     fn drop(self: Pin<&mut Self>) {
         if let Some(mut guard) = self.project().guard.take() {
             guard.ended(End::Dropped);

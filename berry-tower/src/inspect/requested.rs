@@ -85,6 +85,12 @@ impl Requested {
         })
     }
 
+    /// The same on the endpoint that `path` names.
+    #[must_use]
+    pub fn on(self, path: &str) -> Self {
+        Self { endpoint: Endpoint::from_path(path), ..self }
+    }
+
     /// The body with another model's name in it, all else as the client wrote it; the body itself
     /// if the name is the same.
     #[must_use]

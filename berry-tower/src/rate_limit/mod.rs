@@ -167,8 +167,8 @@ impl Drop for Slot {
 #[derive(Debug)]
 pub struct HeldSlot(Option<Slot>);
 
-impl<E> Guard<E> for HeldSlot {
-    fn ended(&mut self, _end: End<'_, E>) {
+impl Guard for HeldSlot {
+    fn ended(&mut self, _end: End<'_>) {
         self.0 = None;
     }
 }

@@ -1,0 +1,240 @@
+//! The outermost layer: request ids, the headers that tell where an answer came from, and one log
+//! line for each request when its answer has ended.
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use axum::{body::Body, extract::Request, response::Response};
+use berry_tower::{
+    attempt::{Attempt, ServedBy},
+    body::{End, Guard, GuardedBody},
+    error::{Exhausted, find},
+    error_response::Cause,
+    progress::Progress,
+    render::Refusal,
+    select::For,
+};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use pin_project::pin_project;
+use tokio::time::Instant;
+use tower_layer::Layer;
+use tower_service::Service;
+use uuid::Uuid;
+
+use crate::{config::build::Caller, routes::refuse};
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const BACKEND: HeaderName = HeaderName::from_static("x-berry-backend");
+const ATTEMPTS: HeaderName = HeaderName::from_static("x-berry-attempts");
+
+/// The longest id that is taken over from a client.
+const LONGEST_ID: usize = 128;
+/// The most headers that a request may have, and their longest sum.
+const MOST_HEADERS: usize = 128;
+const MOST_HEADER_BYTES: usize = 48 * 1024;
+
+/// Adds [`Access`] to a service.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct AccessLayer;
+
+impl<S> Layer<S> for AccessLayer {
+    type Service = Access<S>;
+
+    fn layer(&self, inner: S) -> Access<S> {
+        Access { inner }
+    }
+}
+
+/// Names every request, and tells of it when it is over.
+#[derive(Clone, Debug)]
+pub(crate) struct Access<S> {
+    inner: S,
+}
+
+impl<S> Service<Request> for Access<S>
+where
+    S: Service<Request, Response = Response>,
+{
+    type Response = Response;
+    type Error = S::Error;
+    type Future = ResponseFuture<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request) -> Self::Future {
+        let id = request_id(request.headers());
+        let story =
+            Story { id: id.clone(), method: request.method().clone(), started: Instant::now(), ..Story::new(&request) };
+        if too_many_headers(request.headers()) {
+            return ResponseFuture { call: None, refused: Some(headers_too_large()), story: Some(story) };
+        }
+        request.headers_mut().insert(REQUEST_ID, id);
+        ResponseFuture { call: Some(self.inner.call(request)), refused: None, story: Some(story) }
+    }
+}
+
+/// The client's own id where it is fit to be repeated, else a new one.
+fn request_id(headers: &HeaderMap) -> HeaderValue {
+    let fit =
+        |id: &&HeaderValue| (1..=LONGEST_ID).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic);
+    headers.get(REQUEST_ID).filter(fit).cloned().unwrap_or_else(|| {
+        let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
+        let id = Uuid::new_v4().hyphenated().encode_lower(&mut text);
+        HeaderValue::from_str(id).unwrap_or(HeaderValue::from_static("unknown"))
+    })
+}
+
+fn too_many_headers(headers: &HeaderMap) -> bool {
+    let bytes = || headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum::<usize>();
+    headers.len() > MOST_HEADERS || bytes() > MOST_HEADER_BYTES
+}
+
+fn headers_too_large() -> Response {
+    let message = "the request's headers are more, or longer, than this gateway takes";
+    let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+    refuse(&Refusal::new(status, "invalid_request_error", message).code("headers_too_large"))
+}
+
+/// The future of [`Access`].
+#[pin_project]
+#[derive(Debug)]
+pub(crate) struct ResponseFuture<F> {
+    #[pin]
+    call: Option<F>,
+    refused: Option<Response>,
+    story: Option<Story>,
+}
+
+impl<F, E> Future for ResponseFuture<F>
+where
+    F: Future<Output = Result<Response, E>>,
+{
+    type Output = Result<Response, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let mut response = match this.call.as_pin_mut() {
+            Some(call) => ready!(call.poll(cx))?,
+            None => match this.refused.take() {
+                Some(refused) => refused,
+                None => return Poll::Pending,
+            },
+        };
+        let Some(mut story) = this.story.take() else { return Poll::Pending };
+        story.answered(&mut response);
+        Poll::Ready(Ok(response.map(|body| Body::new(GuardedBody::new(body, story)))))
+    }
+}
+
+/// What there is to tell of a request.
+#[derive(Debug)]
+struct Story {
+    id: HeaderValue,
+    method: Method,
+    path: String,
+    started: Instant,
+    status: Option<StatusCode>,
+    user: Option<Arc<Caller>>,
+    served: Option<ServedBy>,
+    model: Option<For>,
+    attempts: u32,
+    progress: Option<Progress>,
+    told: bool,
+}
+
+impl Story {
+    fn new(request: &Request) -> Self {
+        Self {
+            id: HeaderValue::from_static("-"),
+            method: Method::GET,
+            path: request.uri().path().to_owned(),
+            started: Instant::now(),
+            status: None,
+            user: None,
+            served: None,
+            model: None,
+            attempts: 0,
+            progress: None,
+            told: false,
+        }
+    }
+
+    /// Takes down where the answer came from, and tells the client.
+    fn answered(&mut self, response: &mut Response) {
+        self.status = Some(response.status());
+        let extensions = response.extensions_mut();
+        self.user = extensions.remove();
+        self.served = extensions.remove();
+        self.model = extensions.remove();
+        self.progress = extensions.remove();
+        let failed = extensions.get::<Cause>().and_then(|cause| find::<Exhausted>(cause.error())).map(|e| e.attempts);
+        self.attempts = extensions.get::<Attempt>().map(Attempt::number).or(failed).unwrap_or(0);
+        let headers = response.headers_mut();
+        headers.insert(REQUEST_ID, self.id.clone());
+        if let Some(ServedBy(backend)) = &self.served
+            && let Ok(value) = HeaderValue::from_str(&backend.to_string())
+        {
+            headers.insert(BACKEND, value);
+        }
+        if self.attempts > 0 {
+            headers.insert(ATTEMPTS, self.attempts.into());
+        }
+        if self.progress.as_ref().is_some_and(Progress::is_stream) {
+            headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+            headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
+        }
+    }
+
+    fn tell(&mut self, outcome: &'static str) {
+        if std::mem::replace(&mut self.told, true) {
+            return;
+        }
+        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let usage = self.progress.as_ref().and_then(Progress::usage);
+        let ttft = self.progress.as_ref().and_then(Progress::first_output).map(|at| millis(at - self.started));
+        tracing::info!(
+            request_id = self.id.to_str().unwrap_or_default(),
+            method = self.method.as_str(),
+            path = self.path.as_str(),
+            user = self.user.as_ref().map(|user| &*user.id),
+            model = self.model.as_ref().map(|model| &*model.0.name),
+            strategy = self.model.as_ref().map(|model| model.0.strategy.name()),
+            provider = self.served.as_ref().map(|served| &*served.0.provider),
+            backend = self.served.as_ref().map(|served| &*served.0.model),
+            attempts = self.attempts,
+            status = self.status.map(|status| status.as_u16()),
+            outcome,
+            latency_ms = millis(self.started.elapsed()),
+            ttft_ms = ttft,
+            input_tokens = usage.map(|usage| usage.input),
+            output_tokens = usage.map(|usage| usage.output),
+            cached_tokens = usage.map(|usage| usage.cached),
+            "request finished"
+        );
+    }
+}
+
+impl Guard for Story {
+    fn ended(&mut self, end: End<'_>) {
+        let refused = self.status.is_some_and(|status| !status.is_success());
+        self.tell(match end {
+            End::Complete if refused => "refused",
+            End::Complete => "complete",
+            End::Failed(_) => "broken",
+            End::Dropped => "cancelled",
+        });
+    }
+}
+
+impl Drop for Story {
+    fn drop(&mut self) {
+        // The client went away before there was an answer.
+        self.tell("cancelled");
+    }
+}

@@ -1,0 +1,160 @@
+//! The application: what all requests share, and the router that one configuration makes.
+
+use std::{
+    collections::HashMap,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use axum::Router;
+use berry_tower::{
+    backend::Catalog,
+    client::Reqwest,
+    gateway::{Settings, gateway},
+    rate_limit::Assigned,
+    render::OpenAiErrors,
+    retry::Budget,
+    select::TagPolicy,
+};
+use http::{Extensions, request::Parts};
+use jiff::Timestamp;
+use tokio::{sync::watch, time::Instant};
+
+use crate::{
+    config::{
+        Config, Loaded,
+        build::{Built, Caller, build, seconds},
+    },
+    routes,
+};
+
+/// What outlives every configuration.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) started: Instant,
+    /// The server is on its way out.
+    pub(crate) draining: AtomicBool,
+    /// Ends the streams that are open.
+    pub(crate) stop: watch::Sender<bool>,
+    transport: Reqwest,
+}
+
+/// What one configuration comes to.
+#[derive(Debug)]
+pub(crate) struct Snapshot {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) config: Config,
+    #[expect(dead_code, reason = "told by the status endpoints")]
+    pub(crate) source: Option<PathBuf>,
+    pub(crate) loaded_at: Timestamp,
+    pub(crate) catalog: Catalog,
+    pub(crate) callers: HashMap<String, Arc<Caller>>,
+    pub(crate) tag_policy: TagPolicy,
+}
+
+/// The configuration in force and its router.
+struct Running {
+    snapshot: Arc<Snapshot>,
+    router: Router,
+}
+
+/// The application; cheap to clone.
+#[derive(Clone)]
+pub(crate) struct App {
+    shared: Arc<Shared>,
+    running: Arc<ArcSwap<Running>>,
+}
+
+impl App {
+    pub(crate) fn new(loaded: Loaded) -> Result<Self, String> {
+        let shared = Arc::new(Shared {
+            started: Instant::now(),
+            draining: AtomicBool::new(false),
+            stop: watch::Sender::new(false),
+            transport: Reqwest::new(),
+        });
+        let running = run(&shared, loaded, None)?;
+        Ok(Self { shared, running: Arc::new(ArcSwap::from_pointee(running)) })
+    }
+
+    /// The router of the configuration in force.
+    pub(crate) fn router(&self) -> Router {
+        self.running.load().router.clone()
+    }
+
+    pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
+        self.running.load().snapshot.clone()
+    }
+
+    /// Says that no new traffic should come.
+    pub(crate) fn drain(&self) {
+        self.shared.draining.store(true, Relaxed);
+    }
+
+    /// Ends the streams that are open with an error event.
+    pub(crate) fn stop_streams(&self) {
+        self.shared.stop.send_replace(true);
+    }
+}
+
+/// Makes a configuration run, with the state of the one before it.
+fn run(shared: &Arc<Shared>, loaded: Loaded, before: Option<&Snapshot>) -> Result<Running, String> {
+    let Loaded { config, source, .. } = loaded;
+    let none = HashMap::new();
+    let Built { models, tuning, plan, keys, callers, tag_policy } =
+        build(&config, before.map_or(&none, |before| &before.callers))?;
+    let catalog = match before {
+        Some(before) => before.catalog.successor(models, &tuning),
+        None => Catalog::tuned(models, &tuning),
+    };
+    let settings = &config.settings;
+    let budget = Budget::new(settings.retry_budget.ratio, settings.retry_budget.min_per_second);
+    let stack = Settings {
+        catalog: catalog.clone(),
+        transport: shared.transport.clone(),
+        plan,
+        budget: Arc::new(budget),
+        total_timeout: seconds(settings.total_timeout_seconds),
+        keep_alive: seconds(settings.stream_keepalive_seconds),
+        commit_after: seconds(settings.commit_after_seconds),
+        stop: Some(shared.stop.subscribe()),
+        max_body: usize::try_from(settings.max_request_body_bytes).unwrap_or(usize::MAX),
+        tags: |extensions: &Extensions| extensions.get::<Arc<Caller>>().map_or(&[], |caller| &caller.tags),
+        tag_policy,
+        render: OpenAiErrors,
+    };
+    let keys = berry_tower::auth::ApiKeys::new(keys);
+    let limits = Assigned::by(|head: &Parts| head.extensions.get::<Arc<Caller>>()?.quota.clone());
+    let models = catalog.clone();
+    let allow = move |who: &Arc<Caller>, name: &str| {
+        // What does not exist is not a question of permission; the selection answers 404.
+        models.load().find(name).is_none_or(|model| who.allows(model))
+    };
+    let gateway = gateway(stack, keys.clone(), limits, allow);
+    let snapshot = Arc::new(Snapshot {
+        shared: shared.clone(),
+        config,
+        source,
+        loaded_at: Timestamp::now(),
+        catalog,
+        callers,
+        tag_policy,
+    });
+    let router = routes::router(&snapshot, gateway, keys);
+    Ok(Running { snapshot, router })
+}
+
+impl Snapshot {
+    pub(crate) fn uptime(&self) -> Duration {
+        self.shared.started.elapsed()
+    }
+
+    pub(crate) fn draining(&self) -> bool {
+        self.shared.draining.load(Relaxed)
+    }
+}

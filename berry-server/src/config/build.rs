@@ -1,0 +1,231 @@
+//! From a checked configuration to what the layers take: models, callers, settings.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use berry_tower::{
+    auth::ApiKey,
+    backend::{self, Adjustments, Backend, Billing, Dialect, Live, Model, Provider, Timeouts, Tuning},
+    breaker::BreakerPolicy,
+    rate_limit::{Limits, Quota},
+    retry::Plan,
+    select::{TagPolicy, strategy},
+};
+use secrecy::ExposeSecret;
+
+use super::{BackendType, BillingMode, Config, Settings, StreamRecovery, User};
+
+/// Who calls: a user, as the layers know it.
+#[derive(Debug)]
+pub struct Caller {
+    /// The table id.
+    pub id: Arc<str>,
+    /// The tags.
+    pub tags: Vec<Arc<str>>,
+    /// Public names and table ids of the models that the user may call; `None` is all.
+    pub allowed: Option<HashSet<String>>,
+    /// What the user has spent of its limits; `None` is no limit.
+    pub quota: Option<Arc<Quota>>,
+}
+
+impl Caller {
+    /// Whether the user may call `/admin/*`.
+    #[must_use]
+    pub fn is_admin(&self) -> bool {
+        self.tags.iter().any(|tag| &**tag == berry_tower::select::candidates::ADMIN)
+    }
+
+    /// Whether the user's list holds the model.
+    #[must_use]
+    pub fn allows(&self, model: &Model) -> bool {
+        self.allowed.as_ref().is_none_or(|allowed| allowed.contains(&*model.name) || allowed.contains(&*model.id))
+    }
+}
+
+/// What a configuration builds.
+#[derive(Debug)]
+pub struct Built {
+    /// The models, for a catalogue.
+    pub models: Vec<Model>,
+    /// How the state of backends moves.
+    pub tuning: Tuning,
+    /// Whether and when a failed attempt is followed by another.
+    pub plan: Plan,
+    /// The users' keys.
+    pub keys: Vec<ApiKey<Arc<Caller>>>,
+    /// The users, by table id.
+    pub callers: HashMap<String, Arc<Caller>>,
+    /// What users without tags may use.
+    pub tag_policy: TagPolicy,
+}
+
+/// Builds what the layers take. Users whose limits did not change keep what they have spent of
+/// them in `before`.
+///
+/// # Errors
+/// A value that passed the checks of the file and is refused all the same, with its path.
+pub fn build(config: &Config, before: &HashMap<String, Arc<Caller>>) -> Result<Built, String> {
+    let settings = &config.settings;
+    let tuning = tuning(settings);
+    let mut providers = HashMap::new();
+    for (id, provider) in &config.providers {
+        let built = self::provider(id, provider, settings).map_err(|e| format!("providers.{id}: {e}"))?;
+        providers.insert(id.as_str(), Arc::new(built));
+    }
+    let models = config.models.iter().map(|(id, model)| self::model(id, model, &providers, &tuning));
+    let models: Vec<Model> = models.collect::<Result<_, _>>()?;
+    let mut callers = HashMap::new();
+    let mut keys = Vec::new();
+    for (id, user) in &config.users {
+        let caller = Arc::new(caller(id, user, before.get(id)));
+        keys.push(key(user, caller.clone()));
+        callers.insert(id.clone(), caller);
+    }
+    let plan = Plan {
+        max_retries: settings.max_retries,
+        max_internal_retries: settings.max_internal_retries,
+        ..Plan::default()
+    };
+    let tag_policy = match settings.tag_policy {
+        super::TagPolicy::Strict => TagPolicy::Strict,
+        super::TagPolicy::Open => TagPolicy::Open,
+    };
+    Ok(Built { models, tuning, plan, keys, callers, tag_policy })
+}
+
+/// `None` where zero seconds mean "off".
+#[must_use]
+pub fn seconds(seconds: u64) -> Option<Duration> {
+    (seconds > 0).then(|| Duration::from_secs(seconds))
+}
+
+fn tuning(settings: &Settings) -> Tuning {
+    let smart_ai = &settings.smart_ai;
+    let adjustments = &smart_ai.confidence_adjustments;
+    Tuning {
+        recovery_interval: Duration::from_secs(settings.recovery_check_interval_seconds),
+        breaker: BreakerPolicy {
+            failure_threshold: settings.circuit_breaker_failure_threshold,
+            open_for: Duration::from_secs(settings.circuit_breaker_timeout_seconds),
+        },
+        smart_ai: backend::SmartAi {
+            initial_confidence: smart_ai.initial_confidence,
+            min_confidence: smart_ai.min_confidence,
+            time_decay: smart_ai.enable_time_decay,
+            exploration_ratio: smart_ai.exploration_ratio,
+            non_premium_stability_bonus: smart_ai.non_premium_stability_bonus,
+            adjustments: Adjustments {
+                success_boost: adjustments.success_boost,
+                network_error_penalty: adjustments.network_error_penalty,
+                auth_error_penalty: adjustments.auth_error_penalty,
+                rate_limit_penalty: adjustments.rate_limit_penalty,
+                server_error_penalty: adjustments.server_error_penalty,
+                model_error_penalty: adjustments.model_error_penalty,
+                timeout_penalty: adjustments.timeout_penalty,
+            },
+        },
+    }
+}
+
+fn provider(id: &str, file: &super::Provider, settings: &Settings) -> Result<Provider, backend::InvalidProvider> {
+    let dialect = match file.backend_type {
+        BackendType::OpenAi => Dialect::OpenAi,
+        BackendType::Azure => Dialect::Azure,
+        BackendType::Claude => Dialect::Claude,
+        BackendType::Gemini => Dialect::Gemini,
+    };
+    let mut provider = Provider::new(id, &file.base_url)?
+        .dialect(dialect)
+        .api_version(file.api_version.clone().unwrap_or_default())
+        .timeouts(Timeouts {
+            connect: Duration::from_secs(file.connect_timeout_seconds),
+            stream_head: Duration::from_secs(file.timeout_seconds),
+            plain_head: Duration::from_secs(file.plain_timeout_seconds),
+            first_token: Duration::from_secs(settings.first_token_timeout_seconds),
+            idle: Duration::from_secs(settings.stream_idle_timeout_seconds),
+        })
+        .key(file.api_key.expose_secret())?;
+    for (name, value) in &file.headers {
+        let value = value.to_str().map_err(|_| backend::InvalidProvider("a header value is no visible ASCII"))?;
+        provider = provider.header(name.clone(), value)?;
+    }
+    provider.enabled = file.enabled;
+    provider.max_retries = file.max_retries;
+    provider.stream_usage = file.stream_usage;
+    Ok(provider)
+}
+
+fn model(
+    id: &str,
+    file: &super::Model,
+    providers: &HashMap<&str, Arc<Provider>>,
+    tuning: &Tuning,
+) -> Result<Model, String> {
+    let strategy = strategy::by_name(file.strategy.as_str(), &tuning.smart_ai)
+        .ok_or_else(|| format!("models.{id}.strategy: unknown strategy `{}`", file.strategy.as_str()))?;
+    let mut backends = Vec::with_capacity(file.backends.len());
+    for (i, entry) in file.backends.iter().enumerate() {
+        let provider = providers.get(entry.provider.as_str());
+        let provider = provider.ok_or_else(|| format!("models.{id}.backends[{i}].provider: unknown"))?;
+        let mut backend = Backend::new(provider.clone(), &*entry.model)
+            .weight(entry.weight)
+            .priority(entry.priority)
+            .tags(entry.tags.iter().map(String::as_str))
+            .max_in_flight(entry.max_in_flight);
+        // The catalogue joins those of the same provider and model.
+        backend = backend.live(Arc::new(Live::new(tuning.clone())));
+        backend.enabled = entry.enabled;
+        backend.billing = match entry.billing_mode {
+            BillingMode::PerToken => Billing::PerToken,
+            BillingMode::PerRequest => Billing::PerRequest,
+        };
+        backend.probe = match entry.probe {
+            super::Probe::Chat => backend::Probe::Chat,
+            super::Probe::Models => backend::Probe::Models,
+            super::Probe::None => backend::Probe::None,
+        };
+        backend.supports_prefill = entry.supports_prefill;
+        backends.push(backend);
+    }
+    let fallbacks = file.fallbacks.iter().map(String::as_str);
+    let mut model = Model::new(&*file.name, strategy, backends).id(id).fallbacks(fallbacks);
+    model.enabled = file.enabled;
+    model.recovery = match file.stream_recovery {
+        StreamRecovery::Off => backend::StreamRecovery::Off,
+        StreamRecovery::Replay => backend::StreamRecovery::Replay,
+        StreamRecovery::Prefill => backend::StreamRecovery::Prefill,
+    };
+    Ok(model)
+}
+
+fn caller(id: &str, user: &User, before: Option<&Arc<Caller>>) -> Caller {
+    let limit = &user.rate_limit;
+    let mut limits = Limits::new();
+    if let Some(n) = limit.requests_per_minute {
+        limits = limits.per_minute(n.get());
+    }
+    if let Some(n) = limit.requests_per_hour {
+        limits = limits.per_hour(n.get());
+    }
+    if let Some(n) = limit.requests_per_day {
+        limits = limits.per_day(n.get());
+    }
+    if let Some(n) = limit.max_concurrent_requests {
+        limits = limits.concurrent(n.get());
+    }
+    let old = before.and_then(|caller| caller.quota.as_ref());
+    Caller {
+        id: id.into(),
+        tags: user.tags.iter().map(|tag| tag.as_str().into()).collect(),
+        allowed: (!user.allowed_models.is_empty()).then(|| user.allowed_models.iter().cloned().collect()),
+        quota: (*limit != super::RateLimit::default()).then(|| Quota::renew(old, limits)),
+    }
+}
+
+fn key(user: &User, caller: Arc<Caller>) -> ApiKey<Arc<Caller>> {
+    let expires = user.expires_at.map(SystemTime::from);
+    ApiKey::from_digest(user.credential.digest(), caller).enabled(user.enabled).expires_at(expires)
+}

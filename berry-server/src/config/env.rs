@@ -1,0 +1,204 @@
+//! The environment: `${NAME}` in string values, and where the file is found.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// The places that are tried when neither `--config` nor `CONFIG_PATH` is given, in this order.
+pub const PLACES: [&str; 3] = ["config.toml", "config-example.toml", "config/smart_ai_example.toml"];
+
+/// Why there is no file to load.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NotFound {
+    /// A path was named, by `--config` or `CONFIG_PATH`, and no file is there.
+    Named {
+        /// Who named it.
+        by: &'static str,
+        /// The path.
+        path: PathBuf,
+    },
+    /// Nothing was named and none of the usual places has a file.
+    Nowhere,
+}
+
+impl fmt::Display for NotFound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Named { by, path } => write!(
+                f,
+                "no configuration file at `{}`, which {by} names: correct the path or create the file",
+                path.display()
+            ),
+            Self::Nowhere => {
+                writeln!(f, "no configuration file found; looked at, in this order:")?;
+                writeln!(f, "  1. --config PATH      (not given)")?;
+                writeln!(f, "  2. CONFIG_PATH        (not set)")?;
+                for (number, place) in (3..).zip(PLACES) {
+                    writeln!(f, "  {number}. ./{place}")?;
+                }
+                write!(f, "create one of them, or start with --demo to try the gateway without any file")
+            }
+        }
+    }
+}
+
+impl std::error::Error for NotFound {}
+
+/// Finds the file: `--config` (`given`), then `CONFIG_PATH`, then [`PLACES`].
+///
+/// Relative paths are taken from `dir`; a server passes `.`.
+///
+/// # Errors
+/// [`NotFound`] when the named path, or else every usual place, has no file.
+pub fn find(given: Option<&Path>, env: impl Fn(&str) -> Option<String>, dir: &Path) -> Result<PathBuf, NotFound> {
+    let variable = env("CONFIG_PATH").filter(|path| !path.is_empty());
+    let named = match (given, variable) {
+        (Some(path), _) => Some(("--config", path.to_owned())),
+        (None, Some(path)) => Some(("CONFIG_PATH", PathBuf::from(path))),
+        (None, None) => None,
+    };
+    match named {
+        // Not `is_file`: a pipe or /dev/stdin is as good.
+        Some((_, path)) if dir.join(&path).exists() => Ok(dir.join(path)),
+        Some((by, path)) => Err(NotFound::Named { by, path }),
+        None => PLACES.iter().map(|place| dir.join(place)).find(|path| path.is_file()).ok_or(NotFound::Nowhere),
+    }
+}
+
+/// What is wrong with a `${…}`.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum BadReference {
+    Unset(String),
+    BadName(String),
+    Unclosed,
+}
+
+impl fmt::Display for BadReference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unset(name) => {
+                write!(f, "the environment variable `{name}` is not set; set it, or write `$${{` for a literal `${{`")
+            }
+            Self::BadName(name) => write!(
+                f,
+                "`${{{name}}}` is no variable's name (letters, digits and `_` only); write `$${{` for a literal `${{`"
+            ),
+            Self::Unclosed => write!(f, "`${{` has no closing `}}`; write `$${{` for a literal `${{`"),
+        }
+    }
+}
+
+/// Replaces each `${NAME}` by its value; `$${` stands for a literal `${`. Values are not expanded again.
+pub(super) fn expand(text: &str, mut lookup: impl FnMut(&str) -> Option<String>) -> Result<String, BadReference> {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find("${") {
+        if let Some(before) = rest[..at].strip_suffix('$') {
+            out.push_str(before);
+            out.push_str("${");
+            rest = &rest[at + 2..];
+            continue;
+        }
+        out.push_str(&rest[..at]);
+        let after = &rest[at + 2..];
+        let end = after.find('}').ok_or(BadReference::Unclosed)?;
+        let name = &after[..end];
+        let first_is_digit = name.starts_with(|c: char| c.is_ascii_digit());
+        let fits = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        if name.is_empty() || first_is_digit || !name.chars().all(fits) {
+            return Err(BadReference::BadName(name.to_owned()));
+        }
+        out.push_str(&lookup(name).ok_or_else(|| BadReference::Unset(name.to_owned()))?);
+        rest = &after[end + 1..];
+    }
+    out.push_str(rest);
+    Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn lookup(name: &str) -> Option<String> {
+        match name {
+            "KEY" => Some("sk-1".to_owned()),
+            "NESTED" => Some("${KEY}".to_owned()),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn references_are_replaced_once() {
+        assert_eq!(expand("a${KEY}b${KEY}", lookup).unwrap(), "ask-1bsk-1");
+        assert_eq!(expand("${NESTED}", lookup).unwrap(), "${KEY}");
+        assert_eq!(expand("$${KEY}", lookup).unwrap(), "${KEY}");
+        assert_eq!(expand("$$${KEY}$", lookup).unwrap(), "$${KEY}$");
+        assert_eq!(expand("$5 {x}", lookup).unwrap(), "$5 {x}");
+    }
+
+    #[test]
+    fn bad_references_say_what_they_are() {
+        let bad = |text: &str| expand(text, lookup).unwrap_err();
+        assert_eq!(bad("${NOPE}"), BadReference::Unset("NOPE".to_owned()));
+        assert_eq!(bad("x${KEY"), BadReference::Unclosed);
+        for name in ["", "a b", "1A", "é"] {
+            assert_eq!(bad(&format!("${{{name}}}")), BadReference::BadName(name.to_owned()));
+        }
+        assert!(bad("${NOPE}").to_string().contains("`NOPE` is not set"));
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_expanded_or_refused(text in "[$a{}K_é]{0,12}") {
+            let _ = expand(&text, |_| Some(String::new()));
+        }
+
+        #[test]
+        fn escaping_keeps_any_text(text in "[a$é{} ]{0,12}") {
+            // A `$` right before a `${` would itself read as the escape, so such texts are left out.
+            prop_assume!(!text.contains("$${"));
+            prop_assert_eq!(expand(&text.replace("${", "$${"), lookup).unwrap(), text);
+        }
+    }
+
+    #[test]
+    fn the_file_is_looked_for_in_order() {
+        let dir = tempfile::tempdir().unwrap();
+        let touch = |name: &str| {
+            let path = dir.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(&path, "").unwrap();
+            path
+        };
+        let none = |_: &str| None;
+        assert_eq!(find(None, none, dir.path()), Err(NotFound::Nowhere));
+        for place in PLACES.iter().rev() {
+            let path = touch(place);
+            assert_eq!(find(None, none, dir.path()).unwrap(), path);
+        }
+        let other = touch("other.toml");
+        let set = |name: &str| (name == "CONFIG_PATH").then(|| other.display().to_string());
+        assert_eq!(find(None, set, dir.path()).unwrap(), other);
+        let given = touch("given.toml");
+        assert_eq!(find(Some(&given), set, dir.path()).unwrap(), given);
+    }
+
+    #[test]
+    fn a_named_file_that_is_missing_is_not_replaced_by_another() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("config.toml"), "").unwrap();
+        let gone = |name: &str| (name == "CONFIG_PATH").then(|| "gone.toml".to_owned());
+        let error = find(None, gone, dir.path()).unwrap_err();
+        assert!(error.to_string().contains("`gone.toml`, which CONFIG_PATH names"));
+        let error = find(Some(Path::new("x.toml")), gone, dir.path()).unwrap_err();
+        assert!(error.to_string().contains("--config"));
+    }
+
+    #[test]
+    fn nowhere_names_all_five_places_and_the_demo() {
+        let text = NotFound::Nowhere.to_string();
+        for part in ["--config", "CONFIG_PATH", "--demo"].iter().chain(&PLACES) {
+            assert!(text.contains(part), "{part} in {text}");
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! The configuration file: found, read, checked, and reported on with every error at once.
+//!
+//! [`find`] looks for the file, [`load`] reads it, [`parse`] does the work on a text and is pure: it
+//! takes the environment as a function. What comes out is a [`Config`] in which every value is within
+//! its rules and every reference leads somewhere, or else [`Errors`] that lists all that is wrong.
+//!
+//! ```
+//! use berry_server::config::parse;
+//!
+//! let text = r#"
+//!     [users.me]
+//!     token = "${TOKEN}"
+//!     tags = ["admin"]
+//!
+//!     [providers.local]
+//!     base_url = "http://127.0.0.1:8080"
+//!     api_key = ""
+//!     models = ["llama"]
+//!
+//!     [models.llama]
+//!     name = "llama"
+//!     [[models.llama.backends]]
+//!     provider = "locl"
+//!     model = "llama"
+//! "#;
+//! let env = |name: &str| (name == "TOKEN").then(|| "a-token-of-some-length-12".to_owned());
+//! let errors = parse(text, &env).unwrap_err();
+//! assert_eq!(
+//!     errors.to_string(),
+//!     "line 14: models.llama.backends[0].provider: unknown provider `locl`; did you mean `local`?"
+//! );
+//!
+//! let loaded = parse(&text.replace("locl", "local"), &env).unwrap();
+//! assert_eq!(loaded.config.models["llama"].backends[0].weight, 1.0);
+//! assert!(loaded.warnings.is_empty());
+//! ```
+
+pub mod build;
+mod check;
+mod env;
+mod file;
+mod finding;
+mod lines;
+mod models;
+mod nested;
+mod options;
+mod providers;
+mod reader;
+mod settings;
+mod suggest;
+#[cfg(test)]
+mod tests;
+mod users;
+
+use std::path::{Path, PathBuf};
+
+use toml::de::DeTable;
+
+pub use env::{NotFound, PLACES, find};
+pub use file::{Backend, Config, Credential, Model, Provider, RateLimit, User};
+pub use finding::{Errors, Finding};
+pub use options::{BackendType, BillingMode, Probe, Sampling, Strategy, StreamRecovery, TagPolicy};
+
+pub use settings::{ConfidenceAdjustments, RetryBudget, Settings, SmartAi};
+
+use reader::{Reader, Table};
+
+/// A file with every key and every strategy, commented.
+pub const FULL_EXAMPLE: &str = include_str!("../../../examples/config/config-example.toml");
+
+/// A short file around the strategy `smart_ai`, commented.
+pub const SMART_AI_EXAMPLE: &str = include_str!("../../../examples/config/smart_ai_example.toml");
+
+/// The least that a gateway needs, commented.
+pub const BASIC_EXAMPLE: &str = include_str!("../../../examples/config/minimal.toml");
+
+/// A configuration that may be used.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// The configuration.
+    pub config: Config,
+    /// What is allowed but probably not meant, in the order of the file.
+    pub warnings: Vec<Finding>,
+    /// The file it came from, if from a file.
+    pub source: Option<PathBuf>,
+}
+
+/// Reads and checks a file, with `${NAME}` from the environment of the process.
+///
+/// # Errors
+/// All that is wrong with the file, or that it cannot be read.
+pub fn load(path: &Path) -> Result<Loaded, Errors> {
+    let whole = |line, message| Errors::whole_file(path, line, message);
+    let bytes = std::fs::read(path).map_err(|error| whole(None, format!("cannot be read: {error}")))?;
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let valid = error.utf8_error().valid_up_to();
+        let line = 1 + error.as_bytes()[..valid].iter().filter(|byte| **byte == b'\n').count();
+        whole(Some(line), "is not UTF-8; save it in that encoding".to_owned())
+    })?;
+    let env = |name: &str| std::env::var(name).ok();
+    match parse(&text, &env) {
+        Ok(mut loaded) => {
+            loaded.warnings.splice(0..0, readable_by_others(path));
+            loaded.source = Some(path.to_owned());
+            Ok(loaded)
+        }
+        Err(mut errors) => {
+            errors.warnings.splice(0..0, readable_by_others(path));
+            errors.source = Some(path.to_owned());
+            Err(errors)
+        }
+    }
+}
+
+/// Reads and checks a text; `env` looks up the variables that it names.
+///
+/// # Errors
+/// All that is wrong with the text. After an error of TOML's grammar only such errors are reported,
+/// for the meaning of the rest cannot be told then.
+pub fn parse(text: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<Loaded, Errors> {
+    let (root, syntax) = DeTable::parse_recoverable(text);
+    if !syntax.is_empty() {
+        return Err(syntax_errors(text, &syntax));
+    }
+    let reader = Reader::new(text, root.get_ref(), env);
+    let config = read(&reader, root.get_ref());
+    let mut log = reader.log.into_inner();
+    log.sort();
+    if log.errors.is_empty() {
+        return Ok(Loaded { config, warnings: log.warnings, source: None });
+    }
+    Err(Errors { source: None, findings: log.errors, warnings: log.warnings })
+}
+
+fn read<'r>(reader: &'r Reader<'r>, root: &'r DeTable<'r>) -> Config {
+    let mut root = Table::root(reader, root);
+    let settings = settings::read(root.table("settings", "settings"));
+    let users = root.tables_by_id("users", "users.*");
+    let providers = root.tables_by_id("providers", "providers.*");
+    let models = root.tables_by_id("models", "models.*");
+    root.finish();
+    let own = |id: &str| id.to_owned();
+    let config = Config {
+        users: users.into_iter().map(|(id, t)| (own(id), users::read(id, t))).collect(),
+        providers: providers.into_iter().map(|(id, t)| (own(id), providers::read(id, t, &settings))).collect(),
+        models: models.into_iter().map(|(id, t)| (own(id), models::read(id, t))).collect(),
+        settings,
+    };
+    check::check(&config, reader);
+    config
+}
+
+/// The parser's own errors, each placed under the last table header before it.
+fn syntax_errors(text: &str, errors: &[toml::de::Error]) -> Errors {
+    let findings = errors.iter().map(|error| {
+        let line = error.span().map(|span| lines::at_offset(text, span.start));
+        let before = text.lines().take(line.unwrap_or(0));
+        let header = before.filter_map(|line| {
+            let inner = line.trim_start().strip_prefix('[')?.trim_start_matches('[');
+            let path = inner.split(']').next()?.trim();
+            // Anything else that begins with a bracket may be a list of secrets.
+            let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+            (!path.is_empty() && path.chars().all(plain)).then(|| path.to_owned())
+        });
+        Finding {
+            path: header.last().unwrap_or_else(|| finding::WHOLE_FILE.to_owned()),
+            line,
+            // Not the error's own text, which quotes the line: a key may stand in it.
+            message: format!("not valid TOML: {}", error.message()),
+        }
+    });
+    Errors { source: None, findings: findings.collect(), warnings: Vec::new() }
+}
+
+#[cfg(unix)]
+fn readable_by_others(path: &Path) -> Option<Finding> {
+    use std::os::unix::fs::MetadataExt;
+    let mode = std::fs::metadata(path).ok()?.mode() & 0o777;
+    (mode & 0o077 != 0).then(|| Finding {
+        path: finding::WHOLE_FILE.to_owned(),
+        line: None,
+        message: format!("others may read it (mode {mode:o}); `chmod 600` keeps its keys private"),
+    })
+}
+
+#[cfg(not(unix))]
+fn readable_by_others(_: &Path) -> Option<Finding> {
+    None
+}

@@ -1,0 +1,58 @@
+//! Reads `[models.<id>]` and `[[models.<id>.backends]]`.
+
+use super::file::{Backend, Model};
+use super::options::{BillingMode, Probe, Sampling, Strategy, StreamRecovery};
+use super::reader::{Table, fields};
+use super::users;
+
+pub(super) fn read(id: &str, mut t: Table<'_>) -> Model {
+    let mut model = Model {
+        name: t.required("name", &format!("{id:?}")),
+        strategy: Strategy::default(),
+        enabled: true,
+        backends: Vec::new(),
+        fallbacks: t.strings("fallbacks", |_| None),
+        stream_recovery: StreamRecovery::default(),
+    };
+    if model.name.is_empty() || model.name.contains(char::is_whitespace) {
+        t.error("name", "must not be empty nor hold white space");
+    }
+    fields!(t => model, word: strategy, stream_recovery);
+    fields!(t => model, flag: enabled);
+    let backends = t.list_of_tables("backends", "models.*.backends[]");
+    model.backends = backends.into_iter().map(read_backend).collect();
+    if model.backends.is_empty() {
+        let header = t.at("backends");
+        t.error("backends", format_args!("a model needs one at least: add `[[{header}]]`"));
+    }
+    t.finish();
+    model
+}
+
+fn read_backend(mut t: Table<'_>) -> Backend {
+    let mut backend = Backend {
+        provider: t.required("provider", "\"openai\""),
+        model: t.required("model", "\"gpt-4o\""),
+        weight: 1.0,
+        priority: 0,
+        enabled: true,
+        tags: users::tags(&mut t),
+        billing_mode: BillingMode::default(),
+        probe: Probe::default(),
+        max_in_flight: 0,
+        supports_prefill: false,
+        sampling: Sampling::default(),
+    };
+    t.real("weight", |weight| weight > 0.0 && weight <= 100.0, "above 0 and at most 100", &mut backend.weight);
+    fields!(t => backend, whole(0..=10): priority);
+    fields!(t => backend, whole(0..=u64::from(u32::MAX)): max_in_flight);
+    fields!(t => backend, flag: enabled, supports_prefill);
+    fields!(t => backend, word: billing_mode, sampling);
+    if backend.billing_mode == BillingMode::PerRequest {
+        // A probe there costs as much as a request.
+        backend.probe = Probe::None;
+    }
+    fields!(t => backend, word: probe);
+    t.finish();
+    backend
+}

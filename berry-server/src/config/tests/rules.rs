@@ -1,0 +1,100 @@
+//! The rules between tables, and what is merely warned about.
+
+use super::{
+    BACKENDS, MODEL, PROVIDER, SETTINGS, SMALL, USER, backend, good, instead, refused, second, warned, warnings, with,
+};
+
+#[test]
+fn models_are_checked() {
+    refused(&instead("name = \"gpt-4o\"", "name = \"gpt 4o\""), "models.gpt_4o.name: must not be empty");
+    refused(
+        &instead("model = \"gpt-4o\"", "model = \"gpt-4\""),
+        "`gpt-4` is not in `providers.openai.models`; did you mean `gpt-4o`?",
+    );
+    refused(&second("b", "gpt-4o", ""), "models.b.name: model `gpt_4o` has the same name");
+    refused(&second("b", "gpt_4o", ""), "models.gpt_4o: the id `gpt_4o` is also the name of model `b`");
+    good(&second("b", "b", ""));
+    let twice = r#"[{ provider = "openai", model = "gpt-4o" }, { provider = "openai", model = "gpt-4o" }]"#;
+    refused(
+        &instead(BACKENDS, twice),
+        "models.gpt_4o.backends[1]: provider `openai` with model `gpt-4o` is listed twice",
+    );
+    refused(&backend("enabled = false"), "models.gpt_4o.backends: none is enabled");
+    refused(&with(PROVIDER, "enabled = false"), "models.gpt_4o.backends: none is enabled");
+    good(&backend("enabled = false").replace(MODEL, "[models.gpt_4o]\nenabled = false"));
+    let odd = instead("\"gpt-4o-mini\"", "\"org/gpt:free\"").replace("model = \"gpt-4o\"", "model = \"org/gpt:free\"");
+    good(&odd);
+}
+
+#[test]
+fn fallbacks_lead_somewhere_and_not_in_circles() {
+    let b = |lines: &str| second("b", "b-name", lines);
+    good(&b("fallbacks = [\"gpt-4o\"]"));
+    refused(&b("fallbacks = [\"gpt-4\"]"), "models.b.fallbacks[0]: unknown model `gpt-4`; did you mean `gpt-4o`?");
+    refused(&b("fallbacks = [\"gpt_4o\"]"), "is a table id; write the model's name, `gpt-4o`");
+    refused(&b("fallbacks = [\"b-name\"]"), "cannot be its own fallback");
+    refused(&b("fallbacks = [\"gpt-4o\", \"gpt-4o\"]"), "models.b.fallbacks[1]: `gpt-4o` is listed twice");
+    let circle = b("fallbacks = [\"gpt-4o\"]").replace(MODEL, "[models.gpt_4o]\nfallbacks = [\"b-name\"]");
+    refused(&circle, "models.b.fallbacks: fallbacks go round in a circle: `gpt-4o` → `b-name` → `gpt-4o`");
+    let off = b("fallbacks = [\"gpt-4o\"]").replace(MODEL, "[models.gpt_4o]\nenabled = false");
+    warned(&off, "nothing falls back to it");
+}
+
+#[test]
+fn what_nobody_can_reach_is_warned_about() {
+    let bob = "[users.bob]\ntoken = \"another-token-of-many-characters\"\n";
+    let admin = "tags = [\"admin\"]";
+    warned(&instead(admin, ""), "users: no enabled user has the tag `admin`");
+    let disabled = format!("{}{bob}", with(USER, "enabled = false"));
+    warned(&disabled, "no enabled user has the tag `admin`");
+    let nobody = warnings(&with(USER, "enabled = false"));
+    assert_eq!(nobody.len(), 2, "{nobody:#?}");
+    assert!(nobody[1].contains("models.gpt_4o: no enabled user may reach"));
+    let strict = with(USER, "allowed_models = [\"b\"]");
+    let strict = format!("{strict}[models.b]\nname = \"b\"\nbackends = {BACKENDS}\n");
+    warned(&strict, "models.gpt_4o: no enabled user may reach this model");
+    warned(&with(USER, "allowed_models = [\"gpt-4o\", \"*\"]"), "an empty list allows every model");
+    warned(
+        &with(USER, "allowed_models = [\"gpt_4o\", \"gpt-4\"]"),
+        "users.admin.allowed_models[1]: no model has the name or id `gpt-4`; did you mean `gpt-4o`?",
+    );
+    let idle = format!("{SMALL}[providers.idle]\nbase_url = \"https://x.example.com\"\napi_key = \"\"\nmodels = []\n");
+    warned(&idle, "providers.idle: no model uses this provider");
+}
+
+#[test]
+fn tags_that_nobody_shares_are_warned_about() {
+    let tagged = backend("tags = [\"vip\", \"premium\"]");
+    warned(&tagged, "models.gpt_4o.backends[0].tags: no enabled user shares any");
+    assert!(warnings(&backend("tags = [\"premium\"]")).is_empty());
+    let bob = |tags: &str| format!("[users.bob]\ntoken = \"another-token-of-many-characters\"\ntags = {tags}\n");
+    assert!(warnings(&format!("{tagged}{}", bob("[\"vip\"]"))).is_empty());
+    warned(&format!("{tagged}{}", bob("[]")), "no enabled user shares any");
+    let open = tagged.replace(SETTINGS, "[settings]\ntag_policy = \"open\"");
+    assert!(warnings(&format!("{open}{}", bob("[]"))).is_empty());
+    warned(&format!("{open}{}", bob("[\"x\"]")), "no enabled user shares any");
+}
+
+#[test]
+fn settings_are_warned_about_and_clamped() {
+    let text = with(SETTINGS, "max_retries = 2\nmax_internal_retries = 5");
+    warned(&text, "settings.max_internal_retries: 5 is more than `max_retries`; 2 is used");
+    assert_eq!(good(&text).config.settings.max_internal_retries, 2);
+    warned(&with(SETTINGS, "smart_ai = { min_confidence = 0.9 }"), "is above `initial_confidence`");
+    warned(&with(SETTINGS, "batch_metrics = true"), "settings.batch_metrics: has no meaning");
+    warned(&with(PROVIDER, "tags = [1]"), "providers.openai.tags: has no meaning");
+}
+
+#[test]
+fn base_urls_are_warned_about() {
+    let url = |value: &str| instead("https://api.openai.com/v1", value);
+    for near in ["http://localhost:1/v1", "http://127.8.0.1", "http://[::1]:80", "https://far.example.com"] {
+        assert!(warnings(&url(near)).is_empty(), "{near}");
+    }
+    for far in ["http://api.example.com/v1", "http://10.0.0.1", "http://localhost.example.com"] {
+        warned(&url(far), "unencrypted");
+    }
+    warned(&url("https://me.openai.azure.com"), "end it with `/openai/v1`");
+    assert!(warnings(&url("https://me.openai.azure.com/openai/v1/")).is_empty());
+    warned(&with(PROVIDER, "api_version = \"2024-10-21\""), "no effect here");
+}

@@ -1,0 +1,93 @@
+//! The demo: a gateway over simulated providers in the same process, without any file or key.
+
+use std::{fmt::Write, io};
+
+use crate::{
+    config::{self, Loaded},
+    simulated::{DemoProvider, demo_providers},
+};
+
+/// A configuration of the demo, with the providers behind it.
+#[derive(Debug)]
+pub struct Demo {
+    /// The configuration.
+    pub loaded: Loaded,
+    /// The token of its user, who is an admin.
+    pub token: String,
+    /// The providers; they stop when this is dropped.
+    pub providers: Vec<DemoProvider>,
+}
+
+/// The demo's models, by public name: the strategy, and what it shows.
+const MODELS: [(&str, &str, &str); 4] = [
+    ("demo", "smart_ai", "saves money: the dear provider is the reserve"),
+    ("demo-fast", "least_latency", "goes to whoever answers soonest"),
+    ("demo-steady", "failover", "goes to the first provider while it works"),
+    ("demo-fair", "round_robin", "goes to each provider in turn"),
+];
+
+impl Demo {
+    /// Starts the providers and configures a gateway over them.
+    ///
+    /// # Errors
+    /// There is no free port.
+    pub async fn start() -> io::Result<Self> {
+        let providers = demo_providers().await?;
+        let token = format!("berry-demo-{}", uuid::Uuid::new_v4().simple());
+        let loaded = config::parse(&file(&providers, &token), &|_| None).map_err(io::Error::other)?;
+        Ok(Self { loaded, token, providers })
+    }
+
+    /// What to try, for a gateway that listens on `addr`.
+    #[must_use]
+    pub fn guide(&self, addr: std::net::SocketAddr) -> String {
+        let Self { token, providers, .. } = self;
+        let mut text = format!("\nBerry's demo: a gateway over {} simulated providers.\n\n", providers.len());
+        for provider in providers {
+            let _ = writeln!(text, "  {:<8} {}", provider.name, provider.about);
+        }
+        let _ = write!(
+            text,
+            "\n  address    http://{addr}/v1\n  token      {token}\n  page       http://{addr}/\n\nModels:\n\n"
+        );
+        for (name, strategy, about) in MODELS {
+            let _ = writeln!(text, "  {name:<12} {strategy:<14} {about}");
+        }
+        let _ = write!(
+            text,
+            "\nPaste this to see an answer stream:\n\n\
+             curl -N http://{addr}/v1/chat/completions -H 'Authorization: Bearer {token}' \
+             -H 'Content-Type: application/json' \
+             -d '{{\"model\":\"demo\",\"stream\":true,\"messages\":[{{\"role\":\"user\",\"content\":\"Hello!\"}}]}}'\n\n"
+        );
+        text
+    }
+}
+
+/// The configuration as a file, for it is read as one.
+fn file(providers: &[DemoProvider], token: &str) -> String {
+    let mut text = format!(
+        "[settings]\nhealth_check_interval_seconds = 5\nrecovery_check_interval_seconds = 5\n\
+         [users.demo]\nname = \"Demo\"\ntoken = \"{token}\"\ntags = [\"admin\"]\n"
+    );
+    for provider in providers {
+        let DemoProvider { name, base_url, key, models, .. } = provider;
+        let _ = writeln!(
+            text,
+            "[providers.{name}]\nname = \"{name}\"\nbase_url = \"{base_url}\"\napi_key = \"{key}\"\nmodels = {models:?}"
+        );
+    }
+    for (name, strategy, _) in MODELS {
+        let _ = writeln!(text, "[models.{name}]\nname = \"{name}\"\nstrategy = \"{strategy}\"");
+        for (priority, provider) in providers.iter().enumerate() {
+            let tags: &[&str] = if provider.premium { &["premium"] } else { &[] };
+            let DemoProvider { name: id, models, .. } = provider;
+            let _ = writeln!(
+                text,
+                "[[models.{name}.backends]]\nprovider = \"{id}\"\nmodel = {:?}\npriority = {priority}\ntags = {tags:?}",
+                models[0]
+            );
+        }
+    }
+    text
+}

@@ -1,0 +1,90 @@
+//! Connections: accepted up to a bound, cut off when their heads are slow, drained in good order.
+
+use std::{convert::Infallible, io, sync::Arc, time::Duration};
+
+use axum::{body::Body, extract::Request};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    server::graceful::GracefulShutdown,
+};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{Semaphore, watch},
+    time::sleep,
+};
+use tower_service::Service;
+
+use crate::app::App;
+
+/// A request's head must come within this time.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// The longest head that is read at all.
+const MAX_HEAD: usize = 256 * 1024;
+/// The most headers that are read at all. What is above the gateway's own bound is refused in its
+/// own error shape, so this one is wider.
+const MAX_HEADERS: usize = 2048;
+
+/// Accepts connections until `closing` says that the listener is to close, then waits for those
+/// that are open.
+pub(crate) async fn serve(listener: TcpListener, app: App, max_connections: usize, mut closing: watch::Receiver<bool>) {
+    let places = Arc::new(Semaphore::new(max_connections.min(Semaphore::MAX_PERMITS)));
+    let graceful = GracefulShutdown::new();
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            _ = closing.wait_for(|closing| *closing) => break,
+            accepted = accept(&listener, &places) => accepted,
+        };
+        let Some((stream, place)) = accepted else { break };
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "TCP_NODELAY was not set");
+        }
+        let app = app.clone();
+        let service = service_fn(move |request: http::Request<Incoming>| respond(app.clone(), request.map(Body::new)));
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD_TIMEOUT)
+            .max_headers(MAX_HEADERS)
+            .max_buf_size(MAX_HEAD)
+            .serve_connection(TokioIo::new(stream), service);
+        let connection = graceful.watch(connection);
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "a connection ended early");
+            }
+            drop(place);
+        });
+    }
+    drop(listener);
+    graceful.shutdown().await;
+}
+
+async fn respond(app: App, request: Request) -> Result<axum::response::Response, Infallible> {
+    app.router().call(request).await
+}
+
+/// The next connection, with its place; `None` when the listener is broken for good.
+async fn accept(
+    listener: &TcpListener,
+    places: &Arc<Semaphore>,
+) -> Option<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+    // Without a place the next ones wait in the accept queue.
+    let place = places.clone().acquire_owned().await.ok()?;
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => return Some((stream, place)),
+            Err(error) if is_of_one_connection(&error) => {}
+            Err(error) => {
+                // Out of files, most likely: they come back as connections end.
+                tracing::error!(%error, "connections cannot be accepted; trying again in a second");
+                sleep(Duration::from_secs(1)).await;
+            }
+        }
+    }
+}
+
+fn is_of_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
+}

@@ -1,0 +1,129 @@
+//! The routes: which path is served by what, and behind which layers.
+
+mod health;
+mod models;
+
+use std::{any::Any, convert::Infallible, sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    body::Body,
+    extract::Request,
+    response::{Html, IntoResponse, Response},
+    routing::{get, post_service},
+};
+use berry_tower::{
+    auth::{ApiKeys, AuthLayer},
+    drain::DrainLayer,
+    endpoint::Endpoint,
+    render::{OpenAiErrors, Refusal, Render},
+};
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Method, StatusCode};
+use tower::ServiceBuilder;
+use tower_http::{
+    catch_panic::CatchPanicLayer,
+    cors::{AllowHeaders, AllowOrigin, CorsLayer},
+};
+use tower_service::Service;
+
+use crate::{access::AccessLayer, app::Snapshot, config::build::Caller};
+
+/// The endpoints that go through the gateway.
+const ROUTED: [Endpoint; 7] = [
+    Endpoint::ChatCompletions,
+    Endpoint::Completions,
+    Endpoint::Embeddings,
+    Endpoint::Responses,
+    Endpoint::Moderations,
+    Endpoint::ImagesGenerations,
+    Endpoint::AudioSpeech,
+];
+
+/// How much more than the longest body is read and thrown away after an early refusal.
+const DRAINED_BEYOND: u64 = 8 << 20;
+/// And for how long.
+const DRAINED_FOR: Duration = Duration::from_secs(2);
+
+/// The router of one configuration.
+pub(crate) fn router<G, B>(snapshot: &Arc<Snapshot>, gateway: G, keys: ApiKeys<Arc<Caller>>) -> Router
+where
+    G: Service<Request, Response = http::Response<B>, Error = Infallible> + Clone + Send + Sync + 'static,
+    G::Future: Send + 'static,
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<axum::BoxError>,
+{
+    let models = Router::new()
+        .route("/models", get(models::list))
+        .route("/v1/models", get(models::list))
+        .route("/v1/models/{*model}", get(models::one))
+        .route_layer(AuthLayer::new(keys));
+    let mut router = Router::new()
+        .route("/", get(home))
+        .route("/health", get(health::health))
+        .route("/v1/health", get(health::v1_health))
+        .route("/livez", get(health::livez))
+        .route("/readyz", get(health::readyz))
+        .merge(models);
+    for endpoint in ROUTED {
+        router = router.route(&format!("/v1{}", endpoint.path()), post_service(gateway.clone()));
+    }
+    let settings = &snapshot.config.settings;
+    let drained = settings.max_request_body_bytes.saturating_add(DRAINED_BEYOND);
+    let layers = ServiceBuilder::new()
+        .layer(AccessLayer::default())
+        .option_layer(cors(&settings.cors_allowed_origins))
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(DrainLayer::new(drained, DRAINED_FOR));
+    router
+        .fallback(async || refuse(&not_found()))
+        .method_not_allowed_fallback(async || refuse(&method_not_allowed()))
+        .layer(layers)
+        .with_state(snapshot.clone())
+}
+
+/// A refusal as a response of this server's.
+pub(crate) fn refuse(refusal: &Refusal) -> Response {
+    OpenAiErrors.render(refusal.clone(), None).map(Body::from)
+}
+
+fn not_found() -> Refusal {
+    let message = "this gateway has no such path; the OpenAI API is under /v1";
+    Refusal::new(StatusCode::NOT_FOUND, "invalid_request_error", message).code("not_found")
+}
+
+fn method_not_allowed() -> Refusal {
+    let message = "this path of the gateway does not take this method";
+    Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "invalid_request_error", message).code("method_not_allowed")
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the signature that CatchPanicLayer asks for")]
+fn panicked(panic: Box<dyn Any + Send + 'static>) -> Response {
+    let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+    tracing::error!(panic = text.unwrap_or("not a text"), "a request panicked");
+    let message = "the gateway made a mistake; its log has the request id";
+    refuse(&Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "server_error", message).code("internal_error"))
+}
+
+fn cors(origins: &[String]) -> Option<CorsLayer> {
+    if origins.is_empty() {
+        return None;
+    }
+    let origins = if origins.iter().any(|origin| origin == "*") {
+        AllowOrigin::any()
+    } else {
+        AllowOrigin::list(origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok()))
+    };
+    let exposed = ["x-request-id", "x-berry-backend", "x-berry-attempts", "retry-after"].map(HeaderName::from_static);
+    Some(
+        CorsLayer::new()
+            .allow_origin(origins)
+            .allow_methods([Method::GET, Method::POST])
+            .allow_headers(AllowHeaders::mirror_request())
+            .expose_headers(exposed),
+    )
+}
+
+async fn home() -> impl IntoResponse {
+    Html(include_str!("home.html").replace("{version}", env!("CARGO_PKG_VERSION")))
+}

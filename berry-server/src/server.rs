@@ -1,0 +1,94 @@
+//! A running gateway: its start, its drain, its stop.
+
+use std::{io, net::SocketAddr, time::Duration};
+
+use tokio::{
+    net::TcpListener,
+    sync::watch,
+    task::JoinHandle,
+    time::{sleep, timeout},
+};
+
+use crate::{app::App, config::Loaded, listener};
+
+/// How long streams that had to be stopped may take to tell their clients.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// How a server is run, beside its configuration.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The address to listen on.
+    pub bind: String,
+    /// The most connections open at once.
+    pub max_connections: usize,
+}
+
+impl Options {
+    /// Any free port of the loopback interface.
+    #[must_use]
+    pub fn loopback() -> Self {
+        Self { bind: "127.0.0.1:0".to_owned(), ..Self::default() }
+    }
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { bind: "0.0.0.0:3000".to_owned(), max_connections: 10_000 }
+    }
+}
+
+/// A gateway that is running in this process.
+#[derive(Debug)]
+pub struct Server {
+    addr: SocketAddr,
+    app: App,
+    closing: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+impl std::fmt::Debug for App {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("App")
+    }
+}
+
+impl Server {
+    /// Binds the address and serves from now on.
+    ///
+    /// # Errors
+    /// The address cannot be bound, or the configuration cannot be built.
+    pub async fn start(loaded: Loaded, options: Options) -> io::Result<Self> {
+        let app = App::new(loaded).map_err(io::Error::other)?;
+        let listener = TcpListener::bind(&options.bind)
+            .await
+            .map_err(|e| io::Error::new(e.kind(), format!("{} cannot be bound: {e}", options.bind)))?;
+        let addr = listener.local_addr()?;
+        let (closing, closed) = watch::channel(false);
+        let task = tokio::spawn(listener::serve(listener, app.clone(), options.max_connections, closed));
+        Ok(Self { addr, app, closing, task })
+    }
+
+    /// The address that it listens on.
+    #[must_use]
+    pub const fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Drains and stops: says that it is not ready, closes the listener, lets requests under way
+    /// finish within the grace period, and then tells the streams that are left.
+    pub async fn shutdown(self) {
+        self.app.drain();
+        let settings = self.app.snapshot().config.settings.clone();
+        sleep(Duration::from_secs(settings.shutdown_delay_seconds)).await;
+        self.closing.send_replace(true);
+        let mut task = self.task;
+        if timeout(Duration::from_secs(settings.shutdown_grace_seconds), &mut task).await.is_ok() {
+            return;
+        }
+        tracing::warn!("the grace period is over; open streams are told and ended");
+        self.app.stop_streams();
+        if timeout(LAST_WORDS, &mut task).await.is_err() {
+            task.abort();
+        }
+    }
+}

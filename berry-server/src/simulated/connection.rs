@@ -1,0 +1,219 @@
+//! The socket side: accepting, refusing, resetting, and knowing when bytes have left.
+
+use super::record::Record;
+use super::serve::{Shared, serve};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::{mpsc, oneshot, watch};
+
+const BACKLOG: u32 = 4096;
+/// After an accept that failed; it may do so for long.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(5);
+
+/// What a request's answer can do to its connection.
+#[derive(Debug, Default)]
+pub(super) struct Link {
+    pub(super) number: u64,
+    flushes: AtomicU64,
+    wants_flush: AtomicBool,
+    reset: AtomicBool,
+    stopped: AtomicBool,
+}
+
+impl Link {
+    /// How often everything written has reached the socket.
+    pub(super) fn flushes(&self) -> u64 {
+        self.flushes.load(Relaxed)
+    }
+
+    /// Has the connection's task woken after the next flush.
+    pub(super) fn want_flush(&self) {
+        self.wants_flush.store(true, Relaxed);
+    }
+
+    /// Has the connection end by a TCP reset instead of a close.
+    pub(super) fn reset(&self) {
+        self.reset.store(true, Relaxed);
+    }
+
+    pub(super) fn is_stopped(&self) -> bool {
+        self.stopped.load(Relaxed)
+    }
+}
+
+/// The socket, with an eye on flushes and on how it is closed.
+#[derive(Debug)]
+struct Wire {
+    socket: TcpStream,
+    link: Arc<Link>,
+}
+
+impl Drop for Wire {
+    fn drop(&mut self) {
+        if self.link.reset.load(Relaxed) {
+            // Should it fail, the peer sees a close in place of a reset; there is nobody to tell.
+            let _ = self.socket.set_zero_linger();
+        }
+    }
+}
+
+impl AsyncRead for Wire {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Wire {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.socket).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.socket).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.socket.is_write_vectored()
+    }
+
+    /// hyper flushes the socket once its own buffer is empty, so this is when bytes have left.
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(Pin::new(&mut self.socket).poll_flush(cx))?;
+        self.link.flushes.fetch_add(1, Relaxed);
+        if self.link.wants_flush.swap(false, Relaxed) {
+            cx.waker().wake_by_ref();
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.link.reset.load(Relaxed) {
+            return Poll::Ready(Ok(()));
+        }
+        Pin::new(&mut self.socket).poll_shutdown(cx)
+    }
+}
+
+/// Take the port down or up; answered when that has happened.
+pub(super) type Command = (bool, oneshot::Sender<io::Result<()>>);
+
+/// Accepts connections until the commands end; then they all close.
+pub(super) async fn listen(
+    mut listener: TcpListener,
+    addr: SocketAddr,
+    shared: Arc<Shared>,
+    mut commands: mpsc::Receiver<Command>,
+) {
+    let mut lives = watch::Sender::new(());
+    loop {
+        let command = tokio::select! {
+            accepted = listener.accept() => {
+                // An accept fails for that one connection, or for want of descriptors.
+                let Ok((socket, _)) = accepted else {
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    continue;
+                };
+                let _ = socket.set_nodelay(true);
+                let open = Open::count(&shared.record);
+                tokio::spawn(connection(socket, open, Arc::clone(&shared), lives.subscribe()));
+                continue;
+            }
+            command = commands.recv() => command,
+        };
+        let Some((up, done)) = command else { return };
+        if up {
+            let _ = done.send(Ok(()));
+            continue;
+        }
+        drop(listener);
+        lives = watch::Sender::new(());
+        let held = hold(addr);
+        let _ = done.send(held.as_ref().map(|_| ()).map_err(|e| e.kind().into()));
+        match refuse(held, addr, &mut commands).await {
+            Some(again) => listener = again,
+            None => return,
+        }
+    }
+}
+
+/// Keeps the port without listening, so that connections are refused and nobody else takes it.
+fn hold(addr: SocketAddr) -> io::Result<TcpSocket> {
+    let socket = TcpSocket::new_v4()?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(addr)?;
+    Ok(socket)
+}
+
+/// Waits for the command that ends the refusals.
+async fn refuse(
+    mut held: io::Result<TcpSocket>,
+    addr: SocketAddr,
+    commands: &mut mpsc::Receiver<Command>,
+) -> Option<TcpListener> {
+    loop {
+        let (up, done) = commands.recv().await?;
+        if !up {
+            let _ = done.send(Ok(()));
+            continue;
+        }
+        match held.and_then(|socket| socket.listen(BACKLOG)) {
+            Ok(listener) => {
+                let _ = done.send(Ok(()));
+                return Some(listener);
+            }
+            Err(error) => {
+                let _ = done.send(Err(error));
+                held = hold(addr);
+            }
+        }
+    }
+}
+
+/// An open connection; counted out however its task ends.
+struct Open {
+    record: Arc<Record>,
+    link: Arc<Link>,
+}
+
+impl Open {
+    fn count(record: &Arc<Record>) -> Self {
+        let link = Link { number: record.connected(), ..Link::default() };
+        Self { record: Arc::clone(record), link: Arc::new(link) }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.record.disconnected();
+    }
+}
+
+async fn connection(socket: TcpStream, open: Open, shared: Arc<Shared>, mut life: watch::Receiver<()>) {
+    let link = &open.link;
+    let wire = Wire { socket, link: Arc::clone(link) };
+    let service = service_fn(|request: http::Request<Incoming>| serve(Arc::clone(&shared), Arc::clone(link), request));
+    let mut serving = pin!(http1::Builder::new().serve_connection(TokioIo::new(wire), service));
+    tokio::select! {
+        // It ends in an error when a fault wants it to, and when the peer leaves: both are recorded.
+        _ = serving.as_mut() => {}
+        _ = life.changed() => {
+            link.stopped.store(true, Relaxed);
+            link.reset();
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! Turns a good answer into the one that the faults ask for.
+
+use super::body::{Close, Piece, Plan, Role};
+use super::dialect::{Dialect, Kind};
+use super::fault::{AFTER_FINISH, Behavior, Fault};
+use super::refusal::Refusal;
+use bytes::Bytes;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A good answer: a stream of events, or one plain body in a single piece.
+#[derive(Clone, Debug)]
+pub(super) struct Good {
+    pub(super) content_type: &'static str,
+    pub(super) pieces: Arc<[Piece]>,
+    pub(super) is_stream: bool,
+}
+
+impl Good {
+    pub(super) fn json(body: String) -> Self {
+        Self { content_type: "application/json", pieces: [Piece::new(Role::Token, body)].into(), is_stream: false }
+    }
+
+    pub(super) fn events(pieces: Vec<Piece>) -> Self {
+        Self { content_type: "text/event-stream; charset=utf-8", pieces: pieces.into(), is_stream: true }
+    }
+}
+
+/// The waits of a healthy answer.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pace {
+    pub(super) first: Duration,
+    pub(super) each: Duration,
+}
+
+/// Lays the answer out as `behavior` says.
+pub(super) fn lay_out(good: &Good, behavior: &Behavior, pace: Pace, dialect: Dialect, kind: Kind) -> Plan {
+    if good.is_stream { stream(good, behavior, pace, dialect, kind) } else { plain(good, behavior, dialect) }
+}
+
+/// A plain answer has waited for its pace before the head, so here only faults take time.
+fn plain(good: &Good, behavior: &Behavior, dialect: Dialect) -> Plan {
+    let whole: Bytes = good.pieces.iter().flat_map(|p| p.data.clone()).collect();
+    let whole = match good.pieces.as_ref() {
+        [piece] => piece.data.clone(),
+        _ => whole,
+    };
+    let half = || whole.slice(..whole.len() / 2);
+    let cut = |close| Plan { length: Some(whole.len() as u64), close, ..Plan::plain(half()) };
+    let broken = behavior.find(|fault| match fault {
+        Fault::CutAfter(_) | Fault::Short => Some(cut(Close::Cut)),
+        Fault::ResetAfter(_) => Some(cut(Close::Reset)),
+        Fault::StallAfter(_) => Some(cut(Close::Stall)),
+        Fault::Chopped => Some(Plan { length: None, ..cut(Close::Cut) }),
+        Fault::Malformed(_) => Some(Plan::plain(half())),
+        Fault::ErrorFirst | Fault::ErrorAfter(_) => Some(Plan::plain(dialect.refusal(&Refusal::broken()))),
+        _ => None,
+    });
+    let mut plan = broken.unwrap_or_else(|| Plan::plain(whole.clone()));
+    if let Some(wait) = late(behavior) {
+        plan.first = wait;
+    }
+    in_bits(&mut plan, behavior);
+    plan
+}
+
+fn stream(good: &Good, behavior: &Behavior, pace: Pace, dialect: Dialect, kind: Kind) -> Plan {
+    let mut pieces = Arc::clone(&good.pieces);
+    if changes_events(behavior) {
+        pieces = changed(&good.pieces, behavior, dialect, kind).into();
+    }
+    let tokens = pieces.iter().filter(|p| p.role == Role::Token).count();
+    let (send, close) = behavior
+        .find(|fault| match fault {
+            Fault::CutAfter(k) => Some((index_after(&pieces, *k), Close::Cut)),
+            Fault::ResetAfter(k) => Some((index_after(&pieces, *k), Close::Reset)),
+            Fault::StallAfter(k) => Some((index_after(&pieces, *k), Close::Stall)),
+            Fault::Short | Fault::Chopped => Some((index_after(&pieces, tokens / 2), Close::Cut)),
+            _ => None,
+        })
+        .unwrap_or((pieces.len(), Close::Well));
+    let total = || pieces.iter().map(|p| p.data.len() as u64).sum();
+    let mut plan = Plan {
+        length: behavior.has(&Fault::Short).then(total),
+        pieces,
+        send,
+        close,
+        first: late(behavior).unwrap_or(pace.first),
+        each: behavior.per_token.unwrap_or(pace.each),
+        apart: false,
+    };
+    in_bits(&mut plan, behavior);
+    plan
+}
+
+fn late(behavior: &Behavior) -> Option<Duration> {
+    behavior.find(|fault| match fault {
+        Fault::LateFirstToken(wait) => Some(*wait),
+        _ => None,
+    })
+}
+
+fn changes_events(behavior: &Behavior) -> bool {
+    behavior.faults.iter().any(|fault| {
+        matches!(
+            fault,
+            Fault::Malformed(_)
+                | Fault::NoDone
+                | Fault::NoFinish
+                | Fault::ErrorFirst
+                | Fault::ErrorAfter(_)
+                | Fault::Crlf
+        )
+    })
+}
+
+/// The events as the faults want them, in one pass per fault.
+fn changed(good: &[Piece], behavior: &Behavior, dialect: Dialect, kind: Kind) -> Vec<Piece> {
+    let mut pieces = good.to_vec();
+    for fault in &behavior.faults {
+        match fault {
+            Fault::Malformed(k) => {
+                let at = index_after(&pieces, *k);
+                pieces.insert(at, Piece::new(Role::Preamble, dialect.malformed_event(kind)));
+            }
+            Fault::NoDone => pieces.retain(|p| p.role != Role::Done),
+            Fault::NoFinish => pieces.retain(|p| p.role != Role::Finish),
+            Fault::ErrorFirst => fail_at(&mut pieces, 0, dialect, kind),
+            Fault::ErrorAfter(k) => {
+                let at = index_after(&pieces, *k);
+                fail_at(&mut pieces, at, dialect, kind);
+            }
+            _ => {}
+        }
+    }
+    if behavior.has(&Fault::Crlf) {
+        for piece in &mut pieces {
+            piece.data = crlf(&piece.data);
+        }
+    }
+    pieces
+}
+
+/// An error event in place of all that would follow, save for what ends the stream.
+fn fail_at(pieces: &mut Vec<Piece>, at: usize, dialect: Dialect, kind: Kind) {
+    let error = Piece::new(Role::Preamble, dialect.error_event(kind, &Refusal::broken()));
+    let rest = pieces.split_off(at);
+    pieces.push(error);
+    pieces.extend(rest.into_iter().filter(|p| p.role == Role::Done));
+}
+
+/// The place after `tokens` tokens: before the next one, or else before the finish.
+fn index_after(pieces: &[Piece], tokens: usize) -> usize {
+    if tokens == AFTER_FINISH {
+        let last = pieces.iter().rposition(|p| p.role == Role::Finish);
+        return last.map_or(pieces.len(), |at| at + 1);
+    }
+    let mut left = tokens;
+    let stop = pieces.iter().position(|piece| match piece.role {
+        Role::Token if left == 0 => true,
+        Role::Token => {
+            left -= 1;
+            false
+        }
+        Role::Preamble => false,
+        Role::Finish | Role::Usage | Role::Done => true,
+    });
+    stop.unwrap_or(pieces.len())
+}
+
+fn crlf(data: &[u8]) -> Bytes {
+    let mut out = Vec::with_capacity(data.len() + 8);
+    for &byte in data {
+        if byte == b'\n' {
+            out.push(b'\r');
+        }
+        out.push(byte);
+    }
+    out.into()
+}
+
+/// Cuts what is sent into bits, for [`Fault::Split`] and [`Fault::Drip`].
+fn in_bits(plan: &mut Plan, behavior: &Behavior) {
+    let bits = behavior.find(|fault| match fault {
+        Fault::Split(size) => Some(((*size).max(1), None)),
+        Fault::Drip(wait) => Some((1, Some(*wait))),
+        _ => None,
+    });
+    let Some((size, wait)) = bits else { return };
+    let sent = &plan.pieces[..plan.send];
+    let bits = match wait {
+        // Every byte waits its turn.
+        Some(wait) => {
+            (plan.first, plan.each) = (wait, wait);
+            let bytes = sent.iter().flat_map(|p| p.data.iter());
+            bytes.map(|&byte| Piece::new(Role::Token, vec![byte])).collect()
+        }
+        // Tokens keep their pace, so a bit may join events only where there is none.
+        None if (plan.first + plan.each).is_zero() => {
+            let whole: Vec<u8> = sent.iter().flat_map(|p| p.data.clone()).collect();
+            bits_of(&Piece::new(Role::Token, whole), size)
+        }
+        None => sent.iter().flat_map(|piece| bits_of(piece, size)).collect::<Vec<_>>(),
+    };
+    plan.send = bits.len();
+    plan.pieces = bits.into();
+    plan.apart = true;
+}
+
+/// A piece in bits of `size` bytes; the first one keeps its role, and with it its wait.
+fn bits_of(piece: &Piece, size: usize) -> Vec<Piece> {
+    let starts = (0..piece.data.len()).step_by(size);
+    let bit = |start: usize| {
+        let end = piece.data.len().min(start + size);
+        let role = if start == 0 { piece.role } else { Role::Preamble };
+        Piece::new(role, piece.data.slice(start..end))
+    };
+    starts.map(bit).collect()
+}

@@ -1,0 +1,297 @@
+//! What a provider has seen: each request, when it came, and how it ended.
+
+use super::connection::Link;
+use bytes::Bytes;
+use http::{HeaderMap, Method, request::Parts};
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::Arc;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+/// How much of the requests a provider remembers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keep {
+    /// The numbers alone; for demos and load.
+    Counts,
+    /// The newest requests with their bodies, within both bounds.
+    Requests {
+        /// The most requests kept.
+        count: usize,
+        /// The most bytes of bodies kept, all requests together.
+        bytes: usize,
+    },
+}
+
+impl Default for Keep {
+    fn default() -> Self {
+        Self::Requests { count: 4096, bytes: 64 << 20 }
+    }
+}
+
+/// How a request ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The whole answer was handed to the connection.
+    Complete,
+    /// The provider closed the connection, as a fault asked.
+    Cut,
+    /// The provider reset the connection, as a fault asked.
+    Reset,
+    /// The other side went away first.
+    PeerClosed,
+    /// The provider was taken down, or stopped.
+    Stopped,
+}
+
+/// How a request ended, and when.
+#[derive(Clone, Copy, Debug)]
+pub struct Ended {
+    /// How.
+    pub how: End,
+    /// When.
+    pub at: Instant,
+    /// The status answered; none when there was no head.
+    pub status: Option<u16>,
+}
+
+/// One request. Its `Debug` shows neither headers nor body, which may hold a key.
+#[derive(Clone)]
+pub struct Seen {
+    /// Its number, from 0.
+    pub number: u64,
+    /// The number of its connection, from 0.
+    pub connection: u64,
+    /// When its head had arrived.
+    pub at: Instant,
+    /// The method.
+    pub method: Method,
+    /// The path, without the query.
+    pub path: String,
+    /// The query, if there is one.
+    pub query: Option<String>,
+    /// All its headers.
+    pub headers: HeaderMap,
+    /// Its body; empty until it has arrived whole, and when it alone is more than is kept.
+    pub body: Bytes,
+    /// Its end; none while it is being answered.
+    pub ended: Option<Ended>,
+}
+
+impl Seen {
+    /// The body as JSON; null when it is none.
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.body).unwrap_or_default()
+    }
+
+    /// A header's text; empty when it is missing or no text.
+    pub fn header(&self, name: &str) -> &str {
+        let value = self.headers.get(name).and_then(|v| v.to_str().ok());
+        value.unwrap_or_default()
+    }
+
+    /// How it ended; none while it is being answered.
+    pub fn end(&self) -> Option<End> {
+        self.ended.map(|ended| ended.how)
+    }
+}
+
+impl fmt::Debug for Seen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Seen")
+            .field("number", &self.number)
+            .field("connection", &self.connection)
+            .field("at", &self.at)
+            .field("request", &format_args!("{} {}", self.method, self.path))
+            .field("body_bytes", &self.body.len())
+            .field("ended", &self.ended)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Requests whose head has arrived.
+    pub requests: u64,
+    /// Requests for an answer (`POST`) that have arrived whole.
+    pub calls: u64,
+    /// Requests that are being answered.
+    pub in_flight: u64,
+    /// Connections accepted.
+    pub connections: u64,
+    /// Connections that are open.
+    pub open_connections: u64,
+}
+
+#[derive(Debug, Default)]
+struct Log {
+    counts: Counts,
+    kept: VecDeque<Seen>,
+    bytes: usize,
+}
+
+impl Log {
+    fn entry(&mut self, number: u64) -> Option<&mut Seen> {
+        let first = self.kept.front()?.number;
+        let index = usize::try_from(number.checked_sub(first)?).ok()?;
+        self.kept.get_mut(index)
+    }
+
+    fn shrink(&mut self, count: usize, bytes: usize) {
+        while self.kept.len() > count || self.bytes > bytes {
+            let Some(oldest) = self.kept.pop_front() else {
+                return;
+            };
+            self.bytes -= oldest.body.len();
+        }
+    }
+}
+
+/// The record. A `watch` channel holds it: short exclusive access for the requests, and waiting
+/// without polling for the tests.
+#[derive(Debug)]
+pub(super) struct Record {
+    log: watch::Sender<Log>,
+    keep: Keep,
+}
+
+impl Record {
+    pub(super) fn new(keep: Keep) -> Self {
+        Self { log: watch::Sender::new(Log::default()), keep }
+    }
+
+    /// Changes the log, and wakes whoever waits: nobody does under load.
+    fn change<T>(&self, change: impl FnOnce(&mut Log) -> T) -> Option<T> {
+        let mut out = None;
+        self.log.send_if_modified(|log| {
+            out = Some(change(log));
+            self.log.receiver_count() > 0
+        });
+        out
+    }
+
+    pub(super) fn connected(&self) -> u64 {
+        let number = self.change(|log| {
+            log.counts.connections += 1;
+            log.counts.open_connections += 1;
+            log.counts.connections - 1
+        });
+        number.unwrap_or_default()
+    }
+
+    pub(super) fn disconnected(&self) {
+        self.change(|log| log.counts.open_connections -= 1);
+    }
+
+    pub(super) fn counts(&self) -> Counts {
+        self.log.borrow().counts
+    }
+
+    pub(super) fn seen(&self) -> Vec<Seen> {
+        self.log.borrow().kept.iter().cloned().collect()
+    }
+
+    pub(super) fn clear(&self) {
+        self.change(|log| {
+            log.kept.clear();
+            log.bytes = 0;
+        });
+    }
+
+    pub(super) async fn wait_until(&self, mut is: impl FnMut(&Counts) -> bool) {
+        // The sender lives in `self`, so that waiting cannot fail.
+        let _ = self.log.subscribe().wait_for(|log| is(&log.counts)).await;
+    }
+}
+
+/// A request that is being answered; when it is dropped without an end, the other side has left.
+#[derive(Debug)]
+pub(super) struct Entry {
+    record: Arc<Record>,
+    link: Arc<Link>,
+    number: u64,
+    status: Option<u16>,
+    ended: bool,
+}
+
+impl Entry {
+    pub(super) fn begin(record: &Arc<Record>, link: &Arc<Link>, head: &Parts) -> Self {
+        let number = record.change(|log| {
+            let number = log.counts.requests;
+            log.counts.requests += 1;
+            log.counts.in_flight += 1;
+            if let Keep::Requests { count, bytes } = record.keep {
+                log.kept.push_back(Seen {
+                    number,
+                    connection: link.number,
+                    at: Instant::now(),
+                    method: head.method.clone(),
+                    path: head.uri.path().to_owned(),
+                    query: head.uri.query().map(str::to_owned),
+                    headers: head.headers.clone(),
+                    body: Bytes::new(),
+                    ended: None,
+                });
+                log.shrink(count, bytes);
+            }
+            number
+        });
+        Self {
+            record: Arc::clone(record),
+            link: Arc::clone(link),
+            number: number.unwrap_or_default(),
+            status: None,
+            ended: false,
+        }
+    }
+
+    pub(super) fn number(&self) -> u64 {
+        self.number
+    }
+
+    pub(super) fn link(&self) -> &Arc<Link> {
+        &self.link
+    }
+
+    /// The request has arrived whole.
+    pub(super) fn arrived(&self, is_call: bool, body: &Bytes) {
+        self.record.change(|log| {
+            log.counts.calls += u64::from(is_call);
+            if let Keep::Requests { count, bytes } = self.record.keep
+                && body.len() <= bytes
+                && let Some(seen) = log.entry(self.number)
+            {
+                seen.body = body.clone();
+                log.bytes += body.len();
+                log.shrink(count, bytes);
+            }
+        });
+    }
+
+    pub(super) fn status(&mut self, status: u16) {
+        self.status = Some(status);
+    }
+
+    /// Tells the end; only the first one counts.
+    pub(super) fn end(&mut self, how: End) {
+        if std::mem::replace(&mut self.ended, true) {
+            return;
+        }
+        let status = self.status;
+        self.record.change(|log| {
+            log.counts.in_flight -= 1;
+            if let Some(seen) = log.entry(self.number) {
+                let at = Instant::now();
+                seen.ended = Some(Ended { how, at, status });
+            }
+        });
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        let stopped = self.link.is_stopped();
+        self.end(if stopped { End::Stopped } else { End::PeerClosed });
+    }
+}

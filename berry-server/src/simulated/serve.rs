@@ -1,0 +1,272 @@
+//! One request: read it, find out how to treat it, answer it.
+
+use super::body::{Answer, Broken, Plan};
+use super::cache::{Cache, Known};
+use super::config::Config;
+use super::connection::Link;
+use super::dialect::{Ask, Kind, Route, Shape};
+use super::fault::{Behavior, Fault, Scope};
+use super::layout::{Good, Pace, lay_out};
+use super::record::{End, Entry, Record};
+use super::refusal::Refusal;
+use super::script::{Script, Step, Ticks};
+use super::words::Voice;
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
+use serde_json::Value;
+use std::future::pending;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::sleep;
+
+/// The largest request that is taken.
+const MAX_REQUEST: usize = 64 << 20;
+const JSON: &str = "application/json";
+const PAGE: &str = "<!DOCTYPE html>\n<html><head><title>Please wait</title></head>\
+    <body><h1>Checking your browser</h1></body></html>\n";
+
+/// What all connections of a provider share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) record: Arc<Record>,
+    pub(super) script: ArcSwap<Script>,
+    config: Config,
+    voice: Voice,
+    standing: Step,
+    name_ticks: Ticks,
+    cache: Cache,
+    /// Headers of every answer.
+    headers: HeaderMap,
+}
+
+impl Shared {
+    pub(super) fn new(config: Config) -> Self {
+        Self {
+            record: Arc::new(Record::new(config.keep)),
+            script: ArcSwap::default(),
+            voice: Voice::new(&config.name, config.created, &config.text, config.echo, config.tokens),
+            standing: Step::new(config.behavior.clone(), config.seed),
+            name_ticks: Ticks::seeded(config.seed),
+            cache: Cache::default(),
+            headers: headers(),
+            config,
+        }
+    }
+
+    /// Whether there is such a model, and what its name asks for.
+    fn model(&self, name: &str) -> Option<Option<Behavior>> {
+        if self.config.models.iter().any(|model| model == name) {
+            return Some(None);
+        }
+        let behavior = self.config.models.iter().find_map(|model| {
+            let tokens = name.strip_prefix(model.as_str())?.strip_prefix('-')?;
+            Behavior::from_tokens(tokens)
+        });
+        behavior.map(Some)
+    }
+
+    fn read(&self, kind: Kind, body: &Bytes) -> (Result<Ask, Refusal>, Option<Arc<Behavior>>) {
+        let ask = match self.config.dialect.read(kind, body) {
+            Ok(ask) => ask,
+            Err(refusal) => return (Err(refusal), None),
+        };
+        match self.model(&ask.model) {
+            Some(behavior) => (Ok(ask), behavior.map(Arc::new)),
+            None => (Err(Refusal::unknown_model(&ask.model)), None),
+        }
+    }
+
+    /// The script's behaviour, else the one in the model's name, else the provider's own.
+    fn behavior(&self, scope: Scope, known: Option<&Known>) -> Arc<Behavior> {
+        let by_name = || {
+            let behavior = known?.by_name.as_ref()?;
+            self.name_ticks.strikes(behavior.percent).then(|| Arc::clone(behavior))
+        };
+        self.script.load().next(scope).or_else(by_name).or_else(|| self.standing.behavior(scope)).unwrap_or_default()
+    }
+}
+
+/// Headers that providers send along, most of which a gateway keeps to itself.
+fn headers() -> HeaderMap {
+    [
+        ("server", "simulated"),
+        ("openai-organization", "org-simulated"),
+        ("openai-version", "2020-10-01"),
+        ("openai-processing-ms", "12"),
+        ("x-ratelimit-limit-requests", "10000"),
+        ("x-ratelimit-remaining-requests", "9999"),
+        ("x-ratelimit-reset-requests", "6ms"),
+        ("strict-transport-security", "max-age=31536000"),
+        ("set-cookie", "__session=simulated; path=/; HttpOnly"),
+        ("alt-svc", "h3=\":443\"; ma=86400"),
+    ]
+    .into_iter()
+    .map(|(name, value)| {
+        let name = header::HeaderName::from_static(name);
+        (name, HeaderValue::from_static(value))
+    })
+    .collect()
+}
+
+/// An answer about to go out, with the status, type and body that it will have.
+struct Out {
+    status: u16,
+    content_type: &'static str,
+    retry_after: Option<u64>,
+    plan: Plan,
+}
+
+impl Out {
+    fn ok(content_type: &'static str, plan: Plan) -> Self {
+        Self { status: 200, content_type, retry_after: None, plan }
+    }
+}
+
+/// Answers one request, or fails in order to have the connection broken off.
+pub(super) async fn serve(
+    shared: Arc<Shared>,
+    link: Arc<Link>,
+    request: Request<Incoming>,
+) -> Result<Response<Answer>, Broken> {
+    let (head, body) = request.into_parts();
+    let mut entry = Entry::begin(&shared.record, &link, &head);
+    let body = match Limited::new(body, MAX_REQUEST).collect().await {
+        Ok(body) => body.to_bytes(),
+        Err(_) => return Err(Broken),
+    };
+    let dialect = shared.config.dialect;
+    entry.arrived(head.method == http::Method::POST, &body);
+    let out = match dialect.route(&head.method, head.uri.path()) {
+        _ if !dialect.authorized(&head.headers, &shared.config.key) => Ok(refused(&shared, &Refusal::bad_key(), None)),
+        Err(refusal) => Ok(refused(&shared, &refusal, None)),
+        Ok(Route::Call(kind)) => call(&shared, kind, &body).await,
+        Ok(list) => models(&shared, list).await,
+    };
+    match out {
+        Ok(out) => {
+            entry.status(out.status);
+            Ok(respond(&shared, out, entry))
+        }
+        Err(Broken) => {
+            link.reset();
+            entry.end(End::Reset);
+            Err(Broken)
+        }
+    }
+}
+
+fn respond(shared: &Shared, out: Out, entry: Entry) -> Response<Answer> {
+    let number = entry.number();
+    let mut response = Response::new(Answer::new(out.plan, entry));
+    *response.status_mut() = StatusCode::from_u16(out.status).unwrap_or_default();
+    let headers = response.headers_mut();
+    *headers = shared.headers.clone();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(out.content_type));
+    if let Ok(id) = HeaderValue::try_from(format!("req_{}_{number}", shared.config.name)) {
+        headers.insert("x-request-id", id);
+    }
+    if out.content_type.starts_with("text/event-stream") {
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    }
+    if let Some(seconds) = out.retry_after {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    response
+}
+
+fn refused(shared: &Shared, refusal: &Refusal, retry_after: Option<u64>) -> Out {
+    Out {
+        status: refusal.status,
+        content_type: JSON,
+        retry_after,
+        plan: Plan::plain(shared.config.dialect.refusal(refusal)),
+    }
+}
+
+async fn models(shared: &Shared, route: Route) -> Result<Out, Broken> {
+    let behavior = shared.behavior(Scope::Lists, None);
+    if let Some(out) = before_the_answer(shared, &behavior, None).await? {
+        return Ok(out);
+    }
+    let dialect = shared.config.dialect;
+    let body = match route {
+        Route::One(model) if shared.model(&model).is_none() => {
+            return Ok(refused(shared, &Refusal::unknown_model(&model), None));
+        }
+        Route::One(model) => dialect.one(&shared.voice, &model),
+        _ => dialect.list(&shared.voice, &shared.config.models),
+    };
+    let pace = Pace { first: Duration::ZERO, each: Duration::ZERO };
+    let plan = lay_out(&Good::json(body), &behavior, pace, dialect, Kind::Chat);
+    Ok(Out::ok(JSON, plan))
+}
+
+async fn call(shared: &Shared, kind: Kind, body: &Bytes) -> Result<Out, Broken> {
+    let known = shared.cache.known(kind, body, || shared.read(kind, body));
+    let behavior = shared.behavior(Scope::Answers, Some(&known));
+    let ask = known.ask.as_ref();
+    if let Some(out) = before_the_answer(shared, &behavior, ask.ok()).await? {
+        return Ok(out);
+    }
+    let ask = match ask {
+        Ok(ask) => ask,
+        Err(refusal) => return Ok(refused(shared, refusal, None)),
+    };
+    let (config, dialect) = (&shared.config, shared.config.dialect);
+    if kind == Kind::Speech && behavior.has(&Fault::ErrorFirst) {
+        return Ok(Out::ok(JSON, Plan::plain(dialect.refusal(&Refusal::broken()))));
+    }
+    let shape = Shape::of(ask, &behavior);
+    let good = known.answer(shape, || dialect.answer(ask, shape, &shared.voice, known.hash));
+    let pace = Pace { first: config.first_token, each: behavior.per_token.unwrap_or(config.per_token) };
+    if !good.is_stream {
+        let tokens = shared.voice.token_count(shape);
+        wait(pace.first + pace.each * u32::try_from(tokens).unwrap_or(u32::MAX)).await;
+    }
+    let plan = lay_out(&good, &behavior, pace, dialect, kind);
+    Ok(Out::ok(good.content_type, plan))
+}
+
+async fn wait(time: Duration) {
+    if !time.is_zero() {
+        sleep(time).await;
+    }
+}
+
+/// The faults that come before an answer, or in place of one; an error is a reset.
+async fn before_the_answer(shared: &Shared, behavior: &Behavior, ask: Option<&Ask>) -> Result<Option<Out>, Broken> {
+    let says = |field: &str| ask.is_some_and(|ask| !matches!(ask.body.get(field), None | Some(Value::Null)));
+    for fault in &behavior.faults {
+        let refusal = match fault {
+            Fault::LateHead(time) => {
+                sleep(*time).await;
+                continue;
+            }
+            Fault::Silent => pending().await,
+            Fault::Reset => return Err(Broken),
+            Fault::Html => return Ok(Some(Out::ok("text/html; charset=utf-8", Plan::plain(PAGE)))),
+            Fault::Empty => {
+                let stream = ask.is_some_and(|ask| ask.stream);
+                let content_type = if stream { "text/event-stream" } else { JSON };
+                return Ok(Some(Out::ok(content_type, Plan::plain(""))));
+            }
+            Fault::Status(status) => Refusal::of_status(*status),
+            Fault::Refuse(refusal) => refusal.clone(),
+            Fault::ContextLength => Refusal::context_length(),
+            Fault::ContentPolicy => Refusal::content_policy(),
+            Fault::BadKey => Refusal::bad_key(),
+            Fault::Quota => Refusal::quota(),
+            Fault::Overloaded => Refusal::overloaded(),
+            Fault::RefuseStreamOptions if says("stream_options") => Refusal::unsupported("stream_options", ""),
+            Fault::RefuseMaxTokens if says("max_tokens") => {
+                Refusal::unsupported("max_tokens", " Use 'max_completion_tokens' instead.")
+            }
+            _ => continue,
+        };
+        return Ok(Some(refused(shared, &refusal, behavior.retry_after)));
+    }
+    Ok(None)
+}

@@ -1,0 +1,173 @@
+//! The catalogue: which models there are and which backends serve them, swapped as a whole.
+
+use std::{collections::HashMap, sync::Arc};
+
+use arc_swap::{ArcSwap, Guard};
+
+use super::{Backend, BackendId, Live, Tuning};
+use crate::select::strategy::Strategy;
+
+/// What a gateway does when a committed stream breaks off.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum StreamRecovery {
+    /// It tells the client.
+    #[default]
+    Off,
+    /// It asks the next backend the same question, and goes on where the answers are equal.
+    Replay,
+    /// It asks a backend that can to go on from the text that the client has.
+    Prefill,
+}
+
+/// A model as clients know it: a pool of backends and the strategy that chooses among them.
+#[derive(Clone, Debug)]
+pub struct Model {
+    /// Its id in the configuration; a second name.
+    pub id: Arc<str>,
+    /// Its public name.
+    pub name: Arc<str>,
+    /// Off: it does not exist for clients.
+    pub enabled: bool,
+    /// How a backend is chosen.
+    pub strategy: Arc<dyn Strategy>,
+    /// Who serves it.
+    pub backends: Vec<Arc<Backend>>,
+    /// Names of the models to ask when nobody here is left.
+    pub fallbacks: Vec<Arc<str>>,
+    /// What happens to a committed stream that breaks off.
+    pub recovery: StreamRecovery,
+}
+
+impl Model {
+    /// A model of this name, which is its id too.
+    pub fn new(
+        name: impl Into<Arc<str>>,
+        strategy: Arc<dyn Strategy>,
+        backends: impl IntoIterator<Item = Backend>,
+    ) -> Self {
+        let name = name.into();
+        Self {
+            id: name.clone(),
+            name,
+            enabled: true,
+            strategy,
+            backends: backends.into_iter().map(Arc::new).collect(),
+            fallbacks: Vec::new(),
+            recovery: StreamRecovery::Off,
+        }
+    }
+
+    /// Sets the id, where it is not the name.
+    #[must_use]
+    pub fn id(mut self, id: impl Into<Arc<str>>) -> Self {
+        self.id = id.into();
+        self
+    }
+
+    /// Sets the names of the models to ask when nobody here is left.
+    #[must_use]
+    pub fn fallbacks<T: Into<Arc<str>>>(mut self, names: impl IntoIterator<Item = T>) -> Self {
+        self.fallbacks = names.into_iter().map(Into::into).collect();
+        self
+    }
+}
+
+/// All models at one moment.
+#[derive(Debug, Default)]
+pub struct Snapshot {
+    models: Vec<Arc<Model>>,
+    by_name: HashMap<Arc<str>, Arc<Model>>,
+    live: HashMap<BackendId, Arc<Live>>,
+}
+
+impl Snapshot {
+    fn new(models: impl IntoIterator<Item = Model>, tuning: &Tuning, before: &Self) -> Self {
+        let mut live: HashMap<BackendId, Arc<Live>> = HashMap::new();
+        let mut share = |backend: &mut Arc<Backend>| {
+            let known = live.entry(backend.id.clone()).or_insert_with(|| {
+                let kept = before.live.get(&backend.id).unwrap_or(&backend.live).clone();
+                kept.retune(tuning.clone());
+                kept
+            });
+            if !Arc::ptr_eq(known, &backend.live) {
+                Arc::make_mut(backend).live = known.clone();
+            }
+        };
+        let mut all = Vec::new();
+        for mut model in models {
+            model.backends.iter_mut().for_each(&mut share);
+            all.push(Arc::new(model));
+        }
+        // Names go over ids, whatever the order.
+        let ids = all.iter().map(|m| (m.id.clone(), m.clone()));
+        let mut by_name: HashMap<_, _> = ids.collect();
+        by_name.extend(all.iter().map(|m| (m.name.clone(), m.clone())));
+        Self { models: all, by_name, live }
+    }
+
+    /// All models, in the order in which they were given.
+    #[must_use]
+    pub fn models(&self) -> &[Arc<Model>] {
+        &self.models
+    }
+
+    /// The enabled model of this name, or else of this id.
+    #[must_use]
+    pub fn find(&self, name: &str) -> Option<&Arc<Model>> {
+        self.by_name.get(name).filter(|m| m.enabled)
+    }
+
+    /// The state of every backend, each once however many models share it.
+    pub fn live(&self) -> impl Iterator<Item = (&BackendId, &Arc<Live>)> {
+        self.live.iter()
+    }
+}
+
+/// A handle on the models that are served now; clones see the same ones.
+///
+/// Models that list the same provider and model share that backend's state, and the state outlives
+/// a replacement for every backend that is still listed.
+///
+/// ```
+/// use berry_tower::{backend::{Backend, Catalog, Model, Provider}, select::strategy::Random};
+/// use std::sync::Arc;
+///
+/// let provider = Arc::new(Provider::new("local", "http://127.0.0.1:8080").unwrap());
+/// let pool = || [Backend::new(provider.clone(), "llama")];
+/// let catalog = Catalog::new([Model::new("fast", Arc::new(Random), pool()), Model::new("cheap", Arc::new(Random), pool())]);
+/// let (fast, cheap) = (catalog.load().find("fast").unwrap().clone(), catalog.load().find("cheap").unwrap().clone());
+/// assert!(Arc::ptr_eq(&fast.backends[0].live, &cheap.backends[0].live));
+/// assert!(catalog.load().find("dear").is_none());
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct Catalog(Arc<ArcSwap<Snapshot>>);
+
+impl Catalog {
+    /// A catalogue of these models, with the default [`Tuning`].
+    pub fn new(models: impl IntoIterator<Item = Model>) -> Self {
+        Self::tuned(models, &Tuning::default())
+    }
+
+    /// A catalogue of these models.
+    pub fn tuned(models: impl IntoIterator<Item = Model>, tuning: &Tuning) -> Self {
+        Self(Arc::new(ArcSwap::from_pointee(Snapshot::new(models, tuning, &Snapshot::default()))))
+    }
+
+    /// Replaces all models in one step. Requests under way finish with what they have.
+    pub fn replace(&self, models: impl IntoIterator<Item = Model>, tuning: &Tuning) {
+        let next = Snapshot::new(models, tuning, &self.0.load());
+        self.0.store(Arc::new(next));
+    }
+
+    /// Another catalogue, with the state that this one's backends have; this one stays as it is.
+    #[must_use]
+    pub fn successor(&self, models: impl IntoIterator<Item = Model>, tuning: &Tuning) -> Self {
+        Self(Arc::new(ArcSwap::from_pointee(Snapshot::new(models, tuning, &self.0.load()))))
+    }
+
+    /// The models at this moment.
+    #[must_use]
+    pub fn load(&self) -> Guard<Arc<Snapshot>> {
+        self.0.load()
+    }
+}

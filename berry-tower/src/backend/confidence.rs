@@ -1,0 +1,130 @@
+//! The confidence that `smart_ai` has in a backend: pure functions of numbers.
+
+use super::tuning::SmartAi;
+use crate::classify::Class;
+
+/// What an idle backend's confidence drifts to.
+pub const NEUTRAL: f64 = 0.5;
+
+/// From this confidence on a backend is trusted.
+pub const TRUSTED: f64 = 0.6;
+
+const HOUR: u64 = 3_600_000;
+
+/// The confidence after an outcome; neutral classes leave it as it is.
+///
+/// ```
+/// use berry_tower::{backend::{SmartAi, confidence}, classify::Class};
+///
+/// let tuning = SmartAi::default();
+/// assert_eq!(confidence::after(1.0, Class::Network, &tuning), 0.7);
+/// assert_eq!(confidence::after(0.1, Class::Auth, &tuning), tuning.min_confidence);
+/// ```
+#[must_use]
+pub fn after(confidence: f64, class: Class, tuning: &SmartAi) -> f64 {
+    match tuning.adjustments.of(class) {
+        None => confidence,
+        Some(change) if change < 0.0 => tidy(confidence + change).max(tuning.min_confidence),
+        Some(change) => tidy(confidence + change).min(1.0),
+    }
+}
+
+/// Tenths do not add up in binary: without this, 0.7 and 0.1 would miss the step at 0.8.
+fn tidy(confidence: f64) -> f64 {
+    (confidence * 1e9).round() / 1e9
+}
+
+/// The confidence after a connectivity check that failed.
+#[must_use]
+pub const fn halved(confidence: f64, tuning: &SmartAi) -> f64 {
+    (confidence / 2.0).max(tuning.min_confidence)
+}
+
+/// The confidence after a chat probe that showed the backend to be well again: no lower than a
+/// new backend's. Without this a backend at the floor would get too few requests to earn its
+/// share back by them.
+#[must_use]
+pub const fn proven(confidence: f64, tuning: &SmartAi) -> f64 {
+    confidence.max(tuning.initial_confidence)
+}
+
+/// The confidence as read `idle` milliseconds after the last request.
+///
+/// ```
+/// use berry_tower::backend::{SmartAi, confidence};
+///
+/// let day = 24 * 3_600_000;
+/// assert_eq!(confidence::read(1.0, day, &SmartAi::default()), 0.5 + 0.5 * 0.9);
+/// ```
+#[must_use]
+pub const fn read(confidence: f64, idle: u64, tuning: &SmartAi) -> f64 {
+    if !tuning.time_decay || idle <= HOUR {
+        return confidence;
+    }
+    let kept = if idle <= 6 * HOUR {
+        0.95
+    } else if idle <= 24 * HOUR {
+        0.9
+    } else if idle <= 72 * HOUR {
+        0.8
+    } else {
+        0.7
+    };
+    NEUTRAL + (confidence - NEUTRAL) * kept
+}
+
+/// The part of its weight that a backend of this confidence keeps.
+///
+/// ```
+/// use berry_tower::backend::confidence::trust;
+///
+/// assert_eq!([trust(0.9), trust(0.5), trust(0.1)], [0.9, 0.25, 0.05]);
+/// ```
+#[must_use]
+pub const fn trust(confidence: f64) -> f64 {
+    if confidence >= 0.8 {
+        confidence
+    } else if confidence >= TRUSTED {
+        0.8 * confidence
+    } else if confidence >= 0.3 {
+        0.5 * confidence
+    } else {
+        0.05
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn idle_hours_pull_to_the_middle_from_both_sides() {
+        let tuning = SmartAi::default();
+        for (hours, kept) in [(0, 1.0), (1, 1.0), (2, 0.95), (6, 0.95), (24, 0.9), (72, 0.8), (73, 0.7)] {
+            for c in [0.05, 0.5, 1.0] {
+                assert_eq!(read(c, hours * HOUR, &tuning), if kept == 1.0 { c } else { 0.5 + (c - 0.5) * kept });
+            }
+        }
+        assert_eq!(read(1.0, 99 * HOUR, &SmartAi { time_decay: false, ..tuning }), 1.0);
+    }
+
+    #[test]
+    fn every_class_has_its_own_step() {
+        let tuning = SmartAi::default();
+        for (class, after_it) in [
+            (Class::Success, 1.0),
+            (Class::Caller, 0.95),
+            (Class::Cancelled, 0.95),
+            (Class::Auth, 0.15),
+            (Class::RateLimited { retry_after: None }, 0.85),
+            (Class::Model, 0.65),
+            (Class::Server, 0.75),
+            (Class::Timeout, 0.75),
+            (Class::Network, 0.65),
+        ] {
+            assert_eq!(after(0.95, class, &tuning), after_it, "{class:?}");
+        }
+        assert_eq!(after(0.7, Class::Success, &tuning), 0.8);
+        assert_eq!(halved(0.06, &tuning), tuning.min_confidence);
+    }
+}

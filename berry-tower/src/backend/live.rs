@@ -1,0 +1,331 @@
+//! The state of one backend: atomics that all models and all requests share.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use tokio::time::Instant;
+
+use super::{
+    BackendId,
+    clock::{Float, Last, millis},
+    confidence,
+    recovery::{Event, Recovery, Stage},
+    snapshot::LiveSnapshot,
+    tuning::Tuning,
+    view::View,
+};
+use crate::{
+    breaker::Breaker,
+    classify::{Class, MAX_RETRY_AFTER},
+};
+
+/// How long a backend is left alone after a 429 that does not say how long.
+pub const DEFAULT_COOL_DOWN: Duration = Duration::from_secs(5);
+
+/// The weight of the newest sample in the average of latencies.
+const ALPHA: f64 = 0.3;
+
+/// A change of a backend's health.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HealthChange {
+    /// The stage before.
+    pub from: Stage,
+    /// The stage after.
+    pub to: Stage,
+}
+
+/// What a probe found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProbeOutcome {
+    /// The list of models came, or there is no such list. `decides` says that the list is the
+    /// whole probe: then it brings an unhealthy backend back.
+    Listed {
+        /// Whether no chat probe will follow.
+        decides: bool,
+    },
+    /// The chat was answered; a refusal that is the prober's own fault proves life too.
+    Chatted,
+    /// The probe failed. Only classes that tell against the backend make it unhealthy.
+    Failed(Class),
+}
+
+/// The state of one backend, in atomics.
+///
+/// A change of health is returned for the caller to log; the breaker logs its own.
+///
+/// ```
+/// use berry_tower::{backend::{Live, Stage, Tuning}, classify::Class};
+/// use tokio::time::Instant;
+///
+/// let live = Live::new(Tuning::default());
+/// let now = Instant::now();
+/// assert!(live.record(Class::Server, now).is_some());
+/// assert_eq!(live.view(now).stage, Stage::Unhealthy);
+/// live.record(Class::Caller, now);
+/// assert_eq!(live.snapshot(now).requests(), 2);
+/// ```
+#[derive(Debug)]
+pub struct Live {
+    tuning: ArcSwap<Tuning>,
+    epoch: Instant,
+    breaker: Arc<Breaker>,
+    recovery: AtomicU64,
+    trial: AtomicBool,
+    in_flight: AtomicU32,
+    /// Ends of cool-downs: those that upstreams asked for, and the default one.
+    asked: Last,
+    unasked: Last,
+    /// Of the time to the first byte, in seconds.
+    average: Float,
+    measured: Last,
+    confidence: Float,
+    outcomes: [AtomicU64; Class::COUNT],
+    /// Successes in a row, or below zero failures.
+    streak: AtomicI64,
+    /// The index of its class, plus one.
+    last_error: AtomicU8,
+    success: Last,
+    failure: Last,
+    request: Last,
+    probe: Last,
+    connectivity: AtomicU8,
+    connected: Last,
+}
+
+impl Live {
+    /// A healthy backend that nobody has asked yet.
+    #[must_use]
+    pub fn new(tuning: Tuning) -> Self {
+        Self {
+            epoch: Instant::now(),
+            breaker: Arc::new(Breaker::new(tuning.breaker)),
+            recovery: AtomicU64::new(Recovery::default().pack()),
+            trial: AtomicBool::new(false),
+            in_flight: AtomicU32::new(0),
+            asked: Last::default(),
+            unasked: Last::default(),
+            average: Float::new(0.0),
+            measured: Last::default(),
+            confidence: Float::new(tuning.smart_ai.initial_confidence),
+            outcomes: Default::default(),
+            streak: AtomicI64::new(0),
+            last_error: AtomicU8::new(0),
+            success: Last::default(),
+            failure: Last::default(),
+            request: Last::default(),
+            probe: Last::default(),
+            connectivity: AtomicU8::new(0),
+            connected: Last::default(),
+            tuning: ArcSwap::from_pointee(tuning),
+        }
+    }
+
+    /// Names its breaker in the log; the first name stays.
+    pub fn set_label(&self, id: &BackendId) {
+        self.breaker.set_label(id.to_string());
+    }
+
+    /// Takes new numbers; the state stays. The confidence in a backend that nobody has asked yet
+    /// is what the new numbers say.
+    pub fn retune(&self, tuning: Tuning) {
+        self.breaker.set_policy(tuning.breaker);
+        if self.request.get().is_none() {
+            let (old, new) = (self.tuning.load().smart_ai.initial_confidence, tuning.smart_ai.initial_confidence);
+            self.confidence.update(|c| if c == old { new } else { c });
+        }
+        self.tuning.store(Arc::new(tuning));
+    }
+
+    /// Its circuit breaker.
+    #[must_use]
+    pub const fn breaker(&self) -> &Arc<Breaker> {
+        &self.breaker
+    }
+
+    /// Its state now.
+    #[must_use]
+    pub fn view(&self, now: Instant) -> View {
+        let at = self.millis(now);
+        let tuning = self.tuning.load();
+        let interval = millis(tuning.recovery_interval);
+        let recovery = Recovery::unpack(self.recovery.load(Ordering::Acquire));
+        let trial_free = !self.trial.load(Ordering::Acquire);
+        let (asked, unasked) = (self.asked.left(at), self.unasked.left(at));
+        let idle = self.request.get().map_or(0, |last| at.saturating_sub(last));
+        View {
+            stage: recovery.stage(),
+            due_for_trial: trial_free && recovery.due(at, interval),
+            trial_free,
+            cooling: asked.max(unasked),
+            cooling_default: asked.is_none() && unasked.is_some(),
+            breaker_reopens_in: self.breaker.reopens_in(now),
+            in_flight: self.in_flight.load(Ordering::Acquire),
+            latency: self.fresh_latency(at, interval),
+            confidence: confidence::read(self.confidence.get(), idle, &tuning.smart_ai),
+        }
+    }
+
+    /// Counts a request in, unless `max_in_flight` are under way; 0 is no bound. Each one that
+    /// was let in must [`leave`](Self::leave).
+    pub fn try_enter(&self, max_in_flight: u32) -> bool {
+        let enter = |n: u32| (max_in_flight == 0 || n < max_in_flight).then(|| n.saturating_add(1));
+        self.in_flight.fetch_update(Ordering::AcqRel, Ordering::Acquire, enter).is_ok()
+    }
+
+    /// Counts a request out.
+    pub fn leave(&self) {
+        let _ = self.in_flight.fetch_update(Ordering::AcqRel, Ordering::Acquire, |n| n.checked_sub(1));
+    }
+
+    /// Takes the one place for a trial, of an unhealthy backend or of one not measured lately.
+    /// Who gets it must give it back by [`end_trial`](Self::end_trial).
+    pub fn try_trial(&self) -> bool {
+        !self.trial.swap(true, Ordering::AcqRel)
+    }
+
+    /// Gives the place for a trial back.
+    pub fn end_trial(&self) {
+        self.trial.store(false, Ordering::Release);
+    }
+
+    /// Takes in how long an attempt that went well took to its first byte.
+    pub fn first_byte(&self, elapsed: Duration, now: Instant) {
+        let at = self.millis(now);
+        let interval = millis(self.tuning.load().recovery_interval);
+        let stale = self.measured.get().is_none_or(|last| at.saturating_sub(last) > interval);
+        let sample = elapsed.as_secs_f64();
+        // One sample within an interval is all that an unused backend gets: what is older than
+        // that must not outweigh it.
+        self.average.update(|average| if stale { sample } else { average + ALPHA * (sample - average) });
+        // Last, so that nobody reads an average that is not there yet.
+        self.measured.mark(at);
+    }
+
+    /// Takes in what came of a user's attempt: for everything but the breaker.
+    pub fn record(&self, class: Class, now: Instant) -> Option<HealthChange> {
+        let at = self.millis(now);
+        self.outcomes[class.index()].fetch_add(1, Ordering::Relaxed);
+        let idle = self.request.mark(at).map_or(0, |last| at.saturating_sub(last));
+        if class.is_neutral() {
+            return None;
+        }
+        let smart = &self.tuning.load().smart_ai;
+        // What has drifted by now is the confidence from here on, so that an outcome moves what
+        // was read before, and never the other way.
+        self.confidence.update(|c| confidence::after(confidence::read(c, idle, smart), class, smart));
+        if class == Class::Success {
+            self.success.mark(at);
+            self.count_streak(1);
+            return self.step(Event::Success, at);
+        }
+        self.failure.mark(at);
+        self.last_error.store(class.index() as u8 + 1, Ordering::Relaxed);
+        if let Class::RateLimited { retry_after } = class {
+            self.cool_down(retry_after, at);
+            return None;
+        }
+        self.count_streak(-1);
+        self.step(Event::Failure, at)
+    }
+
+    /// Takes in what a probe found.
+    pub fn probed(&self, outcome: ProbeOutcome, now: Instant) -> Option<HealthChange> {
+        let at = self.millis(now);
+        self.probe.mark(at);
+        match outcome {
+            ProbeOutcome::Listed { decides: false } => None,
+            ProbeOutcome::Listed { decides: true } => self.step(Event::Alive, at),
+            ProbeOutcome::Chatted => {
+                self.breaker.probe_succeeded(now);
+                if Recovery::unpack(self.recovery.load(Ordering::Acquire)).stage() != Stage::Healthy {
+                    let smart = &self.tuning.load().smart_ai;
+                    self.confidence.update(|c| confidence::proven(c, smart));
+                }
+                self.step(Event::Success, at)
+            }
+            ProbeOutcome::Failed(Class::RateLimited { retry_after }) => {
+                self.cool_down(retry_after, at);
+                None
+            }
+            ProbeOutcome::Failed(class) if class.tells_against() => self.step(Event::ProbeFailed, at),
+            ProbeOutcome::Failed(_) => None,
+        }
+    }
+
+    /// Takes in what a connectivity check of `smart_ai` found.
+    pub fn connectivity(&self, ok: bool, now: Instant) {
+        self.connected.mark(self.millis(now));
+        self.connectivity.store(if ok { 1 } else { 2 }, Ordering::Relaxed);
+        if !ok {
+            let smart = &self.tuning.load().smart_ai;
+            self.confidence.update(|c| confidence::halved(c, smart));
+        }
+    }
+
+    /// What there is to tell about it.
+    #[must_use]
+    pub fn snapshot(&self, now: Instant) -> LiveSnapshot {
+        let at = self.millis(now);
+        let streak = self.streak.load(Ordering::Relaxed);
+        let last_error = usize::from(self.last_error.load(Ordering::Relaxed));
+        LiveSnapshot {
+            view: self.view(now),
+            circuit: self.breaker.state(now),
+            circuit_transitions: self.breaker.transitions(),
+            outcomes: std::array::from_fn(|i| self.outcomes[i].load(Ordering::Relaxed)),
+            consecutive_failures: streak.min(0).unsigned_abs(),
+            consecutive_successes: streak.max(0).unsigned_abs(),
+            last_error: last_error.checked_sub(1).and_then(|i| Class::NAMES.get(i).copied()),
+            last_success: self.success.ago(at),
+            last_failure: self.failure.ago(at),
+            last_request: self.request.ago(at),
+            last_probe: self.probe.ago(at),
+            connectivity_ok: match self.connectivity.load(Ordering::Relaxed) {
+                0 => None,
+                found => Some(found == 1),
+            },
+            last_connectivity_check: self.connected.ago(at),
+            average_latency: self.fresh_latency(at, u64::MAX),
+        }
+    }
+
+    fn cool_down(&self, retry_after: Option<Duration>, at: u64) {
+        let (end, wait) = match retry_after {
+            Some(wait) => (&self.asked, wait.min(MAX_RETRY_AFTER)),
+            None => (&self.unasked, DEFAULT_COOL_DOWN),
+        };
+        end.mark(at.saturating_add(millis(wait)));
+    }
+
+    fn count_streak(&self, by: i64) {
+        let count = |n: i64| Some(if n.signum() == -by { by } else { n.saturating_add(by) });
+        let _ = self.streak.fetch_update(Ordering::Relaxed, Ordering::Relaxed, count);
+    }
+
+    fn fresh_latency(&self, at: u64, interval: u64) -> Option<Duration> {
+        let last = self.measured.get()?;
+        let fresh = at.saturating_sub(last) <= interval;
+        fresh.then(|| Duration::try_from_secs_f64(self.average.get()).unwrap_or_default())
+    }
+
+    fn step(&self, event: Event, at: u64) -> Option<HealthChange> {
+        let step = |word| {
+            let next = Recovery::unpack(word).step(event, at).pack();
+            (next != word).then_some(next)
+        };
+        let before = self.recovery.fetch_update(Ordering::AcqRel, Ordering::Acquire, step).ok()?;
+        let from = Recovery::unpack(before);
+        let (from, to) = (from.stage(), from.step(event, at).stage());
+        (from != to).then_some(HealthChange { from, to })
+    }
+
+    fn millis(&self, now: Instant) -> u64 {
+        millis(now.saturating_duration_since(self.epoch))
+    }
+}

@@ -1,0 +1,79 @@
+//! What there is to tell about a backend: counters, times and states, for answers and metrics.
+
+use std::time::Duration;
+
+use super::view::View;
+use crate::{breaker::State, classify::Class};
+
+/// What there is to tell about a backend. Times are given as how long ago they were.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LiveSnapshot {
+    /// What the strategies see.
+    pub view: View,
+    /// The circuit breaker's state.
+    pub circuit: State,
+    /// How often the breaker has become closed, half-open and open, by [`State::index`].
+    pub circuit_transitions: [u64; 3],
+    /// Users' attempts by [`Class::index`]; probes are not in them.
+    pub outcomes: [u64; Class::COUNT],
+    /// Failures in a row that told against it.
+    pub consecutive_failures: u64,
+    /// Successes in a row.
+    pub consecutive_successes: u64,
+    /// The class of the last failure or rate limit.
+    pub last_error: Option<&'static str>,
+    /// The last success of a user's request.
+    pub last_success: Option<Duration>,
+    /// The last failure or rate limit of a user's request.
+    pub last_failure: Option<Duration>,
+    /// The last outcome of a user's request.
+    pub last_request: Option<Duration>,
+    /// The last probe.
+    pub last_probe: Option<Duration>,
+    /// What the last connectivity check found.
+    pub connectivity_ok: Option<bool>,
+    /// The last connectivity check.
+    pub last_connectivity_check: Option<Duration>,
+    /// The moving average of the time to the first byte, however old.
+    pub average_latency: Option<Duration>,
+}
+
+impl LiveSnapshot {
+    /// All attempts of users.
+    #[must_use]
+    pub fn requests(&self) -> u64 {
+        self.outcomes.iter().sum()
+    }
+
+    /// Attempts that went well.
+    #[must_use]
+    pub const fn successes(&self) -> u64 {
+        self.outcomes[Class::Success.index()]
+    }
+
+    /// Attempts that count as errors: all but successes, the callers' own and cancelled ones.
+    #[must_use]
+    pub fn errors(&self) -> u64 {
+        Class::NAMES.iter().zip(self.outcomes).filter(|(name, _)| is_error(name)).map(|(_, n)| n).sum()
+    }
+}
+
+fn is_error(name: &str) -> bool {
+    !matches!(name, "success" | "caller" | "too_long" | "cancelled")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_are_what_the_verdict_calls_so() {
+        use Class::{
+            Auth, Caller, Cancelled, Model, Network, RateLimited, Server, Success, Timeout, TooLong, Unserved,
+        };
+        let limited = RateLimited { retry_after: None };
+        for class in [Success, Caller, TooLong, Unserved, Auth, limited, Model, Server, Timeout, Network, Cancelled] {
+            assert_eq!(is_error(class.name()), class.is_error(), "{class:?}");
+        }
+    }
+}

@@ -1,0 +1,294 @@
+//! An upstream's body as it passes: scanned beside, under its deadlines, ended honestly.
+
+use std::{
+    collections::VecDeque,
+    fmt,
+    future::Future,
+    mem,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use pin_project::pin_project;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use crate::{
+    classify::ErrorBody,
+    endpoint::Endpoint,
+    error::{BoxError, Deadline, Failure},
+    json::{ObjectCheck, PlainFacts},
+    progress::Progress,
+    sse::{ErrorEvent, StreamFault, StreamFilter},
+};
+
+/// The body of an answer from a [`BackendClient`](super::BackendClient). It passes the upstream's
+/// bytes on, and fails with a [`Failure`] where the answer is not whole.
+#[pin_project]
+#[derive(Debug)]
+pub struct ClientBody<B> {
+    #[pin]
+    upstream: Option<B>,
+    reader: Reader,
+    progress: Option<Progress>,
+    /// Read, and not yet handed on.
+    ready: VecDeque<Bytes>,
+    end: Option<Result<(), Failure>>,
+    watch: Watch,
+}
+
+/// What is read beside the bytes.
+#[derive(Debug)]
+pub(super) enum Reader {
+    /// Nothing: it is whole, or of no kind that can be checked.
+    Opaque,
+    /// A plain answer, which must be one JSON object.
+    Plain(Plain),
+    /// A stream of events.
+    Stream(Box<StreamFilter>),
+}
+
+/// What is read of a plain answer.
+pub(super) struct Plain {
+    check: Option<Box<ObjectCheck>>,
+    /// Whether an `error` in it means that it is none.
+    errors_fail: bool,
+}
+
+impl fmt::Debug for Plain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Plain")
+    }
+}
+
+impl Plain {
+    fn finish(&mut self) -> Result<PlainFacts, Failure> {
+        const NO_OBJECT: Failure = Failure::Garbage("a body that is no JSON object");
+        let mut facts = self.check.take().ok_or(NO_OBJECT)?.finish().map_err(|_| NO_OBJECT)?;
+        match facts.error.take().filter(|_| self.errors_fail) {
+            Some(error) => Err(told(error)),
+            None => Ok(facts),
+        }
+    }
+}
+
+/// The silence that is allowed. One timer serves both deadlines.
+#[derive(Debug)]
+pub(super) struct Watch {
+    pub(super) idle: Duration,
+    /// Until output must have been seen.
+    pub(super) first_output: Option<Instant>,
+    /// Since when the upstream has been waited for.
+    waiting: Option<Instant>,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Watch {
+    pub(super) const fn new(idle: Duration, first_output: Option<Instant>) -> Self {
+        Self { idle, first_output, waiting: None, timer: None }
+    }
+
+    /// The upstream has nothing to give; has it been silent for too long?
+    fn poll(&mut self, output_seen: bool, cx: &mut Context<'_>) -> Poll<Deadline> {
+        let waiting = *self.waiting.get_or_insert_with(Instant::now);
+        let idle = (!self.idle.is_zero()).then(|| waiting + self.idle);
+        let first = self.first_output.filter(|_| !output_seen);
+        let (deadline, which) = match (idle, first) {
+            (Some(idle), Some(first)) if first < idle => (first, Deadline::FirstToken),
+            (None, Some(first)) => (first, Deadline::FirstToken),
+            (Some(idle), _) => (idle, Deadline::Idle),
+            (None, None) => return Poll::Pending,
+        };
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+        loop {
+            // The timer is left to run out rather than set anew at every frame, which is dearer.
+            if timer.deadline() > deadline {
+                timer.as_mut().reset(deadline);
+            }
+            if timer.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            if timer.deadline() >= deadline {
+                return Poll::Ready(which);
+            }
+            timer.as_mut().reset(deadline);
+        }
+    }
+}
+
+impl<B> ClientBody<B> {
+    pub(super) fn new(upstream: B, reader: Reader, progress: Progress, watch: Watch) -> Self {
+        let (ready, progress) = (VecDeque::new(), Some(progress));
+        Self { upstream: Some(upstream), reader, progress, ready, end: None, watch }
+    }
+}
+
+impl<B> From<Bytes> for ClientBody<B> {
+    fn from(bytes: Bytes) -> Self {
+        let ready = if bytes.is_empty() { VecDeque::new() } else { [bytes].into() };
+        let watch = Watch::new(Duration::ZERO, None);
+        Self { upstream: None, reader: Reader::Opaque, progress: None, ready, end: Some(Ok(())), watch }
+    }
+}
+
+impl<B> Body for ClientBody<B>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let mut this = self.project();
+        loop {
+            if let Some(bytes) = this.ready.pop_front() {
+                return Poll::Ready(Some(Ok(Frame::data(bytes))));
+            }
+            match this.end {
+                Some(Ok(())) => return Poll::Ready(None),
+                Some(end) => return Poll::Ready(mem::replace(end, Ok(())).err().map(|e| Err(e.into()))),
+                None => {}
+            }
+            let Some(upstream) = this.upstream.as_mut().as_pin_mut() else { return Poll::Ready(None) };
+            let (ready, progress) = (&mut *this.ready, &*this.progress);
+            let seen = || progress.as_ref().is_some_and(Progress::output_seen);
+            let step = match upstream.poll_frame(cx) {
+                Poll::Ready(Some(Ok(frame))) => {
+                    this.watch.waiting = None;
+                    match frame.into_data() {
+                        Ok(bytes) => this.reader.read(bytes, ready, progress).map_or_else(|e| Some(Err(e)), |()| None),
+                        // Trailers mean nothing in these APIs.
+                        Err(_) => None,
+                    }
+                }
+                Poll::Ready(None) => Some(this.reader.end(ready, progress, seen())),
+                Poll::Ready(Some(Err(e))) => {
+                    Some(this.reader.broken(Failure::from_transport(e.into()), ready, progress))
+                }
+                Poll::Pending => match this.watch.poll(seen(), cx) {
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(deadline) => Some(this.reader.broken(Failure::Timeout(deadline), ready, progress)),
+                },
+            };
+            if let Some(end) = step {
+                if let (Ok(()), Some(progress)) = (&end, progress) {
+                    progress.set_finished();
+                }
+                *this.end = Some(end);
+                // Closes the connection now where the upstream has not ended by itself.
+                this.upstream.set(None);
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.ready.is_empty() && matches!(self.end, Some(Ok(())))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        if matches!(self.end, Some(Ok(()))) {
+            return SizeHint::with_exact(self.ready.iter().map(|b| b.len() as u64).sum());
+        }
+        match (&self.reader, &self.upstream) {
+            (Reader::Plain(_) | Reader::Opaque, Some(upstream)) if self.ready.is_empty() => upstream.size_hint(),
+            _ => SizeHint::default(),
+        }
+    }
+}
+
+impl Reader {
+    /// A reader of a plain answer from this endpoint.
+    pub(super) fn plain(endpoint: Endpoint) -> Self {
+        // An answer of the Responses API has an `error` of its own, which is an answer.
+        let errors_fail = endpoint != Endpoint::Responses;
+        Self::Plain(Plain { check: Some(Box::new(ObjectCheck::new())), errors_fail })
+    }
+
+    fn read(&mut self, bytes: Bytes, ready: &mut VecDeque<Bytes>, progress: &Option<Progress>) -> Result<(), Failure> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        match self {
+            Self::Stream(filter) => {
+                let result = filter.push(bytes, &mut |bytes| ready.push_back(bytes));
+                note(filter, progress);
+                result.map_err(fault)
+            }
+            Self::Plain(plain) => {
+                if plain.check.as_mut().is_some_and(|check| check.push(&bytes).is_err()) {
+                    plain.check = None;
+                }
+                ready.push_back(bytes);
+                Ok(())
+            }
+            Self::Opaque => {
+                ready.push_back(bytes);
+                if let Some(progress) = progress {
+                    progress.saw_output();
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// The upstream has ended its body.
+    fn end(&mut self, ready: &mut VecDeque<Bytes>, progress: &Option<Progress>, seen: bool) -> Result<(), Failure> {
+        match self {
+            Self::Stream(filter) => {
+                let result = filter.end(&mut |bytes| ready.push_back(bytes));
+                note(filter, progress);
+                result.map_err(fault)
+            }
+            Self::Plain(plain) => {
+                let facts = plain.finish()?;
+                if let Some(progress) = progress {
+                    progress.set_usage(facts.usage);
+                    progress.saw_output();
+                }
+                Ok(())
+            }
+            Self::Opaque if seen => Ok(()),
+            Self::Opaque => Err(Failure::Garbage("an empty body")),
+        }
+    }
+
+    /// The upstream broke off, or fell silent: what it gave may be whole all the same.
+    fn broken(
+        &mut self,
+        failure: Failure,
+        ready: &mut VecDeque<Bytes>,
+        progress: &Option<Progress>,
+    ) -> Result<(), Failure> {
+        let Self::Stream(filter) = self else { return Err(failure) };
+        let result = filter.broken(&mut |bytes| ready.push_back(bytes));
+        note(filter, progress);
+        result.map_err(|_| failure)
+    }
+}
+
+fn note(filter: &StreamFilter, progress: &Option<Progress>) {
+    let Some(progress) = progress else { return };
+    progress.set_events(filter.events(), filter.malformed(), filter.between_events());
+    if filter.output_seen() {
+        progress.saw_output();
+    }
+    progress.set_usage(filter.usage());
+}
+
+fn fault(fault: StreamFault) -> Failure {
+    match fault {
+        StreamFault::Error(event) => told(event),
+        StreamFault::Interrupted => Failure::Interrupted,
+        StreamFault::NoOutput => Failure::Garbage("a stream that ended before any output"),
+        StreamFault::NotEvents(Some(event)) => told(event),
+        StreamFault::NotEvents(None) => Failure::Garbage("something that is no event stream"),
+    }
+}
+
+fn told(event: ErrorEvent) -> Failure {
+    let ErrorEvent { kind, code, message, .. } = event;
+    Failure::ErrorEvent(Box::new(ErrorBody { kind, code, message, ..ErrorBody::default() }))
+}

@@ -1,0 +1,321 @@
+//! The upstream client: sends a request to the backend that was selected, and watches the answer.
+//!
+//! [`BackendClient`] needs a [`Selected`] and a [`Requested`] in the request's extensions. It puts
+//! the backend's name for the model into the body by a splice (all else stays as the client wrote
+//! it), passes headers by an allow-list, adds the provider's own headers and key, and keeps every
+//! deadline of the attempt. Error answers are read whole and parsed once ([`ErrorBody`]); a 2xx
+//! carries its [`Progress`].
+//!
+//! It fails with a [`Failure`], before the head or in the body: an attempt that went wrong is
+//! known here, at the innermost place, before anyone outside sees anything of it.
+//!
+//! ```
+//! use berry_tower::{
+//!     backend::{Backend, Provider},
+//!     body::Buffered,
+//!     client::BackendClient,
+//!     inspect::Requested,
+//!     select::Selected,
+//! };
+//! use bytes::Bytes;
+//! use http::{Request, Response};
+//! use http_body_util::{BodyExt, Full};
+//! use std::{convert::Infallible, sync::Arc};
+//! use tower::{ServiceExt, service_fn};
+//!
+//! # #[tokio::main(flavor = "current_thread")] async fn main() {
+//! // In the place of the network, so that the example needs none.
+//! let upstream = service_fn(async |request: Request<Buffered>| {
+//!     assert_eq!(request.uri(), "https://api.openai.com/v1/chat/completions");
+//!     assert_eq!(request.headers()["authorization"], "Bearer sk-key");
+//!     assert_eq!(request.body().bytes(), r#"{ "model":"gpt-4o-2024-08-06", "n":1.0 }"#);
+//!     Ok::<_, Infallible>(Response::new(Full::new(Bytes::from("{}"))))
+//! });
+//! let provider = Provider::new("openai", "https://api.openai.com").unwrap().key("sk-key").unwrap();
+//! let backend = Arc::new(Backend::new(Arc::new(provider), "gpt-4o-2024-08-06"));
+//!
+//! let mut request = Request::post("/v1/chat/completions").body(Buffered::from(r#"{ "model":"fast", "n":1.0 }"#)).unwrap();
+//! let requested = Requested::read(request.body().bytes()).unwrap().on("/v1/chat/completions");
+//! request.extensions_mut().insert(requested);
+//! request.extensions_mut().insert(Selected { backend, last: true });
+//! let response = BackendClient::new(upstream).oneshot(request).await.unwrap();
+//! assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "{}");
+//!
+//! // Without a selection it says what is missing.
+//! let error = BackendClient::new(upstream).oneshot(Request::default()).await.unwrap_err();
+//! assert_eq!(error.to_string(), "SelectLayer is missing from the stack, or stands in the wrong place");
+//! # }
+//! ```
+
+mod body;
+mod head;
+mod transport;
+mod upstream_error;
+
+use std::{
+    future::poll_fn,
+    mem,
+    pin::Pin,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    task::{Context, Poll},
+};
+
+use bytes::{Bytes, BytesMut};
+use http::{
+    HeaderValue, Request, Response, StatusCode,
+    header::{CONTENT_LENGTH, CONTENT_TYPE},
+    response,
+};
+use http_body::Body;
+use http_body_util::BodyExt;
+use tokio::time::{Instant, timeout_at};
+use tower_service::Service;
+
+pub use body::ClientBody;
+pub use transport::{ConnectTimeout, Reqwest};
+
+use crate::{
+    backend::Backend,
+    body::Buffered,
+    classify::ErrorBody,
+    endpoint::Endpoint,
+    error::{BoxError, Deadline, Failure, MissingLayer, Unroutable},
+    inspect::Requested,
+    progress::{Hold, Progress},
+    select::Selected,
+    sse::{Grammar, StreamFilter},
+};
+use body::{Reader, Watch};
+
+/// See the [module](self). `T` is any service that sends a request to its address.
+#[derive(Clone, Debug, Default)]
+pub struct BackendClient<T = Reqwest> {
+    transport: T,
+}
+
+impl<T> BackendClient<T> {
+    /// A client over this transport.
+    pub const fn new(transport: T) -> Self {
+        Self { transport }
+    }
+
+    /// The transport.
+    pub const fn get_ref(&self) -> &T {
+        &self.transport
+    }
+
+    /// The transport.
+    pub const fn get_mut(&mut self) -> &mut T {
+        &mut self.transport
+    }
+
+    /// The transport.
+    pub fn into_inner(self) -> T {
+        self.transport
+    }
+}
+
+impl<T, B> Service<Request<Buffered>> for BackendClient<T>
+where
+    T: Service<Request<Buffered>, Response = Response<B>> + Clone + Send + 'static,
+    T::Error: Into<BoxError>,
+    T::Future: Send,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    type Response = Response<ClientBody<B>>;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.transport.poll_ready(cx).map_err(Into::into)
+    }
+
+    fn call(&mut self, request: Request<Buffered>) -> Self::Future {
+        let next = self.transport.clone();
+        let mut transport = mem::replace(&mut self.transport, next);
+        let call = Call::new(&request);
+        Box::pin(async move {
+            let call = call?;
+            let first = transport.call(call.upstream_request(&request, call.asks_usage())?);
+            let answer = call.answer(within(call.head_deadline, first).await?).await?;
+            if !call.refuses_usage(&answer) {
+                return Ok(answer);
+            }
+            // It is no attempt: the client did not ask for what was refused.
+            call.selected.backend.usage_refused.store(true, Relaxed);
+            drop(answer);
+            poll_fn(|cx| transport.poll_ready(cx)).await.map_err(Into::into)?;
+            let again = transport.call(call.upstream_request(&request, false)?);
+            call.answer(within(call.head_deadline, again).await?).await
+        })
+    }
+}
+
+/// One attempt: what was asked, of whom, by when.
+struct Call {
+    selected: Selected,
+    requested: Requested,
+    endpoint: Endpoint,
+    sent: Instant,
+    head_deadline: Instant,
+}
+
+impl Call {
+    fn new(request: &Request<Buffered>) -> Result<Self, BoxError> {
+        let selected = request.extensions().get::<Selected>().ok_or(MissingLayer("SelectLayer"))?.clone();
+        let requested = request.extensions().get::<Requested>().ok_or(MissingLayer("InspectLayer"))?.clone();
+        let endpoint = requested.endpoint.ok_or(Unroutable::UnsupportedEndpoint)?;
+        let (sent, timeouts) = (Instant::now(), selected.backend.provider.timeouts);
+        let head = if requested.stream { timeouts.stream_head } else { timeouts.plain_head };
+        Ok(Self { selected, requested, endpoint, sent, head_deadline: sent + head })
+    }
+
+    fn backend(&self) -> &Arc<Backend> {
+        &self.selected.backend
+    }
+
+    /// Whether to ask for token counts that the client did not ask for.
+    fn asks_usage(&self) -> bool {
+        let backend = self.backend();
+        matches!(self.endpoint, Endpoint::ChatCompletions | Endpoint::Completions)
+            && self.requested.stream
+            && backend.provider.stream_usage
+            && !self.requested.stream_options.include_usage
+            && !backend.usage_refused.load(Relaxed)
+    }
+
+    fn upstream_request(&self, client: &Request<Buffered>, usage: bool) -> Result<Request<Buffered>, BoxError> {
+        let backend = self.backend();
+        let body = client.body().bytes();
+        let body = if usage {
+            self.requested.with_usage(body, &backend.id.model)
+        } else {
+            self.requested.with_model(body, &backend.id.model)
+        };
+        let mut request = Request::new(Buffered::from(body));
+        *request.method_mut() = client.method().clone();
+        *request.uri_mut() = backend.uri(self.endpoint).ok_or(Unroutable::UnsupportedEndpoint)?;
+        *request.headers_mut() = head::upward(client.headers(), &backend.provider);
+        if !request.headers().contains_key(CONTENT_TYPE) {
+            request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        }
+        request.extensions_mut().insert(ConnectTimeout(backend.provider.timeouts.connect));
+        Ok(request)
+    }
+
+    async fn answer<B>(&self, response: Response<B>) -> Result<Response<ClientBody<B>>, BoxError>
+    where
+        B: Body<Data = Bytes>,
+        B::Error: Into<BoxError>,
+    {
+        let (mut parts, body) = response.into_parts();
+        head::downward(&mut parts.headers);
+        if parts.status.is_success() {
+            return Ok(self.success(parts, body)?);
+        }
+        let raw = within(self.head_deadline, read(body)).await?;
+        let error = upstream_error::parse(&raw, self.endpoint, &self.backend().provider);
+        let raw = upstream_error::body(raw, parts.status, &error, &self.backend().provider);
+        parts.headers.insert(CONTENT_LENGTH, raw.len().into());
+        parts.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        parts.extensions.insert(error);
+        Ok(Response::from_parts(parts, ClientBody::from(raw)))
+    }
+
+    fn success<B: Body>(&self, mut parts: response::Parts, body: B) -> Result<Response<ClientBody<B>>, Failure> {
+        let media = parts.headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
+        let is = |kind: &str| media.get(..kind.len()).is_some_and(|m| m.eq_ignore_ascii_case(kind));
+        let (hold, grammar) = self.expected();
+        match hold {
+            _ if body.is_end_stream() => return Err(Failure::Garbage("an empty body")),
+            _ if is("text/html") => return Err(Failure::Garbage("a web page")),
+            Hold::Whole if is("text/event-stream") => {
+                return Err(Failure::Garbage("a stream where a plain answer was asked for"));
+            }
+            Hold::Output if is("application/json") => {
+                return Err(Failure::Garbage("a plain answer where a stream was asked for"));
+            }
+            Hold::FirstByte if is("application/json") && !self.requested.stream => {
+                return Err(Failure::Garbage("a JSON body where audio was asked for"));
+            }
+            _ => {}
+        }
+        if hold == Hold::Output {
+            // The filter may add to the stream or leave something out.
+            parts.headers.remove(CONTENT_LENGTH);
+            parts.headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+        }
+        let reader = match hold {
+            Hold::Output => Reader::Stream(Box::new(
+                StreamFilter::new(grammar, self.asks_usage()).expected_choices(self.requested.choices as usize),
+            )),
+            Hold::Whole => Reader::plain(self.endpoint),
+            Hold::FirstByte | Hold::Nothing => Reader::Opaque,
+        };
+        let timeouts = self.backend().provider.timeouts;
+        let cuts_late = hold == Hold::Output && !timeouts.first_token.is_zero() && !self.selected.last;
+        let watch = Watch::new(timeouts.idle, cuts_late.then(|| self.sent + timeouts.first_token));
+        let progress = Progress::new(hold, grammar);
+        parts.extensions.insert(progress.clone());
+        Ok(Response::from_parts(parts, ClientBody::new(body, reader, progress, watch)))
+    }
+
+    /// What kind of answer the request calls for.
+    fn expected(&self) -> (Hold, Grammar) {
+        let grammar = match self.endpoint {
+            Endpoint::ChatCompletions => Grammar::Chat,
+            Endpoint::Completions => Grammar::Completions,
+            Endpoint::Responses => Grammar::Responses,
+            Endpoint::Messages => Grammar::Messages,
+            _ => Grammar::Opaque,
+        };
+        match (self.requested.stream, grammar) {
+            (true, Grammar::Opaque) => (Hold::FirstByte, Grammar::Opaque),
+            (true, grammar) => (Hold::Output, grammar),
+            (false, _) if self.endpoint.answers_json() => (Hold::Whole, Grammar::Opaque),
+            (false, _) => (Hold::FirstByte, Grammar::Opaque),
+        }
+    }
+
+    /// Whether the upstream has refused `stream_options`, which the client did not send.
+    fn refuses_usage<B>(&self, answer: &Response<B>) -> bool {
+        let names =
+            |e: &ErrorBody| [&e.param, &e.message].into_iter().flatten().any(|text| text.contains("stream_options"));
+        self.asks_usage()
+            && self.requested.stream_options.at.is_none()
+            && matches!(answer.status(), StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY)
+            && answer.extensions().get::<ErrorBody>().is_some_and(names)
+    }
+}
+
+/// An error's body, as far as it is read.
+async fn read<B>(body: B) -> Result<Bytes, Failure>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
+    let mut body = std::pin::pin!(body);
+    let mut read = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        // What broke off is still an error answer, by its status.
+        let Ok(Ok(bytes)) = frame.map(http_body::Frame::into_data) else { break };
+        read.extend_from_slice(&bytes[..bytes.len().min(upstream_error::MOST - read.len())]);
+        if read.len() == upstream_error::MOST {
+            break;
+        }
+    }
+    Ok(read.freeze())
+}
+
+async fn within<F, R, E>(deadline: Instant, future: F) -> Result<R, BoxError>
+where
+    F: Future<Output = Result<R, E>>,
+    E: Into<BoxError>,
+{
+    match timeout_at(deadline, future).await {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) => Err(Failure::from_transport(error.into()).into()),
+        Err(_) => Err(Failure::Timeout(Deadline::Head).into()),
+    }
+}

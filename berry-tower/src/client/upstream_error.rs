@@ -1,0 +1,105 @@
+//! An upstream's error answer: read once, and put into the shape that clients know.
+
+use bytes::Bytes;
+use http::StatusCode;
+use serde_json::Value;
+
+use crate::{
+    backend::Provider,
+    classify::ErrorBody,
+    endpoint::Endpoint,
+    render::{OpenAiErrors, Refusal, Render},
+};
+
+/// How much of an error's body is read.
+pub(super) const MOST: usize = 64 * 1024;
+
+/// Reads an error's body, in OpenAI's, Anthropic's, Google's or a common framework's shape.
+pub(super) fn parse(body: &[u8], endpoint: Endpoint, provider: &Provider) -> ErrorBody {
+    let value: Value = serde_json::from_slice(body).unwrap_or_default();
+    // Google wraps an error of a stream in a list.
+    let value = value.get(0).unwrap_or(&value);
+    let error = value.get("error").unwrap_or(value);
+    let text = |v: &Value| match v {
+        Value::String(s) => Some(s.clone()),
+        Value::Number(n) => Some(n.to_string()),
+        _ => None,
+    };
+    let field = |name: &str| error.get(name).and_then(text);
+    let details = error.get("details").and_then(Value::as_array).into_iter().flatten();
+    let message = error.as_str().map(ToOwned::to_owned).or_else(|| field("message")).or_else(|| field("detail"));
+    ErrorBody {
+        endpoint: Some(endpoint),
+        kind: field("type").or_else(|| field("status")),
+        code: field("code"),
+        param: field("param"),
+        message: message.map(|m| provider.mask(&m)),
+        reason: details.filter_map(|d| d.get("reason").and_then(text)).next(),
+    }
+}
+
+/// The body for the client: as it came where it has the shape and quotes no secret, else told anew.
+pub(super) fn body(raw: Bytes, status: StatusCode, error: &ErrorBody, provider: &Provider) -> Bytes {
+    let secret = std::str::from_utf8(&raw).is_ok_and(|text| provider.mask(text) != text);
+    if has_shape(&raw) && !secret {
+        return raw;
+    }
+    let message = error.message.clone().unwrap_or_else(|| format!("the provider answered {}", status.as_u16()));
+    let kind = error.kind.clone().unwrap_or_else(|| "invalid_request_error".to_owned());
+    let mut refusal = Refusal::new(status, kind, message);
+    refusal.code = error.code.clone().map(Into::into);
+    refusal.param = error.param.clone().map(Into::into);
+    OpenAiErrors.render(refusal, None).into_body()
+}
+
+/// Whether it is `{"error":{"message","type","param","code"}}` with values of the right types.
+fn has_shape(raw: &[u8]) -> bool {
+    let Ok(value) = serde_json::from_slice::<Value>(raw) else { return false };
+    let Some(error) = value.get("error").and_then(Value::as_object) else { return false };
+    let text_or_null = |name: &str| error.get(name).is_some_and(|v| v.is_string() || v.is_null());
+    error.get("message").is_some_and(Value::is_string) && ["type", "param", "code"].into_iter().all(text_or_null)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn provider() -> Provider {
+        Provider::new("p", "https://host").unwrap().key("sk-the-key").unwrap()
+    }
+
+    #[test]
+    fn every_common_shape_is_read() {
+        let parse = |body: &str| parse(body.as_bytes(), Endpoint::ChatCompletions, &provider());
+        let openai = parse(r#"{"error":{"message":"m","type":"t","param":"p","code":"c"}}"#);
+        assert_eq!(
+            (openai.kind.as_deref(), openai.code.as_deref(), openai.param.as_deref()),
+            (Some("t"), Some("c"), Some("p"))
+        );
+        let anthropic = parse(r#"{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}"#);
+        assert!(anthropic.is_overload());
+        let google = parse(
+            r#"[{"error":{"code":400,"message":"m","status":"INVALID_ARGUMENT","details":[{"reason":"API_KEY_INVALID"}]}}]"#,
+        );
+        assert_eq!((google.code.as_deref(), google.reason.as_deref()), (Some("400"), Some("API_KEY_INVALID")));
+        assert_eq!(parse(r#"{"error":"text"}"#).message.as_deref(), Some("text"));
+        assert_eq!(parse(r#"{"detail":"text"}"#).message.as_deref(), Some("text"));
+        assert_eq!(parse("<html>").message, None);
+    }
+
+    #[test]
+    fn a_body_in_shape_passes_untouched_and_others_are_told_anew() {
+        let told = |raw: &'static str| {
+            let error = parse(raw.as_bytes(), Endpoint::ChatCompletions, &provider());
+            let body = body(Bytes::from_static(raw.as_bytes()), StatusCode::BAD_REQUEST, &error, &provider());
+            String::from_utf8(body.to_vec()).unwrap()
+        };
+        let good = r#"{"error": {"message":"m", "type":"t", "param":null, "code":null, "more":1}}"#;
+        assert_eq!(told(good), good);
+        assert_eq!(
+            told(r#"{"error":{"message":"bad sk-the-key","type":"t","param":null,"code":7}}"#),
+            r#"{"error":{"message":"bad ***","type":"t","param":null,"code":"7"}}"#
+        );
+        assert!(told("<html>oops</html>").contains("the provider answered 400"));
+    }
+}

@@ -1,0 +1,140 @@
+//! The commit point: an answer's head goes on only when there is something to show for it.
+//!
+//! [`Commit`] needs nothing in the request. It holds an answer back until its [`Progress`] says
+//! that output has come (streams), that it is whole (plain answers, up to 1 MiB), or that a first
+//! byte is there (anything else). Until then a failure of the body is a failure of the call, so
+//! that a [`Retry`](crate::retry) outside can fail over unseen. Without a `Progress` the answer
+//! passes at once.
+//!
+//! It fails with the inner service's errors and the body's.
+//!
+//! ```
+//! use berry_tower::{commit::CommitLayer, progress::{Hold, Progress}, sse::Grammar};
+//! use bytes::Bytes;
+//! use http::{Request, Response};
+//! use http_body_util::{BodyExt, Full, StreamBody};
+//! use std::convert::Infallible;
+//! use tower::{Layer, ServiceExt, service_fn};
+//!
+//! # #[tokio::main(flavor = "current_thread")] async fn main() {
+//! let whole = service_fn(async |_: Request<()>| {
+//!     let mut response = Response::new(Full::new(Bytes::from("{}")));
+//!     response.extensions_mut().insert(Progress::new(Hold::Whole, Grammar::Opaque));
+//!     Ok::<_, Infallible>(response)
+//! });
+//! let response = CommitLayer.layer(whole).oneshot(Request::new(())).await.unwrap();
+//! assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "{}");
+//!
+//! // A body that breaks off before the commit point fails the call.
+//! let broken = service_fn(async |_: Request<()>| {
+//!     let frames = [Ok(http_body::Frame::data(Bytes::from("{"))), Err("cut")];
+//!     let mut response = Response::new(StreamBody::new(futures_util::stream::iter(frames)));
+//!     response.extensions_mut().insert(Progress::new(Hold::Whole, Grammar::Opaque));
+//!     Ok::<_, Infallible>(response)
+//! });
+//! let error = CommitLayer.layer(broken).oneshot(Request::new(())).await.unwrap_err();
+//! assert_eq!(error.to_string(), "cut");
+//! # }
+//! ```
+
+mod body;
+
+use std::{
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
+use tower_layer::Layer;
+use tower_service::Service;
+
+pub use body::CommittedBody;
+
+use crate::{
+    error::BoxError,
+    progress::{Hold, Progress},
+};
+
+/// A plain answer longer than this is committed unfinished.
+pub const MOST_PLAIN: usize = 1 << 20;
+/// A stream's preamble longer than this is committed without output.
+pub const MOST_PREAMBLE: usize = 256 << 10;
+/// And so is one of more events.
+pub const MOST_EVENTS: u64 = 64;
+
+/// Adds [`Commit`] to a service.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CommitLayer;
+
+impl<S> Layer<S> for CommitLayer {
+    type Service = Commit<S>;
+
+    fn layer(&self, inner: S) -> Commit<S> {
+        Commit { inner }
+    }
+}
+
+/// See the [module](self).
+#[derive(Clone, Debug)]
+pub struct Commit<S> {
+    inner: S,
+}
+
+impl<S> Commit<S> {
+    /// The inner service.
+    pub const fn get_ref(&self) -> &S {
+        &self.inner
+    }
+
+    /// The inner service.
+    pub const fn get_mut(&mut self) -> &mut S {
+        &mut self.inner
+    }
+
+    /// The inner service.
+    pub fn into_inner(self) -> S {
+        self.inner
+    }
+}
+
+impl<S, R, B> Service<Request<R>> for Commit<S>
+where
+    S: Service<Request<R>, Response = Response<B>>,
+    S::Error: Into<BoxError>,
+    S::Future: Send + 'static,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    type Response = Response<CommittedBody<B>>;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.inner.poll_ready(cx).map_err(Into::into)
+    }
+
+    fn call(&mut self, request: Request<R>) -> Self::Future {
+        let call = self.inner.call(request);
+        Box::pin(async move {
+            let (parts, body) = call.await.map_err(Into::into)?.into_parts();
+            let mut body = CommittedBody::new(body);
+            if let Some(progress) = parts.extensions.get::<Progress>() {
+                while !committed(progress, &body) && body.hold_frame().await? {}
+            }
+            Ok(Response::from_parts(parts, body))
+        })
+    }
+}
+
+/// Whether what has been held back may be shown.
+fn committed<B>(progress: &Progress, body: &CommittedBody<B>) -> bool {
+    match progress.hold() {
+        Hold::Output => progress.output_seen() || progress.events() > MOST_EVENTS || body.held() > MOST_PREAMBLE,
+        Hold::Whole => body.held() > MOST_PLAIN,
+        Hold::FirstByte => body.held() > 0,
+        Hold::Nothing => true,
+    }
+}

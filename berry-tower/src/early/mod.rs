@@ -1,0 +1,179 @@
+//! Keep-alives, early heads and orderly stops for streams.
+//!
+//! [`Early`] reads [`Requested`] where it is there. To a stream that is silent for a while it adds
+//! `: keep-alive` comments, between events only, so that no proxy on the way gives up on it. With
+//! [`commit_after`](EarlyLayer::commit_after) it sends the head of a streamed answer after so long
+//! even when no backend has answered yet: the body then drives the attempts, and a failure of all
+//! of them is an error event. When [`stop_on`](EarlyLayer::stop_on) fires, streams that are still
+//! open end with an error event.
+//!
+//! It fails with the inner service's errors.
+//!
+//! ```
+//! use berry_tower::{early::EarlyLayer, progress::{Hold, Progress}, sse::Grammar};
+//! use bytes::Bytes;
+//! use http::{Request, Response};
+//! use http_body_util::{BodyExt, StreamBody};
+//! use std::{convert::Infallible, time::Duration};
+//! use tower::{Layer, ServiceExt, service_fn};
+//!
+//! # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() {
+//! let silent = service_fn(async |_: Request<()>| {
+//!     let never = futures_util::stream::pending::<Result<http_body::Frame<Bytes>, Infallible>>();
+//!     let mut response = Response::new(StreamBody::new(never));
+//!     response.extensions_mut().insert(Progress::new(Hold::Output, Grammar::Chat));
+//!     Ok::<_, Infallible>(response)
+//! });
+//! let layer = EarlyLayer::new(Some(Duration::from_secs(15)));
+//! let mut body = layer.layer(silent).oneshot(Request::new(())).await.unwrap().into_body();
+//! assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), ": keep-alive\n\n");
+//! # }
+//! ```
+
+mod body;
+
+use std::{
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
+use tokio::{sync::watch, time::Sleep};
+use tower_layer::Layer;
+use tower_service::Service;
+
+pub use body::EarlyBody;
+
+use crate::{endpoint::Endpoint, error::BoxError, inspect::Requested, progress::Progress, sse::Grammar};
+
+/// Adds [`Early`] to a service.
+#[derive(Clone, Debug, Default)]
+pub struct EarlyLayer {
+    keep_alive: Option<Duration>,
+    commit_after: Option<Duration>,
+    stop: Option<watch::Receiver<bool>>,
+}
+
+impl EarlyLayer {
+    /// Sends a comment after so much silence.
+    #[must_use]
+    pub const fn new(keep_alive: Option<Duration>) -> Self {
+        Self { keep_alive, commit_after: None, stop: None }
+    }
+
+    /// Sends the head of a stream after so long, whether a backend has answered or not.
+    #[must_use]
+    pub const fn commit_after(mut self, after: Option<Duration>) -> Self {
+        self.commit_after = after;
+        self
+    }
+
+    /// Ends the streams that are open when the value becomes true.
+    #[must_use]
+    pub fn stop_on(mut self, stop: watch::Receiver<bool>) -> Self {
+        self.stop = Some(stop);
+        self
+    }
+}
+
+impl<S> Layer<S> for EarlyLayer {
+    type Service = Early<S>;
+
+    fn layer(&self, inner: S) -> Early<S> {
+        Early { inner, layer: self.clone() }
+    }
+}
+
+/// See the [module](self).
+#[derive(Clone, Debug)]
+pub struct Early<S> {
+    inner: S,
+    layer: EarlyLayer,
+}
+
+impl<S> Early<S> {
+    /// The inner service.
+    pub const fn get_ref(&self) -> &S {
+        &self.inner
+    }
+
+    /// The inner service.
+    pub const fn get_mut(&mut self) -> &mut S {
+        &mut self.inner
+    }
+
+    /// The inner service.
+    pub fn into_inner(self) -> S {
+        self.inner
+    }
+}
+
+impl<S, R, B, E> Service<Request<R>> for Early<S>
+where
+    S: Service<Request<R>, Response = Response<B>, Error = E>,
+    S::Future: Future<Output = Result<Response<B>, E>>,
+    E: Into<BoxError>,
+    B: Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
+    type Response = Response<EarlyBody<S::Future, B>>;
+    type Error = E;
+    type Future = ResponseFuture<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), E>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<R>) -> Self::Future {
+        let commit = request.extensions().get::<Requested>().filter(|r| r.stream).and_then(|requested| {
+            let grammar = match requested.endpoint? {
+                Endpoint::ChatCompletions => Grammar::Chat,
+                Endpoint::Completions => Grammar::Completions,
+                Endpoint::Responses => Grammar::Responses,
+                Endpoint::Messages => Grammar::Messages,
+                _ => return None,
+            };
+            Some((grammar, Box::pin(tokio::time::sleep(self.layer.commit_after?))))
+        });
+        ResponseFuture { call: Some(Box::pin(self.inner.call(request))), commit, layer: self.layer.clone() }
+    }
+}
+
+/// The future of [`Early`].
+#[derive(Debug)]
+pub struct ResponseFuture<F> {
+    /// Boxed, since the body takes it over when the head goes first.
+    call: Option<Pin<Box<F>>>,
+    commit: Option<(Grammar, Pin<Box<Sleep>>)>,
+    layer: EarlyLayer,
+}
+
+impl<F, B, E> Future for ResponseFuture<F>
+where
+    F: Future<Output = Result<Response<B>, E>>,
+{
+    type Output = Result<Response<EarlyBody<F, B>>, E>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Some(mut call) = self.call.take() else { return Poll::Pending };
+        if let Poll::Ready(result) = call.as_mut().poll(cx) {
+            let layer = &self.layer;
+            return Poll::Ready(result.map(|response| {
+                let progress = response.extensions().get::<Progress>().filter(|p| p.is_stream()).cloned();
+                response.map(|body| EarlyBody::answered(body, progress, layer))
+            }));
+        }
+        if let Some((grammar, timer)) = &mut self.commit
+            && timer.as_mut().poll(cx).is_ready()
+        {
+            let grammar = *grammar;
+            return Poll::Ready(Ok(body::early_head(EarlyBody::waiting(call, grammar, &self.layer))));
+        }
+        self.call = Some(call);
+        Poll::Pending
+    }
+}

@@ -1,0 +1,87 @@
+//! How a stream ends that could not be finished: an error event, a flush, and a broken connection.
+
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::Frame;
+use serde_json::json;
+
+use crate::{error::BoxError, render::Refusal, sse::Grammar};
+
+/// An unhappy end on its way out.
+///
+/// The event and the error go in different polls with a pause between them: a server that is given
+/// both at once throws the event away.
+#[derive(Debug)]
+pub(crate) enum Ending {
+    /// The event is to be sent.
+    Event(Bytes, BoxError),
+    /// The server is to write out what it has.
+    Flush(BoxError),
+    /// The connection is to be broken.
+    Break(BoxError),
+    /// It has been.
+    Over,
+}
+
+impl Ending {
+    /// Tells the client in the grammar of its stream, where that has a way to tell.
+    pub(crate) fn told(grammar: Grammar, refusal: &Refusal, between_events: bool, error: BoxError) -> Self {
+        match event(grammar, refusal, between_events) {
+            Some(event) => Self::Event(event, error),
+            None => Self::Break(error),
+        }
+    }
+
+    /// The next step; after it this is one step further.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        match std::mem::replace(self, Self::Over) {
+            Self::Event(event, error) => {
+                *self = Self::Flush(error);
+                Poll::Ready(Some(Ok(Frame::data(event))))
+            }
+            Self::Flush(error) => {
+                *self = Self::Break(error);
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            Self::Break(error) => Poll::Ready(Some(Err(error))),
+            Self::Over => Poll::Ready(None),
+        }
+    }
+}
+
+/// The error event that a stream of this grammar ends with, in its API's own shape; `None` for
+/// streams that have no such thing. In the middle of an event that one is ended first.
+fn event(grammar: Grammar, refusal: &Refusal, between_events: bool) -> Option<Bytes> {
+    let (code, message) = (&refusal.code, &refusal.message);
+    let event = match grammar {
+        Grammar::Chat | Grammar::Completions => format!("data: {}\n\n", json!({ "error": refusal.openai_error() })),
+        Grammar::Responses => {
+            let data = json!({ "type": "error", "code": code, "message": message, "param": refusal.param, "sequence_number": 0 });
+            format!("event: error\ndata: {data}\n\n")
+        }
+        Grammar::Messages => {
+            let kind = crate::render::AnthropicErrors::kind(refusal.status);
+            let data = json!({ "type": "error", "error": { "type": kind, "message": message } });
+            format!("event: error\ndata: {data}\n\n")
+        }
+        Grammar::Opaque => return None,
+    };
+    Some(Bytes::from(if between_events { event } else { format!("\n\n{event}") }))
+}
+
+/// What a client is told when its stream broke off.
+pub(crate) fn interrupted(error: &BoxError) -> Refusal {
+    use crate::error::{Failure, find};
+    use http::StatusCode;
+    match find::<Failure>(&**error) {
+        Some(failure @ Failure::Timeout(_)) => {
+            Refusal::new(StatusCode::GATEWAY_TIMEOUT, "server_error", failure.to_string()).code("upstream_timeout")
+        }
+        Some(failure) => Refusal::new(StatusCode::BAD_GATEWAY, "server_error", failure.to_string())
+            .code("upstream_stream_interrupted"),
+        None => Refusal::new(StatusCode::BAD_GATEWAY, "server_error", "the gateway lost the provider's stream")
+            .code("upstream_stream_interrupted"),
+    }
+}

@@ -1,0 +1,288 @@
+//! Which backends a request may go to, and why not to the others.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::Instant;
+
+use super::strategy::Candidate;
+use crate::{
+    attempt::{Attempt, Return},
+    backend::{Backend, Model, View},
+    endpoint::Endpoint,
+    error::Unroutable,
+};
+
+/// The tag that opens every backend to a user.
+pub const ADMIN: &str = "admin";
+
+/// What users without tags may use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TagPolicy {
+    /// The backends without tags.
+    #[default]
+    Strict,
+    /// All of them.
+    Open,
+}
+
+/// What is asked for, as far as it decides who may answer.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Ask<'a> {
+    /// The endpoint; `None` is one that Berry does not know.
+    pub endpoint: Option<Endpoint>,
+    /// The user's tags.
+    pub tags: &'a [Arc<str>],
+    /// What users without tags may use.
+    pub policy: TagPolicy,
+    /// Who was tried before.
+    pub attempt: Option<&'a Attempt>,
+}
+
+/// Where a backend stands for a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It may be picked.
+    In,
+    /// It is unhealthy and due for a trial: it may be picked, by one request at a time.
+    Trial,
+    /// It is unhealthy; it may be picked when nobody better is there.
+    Unhealthy,
+    /// It or its provider is switched off.
+    Disabled,
+    /// The user's tags do not open it.
+    Tags,
+    /// Its type does not serve the endpoint.
+    Endpoint,
+    /// The request has tried it, and it may be asked again after so long.
+    Tried(Duration),
+    /// The request has tried it and may not do so again.
+    Spent,
+    /// Its breaker is open for so long, or its trial is taken.
+    Open(Duration),
+    /// It asked to be left alone for so long.
+    Cooling(Duration),
+    /// It has as many requests as it may have.
+    Full,
+}
+
+impl Standing {
+    /// Whether it may be picked at all.
+    #[must_use]
+    pub const fn is_in(self) -> bool {
+        matches!(self, Self::In | Self::Trial | Self::Unhealthy)
+    }
+
+    /// Why, in words for an operator.
+    #[must_use]
+    pub fn why(self) -> String {
+        match self {
+            Self::In => "healthy or recovering".into(),
+            Self::Trial => "unhealthy, due for a trial".into(),
+            Self::Unhealthy => "unhealthy".into(),
+            Self::Disabled => "the backend or its provider is disabled".into(),
+            Self::Tags => "the user's tags do not open it".into(),
+            Self::Endpoint => "its type does not serve this endpoint".into(),
+            Self::Tried(_) | Self::Spent => "the request has tried it".into(),
+            Self::Open(left) => format!("its circuit breaker is open for {:.1} s", left.as_secs_f64()),
+            Self::Cooling(left) => format!("it asked to be left alone for {:.1} s", left.as_secs_f64()),
+            Self::Full => "it has as many requests as it may have".into(),
+        }
+    }
+}
+
+/// Where a backend with this state stands for a request.
+#[must_use]
+pub fn standing(backend: &Backend, view: &View, ask: &Ask<'_>) -> Standing {
+    if !backend.enabled || !backend.provider.enabled {
+        return Standing::Disabled;
+    }
+    if !open_to(backend, ask) {
+        return Standing::Tags;
+    }
+    if ask.endpoint.is_some_and(|endpoint| !backend.provider.serves(endpoint)) {
+        return Standing::Endpoint;
+    }
+    let tried = tried(backend, ask.attempt);
+    if tried == Some(Return::Never) {
+        return Standing::Spent;
+    }
+    // A back-off of the request's own stands in for a cool-down that no upstream asked for.
+    let backed_off = tried == Some(Return::BackedOff) && view.cooling_default;
+    let cooling = if backed_off { None } else { view.cooling };
+    if tried.is_some() && !view.breaker_available() {
+        return Standing::Spent;
+    }
+    if tried.is_some() && (cooling.is_some() || !ask.attempt.is_some_and(Attempt::allow_tried)) {
+        return Standing::Tried(cooling.unwrap_or_default());
+    }
+    if let Some(left) = view.breaker_reopens_in {
+        return Standing::Open(left);
+    }
+    if let Some(left) = cooling {
+        return Standing::Cooling(left);
+    }
+    if view.is_full(backend.max_in_flight) {
+        return Standing::Full;
+    }
+    match (view.is_healthy(), view.due_for_trial) {
+        (true, _) => Standing::In,
+        (false, true) => Standing::Trial,
+        (false, false) => Standing::Unhealthy,
+    }
+}
+
+/// Whether the user's tags open a backend.
+#[must_use]
+pub fn open_to(backend: &Backend, ask: &Ask<'_>) -> bool {
+    backend.tags.is_empty()
+        || (ask.tags.is_empty() && ask.policy == TagPolicy::Open)
+        || ask.tags.iter().any(|tag| &**tag == ADMIN || backend.tags.contains(tag))
+}
+
+/// How a backend that the request has tried may come back; `None`: it was not tried.
+fn tried(backend: &Backend, attempt: Option<&Attempt>) -> Option<Return> {
+    let (mut found, mut on_provider) = (None, 0);
+    for tried in attempt?.tried() {
+        let Some(id) = &tried.backend else { continue };
+        if id.provider != backend.id.provider {
+            continue;
+        }
+        on_provider += 1;
+        if id.model == backend.id.model {
+            // The latest try decides, unless an earlier one barred it.
+            found = match found {
+                Some(Return::Never) => found,
+                _ if tried.returns == Return::Never => Some(Return::Never),
+                None => Some(tried.returns),
+                earlier => earlier,
+            };
+        }
+    }
+    if on_provider > backend.provider.max_retries { Some(Return::Never) } else { found }
+}
+
+/// The backends that a strategy chooses from: those that are healthy, recovering or due for a
+/// trial; when that leaves nobody, the unhealthy ones too, since a doubtful backend beats none.
+/// A strategy that weighs health itself sees all of them.
+///
+/// # Errors
+/// Why there is nobody.
+pub fn candidates<'a>(model: &'a Model, ask: &Ask<'_>, now: Instant) -> Result<Candidates<'a>, Unroutable> {
+    let mut all = Vec::with_capacity(model.backends.len());
+    let mut out = Out::default();
+    let mut better = 0;
+    for backend in &model.backends {
+        let view = backend.live.view(now);
+        match standing(backend, &view, ask) {
+            standing if standing.is_in() => {
+                better += usize::from(standing != Standing::Unhealthy);
+                all.push(Candidate { backend, view });
+            }
+            standing => out.note(standing),
+        }
+    }
+    if all.is_empty() {
+        return Err(out.why(model, ask));
+    }
+    let last = all.len() == 1;
+    if !model.strategy.weighs_health() && better > 0 && better < all.len() {
+        all.retain(|c| c.view.is_healthy() || c.view.due_for_trial);
+    }
+    Ok(Candidates { list: all, last })
+}
+
+/// Whom a strategy chooses from.
+#[derive(Debug, Default)]
+pub struct Candidates<'a> {
+    /// Never empty when [`candidates`] returns it.
+    pub list: Vec<Candidate<'a>>,
+    /// Whether there is one, and nobody doubtful behind it.
+    pub last: bool,
+}
+
+/// Why nobody is there, gathered over all backends.
+#[derive(Debug, Default)]
+struct Out {
+    /// Somebody is open to the user.
+    open: bool,
+    /// Somebody serves the endpoint.
+    serves: bool,
+    /// Somebody was tried, for good or not.
+    tried: bool,
+    /// The soonest of the tried ones.
+    returns: Option<Duration>,
+    /// The soonest of the others.
+    available: Option<Duration>,
+}
+
+impl Out {
+    fn note(&mut self, standing: Standing) {
+        let soonest = |old: Option<Duration>, new: Duration| Some(old.map_or(new, |old| old.min(new)));
+        self.open |= !matches!(standing, Standing::Disabled | Standing::Tags);
+        self.serves |= !matches!(standing, Standing::Disabled | Standing::Tags | Standing::Endpoint);
+        self.tried |= matches!(standing, Standing::Tried(_) | Standing::Spent);
+        match standing {
+            Standing::Tried(wait) => self.returns = soonest(self.returns, wait),
+            Standing::Open(wait) | Standing::Cooling(wait) => self.available = soonest(self.available, wait),
+            Standing::Full => self.available = soonest(self.available, Duration::from_secs(1)),
+            _ => {}
+        }
+    }
+
+    fn why(&self, model: &Model, ask: &Ask<'_>) -> Unroutable {
+        if let Some(soonest) = self.returns {
+            return Unroutable::NoFresh { soonest };
+        }
+        if self.tried {
+            let leg = ask.attempt.map_or(0, Attempt::leg);
+            return Unroutable::NoneLeft { next_leg: (leg as usize) < model.fallbacks.len() };
+        }
+        if !self.open {
+            return Unroutable::NoBackendForUser;
+        }
+        if !self.serves {
+            return Unroutable::UnsupportedEndpoint;
+        }
+        Unroutable::NoneAvailable { retry_after: self.available.unwrap_or(Duration::from_secs(1)) }
+    }
+}
+
+/// How a strategy would choose among a model's backends now, for an operator's eyes; it picks
+/// nothing and changes nothing.
+#[must_use]
+pub fn explain<'a>(model: &'a Model, ask: &Ask<'_>, now: Instant) -> Vec<Explained<'a>> {
+    let chosen = candidates(model, ask, now).unwrap_or_default().list;
+    let odds = if chosen.is_empty() { Vec::new() } else { model.strategy.probabilities(&chosen) };
+    let explain = |backend: &'a Arc<Backend>| {
+        let view = backend.live.view(now);
+        let at = chosen.iter().position(|c| Arc::ptr_eq(c.backend, backend));
+        let standing = standing(backend, &view, ask);
+        let effective_weight = model.strategy.effective_weight(&Candidate { backend, view });
+        Explained {
+            backend,
+            view,
+            standing,
+            is_in: at.is_some(),
+            effective_weight,
+            probability: at.map_or(0.0, |at| odds[at]),
+        }
+    };
+    model.backends.iter().map(explain).collect()
+}
+
+/// One backend's part in [`explain`].
+#[derive(Clone, Copy, Debug)]
+pub struct Explained<'a> {
+    /// The backend.
+    pub backend: &'a Arc<Backend>,
+    /// Its state.
+    pub view: View,
+    /// Where it stands for the request.
+    pub standing: Standing,
+    /// Whether the strategy chooses among it and others.
+    pub is_in: bool,
+    /// The weight that the strategy gives it.
+    pub effective_weight: f64,
+    /// The probability with which it is chosen.
+    pub probability: f64,
+}

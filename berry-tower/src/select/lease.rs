@@ -1,0 +1,118 @@
+//! A place among a backend's requests in flight, held until the attempt has ended.
+
+use std::{error::Error, sync::Arc};
+
+use http::Response;
+use tokio::time::Instant;
+
+use super::strategy::Candidate;
+use crate::{
+    backend::{Backend, Model},
+    body::{End, Guard},
+    classify::{Class, Classify, ErrorBody},
+    error::{BreakerOpen, find},
+};
+
+/// One attempt's hold on its backend. However the attempt ends, the place is given back and the
+/// outcome is booked, once.
+#[derive(Debug)]
+pub struct Lease<C: Classify> {
+    backend: Arc<Backend>,
+    model: Arc<Model>,
+    classify: C,
+    started: Instant,
+    /// It is the one trial that the backend allows.
+    trial: bool,
+    /// What the head has said; a body that is dropped unread leaves it at that.
+    head: Option<Class>,
+    booked: bool,
+}
+
+impl<C: Classify> Lease<C> {
+    /// Takes a place, and the trial where it is one; `None` when somebody else was first.
+    pub(super) fn take(chosen: &Candidate<'_>, model: &Arc<Model>, classify: C, now: Instant) -> Option<Self> {
+        let live = &chosen.backend.live;
+        if !live.try_enter(chosen.backend.max_in_flight) {
+            return None;
+        }
+        let measures = model.strategy.measures() && chosen.view.latency.is_none() && chosen.view.trial_free;
+        let trial =
+            (!chosen.view.is_healthy() && chosen.view.due_for_trial && !model.strategy.weighs_health()) || measures;
+        if trial && !live.try_trial() {
+            live.leave();
+            return None;
+        }
+        let (backend, model) = (chosen.backend.clone(), model.clone());
+        backend.picks.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        Some(Self { backend, model, classify, started: now, trial, head: None, booked: false })
+    }
+
+    /// The backend.
+    pub const fn backend(&self) -> &Arc<Backend> {
+        &self.backend
+    }
+
+    /// The model, or the fallback.
+    pub const fn model(&self) -> &Arc<Model> {
+        &self.model
+    }
+
+    pub(super) fn answered<B>(&mut self, response: &Response<B>) {
+        let error = response.extensions().get::<ErrorBody>();
+        let class = self.classify.response(response.status(), response.headers(), error);
+        if class == Class::Success {
+            let now = Instant::now();
+            self.backend.live.first_byte(now - self.started, now);
+        }
+        self.head = Some(class);
+    }
+
+    pub(super) fn failed(mut self, error: &(dyn Error + 'static)) {
+        // Nobody was asked, so nothing is learnt.
+        if find::<BreakerOpen>(error).is_some() {
+            self.booked = true;
+            return;
+        }
+        let class = self.classify.error(error);
+        self.book(class);
+    }
+
+    fn book(&mut self, class: Class) {
+        if self.booked {
+            return;
+        }
+        self.booked = true;
+        if class.is_error() {
+            let id = &self.backend.id;
+            tracing::warn!(provider = &*id.provider, model = &*id.model, class = class.name(), "attempt failed");
+        }
+        if let Some(change) = self.backend.live.record(class, Instant::now()) {
+            let id = &self.backend.id;
+            tracing::warn!(provider = &*id.provider, model = &*id.model, health = ?change, "health changed");
+        }
+    }
+}
+
+impl<C: Classify> Guard for Lease<C> {
+    fn ended(&mut self, end: End<'_>) {
+        let head = self.head.unwrap_or(Class::Cancelled);
+        let class = match end {
+            End::Complete => head,
+            // The head has spoken already; its body cannot make it better.
+            _ if head != Class::Success => head,
+            End::Failed(error) => self.classify.error(error),
+            End::Dropped => Class::Cancelled,
+        };
+        self.book(class);
+    }
+}
+
+impl<C: Classify> Drop for Lease<C> {
+    fn drop(&mut self) {
+        self.book(self.head.filter(|class| *class != Class::Success).unwrap_or(Class::Cancelled));
+        if self.trial {
+            self.backend.live.end_trial();
+        }
+        self.backend.live.leave();
+    }
+}

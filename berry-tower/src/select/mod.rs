@@ -1,0 +1,287 @@
+//! Backend selection: each attempt goes to one of the model's backends, as the strategy chooses.
+//!
+//! [`Select`] needs a [`Requested`] in the request's extensions (put an [`Inspect`](crate::inspect)
+//! outside) and gives the inner service the backend as [`Selected`]; responses carry [`ServedBy`].
+//! With an [`Attempt`] in the extensions ([`Retry`](crate::retry) puts it there) it never picks a
+//! backend twice, unless the attempt allows it. It holds a place among the backend's requests in
+//! flight until the response's body has ended, and then books the outcome with the backend's state.
+//!
+//! It fails with [`Unroutable`] when nobody may be asked, and with [`MissingLayer`].
+//!
+//! ```
+//! use berry_tower::{
+//!     backend::{Backend, Catalog, Model, Provider},
+//!     body::Buffered,
+//!     error::Unroutable,
+//!     inspect::Requested,
+//!     select::{SelectLayer, Selected, strategy::Random},
+//! };
+//! use bytes::Bytes;
+//! use http::{Request, Response};
+//! use http_body_util::Full;
+//! use std::{convert::Infallible, sync::Arc};
+//! use tower::{Layer, ServiceExt, service_fn};
+//!
+//! # #[tokio::main(flavor = "current_thread")] async fn main() {
+//! let provider = Arc::new(Provider::new("local", "http://127.0.0.1:8080").unwrap());
+//! let catalog = Catalog::new([Model::new("llama", Arc::new(Random), [Backend::new(provider, "llama-70b")])]);
+//! let inner = service_fn(async |request: Request<Buffered>| {
+//!     let Selected { backend, .. } = request.extensions().get().unwrap();
+//!     Ok::<_, Infallible>(Response::new(Full::new(Bytes::from(backend.id.to_string()))))
+//! });
+//! let ask = |model: &str| {
+//!     let body = Buffered::from(format!(r#"{{"model":"{model}"}}"#));
+//!     let requested = Requested::read(body.bytes()).unwrap();
+//!     let mut request = Request::new(body);
+//!     request.extensions_mut().insert(requested);
+//!     SelectLayer::new(catalog.clone()).layer(inner).oneshot(request)
+//! };
+//! let response = ask("llama").await.unwrap();
+//! assert_eq!(response.into_body().get_ref(), &Full::new(Bytes::from("local:llama-70b")));
+//!
+//! let refused = ask("gpt").await.unwrap_err();
+//! assert_eq!(refused.downcast_ref(), Some(&Unroutable::UnknownModel));
+//! # }
+//! ```
+
+pub mod candidates;
+mod lease;
+pub mod strategy;
+
+use std::{
+    fmt,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use http::{Extensions, Request, Response};
+use http_body::Body;
+use pin_project::pin_project;
+use tokio::time::Instant;
+use tower_layer::Layer;
+use tower_service::Service;
+
+pub use candidates::TagPolicy;
+pub use lease::Lease;
+
+pub use crate::attempt::ServedBy;
+use crate::{
+    attempt::Attempt,
+    backend::{Backend, Catalog, Model, Snapshot},
+    body::GuardedBody,
+    classify::{Classify, Standard},
+    error::{BoxError, MissingLayer, Unroutable},
+    inspect::Requested,
+};
+use candidates::{Ask, Candidates, candidates};
+
+/// The backend that a request goes to; in the extensions, put by [`Select`].
+#[derive(Clone, Debug)]
+pub struct Selected {
+    /// The backend.
+    pub backend: Arc<Backend>,
+    /// Nobody else is left to ask, so that a late answer is better than none.
+    pub last: bool,
+}
+
+/// The model that a request is for, or the fallback that stands in for it; in the extensions, put
+/// by [`Select`] on requests and responses.
+#[derive(Clone, Debug)]
+pub struct For(pub Arc<Model>);
+
+/// How often a choice is made anew when somebody else took the place or the trial first.
+const LOST_RACES: usize = 4;
+
+type TagsOf = dyn for<'a> Fn(&'a Extensions) -> &'a [Arc<str>] + Send + Sync;
+
+/// Adds [`Select`] to a service.
+#[derive(Clone)]
+pub struct SelectLayer<C = Standard> {
+    catalog: Catalog,
+    tags: Arc<TagsOf>,
+    policy: TagPolicy,
+    classify: C,
+}
+
+impl SelectLayer {
+    /// Selects among the models of `catalog`, for users without tags, with the standard verdicts.
+    pub fn new(catalog: Catalog) -> Self {
+        Self { catalog, tags: Arc::new(|_| &[]), policy: TagPolicy::Strict, classify: Standard }
+    }
+}
+
+impl<C> SelectLayer<C> {
+    /// Says which tags the user has, from what earlier layers have put into the extensions.
+    #[must_use]
+    pub fn tags<F>(mut self, tags: F) -> Self
+    where
+        F: for<'a> Fn(&'a Extensions) -> &'a [Arc<str>] + Send + Sync + 'static,
+    {
+        self.tags = Arc::new(tags);
+        self
+    }
+
+    /// Says what users without tags may use.
+    #[must_use]
+    pub const fn tag_policy(mut self, policy: TagPolicy) -> Self {
+        self.policy = policy;
+        self
+    }
+
+    /// Judges answers and errors by other verdicts.
+    #[must_use]
+    pub fn classify<D>(self, classify: D) -> SelectLayer<D> {
+        let Self { catalog, tags, policy, .. } = self;
+        SelectLayer { catalog, tags, policy, classify }
+    }
+}
+
+impl<C: fmt::Debug> fmt::Debug for SelectLayer<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { policy, classify, .. } = self;
+        f.debug_struct("SelectLayer").field("policy", policy).field("classify", classify).finish_non_exhaustive()
+    }
+}
+
+impl<S, C: Clone> Layer<S> for SelectLayer<C> {
+    type Service = Select<S, C>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Select { inner, layer: self.clone() }
+    }
+}
+
+/// See the [module](self).
+#[derive(Clone, Debug)]
+pub struct Select<S, C = Standard> {
+    inner: S,
+    layer: SelectLayer<C>,
+}
+
+impl<S, C> Select<S, C> {
+    /// The inner service.
+    pub const fn get_ref(&self) -> &S {
+        &self.inner
+    }
+
+    /// The inner service.
+    pub const fn get_mut(&mut self) -> &mut S {
+        &mut self.inner
+    }
+
+    /// The inner service.
+    pub fn into_inner(self) -> S {
+        self.inner
+    }
+}
+
+impl<S, C: Classify + Clone> Select<S, C> {
+    fn lease(&self, extensions: &Extensions) -> Result<(Lease<C>, bool), BoxError> {
+        let requested = extensions.get::<Requested>().ok_or(MissingLayer("InspectLayer"))?;
+        let attempt = extensions.get::<Attempt>();
+        let snapshot = self.layer.catalog.load();
+        let asked = snapshot.find(&requested.model).ok_or(Unroutable::UnknownModel)?;
+        let leg = attempt.map_or(0, Attempt::leg) as usize;
+        let model = on_leg(&snapshot, asked, leg)?;
+        let (tags, policy) = ((self.layer.tags)(extensions), self.layer.policy);
+        let ask = Ask { endpoint: requested.endpoint, tags, policy, attempt };
+        for _ in 0..LOST_RACES {
+            let now = Instant::now();
+            let Candidates { list, last } = candidates(model, &ask, now)?;
+            let chosen = &list[model.strategy.pick(&list, &mut rand::rng())];
+            if let Some(lease) = Lease::take(chosen, model, self.layer.classify.clone(), now) {
+                if let Some(attempt) = attempt {
+                    attempt.picked(chosen.backend.id.clone());
+                }
+                let last = last && leg == asked.fallbacks.len();
+                return Ok((lease, last));
+            }
+        }
+        Err(Unroutable::NoneAvailable { retry_after: std::time::Duration::from_secs(1) }.into())
+    }
+}
+
+/// The model asked for, or its `leg`-th fallback.
+fn on_leg<'a>(snapshot: &'a Snapshot, asked: &'a Arc<Model>, leg: usize) -> Result<&'a Arc<Model>, Unroutable> {
+    let Some(k) = leg.checked_sub(1) else { return Ok(asked) };
+    let name = asked.fallbacks.get(k).ok_or(Unroutable::NoneLeft { next_leg: false })?;
+    snapshot.find(name).ok_or(Unroutable::UnknownModel)
+}
+
+impl<S, C, R, B> Service<Request<R>> for Select<S, C>
+where
+    S: Service<Request<R>, Response = Response<B>>,
+    S::Error: Into<BoxError>,
+    C: Classify + Clone,
+    B: Body,
+{
+    type Response = Response<GuardedBody<B, Lease<C>>>;
+    type Error = BoxError;
+    type Future = ResponseFuture<S::Future, C>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.inner.poll_ready(cx).map_err(Into::into)
+    }
+
+    fn call(&mut self, mut request: Request<R>) -> Self::Future {
+        match self.lease(request.extensions()) {
+            Ok((lease, last)) => {
+                request.extensions_mut().insert(Selected { backend: lease.backend().clone(), last });
+                request.extensions_mut().insert(For(lease.model().clone()));
+                ResponseFuture::Sent { future: self.inner.call(request), lease: Some(lease) }
+            }
+            Err(error) => ResponseFuture::Refused(Some(error)),
+        }
+    }
+}
+
+/// The future of [`Select`].
+#[pin_project(project = FutureProj)]
+#[derive(Debug)]
+pub enum ResponseFuture<F, C: Classify> {
+    /// A backend is being asked.
+    Sent {
+        /// The inner service's future.
+        #[pin]
+        future: F,
+        /// The place among the backend's requests; given to the body.
+        lease: Option<Lease<C>>,
+    },
+    /// Nobody may be asked.
+    Refused(Option<BoxError>),
+}
+
+impl<F, C, B, E> Future for ResponseFuture<F, C>
+where
+    F: Future<Output = Result<Response<B>, E>>,
+    C: Classify,
+    E: Into<BoxError>,
+    B: Body,
+{
+    type Output = Result<Response<GuardedBody<B, Lease<C>>>, BoxError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let (future, lease) = match self.project() {
+            FutureProj::Sent { future, lease } => (future, lease),
+            FutureProj::Refused(error) => {
+                return error.take().map_or(Poll::Pending, |error| Poll::Ready(Err(error)));
+            }
+        };
+        let result = ready!(future.poll(cx));
+        let Some(mut lease) = lease.take() else { return Poll::Pending };
+        Poll::Ready(match result {
+            Ok(mut response) => {
+                lease.answered(&response);
+                response.extensions_mut().insert(ServedBy(lease.backend().id.clone()));
+                response.extensions_mut().insert(For(lease.model().clone()));
+                Ok(response.map(|body| GuardedBody::new(body, lease)))
+            }
+            Err(error) => {
+                let error = error.into();
+                lease.failed(&*error);
+                Err(error)
+            }
+        })
+    }
+}

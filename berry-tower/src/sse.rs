@@ -1,0 +1,105 @@
+//! Reads event streams of models while they pass: hands on whole events byte for byte, and knows whether
+//! a stream has ended well.
+//!
+//! [`StreamFilter`] stands between an upstream's frames and the client. It is pure: no clock, no I/O, and
+//! its memory stays near 32 KiB whatever comes.
+//!
+//! ```
+//! use berry_tower::sse::{Grammar, StreamFault, StreamFilter};
+//! use bytes::Bytes;
+//!
+//! let mut sent = Vec::new();
+//! let mut client = |bytes: Bytes| sent.extend_from_slice(&bytes);
+//! let mut filter = StreamFilter::new(Grammar::Chat, false);
+//! let hello = Bytes::from("data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"Hello\"}}]}\n\n");
+//! assert_eq!(filter.push(hello, &mut client), Ok(()));
+//! assert!(filter.output_seen());
+//!
+//! // `[DONE]` without a `finish_reason` is no end, and the client does not see it.
+//! let done = Bytes::from("data: [DONE]\n\n");
+//! assert_eq!(filter.push(done, &mut client), Err(StreamFault::Interrupted));
+//! assert!(sent.ends_with(b"\"Hello\"}}]}\n\n"));
+//! ```
+
+mod event;
+mod event_type;
+mod filter;
+mod grammar;
+pub(crate) mod scan;
+mod split;
+#[cfg(test)]
+pub(crate) mod tests;
+
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
+
+use std::fmt;
+
+pub use filter::StreamFilter;
+
+/// Which grammar a stream follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Grammar {
+    /// OpenAI's chat completions: a `finish_reason` for every choice, then `[DONE]`.
+    Chat,
+    /// OpenAI's older completions, which end in the same way.
+    Completions,
+    /// OpenAI's Responses API: ends with `response.completed`, `.incomplete` or `.failed`.
+    Responses,
+    /// Anthropic's Messages API: ends with `message_stop`.
+    Messages,
+    /// Anything else, such as speech: passes untouched, and ends as the upstream ends it.
+    Opaque,
+}
+
+/// Tokens, as the upstream counted them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Tokens of the question, those read from a cache included.
+    pub input: u64,
+    /// Tokens of the answer.
+    pub output: u64,
+    /// How many of `input` came from a cache.
+    pub cached: u64,
+}
+
+/// An error as an upstream told it, in the middle of a stream or with a 2xx status.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ErrorEvent {
+    /// What went wrong, in the upstream's words; at most about 2 KiB of it.
+    pub message: Option<String>,
+    /// The member `type`.
+    pub kind: Option<String>,
+    /// The member `code`; a number is given in digits.
+    pub code: Option<String>,
+}
+
+/// Why a stream is no whole answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StreamFault {
+    /// The upstream sent an error event, which is not handed on.
+    Error(ErrorEvent),
+    /// The stream ended, or broke off, before the answer was complete.
+    Interrupted,
+    /// The stream ended cleanly before anything that bears output.
+    NoOutput,
+    /// The body is no event stream, but HTML for instance, or JSON, whose `error` is given if it has one.
+    NotEvents(Option<ErrorEvent>),
+}
+
+impl fmt::Display for StreamFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Error(error) | Self::NotEvents(Some(error)) => {
+                let message = error.message.as_deref().unwrap_or("no message");
+                write!(f, "the upstream sent an error instead of an answer: {message}")
+            }
+            Self::Interrupted => f.write_str("the stream ended before the answer was complete"),
+            Self::NoOutput => f.write_str("the stream ended without any output"),
+            Self::NotEvents(None) => f.write_str("the body is no event stream"),
+        }
+    }
+}
+
+impl std::error::Error for StreamFault {}

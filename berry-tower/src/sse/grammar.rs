@@ -1,0 +1,203 @@
+//! What has been seen of a stream by the grammar of its endpoint, and whether it may end well.
+
+use super::event::Event;
+use super::event_type::EventType;
+use super::scan::{Choice, Counts, Facts, MOST_CHOICES};
+use super::{Grammar, StreamFault, Usage};
+
+/// What becomes of an event.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Pass,
+    /// Not for the client, and nothing wrong with it.
+    Hide,
+    /// Would break the client's parser.
+    Malformed,
+    /// It passes, and the stream is over with it.
+    Close,
+    Fault(StreamFault),
+}
+
+/// The choices of a stream: which have appeared, which are finished.
+#[derive(Default)]
+struct Choices {
+    finished: Vec<u64>,
+    seen: Vec<u64>,
+    finished_count: usize,
+    seen_count: usize,
+    /// One appeared that cannot be told by its index.
+    odd: bool,
+}
+
+impl Choices {
+    fn mark(&mut self, choice: Choice) {
+        let Some(index) = choice.index else {
+            self.odd = true;
+            return;
+        };
+        self.seen_count += usize::from(set(&mut self.seen, index));
+        if choice.finished {
+            self.finished_count += usize::from(set(&mut self.finished, index));
+        }
+    }
+
+    fn all_finished(&self, expected: usize) -> bool {
+        !self.odd && self.finished_count == self.seen_count && self.finished_count >= expected
+    }
+}
+
+/// Sets a bit; tells whether it was clear before.
+fn set(bits: &mut Vec<u64>, index: u16) -> bool {
+    let (word, bit) = (usize::from(index / 64), 1 << (index % 64));
+    debug_assert!(usize::from(index) < MOST_CHOICES);
+    if bits.len() <= word {
+        bits.resize(word + 1, 0);
+    }
+    let was_clear = bits[word] & bit == 0;
+    bits[word] |= bit;
+    was_clear
+}
+
+/// The state of a stream that is not opaque.
+pub(super) struct Progress {
+    grammar: Grammar,
+    hide_usage: bool,
+    expected: usize,
+    choices: Choices,
+    /// The Responses or the Messages API said that this is the end.
+    ended: bool,
+    output: bool,
+    counts: Counts,
+}
+
+impl Progress {
+    pub(super) fn new(grammar: Grammar, hide_usage: bool) -> Self {
+        Self {
+            grammar,
+            hide_usage,
+            expected: 1,
+            choices: Choices::default(),
+            ended: false,
+            output: false,
+            counts: Counts::default(),
+        }
+    }
+
+    pub(super) fn expect(&mut self, choices: usize) {
+        self.expected = choices;
+    }
+
+    pub(super) fn grammar(&self) -> Grammar {
+        self.grammar
+    }
+
+    /// An event that bears output has passed.
+    pub(super) fn output(&self) -> bool {
+        self.output
+    }
+
+    pub(super) fn usage(&self) -> Option<Usage> {
+        self.counts.usage()
+    }
+
+    /// The stream ends with `[DONE]`.
+    pub(super) fn wants_done(&self) -> bool {
+        matches!(self.grammar, Grammar::Chat | Grammar::Completions)
+    }
+
+    /// The answer is complete, whatever becomes of the stream from here on.
+    pub(super) fn is_whole(&self) -> bool {
+        self.ended || (self.wants_done() && self.choices.all_finished(self.expected))
+    }
+
+    /// The fault of a stream that ends here without being whole.
+    pub(super) fn cut(&self) -> StreamFault {
+        if self.output { StreamFault::Interrupted } else { StreamFault::NoOutput }
+    }
+
+    /// Whether what has come of a long event bears output already.
+    pub(super) fn bears_output(&self, event: &Event) -> bool {
+        let facts = &event.facts;
+        match self.grammar {
+            Grammar::Chat | Grammar::Completions => facts.output,
+            Grammar::Responses => {
+                matches!(event.kind(), EventType::ResponsePart | EventType::ResponseEnd | EventType::ResponseFailed)
+            }
+            Grammar::Messages => match event.kind() {
+                EventType::BlockStart => facts.block || facts.block_output,
+                EventType::BlockDelta => facts.block_output,
+                EventType::MessageDelta => facts.stop,
+                _ => false,
+            },
+            Grammar::Opaque => true,
+        }
+    }
+
+    /// Takes in an event that is complete.
+    pub(super) fn take(&mut self, event: &mut Event) -> Verdict {
+        if !event.has_data() {
+            return Verdict::Pass;
+        }
+        if event.is_done() {
+            return self.take_done();
+        }
+        if !event.is_object() {
+            return Verdict::Malformed;
+        }
+        if event.is_error() {
+            // Behind the end it cannot take anything back.
+            return if self.ended { Verdict::Hide } else { fault(&mut event.facts) };
+        }
+        self.counts.merge(&event.facts.counts);
+        match self.grammar {
+            Grammar::Chat | Grammar::Completions => self.take_choices(event),
+            Grammar::Responses => self.take_response(event),
+            Grammar::Messages => self.take_message(event),
+            Grammar::Opaque => Verdict::Pass,
+        }
+    }
+
+    fn take_done(&self) -> Verdict {
+        match (self.is_whole(), self.wants_done()) {
+            (true, true) => Verdict::Close,
+            (true, false) => Verdict::Pass,
+            (false, true) => Verdict::Fault(self.cut()),
+            (false, false) => Verdict::Malformed,
+        }
+    }
+
+    fn take_choices(&mut self, event: &Event) -> Verdict {
+        let facts = &event.facts;
+        for choice in &facts.choices {
+            self.choices.mark(*choice);
+        }
+        self.output |= facts.output;
+        let only_usage = facts.choices_listed && !facts.choices_filled && facts.usage_object;
+        if self.hide_usage && only_usage { Verdict::Hide } else { Verdict::Pass }
+    }
+
+    fn take_response(&mut self, event: &mut Event) -> Verdict {
+        let kind = event.kind();
+        if kind == EventType::ResponseFailed && !self.output {
+            return fault(&mut event.facts);
+        }
+        self.output |= self.bears_output(event);
+        self.ended |= matches!(kind, EventType::ResponseEnd | EventType::ResponseFailed);
+        Verdict::Pass
+    }
+
+    fn take_message(&mut self, event: &Event) -> Verdict {
+        self.output |= self.bears_output(event);
+        if event.kind() == EventType::MessageStop {
+            if !self.output {
+                return Verdict::Fault(StreamFault::NoOutput);
+            }
+            self.ended = true;
+        }
+        Verdict::Pass
+    }
+}
+
+fn fault(facts: &mut Facts) -> Verdict {
+    Verdict::Fault(StreamFault::Error(std::mem::take(&mut facts.error)))
+}

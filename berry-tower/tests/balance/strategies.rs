@@ -1,0 +1,177 @@
+//! All eight strategies: picks, probabilities and weights belong together.
+
+use std::{sync::Arc, thread, time::Duration};
+
+use berry_tower::{
+    backend::{SmartAi, Stage, View},
+    select::strategy::{Candidate, RoundRobin, Strategy, by_name},
+};
+
+use crate::pools::{Pool, all_eight, backend, candidates, pool, rng};
+
+/// How often each is picked in `times` picks.
+fn frequencies(strategy: &dyn Strategy, candidates: &[Candidate<'_>], times: usize, seed: u64) -> Vec<f64> {
+    let mut rng = rng(seed);
+    let mut counts = vec![0.0; candidates.len()];
+    for _ in 0..times {
+        counts[strategy.pick(candidates, &mut rng)] += 1.0;
+    }
+    counts
+}
+
+/// What the χ² statistic exceeds once in some three million tests (Wilson and Hilferty).
+fn critical(degrees: f64) -> f64 {
+    let spread = 2.0 / (9.0 * degrees);
+    degrees * (1.0 - spread + 5.0 * spread.sqrt()).powi(3)
+}
+
+/// χ² of counts against probabilities; the rare ones are taken together.
+fn fits(counts: &[f64], probabilities: &[f64]) -> bool {
+    let times: f64 = counts.iter().sum();
+    let (mut rare, mut cells) = ((0.0, 0.0), Vec::new());
+    for (&seen, &p) in counts.iter().zip(probabilities) {
+        if p == 0.0 && seen > 0.0 {
+            return false;
+        }
+        if p * times < 5.0 {
+            rare = (rare.0 + seen, rare.1 + p * times);
+        } else {
+            cells.push((seen, p * times));
+        }
+    }
+    if rare.1 >= 5.0 {
+        cells.push(rare);
+    } else if rare.0 > 30.0 {
+        return false;
+    }
+    let statistic: f64 = cells.iter().map(|(seen, due)| (seen - due).powi(2) / due).sum();
+    cells.len() < 2 || statistic < critical(cells.len() as f64 - 1.0)
+}
+
+#[test]
+fn frequencies_are_the_stated_probabilities() {
+    for seed in 0..60 {
+        let pool = pool(&mut rng(seed));
+        let candidates = candidates(&pool);
+        for strategy in all_eight() {
+            let stated = strategy.probabilities(&candidates);
+            let sum: f64 = stated.iter().sum();
+            assert!((sum - 1.0).abs() < 1e-9, "{} sums up to {sum}", strategy.name());
+            let seen = frequencies(&*strategy, &candidates, 3_000, seed + 1_000);
+            assert!(fits(&seen, &stated), "{} on pool {seed}: {seen:?} for {stated:?}", strategy.name());
+        }
+    }
+}
+
+#[test]
+fn the_test_of_frequencies_tells_a_wrong_probability() {
+    assert!(fits(&[1_000.0, 2_000.0], &[1.0 / 3.0, 2.0 / 3.0]));
+    assert!(!fits(&[1_000.0, 2_000.0], &[0.4, 0.6]));
+    assert!(!fits(&[2_999.0, 1.0], &[1.0, 0.0]));
+}
+
+#[test]
+fn twice_the_weight_is_twice_the_picks() {
+    let pool: Pool = [1.0, 2.0].map(|w| (Arc::new(backend("m").weight(w)), View::default())).into();
+    for name in ["weighted_random", "failover", "weighted_failover", "smart_weighted_failover"] {
+        let strategy = by_name(name, &SmartAi::default()).unwrap();
+        let seen = frequencies(&*strategy, &candidates(&pool), 30_000, 7);
+        assert!(fits(&seen, &[1.0 / 3.0, 2.0 / 3.0]), "{name}: {seen:?}");
+    }
+}
+
+#[test]
+fn the_shown_weight_is_the_one_that_is_used() {
+    for seed in 0..100 {
+        let pool = pool(&mut rng(seed));
+        let candidates = candidates(&pool);
+        for name in ["weighted_random", "smart_weighted_failover"] {
+            let strategy = by_name(name, &SmartAi::default()).unwrap();
+            let weights: Vec<f64> = candidates.iter().map(|c| strategy.effective_weight(c)).collect();
+            let total: f64 = weights.iter().sum();
+            for (p, w) in strategy.probabilities(&candidates).into_iter().zip(weights) {
+                assert!((p - w / total).abs() < 1e-12);
+            }
+        }
+    }
+}
+
+#[test]
+fn round_robin_is_exact_under_threads() {
+    for n in 1..=7 {
+        let pool: Pool = (0..n).map(|i| (Arc::new(backend(&format!("m{i}"))), View::default())).collect();
+        let strategy = RoundRobin::default();
+        let counts = thread::scope(|scope| {
+            let run = || frequencies(&strategy, &candidates(&pool), 250 * n, 0);
+            let threads: Vec<_> = (0..4).map(|_| scope.spawn(run)).collect();
+            threads
+                .into_iter()
+                .map(|t| t.join().unwrap())
+                .fold(vec![0.0; n], |sum, counts| sum.into_iter().zip(counts).map(|(a, b)| a + b).collect())
+        });
+        assert_eq!(counts, vec![1_000.0; n]);
+    }
+}
+
+#[test]
+fn a_retry_does_not_move_the_turn_of_round_robin() {
+    let pool: Pool = (0..2).map(|i| (Arc::new(backend(&format!("m{i}"))), View::default())).collect();
+    let (both, rest) = (candidates(&pool), candidates(&pool)[1..].to_vec());
+    let strategy = RoundRobin::default();
+    let firsts: Vec<usize> = (0..4)
+        .map(|_| {
+            let first = strategy.pick(&both, &mut rng(0));
+            strategy.pick(&rest, &mut rng(0));
+            first
+        })
+        .collect();
+    assert_eq!(firsts, [0, 1, 0, 1]);
+}
+
+#[test]
+fn least_latency_measures_one_at_a_time_and_then_takes_the_quickest() {
+    let view = |latency: Option<u64>, trial_free, in_flight| View {
+        latency: latency.map(Duration::from_millis),
+        trial_free,
+        in_flight,
+        ..View::default()
+    };
+    let strategy = by_name("least_latency", &SmartAi::default()).unwrap();
+    let odds = |views: &[View]| {
+        let pool: Pool = views.iter().map(|view| (Arc::new(backend("m")), *view)).collect();
+        strategy.probabilities(&candidates(&pool))
+    };
+    assert_eq!(odds(&[view(Some(10), true, 0), view(None, true, 3)]), [0.0, 1.0], "the unmeasured comes first");
+    assert_eq!(odds(&[view(Some(10), true, 9), view(None, false, 0)]), [1.0, 0.0], "but is not flooded");
+    assert_eq!(odds(&[view(Some(10), true, 2), view(Some(10), true, 1)]), [0.0, 1.0], "ties by requests under way");
+    assert_eq!(odds(&[view(None, false, 2), view(None, false, 1)]), [0.0, 1.0]);
+    assert_eq!(odds(&[view(Some(20), true, 0), view(Some(10), true, 5)]), [0.0, 1.0]);
+}
+
+#[test]
+fn weighted_failover_looks_at_the_unhealthy_only_when_there_is_nobody_else() {
+    let strategy = by_name("weighted_failover", &SmartAi::default()).unwrap();
+    let down = View { stage: Stage::Unhealthy, ..View::default() };
+    let due = View { due_for_trial: true, ..down };
+    let back = View { stage: Stage::Returning, ..View::default() };
+    let odds = |views: [View; 2]| {
+        let pool: Pool = views.into_iter().map(|v| (Arc::new(backend("m").weight(2.0).priority(1)), v)).collect();
+        strategy.probabilities(&candidates(&pool))
+    };
+    assert_eq!(odds([back, down]), [1.0, 0.0]);
+    assert_eq!(odds([down, down]), [0.5, 0.5]);
+    assert_eq!(odds([back, due]), [0.5, 0.5], "its trial is its only way back");
+}
+
+#[test]
+fn no_weight_makes_it_panic() {
+    for weights in [[0.0, 0.0], [f64::NAN, 1.0], [f64::INFINITY, f64::INFINITY], [-1.0, f64::MIN_POSITIVE]] {
+        let pool: Pool = weights.map(|w| (Arc::new(backend("m").weight(w)), View::default())).into();
+        for strategy in all_eight() {
+            let odds = strategy.probabilities(&candidates(&pool));
+            assert!((odds.iter().sum::<f64>() - 1.0).abs() < 1e-9, "{} {weights:?} {odds:?}", strategy.name());
+            let seen = frequencies(&*strategy, &candidates(&pool), 1_000, 3);
+            assert!(fits(&seen, &odds), "{} {weights:?} {seen:?} {odds:?}", strategy.name());
+        }
+    }
+}
