@@ -228,8 +228,8 @@ pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 mod tests {
     use super::*;
 
-    fn class(status: u16, error: Option<ErrorBody>) -> Class {
-        Standard.response(StatusCode::from_u16(status).unwrap(), &HeaderMap::new(), error.as_ref())
+    fn class(status: u16, error: impl Into<Option<ErrorBody>>) -> Class {
+        Standard.response(StatusCode::from_u16(status).unwrap(), &HeaderMap::new(), error.into().as_ref())
     }
 
     fn code(code: &str) -> Option<ErrorBody> {

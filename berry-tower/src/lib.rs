@@ -30,6 +30,7 @@ pub mod error_response;
     feature = "inspect",
     feature = "error-response"
 ))]
+#[cfg_attr(not(feature = "gateway"), allow(dead_code, reason = "each edge layer uses a part of it"))]
 mod gate;
 #[cfg(feature = "gateway")]
 pub mod gateway;

@@ -236,8 +236,6 @@ mod tests {
 
     use http::Request;
 
-    use std::time::Duration;
-
     use super::*;
 
     fn head(key: u64) -> Parts {

@@ -35,6 +35,7 @@
 //! ```
 
 mod keyed;
+mod limits;
 mod windows;
 
 use std::{
@@ -53,7 +54,8 @@ use tower_service::Service;
 
 pub use self::{
     keyed::{Assigned, Keyed},
-    windows::{Limits, Quota, Snapshot, Usage, Window, go_duration},
+    limits::{Limits, Snapshot, Usage, Window, go_duration},
+    windows::Quota,
 };
 use crate::{
     body::{End, Guard, GuardedBody},

@@ -1,5 +1,7 @@
 //! What must hold for whatever comes: one module per layer.
 
+#![allow(clippy::unwrap_used, reason = "a helper of tests may panic as a test may")]
+
 mod edge_drain;
 mod edge_error_response;
 mod edge_identity;

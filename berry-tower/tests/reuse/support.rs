@@ -44,8 +44,10 @@ where
     address
 }
 
+type Hello = std::future::Ready<Result<Response<Full<Bytes>>, Infallible>>;
+
 /// A service that answers everything, as a layer finds it in an application of somebody else.
-pub(crate) fn hello<B>() -> ServiceFn<fn(Request<B>) -> std::future::Ready<Result<Response<Full<Bytes>>, Infallible>>> {
+pub(crate) fn hello<B>() -> ServiceFn<fn(Request<B>) -> Hello> {
     service_fn(|_| std::future::ready(Ok(Response::new(Full::from("hello")))))
 }
 

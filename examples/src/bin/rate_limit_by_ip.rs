@@ -1,0 +1,64 @@
+//! One layer of Berry in an Axum application of your own: so many requests per address.
+//!
+//! `cargo run --bin rate_limit_by_ip`, then
+//! `for i in $(seq 6); do curl -i http://127.0.0.1:3002/; done`
+
+use std::net::{IpAddr, SocketAddr};
+
+use axum::{Router, extract::ConnectInfo, routing::get};
+use berry_tower::rate_limit::{Keyed, Limits, RateLimitLayer};
+use http::request::Parts;
+
+/// The address that the connection comes from. Behind a proxy of your own, read the header that it
+/// sets instead; any client may set it where there is no proxy. An IPv6 client has a whole /64.
+fn address(head: &Parts) -> Option<IpAddr> {
+    let ConnectInfo(peer) = head.extensions.get::<ConnectInfo<SocketAddr>>()?;
+    Some(match peer.ip().to_canonical() {
+        IpAddr::V6(v6) => (v6.to_bits() >> 64 << 64).to_be_bytes().into(),
+        v4 @ IpAddr::V4(_) => v4,
+    })
+}
+
+fn app() -> Router {
+    let limits = Limits::new().per_minute(5).per_hour(100).concurrent(2);
+    Router::new()
+        .route("/", get(|| async { "Hello!\n" }))
+        .layer(RateLimitLayer::new(Keyed::by(limits, address).max_keys(10_000).require_key()))
+}
+
+#[tokio::main]
+async fn main() -> std::io::Result<()> {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:3002").await?;
+    axum::serve(listener, app().into_make_service_with_connect_info::<SocketAddr>()).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::body::Body;
+    use http::{Request, Response};
+    use tower::ServiceExt;
+
+    async fn ask(app: &Router, peer: &str) -> Response<Body> {
+        let peer: SocketAddr = peer.parse().unwrap();
+        let request = Request::builder().extension(ConnectInfo(peer)).body(Body::empty()).unwrap();
+        app.clone().oneshot(request).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn each_address_has_its_own_limit() {
+        let app = app();
+        for left in ["4", "3", "2", "1", "0"] {
+            let response = ask(&app, "192.0.2.1:1000").await;
+            assert_eq!(response.headers()["x-ratelimit-remaining-requests"], left);
+        }
+        let refused = ask(&app, "192.0.2.1:1001").await;
+        assert_eq!(refused.status(), 429);
+        assert_eq!(refused.headers()["retry-after"], "12");
+        assert_eq!(ask(&app, "192.0.2.2:1000").await.status(), 200);
+        for host in 1..=5 {
+            assert_eq!(ask(&app, &format!("[2001:db8::{host}]:1000")).await.status(), 200);
+        }
+        assert_eq!(ask(&app, "[2001:db8::6]:1000").await.status(), 429, "one /64, one limit");
+    }
+}
