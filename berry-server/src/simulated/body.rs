@@ -73,8 +73,9 @@ impl Plan {
         let data = data.into();
         Self {
             length: Some(data.len() as u64),
+            // hyper does not ask a body of no length for anything, so there must be nothing to send.
+            send: usize::from(!data.is_empty()),
             pieces: [Piece::new(Role::Token, data)].into(),
-            send: 1,
             close: Close::Well,
             first: Duration::ZERO,
             each: Duration::ZERO,
@@ -103,15 +104,23 @@ pub(super) struct Answer {
     next: usize,
     tokens: usize,
     sleep: Option<Pin<Box<Sleep>>>,
-    /// The piece that `sleep` is for has waited.
-    waited: bool,
+    /// `sleep` is for the next piece, and not for one that has gone.
+    armed: bool,
     /// Flushes seen when the wait for one began.
     flush_from: Option<u64>,
 }
 
 impl Answer {
     pub(super) fn new(plan: Plan, entry: Entry) -> Self {
-        let mut answer = Self { plan, entry, next: 0, tokens: 0, sleep: None, waited: false, flush_from: None };
+        let mut answer = Self {
+            plan,
+            entry,
+            next: 0,
+            tokens: 0,
+            sleep: None,
+            armed: false,
+            flush_from: None,
+        };
         answer.tell_end();
         answer
     }
@@ -152,12 +161,13 @@ impl Answer {
             0 => self.plan.first,
             _ => self.plan.each,
         };
-        if !is_token || wait.is_zero() || self.waited {
+        if !is_token || wait.is_zero() {
             return Poll::Ready(());
         }
+        let armed = std::mem::replace(&mut self.armed, true);
         let sleep = match &mut self.sleep {
             Some(sleep) => {
-                if sleep.is_elapsed() {
+                if !armed {
                     let next = sleep.deadline() + wait;
                     sleep.as_mut().reset(next);
                 }
@@ -165,9 +175,7 @@ impl Answer {
             }
             none => none.insert(Box::pin(sleep_until(Instant::now() + wait))),
         };
-        ready!(sleep.as_mut().poll(cx));
-        self.waited = true;
-        Poll::Ready(())
+        sleep.as_mut().poll(cx)
     }
 
     fn poll_close(&mut self) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
@@ -201,7 +209,7 @@ impl Body for Answer {
         }
         let piece = self.plan.pieces[self.next].clone();
         self.next += 1;
-        self.waited = false;
+        self.armed = false;
         self.tokens += usize::from(piece.role == Role::Token);
         self.tell_end();
         Poll::Ready(Some(Ok(Frame::data(piece.data))))

@@ -1,7 +1,8 @@
 //! The socket side: accepting, refusing, resetting, and knowing when bytes have left.
 
 use super::record::Record;
-use super::serve::{Shared, serve};
+use super::serve::serve;
+use super::shared::Shared;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;

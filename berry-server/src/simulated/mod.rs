@@ -38,6 +38,7 @@ mod record;
 mod refusal;
 mod script;
 mod serve;
+mod shared;
 mod words;
 
 #[cfg(test)]

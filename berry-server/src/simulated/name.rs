@@ -22,7 +22,7 @@ impl Behavior {
     /// assert_eq!(Behavior::from_tokens("mini"), None);
     /// ```
     pub fn from_tokens(tokens: &str) -> Option<Self> {
-        tokens.split('-').try_fold(Self::healthy(), |behavior, token| behavior.apply(token))
+        tokens.split('-').try_fold(Self::healthy(), Self::apply)
     }
 
     /// The model name that asks for this behaviour; `None` when there is none, as for
@@ -51,8 +51,12 @@ impl Behavior {
                 add(word);
             }
         }
-        let sayable = self.times.is_none() && self.scope == super::Scope::Answers;
-        (sayable && Self::from_tokens(name.get(base.len() + 1..)?)? == *self).then_some(name)
+        // What cannot be said in tokens does not come back from them.
+        let said = match name.get(base.len() + 1..) {
+            Some(tokens) => Self::from_tokens(tokens)?,
+            None => Self::healthy(),
+        };
+        (said == *self).then_some(name)
     }
 
     fn apply(mut self, token: &str) -> Option<Self> {

@@ -5,7 +5,7 @@ use super::connection::{Command, listen};
 use super::fault::Behavior;
 use super::record::{Counts, Seen};
 use super::script::Script;
-use super::serve::Shared;
+use super::shared::Shared;
 use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -70,8 +70,9 @@ impl Provider {
         self.script([]);
     }
 
-    /// Closes the port, so that connections are refused, and resets the open ones. The port stays
-    /// taken. Returns when it has happened.
+    /// Closes the port, so that connections are refused, and resets the open ones. The port
+    /// stays bound, so that no server that asks for a free one gets it. Returns when it has
+    /// happened.
     ///
     /// # Errors
     ///

@@ -1,19 +1,15 @@
 //! One request: read it, find out how to treat it, answer it.
 
 use super::body::{Answer, Broken, Plan};
-use super::cache::{Cache, Known};
-use super::config::Config;
 use super::connection::Link;
 use super::dialect::{Ask, Kind, Route, Shape};
 use super::fault::{Behavior, Fault, Scope};
 use super::layout::{Good, Pace, lay_out};
-use super::record::{End, Entry, Record};
+use super::record::{End, Entry};
 use super::refusal::Refusal;
-use super::script::{Script, Step, Ticks};
-use super::words::Voice;
-use arc_swap::ArcSwap;
+use super::shared::Shared;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
+use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use serde_json::Value;
@@ -27,89 +23,6 @@ const MAX_REQUEST: usize = 64 << 20;
 const JSON: &str = "application/json";
 const PAGE: &str = "<!DOCTYPE html>\n<html><head><title>Please wait</title></head>\
     <body><h1>Checking your browser</h1></body></html>\n";
-
-/// What all connections of a provider share.
-#[derive(Debug)]
-pub(super) struct Shared {
-    pub(super) record: Arc<Record>,
-    pub(super) script: ArcSwap<Script>,
-    config: Config,
-    voice: Voice,
-    standing: Step,
-    name_ticks: Ticks,
-    cache: Cache,
-    /// Headers of every answer.
-    headers: HeaderMap,
-}
-
-impl Shared {
-    pub(super) fn new(config: Config) -> Self {
-        Self {
-            record: Arc::new(Record::new(config.keep)),
-            script: ArcSwap::default(),
-            voice: Voice::new(&config.name, config.created, &config.text, config.echo, config.tokens),
-            standing: Step::new(config.behavior.clone(), config.seed),
-            name_ticks: Ticks::seeded(config.seed),
-            cache: Cache::default(),
-            headers: headers(),
-            config,
-        }
-    }
-
-    /// Whether there is such a model, and what its name asks for.
-    fn model(&self, name: &str) -> Option<Option<Behavior>> {
-        if self.config.models.iter().any(|model| model == name) {
-            return Some(None);
-        }
-        let behavior = self.config.models.iter().find_map(|model| {
-            let tokens = name.strip_prefix(model.as_str())?.strip_prefix('-')?;
-            Behavior::from_tokens(tokens)
-        });
-        behavior.map(Some)
-    }
-
-    fn read(&self, kind: Kind, body: &Bytes) -> (Result<Ask, Refusal>, Option<Arc<Behavior>>) {
-        let ask = match self.config.dialect.read(kind, body) {
-            Ok(ask) => ask,
-            Err(refusal) => return (Err(refusal), None),
-        };
-        match self.model(&ask.model) {
-            Some(behavior) => (Ok(ask), behavior.map(Arc::new)),
-            None => (Err(Refusal::unknown_model(&ask.model)), None),
-        }
-    }
-
-    /// The script's behaviour, else the one in the model's name, else the provider's own.
-    fn behavior(&self, scope: Scope, known: Option<&Known>) -> Arc<Behavior> {
-        let by_name = || {
-            let behavior = known?.by_name.as_ref()?;
-            self.name_ticks.strikes(behavior.percent).then(|| Arc::clone(behavior))
-        };
-        self.script.load().next(scope).or_else(by_name).or_else(|| self.standing.behavior(scope)).unwrap_or_default()
-    }
-}
-
-/// Headers that providers send along, most of which a gateway keeps to itself.
-fn headers() -> HeaderMap {
-    [
-        ("server", "simulated"),
-        ("openai-organization", "org-simulated"),
-        ("openai-version", "2020-10-01"),
-        ("openai-processing-ms", "12"),
-        ("x-ratelimit-limit-requests", "10000"),
-        ("x-ratelimit-remaining-requests", "9999"),
-        ("x-ratelimit-reset-requests", "6ms"),
-        ("strict-transport-security", "max-age=31536000"),
-        ("set-cookie", "__session=simulated; path=/; HttpOnly"),
-        ("alt-svc", "h3=\":443\"; ma=86400"),
-    ]
-    .into_iter()
-    .map(|(name, value)| {
-        let name = header::HeaderName::from_static(name);
-        (name, HeaderValue::from_static(value))
-    })
-    .collect()
-}
 
 /// An answer about to go out, with the status, type and body that it will have.
 struct Out {

@@ -40,7 +40,7 @@ impl Response<'_> {
         json!({"type": "output_text", "text": text, "annotations": [], "logprobs": []})
     }
 
-    fn item(&self, status: &str, content: Value) -> Value {
+    fn item(&self, status: &str, content: &Value) -> Value {
         json!({
             "type": "message",
             "id": self.item_id(),
@@ -50,7 +50,7 @@ impl Response<'_> {
         })
     }
 
-    fn object(&self, status: &str, output: Value, usage: Value) -> Value {
+    fn object(&self, status: &str, output: &Value, usage: &Value) -> Value {
         let incomplete = match status {
             "incomplete" => json!({"reason": "max_output_tokens"}),
             _ => Value::Null,
@@ -97,39 +97,39 @@ impl Response<'_> {
             "total_tokens": self.tokens_in + tokens_out,
         });
         let content = json!([Self::part(&self.said.text())]);
-        let item = self.item(self.status(), content);
-        self.object(self.status(), json!([item]), usage)
+        let item = self.item(self.status(), &content);
+        self.object(self.status(), &json!([item]), &usage)
     }
 
     fn events(&self) -> Vec<Piece> {
         let mut out = Events::default();
-        let started = || json!({"response": self.object("in_progress", json!([]), Value::Null)});
+        let started = || json!({"response": self.object("in_progress", &json!([]), &Value::Null)});
         let at = json!({"item_id": self.item_id(), "output_index": 0, "content_index": 0});
         let at = |more: Value| joined(&at, &more);
-        out.add(Role::Preamble, "response.created", started());
-        out.add(Role::Preamble, "response.in_progress", started());
-        let item = self.item("in_progress", json!([]));
+        out.add(Role::Preamble, "response.created", &started());
+        out.add(Role::Preamble, "response.in_progress", &started());
+        let item = self.item("in_progress", &json!([]));
         let added = json!({"output_index": 0, "item": item});
-        out.add(Role::Preamble, "response.output_item.added", added);
+        out.add(Role::Preamble, "response.output_item.added", &added);
         let part = at(json!({"part": Self::part("")}));
-        out.add(Role::Preamble, "response.content_part.added", part);
+        out.add(Role::Preamble, "response.content_part.added", &part);
         for token in &self.said.tokens {
             let delta = at(json!({"delta": token, "logprobs": []}));
-            out.add(Role::Token, "response.output_text.delta", delta);
+            out.add(Role::Token, "response.output_text.delta", &delta);
         }
         let text = self.said.text();
         let done = at(json!({"text": text, "logprobs": []}));
-        out.add(Role::Usage, "response.output_text.done", done);
+        out.add(Role::Usage, "response.output_text.done", &done);
         let part = at(json!({"part": Self::part(&text)}));
-        out.add(Role::Usage, "response.content_part.done", part);
-        let item = self.item(self.status(), json!([Self::part(&text)]));
+        out.add(Role::Usage, "response.content_part.done", &part);
+        let item = self.item(self.status(), &json!([Self::part(&text)]));
         let done = json!({"output_index": 0, "item": item});
-        out.add(Role::Usage, "response.output_item.done", done);
+        out.add(Role::Usage, "response.output_item.done", &done);
         let last = match self.status() {
             "incomplete" => "response.incomplete",
             _ => "response.completed",
         };
-        out.add(Role::Finish, last, json!({"response": self.whole()}));
+        out.add(Role::Finish, last, &json!({"response": self.whole()}));
         out.0
     }
 }
@@ -144,9 +144,9 @@ fn joined(left: &Value, right: &Value) -> Value {
 struct Events(Vec<Piece>);
 
 impl Events {
-    fn add(&mut self, role: Role, name: &str, fields: Value) {
+    fn add(&mut self, role: Role, name: &str, fields: &Value) {
         let head = json!({"type": name, "sequence_number": self.0.len()});
-        let data = joined(&head, &fields);
+        let data = joined(&head, fields);
         let event = format!("event: {name}\ndata: {data}\n\n");
         self.0.push(Piece::new(role, event));
     }

@@ -81,8 +81,6 @@ async fn down_breaks_off_and_refuses_and_up_answers_again() {
         soon(provider.down()).await.unwrap();
         assert_eq!(provider.counts().open_connections, 0);
         assert!(tokio::net::TcpStream::connect(addr).await.is_err());
-        // The port is not up for grabs.
-        assert!(std::net::TcpListener::bind(addr).is_err());
         soon(provider.down()).await.unwrap();
         soon(provider.up()).await.unwrap();
         soon(provider.up()).await.unwrap();
@@ -176,8 +174,11 @@ async fn the_demo_has_one_that_fails_a_third_of_the_time() {
     let mut failed = 0;
     for _ in 0..12 {
         let model = format!("{}-t0", flaky.models[0]);
-        assert!(Behavior::from_tokens("t0").is_some());
-        let request = post(&flaky.provider, "/embeddings", &serde_json::json!({"model": model}));
+        let request = post(
+            &flaky.provider,
+            "/embeddings",
+            &serde_json::json!({"model": model}),
+        );
         failed += u32::from(soon(request.send()).await.unwrap().status() == 503);
     }
     assert_eq!(failed, 0, "a name that says otherwise comes first");

@@ -1,7 +1,7 @@
 //! Faults in place of an answer, and in plain answers.
 
 use super::{Read, ask, ask_with, chat, end, post, read, soon, start};
-use crate::simulated::{Behavior, Config, End, Fault, Provider, Refusal, Scope};
+use crate::simulated::{End, Fault, Provider, Refusal};
 use serde_json::json;
 use std::error::Error;
 use std::time::Duration;
@@ -38,20 +38,6 @@ async fn statuses_come_in_the_error_shape() {
             assert_eq!(provider.seen()[0].ended.unwrap().status, Some(status));
         }
     }
-}
-
-#[tokio::test]
-async fn retry_after_is_told_and_once_is_once() {
-    let provider = start().await;
-    provider.set(Fault::Status(429).retry_after(2).once());
-    let send = async || {
-        let body = chat("sim", false);
-        soon(post(&provider, "/chat/completions", &body).send()).await.unwrap()
-    };
-    let first = send().await;
-    assert_eq!(first.status(), 429);
-    assert_eq!(first.headers()["retry-after"], "2");
-    assert_eq!(send().await.status(), 200);
 }
 
 #[tokio::test]
@@ -234,73 +220,24 @@ async fn the_wrong_kind_of_answer() {
     assert_eq!(read.events()[0]["object"], "list");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_late_head_and_a_late_body() {
-    let begin = Instant::now();
-    let call = ask("sim-head60", false).await;
-    assert!(begin.elapsed() >= Duration::from_millis(60));
-    drop(call);
-
-    let call = ask("sim-late60", false).await;
-    let head = Instant::now();
-    assert!(call.read().await.1.whole);
-    // The head was on its way while the wait began, so a little of it may have passed.
-    assert!(head.elapsed() >= Duration::from_millis(30));
-}
-
-#[tokio::test]
-async fn percentages_strike_evenly() {
+    let hour = Duration::from_secs(3600);
     let provider = start().await;
-    provider.set(Fault::Status(500).percent(25));
-    let mut statuses = Vec::new();
-    for _ in 0..8 {
-        let body = chat("sim", false);
-        let response = soon(post(&provider, "/chat/completions", &body).send()).await;
-        statuses.push(response.unwrap().status().as_u16());
-    }
-    assert_eq!(statuses, [200, 200, 200, 500, 200, 200, 200, 500]);
-}
-
-#[tokio::test]
-async fn by_name_percentages_strike_too() {
-    let provider = start().await;
-    let mut failed = 0;
-    for _ in 0..10 {
-        let body = chat("sim-e500-p30", false);
-        let response = soon(post(&provider, "/chat/completions", &body).send()).await;
-        failed += u32::from(response.unwrap().status() == 500);
-    }
-    assert_eq!(failed, 3);
-}
-
-#[tokio::test]
-async fn the_script_comes_before_the_name_and_the_name_before_the_rest() {
-    let config = Config { behavior: Fault::Status(500).into(), ..Config::default() };
-    let provider = Provider::start(config).await.unwrap();
-    let status = async |model: &str| {
+    let send = async |model: &str| {
         let body = chat(model, false);
-        let response = soon(post(&provider, "/chat/completions", &body).send()).await;
-        response.unwrap().status().as_u16()
+        let response = post(&provider, "/chat/completions", &body).send().await;
+        response.unwrap()
     };
-    assert_eq!(status("sim").await, 500);
-    assert_eq!(status("sim-e503").await, 503);
-    provider.script([Behavior::healthy().once(), Fault::Status(502).into()]);
-    assert_eq!(status("sim-e503").await, 200);
-    assert_eq!(status("sim-e503").await, 502);
-    provider.heal();
-    assert_eq!(status("sim-e503").await, 503);
-}
+    let begin = Instant::now();
+    send("sim-head3600000").await;
+    assert!(begin.elapsed() >= hour);
 
-#[tokio::test]
-async fn lists_have_faults_of_their_own() {
-    let provider = start().await;
-    provider.set(Fault::Status(404).on(Scope::Lists));
-    let list = reqwest::Client::new().get(format!("{}/models", provider.base_url()));
-    let list = soon(list.bearer_auth(provider.key()).send()).await.unwrap();
-    assert_eq!(list.status(), 404);
-    let body = chat("sim", false);
-    let answer = soon(post(&provider, "/chat/completions", &body).send()).await.unwrap();
-    assert_eq!(answer.status(), 200);
+    let begin = Instant::now();
+    let response = send("sim-late3600000").await;
+    assert!(begin.elapsed() < hour);
+    assert!(read(response).await.whole);
+    assert!(begin.elapsed() >= hour);
 }
 
 #[tokio::test]

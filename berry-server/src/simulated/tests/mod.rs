@@ -1,8 +1,10 @@
 //! Each endpoint and each fault, as a client sees them.
 
+mod chat;
 mod control;
 mod endpoints;
 mod faults;
+mod scripts;
 mod streams;
 
 use super::{Config, End, Provider};

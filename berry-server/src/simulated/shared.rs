@@ -1,0 +1,114 @@
+//! What the connections of a provider share, and how it picks a request's behaviour.
+
+use super::cache::{Cache, Known};
+use super::config::Config;
+use super::dialect::{Ask, Kind};
+use super::fault::{Behavior, Scope};
+use super::record::Record;
+use super::refusal::Refusal;
+use super::script::{Script, Step, Ticks};
+use super::words::Voice;
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, header};
+use std::sync::Arc;
+
+/// What all connections of a provider share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) record: Arc<Record>,
+    pub(super) script: ArcSwap<Script>,
+    pub(super) config: Config,
+    pub(super) voice: Voice,
+    standing: Step,
+    name_ticks: Ticks,
+    pub(super) cache: Cache,
+    /// Headers of every answer.
+    pub(super) headers: HeaderMap,
+}
+
+impl Shared {
+    pub(super) fn new(config: Config) -> Self {
+        Self {
+            record: Arc::new(Record::new(config.keep)),
+            script: ArcSwap::default(),
+            voice: Voice::new(
+                &config.name,
+                config.created,
+                &config.text,
+                config.echo,
+                config.tokens,
+            ),
+            standing: Step::new(config.behavior.clone(), config.seed),
+            name_ticks: Ticks::seeded(config.seed),
+            cache: Cache::default(),
+            headers: headers(),
+            config,
+        }
+    }
+
+    /// Whether there is such a model, and what its name asks for.
+    pub(super) fn model(&self, name: &str) -> Option<Option<Behavior>> {
+        if self.config.models.iter().any(|model| model == name) {
+            return Some(None);
+        }
+        let behavior = self.config.models.iter().find_map(|model| {
+            let tokens = name.strip_prefix(model.as_str())?.strip_prefix('-')?;
+            Behavior::from_tokens(tokens)
+        });
+        behavior.map(Some)
+    }
+
+    pub(super) fn read(
+        &self,
+        kind: Kind,
+        body: &Bytes,
+    ) -> (Result<Ask, Refusal>, Option<Arc<Behavior>>) {
+        let ask = match self.config.dialect.read(kind, body) {
+            Ok(ask) => ask,
+            Err(refusal) => return (Err(refusal), None),
+        };
+        match self.model(&ask.model) {
+            Some(behavior) => (Ok(ask), behavior.map(Arc::new)),
+            None => (Err(Refusal::unknown_model(&ask.model)), None),
+        }
+    }
+
+    /// The script's behaviour, else the one in the model's name, else the provider's own.
+    pub(super) fn behavior(&self, scope: Scope, known: Option<&Known>) -> Arc<Behavior> {
+        let by_name = || {
+            let behavior = known?.by_name.as_ref()?;
+            self.name_ticks
+                .strikes(behavior.percent)
+                .then(|| Arc::clone(behavior))
+        };
+        self.script
+            .load()
+            .next(scope)
+            .or_else(by_name)
+            .or_else(|| self.standing.behavior(scope))
+            .unwrap_or_default()
+    }
+}
+
+/// Headers that providers send along, most of which a gateway keeps to itself.
+fn headers() -> HeaderMap {
+    [
+        ("server", "simulated"),
+        ("openai-organization", "org-simulated"),
+        ("openai-version", "2020-10-01"),
+        ("openai-processing-ms", "12"),
+        ("x-ratelimit-limit-requests", "10000"),
+        ("x-ratelimit-remaining-requests", "9999"),
+        ("x-ratelimit-reset-requests", "6ms"),
+        ("strict-transport-security", "max-age=31536000"),
+        ("set-cookie", "__session=simulated; path=/; HttpOnly"),
+        ("alt-svc", "h3=\":443\"; ma=86400"),
+    ]
+    .into_iter()
+    .map(|(name, value)| {
+        let name = header::HeaderName::from_static(name);
+        (name, HeaderValue::from_static(value))
+    })
+    .collect()
+}
