@@ -1,8 +1,9 @@
 //! What has been seen of a stream by the grammar of its endpoint, and whether it may end well.
 
+use super::counts::Counts;
 use super::event::Event;
 use super::event_type::EventType;
-use super::scan::{Choice, Counts, Facts, MOST_CHOICES};
+use super::scan::{Choice, Facts, MOST_CHOICES};
 use super::{Grammar, StreamFault, Usage};
 
 /// What becomes of an event.
@@ -129,8 +130,8 @@ impl Progress {
                 EventType::ResponsePart | EventType::ResponseEnd | EventType::ResponseFailed
             ),
             Grammar::Messages => match event.kind() {
-                EventType::BlockStart => facts.block || facts.block_output,
-                EventType::BlockDelta => facts.block_output,
+                EventType::BlockStart => facts.block_output,
+                EventType::BlockDelta => facts.delta_output,
                 EventType::MessageDelta => facts.stop,
                 _ => false,
             },
