@@ -190,9 +190,13 @@ impl StreamFilter {
     /// A comment may be sent to the client now without tearing an event apart. False once the stream is
     /// over, and always for [`Grammar::Opaque`].
     pub fn between_events(&self) -> bool {
-        matches!(self.phase, Phase::Open)
-            && !self.is_opaque()
-            && matches!(self.mode, Mode::Hold | Mode::Skip { begun: false })
+        matches!(self.phase, Phase::Open) && !self.is_opaque() && !self.torn()
+    }
+
+    /// The client has a part of an event without its end. After a fault, a blank line must go before
+    /// anything that is to be an event of its own.
+    pub fn torn(&self) -> bool {
+        matches!(self.mode, Mode::Long | Mode::Skip { begun: true })
     }
 
     /// How many events were left out because the client's parser would have stumbled over them.

@@ -158,8 +158,7 @@ impl StreamFilter {
         at: usize,
     ) -> Result<(), StreamFault> {
         let verdict = self.progress.take(&mut self.event);
-        let mode = std::mem::replace(&mut self.mode, Mode::Hold);
-        let verdict = match (mode, verdict) {
+        let verdict = match (self.mode, verdict) {
             (_, Verdict::Fault(fault)) => return Err(fault),
             (Mode::Hold, verdict) => verdict,
             (Mode::Long, Verdict::Pass | Verdict::Hide) => Verdict::Pass,
@@ -178,6 +177,7 @@ impl StreamFilter {
         if verdict == Verdict::Close {
             self.phase = Phase::Closed;
         }
+        self.mode = Mode::Hold;
         self.held.clear();
         self.length = 0;
         self.event.reset();
