@@ -224,7 +224,7 @@ impl StreamFilter {
 
     /// The body is no event stream; an error in JSON may be told all the same.
     fn foreign(&mut self, rest: &[u8]) -> Result<(), StreamFault> {
-        if rest[0] != b'{' {
+        if rest[0] != b'{' || !self.splitter.is_line_begin() {
             return Err(StreamFault::NotEvents(None));
         }
         self.phase = Phase::Json(Box::new(ObjectCheck::new()), MOST_JSON);

@@ -279,6 +279,7 @@ fn what_is_no_event_stream_is_told_before_anything_is_handed_on() {
         "dat\n",
         "\u{feff}{}",
         "[1]",
+        "ev{\"error\":1}",
         "\u{fb01}",
     ] {
         let run = chat(body);
