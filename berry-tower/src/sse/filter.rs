@@ -155,7 +155,7 @@ impl StreamFilter {
             return self.bytes > 0;
         }
         self.progress.output()
-            || (self.mode == Mode::Long && self.progress.bears_output(&self.event))
+            || (self.mode == Mode::Long && self.progress.bears_output_so_far(&self.event))
     }
 
     /// The answer is complete by its own grammar; what is missing at most is a `[DONE]`.

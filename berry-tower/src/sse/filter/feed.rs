@@ -122,7 +122,7 @@ impl StreamFilter {
         if self.splitter.is_opening() {
             return Err(StreamFault::NotEvents(None));
         }
-        if self.event.is_no_object() || self.event.is_error() {
+        if self.event.is_no_object() || self.event.facts.error_at_top {
             self.mode = Mode::Skip { begun: false };
             self.held.clear();
         } else {
@@ -143,7 +143,7 @@ impl StreamFilter {
         if self.event.is_no_object() {
             return Err(StreamFault::Interrupted);
         }
-        if self.event.is_error() {
+        if self.event.facts.error_at_top {
             self.mode = Mode::Skip { begun: true };
         } else {
             sink.pass(start, at);
