@@ -68,7 +68,7 @@ fuzz_target!(|input: &[u8]| {
         }
     }
 
-    let hold = 1 + usize::from(how >> 5) * 20;
+    let hold = 8 + usize::from(how >> 5) * 20;
     let (long_sent, long_result, _) = run(fuzzing::holding(new(), hold), &[bytes], clean);
     let (cut_sent, cut_result, _) = run(fuzzing::holding(new(), hold), &frames, clean);
     assert_eq!(long_result, cut_result);

@@ -66,7 +66,7 @@ fn several_lines_of_data_are_one_object() {
 
 #[test]
 fn a_name_is_not_judged_by_its_beginning() {
-    let mut filter = StreamFilter::new(Grammar::Chat, false).holding(4);
+    let mut filter = StreamFilter::new(Grammar::Chat, false).holding(8);
     let mut sent = Vec::new();
     for frame in ["event: error", "ful\n\n", STOP, "\n\n"] {
         let frame = Bytes::from(frame);
