@@ -149,7 +149,7 @@ fn run(shared: &Arc<Shared>, loaded: Loaded, before: Option<&Snapshot>) -> Resul
         callers,
         tag_policy,
     });
-    let router = routes::router(&snapshot, gateway, keys);
+    let router = routes::router(&snapshot, &gateway, keys);
     Ok(Running { snapshot, router })
 }
 

@@ -43,7 +43,7 @@ fn complain(text: &str) {
 
 fn load(cli: &Cli) -> Result<Loaded, Fail> {
     let variable = |name: &str| env::var(name).ok();
-    let path = config::find(cli.config.as_deref(), &variable, Path::new("."))
+    let path = config::find(cli.config.as_deref(), variable, Path::new("."))
         .map_err(|error| Fail { message: error.to_string(), code: 2 })?;
     Ok(config::load(&path)?)
 }

@@ -111,7 +111,7 @@ impl<R: std::fmt::Debug> std::fmt::Debug for Settings<R> {
 /// let provider = Arc::new(Provider::new("local", "http://127.0.0.1:9").unwrap());
 /// let catalog = Catalog::new([Model::new("llama", Arc::new(Random), [Backend::new(provider, "llama-70b")])]);
 /// let keys = ApiKeys::new([ApiKey::from_token("a-token-of-mine", "me")]);
-/// let unlimited = Assigned::by(|_: &Parts| None::<Arc<Quota>>);
+/// let unlimited = Assigned::by(|_: &Parts| None::<&Arc<Quota>>);
 /// let service = gateway(Settings::new(catalog), keys, unlimited, |_: &&str, model: &str| model != "secret");
 ///
 /// let ask = |token: &str, model: &str| {

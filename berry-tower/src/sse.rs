@@ -21,10 +21,12 @@
 //! assert!(sent.ends_with(b"\"Hello\"}}]}\n\n"));
 //! ```
 
+mod counts;
 mod event;
 mod event_type;
 mod filter;
 mod grammar;
+mod place;
 pub(crate) mod scan;
 mod split;
 #[cfg(test)]

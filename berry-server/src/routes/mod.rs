@@ -46,7 +46,7 @@ const DRAINED_BEYOND: u64 = 8 << 20;
 const DRAINED_FOR: Duration = Duration::from_secs(2);
 
 /// The router of one configuration.
-pub(crate) fn router<G, B>(snapshot: &Arc<Snapshot>, gateway: G, keys: ApiKeys<Arc<Caller>>) -> Router
+pub(crate) fn router<G, B>(snapshot: &Arc<Snapshot>, gateway: &G, keys: ApiKeys<Arc<Caller>>) -> Router
 where
     G: Service<Request, Response = http::Response<B>, Error = Infallible> + Clone + Send + Sync + 'static,
     G::Future: Send + 'static,
@@ -71,7 +71,7 @@ where
     let settings = &snapshot.config.settings;
     let drained = settings.max_request_body_bytes.saturating_add(DRAINED_BEYOND);
     let layers = ServiceBuilder::new()
-        .layer(AccessLayer::default())
+        .layer(AccessLayer)
         .option_layer(cors(&settings.cors_allowed_origins))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(DrainLayer::new().max_bytes(drained).max_time(DRAINED_FOR));

@@ -21,13 +21,21 @@ fn run(mut filter: StreamFilter, frames: &[&[u8]], clean: bool) -> Run {
             return (sent, Err(fault), filter);
         }
     }
-    let result = if clean { filter.end(&mut out) } else { filter.broken(&mut out) };
+    let result = if clean {
+        filter.end(&mut out)
+    } else {
+        filter.broken(&mut out)
+    };
     (sent, result, filter)
 }
 
 fuzz_target!(|input: &[u8]| {
-    let Some((&how, input)) = input.split_first() else { return };
-    let Some((bytes, frames)) = cuts::cut(input) else { return };
+    let Some((&how, input)) = input.split_first() else {
+        return;
+    };
+    let Some((bytes, frames)) = cuts::cut(input) else {
+        return;
+    };
     let grammar = match how & 3 {
         0 => Grammar::Chat,
         1 => Grammar::Completions,
@@ -49,7 +57,10 @@ fuzz_target!(|input: &[u8]| {
 
     if bytes.len() <= 16 * 1024 {
         if let Some(plain) = reference::judge(bytes, grammar, hide, expected, clean) {
-            assert_eq!(sent.escape_ascii().to_string(), plain.sent.escape_ascii().to_string());
+            assert_eq!(
+                sent.escape_ascii().to_string(),
+                plain.sent.escape_ascii().to_string()
+            );
             assert_eq!(result, plain.result);
             assert_eq!(one.usage(), plain.usage);
             assert_eq!(one.malformed(), plain.malformed);
@@ -57,7 +68,7 @@ fuzz_target!(|input: &[u8]| {
         }
     }
 
-    let hold = 1 + usize::from(how >> 5) * 20;
+    let hold = 8 + usize::from(how >> 5) * 20;
     let (long_sent, long_result, _) = run(fuzzing::holding(new(), hold), &[bytes], clean);
     let (cut_sent, cut_result, _) = run(fuzzing::holding(new(), hold), &frames, clean);
     assert_eq!(long_result, cut_result);

@@ -10,7 +10,9 @@ mod cuts;
 mod reference;
 
 fuzz_target!(|input: &[u8]| {
-    let Some((bytes, frames)) = cuts::cut(input) else { return };
+    let Some((bytes, frames)) = cuts::cut(input) else {
+        return;
+    };
     let whole = fuzzing::split(&[bytes]);
     assert_eq!(whole, fuzzing::split(&frames));
     match (whole, reference::parse(bytes)) {
@@ -18,7 +20,10 @@ fuzz_target!(|input: &[u8]| {
         (Some(found), Ok((plain, _))) => {
             assert_eq!(found.len(), plain.len());
             for ((length, data, name), plain) in found.into_iter().zip(plain) {
-                assert_eq!((length, data, name), (plain.bytes.len(), plain.data, plain.name));
+                assert_eq!(
+                    (length, data, name),
+                    (plain.bytes.len(), plain.data, plain.name)
+                );
             }
         }
         (found, _) => panic!("{found:?}"),

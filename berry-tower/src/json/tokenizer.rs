@@ -42,9 +42,26 @@ enum State {
     After,
     Text { key: bool },
     Number(Number),
-    Word { word: &'static [u8], at: usize },
+    Word { word: Word, at: u8 },
     Whole,
     Malformed,
+}
+
+#[derive(Clone, Copy)]
+enum Word {
+    True,
+    False,
+    Null,
+}
+
+impl Word {
+    fn bytes(self) -> &'static [u8] {
+        match self {
+            Self::True => b"true",
+            Self::False => b"false",
+            Self::Null => b"null",
+        }
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -135,10 +152,7 @@ impl Tokenizer {
                     }
                     None => return Err(Malformed),
                 },
-                State::Word { word, at } => {
-                    self.word(word, at, byte, visit)?;
-                    tail
-                }
+                State::Word { word, at } => self.word(word, at, rest, visit)?,
                 _ if matches!(byte, b' ' | b'\n' | b'\r' | b'\t') => tail,
                 _ => {
                     self.structure(byte, visit)?;
@@ -166,18 +180,21 @@ impl Tokenizer {
         Ok(&bytes[used..])
     }
 
-    fn word(&mut self, word: &'static [u8], at: usize, byte: u8, visit: &mut impl Visit) -> Result<(), Malformed> {
-        if word[at] != byte {
+    fn word<'a>(&mut self, word: Word, at: u8, bytes: &'a [u8], visit: &mut impl Visit) -> Result<&'a [u8], Malformed> {
+        let expected = &word.bytes()[usize::from(at)..];
+        let come = bytes.len().min(expected.len());
+        if bytes[..come] != expected[..come] {
             return Err(Malformed);
         }
-        if at + 1 < word.len() {
-            self.state = State::Word { word, at: at + 1 };
-            return Ok(());
+        if come < expected.len() {
+            // No word is longer than five letters.
+            self.state = State::Word { word, at: at + come as u8 };
+            return Ok(&[]);
         }
-        let value = if word == b"null" { Scalar::Null } else { Scalar::Bool };
-        visit.scalar(self.depth, value);
+        let null = matches!(word, Word::Null);
+        visit.scalar(self.depth, if null { Scalar::Null } else { Scalar::Bool });
         self.state = State::After;
-        Ok(())
+        Ok(&bytes[come..])
     }
 
     /// A byte that is neither white space nor inside a scalar.
@@ -214,9 +231,9 @@ impl Tokenizer {
             b'-' => State::Number(Number::Minus),
             b'0' => State::Number(Number::Zero),
             b'1'..=b'9' => State::Number(Number::Int),
-            b't' => word(b"true"),
-            b'f' => word(b"false"),
-            b'n' => word(b"null"),
+            b't' => word(Word::True),
+            b'f' => word(Word::False),
+            b'n' => word(Word::Null),
             _ => return Err(Malformed),
         };
         self.text.begin();

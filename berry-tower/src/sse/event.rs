@@ -99,7 +99,7 @@ impl Event {
         }
     }
 
-    /// Tells of an error, by what has come of it.
+    /// Tells of an error, once the event is complete.
     pub(super) fn is_error(&self) -> bool {
         self.facts.error_at_top || self.facts.kind == EventType::Error || self.line_kind() == EventType::Error
     }

@@ -1,8 +1,9 @@
 //! What has been seen of a stream by the grammar of its endpoint, and whether it may end well.
 
+use super::counts::Counts;
 use super::event::Event;
 use super::event_type::EventType;
-use super::scan::{Choice, Counts, Facts, MOST_CHOICES};
+use super::scan::{Choice, Facts, MOST_CHOICES};
 use super::{Grammar, StreamFault, Usage};
 
 /// What becomes of an event.
@@ -115,17 +116,21 @@ impl Progress {
         if self.output { StreamFault::Interrupted } else { StreamFault::NoOutput }
     }
 
-    /// Whether what has come of a long event bears output already.
-    pub(super) fn bears_output(&self, event: &Event) -> bool {
-        let facts = &event.facts;
+    /// Whether what has come of an event that is not complete bears output already. Its line `event` may
+    /// lack its end, and does not count.
+    pub(super) fn bears_output_so_far(&self, event: &Event) -> bool {
+        self.bears_output(event.facts.kind, &event.facts)
+    }
+
+    fn bears_output(&self, kind: EventType, facts: &Facts) -> bool {
         match self.grammar {
             Grammar::Chat | Grammar::Completions => facts.output,
             Grammar::Responses => {
-                matches!(event.kind(), EventType::ResponsePart | EventType::ResponseEnd | EventType::ResponseFailed)
+                matches!(kind, EventType::ResponsePart | EventType::ResponseEnd | EventType::ResponseFailed)
             }
-            Grammar::Messages => match event.kind() {
-                EventType::BlockStart => facts.block || facts.block_output,
-                EventType::BlockDelta => facts.block_output,
+            Grammar::Messages => match kind {
+                EventType::BlockStart => facts.block_output,
+                EventType::BlockDelta => facts.delta_output,
                 EventType::MessageDelta => facts.stop,
                 _ => false,
             },
@@ -181,13 +186,13 @@ impl Progress {
         if kind == EventType::ResponseFailed && !self.output {
             return fault(&mut event.facts);
         }
-        self.output |= self.bears_output(event);
+        self.output |= self.bears_output(kind, &event.facts);
         self.ended |= matches!(kind, EventType::ResponseEnd | EventType::ResponseFailed);
         Verdict::Pass
     }
 
     fn take_message(&mut self, event: &Event) -> Verdict {
-        self.output |= self.bears_output(event);
+        self.output |= self.bears_output(event.kind(), &event.facts);
         if event.kind() == EventType::MessageStop {
             if !self.output {
                 return Verdict::Fault(StreamFault::NoOutput);

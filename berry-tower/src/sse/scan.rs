@@ -1,7 +1,9 @@
 //! Picks out of one event, or of a plain answer, the few members that matter, without building a tree.
 
+use super::ErrorEvent;
+use super::counts::Counts;
 use super::event_type::EventType;
-use super::{ErrorEvent, Usage};
+use super::place::Node;
 use crate::json::{Scalar, Visit};
 
 /// Containers deeper than this hold nothing that is looked for.
@@ -9,150 +11,6 @@ const LEVELS: usize = 6;
 
 /// More choices than any API gives; a choice beyond is one that can never be finished.
 pub(super) const MOST_CHOICES: usize = 4096;
-
-/// A place in the object that means something.
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
-enum Node {
-    #[default]
-    Other,
-    Top,
-    Type,
-    /// `message`: an object in `message_start`, a text in a flat `error` event.
-    Message,
-    /// `code` at the top, in a flat `error` event.
-    Code,
-    Choices,
-    Choice,
-    Index,
-    Finish,
-    ChoiceDelta,
-    /// Bears output when it is not empty: in a choice …
-    Output,
-    /// … and in a block of the Messages API.
-    BlockOutput,
-    Response,
-    EventDelta,
-    Stop,
-    Block,
-    BlockType,
-    Usage,
-    NestedUsage,
-    Details,
-    Count(Count),
-    Error,
-    ResponseError,
-    ErrorText,
-    ErrorKind,
-    ErrorCode,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Count {
-    Prompt,
-    Input,
-    Output,
-    Cached,
-    CacheRead,
-    CacheCreation,
-}
-
-impl Node {
-    /// The member `name` of this object.
-    fn child(self, name: &[u8]) -> Self {
-        match (self, name) {
-            (Self::Top, b"type") => Self::Type,
-            (Self::Top, b"choices") => Self::Choices,
-            (Self::Top, b"error") => Self::Error,
-            (Self::Top, b"usage") => Self::Usage,
-            (Self::Top, b"response") => Self::Response,
-            (Self::Top, b"message") => Self::Message,
-            (Self::Top, b"code") => Self::Code,
-            (Self::Top, b"delta") => Self::EventDelta,
-            (Self::Top, b"content_block") => Self::Block,
-            (Self::Choice, b"index") => Self::Index,
-            (Self::Choice, b"finish_reason") => Self::Finish,
-            (Self::Choice, b"delta") => Self::ChoiceDelta,
-            (Self::Choice, b"text") => Self::Output,
-            (
-                Self::ChoiceDelta,
-                b"content" | b"tool_calls" | b"function_call" | b"refusal" | b"reasoning" | b"reasoning_content"
-                | b"reasoning_details" | b"audio",
-            ) => Self::Output,
-            (Self::Response, b"error") => Self::ResponseError,
-            (Self::Response | Self::Message, b"usage") => Self::NestedUsage,
-            (Self::EventDelta, b"stop_reason") => Self::Stop,
-            (Self::EventDelta, b"type" | b"stop_sequence") => Self::Other,
-            (Self::EventDelta, _) => Self::BlockOutput,
-            (Self::Block, b"type") => Self::BlockType,
-            (Self::Block, b"text" | b"thinking") => Self::BlockOutput,
-            (Self::Usage | Self::NestedUsage, _) => Self::usage_child(name),
-            (Self::Details, b"cached_tokens") => Self::Count(Count::Cached),
-            (Self::Error | Self::ResponseError, b"message") => Self::ErrorText,
-            (Self::Error | Self::ResponseError, b"type") => Self::ErrorKind,
-            (Self::Error | Self::ResponseError, b"code") => Self::ErrorCode,
-            _ => Self::Other,
-        }
-    }
-
-    fn usage_child(name: &[u8]) -> Self {
-        match name {
-            b"prompt_tokens" => Self::Count(Count::Prompt),
-            b"input_tokens" => Self::Count(Count::Input),
-            b"completion_tokens" | b"output_tokens" => Self::Count(Count::Output),
-            b"cache_read_input_tokens" => Self::Count(Count::CacheRead),
-            b"cache_creation_input_tokens" => Self::Count(Count::CacheCreation),
-            b"prompt_tokens_details" | b"input_tokens_details" => Self::Details,
-            _ => Self::Other,
-        }
-    }
-}
-
-/// Token counts under their names in the protocols; a later one replaces an earlier one.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct Counts {
-    prompt: Option<u64>,
-    input: Option<u64>,
-    output: Option<u64>,
-    cached: Option<u64>,
-    cache_read: Option<u64>,
-    cache_creation: Option<u64>,
-}
-
-impl Counts {
-    fn slot(&mut self, count: Count) -> &mut Option<u64> {
-        match count {
-            Count::Prompt => &mut self.prompt,
-            Count::Input => &mut self.input,
-            Count::Output => &mut self.output,
-            Count::Cached => &mut self.cached,
-            Count::CacheRead => &mut self.cache_read,
-            Count::CacheCreation => &mut self.cache_creation,
-        }
-    }
-
-    /// Takes over what `later` says.
-    pub(super) fn merge(&mut self, later: &Self) {
-        self.prompt = later.prompt.or(self.prompt);
-        self.input = later.input.or(self.input);
-        self.output = later.output.or(self.output);
-        self.cached = later.cached.or(self.cached);
-        self.cache_read = later.cache_read.or(self.cache_read);
-        self.cache_creation = later.cache_creation.or(self.cache_creation);
-    }
-
-    /// The sum of it. Anthropic's `input_tokens` leave out what the cache read and wrote;
-    /// `prompt_tokens` hold everything.
-    pub(crate) fn usage(&self) -> Option<Usage> {
-        self.prompt.or(self.input).or(self.output)?;
-        let of = |count: Option<u64>| count.unwrap_or(0);
-        let split = of(self.input).saturating_add(of(self.cache_read)).saturating_add(of(self.cache_creation));
-        Some(Usage {
-            input: self.prompt.unwrap_or(split),
-            output: of(self.output),
-            cached: of(self.cached.or(self.cache_read)),
-        })
-    }
-}
 
 /// What one choice of one event said.
 #[derive(Clone, Copy, Default)]
@@ -180,10 +38,10 @@ pub(crate) struct Facts {
     pub(super) usage_object: bool,
     /// A choice has output, or is finished.
     pub(super) output: bool,
-    /// A block of the Messages API has output …
+    /// A block of the Messages API begins with output, or is output by its kind, such as `tool_use`.
     pub(super) block_output: bool,
-    /// … or is output by its kind, such as `tool_use`.
-    pub(super) block: bool,
+    /// A delta of the Messages API is not empty.
+    pub(super) delta_output: bool,
     /// `delta.stop_reason` is a text.
     pub(super) stop: bool,
     /// There is an `error` at the top that is not null.
@@ -206,7 +64,7 @@ impl Facts {
             usage_object: false,
             output: false,
             block_output: false,
-            block: false,
+            delta_output: false,
             stop: false,
             error_at_top: false,
             error: ErrorEvent::default(),
@@ -249,6 +107,7 @@ impl Facts {
     fn bears_output(&mut self, place: Node) {
         self.output |= place == Node::Output;
         self.block_output |= place == Node::BlockOutput;
+        self.delta_output |= place == Node::DeltaOutput;
     }
 
     fn text(&mut self, node: Node, text: &[u8]) {
@@ -259,9 +118,9 @@ impl Facts {
                 self.choice.finished = !text.is_empty();
                 self.output |= self.choice.finished;
             }
-            Node::Output | Node::BlockOutput if !text.is_empty() => self.bears_output(node),
+            _ if node.bears_output() && !text.is_empty() => self.bears_output(node),
             Node::Stop => self.stop = !text.is_empty(),
-            Node::BlockType => self.block = !matches!(text, b"text" | b"thinking"),
+            Node::BlockType => self.block_output |= !matches!(text, b"text" | b"thinking"),
             Node::ErrorText | Node::Error | Node::ResponseError => self.error.message = owned(),
             Node::ErrorCode => self.error.code = owned(),
             // What stands inside an error goes before what stands beside it.

@@ -65,6 +65,11 @@ impl Splitter {
         self.opening
     }
 
+    /// The next byte is the first of a line that is not blank.
+    pub(crate) fn is_line_begin(&self) -> bool {
+        matches!(self.line, Line::Name) && self.named == 0
+    }
+
     /// The bytes that would end the event that is open.
     pub(crate) fn owed(&self) -> &'static [u8] {
         match self.line {

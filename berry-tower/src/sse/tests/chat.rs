@@ -218,7 +218,9 @@ fn a_last_event_without_its_blank_line_counts_when_it_is_complete() {
 
 #[test]
 fn what_is_no_event_stream_is_told_before_anything_is_handed_on() {
-    for body in ["<html>", "OK", "\n\r\n  x", "database: x\n", "dat\n", "\u{feff}{}", "[1]", "\u{fb01}"] {
+    for body in
+        ["<html>", "OK", "\n\r\n  x", "database: x\n", "dat\n", "\u{feff}{}", "[1]", "ev{\"error\":1}", "\u{fb01}"]
+    {
         let run = chat(body);
         assert_eq!(run.result, Err(StreamFault::NotEvents(None)), "{body}");
         assert_eq!(run.sent(), "");
@@ -277,16 +279,21 @@ fn a_long_event_is_handed_on_as_it_comes_and_read_all_the_same() {
 fn a_long_event_that_turns_out_bad_is_a_fault() {
     let text = "x".repeat(20_000);
     let open = format!("data: {{\"a\":\"{text}\"");
-    assert_eq!(chat(&format!("{HI}{open}]\n\n{STOP}")).result, Err(StreamFault::Interrupted));
+    for bad in [format!("{HI}{open}]\n\n{STOP}"), format!("{HI}{open}")] {
+        let run = chat(&bad);
+        assert_eq!(run.result, Err(StreamFault::Interrupted));
+        assert!(run.filter.torn() && !run.filter.between_events());
+    }
     let run = chat(&format!("{open},\"error\":{{\"message\":\"late\"}}}}\n\n"));
     assert_eq!(run.result, Err(error("late")));
-    assert!(!run.sent().contains("late"));
+    assert!(run.filter.torn() && !run.sent().contains("late"));
     // What shows early enough can still be left out.
     let run = chat(&format!("{HI}data: oops{text}\n\n{STOP}"));
     assert_eq!((run.result.clone(), run.filter.malformed()), (Ok(()), 1));
     assert_eq!(run.sent(), format!("{HI}{STOP}{DONE}"));
     let run = chat(&format!("data: {{\"error\":\"e\",\"a\":\"{text}\"}}\n\n"));
     assert_eq!((run.result.clone(), run.sent()), (Err(error("e")), ""));
+    assert!(!run.filter.torn());
     // A `[DONE]` that drags a long comment behind it does not slip through.
     let run = chat(&format!("{HI}data: [DONE]\n:{text}\n\n"));
     assert_eq!((run.result.clone(), run.sent()), (Err(StreamFault::Interrupted), HI));

@@ -116,6 +116,7 @@ fn same(one: &Run, other: &Run) -> bool {
         && one.filter.malformed() == other.filter.malformed()
         && one.filter.events() == other.filter.events()
         && one.filter.output_seen() == other.filter.output_seen()
+        && one.filter.torn() == other.filter.torn()
         && one.filter.finished() == other.filter.finished()
 }
 
@@ -178,7 +179,8 @@ proptest! {
         let run = run(filter, &frames(&bytes, &cuts), clean);
         // The comment stands in for a first event that was left out.
         let sent = run.sent.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&run.sent);
-        let (events, _) = parse(&[b":\n\n", sent].concat()).expect("it begins like a stream");
+        let (events, rest) = parse(&[b":\n\n", sent].concat()).expect("it begins like a stream");
+        prop_assert_eq!(rest.is_some(), run.filter.torn());
         let mut open = std::collections::BTreeMap::new();
         let mut done = false;
         for data in events.iter().filter_map(|e| e.data.as_ref()) {

@@ -42,7 +42,11 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<(Vec<Parsed>, Option<Vec<u8>>), ()> 
     let mut events = Vec::new();
     let mut open = Parsed { bytes: Vec::new(), data: None, name: Vec::new() };
     let mut any = false;
-    let body = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    let mark = b"\xef\xbb\xbf";
+    if mark.starts_with(bytes) {
+        return Ok((events, Some(Vec::new())));
+    }
+    let body = bytes.strip_prefix(mark).unwrap_or(bytes);
     open.bytes.extend_from_slice(&bytes[..bytes.len() - body.len()]);
     for (line, end) in lines(body) {
         open.bytes.extend_from_slice(line);

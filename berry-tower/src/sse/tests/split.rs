@@ -45,3 +45,15 @@ fn several_lines_of_data_are_one_object() {
     assert!(filter.finished());
     assert_eq!(filter.malformed(), 0);
 }
+
+#[test]
+fn a_name_is_not_judged_by_its_beginning() {
+    let mut filter = StreamFilter::new(Grammar::Chat, false).holding(8);
+    let mut sent = Vec::new();
+    for frame in ["event: error", "ful\n\n", STOP, "\n\n"] {
+        let frame = Bytes::from(frame);
+        assert_eq!(filter.push(frame, &mut |b: Bytes| sent.extend_from_slice(&b)), Ok(()));
+    }
+    assert!(filter.finished());
+    assert_eq!(sent, format!("event: errorful\n\n{STOP}\n\n").into_bytes());
+}

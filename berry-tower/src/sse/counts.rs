@@ -1,0 +1,60 @@
+//! Token counts under the names that the protocols give them.
+
+use super::Usage;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Count {
+    Prompt,
+    Input,
+    Output,
+    Cached,
+    CacheRead,
+    CacheCreation,
+}
+
+/// Token counts under their names in the protocols; a later one replaces an earlier one.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Counts {
+    prompt: Option<u64>,
+    input: Option<u64>,
+    output: Option<u64>,
+    cached: Option<u64>,
+    cache_read: Option<u64>,
+    cache_creation: Option<u64>,
+}
+
+impl Counts {
+    pub(super) fn slot(&mut self, count: Count) -> &mut Option<u64> {
+        match count {
+            Count::Prompt => &mut self.prompt,
+            Count::Input => &mut self.input,
+            Count::Output => &mut self.output,
+            Count::Cached => &mut self.cached,
+            Count::CacheRead => &mut self.cache_read,
+            Count::CacheCreation => &mut self.cache_creation,
+        }
+    }
+
+    /// Takes over what `later` says.
+    pub(super) fn merge(&mut self, later: &Self) {
+        self.prompt = later.prompt.or(self.prompt);
+        self.input = later.input.or(self.input);
+        self.output = later.output.or(self.output);
+        self.cached = later.cached.or(self.cached);
+        self.cache_read = later.cache_read.or(self.cache_read);
+        self.cache_creation = later.cache_creation.or(self.cache_creation);
+    }
+
+    /// The sum of it. Anthropic's `input_tokens` leave out what the cache read and wrote;
+    /// `prompt_tokens` hold everything.
+    pub(crate) fn usage(&self) -> Option<Usage> {
+        self.prompt.or(self.input).or(self.output)?;
+        let of = |count: Option<u64>| count.unwrap_or(0);
+        let split = of(self.input).saturating_add(of(self.cache_read)).saturating_add(of(self.cache_creation));
+        Some(Usage {
+            input: self.prompt.unwrap_or(split),
+            output: of(self.output),
+            cached: of(self.cached.or(self.cache_read)),
+        })
+    }
+}

@@ -1,0 +1,95 @@
+//! The places in an event, or in a plain answer, that mean something.
+
+use super::counts::Count;
+
+/// A place in the object that means something.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Node {
+    #[default]
+    Other,
+    Top,
+    Type,
+    /// `message`: an object in `message_start`, a text in a flat `error` event.
+    Message,
+    /// `code` at the top, in a flat `error` event.
+    Code,
+    Choices,
+    Choice,
+    Index,
+    Finish,
+    ChoiceDelta,
+    /// Bears output when it is not empty: in a choice, and in the Messages API in a block's beginning and
+    /// in its deltas.
+    Output,
+    BlockOutput,
+    DeltaOutput,
+    Response,
+    EventDelta,
+    Stop,
+    Block,
+    BlockType,
+    Usage,
+    NestedUsage,
+    Details,
+    Count(Count),
+    Error,
+    ResponseError,
+    ErrorText,
+    ErrorKind,
+    ErrorCode,
+}
+
+impl Node {
+    pub(super) fn bears_output(self) -> bool {
+        matches!(self, Self::Output | Self::BlockOutput | Self::DeltaOutput)
+    }
+
+    /// The member `name` of this object.
+    pub(super) fn child(self, name: &[u8]) -> Self {
+        match (self, name) {
+            (Self::Top, b"type") => Self::Type,
+            (Self::Top, b"choices") => Self::Choices,
+            (Self::Top, b"error") => Self::Error,
+            (Self::Top, b"usage") => Self::Usage,
+            (Self::Top, b"response") => Self::Response,
+            (Self::Top, b"message") => Self::Message,
+            (Self::Top, b"code") => Self::Code,
+            (Self::Top, b"delta") => Self::EventDelta,
+            (Self::Top, b"content_block") => Self::Block,
+            (Self::Choice, b"index") => Self::Index,
+            (Self::Choice, b"finish_reason") => Self::Finish,
+            (Self::Choice, b"delta") => Self::ChoiceDelta,
+            (Self::Choice, b"text") => Self::Output,
+            (
+                Self::ChoiceDelta,
+                b"content" | b"tool_calls" | b"function_call" | b"refusal" | b"reasoning" | b"reasoning_content"
+                | b"reasoning_details" | b"audio",
+            ) => Self::Output,
+            (Self::Response, b"error") => Self::ResponseError,
+            (Self::Response | Self::Message, b"usage") => Self::NestedUsage,
+            (Self::EventDelta, b"stop_reason") => Self::Stop,
+            (Self::EventDelta, b"type" | b"stop_sequence") => Self::Other,
+            (Self::EventDelta, _) => Self::DeltaOutput,
+            (Self::Block, b"type") => Self::BlockType,
+            (Self::Block, b"text" | b"thinking") => Self::BlockOutput,
+            (Self::Usage | Self::NestedUsage, _) => Self::usage_child(name),
+            (Self::Details, b"cached_tokens") => Self::Count(Count::Cached),
+            (Self::Error | Self::ResponseError, b"message") => Self::ErrorText,
+            (Self::Error | Self::ResponseError, b"type") => Self::ErrorKind,
+            (Self::Error | Self::ResponseError, b"code") => Self::ErrorCode,
+            _ => Self::Other,
+        }
+    }
+
+    fn usage_child(name: &[u8]) -> Self {
+        match name {
+            b"prompt_tokens" => Self::Count(Count::Prompt),
+            b"input_tokens" => Self::Count(Count::Input),
+            b"completion_tokens" | b"output_tokens" => Self::Count(Count::Output),
+            b"cache_read_input_tokens" => Self::Count(Count::CacheRead),
+            b"cache_creation_input_tokens" => Self::Count(Count::CacheCreation),
+            b"prompt_tokens_details" | b"input_tokens_details" => Self::Details,
+            _ => Self::Other,
+        }
+    }
+}
