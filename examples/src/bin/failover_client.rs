@@ -1,0 +1,71 @@
+//! A client that fails over: retry, selection and the upstream client, without any server.
+//!
+//! `OPENAI_API_KEY=… cargo run --bin failover_client`
+
+#![expect(clippy::print_stdout, reason = "a program for a terminal")]
+
+use std::{env, sync::Arc};
+
+use berry_tower::{
+    backend::{Backend, Catalog, Model, Provider},
+    body::Buffered,
+    client::{BackendClient, Reqwest},
+    commit::CommitLayer,
+    error::BoxError,
+    inspect::Requested,
+    retry::{Plan, RetryLayer},
+    select::{SelectLayer, ServedBy, strategy::Failover},
+};
+use http::Request;
+use http_body_util::BodyExt;
+use tower::{ServiceBuilder, ServiceExt};
+
+const PATH: &str = "/v1/chat/completions";
+
+/// Asks `model`, wherever it is to be had; the answer's text, and who gave it.
+async fn ask(catalog: &Catalog, model: &str, question: &str) -> Result<(String, String), BoxError> {
+    let client = ServiceBuilder::new()
+        .layer(RetryLayer::new(Plan::default()))
+        .layer(CommitLayer)
+        .layer(SelectLayer::new(catalog.clone()))
+        .service(BackendClient::new(Reqwest::new()));
+    let body = serde_json::json!({ "model": model, "messages": [{ "role": "user", "content": question }] });
+    let body = Buffered::from(body.to_string());
+    let requested = Requested::read(body.bytes())?.on(PATH);
+    let response = client.oneshot(Request::post(PATH).extension(requested).body(body)?).await?;
+    let backend = response.extensions().get::<ServedBy>().map_or_else(String::new, |served| served.0.to_string());
+    let answer: serde_json::Value = serde_json::from_slice(&response.into_body().collect().await?.to_bytes())?;
+    Ok((answer["choices"][0]["message"]["content"].as_str().unwrap_or_default().to_owned(), backend))
+}
+
+fn catalog(first: &str, second: &str, key: &str) -> Result<Catalog, BoxError> {
+    let provider = |id: &str, url: &str| Ok::<_, BoxError>(Arc::new(Provider::new(id, url)?.key(key)?));
+    let first = Backend::new(provider("first", first)?, "gpt-4o-mini").priority(0);
+    let second = Backend::new(provider("second", second)?, "gpt-4o-mini").priority(1);
+    Ok(Catalog::new([Model::new("fast", Arc::new(Failover), [first, second])]))
+}
+
+#[tokio::main]
+async fn main() -> Result<(), BoxError> {
+    // Nobody listens at the first address, so that the second has to do.
+    let catalog = catalog("http://127.0.0.1:9/v1", "https://api.openai.com/v1", &env::var("OPENAI_API_KEY")?)?;
+    let (text, backend) = ask(&catalog, "fast", "Say hello.").await?;
+    println!("{backend}: {text}");
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::{Json, Router, routing::post};
+
+    #[tokio::test]
+    async fn the_second_answers_when_the_first_is_not_there() {
+        let answer = || async { Json(serde_json::json!({ "choices": [{ "message": { "content": "hello" } }] })) };
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move { axum::serve(listener, Router::new().route(super::PATH, post(answer))).await });
+        let catalog = super::catalog("http://127.0.0.1:9/v1", &url, "sk-test").unwrap();
+        let (text, backend) = super::ask(&catalog, "fast", "Say hello.").await.unwrap();
+        assert_eq!((text.as_str(), backend.as_str()), ("hello", "second:gpt-4o-mini"));
+    }
+}
