@@ -4,4 +4,5 @@
 #![allow(clippy::unwrap_used, reason = "a helper of tests may panic as a test may")]
 
 mod edge;
+mod inner;
 mod support;

@@ -1,0 +1,88 @@
+//! The layers between the edge and the upstream.
+
+use std::{sync::Arc, time::Duration};
+
+use berry_tower::{
+    attempt::Attempt,
+    backend::{Backend, Catalog, Model, Provider},
+    body::Buffered,
+    breaker::{BreakerPolicy, CircuitBreakerLayer},
+    client::BackendClient,
+    commit::CommitLayer,
+    early::EarlyLayer,
+    error::Unroutable,
+    inspect::Requested,
+    resume::ResumeLayer,
+    retry::{Plan, RetryLayer},
+    select::{SelectLayer, Selected, strategy::RoundRobin},
+};
+use http::Request;
+use tower::{Layer, ServiceExt, layer::layer_fn};
+
+use crate::support::{Behaviour, Strict, check};
+
+const BODY: &str = r#"{"model":"fast"}"#;
+const PATH: &str = "/v1/audio/speech";
+
+fn pool() -> Vec<Backend> {
+    let provider = Arc::new(Provider::new("p", "http://127.0.0.1:9").unwrap());
+    ["a", "b"].map(|model| Backend::new(provider.clone(), model)).into()
+}
+
+fn asked() -> Request<Buffered> {
+    let requested = Requested::read(BODY.as_bytes()).unwrap().on(PATH);
+    Request::post(PATH).extension(requested).body(Buffered::from(BODY)).unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn retry() {
+    check(RetryLayer::new(Plan::default()).total_timeout(Some(Duration::from_secs(60))), asked).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn early() {
+    check(EarlyLayer::new(Some(Duration::from_secs(1))).commit_after(Some(Duration::from_secs(1))), asked).await;
+}
+
+#[tokio::test]
+async fn resume_and_commit() {
+    check(ResumeLayer, asked).await;
+    check(CommitLayer, asked).await;
+}
+
+#[tokio::test]
+async fn breaker() {
+    check(CircuitBreakerLayer::new(BreakerPolicy::default()), asked).await;
+}
+
+#[tokio::test]
+async fn client() {
+    let selected = || {
+        let backend = Arc::new(pool().remove(0));
+        let mut request = asked();
+        request.extensions_mut().insert(Selected { backend, last: true });
+        request
+    };
+    check(layer_fn(BackendClient::new), selected).await;
+}
+
+#[tokio::test]
+async fn select() {
+    let catalog = Catalog::new([Model::new("fast", Arc::new(RoundRobin::default()), pool())]);
+    check(SelectLayer::new(catalog.clone()), asked).await;
+    let in_flight =
+        || catalog.load().live().map(|(_, live)| live.view(tokio::time::Instant::now()).in_flight).sum::<u32>();
+    assert_eq!(in_flight(), 0, "every place was given back");
+
+    // It refuses by an error, and keeps nothing for it.
+    let strict = Strict::new(1, Behaviour::Hangs);
+    let mut request = asked();
+    let tried = catalog.load().models()[0].backends.iter().fold(Attempt::first(), |attempt, backend| {
+        attempt.picked(backend.id.clone());
+        attempt.next(berry_tower::attempt::Return::Never)
+    });
+    request.extensions_mut().insert(tried);
+    let error = SelectLayer::new(catalog.clone()).layer(strict).oneshot(request).await.unwrap_err();
+    assert_eq!(error.downcast_ref(), Some(&Unroutable::NoneLeft { next_leg: false }));
+    assert_eq!(in_flight(), 0);
+}

@@ -1,0 +1,91 @@
+//! The layers between the edge and the upstream, each by itself.
+
+use std::{
+    convert::Infallible,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use axum::{Router, body::Body, error_handling::HandleErrorLayer, routing::post as on_post};
+use berry_tower::{
+    body::Buffered,
+    breaker::{BreakerPolicy, CircuitBreakerLayer},
+    commit::CommitLayer,
+    early::EarlyLayer,
+    error_response::ErrorResponseLayer,
+    inspect::InspectLayer,
+    resume::ResumeLayer,
+    retry::{Plan, RetryLayer},
+};
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use http_body_util::Full;
+use tower::{BoxError, Layer, ServiceBuilder, service_fn};
+
+use crate::support::{axum, hello, hyper, post};
+
+#[tokio::test]
+async fn breaker() {
+    let policy = BreakerPolicy { failure_threshold: 2, open_for: Duration::from_secs(60) };
+    let open = |error: BoxError| async move { (StatusCode::SERVICE_UNAVAILABLE, error.to_string()) };
+    let layers = ServiceBuilder::new().layer(HandleErrorLayer::new(open)).layer(CircuitBreakerLayer::new(policy));
+    let broken = on_post(|| async { StatusCode::INTERNAL_SERVER_ERROR });
+    let address = axum(Router::new().route("/", broken).layer(layers)).await;
+    for status in [500, 500, 503, 503] {
+        assert_eq!(post(address, "", "").await.0, status);
+    }
+}
+
+#[tokio::test]
+async fn breaker_over_hyper() {
+    let policy = BreakerPolicy { failure_threshold: 1, open_for: Duration::from_secs(60) };
+    let broken = service_fn(async |_| {
+        let response = Response::builder().status(500).body(Full::new(Bytes::from("broken")));
+        Ok::<_, Infallible>(response.unwrap())
+    });
+    let service = ErrorResponseLayer::new().layer(CircuitBreakerLayer::new(policy).layer(broken));
+    let address = hyper(service).await;
+    assert_eq!(post(address, "", "").await.0, 500);
+    let (status, text) = post(address, "", "").await;
+    assert_eq!(status, 503);
+    assert!(text.contains("no_backend_available") && text.to_lowercase().contains("retry-after"), "{text}");
+}
+
+#[tokio::test]
+async fn retry_asks_a_service_of_your_own_again() {
+    let calls = Arc::new(AtomicU32::new(0));
+    let counted = calls.clone();
+    let flaky = service_fn(move |_: Request<Buffered>| {
+        let status = if counted.fetch_add(1, Relaxed) == 0 { 503 } else { 200 };
+        std::future::ready(Ok::<_, Infallible>(Response::builder().status(status).body(Body::from("hello")).unwrap()))
+    });
+    let plan = Plan { backoff: Duration::from_millis(1), ..Plan::default() };
+    let stack = ServiceBuilder::new()
+        .layer(ErrorResponseLayer::new())
+        .layer(InspectLayer::new())
+        .layer(RetryLayer::new(plan))
+        .service(flaky);
+    let address = axum(Router::new().route_service("/", stack)).await;
+    let (status, text) = post(address, "", r#"{"model":"m"}"#).await;
+    assert_eq!((status, calls.load(Relaxed)), (200, 2));
+    assert!(text.ends_with("hello"), "{text}");
+}
+
+#[tokio::test]
+async fn what_passes_streams_on_leaves_other_answers_alone() {
+    let app = || Router::new().route("/", on_post(|| async { "hello" }));
+    let early = || EarlyLayer::new(Some(Duration::from_secs(1)));
+    for address in [
+        axum(app().layer(early())).await,
+        axum(app().layer(ResumeLayer)).await,
+        hyper(early().layer(hello())).await,
+        hyper(CommitLayer.layer(hello())).await,
+    ] {
+        let (status, text) = post(address, "", "").await;
+        assert_eq!(status, 200);
+        assert!(text.ends_with("hello") && text.contains("content-length: 5"), "{text}");
+    }
+}
