@@ -1,4 +1,72 @@
-//! The concerns of an AI gateway, each a Tower layer of its own.
+//! The concerns of an AI gateway, each a Tower layer of its own: take one, or take them all.
+//!
+//! ```text
+//! client ─▶ ErrorResponse ─▶ Auth ─▶ RateLimit ─▶ Inspect ─▶ ModelPermission ─▶ Early ─▶ Resume ─▶ Retry ─▶ Commit ─▶ Select ─▶ CircuitBreaker ─▶ BackendClient ─▶ backend
+//!           Infallible       +User    reads User   +Requested   reads both        keep-alive          +Attempt  holds the  +Selected   reads Selected     deadlines, scanner,
+//!                                                  body→Buffered                                                head back  reads all                      +Progress
+//! client ◀──────────────── body: guards for in-flight, breaker permit, outcome; extensions ServedBy, For, Attempt, Progress ◀─────────────────────────────────────────┘
+//! ```
+//!
+//! [`gateway::gateway`] is the whole stack as one function. A single layer needs no other part of
+//! this crate, no Axum, and no configuration but its own:
+//!
+//! ```
+//! use berry_tower::auth::{ApiKey, ApiKeys, AuthLayer};
+//! use bytes::Bytes;
+//! use http::{Request, Response};
+//! use http_body_util::Full;
+//! use std::convert::Infallible;
+//! use tower::{Layer, ServiceExt, service_fn};
+//!
+//! # #[tokio::main(flavor = "current_thread")] async fn main() {
+//! let hello = service_fn(async |_: Request<()>| Ok::<_, Infallible>(Response::new(Full::from("hello"))));
+//! let layer = AuthLayer::new(ApiKeys::new([ApiKey::from_token("a-token-of-alice", "alice")]));
+//! let ask = |token: &str| {
+//!     let request = Request::get("/").header("authorization", format!("Bearer {token}")).body(()).unwrap();
+//!     layer.clone().layer(hello).oneshot(request)
+//! };
+//! assert_eq!(ask("a-token-of-alice").await.unwrap().status(), 200);
+//! assert_eq!(ask("a-token-of-bob").await.unwrap().status(), 401);
+//! # let _: Option<Bytes> = None;
+//! # }
+//! ```
+//!
+//! # The layers
+//!
+//! | layer | feature | needs | gives | refuses or fails with |
+//! |---|---|---|---|---|
+//! | [`ErrorResponse`](error_response) | `error-response` | – | `Error = Infallible` | every error as a response |
+//! | [`Drain`](drain) | `drain` | – | a refusal that a client which is still sending sees | – |
+//! | [`Auth`](auth) | `auth` | a token in the headers | the identity, in the extensions | 401 |
+//! | [`RateLimit`](rate_limit) | `rate-limit` | whatever its key function reads | `x-ratelimit-*` headers | 429 |
+//! | [`Inspect`](inspect) | `inspect` | a JSON body with a `model` | [`Buffered`](body::Buffered), [`Requested`](inspect::Requested) | 400, 408, 413 |
+//! | [`ModelPermission`](permission) | `permission` | the identity, `Requested` | – | 403 |
+//! | [`Early`](early) | `early` | – | keep-alives, early heads, orderly stops | – |
+//! | [`Resume`](resume) | `resume` | [`Progress`](progress::Progress) on the response | honest ends of streams | – |
+//! | [`Retry`](retry) | `retry` | `Request<Buffered>` | [`Attempt`](attempt::Attempt) | `Exhausted`, `TotalTimeout` |
+//! | [`Commit`](commit) | `commit` | `Progress` on the response | a head only when there is something to show | the body's errors |
+//! | [`Select`](select) | `select` | `Requested` | [`Selected`](select::Selected), [`ServedBy`](attempt::ServedBy) | `Unroutable` |
+//! | [`CircuitBreaker`](breaker) | `breaker` | – | – | `BreakerOpen` |
+//! | [`BackendClient`](client) | `client` | `Selected`, `Requested` | `Progress`, [`ErrorBody`](classify::ErrorBody) | [`Failure`](error::Failure) |
+//!
+//! Edge layers refuse with a response, in the shape that a [`Render`](render::Render) gives; inner
+//! layers fail with typed errors ([`error`]), which `ErrorResponse` turns into responses.
+//!
+//! # What rides in the extensions
+//!
+//! | extension | put by | read by | if it is missing |
+//! |---|---|---|---|
+//! | the identity, a type of your own | Auth | RateLimit's key function, ModelPermission, Select (tags), handlers | no key: no limit, unless `.require_key()`; permission: 500 |
+//! | [`Requested`](inspect::Requested) | Inspect | ModelPermission, Early, Select, BackendClient | 500 that names the layer |
+//! | [`Attempt`](attempt::Attempt) | Retry, also on the response | Select | Select works alone and excludes nobody |
+//! | [`Selected`](select::Selected) | Select | CircuitBreaker, BackendClient | client: 500; breaker: its own single state |
+//! | [`ServedBy`](attempt::ServedBy), [`For`](select::For), on the response | Select | logs, headers, tests | – |
+//! | [`Progress`](progress::Progress), on the response | BackendClient | Commit, Resume, Early, logs | the whole body counts as output |
+//!
+//! # Features
+//!
+//! One for each layer, none of them on by default; `gateway` is the standard stack, `full` is
+//! everything. `reqwest` comes with `client` only, `governor` with `rate-limit` only.
 
 pub mod attempt;
 #[cfg(feature = "auth")]
@@ -55,3 +123,8 @@ pub mod select;
 pub mod sse;
 #[cfg(feature = "breaker")]
 mod sync;
+
+/// The README's snippets, compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
