@@ -19,7 +19,7 @@
 //! use tower::{Layer, ServiceExt, service_fn};
 //!
 //! # #[tokio::main(flavor = "current_thread")] async fn main() {
-//! let hello = service_fn(async |_: Request<()>| Ok::<_, Infallible>(Response::new(Full::from("hello"))));
+//! let hello = service_fn(async |_: Request<()>| Ok::<_, Infallible>(Response::new(Full::<Bytes>::from("hello"))));
 //! let layer = AuthLayer::new(ApiKeys::new([ApiKey::from_token("a-token-of-alice", "alice")]));
 //! let ask = |token: &str| {
 //!     let request = Request::get("/").header("authorization", format!("Bearer {token}")).body(()).unwrap();
@@ -27,7 +27,6 @@
 //! };
 //! assert_eq!(ask("a-token-of-alice").await.unwrap().status(), 200);
 //! assert_eq!(ask("a-token-of-bob").await.unwrap().status(), 401);
-//! # let _: Option<Bytes> = None;
 //! # }
 //! ```
 //!
