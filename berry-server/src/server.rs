@@ -74,6 +74,12 @@ impl Server {
         self.addr
     }
 
+    /// The models in force, and the state of their backends.
+    #[must_use]
+    pub fn catalog(&self) -> berry_tower::backend::Catalog {
+        self.app.snapshot().catalog.clone()
+    }
+
     /// Drains and stops: says that it is not ready, closes the listener, lets requests under way
     /// finish within the grace period, and then tells the streams that are left.
     pub async fn shutdown(self) {

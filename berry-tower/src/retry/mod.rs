@@ -200,6 +200,7 @@ where
                 spent: Spent::default(),
                 told: None,
                 kept: None,
+                last: None,
                 selects: false,
                 why: None,
                 idle: 0,
@@ -220,6 +221,8 @@ struct Run<P, C> {
     why: Option<BoxError>,
     /// An answer that only a fallback could better.
     kept: Option<Response<Bytes>>,
+    /// The last attempt that came to something.
+    last: Option<Attempt>,
     /// Whether a selection stands behind, which knows other backends and fallbacks.
     selects: bool,
     /// How often in a row nobody was asked.
@@ -358,6 +361,7 @@ impl<P: RetryPolicy, C: Classify> Run<P, C> {
         self.spent.attempts += 1;
         self.spent.on_tried += u32::from(on_tried || !self.selects && self.spent.attempts > 1);
         let selects = self.selects;
+        self.last = Some(self.attempt.clone());
         self.attempt = self.attempt.next(match class {
             Class::Auth | Class::Model | Class::Unserved => Return::Never,
             Class::Timeout if silent => Return::Never,
@@ -402,6 +406,8 @@ impl<P: RetryPolicy, C: Classify> Run<P, C> {
     /// Nothing is left to try: the client is told of an attempt, or why there was none.
     fn give_up<B: From<Bytes>>(mut self, why: BoxError) -> Result<Response<B>, BoxError> {
         if let Some(kept) = self.kept.take() {
+            // The next attempt was never made.
+            self.attempt = self.last.take().unwrap_or(self.attempt);
             return self.finish(Ok(kept.map(B::from)));
         }
         let attempts = self.attempt.number() - 1;

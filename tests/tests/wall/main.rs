@@ -1,0 +1,7 @@
+//! The fault wall: whatever a provider does, the client gets a whole answer or an honest error,
+//! soon, and the provider is not hammered. Each fault runs against a gateway in this process over
+//! simulated providers, on a paused clock.
+
+mod answer;
+mod faults;
+mod support;

@@ -1,0 +1,226 @@
+//! A gateway in this process, and the simulated providers behind it.
+
+use std::{fmt::Write, sync::Arc, time::Duration};
+
+use berry_server::{
+    Options, Server, config,
+    simulated::{Behavior, Config, Provider},
+};
+use berry_tower::backend::{Backend, LiveSnapshot};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use crate::answer::Answer;
+
+pub(crate) const TOKEN: &str = "a-token-of-the-wall";
+
+/// How many tokens a healthy answer has.
+pub(crate) const TOKENS: usize = 60;
+
+/// What a gateway is to be made of.
+pub(crate) struct Plan {
+    backends: usize,
+    settings: String,
+    model: String,
+    provider: String,
+    urls: Vec<Option<String>>,
+    backend: String,
+    tokens: usize,
+    fallback: bool,
+}
+
+impl Plan {
+    /// Of so many backends of one model, in order.
+    pub(crate) fn of(backends: usize) -> Self {
+        Self {
+            backends,
+            settings: String::new(),
+            model: String::new(),
+            provider: String::new(),
+            urls: vec![None; backends],
+            backend: String::new(),
+            tokens: TOKENS,
+            fallback: false,
+        }
+    }
+
+    /// Lines for `[settings]`.
+    pub(crate) fn settings(mut self, lines: &str) -> Self {
+        self.settings = lines.to_owned();
+        self
+    }
+
+    /// Lines for the model.
+    pub(crate) fn model(mut self, lines: &str) -> Self {
+        self.model = lines.to_owned();
+        self
+    }
+
+    /// Lines for each provider.
+    pub(crate) fn provider(mut self, lines: &str) -> Self {
+        self.provider = lines.to_owned();
+        self
+    }
+
+    /// Lines for each backend.
+    pub(crate) fn backend(mut self, lines: &str) -> Self {
+        self.backend = lines.to_owned();
+        self
+    }
+
+    /// Another address for a backend.
+    pub(crate) fn url(mut self, backend: usize, url: impl Into<String>) -> Self {
+        self.urls[backend] = Some(url.into());
+        self
+    }
+
+    /// Answers of so many tokens.
+    pub(crate) fn tokens(mut self, tokens: usize) -> Self {
+        self.tokens = tokens;
+        self
+    }
+
+    /// The last backend is the only one of a fallback model.
+    pub(crate) fn last_is_fallback(mut self) -> Self {
+        self.fallback = true;
+        self
+    }
+
+    pub(crate) async fn start(self) -> Wall {
+        let mut providers = Vec::new();
+        for i in 0..self.backends {
+            let config = Config { tokens: Some(self.tokens), ..Config::named(&format!("p{i}")) };
+            providers.push(Provider::start(config).await.unwrap());
+        }
+        let loaded = config::parse(&self.file(&providers), &|_| None).unwrap();
+        let server = Server::start(loaded, Options::loopback()).await.unwrap();
+        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        Wall { providers, server, client }
+    }
+
+    fn file(&self, providers: &[Provider]) -> String {
+        let mut file = format!("[settings]\n{}\n[users.me]\ntoken = \"{TOKEN}\"\ntags = [\"admin\"]\n", self.settings);
+        for (i, provider) in providers.iter().enumerate() {
+            let url = self.urls[i].clone().unwrap_or_else(|| provider.base_url());
+            let (key, more) = (provider.key(), &self.provider);
+            let _ = writeln!(
+                file,
+                "[providers.p{i}]\nbase_url = \"{url}\"\napi_key = \"{key}\"\nmodels = [\"sim\"]\n{more}"
+            );
+        }
+        let fallback = providers.len() - usize::from(self.fallback);
+        let names = if self.fallback { "fallbacks = [\"spare\"]" } else { "" };
+        let _ = writeln!(file, "[models.m]\nname = \"m\"\nstrategy = \"failover\"\n{names}\n{}", self.model);
+        for i in 0..fallback {
+            self.entry(&mut file, "m", i);
+        }
+        if self.fallback {
+            let _ = writeln!(file, "[models.spare]\nname = \"spare\"\nstrategy = \"failover\"\n{}", self.model);
+            self.entry(&mut file, "spare", fallback);
+        }
+        file
+    }
+
+    fn entry(&self, file: &mut String, model: &str, i: usize) {
+        let _ = writeln!(
+            file,
+            "[[models.{model}.backends]]\nprovider = \"p{i}\"\nmodel = \"sim\"\npriority = {i}\nprobe = \"none\"\n{}",
+            self.backend
+        );
+    }
+}
+
+/// A gateway that is running, and what is behind it.
+pub(crate) struct Wall {
+    pub(crate) providers: Vec<Provider>,
+    pub(crate) server: Server,
+    pub(crate) client: reqwest::Client,
+}
+
+impl Wall {
+    /// From now on, this backend behaves like this.
+    pub(crate) fn set(&self, backend: usize, behavior: impl Into<Behavior>) {
+        self.providers[backend].set(behavior);
+    }
+
+    pub(crate) fn request(&self, path: &str, body: &Value) -> reqwest::RequestBuilder {
+        let url = format!("http://{}{path}", self.server.addr());
+        self.client.post(url).bearer_auth(TOKEN).json(body)
+    }
+
+    pub(crate) fn chat(&self, stream: bool) -> reqwest::RequestBuilder {
+        self.request("/v1/chat/completions", &question(stream))
+    }
+
+    /// Asks, and reads the answer to its end.
+    pub(crate) async fn ask(&self, stream: bool) -> Answer {
+        self.send(self.chat(stream)).await
+    }
+
+    pub(crate) async fn send(&self, request: reqwest::RequestBuilder) -> Answer {
+        let began = Instant::now();
+        Answer::read(request.send().await.unwrap(), began).await
+    }
+
+    /// When each of a backend's calls came, since `began`.
+    pub(crate) fn calls(&self, backend: usize, began: Instant) -> Vec<Duration> {
+        self.providers[backend].calls().iter().map(|call| call.at - began).collect()
+    }
+
+    /// How many calls each backend has had.
+    pub(crate) fn counts(&self) -> Vec<usize> {
+        self.providers.iter().map(|provider| provider.calls().len()).collect()
+    }
+
+    fn backend(&self, i: usize) -> Arc<Backend> {
+        let catalog = self.server.catalog().load();
+        let mut all = catalog.models().iter().flat_map(|model| &model.backends);
+        all.find(|backend| *backend.id.provider == *format!("p{i}")).unwrap().clone()
+    }
+
+    /// How a backend stands now.
+    pub(crate) fn state(&self, i: usize) -> LiveSnapshot {
+        self.backend(i).live.snapshot(Instant::now())
+    }
+
+    /// How often a backend's attempts ended like this, by the class's name.
+    pub(crate) fn outcomes(&self, i: usize, class: &str) -> u64 {
+        let at = berry_tower::classify::Class::NAMES.iter().position(|name| *name == class).unwrap();
+        self.state(i).outcomes[at]
+    }
+
+    /// Waits until nothing is under way any more, which must be soon.
+    pub(crate) async fn settle(&self) {
+        for i in 0..self.providers.len() {
+            let idle = async {
+                while self.state(i).view.in_flight > 0 {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+            };
+            tokio::time::timeout(Duration::from_secs(1), idle).await.expect("a place is given back within a second");
+        }
+    }
+
+    /// Everyone is well again: the next requests work. What the answer said is a part of theirs.
+    pub(crate) async fn next_works(&self, before: &Answer) {
+        self.settle().await;
+        let mut wait = Duration::ZERO;
+        for (i, provider) in self.providers.iter().enumerate() {
+            provider.heal();
+            wait = wait.max(self.state(i).view.cooling.unwrap_or_default());
+        }
+        tokio::time::sleep(wait).await;
+        for stream in [false, true] {
+            let answer = self.ask(stream).await;
+            assert!(answer.is_whole(), "the next request works: {answer:?}");
+            assert!(answer.content().starts_with(&before.content()), "{before:?}");
+            assert!(!before.looks_whole() || before.content() == answer.content(), "{before:?}");
+        }
+        self.settle().await;
+    }
+}
+
+/// A question that each healthy provider answers with the same words.
+pub(crate) fn question(stream: bool) -> Value {
+    json!({ "model": "m", "stream": stream, "messages": [{ "role": "user", "content": "How are you?" }] })
+}
