@@ -70,18 +70,3 @@ fn event(grammar: Grammar, refusal: &Refusal, between_events: bool) -> Option<By
     };
     Some(Bytes::from(if between_events { event } else { format!("\n\n{event}") }))
 }
-
-/// What a client is told when its stream broke off.
-pub(crate) fn interrupted(error: &BoxError) -> Refusal {
-    use crate::error::{Failure, find};
-    use http::StatusCode;
-    match find::<Failure>(&**error) {
-        Some(failure @ Failure::Timeout(_)) => {
-            Refusal::new(StatusCode::GATEWAY_TIMEOUT, "server_error", failure.to_string()).code("upstream_timeout")
-        }
-        Some(failure) => Refusal::new(StatusCode::BAD_GATEWAY, "server_error", failure.to_string())
-            .code("upstream_stream_interrupted"),
-        None => Refusal::new(StatusCode::BAD_GATEWAY, "server_error", "the gateway lost the provider's stream")
-            .code("upstream_stream_interrupted"),
-    }
-}

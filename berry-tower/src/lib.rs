@@ -84,7 +84,7 @@ pub mod commit;
 pub mod drain;
 #[cfg(feature = "early")]
 pub mod early;
-#[cfg(feature = "sse")]
+#[cfg(any(feature = "early", feature = "resume"))]
 mod ending;
 pub mod endpoint;
 pub mod error;

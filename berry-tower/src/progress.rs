@@ -119,23 +119,29 @@ impl Progress {
         self.0.has_usage.load(Relaxed).then_some(Usage { input, output, cached })
     }
 
-    pub(crate) fn saw_output(&self) {
+    /// Says that something that bears output has been read. A client of your own calls this, and the
+    /// other setters, as it reads.
+    pub fn saw_output(&self) {
         if !self.0.output.swap(true, Relaxed) {
             let _ = self.0.first_output.set(Instant::now());
         }
     }
 
-    pub(crate) fn set_finished(&self) {
+    /// Says that the answer is complete.
+    pub fn set_finished(&self) {
         self.0.finished.store(true, Relaxed);
     }
 
-    pub(crate) fn set_events(&self, events: u64, malformed: u64, between: bool) {
+    /// Says how many events were read, how many of them were left out, and whether what has been
+    /// handed on ends between two events.
+    pub fn set_events(&self, events: u64, malformed: u64, between: bool) {
         self.0.events.store(events, Relaxed);
         self.0.malformed.store(malformed, Relaxed);
         self.0.between_events.store(between, Relaxed);
     }
 
-    pub(crate) fn set_usage(&self, usage: Option<Usage>) {
+    /// Says what the upstream has counted.
+    pub fn set_usage(&self, usage: Option<Usage>) {
         let Some(Usage { input, output, cached }) = usage else { return };
         for (slot, n) in self.0.usage.iter().zip([input, output, cached]) {
             slot.store(n, Relaxed);

@@ -36,16 +36,17 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use pin_project::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::{
-    ending::{Ending, interrupted},
-    error::BoxError,
+    ending::Ending,
+    error::{BoxError, Failure, find},
     progress::Progress,
+    render::Refusal,
 };
 
 /// Adds [`Resume`] to a service.
@@ -165,5 +166,18 @@ where
 
     fn size_hint(&self) -> SizeHint {
         if self.progress.is_some() { SizeHint::default() } else { self.inner.size_hint() }
+    }
+}
+
+/// What a client is told when its stream broke off.
+fn interrupted(error: &BoxError) -> Refusal {
+    match find::<Failure>(&**error) {
+        Some(failure @ Failure::Timeout(_)) => {
+            Refusal::new(StatusCode::GATEWAY_TIMEOUT, "server_error", failure.to_string()).code("upstream_timeout")
+        }
+        Some(failure) => Refusal::new(StatusCode::BAD_GATEWAY, "server_error", failure.to_string())
+            .code("upstream_stream_interrupted"),
+        None => Refusal::new(StatusCode::BAD_GATEWAY, "server_error", "the gateway lost the provider's stream")
+            .code("upstream_stream_interrupted"),
     }
 }
