@@ -50,7 +50,6 @@ pub(crate) struct Shared {
 pub(crate) struct Snapshot {
     pub(crate) shared: Arc<Shared>,
     pub(crate) config: Config,
-    #[expect(dead_code, reason = "told by the status endpoints")]
     pub(crate) source: Option<PathBuf>,
     pub(crate) loaded_at: Timestamp,
     pub(crate) catalog: Catalog,

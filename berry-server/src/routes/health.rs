@@ -16,34 +16,38 @@ use tokio::time::Instant;
 use crate::app::Snapshot;
 
 /// How many of the enabled models and their backends can serve now.
-struct Census {
-    models: usize,
-    usable_models: usize,
-    backends: usize,
+pub(super) struct Census {
+    pub(super) models: usize,
+    pub(super) usable_models: usize,
+    pub(super) backends: usize,
+    /// Healthy or recovering, though perhaps left alone for now.
+    pub(super) healthy_backends: usize,
     usable_backends: usize,
 }
 
 impl Census {
-    fn of(snapshot: &Snapshot) -> Self {
+    pub(super) fn of(snapshot: &Snapshot) -> Self {
         let now = Instant::now();
         let enabled = |backend: &&Arc<Backend>| backend.enabled && backend.provider.enabled;
         let usable = |backend: &&Arc<Backend>| {
             let view = backend.live.view(now);
             enabled(backend) && view.is_healthy() && view.is_free()
         };
-        let mut census = Self { models: 0, usable_models: 0, backends: 0, usable_backends: 0 };
+        let healthy = |backend: &&Arc<Backend>| enabled(backend) && backend.live.view(now).is_healthy();
+        let mut census = Self { models: 0, usable_models: 0, backends: 0, healthy_backends: 0, usable_backends: 0 };
         for model in snapshot.catalog.load().models().iter().filter(|model| model.enabled) {
             let count = |which: &dyn Fn(&&Arc<Backend>) -> bool| model.backends.iter().filter(which).count();
             let here = count(&usable);
             census.models += 1;
             census.usable_models += usize::from(here > 0);
             census.backends += count(&enabled);
+            census.healthy_backends += count(&healthy);
             census.usable_backends += here;
         }
         census
     }
 
-    fn status(&self) -> &'static str {
+    pub(super) fn status(&self) -> &'static str {
         match (self.usable_models, self.usable_backends == self.backends) {
             (0, _) => "unhealthy",
             (_, true) => "healthy",

@@ -1,7 +1,12 @@
 //! The routes: which path is served by what, and behind which layers.
 
+mod admin;
+mod admin_only;
 mod health;
+mod metrics;
 mod models;
+mod smart_ai;
+mod status;
 
 use std::{any::Any, convert::Infallible, sync::Arc, time::Duration};
 
@@ -27,6 +32,7 @@ use tower_http::{
 };
 use tower_service::Service;
 
+use self::admin_only::admins_only;
 use crate::{access::AccessLayer, app::Snapshot, config::build::Caller};
 
 /// The endpoints that go through the gateway.
@@ -57,18 +63,24 @@ where
         .route("/models", get(models::list))
         .route("/v1/models", get(models::list))
         .route("/v1/models/{*model}", get(models::one))
-        .route_layer(AuthLayer::new(keys));
+        .route_layer(AuthLayer::new(keys.clone()));
+    let settings = &snapshot.config.settings;
+    let mut status = metrics::routes().merge(smart_ai::routes());
+    if !settings.public_status {
+        status = admins_only(status, keys.clone());
+    }
     let mut router = Router::new()
         .route("/", get(home))
         .route("/health", get(health::health))
         .route("/v1/health", get(health::v1_health))
         .route("/livez", get(health::livez))
         .route("/readyz", get(health::readyz))
-        .merge(models);
+        .merge(models)
+        .merge(status)
+        .merge(admins_only(admin::routes(), keys));
     for endpoint in ROUTED {
         router = router.route(&format!("/v1{}", endpoint.path()), post_service(gateway.clone()));
     }
-    let settings = &snapshot.config.settings;
     let drained = settings.max_request_body_bytes.saturating_add(DRAINED_BEYOND);
     let layers = ServiceBuilder::new()
         .layer(AccessLayer)

@@ -96,6 +96,9 @@ impl Snapshot {
         let mut all = Vec::new();
         for mut model in models {
             model.backends.iter_mut().for_each(&mut share);
+            if let Some(old) = before.models.iter().find(|old| old.id == model.id) {
+                keep_counting(&mut model, old);
+            }
             all.push(Arc::new(model));
         }
         // Names go over ids, whatever the order.
@@ -120,6 +123,17 @@ impl Snapshot {
     /// The state of every backend, each once however many models share it.
     pub fn live(&self) -> impl Iterator<Item = (&BackendId, &Arc<Live>)> {
         self.live.iter()
+    }
+}
+
+/// A model that is replaced goes on counting how often its backends were chosen.
+fn keep_counting(model: &mut Model, old: &Model) {
+    for backend in &mut model.backends {
+        if let Some(old) = old.backends.iter().find(|old| old.id == backend.id)
+            && !Arc::ptr_eq(&old.picks, &backend.picks)
+        {
+            Arc::make_mut(backend).picks = old.picks.clone();
+        }
     }
 }
 
@@ -169,5 +183,25 @@ impl Catalog {
     #[must_use]
     pub fn load(&self) -> Guard<Arc<Snapshot>> {
         self.0.load()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::Ordering::Relaxed;
+
+    use super::*;
+    use crate::{backend::Provider, select::strategy::Random};
+
+    #[test]
+    fn a_successor_goes_on_counting_the_choices_for_each_model_apart() {
+        let provider = Arc::new(Provider::new("local", "http://127.0.0.1:8080").unwrap());
+        let models = || ["a", "b"].map(|m| Model::new(m, Arc::new(Random), [Backend::new(provider.clone(), "llama")]));
+        let catalog = Catalog::new(models());
+        let picks = |catalog: &Catalog, m: &str| catalog.load().find(m).unwrap().backends[0].picks.clone();
+        picks(&catalog, "a").store(3, Relaxed);
+        let next = catalog.successor(models(), &Tuning::default());
+        picks(&catalog, "a").fetch_add(1, Relaxed);
+        assert_eq!(["a", "b"].map(|m| picks(&next, m).load(Relaxed)), [4, 0]);
     }
 }

@@ -54,7 +54,12 @@ impl LiveSnapshot {
     /// Attempts that count as errors: all but successes, the callers' own and cancelled ones.
     #[must_use]
     pub fn errors(&self) -> u64 {
-        Class::NAMES.iter().zip(self.outcomes).filter(|(name, _)| is_error(name)).map(|(_, n)| n).sum()
+        self.errors_by_class().map(|(_, n)| n).sum()
+    }
+
+    /// How many attempts of each class that counts as an error there were, by the class's name.
+    pub fn errors_by_class(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        Class::NAMES.into_iter().zip(self.outcomes).filter(|(name, _)| is_error(name))
     }
 }
 

@@ -286,3 +286,17 @@ pub struct Explained<'a> {
     /// The probability with which it is chosen.
     pub probability: f64,
 }
+
+impl Explained<'_> {
+    /// Why it is in or out, in words for an operator. What is unhealthy stands back behind others
+    /// unless nobody better is there, or the strategy weighs health itself.
+    #[must_use]
+    pub fn why(&self) -> String {
+        let why = self.standing.why();
+        match (self.standing, self.is_in) {
+            (Standing::Unhealthy, true) => why + ", but not barred",
+            (Standing::Unhealthy, false) => why + ", and others are better",
+            _ => why,
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! Who would be chosen for a model now, and why not the others.
+
+use std::sync::Arc;
+
+use axum::{Json, extract::State};
+use berry_tower::{
+    backend::Model,
+    endpoint::Endpoint,
+    select::candidates::{self, ADMIN, Ask, Explained, Standing},
+};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    app::Snapshot,
+    config::build::Caller,
+    routes::status::{Moment, Params, Refused, filled, find_model, missing, no_such_model, no_such_user},
+};
+
+/// The query of `/admin/explain`.
+#[derive(Deserialize)]
+pub(in crate::routes) struct Query {
+    /// The model's public name or table id.
+    #[serde(default, deserialize_with = "filled")]
+    model: Option<String>,
+    /// The id of the user for whom to tell it; without one it is told as for an admin.
+    #[serde(default, deserialize_with = "filled")]
+    user: Option<String>,
+}
+
+/// The answer of `/admin/explain`.
+#[derive(Serialize)]
+pub(in crate::routes) struct Explanation {
+    /// The model's public name.
+    model: String,
+    /// How a backend is chosen.
+    strategy: &'static str,
+    /// All its backends, in the order of the configuration.
+    candidates: Vec<Candidate>,
+    /// When this was so.
+    timestamp: String,
+}
+
+/// One backend's part in the choice.
+#[derive(Serialize)]
+struct Candidate {
+    /// The provider's id.
+    provider: String,
+    /// The provider's name of the model.
+    model: String,
+    /// Whether the strategy chooses among it and others.
+    r#in: bool,
+    /// Why it is in or out, in words.
+    why: String,
+    /// `healthy`, `recovering_30`, `recovering_50` or `unhealthy`; or what weighs more than health:
+    /// `disabled`, `open` or `half_open` (its circuit breaker), `cooling_down`, `full`.
+    state: &'static str,
+    /// The weight in the configuration.
+    weight: f64,
+    /// The number that the strategy weighs it by now; 0 for a disabled backend, which it never sees.
+    effective_weight: f64,
+    /// The probability that the next attempt goes to it: 0 ..= 1. Those of all that are in add up
+    /// to 1.
+    probability: f64,
+}
+
+impl Candidate {
+    /// `barred` says why the user gets none of the model's backends.
+    fn of(explained: &Explained<'_>, barred: Option<&str>, moment: &Moment) -> Self {
+        let is_in = barred.is_none() && explained.is_in;
+        let enabled = explained.standing != Standing::Disabled;
+        Self {
+            provider: explained.backend.id.provider.to_string(),
+            model: explained.backend.id.model.to_string(),
+            r#in: is_in,
+            why: barred.map_or_else(|| explained.why(), str::to_owned),
+            state: state(explained, moment),
+            weight: explained.backend.weight,
+            effective_weight: if enabled { explained.effective_weight } else { 0.0 },
+            probability: if is_in { explained.probability } else { 0.0 },
+        }
+    }
+}
+
+/// The backend's own state, whoever asks.
+fn state(explained: &Explained<'_>, moment: &Moment) -> &'static str {
+    let (backend, view) = (explained.backend, &explained.view);
+    let circuit = backend.live.breaker().state(moment.now);
+    match () {
+        () if !backend.enabled || !backend.provider.enabled => "disabled",
+        () if circuit.index() != 0 => circuit.name(),
+        () if view.cooling.is_some() => "cooling_down",
+        () if view.is_full(backend.max_in_flight) => "full",
+        () => view.stage.name(),
+    }
+}
+
+/// Why the user gets none of the model's backends, if something else than tags bars them.
+fn barred(snapshot: &Snapshot, caller: &Caller, model: &Model) -> Option<&'static str> {
+    let user = snapshot.config.users.get(&*caller.id)?;
+    match () {
+        () if !user.enabled => Some("the user is disabled"),
+        () if user.expires_at.is_some_and(|at| at <= Timestamp::now()) => Some("the user's token has expired"),
+        () if !caller.allows(model) => Some("the user may not call this model"),
+        () => None,
+    }
+}
+
+/// `GET /admin/explain?model=&user=`
+///
+/// Which backends a chat for the model may go to now, each one's state, why it is in or out, and
+/// the probability that the strategy gives it. It picks nothing and changes nothing. An unknown
+/// model or user is a 404, and so is a disabled model.
+pub(super) async fn explain(
+    State(snapshot): State<Arc<Snapshot>>,
+    Params(query): Params<Query>,
+) -> Result<Json<Explanation>, Refused> {
+    let name = query.model.ok_or_else(|| missing("model"))?;
+    let model = find_model(&snapshot, &name)?;
+    if !model.enabled {
+        return Err(no_such_model("the model is disabled, so this gateway does not serve it"));
+    }
+    let caller = match &query.user {
+        Some(id) => Some(snapshot.callers.get(id).ok_or_else(|| no_such_user("user"))?),
+        None => None,
+    };
+    let moment = Moment::now();
+    let admin = [Arc::from(ADMIN)];
+    let tags = caller.map_or(&admin[..], |caller| &caller.tags);
+    let ask = Ask { endpoint: Some(Endpoint::ChatCompletions), tags, policy: snapshot.tag_policy, attempt: None };
+    let barred = caller.and_then(|caller| barred(&snapshot, caller, &model));
+    let explained = candidates::explain(&model, &ask, moment.now);
+    Ok(Json(Explanation {
+        model: model.name.to_string(),
+        strategy: model.strategy.name(),
+        candidates: explained.iter().map(|explained| Candidate::of(explained, barred, &moment)).collect(),
+        timestamp: moment.timestamp(),
+    }))
+}

@@ -1,0 +1,23 @@
+//! What admins may see of models, backends, users and the server itself.
+
+mod explain;
+mod health;
+mod system;
+mod usage;
+mod weights;
+
+use std::sync::Arc;
+
+use axum::{Router, routing::get};
+
+use crate::app::Snapshot;
+
+/// The routes; the rule that they are for admins is put before them elsewhere.
+pub(super) fn routes() -> Router<Arc<Snapshot>> {
+    Router::new()
+        .route("/admin/model-weights", get(weights::model_weights))
+        .route("/admin/backend-health", get(health::backend_health))
+        .route("/admin/system-stats", get(system::system_stats))
+        .route("/admin/rate-limit-usage", get(usage::rate_limit_usage))
+        .route("/admin/explain", get(explain::explain))
+}
