@@ -112,15 +112,7 @@ pub(super) struct Answer {
 
 impl Answer {
     pub(super) fn new(plan: Plan, entry: Entry) -> Self {
-        let mut answer = Self {
-            plan,
-            entry,
-            next: 0,
-            tokens: 0,
-            sleep: None,
-            armed: false,
-            flush_from: None,
-        };
+        let mut answer = Self { plan, entry, next: 0, tokens: 0, sleep: None, armed: false, flush_from: None };
         answer.tell_end();
         answer
     }

@@ -32,13 +32,7 @@ impl Shared {
         Self {
             record: Arc::new(Record::new(config.keep)),
             script: ArcSwap::default(),
-            voice: Voice::new(
-                &config.name,
-                config.created,
-                &config.text,
-                config.echo,
-                config.tokens,
-            ),
+            voice: Voice::new(&config.name, config.created, &config.text, config.echo, config.tokens),
             standing: Step::new(config.behavior.clone(), config.seed),
             name_ticks: Ticks::seeded(config.seed),
             cache: Cache::default(),
@@ -59,11 +53,7 @@ impl Shared {
         behavior.map(Some)
     }
 
-    pub(super) fn read(
-        &self,
-        kind: Kind,
-        body: &Bytes,
-    ) -> (Result<Ask, Refusal>, Option<Arc<Behavior>>) {
+    pub(super) fn read(&self, kind: Kind, body: &Bytes) -> (Result<Ask, Refusal>, Option<Arc<Behavior>>) {
         let ask = match self.config.dialect.read(kind, body) {
             Ok(ask) => ask,
             Err(refusal) => return (Err(refusal), None),
@@ -78,16 +68,9 @@ impl Shared {
     pub(super) fn behavior(&self, scope: Scope, known: Option<&Known>) -> Arc<Behavior> {
         let by_name = || {
             let behavior = known?.by_name.as_ref()?;
-            self.name_ticks
-                .strikes(behavior.percent)
-                .then(|| Arc::clone(behavior))
+            self.name_ticks.strikes(behavior.percent).then(|| Arc::clone(behavior))
         };
-        self.script
-            .load()
-            .next(scope)
-            .or_else(by_name)
-            .or_else(|| self.standing.behavior(scope))
-            .unwrap_or_default()
+        self.script.load().next(scope).or_else(by_name).or_else(|| self.standing.behavior(scope)).unwrap_or_default()
     }
 }
 

@@ -28,11 +28,7 @@ async fn a_stream_has_all_its_parts_in_order() {
     let usage = events.last().unwrap();
     assert_eq!(usage["choices"], json!([]));
     assert_eq!(usage["usage"]["completion_tokens"], 60);
-    assert!(
-        events[..events.len() - 1]
-            .iter()
-            .all(|e| e["usage"].is_null())
-    );
+    assert!(events[..events.len() - 1].iter().all(|e| e["usage"].is_null()));
     assert_eq!(events.len(), 1 + 60 + 1 + 1);
     assert!(read.done() && read.whole);
 }
@@ -56,10 +52,7 @@ async fn every_choice_has_its_own_text_and_finish() {
         let events = read.events();
         let mine = || events.iter().filter(|e| e["choices"][0]["index"] == index);
         assert_eq!(mine().count(), 1 + 5 + 1);
-        assert_eq!(
-            mine().next_back().unwrap()["choices"][0]["finish_reason"],
-            "stop"
-        );
+        assert_eq!(mine().next_back().unwrap()["choices"][0]["finish_reason"], "stop");
     }
     body["stream"] = json!(false);
     let (_, read) = ask_with(&body).await.read().await;
@@ -82,8 +75,7 @@ async fn a_limit_on_tokens_is_kept() {
 #[tokio::test]
 async fn tools_are_called_when_someone_wants_it() {
     let mut body = chat("sim-tools", false);
-    body["tools"] =
-        json!([{"type": "function", "function": {"name": "look_up", "parameters": {}}}]);
+    body["tools"] = json!([{"type": "function", "function": {"name": "look_up", "parameters": {}}}]);
     let (_, read) = ask_with(&body).await.read().await;
     let choice = read.json()["choices"][0].clone();
     assert_eq!(choice["finish_reason"], "tool_calls");
@@ -123,10 +115,7 @@ async fn reasoning_comes_first() {
 #[tokio::test]
 async fn an_assistant_prefix_is_gone_on_from() {
     let (_, whole) = ask_with(&chat("sim", true)).await.read().await;
-    let (given, rest) = (
-        whole.contents()[..10].concat(),
-        whole.contents()[10..].concat(),
-    );
+    let (given, rest) = (whole.contents()[..10].concat(), whole.contents()[10..].concat());
     let mut body = chat("sim", true);
     let messages = body["messages"].as_array_mut().unwrap();
     messages.push(json!({"role": "assistant", "content": given}));

@@ -174,11 +174,7 @@ async fn the_demo_has_one_that_fails_a_third_of_the_time() {
     let mut failed = 0;
     for _ in 0..12 {
         let model = format!("{}-t0", flaky.models[0]);
-        let request = post(
-            &flaky.provider,
-            "/embeddings",
-            &serde_json::json!({"model": model}),
-        );
+        let request = post(&flaky.provider, "/embeddings", &serde_json::json!({"model": model}));
         failed += u32::from(soon(request.send()).await.unwrap().status() == 503);
     }
     assert_eq!(failed, 0, "a name that says otherwise comes first");

@@ -9,9 +9,7 @@ async fn retry_after_is_told_and_once_is_once() {
     provider.set(Fault::Status(429).retry_after(2).once());
     let send = async || {
         let body = chat("sim", false);
-        soon(post(&provider, "/chat/completions", &body).send())
-            .await
-            .unwrap()
+        soon(post(&provider, "/chat/completions", &body).send()).await.unwrap()
     };
     let first = send().await;
     assert_eq!(first.status(), 429);
@@ -46,10 +44,7 @@ async fn by_name_percentages_strike_too() {
 
 #[tokio::test]
 async fn the_script_comes_before_the_name_and_the_name_before_the_rest() {
-    let config = Config {
-        behavior: Fault::Status(500).into(),
-        ..Config::default()
-    };
+    let config = Config { behavior: Fault::Status(500).into(), ..Config::default() };
     let provider = Provider::start(config).await.unwrap();
     let status = async |model: &str| {
         let body = chat(model, false);
@@ -73,8 +68,6 @@ async fn lists_have_faults_of_their_own() {
     let list = soon(list.bearer_auth(provider.key()).send()).await.unwrap();
     assert_eq!(list.status(), 404);
     let body = chat("sim", false);
-    let answer = soon(post(&provider, "/chat/completions", &body).send())
-        .await
-        .unwrap();
+    let answer = soon(post(&provider, "/chat/completions", &body).send()).await.unwrap();
     assert_eq!(answer.status(), 200);
 }

@@ -193,9 +193,7 @@ async fn tokens_keep_their_pace_and_the_head_does_not_wait() {
 #[tokio::test]
 async fn a_cut_comes_after_all_that_was_sent_even_when_the_reader_is_slow() {
     let provider = start().await;
-    let behavior = Behavior::from(Fault::Huge(512 * 1024))
-        .and(Fault::CutAfter(40))
-        .tokens(60);
+    let behavior = Behavior::from(Fault::Huge(512 * 1024)).and(Fault::CutAfter(40)).tokens(60);
     provider.set(behavior);
     let body = super::chat("sim", true);
     let response = post(&provider, "/chat/completions", &body).send().await.unwrap();
