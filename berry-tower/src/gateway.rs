@@ -12,6 +12,7 @@ use tower_service::Service;
 use crate::{
     auth::{AuthLayer, Authenticate},
     backend::Catalog,
+    body::Buffered,
     breaker::{Breaker, BreakerPolicy, CircuitBreakerLayer},
     client::{BackendClient, Reqwest},
     commit::CommitLayer,
@@ -29,11 +30,11 @@ use crate::{
 
 /// What the standard stack is made of, beside who may call, how often, and what.
 #[derive(Clone)]
-pub struct Settings<R = OpenAiErrors> {
+pub struct Settings<R = OpenAiErrors, T = Reqwest> {
     /// The models and their backends.
     pub catalog: Catalog,
     /// The connections to upstreams.
-    pub transport: Reqwest,
+    pub transport: T,
     /// Whether and when a failed attempt is followed by another.
     pub plan: Plan,
     /// How many retries all requests together may spend.
@@ -77,7 +78,30 @@ impl Settings {
     }
 }
 
-impl<R: std::fmt::Debug> std::fmt::Debug for Settings<R> {
+impl<R, T> Settings<R, T> {
+    /// Reaches upstreams through another transport.
+    #[must_use]
+    pub fn transport<U>(self, transport: U) -> Settings<R, U> {
+        let Self { catalog, plan, budget, total_timeout, keep_alive, commit_after, stop, .. } = self;
+        let Self { max_body, tags, tag_policy, render, .. } = self;
+        Settings {
+            catalog,
+            transport,
+            plan,
+            budget,
+            total_timeout,
+            keep_alive,
+            commit_after,
+            stop,
+            max_body,
+            tags,
+            tag_policy,
+            render,
+        }
+    }
+}
+
+impl<R: std::fmt::Debug, T> std::fmt::Debug for Settings<R, T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { plan, total_timeout, max_body, render, .. } = self;
         f.debug_struct("Settings")
@@ -123,8 +147,8 @@ impl<R: std::fmt::Debug> std::fmt::Debug for Settings<R> {
 /// }
 /// # }
 /// ```
-pub fn gateway<A, L, P, R, B>(
-    settings: Settings<R>,
+pub fn gateway<A, L, P, R, T, B, U>(
+    settings: Settings<R, T>,
     auth: A,
     limit: L,
     allow: P,
@@ -142,6 +166,9 @@ where
     L: Limit + Clone + Send + Sync + 'static,
     P: Allow<A::Identity> + Clone + Send + Sync + 'static,
     R: Render + Clone + Send + Sync + 'static,
+    T: Service<Request<Buffered>, Response = Response<U>, Error: Into<BoxError>, Future: Send>,
+    T: Clone + Send + Sync + 'static,
+    U: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
     B: Body + Send + 'static,
     B::Data: Send,
     B::Error: Send,

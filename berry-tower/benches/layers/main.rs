@@ -1,0 +1,15 @@
+//! What each layer costs by itself, and what all of them cost together, without a network.
+//!
+//! Run with `cargo bench -p berry-tower --features full --bench layers`. Compare the figures with
+//! those of another commit on the same machine, never with another machine's.
+
+mod alone;
+mod pieces;
+mod stack;
+mod support;
+
+use criterion::{criterion_group, criterion_main};
+
+criterion_group!(layers, alone::layers, alone::inspect, stack::whole);
+criterion_group!(pure, pieces::stream_filter, pieces::strategies, pieces::limiter);
+criterion_main!(layers, pure);

@@ -1,0 +1,108 @@
+//! Requests, answers and services that are always ready.
+
+use std::{convert::Infallible, hint::black_box, sync::Arc};
+
+use berry_tower::{
+    backend::{Backend, Catalog, Model, Provider},
+    body::Buffered,
+    inspect::Requested,
+    select::{Selected, strategy::WeightedFailover},
+};
+use bytes::Bytes;
+use criterion::{BatchSize, Bencher};
+use http::{Request, Response, header};
+use http_body_util::{BodyExt, Full};
+use tokio::runtime::Runtime;
+use tower::{Service, ServiceExt, service_fn};
+
+/// The answer of a small model to a small question.
+pub(crate) const ANSWER: &str = r#"{"id":"chatcmpl-1","object":"chat.completion","created":1700000000,"model":"gpt-4o-mini","choices":[{"index":0,"message":{"role":"assistant","content":"Hello! How can I help you today?"},"finish_reason":"stop"}],"usage":{"prompt_tokens":9,"completion_tokens":9,"total_tokens":18}}"#;
+/// Who asks.
+pub(crate) const TOKEN: &str = "a-token-of-mine-that-is-long-enough";
+
+/// One thread, as one connection has it.
+pub(crate) fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime")
+}
+
+/// A chat request whose body has about `size` bytes.
+pub(crate) fn question(size: usize, stream: bool) -> Bytes {
+    let text = "All happy families are alike. \\n".repeat(size / 32);
+    let stream = if stream { r#""stream":true,"# } else { "" };
+    Bytes::from(format!(
+        r#"{{"model":"fast",{stream}"messages":[{{"role":"user","content":"{text}"}}],"temperature":0.7}}"#
+    ))
+}
+
+/// As a client sends it.
+pub(crate) fn request(body: &Bytes) -> Request<Full<Bytes>> {
+    Request::post("/v1/chat/completions")
+        .header(header::HOST, "127.0.0.1:3000")
+        .header(header::USER_AGENT, "bench/1.0")
+        .header(header::ACCEPT, "application/json")
+        .header(header::CONTENT_TYPE, "application/json")
+        .header(header::CONTENT_LENGTH, body.len())
+        .header(header::AUTHORIZATION, format!("Bearer {TOKEN}"))
+        .body(Full::new(body.clone()))
+        .expect("a request")
+}
+
+/// As it is behind `Inspect` and, if somebody is `selected`, behind `Select`.
+pub(crate) fn inspected(body: &Bytes, selected: Option<&Arc<Backend>>) -> Request<Buffered> {
+    let (head, _) = request(body).into_parts();
+    let mut request = Request::from_parts(head, Buffered::from(body.clone()));
+    let requested = Requested::read(body).expect("a chat request").on("/v1/chat/completions");
+    request.extensions_mut().insert(requested);
+    if let Some(backend) = selected {
+        request.extensions_mut().insert(Selected { backend: backend.clone(), last: false });
+    }
+    request
+}
+
+/// A catalogue with one model on `n` backends.
+pub(crate) fn catalog(n: usize) -> Catalog {
+    let backends = (0..n).map(|i| backend(&format!("provider-{i}")));
+    Catalog::new([Model::new("fast", Arc::new(WeightedFailover), backends)])
+}
+
+pub(crate) fn backend(provider: &str) -> Backend {
+    let provider =
+        Provider::new(provider, "http://127.0.0.1:9").and_then(|p| p.key("sk-upstream")).expect("an address");
+    Backend::new(Arc::new(provider), "gpt-4o-mini")
+}
+
+/// Answers every request at once with [`ANSWER`].
+pub(crate) fn upstream<B: Send + 'static>()
+-> impl Service<Request<B>, Response = Response<Full<Bytes>>, Error = Infallible, Future: Send + 'static>
++ Clone
++ Send
++ Sync
++ 'static {
+    service_fn(|request: Request<B>| {
+        black_box(&request);
+        let response = Response::builder()
+            .header(header::CONTENT_TYPE, "application/json")
+            .header(header::CONTENT_LENGTH, ANSWER.len())
+            .header(header::DATE, "Sun, 22 Nov 2026 00:00:00 GMT");
+        std::future::ready(Ok(response.body(Full::from(ANSWER)).expect("a response")))
+    })
+}
+
+/// Times a call and the reading of its answer; making the request does not count. The service is
+/// cloned for each request, as servers do.
+pub(crate) fn calls<S, Q, B>(bench: &mut Bencher<'_>, service: &S, request: impl Fn() -> Q)
+where
+    S: Service<Q, Response = Response<B>> + Clone,
+    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    B: http_body::Body<Data = Bytes>,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let runtime = runtime();
+    let _inside = runtime.enter();
+    let once = |request: Q| async {
+        let answer = service.clone().oneshot(request).await.map_err(Into::into).expect("an answer");
+        assert!(answer.status().is_success(), "{}", answer.status());
+        answer.into_body().collect().await.map_err(Into::into).expect("a body").to_bytes()
+    };
+    bench.iter_batched(request, |request| runtime.block_on(once(request)), BatchSize::SmallInput);
+}

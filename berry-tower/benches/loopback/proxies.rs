@@ -1,0 +1,73 @@
+//! The two that are compared.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use axum::{
+    Router,
+    body::Body,
+    extract::{Request, State},
+    response::Response,
+    routing::{any, post_service},
+};
+use berry_tower::{
+    auth::{ApiKey, ApiKeys},
+    backend::{Backend, Catalog, Model, Provider},
+    gateway::{Settings, gateway},
+    rate_limit::{Assigned, Limits, Quota},
+    select::strategy::WeightedFailover,
+};
+use http::{HeaderValue, header, request::Parts};
+use tower::ServiceExt;
+
+use crate::Thread;
+
+/// The caller's key, which goes no further.
+pub(crate) const TOKEN: &str = "a-token-of-mine-that-is-long-enough";
+
+/// A proxy that does nothing but put its own key on a request.
+pub(crate) fn bare(upstream: SocketAddr) -> Thread {
+    serve(move || {
+        let client = reqwest::Client::builder().no_proxy().tcp_nodelay(true).build().expect("a client");
+        Router::new().route("/v1/chat/completions", any(forward)).with_state((client, upstream))
+    })
+}
+
+async fn forward(State((client, upstream)): State<(reqwest::Client, SocketAddr)>, request: Request) -> Response {
+    let (mut head, body) = request.into_parts();
+    head.headers.remove(header::HOST);
+    head.headers.insert(header::AUTHORIZATION, HeaderValue::from_static("Bearer sk-upstream"));
+    let body = axum::body::to_bytes(body, 1 << 20).await.expect("a body");
+    let request = client.request(head.method, format!("http://{upstream}{}", head.uri.path()));
+    let answer = request.headers(head.headers).body(body).send().await.expect("an answer");
+    http::Response::from(answer).map(Body::new)
+}
+
+/// The standard stack with two backends, and everything in it on.
+pub(crate) fn berry(upstream: SocketAddr) -> Thread {
+    serve(move || {
+        let backends = ["a", "b"].map(|name| {
+            let provider = Provider::new(name, &format!("http://{upstream}")).and_then(|p| p.key("sk-upstream"));
+            Backend::new(Arc::new(provider.expect("an address")), "gpt-4o-mini")
+        });
+        let catalog = Catalog::new([Model::new("fast", Arc::new(WeightedFailover), backends)]);
+        let quota = Arc::new(Quota::new(Limits::new().per_minute(u32::MAX).per_hour(u32::MAX)));
+        let keys = ApiKeys::new([ApiKey::from_token(TOKEN, User(quota))]);
+        let limit = Assigned::by(|head: &Parts| head.extensions.get::<User>().map(|user| &user.0));
+        let stack = gateway(Settings::new(catalog), keys, limit, |_: &User, model: &str| model == "fast");
+        let stack = stack.map_response(|response| response.map(Body::new));
+        Router::new().route("/v1/chat/completions", post_service(stack))
+    })
+}
+
+#[derive(Clone)]
+struct User(Arc<Quota>);
+
+fn serve(router: impl FnOnce() -> Router + Send + 'static) -> Thread {
+    Thread::start(async |listener| {
+        use axum::serve::ListenerExt;
+        let listener = listener.tap_io(|stream| {
+            let _ = stream.set_nodelay(true);
+        });
+        axum::serve(listener, router()).await.expect("a server");
+    })
+}
