@@ -8,3 +8,4 @@ mod edge_error_response;
 mod edge_identity;
 mod edge_inspect;
 mod edge_rate_limit;
+mod failover;
