@@ -1,1 +1,14 @@
-//! x
+//! The harness of the end-to-end tests: a gateway over simulated providers in this process, a
+//! client that shows every byte, and a clock that a test can hold.
+
+pub mod clock;
+pub mod connection;
+pub mod gateway;
+pub mod reply;
+pub mod request;
+
+pub use clock::{HeldClock, soon};
+pub use connection::Connection;
+pub use gateway::{Builder, Gateway, TOKEN};
+pub use reply::Reply;
+pub use request::Ask;
