@@ -1,0 +1,150 @@
+//! A gateway over simulated providers for clients' tests: prints where it is as one line of JSON,
+//! then serves until its standard input closes.
+//!
+//! The line holds the `base_url`, a token for each kind of user, and a model for each thing that
+//! can happen to a request. What a test spends (a rate limit, a backend that has not been told to
+//! wait yet) comes as a list, so that each test can take one of its own.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    error::Error,
+    fmt::Write as _,
+    io::{Read as _, Write as _},
+};
+
+use berry_server::{
+    Options, Server, config,
+    simulated::{Config, Provider},
+};
+use serde_json::{Value, json};
+
+/// How many there are of what a test spends.
+const SPARE: usize = 6;
+
+/// Nothing but the requests of the tests moves a backend's state: no probe, no breaker.
+const SETTINGS: &str = "[settings]\n\
+    health_check_interval_seconds = 3600\n\
+    recovery_check_interval_seconds = 3600\n\
+    circuit_breaker_failure_threshold = 1000000\n\
+    max_retries = 1\n\
+    shutdown_grace_seconds = 1\n";
+
+/// Users by what is special about them, with the lines that make it so.
+const USERS: [(&str, &str); 5] = [
+    ("plain", ""),
+    ("disabled", "enabled = false"),
+    ("expired", "expires_at = \"2020-01-01T00:00:00Z\""),
+    ("narrow", "allowed_models = [\"healthy\"]"),
+    ("member", "tags = [\"members\"]"),
+];
+
+/// A model: its name, its backends in the order of their priority (provider, upstream model), and
+/// further lines.
+type Pool = (&'static str, &'static [(&'static str, &'static str)], &'static str);
+
+const MODELS: [Pool; 20] = [
+    ("healthy", &[("left", "sim"), ("right", "sim")], "strategy = \"round_robin\""),
+    ("one-dead", &[("dead", "one"), ("right", "sim")], ""),
+    ("all-dead", &[("dead", "one"), ("dead", "two")], ""),
+    ("failing", &[("left", "sim-e500"), ("right", "sim-e500")], ""),
+    ("overloaded", &[("left", "sim-busy"), ("right", "sim-busy")], ""),
+    ("silent", &[("hasty", "sim-silent")], ""),
+    ("key-refused", &[("left", "sim-key"), ("right", "sim-key")], ""),
+    ("context-length", &[("left", "sim-ctx")], ""),
+    ("context-fallback", &[("left", "sim-ctx")], "fallbacks = [\"healthy\"]"),
+    ("content-policy", &[("left", "sim-policy")], ""),
+    ("cut", &[("left", "sim-cut5"), ("right", "sim-cut5")], ""),
+    ("error-midway", &[("left", "sim-err5"), ("right", "sim-err5")], ""),
+    ("error-first", &[("left", "sim-err"), ("right", "sim")], ""),
+    ("no-finish", &[("left", "sim-nofinish"), ("right", "sim-nofinish")], ""),
+    ("no-done", &[("left", "sim-nodone")], ""),
+    ("malformed", &[("left", "sim-bad5")], ""),
+    ("odd-bytes", &[("left", "sim-crlf-split7")], ""),
+    ("tools", &[("left", "sim-tools")], ""),
+    ("slow", &[("left", "sim-t200-d20")], ""),
+    ("members-only", &[("guarded", "sim")], ""),
+];
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let left = Provider::start(Config::named("left")).await?;
+    let right = Provider::start(Config::named("right")).await?;
+    let dead = Provider::start(Config::named("dead")).await?;
+    dead.down().await?;
+    let providers = [
+        ("left", &left, ""),
+        ("right", &right, ""),
+        ("dead", &dead, ""),
+        ("guarded", &right, ""),
+        ("hasty", &left, "timeout_seconds = 1\nplain_timeout_seconds = 1"),
+    ];
+    let spare: Vec<String> = (1..=SPARE).map(|n| n.to_string()).collect();
+    let loaded = config::parse(&file(&providers, &spare), &|_| None)?;
+    let server = Server::start(loaded, Options::loopback()).await?;
+    writeln!(std::io::stdout(), "{}", line(&server, &spare))?;
+    // Whoever started this holds the other end; it closes however that process ends.
+    tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new())).await??;
+    server.shutdown().await;
+    Ok(())
+}
+
+fn token(user: &str) -> String {
+    format!("berry-fixture-token-{user}")
+}
+
+/// What the clients need to know.
+fn line(server: &Server, spare: &[String]) -> Value {
+    let names = |prefix: &str| spare.iter().map(|n| format!("{prefix}-{n}")).collect::<Vec<_>>();
+    let tokens: BTreeMap<_, _> = USERS.iter().map(|(user, _)| (*user, token(user))).collect();
+    let mut tokens = json!(tokens);
+    tokens["limited"] = names("limited").iter().map(|user| token(user)).collect();
+    let models: BTreeMap<_, _> = MODELS.iter().map(|(name, ..)| (name.replace('-', "_"), *name)).collect();
+    let mut models = json!(models);
+    models["rate_limited"] = json!(names("rate-limited"));
+    json!({ "base_url": format!("http://{}/v1", server.addr()), "tokens": tokens, "models": models })
+}
+
+/// The configuration, as a file.
+fn file(providers: &[(&str, &Provider, &str)], spare: &[String]) -> String {
+    let mut text = SETTINGS.to_owned();
+    let mut upstream: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+    for (user, lines) in USERS {
+        add_user(&mut text, user, lines);
+    }
+    for (name, backends, lines) in MODELS {
+        let strategy = if lines.contains("strategy") { "" } else { "strategy = \"failover\"" };
+        let _ = writeln!(text, "[models.{name}]\nname = \"{name}\"\n{strategy}\n{lines}");
+        for (priority, (provider, model)) in backends.iter().enumerate() {
+            let tags = if *provider == "guarded" { "tags = [\"members\"]" } else { "" };
+            add_backend(&mut text, name, provider, model, &format!("priority = {priority}\n{tags}"));
+            upstream.entry(provider).or_default().insert((*model).to_owned());
+        }
+    }
+    for n in spare {
+        add_user(&mut text, &format!("limited-{n}"), "rate_limit = { requests_per_minute = 2 }");
+        // A backend's state goes by its model's name, so each of these differs by its length.
+        let (name, model) = (format!("rate-limited-{n}"), format!("sim-e429-ra30-t{n}"));
+        let _ = writeln!(text, "[models.{name}]\nname = \"{name}\"\nstrategy = \"failover\"");
+        add_backend(&mut text, &name, "left", &model, "");
+        upstream.entry("left").or_default().insert(model);
+    }
+    for (name, provider, lines) in providers {
+        let (url, key, models) = (provider.base_url(), provider.key(), json!(upstream[name]));
+        let _ = writeln!(
+            text,
+            "[providers.{name}]\nname = \"{name}\"\nbase_url = \"{url}\"\napi_key = \"{key}\"\nmodels = {models}\n{lines}"
+        );
+    }
+    text
+}
+
+fn add_user(text: &mut String, user: &str, lines: &str) {
+    let _ = writeln!(text, "[users.{user}]\nname = \"{user}\"\ntoken = \"{}\"\n{lines}", token(user));
+}
+
+fn add_backend(text: &mut String, name: &str, provider: &str, model: &str, lines: &str) {
+    let _ = writeln!(
+        text,
+        "[[models.{name}.backends]]\nprovider = \"{provider}\"\nmodel = \"{model}\"\nprobe = \"none\"\n{lines}"
+    );
+}
