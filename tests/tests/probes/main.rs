@@ -1,5 +1,7 @@
 //! Probes of a real server: who is dead is out before a user meets it, and back soon after.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::time::Duration;
 
 use berry_server::{
@@ -27,8 +29,12 @@ async fn gateway(providers: &[(&Provider, &str)], settings: &str) -> Server {
     Server::start(loaded, Options::loopback()).await.unwrap()
 }
 
+fn client() -> reqwest::Client {
+    reqwest::Client::builder().no_proxy().build().unwrap()
+}
+
 async fn get(server: &Server, path: &str) -> (u16, String) {
-    let response = reqwest::get(format!("http://{}{path}", server.addr())).await.unwrap();
+    let response = client().get(format!("http://{}{path}", server.addr())).send().await.unwrap();
     (response.status().as_u16(), response.text().await.unwrap())
 }
 
@@ -59,7 +65,7 @@ async fn until_ready(server: &Server) {
 }
 
 async fn ask(server: &Server) -> u16 {
-    let request = reqwest::Client::new()
+    let request = client()
         .post(format!("http://{}/v1/chat/completions", server.addr()))
         .bearer_auth(TOKEN)
         .body(r#"{"model":"m","messages":[{"role":"user","content":"a question"}]}"#);
