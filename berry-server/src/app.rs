@@ -31,6 +31,7 @@ use crate::{
         Config, Loaded,
         build::{Built, Caller, build, seconds},
     },
+    probes::Probes,
     routes,
 };
 
@@ -40,6 +41,8 @@ pub(crate) struct Shared {
     pub(crate) started: Instant,
     /// The server is on its way out.
     pub(crate) draining: AtomicBool,
+    /// The first round of probes has ended; a reload does not undo it.
+    pub(crate) probed: Arc<AtomicBool>,
     /// Ends the streams that are open.
     pub(crate) stop: watch::Sender<bool>,
     transport: Reqwest,
@@ -57,10 +60,17 @@ pub(crate) struct Snapshot {
     pub(crate) tag_policy: TagPolicy,
 }
 
+impl Snapshot {
+    pub(crate) fn transport(&self) -> Reqwest {
+        self.shared.transport.clone()
+    }
+}
+
 /// The configuration in force and its router.
 struct Running {
     snapshot: Arc<Snapshot>,
     router: Router,
+    _probes: Probes,
 }
 
 /// The application; cheap to clone.
@@ -75,6 +85,7 @@ impl App {
         let shared = Arc::new(Shared {
             started: Instant::now(),
             draining: AtomicBool::new(false),
+            probed: Arc::default(),
             stop: watch::Sender::new(false),
             transport: Reqwest::new(),
         });
@@ -149,12 +160,18 @@ fn run(shared: &Arc<Shared>, loaded: Loaded, before: Option<&Snapshot>) -> Resul
         tag_policy,
     });
     let router = routes::router(&snapshot, &gateway, keys);
-    Ok(Running { snapshot, router })
+    let _probes = Probes::start(&snapshot);
+    Ok(Running { snapshot, router, _probes })
 }
 
 impl Snapshot {
     pub(crate) fn uptime(&self) -> Duration {
         self.shared.started.elapsed()
+    }
+
+    /// Whether the first round of probes has ended.
+    pub(crate) fn probed(&self) -> bool {
+        self.shared.probed.load(Relaxed)
     }
 
     pub(crate) fn draining(&self) -> bool {

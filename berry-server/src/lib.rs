@@ -32,6 +32,7 @@ pub mod cli;
 pub mod config;
 pub mod demo;
 mod listener;
+mod probes;
 mod routes;
 mod server;
 pub mod simulated;

@@ -107,6 +107,8 @@ pub mod inspect;
 mod json;
 #[cfg(feature = "permission")]
 pub mod permission;
+#[cfg(feature = "probe")]
+pub mod probe;
 #[cfg(feature = "sse")]
 pub mod progress;
 #[cfg(feature = "rate-limit")]

@@ -98,6 +98,8 @@ pub(super) async fn readyz(State(snapshot): State<Arc<Snapshot>>) -> (StatusCode
     let enabled = |model: &Arc<Model>| model.enabled;
     if snapshot.draining() {
         (StatusCode::SERVICE_UNAVAILABLE, "draining\n")
+    } else if !snapshot.probed() {
+        (StatusCode::SERVICE_UNAVAILABLE, "the first round of probes is under way\n")
     } else if !snapshot.catalog.load().models().iter().any(enabled) {
         (StatusCode::SERVICE_UNAVAILABLE, "no model is enabled\n")
     } else {

@@ -50,7 +50,7 @@
 mod body;
 mod head;
 mod transport;
-mod upstream_error;
+pub(crate) mod upstream_error;
 
 use std::{
     future::poll_fn,

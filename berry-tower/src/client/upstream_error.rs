@@ -12,10 +12,10 @@ use crate::{
 };
 
 /// How much of an error's body is read.
-pub(super) const MOST: usize = 64 * 1024;
+pub(crate) const MOST: usize = 64 * 1024;
 
 /// Reads an error's body, in OpenAI's, Anthropic's, Google's or a common framework's shape.
-pub(super) fn parse(body: &[u8], endpoint: Endpoint, provider: &Provider) -> ErrorBody {
+pub(crate) fn parse(body: &[u8], endpoint: Endpoint, provider: &Provider) -> ErrorBody {
     let value: Value = serde_json::from_slice(body).unwrap_or_default();
     // Google wraps an error of a stream in a list.
     let value = value.get(0).unwrap_or(&value);

@@ -1,0 +1,147 @@
+//! What to probe now, and what a list of models says: pure functions of the backends' state.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use tokio::time::Instant;
+
+use crate::{
+    backend::{Backend, BackendId, Billing, Model, Probe, ProbeOutcome, Provider, Snapshot},
+    classify::Class,
+    endpoint::Endpoint,
+};
+
+/// One provider to ask for its list of models, and who hangs on the answer.
+#[derive(Clone, Debug)]
+pub struct Check {
+    /// The provider.
+    pub provider: Arc<Provider>,
+    /// Its backends that are probed, each once however many models share it.
+    pub targets: Vec<Target>,
+}
+
+/// A backend that is probed.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// The backend.
+    pub backend: Arc<Backend>,
+    /// Whether a chat may be sent to it: it is set to, and its provider has chats.
+    pub may_chat: bool,
+    /// Whether the answer counts as its connectivity check too.
+    pub connectivity: bool,
+}
+
+/// What came of asking for the list of models.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listing {
+    /// It came, or there is no such list, or the request was at fault: the provider lives.
+    Alive,
+    /// The provider answered with an error that tells against it, or asked to slow down.
+    Refused(Class),
+    /// The provider did not answer.
+    Silent(Class),
+}
+
+/// What follows for one backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Then {
+    /// The probe is over.
+    Done(ProbeOutcome),
+    /// A chat decides.
+    Chat,
+}
+
+/// All that is to be probed at `now`: one check for each provider that has a backend to probe.
+///
+/// Nothing is sent to disabled providers, to backends that are off in every model, to those whose
+/// probe is [`Probe::None`], and to those that any model lists as charged by the request: there a
+/// probe costs money. Where two models disagree on the kind of probe, the lesser one holds.
+#[must_use]
+pub fn due(snapshot: &Snapshot, connectivity_interval: Duration, now: Instant) -> Vec<Check> {
+    let mut listed: Vec<Listed<'_>> = Vec::new();
+    let mut at: HashMap<&BackendId, usize> = HashMap::new();
+    for model in snapshot.models() {
+        for backend in &model.backends {
+            match at.get(&backend.id) {
+                Some(&i) => listed[i].join(model, backend),
+                None => {
+                    at.insert(&backend.id, listed.len());
+                    listed.push(Listed::new(model, backend));
+                }
+            }
+        }
+    }
+    let mut checks: Vec<Check> = Vec::new();
+    for target in listed.iter().filter_map(|one| one.target(connectivity_interval, now)) {
+        let provider = &target.backend.provider;
+        match checks.iter_mut().find(|check| check.provider.id == provider.id) {
+            Some(check) => check.targets.push(target),
+            None => checks.push(Check { provider: provider.clone(), targets: vec![target] }),
+        }
+    }
+    checks
+}
+
+/// What all models together say about a backend.
+struct Listed<'a> {
+    backend: &'a Arc<Backend>,
+    in_use: bool,
+    probe: Probe,
+    smart: bool,
+}
+
+impl<'a> Listed<'a> {
+    fn new(model: &Model, backend: &'a Arc<Backend>) -> Self {
+        let mut this = Self { backend, in_use: false, probe: Probe::Chat, smart: false };
+        this.join(model, backend);
+        this
+    }
+
+    fn join(&mut self, model: &Model, backend: &Backend) {
+        let in_use = model.enabled && backend.enabled && backend.provider.enabled;
+        self.in_use |= in_use;
+        self.smart |= in_use && model.strategy.name() == "smart_ai";
+        self.probe = match (backend.billing, self.probe, backend.probe) {
+            (Billing::PerRequest, ..) | (_, Probe::None, _) | (.., Probe::None) => Probe::None,
+            (_, Probe::Models, _) | (.., Probe::Models) => Probe::Models,
+            (_, Probe::Chat, Probe::Chat) => Probe::Chat,
+        };
+    }
+
+    fn target(&self, connectivity_interval: Duration, now: Instant) -> Option<Target> {
+        if !self.in_use || self.probe == Probe::None {
+            return None;
+        }
+        let checked = self.backend.live.snapshot(now).last_connectivity_check;
+        Some(Target {
+            backend: self.backend.clone(),
+            may_chat: self.probe == Probe::Chat && self.backend.provider.serves(Endpoint::ChatCompletions),
+            connectivity: self.smart && checked.is_none_or(|ago| ago >= connectivity_interval),
+        })
+    }
+}
+
+impl Target {
+    /// What follows for this backend from its provider's list of models.
+    ///
+    /// A chat is sent to a backend that is not wholly well. Where the provider answers, but has an
+    /// error for a list, the chat decides too: some gateways bar the list and nothing else.
+    #[must_use]
+    pub fn after(&self, listing: Listing, now: Instant) -> Then {
+        let view = self.backend.live.view(now);
+        let may_chat = self.may_chat && view.cooling.is_none();
+        match listing {
+            Listing::Alive if may_chat && view.wants_chat_probe() => Then::Chat,
+            Listing::Alive => Then::Done(ProbeOutcome::Listed { decides: !self.may_chat }),
+            Listing::Refused(class) if may_chat && class.tells_against() => Then::Chat,
+            Listing::Refused(class) | Listing::Silent(class) => Then::Done(ProbeOutcome::Failed(class)),
+        }
+    }
+}
+
+impl Listing {
+    /// Whether a connectivity check is content with it.
+    #[must_use]
+    pub const fn is_connected(self) -> bool {
+        matches!(self, Self::Alive | Self::Refused(Class::RateLimited { .. }))
+    }
+}

@@ -1,0 +1,154 @@
+//! Probes of a real server: who is dead is out before a user meets it, and back soon after.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::time::Duration;
+
+use berry_server::{
+    Options, Server, config,
+    simulated::{Config, Fault, Provider, Scope},
+};
+use serde_json::Value;
+use tokio::time::{Instant, sleep, timeout};
+
+const TOKEN: &str = "a-token-of-the-tests";
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// A gateway over these providers, by round robin; each line of `extra` goes to the backend.
+async fn gateway(providers: &[(&Provider, &str)], settings: &str) -> Server {
+    let mut file =
+        format!("[settings]\nhealth_check_interval_seconds = 1\n{settings}\n[users.u]\ntoken = \"{TOKEN}\"\n");
+    let mut model = String::from("[models.m]\nname = \"m\"\nstrategy = \"round_robin\"\n");
+    for (i, (provider, extra)) in providers.iter().enumerate() {
+        let (url, key) = (provider.base_url(), provider.key());
+        file += &format!("[providers.p{i}]\nbase_url = \"{url}\"\napi_key = \"{key}\"\nmodels = [\"sim\"]\n");
+        file += "headers = { x-team = \"berries\" }\n";
+        model += &format!("[[models.m.backends]]\nprovider = \"p{i}\"\nmodel = \"sim\"\n{extra}\n");
+    }
+    let loaded = config::parse(&(file + &model), &|_| None).unwrap();
+    Server::start(loaded, Options::loopback()).await.unwrap()
+}
+
+fn client() -> reqwest::Client {
+    reqwest::Client::builder().no_proxy().build().unwrap()
+}
+
+async fn get(server: &Server, path: &str) -> (u16, String) {
+    let response = client().get(format!("http://{}{path}", server.addr())).send().await.unwrap();
+    (response.status().as_u16(), response.text().await.unwrap())
+}
+
+async fn available(server: &Server) -> u64 {
+    let health: Value = serde_json::from_str(&get(server, "/health").await.1).unwrap();
+    health["backends"]["available"].as_u64().unwrap()
+}
+
+/// Waits until so many backends are available, and tells how long that took.
+async fn until_available(server: &Server, backends: u64) -> Duration {
+    let started = Instant::now();
+    let reached = async {
+        while available(server).await != backends {
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(PATIENCE, reached).await.expect("the health changes");
+    started.elapsed()
+}
+
+async fn until_ready(server: &Server) {
+    let ready = async {
+        while get(server, "/readyz").await.0 != 200 {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(PATIENCE, ready).await.expect("the first round ends");
+}
+
+async fn ask(server: &Server) -> u16 {
+    let request = client()
+        .post(format!("http://{}/v1/chat/completions", server.addr()))
+        .bearer_auth(TOKEN)
+        .body(r#"{"model":"m","messages":[{"role":"user","content":"a question"}]}"#);
+    request.send().await.unwrap().status().as_u16()
+}
+
+/// The questions of users that a provider has seen: all that is no probe.
+fn questions(provider: &Provider) -> usize {
+    provider.calls().iter().filter(|call| call.json()["messages"][0]["content"] != "hi").count()
+}
+
+#[tokio::test]
+async fn the_dead_are_out_before_a_user_meets_them_and_back_in_two_seconds() {
+    let [steady, other] = [Config::named("steady"), Config::named("other")].map(Provider::start);
+    let (steady, other) = (steady.await.unwrap(), other.await.unwrap());
+    let server = gateway(&[(&steady, ""), (&other, "")], "").await;
+    until_ready(&server).await;
+
+    other.set(Fault::Status(500).on(Scope::Everything));
+    until_available(&server, 1).await;
+    for _ in 0..20 {
+        assert_eq!(ask(&server).await, 200);
+    }
+    assert_eq!((questions(&steady), questions(&other)), (20, 0));
+
+    other.heal();
+    let back = until_available(&server, 2).await;
+    assert!(back < Duration::from_secs(2), "{back:?}");
+    for _ in 0..10 {
+        assert_eq!(ask(&server).await, 200);
+    }
+    assert_eq!(questions(&other), 5, "round robin");
+    let probes = other.seen();
+    assert!(probes.iter().all(|seen| seen.header("x-team") == "berries"));
+    assert!(probes.iter().all(|seen| seen.header("authorization") == format!("Bearer {}", other.key())));
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_closed_port_is_found_out_too() {
+    let [steady, other] = [Config::named("steady"), Config::named("other")].map(Provider::start);
+    let (steady, other) = (steady.await.unwrap(), other.await.unwrap());
+    let server = gateway(&[(&steady, ""), (&other, "")], "").await;
+    until_ready(&server).await;
+    other.down().await.unwrap();
+    until_available(&server, 1).await;
+    other.up().await.unwrap();
+    until_available(&server, 2).await;
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn who_is_charged_by_the_request_sees_no_probe() {
+    let [steady, dear] = [Config::named("steady"), Config::named("dear")].map(Provider::start);
+    let (steady, dear) = (steady.await.unwrap(), dear.await.unwrap());
+    let server = gateway(&[(&steady, ""), (&dear, "billing_mode = \"per_request\"")], "").await;
+    until_ready(&server).await;
+    steady.wait_until(|counts| counts.requests >= 3).await;
+    assert_eq!(dear.counts().requests, 0);
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn users_are_served_while_the_first_round_goes_on_and_its_end_makes_ready() {
+    let [steady, hung] = [Config::named("steady"), Config::named("hung")].map(Provider::start);
+    let (steady, hung) = (steady.await.unwrap(), hung.await.unwrap());
+    hung.set(Fault::Silent.on(Scope::Lists));
+    let server = gateway(&[(&steady, ""), (&hung, "")], "health_check_timeout_seconds = 2").await;
+    assert_eq!(get(&server, "/readyz").await.0, 503);
+    assert_eq!(ask(&server).await, 200);
+    assert_eq!(get(&server, "/livez").await.0, 200);
+    until_ready(&server).await;
+    assert_eq!(available(&server).await, 1);
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn the_probes_end_with_the_server() {
+    let provider = Provider::start(Config::named("p")).await.unwrap();
+    let server = gateway(&[(&provider, "")], "").await;
+    until_ready(&server).await;
+    server.shutdown().await;
+    let seen = provider.counts().requests;
+    sleep(Duration::from_millis(1_500)).await;
+    assert_eq!(provider.counts().requests, seen);
+}
