@@ -1,0 +1,140 @@
+//! The explanation agrees with the strategy, and changes nothing.
+
+use berry_server::simulated::Fault;
+use serde_json::Value;
+
+use crate::gateway::{Gateway, USER, VIP, model, near};
+
+const STRATEGIES: [&str; 8] = [
+    "random",
+    "weighted_random",
+    "round_robin",
+    "least_latency",
+    "failover",
+    "weighted_failover",
+    "smart_weighted_failover",
+    "smart_ai",
+];
+
+async fn explain(gateway: &Gateway, query: &str) -> Vec<Value> {
+    let told = gateway.status(&format!("/admin/explain?model={query}")).await;
+    let candidates = told["candidates"].as_array().unwrap().clone();
+    let of =
+        |is_in: bool| candidates.iter().filter(move |c| c["in"] == is_in).map(|c| c["probability"].as_f64().unwrap());
+    assert!(of(false).all(|p| p == 0.0), "{told}");
+    let sum: f64 = of(true).sum();
+    assert!(of(true).count() == 0 || (sum - 1.0).abs() < 1e-9, "{told}");
+    candidates
+}
+
+fn probabilities(candidates: &[Value]) -> Vec<f64> {
+    candidates.iter().map(|candidate| candidate["probability"].as_f64().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn the_probabilities_are_the_strategys_own() {
+    let backends = [("one", "weight = 3.0\npriority = 1"), ("two", "weight = 1.0"), ("dear", "tags = [\"premium\"]")];
+    let models: String = STRATEGIES.iter().map(|strategy| model(strategy, strategy, &backends)).collect();
+    let gateway = Gateway::start("", &["one", "two", "dear"], &models).await;
+    let third = 1.0 / 3.0;
+    for (strategy, expected) in STRATEGIES.into_iter().zip([
+        [third; 3],
+        [0.6, 0.2, 0.2],
+        [third; 3],
+        [third; 3],
+        [0.0, 0.5, 0.5],
+        [0.6, 0.2, 0.2],
+        [0.6, 0.2, 0.2],
+        // The rest of the exploration is by weight among the others.
+        [0.8, 0.1, 0.1],
+    ]) {
+        let found = probabilities(&explain(&gateway, strategy).await);
+        assert!(found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-9), "{strategy}: {found:?}");
+    }
+}
+
+#[tokio::test]
+async fn it_picks_nothing_and_changes_nothing() {
+    let models = model("turns", "round_robin", &[("one", ""), ("two", "")]);
+    let gateway = Gateway::start("", &["one", "two"], &models).await;
+    let turns = async || {
+        let before = [gateway.calls(0), gateway.calls(1)];
+        gateway.chat("turns", USER).await;
+        usize::from(gateway.calls(1) > before[1])
+    };
+    let first = turns().await;
+    for _ in 0..3 {
+        explain(&gateway, "turns").await;
+    }
+    assert_eq!(turns().await, 1 - first, "the turn is where it was");
+    let metrics = gateway.status("/metrics").await;
+    assert_eq!(metrics["load_balancer"]["total_selections"], 2);
+    assert_eq!(gateway.calls(0) + gateway.calls(1), 2);
+}
+
+#[tokio::test]
+async fn each_state_is_told_with_its_reason() {
+    let backends = [("well", ""), ("ill", ""), ("limited", ""), ("broken", ""), ("off", "enabled = false")];
+    let mut models = model("pool", "weighted_failover", &backends);
+    for name in ["ill", "limited", "broken"] {
+        models += &model(name, "random", &[(name, "")]);
+    }
+    let settings = "circuit_breaker_failure_threshold = 3";
+    let gateway = Gateway::start(settings, &["well", "ill", "limited", "broken", "off"], &models).await;
+    gateway.providers[1].set(Fault::Status(500));
+    gateway.providers[2].script([Fault::Status(429).retry_after(60)]);
+    gateway.providers[3].set(Fault::Status(500));
+    for (model, times) in [("ill", 1), ("limited", 1), ("broken", 3)] {
+        for _ in 0..times {
+            gateway.chat(model, USER).await;
+        }
+    }
+    let told = explain(&gateway, "pool").await;
+    let expected = [
+        ("healthy", true, "healthy or recovering"),
+        ("unhealthy", false, "unhealthy, and others are better"),
+        ("cooling_down", false, "left alone"),
+        ("open", false, "circuit breaker is open"),
+        ("disabled", false, "disabled"),
+    ];
+    for (candidate, (state, is_in, why)) in told.iter().zip(expected) {
+        assert_eq!((candidate["state"].as_str(), candidate["in"].as_bool()), (Some(state), Some(is_in)), "{candidate}");
+        assert!(candidate["why"].as_str().unwrap().contains(why), "{candidate}");
+    }
+    assert_eq!(probabilities(&told), [1.0, 0.0, 0.0, 0.0, 0.0]);
+    // Where nobody better is there, the doubtful one is in.
+    let alone = explain(&gateway, "ill").await;
+    assert_eq!((&alone[0]["in"], &alone[0]["probability"]), (&true.into(), &1.0.into()));
+    // And where nobody is, nobody has a chance.
+    let none = explain(&gateway, "broken").await;
+    assert!(near(&none[0]["probability"], 0.0) && none[0]["in"] == false);
+}
+
+#[tokio::test]
+async fn it_is_told_for_a_user_or_as_for_an_admin() {
+    let models = model("pool", "random", &[("open", ""), ("vip", "tags = [\"vip\"]")])
+        + &model("other", "random", &[("open", "")])
+        + "[users.narrow]\ntoken = \"token-of-a-narrow-user\"\nallowed_models = [\"other\"]\n\
+           [users.gone]\ntoken = \"token-of-a-gone-user\"\nenabled = false\n";
+    let gateway = Gateway::start("", &["open", "vip"], &models).await;
+    let ins = |told: &[Value]| told.iter().map(|c| c["in"].as_bool().unwrap()).collect::<Vec<_>>();
+    assert_eq!(ins(&explain(&gateway, "pool").await), [true, true]);
+    assert_eq!(ins(&explain(&gateway, "pool&user=admin").await), [true, true]);
+    assert_eq!(ins(&explain(&gateway, "pool&user=vip").await), [true, true]);
+    let some = explain(&gateway, "pool&user=some").await;
+    assert_eq!(ins(&some), [true, false]);
+    assert_eq!(some[1]["why"], "the user's tags do not open it");
+    assert_eq!(some[1]["state"], "healthy", "the state is the backend's own");
+    for (user, why) in [("narrow", "the user may not call this model"), ("gone", "the user is disabled")] {
+        let told = explain(&gateway, &format!("pool&user={user}")).await;
+        assert_eq!(ins(&told), [false, false], "{user}");
+        assert!(told.iter().all(|c| c["why"] == why), "{user}");
+    }
+    // And the gateway does as it was told.
+    for _ in 0..6 {
+        assert_eq!(gateway.chat("pool", USER).await, 200);
+    }
+    assert_eq!((gateway.calls(0), gateway.calls(1)), (6, 0));
+    assert_eq!(gateway.chat("pool", VIP).await, 200);
+    assert_eq!(gateway.chat("pool", "token-of-a-narrow-user").await, 403);
+}
