@@ -26,6 +26,7 @@ async fn a_long_plain_answer_that_is_whole_passes() {
     wall.set(0, Fault::Huge(100 << 10));
     let answer = wall.ask(false).await;
     assert!(answer.is_whole() && answer.text.len() > 5 << 20);
+    wall.settle().await;
     assert_eq!(wall.outcomes(0, "success"), 1);
 }
 

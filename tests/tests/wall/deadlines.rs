@@ -85,7 +85,11 @@ async fn an_upstream_that_sends_a_byte_a_second_is_slow_and_not_silent() {
         assert!(answer.is_whole(), "{answer:?}");
         assert!(answer.end > 300 * SECOND);
         assert_eq!(answer.text.replace(": keep-alive\n\n", ""), healthy.text);
-        assert_eq!(answer.text.contains(": keep-alive\n\n"), stream, "between its events the client hears that it lives");
+        assert_eq!(
+            answer.text.contains(": keep-alive\n\n"),
+            stream,
+            "between its events the client hears that it lives"
+        );
         assert_eq!(wall.counts(), [2]);
         wall.next_works(&answer).await;
     }

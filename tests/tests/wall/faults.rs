@@ -151,7 +151,10 @@ fn check_told(case: &Case, told: Told, answer: &Answer, stream: bool) {
             assert_eq!((answer.status.as_u16(), answer.code().as_deref()), (status, Some(code)), "{what}");
             assert!(answer.clean && !answer.is_stream(), "{what}");
             let error = &answer.json()["error"];
-            assert!(error["message"].is_string() && error["type"].is_string() && error.get("param").is_some(), "{what}");
+            assert!(
+                error["message"].is_string() && error["type"].is_string() && error.get("param").is_some(),
+                "{what}"
+            );
         }
         Part(code) => {
             assert_eq!((answer.status.as_u16(), answer.code().as_deref()), (200, Some(code)), "{what}");
@@ -188,7 +191,11 @@ async fn run(case: &Case, stream: bool, backends: usize) {
         assert_eq!(wall.outcomes(0, first), 1, "{what}: {:?}", wall.state(0));
         let (backend, attempts) = if case.beside.1[1] > 0 { ("p1:sim", "2") } else { ("p0:sim", "1") };
         assert_eq!(wall.outcomes(1, "success"), case.beside.1[1] as u64, "{what}");
-        assert_eq!((answer.header("x-berry-backend"), answer.header("x-berry-attempts")), (backend, attempts), "{what}");
+        assert_eq!(
+            (answer.header("x-berry-backend"), answer.header("x-berry-attempts")),
+            (backend, attempts),
+            "{what}"
+        );
         check_state(case, first, &wall.state(0));
     }
     wall.next_works(&answer).await;

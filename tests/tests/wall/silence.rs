@@ -53,7 +53,8 @@ async fn an_early_head_goes_before_anyone_has_answered_and_failover_goes_on_behi
     let answer = wall.ask(true).await;
     assert_eq!((answer.status.as_u16(), answer.head.as_secs()), (200, 3));
     assert_eq!((answer.header("x-berry-backend"), answer.header("x-berry-attempts")), ("", ""));
-    for (name, value) in [("content-type", "text/event-stream"), ("cache-control", "no-cache"), ("x-accel-buffering", "no")]
+    for (name, value) in
+        [("content-type", "text/event-stream"), ("cache-control", "no-cache"), ("x-accel-buffering", "no")]
     {
         assert_eq!(answer.header(name), value);
     }
