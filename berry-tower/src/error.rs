@@ -20,6 +20,8 @@ pub enum Deadline {
     Connect,
     /// Until the response head.
     Head,
+    /// Until the first byte of the body, when there was a head.
+    FirstByte,
     /// Until the first event that bears output.
     FirstToken,
     /// Between two frames.
@@ -30,7 +32,7 @@ impl Deadline {
     /// Whether it passed before the upstream had sent a byte.
     #[must_use]
     pub const fn is_silence(self) -> bool {
-        matches!(self, Self::Connect | Self::Head)
+        matches!(self, Self::Connect | Self::Head | Self::FirstByte)
     }
 }
 
@@ -82,7 +84,7 @@ impl Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Timeout(Deadline::Connect) => f.write_str("the connection was not made in time"),
-            Self::Timeout(Deadline::Head) => f.write_str("the provider did not answer in time"),
+            Self::Timeout(Deadline::Head | Deadline::FirstByte) => f.write_str("the provider did not answer in time"),
             Self::Timeout(Deadline::FirstToken) => f.write_str("the provider's first token did not come in time"),
             Self::Timeout(Deadline::Idle) => f.write_str("the provider fell silent in the middle of its answer"),
             Self::Connect(_) => f.write_str("the provider could not be reached"),

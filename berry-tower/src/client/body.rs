@@ -82,12 +82,14 @@ pub(super) struct Watch {
     pub(super) first_output: Option<Instant>,
     /// Since when the upstream has been waited for.
     waiting: Option<Instant>,
+    /// Whether a byte has come at all.
+    heard: bool,
     timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl Watch {
     pub(super) const fn new(idle: Duration, first_output: Option<Instant>) -> Self {
-        Self { idle, first_output, waiting: None, timer: None }
+        Self { idle, first_output, waiting: None, heard: false, timer: None }
     }
 
     /// The upstream has nothing to give; has it been silent for too long?
@@ -101,6 +103,8 @@ impl Watch {
             (Some(idle), _) => (idle, Deadline::Idle),
             (None, None) => return Poll::Pending,
         };
+        // A head with nothing behind it is as good as silence.
+        let which = if self.heard { which } else { Deadline::FirstByte };
         let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
         loop {
             // The timer is left to run out rather than set anew at every frame, which is dearer.
@@ -159,7 +163,10 @@ where
                 Poll::Ready(Some(Ok(frame))) => {
                     this.watch.waiting = None;
                     match frame.into_data() {
-                        Ok(bytes) => this.reader.read(bytes, ready, progress).map_or_else(|e| Some(Err(e)), |()| None),
+                        Ok(bytes) => {
+                            this.watch.heard |= !bytes.is_empty();
+                            this.reader.read(bytes, ready, progress).map_or_else(|e| Some(Err(e)), |()| None)
+                        }
                         // Trailers mean nothing in these APIs.
                         Err(_) => None,
                     }

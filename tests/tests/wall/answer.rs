@@ -27,14 +27,17 @@ impl Answer {
     pub(crate) async fn read(response: reqwest::Response, began: Instant) -> Self {
         let (status, headers, head) = (response.status(), response.headers().clone(), began.elapsed());
         let mut body = response.bytes_stream();
-        let (mut pieces, mut clean) = (Vec::new(), true);
+        let (mut pieces, mut whole, mut clean) = (Vec::new(), Vec::new(), true);
         while let Some(chunk) = body.next().await {
             match chunk {
-                Ok(chunk) => pieces.push((began.elapsed(), String::from_utf8(chunk.to_vec()).unwrap())),
+                Ok(chunk) => {
+                    whole.extend_from_slice(&chunk);
+                    pieces.push((began.elapsed(), String::from_utf8_lossy(&chunk).into_owned()));
+                }
                 Err(_) => clean = false,
             }
         }
-        let text = pieces.iter().map(|(_, piece)| piece.as_str()).collect();
+        let text = String::from_utf8(whole).unwrap();
         Self { status, headers, text, clean, head, end: began.elapsed(), pieces }
     }
 

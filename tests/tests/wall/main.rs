@@ -3,5 +3,11 @@
 //! simulated providers, on a paused clock.
 
 mod answer;
+mod bodies;
+mod deadlines;
 mod faults;
+mod leaving;
+mod network;
+mod silence;
 mod support;
+mod usage;

@@ -1,0 +1,107 @@
+//! What the client hears while there is nothing to hear: keep-alives, and heads that go first.
+
+use std::time::Duration;
+
+use berry_server::simulated::{Behavior, End, Fault};
+use tokio::time::{Instant, sleep};
+
+use crate::{answer::Answer, support::Plan};
+
+const SECOND: Duration = Duration::from_secs(1);
+const KEEP_ALIVE: &str = ": keep-alive\n\n";
+
+fn keep_alives(answer: &Answer) -> Vec<u64> {
+    let is = |(_, piece): &&(Duration, String)| piece == KEEP_ALIVE;
+    answer.pieces.iter().filter(is).map(|(at, _)| at.as_secs()).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stalled_stream_is_kept_alive_and_then_ended() {
+    let wall = Plan::of(1).settings("stream_idle_timeout_seconds = 9\nstream_keepalive_seconds = 2").start().await;
+    wall.set(0, Fault::StallAfter(20));
+    let answer = wall.ask(true).await;
+    assert_eq!(keep_alives(&answer), [2, 4, 6, 8]);
+    assert_eq!(answer.code().as_deref(), Some("upstream_timeout"));
+    assert!(!answer.clean && !answer.done() && answer.end <= 10 * SECOND);
+    wall.next_works(&answer).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_an_early_head_nothing_goes_before_the_commit_point() {
+    let wall = Plan::of(1).settings("stream_keepalive_seconds = 2").start().await;
+    wall.set(0, Fault::LateFirstToken(11 * SECOND));
+    let answer = wall.ask(true).await;
+    assert!(answer.is_whole() && answer.head >= 11 * SECOND);
+    assert!(keep_alives(&answer).is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_healthy_stream_hears_no_keep_alive_and_none_comes_after_the_end() {
+    let wall = Plan::of(1).settings("stream_keepalive_seconds = 2").start().await;
+    wall.set(0, Behavior::healthy().per_token(SECOND));
+    let answer = wall.ask(true).await;
+    assert!(answer.is_whole() && keep_alives(&answer).is_empty());
+    assert!(answer.text.ends_with("data: [DONE]\n\n"));
+}
+
+const EARLY: &str = "commit_after_seconds = 3\nstream_keepalive_seconds = 2\nrequest_timeout_seconds = 30";
+
+#[tokio::test(start_paused = true)]
+async fn an_early_head_goes_before_anyone_has_answered_and_failover_goes_on_behind_it() {
+    let wall = Plan::of(2).settings(EARLY).start().await;
+    wall.set(0, Fault::LateHead(8 * SECOND).and(Fault::Status(500)));
+    let answer = wall.ask(true).await;
+    assert_eq!((answer.status.as_u16(), answer.head.as_secs()), (200, 3));
+    assert_eq!((answer.header("x-berry-backend"), answer.header("x-berry-attempts")), ("", ""));
+    for (name, value) in
+        [("content-type", "text/event-stream"), ("cache-control", "no-cache"), ("x-accel-buffering", "no")]
+    {
+        assert_eq!(answer.header(name), value);
+    }
+    assert!(!answer.header("x-request-id").is_empty());
+    assert_eq!(keep_alives(&answer), [5, 7]);
+    assert!(answer.is_whole() && answer.end < 9 * SECOND, "{answer:?}");
+    assert_eq!(wall.counts(), [1, 1]);
+    wall.next_works(&answer).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_behind_an_early_head_is_an_error_event() {
+    for (fault, code) in [
+        (Fault::Status(503), "upstream_error"),
+        (Fault::ContentPolicy, "content_policy_violation"),
+        (Fault::BadKey, "upstream_auth"),
+    ] {
+        let wall = Plan::of(1).settings(EARLY).start().await;
+        wall.set(0, Fault::LateHead(5 * SECOND).and(fault));
+        let answer = wall.ask(true).await;
+        assert_eq!((answer.status.as_u16(), answer.head.as_secs()), (200, 3));
+        assert_eq!(answer.code().as_deref(), Some(code), "{answer:?}");
+        assert!(!answer.clean && !answer.done());
+        wall.next_works(&Answer { text: String::new(), ..answer }).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn plain_answers_have_no_early_head() {
+    let wall = Plan::of(1).settings(EARLY).start().await;
+    wall.set(0, Fault::LateHead(8 * SECOND));
+    let answer = wall.ask(false).await;
+    assert!(answer.is_whole() && answer.head >= 8 * SECOND && !answer.header("x-berry-backend").is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_leaves_an_early_head_leaves_the_upstream_too() {
+    let wall = Plan::of(2).settings(EARLY).start().await;
+    wall.set(0, Fault::Silent);
+    let response = wall.chat(true).send().await.unwrap();
+    sleep(SECOND).await;
+    let left = Instant::now();
+    drop(response);
+    wall.providers[0].wait_idle().await;
+    assert!(left.elapsed() < SECOND);
+    sleep(60 * SECOND).await;
+    assert_eq!(wall.counts(), [1, 0]);
+    assert_eq!(wall.providers[0].calls()[0].end(), Some(End::PeerClosed));
+    assert_eq!(wall.outcomes(0, "cancelled"), 1);
+}

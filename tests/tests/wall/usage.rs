@@ -1,0 +1,80 @@
+//! Token counts that the gateway asks for and the client does not see.
+
+use berry_server::simulated::Fault;
+use serde_json::{Value, json};
+
+use crate::{
+    answer::Answer,
+    support::{Plan, Wall, question},
+};
+
+fn asks_usage(wall: &Wall) -> Vec<bool> {
+    wall.providers[0].calls().iter().map(|call| call.json()["stream_options"]["include_usage"] == true).collect()
+}
+
+fn shows_usage(answer: &Answer) -> bool {
+    answer.events().iter().any(|event| event["usage"].is_object())
+}
+
+async fn ask_with(wall: &Wall, options: Value) -> Answer {
+    let mut body = question(true);
+    body["stream_options"] = options;
+    wall.send(wall.request("/v1/chat/completions", &body)).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_is_asked_for_and_hidden() {
+    let wall = Plan::of(1).start().await;
+    let answer = wall.ask(true).await;
+    assert!(answer.is_whole() && !shows_usage(&answer));
+    assert!(answer.events().iter().all(|event| event["choices"][0].is_object()), "no chunk without a choice");
+    let answer = ask_with(&wall, json!({ "include_usage": false })).await;
+    assert!(answer.is_whole() && !shows_usage(&answer));
+    assert_eq!(asks_usage(&wall), [true, true]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_asks_for_it_gets_it() {
+    let wall = Plan::of(1).start().await;
+    let answer = ask_with(&wall, json!({ "include_usage": true })).await;
+    assert!(answer.is_whole() && shows_usage(&answer));
+    assert_eq!(asks_usage(&wall), [true]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_of_it_is_no_attempt_and_is_remembered() {
+    let wall = Plan::of(1).start().await;
+    wall.set(0, Fault::RefuseStreamOptions);
+    for calls in [&[true, false][..], &[true, false, false]] {
+        let answer = wall.ask(true).await;
+        assert!(answer.is_whole(), "{answer:?}");
+        assert_eq!(answer.header("x-berry-attempts"), "1");
+        assert_eq!(asks_usage(&wall), calls);
+    }
+    assert_eq!((wall.outcomes(0, "success"), wall.state(0).requests()), (2, 2));
+    // Whoever asks for it is told what the backend says of it.
+    let answer = ask_with(&wall, json!({ "include_usage": true })).await;
+    assert_eq!(answer.status, 400);
+    assert_eq!(wall.outcomes(0, "caller"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_provider_can_be_spared_it() {
+    let wall = Plan::of(1).provider("stream_usage = false").start().await;
+    assert!(wall.ask(true).await.is_whole());
+    assert_eq!(asks_usage(&wall), [false]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_passes_byte_for_byte() {
+    for fault in [Fault::Crlf, Fault::Split(3), Fault::Huge(40 << 10)] {
+        let wall = Plan::of(1).tokens(8).provider("stream_usage = false").start().await;
+        wall.set(0, fault);
+        let through = wall.ask(true).await;
+        let mut body = question(true);
+        body["model"] = json!("sim");
+        let url = format!("{}/chat/completions", wall.providers[0].base_url());
+        let bare = wall.send(wall.client.post(url).bearer_auth(wall.providers[0].key()).json(&body)).await;
+        assert_eq!(through.text, bare.text);
+    }
+}
