@@ -84,6 +84,7 @@ async fn demo(cli: &Cli) -> Result<ExitCode, Fail> {
     if env::var_os("RUST_LOG").is_some() {
         telemetry::init()?;
     }
+    let signals = signals()?;
     let demo = Demo::start().await?;
     let mut options = options(cli)?;
     let chosen = cli.bind.is_some() || env::var_os("BIND_ADDRESS").is_some();
@@ -96,20 +97,20 @@ async fn demo(cli: &Cli) -> Result<ExitCode, Fail> {
     }
     let server = Server::start(demo.loaded.clone(), options).await?;
     let _ = write!(std::io::stdout(), "{}", demo.guide(server.addr()));
-    until_stopped(server).await
+    until_stopped(server, signals).await
 }
 
 async fn serve(loaded: Loaded, options: Options) -> Result<ExitCode, Fail> {
+    let signals = signals()?;
     let source = loaded.source.clone();
     let server = Server::start(loaded, options).await?;
     let config = source.as_ref().map(|path| path.display().to_string());
     tracing::info!(address = %server.addr(), config, version = env!("CARGO_PKG_VERSION"), "Starting Berry API");
-    until_stopped(server).await
+    until_stopped(server, signals).await
 }
 
 /// Serves until a signal, then drains; a second signal ends it at once.
-async fn until_stopped(server: Server) -> Result<ExitCode, Fail> {
-    let mut signals = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+async fn until_stopped(server: Server, mut signals: Signals) -> Result<ExitCode, Fail> {
     either(&mut signals).await;
     tracing::info!("draining: requests under way may finish, new ones go elsewhere");
     tokio::select! {
@@ -119,7 +120,14 @@ async fn until_stopped(server: Server) -> Result<ExitCode, Fail> {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn either((terminate, interrupt): &mut (Signal, Signal)) {
+/// `SIGTERM` and `SIGINT`; made before the server starts, so that none is missed.
+type Signals = (Signal, Signal);
+
+fn signals() -> std::io::Result<Signals> {
+    Ok((signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?))
+}
+
+async fn either((terminate, interrupt): &mut Signals) {
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
