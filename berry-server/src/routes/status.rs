@@ -96,7 +96,8 @@ pub(super) fn known<'a>(model: &'a Model, moment: &Moment) -> Vec<Known<'a>> {
     let ask = Ask { tags: &admin, ..Ask::default() };
     let known = |explained: berry_tower::select::candidates::Explained<'a>| Known {
         backend: explained.backend,
-        live: explained.backend.live.snapshot(moment.now),
+        // The very state that the weight was told by, so that the two agree.
+        live: LiveSnapshot { view: explained.view, ..explained.backend.live.snapshot(moment.now) },
         effective_weight: if is_enabled(explained.backend) { explained.effective_weight } else { 0.0 },
     };
     explain(model, &ask, moment.now).into_iter().map(known).collect()

@@ -254,8 +254,9 @@ pub fn explain<'a>(model: &'a Model, ask: &Ask<'_>, now: Instant) -> Vec<Explain
     let chosen = candidates(model, ask, now).unwrap_or_default().list;
     let odds = if chosen.is_empty() { Vec::new() } else { model.strategy.probabilities(&chosen) };
     let explain = |backend: &'a Arc<Backend>| {
-        let view = backend.live.view(now);
         let at = chosen.iter().position(|c| Arc::ptr_eq(c.backend, backend));
+        // What the strategy has seen, though it may have changed by now.
+        let view = at.map_or_else(|| backend.live.view(now), |at| chosen[at].view);
         let standing = standing(backend, &view, ask);
         let effective_weight = model.strategy.effective_weight(&Candidate { backend, view });
         Explained {

@@ -14,7 +14,7 @@ pub(crate) const USER: &str = "token-of-some-user";
 pub(crate) const VIP: &str = "token-of-vip-users";
 
 /// What is waited for at the very most.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 pub(crate) struct Gateway {
     pub(crate) providers: Vec<Provider>,

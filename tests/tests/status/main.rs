@@ -1,5 +1,7 @@
 //! The status endpoints end to end: their shapes, their numbers, and who may see them.
 
+#![allow(clippy::unwrap_used, reason = "a helper of tests may panic as a test may")]
+
 mod access;
 mod explain;
 mod gateway;
