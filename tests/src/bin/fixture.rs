@@ -42,7 +42,7 @@ const USERS: [(&str, &str); 5] = [
 /// further lines.
 type Pool = (&'static str, &'static [(&'static str, &'static str)], &'static str);
 
-const MODELS: [Pool; 20] = [
+const MODELS: [Pool; 21] = [
     ("healthy", &[("left", "sim"), ("right", "sim")], "strategy = \"round_robin\""),
     ("one-dead", &[("dead", "one"), ("right", "sim")], ""),
     ("all-dead", &[("dead", "one"), ("dead", "two")], ""),
@@ -61,6 +61,7 @@ const MODELS: [Pool; 20] = [
     ("malformed", &[("left", "sim-bad5")], ""),
     ("odd-bytes", &[("left", "sim-crlf-split7")], ""),
     ("tools", &[("left", "sim-tools")], ""),
+    ("stalled", &[("left", "sim-stall20")], ""),
     ("slow", &[("left", "sim-t200-d20")], ""),
     ("members-only", &[("guarded", "sim")], ""),
 ];
