@@ -53,8 +53,9 @@ pub(super) enum Reader {
 /// What is read of a plain answer.
 pub(super) struct Plain {
     check: Option<Box<ObjectCheck>>,
-    /// Whether an `error` in it means that it is none.
-    errors_fail: bool,
+    /// The Responses API's answers have an `error` of their own; it has no `type`, and an error in
+    /// the place of an answer has one.
+    own_errors: bool,
 }
 
 impl fmt::Debug for Plain {
@@ -67,7 +68,7 @@ impl Plain {
     fn finish(&mut self) -> Result<PlainFacts, Failure> {
         const NO_OBJECT: Failure = Failure::Garbage("a body that is no JSON object");
         let mut facts = self.check.take().ok_or(NO_OBJECT)?.finish().map_err(|_| NO_OBJECT)?;
-        match facts.error.take().filter(|_| self.errors_fail) {
+        match facts.error.take().filter(|error| !self.own_errors || error.kind.is_some()) {
             Some(error) => Err(told(error)),
             None => Ok(facts),
         }
@@ -156,19 +157,20 @@ where
                 Some(end) => return Poll::Ready(mem::replace(end, Ok(())).err().map(|e| Err(e.into()))),
                 None => {}
             }
-            let Some(upstream) = this.upstream.as_mut().as_pin_mut() else { return Poll::Ready(None) };
+            let Some(mut upstream) = this.upstream.as_mut().as_pin_mut() else { return Poll::Ready(None) };
             let (ready, progress) = (&mut *this.ready, &*this.progress);
             let seen = || progress.as_ref().is_some_and(Progress::output_seen);
-            let step = match upstream.poll_frame(cx) {
+            let step = match upstream.as_mut().poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => {
                     this.watch.waiting = None;
-                    match frame.into_data() {
-                        Ok(bytes) => {
-                            this.watch.heard |= !bytes.is_empty();
-                            this.reader.read(bytes, ready, progress).map_or_else(|e| Some(Err(e)), |()| None)
-                        }
-                        // Trailers mean nothing in these APIs.
-                        Err(_) => None,
+                    // Trailers mean nothing in these APIs.
+                    let bytes = frame.into_data().unwrap_or_default();
+                    this.watch.heard |= !bytes.is_empty();
+                    match this.reader.read(bytes, ready, progress) {
+                        Err(failure) => Some(Err(failure)),
+                        // Whoever knows the length does not ask for more; so this is told now.
+                        Ok(()) if upstream.is_end_stream() => Some(this.reader.end(ready, progress, seen())),
+                        Ok(()) => None,
                     }
                 }
                 Poll::Ready(None) => Some(this.reader.end(ready, progress, seen())),
@@ -209,9 +211,8 @@ where
 impl Reader {
     /// A reader of a plain answer from this endpoint.
     pub(super) fn plain(endpoint: Endpoint) -> Self {
-        // An answer of the Responses API has an `error` of its own, which is an answer.
-        let errors_fail = endpoint != Endpoint::Responses;
-        Self::Plain(Plain { check: Some(Box::new(ObjectCheck::new())), errors_fail })
+        let own_errors = endpoint == Endpoint::Responses;
+        Self::Plain(Plain { check: Some(Box::new(ObjectCheck::new())), own_errors })
     }
 
     fn read(&mut self, bytes: Bytes, ready: &mut VecDeque<Bytes>, progress: &Option<Progress>) -> Result<(), Failure> {

@@ -40,7 +40,7 @@ async fn every_endpoint_fails_over_what_is_no_answer() {
         ("/v1/embeddings", json!({ "model": "m", "input": "Hello" })),
         ("/v1/moderations", json!({ "model": "m", "input": "Hello" })),
         ("/v1/images/generations", json!({ "model": "m", "prompt": "Hello" })),
-        ("/v1/audio/speech", json!({ "model": "m", "input": "Hello", "voice": "alloy" })),
+        ("/v1/audio/speech", json!({ "model": "m", "input": "Hello to all of you", "voice": "alloy" })),
     ];
     for (path, body) in bodies {
         for fault in [Fault::Html, Fault::Empty, Fault::ErrorFirst, Fault::Status(500), Fault::Short] {
