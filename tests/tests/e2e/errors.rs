@@ -167,7 +167,8 @@ async fn what_there_is_not() {
     let tables = "[models.tagged]\nname = \"tagged\"\n[[models.tagged.backends]]\nprovider = \"a\"\nmodel = \"sim\"\n\
          tags = [\"vip\"]\n[models.off]\nname = \"off\"\nenabled = false\n[[models.off.backends]]\nprovider = \"a\"\n\
          model = \"sim\"\n[models.other]\nname = \"other\"\n[[models.other.backends]]\nprovider = \"a\"\nmodel = \"sim\"";
-    let gateway = Gateway::builder().provider("a").user("allowed_models = [\"pool\", \"tagged\", \"off\"]").tables(tables);
+    let gateway =
+        Gateway::builder().provider("a").user("allowed_models = [\"pool\", \"tagged\", \"off\"]").tables(tables);
     let gateway = gateway.start().await;
     let caller = "invalid_request_error";
     for (ask, expected) in [

@@ -48,7 +48,8 @@ async fn only_what_is_allowed_goes_up() {
         ("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
         ("tracestate", "a=b"),
     ];
-    let kept = ["cookie", "openai-organization", "openai-project", "x-api-key", "api-key", "x-forwarded-for", "referer"];
+    let kept =
+        ["cookie", "openai-organization", "openai-project", "x-api-key", "api-key", "x-forwarded-for", "referer"];
     for (name, value) in passed {
         ask = ask.header(name, value);
     }

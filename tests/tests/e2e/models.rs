@@ -17,7 +17,9 @@ async fn gateway() -> Gateway {
             "[models.{id}]\nname = \"{name}\"\n[[models.{id}.backends]]\nprovider = \"a\"\nmodel = \"sim\"\ntags = [{tags}]\n"
         ));
     }
-    tables.push_str("[models.off]\nname = \"off\"\nenabled = false\n[[models.off.backends]]\nprovider = \"a\"\nmodel = \"sim\"\n");
+    tables.push_str(
+        "[models.off]\nname = \"off\"\nenabled = false\n[[models.off.backends]]\nprovider = \"a\"\nmodel = \"sim\"\n",
+    );
     Gateway::builder().provider("a").tables(&tables).start().await
 }
 

@@ -89,7 +89,10 @@ async fn a_callers_mistake_passes_as_it_is() {
         let (reply, gateway) = told(Fault::Refuse(refusal), false).await;
         let error = reply.error();
         assert_eq!(reply.status, status);
-        assert_eq!((&error["type"], &error["code"], &error["param"]), (&"a_type".into(), &code.into(), &"messages".into()));
+        assert_eq!(
+            (&error["type"], &error["code"], &error["param"]),
+            (&"a_type".into(), &code.into(), &"messages".into())
+        );
         assert_eq!(error["message"], "said so");
         assert_eq!(gateway.calls(0) + gateway.calls(1), 1, "nothing is retried");
     }
