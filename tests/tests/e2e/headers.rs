@@ -1,0 +1,108 @@
+//! What passes in the heads, and what does not.
+
+use berry_server::simulated::Fault;
+use berry_tests::{Ask, Gateway, TOKEN};
+use http::Method;
+
+#[tokio::test]
+async fn a_fit_request_id_comes_back_and_goes_up() {
+    let gateway = Gateway::single().await;
+    let reply = gateway.ask(&Ask::chat("pool", false).header("x-request-id", "mine-1")).await;
+    assert_eq!(reply.header("x-request-id"), "mine-1");
+    assert_eq!(gateway.providers[0].calls()[0].header("x-request-id"), "mine-1");
+    assert_eq!(reply.header("x-upstream-request-id"), "req_a_0");
+}
+
+#[tokio::test]
+async fn every_answer_has_a_request_id() {
+    let gateway = Gateway::single().await;
+    let long = "x".repeat(129);
+    let mut ids = Vec::new();
+    for ask in [
+        Ask::get("/livez"),
+        Ask::get("/nowhere"),
+        Ask::new(Method::DELETE, "/v1/models"),
+        Ask::chat("pool", false),
+        Ask::chat("pool", true).token("no-such-token-anywhere"),
+        Ask::get("/livez").header("x-request-id", &long),
+        Ask::get("/livez").header("x-request-id", "two words"),
+        Ask::get("/livez").header("x-request-id", ""),
+    ] {
+        let reply = gateway.ask(&ask).await;
+        let id = reply.header("x-request-id").to_owned();
+        assert_eq!(id.len(), 36, "{ask:?}: {id}");
+        assert!(!ids.contains(&id));
+        ids.push(id);
+    }
+}
+
+#[tokio::test]
+async fn only_what_is_allowed_goes_up() {
+    let gateway = Gateway::builder().provider("a").with(r#"headers = { "x-house" = "ours" }"#).start().await;
+    let mut ask = Ask::chat("pool", false);
+    let passed = [
+        ("accept", "application/json"),
+        ("user-agent", "a-client/1"),
+        ("openai-beta", "assistants=v2"),
+        ("idempotency-key", "once"),
+        ("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
+        ("tracestate", "a=b"),
+    ];
+    let kept =
+        ["cookie", "openai-organization", "openai-project", "x-api-key", "api-key", "x-forwarded-for", "referer"];
+    for (name, value) in passed {
+        ask = ask.header(name, value);
+    }
+    for name in kept {
+        ask = ask.header(name, "the-callers-own");
+    }
+    assert_eq!(gateway.ask(&ask).await.status, 200);
+    let seen = &gateway.providers[0].calls()[0];
+    for (name, value) in passed {
+        assert_eq!(seen.header(name), value, "{name}");
+    }
+    for name in kept {
+        assert!(!seen.headers.contains_key(name), "{name}");
+    }
+    assert_eq!(seen.header("x-house"), "ours");
+    assert_eq!(seen.headers.get_all("authorization").iter().count(), 1);
+    assert_eq!(seen.header("authorization"), format!("Bearer {}", gateway.providers[0].key()));
+    let all = format!("{:?}{:?}", seen.headers, seen.body);
+    assert!(!all.contains(TOKEN) && !all.contains("the-callers-own"));
+}
+
+#[tokio::test]
+async fn what_speaks_of_the_gateways_account_is_not_passed_down() {
+    let gateway = Gateway::single().await;
+    for reply in [gateway.plain().await, gateway.stream().await] {
+        for name in [
+            "server",
+            "set-cookie",
+            "alt-svc",
+            "strict-transport-security",
+            "openai-organization",
+            "x-ratelimit-limit-requests",
+            "x-ratelimit-remaining-requests",
+            "x-ratelimit-reset-requests",
+        ] {
+            assert!(!reply.headers.contains_key(name), "{name}");
+        }
+        assert_eq!(reply.header("openai-processing-ms"), "12");
+        assert_eq!(reply.header("openai-version"), "2020-10-01");
+        assert_eq!(reply.header("x-berry-backend"), "a:sim");
+        assert_eq!(reply.header("x-berry-attempts"), "1");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_tells_who_gave_it_at_which_attempt() {
+    let gateway = Gateway::builder().provider("a").provider("b").backend("priority = 1").strategy("failover");
+    let gateway = gateway.start().await;
+    gateway.providers[0].set(Fault::Status(500).once());
+    // The first request finds out that the first provider is ill; the next ones know.
+    for attempts in ["2", "1", "1"] {
+        let reply = gateway.stream().await;
+        assert_eq!(reply.header("x-berry-backend"), "b:sim");
+        assert_eq!(reply.header("x-berry-attempts"), attempts);
+    }
+}

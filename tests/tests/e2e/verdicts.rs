@@ -1,0 +1,174 @@
+//! What the client is told when all attempts have failed.
+
+use std::time::Duration;
+
+use berry_server::simulated::{Behavior, Fault, Refusal};
+use berry_tests::{Gateway, HeldClock, Reply, soon};
+
+/// Both backends behave like this; every attempt may be made.
+async fn told(behavior: impl Into<Behavior>, stream: bool) -> (Reply, Gateway) {
+    let behavior = behavior.into();
+    let gateway = Gateway::builder().provider("a").provider("b").settings("max_internal_retries = 0").start().await;
+    for provider in &gateway.providers {
+        provider.set(behavior.clone());
+    }
+    let reply = if stream { gateway.stream().await } else { gateway.plain().await };
+    (reply, gateway)
+}
+
+async fn is_told(fault: impl Into<Behavior>, status: u16, kind: &str, code: &str) {
+    let behavior = fault.into();
+    for stream in [false, true] {
+        let (reply, gateway) = told(behavior.clone(), stream).await;
+        assert_eq!(reply.verdict(), (status, kind.to_owned(), Some(code.to_owned())), "{behavior:?}: {reply:?}");
+        assert_eq!(reply.header("x-berry-attempts"), "2", "{behavior:?}");
+        assert_eq!((gateway.calls(0), gateway.calls(1)), (1, 1), "{behavior:?}");
+        let is_final = matches!(status, 502 | 504);
+        assert_eq!(reply.header("x-should-retry"), if is_final { "false" } else { "" }, "{behavior:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_failure_of_the_provider_is_a_502() {
+    for fault in [
+        Fault::Status(500),
+        Fault::Status(503),
+        Fault::Reset,
+        Fault::Html,
+        Fault::Empty,
+        Fault::Swap,
+        Fault::CutAfter(0),
+        Fault::ErrorFirst,
+    ] {
+        is_told(fault, 502, "server_error", "upstream_error").await;
+    }
+    for fault in [Fault::Short, Fault::Chopped] {
+        let (reply, _) = told(fault.clone(), false).await;
+        assert_eq!(reply.verdict().2.as_deref(), Some("upstream_error"), "{fault:?}: {reply:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_message_quotes_the_providers_own() {
+    let refusal = Refusal::new(500, "server_error", "the cooling of rack 12 has failed, see http://10.1.2.3:80/status");
+    let (reply, _) = told(Fault::Refuse(refusal), false).await;
+    let message = reply.error()["message"].to_string();
+    assert!(message.contains("the cooling of rack 12 has failed") && message.contains("500"), "{message}");
+    assert!(!message.contains("10.1.2.3"), "{message}");
+}
+
+#[tokio::test]
+async fn a_refusal_of_our_key_is_never_a_401() {
+    for fault in [Fault::BadKey, Fault::Status(402), Fault::Status(403), Fault::Quota] {
+        is_told(fault, 502, "server_error", "upstream_auth").await;
+    }
+}
+
+#[tokio::test]
+async fn an_overload_is_a_503() {
+    is_told(Fault::Overloaded, 503, "server_error", "overloaded").await;
+    is_told(Fault::Status(529), 503, "server_error", "overloaded").await;
+}
+
+#[tokio::test]
+async fn a_rate_limit_is_a_429_with_the_providers_wait() {
+    is_told(Fault::Status(429).retry_after(77), 429, "requests", "upstream_rate_limited").await;
+    let (reply, _) = told(Fault::Status(429).retry_after(77), true).await;
+    assert_eq!(reply.header("retry-after"), "77");
+}
+
+#[tokio::test]
+async fn a_model_that_nobody_has_is_a_404_in_the_providers_words() {
+    is_told(Fault::Status(404), 404, "invalid_request_error", "model_not_found").await;
+}
+
+#[tokio::test]
+async fn a_callers_mistake_passes_as_it_is() {
+    for (status, code) in [(400, "bad_thing"), (409, "conflict"), (413, "too_long"), (422, "odd"), (418, "teapot")] {
+        let refusal = Refusal::new(status, "a_type", "said so").code(code).param("messages");
+        let (reply, gateway) = told(Fault::Refuse(refusal), false).await;
+        let error = reply.error();
+        assert_eq!(reply.status, status);
+        assert_eq!(
+            (&error["type"], &error["code"], &error["param"]),
+            (&"a_type".into(), &code.into(), &"messages".into())
+        );
+        assert_eq!(error["message"], "said so");
+        assert_eq!(gateway.calls(0) + gateway.calls(1), 1, "nothing is retried");
+    }
+}
+
+#[tokio::test]
+async fn silence_is_a_504() {
+    let clock = HeldClock::new();
+    for stream in [false, true] {
+        let gateway = Gateway::builder().provider("a").provider("b").strategy("failover").start().await;
+        gateway.providers.iter().for_each(|provider| provider.set(Fault::Silent));
+        let ask = async { if stream { gateway.stream().await } else { gateway.plain().await } };
+        let wait = async {
+            for calls in 1..=2 {
+                let asked = async {
+                    while gateway.calls(0) + gateway.calls(1) < calls {
+                        tokio::task::yield_now().await;
+                    }
+                };
+                soon(asked).await;
+                clock.seconds(if stream { 31 } else { 301 }).await;
+            }
+        };
+        let (reply, ()) = tokio::join!(ask, wait);
+        assert_eq!(reply.verdict(), (504, "server_error".into(), Some("upstream_timeout".into())));
+        assert_eq!(reply.header("x-should-retry"), "false");
+        assert_eq!((gateway.calls(0), gateway.calls(1)), (1, 1));
+    }
+}
+
+#[tokio::test]
+async fn the_total_time_ends_all_attempts_and_tells_against_nobody() {
+    let clock = HeldClock::new();
+    let gateway = Gateway::builder().provider("a").settings("total_timeout_seconds = 20").start().await;
+    gateway.providers[0].set(Fault::Silent.once());
+    let wait = async {
+        soon(gateway.providers[0].wait_for(1)).await;
+        clock.seconds(21).await;
+    };
+    let (reply, ()) = tokio::join!(gateway.plain(), wait);
+    assert_eq!(reply.verdict().2.as_deref(), Some("upstream_timeout"), "{reply:?}");
+    assert_eq!(reply.status, 504);
+    let health = gateway.ask(&berry_tests::Ask::get("/health")).await;
+    assert_eq!(health.json()["status"], "healthy");
+}
+
+#[tokio::test]
+async fn when_every_backend_cools_down_the_client_is_told_until_when() {
+    let clock = HeldClock::new();
+    let (first, gateway) = told(Fault::Status(429).retry_after(60), false).await;
+    assert_eq!(first.status, 429);
+    clock.advance(Duration::from_millis(20_500)).await;
+    let reply = gateway.plain().await;
+    assert_eq!(reply.verdict(), (503, "server_error".into(), Some("no_backend_available".into())));
+    assert_eq!(reply.header("retry-after"), "40");
+    assert_eq!(gateway.calls(0) + gateway.calls(1), 2, "nobody was asked");
+    clock.seconds(40).await;
+    gateway.providers.iter().for_each(berry_server::simulated::Provider::heal);
+    assert!(gateway.plain().await.is_good_chat());
+}
+
+#[tokio::test]
+async fn of_several_failures_the_one_that_helps_most_is_told() {
+    let first = |a: Fault, b: Fault| async move {
+        let gateway = Gateway::builder().provider("a").provider("b").settings("max_internal_retries = 0").start().await;
+        gateway.providers[0].set(a);
+        gateway.providers[1].set(b);
+        gateway.plain().await.verdict().2.unwrap_or_default()
+    };
+    for (code, better, worse) in [
+        ("upstream_rate_limited", Fault::Status(429), Fault::Status(500)),
+        ("upstream_error", Fault::Status(500), Fault::BadKey),
+        ("upstream_auth", Fault::BadKey, Fault::Status(404)),
+        ("upstream_error", Fault::Reset, Fault::BadKey),
+    ] {
+        assert_eq!(first(better.clone(), worse.clone()).await, code);
+        assert_eq!(first(worse, better).await, code);
+    }
+}
