@@ -27,6 +27,14 @@ pub async fn soon<T>(future: impl Future<Output = T>) -> T {
     }
 }
 
+/// Lets what can happen without time passing happen. Only for tests that say that nothing does:
+/// what has to happen is waited for.
+pub async fn settle() {
+    for _ in 0..1_000 {
+        tokio::task::yield_now().await;
+    }
+}
+
 /// The tokio clock of this (single-threaded) runtime stands still until it is advanced, while
 /// sockets work as ever. A paused clock alone would jump to the next timer whenever the runtime
 /// waits for a socket; it does not while a blocking task runs, so one does.

@@ -7,7 +7,7 @@ pub mod gateway;
 pub mod reply;
 pub mod request;
 
-pub use clock::{HeldClock, soon};
+pub use clock::{HeldClock, settle, soon};
 pub use connection::Connection;
 pub use gateway::{Builder, Gateway, TOKEN};
 pub use reply::Reply;

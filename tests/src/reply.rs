@@ -1,10 +1,12 @@
 //! An answer, as far as it has come.
 
+use std::fmt;
+
 use http::{HeaderMap, StatusCode};
 use serde_json::Value;
 
 /// An answer.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Reply {
     /// The status.
     pub status: StatusCode,
@@ -14,6 +16,14 @@ pub struct Reply {
     pub body: Vec<u8>,
     /// Whether the body ended as its framing says, rather than broke off.
     pub whole: bool,
+}
+
+impl fmt::Debug for Reply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { status, headers, body, whole } = self;
+        let end = if *whole { "" } else { " (broken off)" };
+        write!(f, "{status} {headers:?}\n{}{end}", String::from_utf8_lossy(body))
+    }
 }
 
 impl Reply {

@@ -2,11 +2,16 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod abandon;
+mod breaker;
 mod bytes;
+mod connections;
 mod dead_backends;
+mod drain;
 mod errors;
 mod fallbacks;
 mod headers;
 mod limits;
 mod models;
+mod openai_client;
 mod verdicts;
