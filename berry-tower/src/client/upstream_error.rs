@@ -25,22 +25,26 @@ pub(crate) fn parse(body: &[u8], endpoint: Endpoint, provider: &Provider) -> Err
         Value::Number(n) => Some(n.to_string()),
         _ => None,
     };
-    let field = |name: &str| error.get(name).and_then(text);
+    // A key may be quoted in any of them.
+    let field = |name: &str| error.get(name).and_then(text).map(|text| provider.mask(&text));
     let details = error.get("details").and_then(Value::as_array).into_iter().flatten();
-    let message = error.as_str().map(ToOwned::to_owned).or_else(|| field("message")).or_else(|| field("detail"));
+    let message =
+        error.as_str().map(|text| provider.mask(text)).or_else(|| field("message")).or_else(|| field("detail"));
     ErrorBody {
         endpoint: Some(endpoint),
         kind: field("type").or_else(|| field("status")),
         code: field("code"),
         param: field("param"),
-        message: message.map(|m| provider.mask(&m)),
+        message,
         reason: details.filter_map(|d| d.get("reason").and_then(text)).next(),
     }
 }
 
 /// The body for the client: as it came where it has the shape and quotes no secret, else told anew.
 pub(super) fn body(raw: Bytes, status: StatusCode, error: &ErrorBody, provider: &Provider) -> Bytes {
-    let secret = std::str::from_utf8(&raw).is_ok_and(|text| provider.mask(text) != text);
+    // Read and written again, since an escape may hide what a client would read.
+    let plain = serde_json::from_slice::<Value>(&raw).unwrap_or_default().to_string();
+    let secret = provider.mask(&plain) != plain;
     if has_shape(&raw) && !secret {
         return raw;
     }
