@@ -1,0 +1,148 @@
+//! No key and no token appears in a log line of any level, in an error, or in a `Debug` output.
+//!
+//! A binary of its own, since the subscriber that sees every line is the process's.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::{io, sync::mpsc};
+
+use berry_server::simulated::{Config, Fault, Refusal};
+use berry_tests::{Ask, Gateway, Reply, TOKEN, soon};
+use tracing_subscriber::{filter::LevelFilter, layer::SubscriberExt, util::SubscriberInitExt};
+
+const BAD_TOKEN: &str = "token-of-nobody-0123456789";
+const BOB: &str = "token-of-bob-0123456789ab";
+const KEYS: [&str; 3] = ["sk-simulated-first-0123", "plainwords-without-a-known-beginning", "short1"];
+const HEADER: &str = "the-house-secret-0123";
+/// Neither is this secret, but what is in a body is not for the log.
+const QUESTION: &str = "what-nobody-but-the-provider-may-read";
+
+fn secrets() -> impl Iterator<Item = &'static str> {
+    [TOKEN, BAD_TOKEN, BOB, HEADER].into_iter().chain(KEYS)
+}
+
+struct Lines(mpsc::Sender<Vec<u8>>);
+
+impl io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let _ = self.0.send(bytes.to_vec());
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn has_secret(text: &str) -> Option<&'static str> {
+    secrets().find(|secret| text.contains(secret))
+}
+
+fn ask(model: &str, stream: bool, token: &str) -> Ask {
+    let body = serde_json::json!({
+        "model": model, "stream": stream, "user": token, "messages": [{"role": "user", "content": QUESTION}],
+    });
+    Ask::post("/v1/chat/completions", body.to_string()).token(token).header("x-api-key", token)
+}
+
+async fn gateway() -> Gateway {
+    let mut builder = Gateway::builder().settings("max_internal_retries = 0").tables(&format!(
+        "[users.bob]\ntoken = \"{BOB}\"\nallowed_models = [\"pool\"]\n[users.bob.rate_limit]\nrequests_per_day = 1"
+    ));
+    for (name, key) in ["a", "b", "c"].into_iter().zip(KEYS) {
+        let config = Config { key: key.to_owned(), tokens: Some(4), echo: false, ..Config::named(name) };
+        builder = builder.provider_as(config).with(&format!("headers = {{ \"x-house\" = \"{HEADER}\" }}"));
+    }
+    builder.start().await
+}
+
+/// A refusal that quotes the key wherever there is room for it.
+fn quoting(status: u16, code: Option<&'static str>) -> impl Fn(&str) -> Fault {
+    move |key| {
+        let message = format!("Incorrect API key provided: {key}. Header: {HEADER}.");
+        Fault::Refuse(match code {
+            Some(code) => Refusal::new(status, "some_error", message).code(code).param(key.to_owned()),
+            None => Refusal::new(status, key.to_owned(), message).code(key.to_owned()),
+        })
+    }
+}
+
+/// What a fresh gateway says (the breakers of a used one would soon answer).
+async fn with_fault(fault: impl Fn(&str) -> Fault, stream: bool) -> Reply {
+    let gateway = gateway().await;
+    gateway.providers.iter().for_each(|provider| provider.set(fault(provider.key())));
+    gateway.ask(&ask("pool", stream, TOKEN)).await
+}
+
+async fn everything_that_can_happen(gateway: &Gateway) -> Vec<Reply> {
+    let mut replies = Vec::new();
+    for stream in [false, true] {
+        for token in [TOKEN, BAD_TOKEN, BOB] {
+            for model in ["pool", "unknown"] {
+                replies.push(gateway.ask(&ask(model, stream, token)).await);
+            }
+        }
+        for (status, code) in [
+            (400, None),
+            (400, Some("context_length_exceeded")),
+            (400, Some("content_policy_violation")),
+            (401, Some("invalid_api_key")),
+            (403, None),
+            (404, None),
+            (409, Some("conflict")),
+            (422, None),
+            (429, None),
+            (429, Some("insufficient_quota")),
+            (500, None),
+            (529, None),
+        ] {
+            replies.push(with_fault(quoting(status, code), stream).await);
+        }
+        for fault in [Fault::Reset, Fault::Html, Fault::CutAfter(2), Fault::ErrorAfter(1), Fault::Malformed(1)] {
+            replies.push(with_fault(|_| fault.clone(), stream).await);
+        }
+    }
+    let mut connection = gateway.connect().await;
+    connection.send(&ask("pool", true, TOKEN).bytes()).await.unwrap();
+    soon(connection.head()).await.unwrap();
+    drop(connection);
+    for path in ["/v1/models", "/v1/models/pool", "/health", "/v1/health", "/nowhere"] {
+        replies.push(gateway.ask(&Ask::get(&format!("{path}?api_key={TOKEN}"))).await);
+    }
+    replies.push(gateway.ask(&Ask::get("/v1/models").token(BAD_TOKEN)).await);
+    replies.push(gateway.ask(&Ask::post("/v1/chat/completions", format!("{{\"model\":\"{TOKEN}"))).await);
+    replies.push(gateway.ask(&Ask::post("/v1/chat/completions", format!("{{\"model\":\"{TOKEN}\"}}"))).await);
+    replies.push(gateway.ask(&Ask::get("/v1/models").without("authorization").header("authorization", TOKEN)).await);
+    replies
+}
+
+#[tokio::test]
+async fn keys_and_tokens_stay_where_they_are() {
+    let (sender, receiver) = mpsc::channel();
+    let lines = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(move || Lines(sender.clone()));
+    tracing_subscriber::registry().with(LevelFilter::TRACE).with(lines).init();
+
+    let gateway = gateway().await;
+    let replies = soon(everything_that_can_happen(&gateway)).await;
+    for provider in &gateway.providers {
+        for seen in provider.seen() {
+            let text = format!("{:?}", seen.headers);
+            assert!(![TOKEN, BAD_TOKEN, BOB].iter().any(|token| text.contains(token)), "{text}");
+        }
+    }
+    for reply in &replies {
+        let text = format!("{reply:?}");
+        assert_eq!(has_secret(&text), None, "{text}");
+    }
+    for text in [format!("{gateway:?}"), format!("{gateway:#?}"), format!("{:?}", gateway.loaded)] {
+        assert_eq!(has_secret(&text), None);
+    }
+    gateway.server.shutdown().await;
+
+    let log = String::from_utf8(receiver.try_iter().flatten().collect()).unwrap();
+    assert!(log.contains("request finished") && log.contains("TRACE"), "the log is there, at every level");
+    for line in log.lines() {
+        assert_eq!(has_secret(line), None, "{line}");
+        assert!(!line.contains(QUESTION), "{line}");
+    }
+}
