@@ -6,6 +6,7 @@ use std::{
     future::Future,
     mem,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -15,7 +16,9 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project::pin_project;
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use super::upstream_error;
 use crate::{
+    backend::Provider,
     classify::ErrorBody,
     endpoint::Endpoint,
     error::{BoxError, Deadline, Failure},
@@ -37,6 +40,8 @@ pub struct ClientBody<B> {
     ready: VecDeque<Bytes>,
     end: Option<Result<(), Failure>>,
     watch: Watch,
+    /// Whose key is not to be repeated.
+    provider: Option<Arc<Provider>>,
 }
 
 /// What is read beside the bytes.
@@ -124,9 +129,9 @@ impl Watch {
 }
 
 impl<B> ClientBody<B> {
-    pub(super) fn new(upstream: B, reader: Reader, progress: Progress, watch: Watch) -> Self {
-        let (ready, progress) = (VecDeque::new(), Some(progress));
-        Self { upstream: Some(upstream), reader, progress, ready, end: None, watch }
+    pub(super) fn new(upstream: B, reader: Reader, progress: Progress, watch: Watch, provider: Arc<Provider>) -> Self {
+        let (ready, progress, provider) = (VecDeque::new(), Some(progress), Some(provider));
+        Self { upstream: Some(upstream), reader, progress, ready, end: None, watch, provider }
     }
 }
 
@@ -134,7 +139,7 @@ impl<B> From<Bytes> for ClientBody<B> {
     fn from(bytes: Bytes) -> Self {
         let ready = if bytes.is_empty() { VecDeque::new() } else { [bytes].into() };
         let watch = Watch::new(Duration::ZERO, None);
-        Self { upstream: None, reader: Reader::Opaque, progress: None, ready, end: Some(Ok(())), watch }
+        Self { upstream: None, reader: Reader::Opaque, progress: None, ready, end: Some(Ok(())), watch, provider: None }
     }
 }
 
@@ -186,7 +191,10 @@ where
                 if let (Ok(()), Some(progress)) = (&end, progress) {
                     progress.set_finished();
                 }
-                *this.end = Some(end);
+                *this.end = Some(end.map_err(|failure| match this.provider {
+                    Some(provider) => upstream_error::masked(failure, provider),
+                    None => failure,
+                }));
                 // Closes the connection now where the upstream has not ended by itself.
                 this.upstream.set(None);
             }

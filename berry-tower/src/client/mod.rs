@@ -258,7 +258,8 @@ impl Call {
         let watch = Watch::new(timeouts.idle, cuts_late.then(|| self.sent + timeouts.first_token));
         let progress = Progress::new(hold, grammar);
         parts.extensions.insert(progress.clone());
-        Ok(Response::from_parts(parts, ClientBody::new(body, reader, progress, watch)))
+        let provider = self.backend().provider.clone();
+        Ok(Response::from_parts(parts, ClientBody::new(body, reader, progress, watch, provider)))
     }
 
     /// What kind of answer the request calls for.

@@ -8,6 +8,7 @@ use crate::{
     backend::Provider,
     classify::ErrorBody,
     endpoint::Endpoint,
+    error::Failure,
     render::{OpenAiErrors, Refusal, Render},
 };
 
@@ -38,6 +39,16 @@ pub(crate) fn parse(body: &[u8], endpoint: Endpoint, provider: &Provider) -> Err
         message,
         reason: details.filter_map(|d| d.get("reason").and_then(text)).next(),
     }
+}
+
+/// The same failure, without the provider's secrets where it quotes the provider.
+pub(super) fn masked(failure: Failure, provider: &Provider) -> Failure {
+    let Failure::ErrorEvent(mut error) = failure else { return failure };
+    let ErrorBody { kind, code, param, message, reason, .. } = &mut *error;
+    for text in [kind, code, param, message, reason].into_iter().flatten() {
+        *text = provider.mask(text);
+    }
+    Failure::ErrorEvent(error)
 }
 
 /// The body for the client: as it came where it has the shape and quotes no secret, else told anew.
