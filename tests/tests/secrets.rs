@@ -8,6 +8,10 @@ use std::{io, sync::mpsc};
 
 use berry_server::simulated::{Config, Fault, Refusal};
 use berry_tests::{Ask, Gateway, Reply, TOKEN, soon};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+};
 use tracing_subscriber::{filter::LevelFilter, layer::SubscriberExt, util::SubscriberInitExt};
 
 const BAD_TOKEN: &str = "token-of-nobody-0123456789";
@@ -74,6 +78,47 @@ async fn with_fault(fault: impl Fn(&str) -> Fault, stream: bool) -> Reply {
     gateway.ask(&ask("pool", stream, TOKEN)).await
 }
 
+/// What a gateway says whose provider answers 200 and this body, which quotes its key.
+async fn with_body(media: &str, body: &str, stream: bool) -> Reply {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (url, length) = (format!("http://{}/v1", listener.local_addr().unwrap()), body.len());
+    let answer = format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: {media}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
+    );
+    let provider = tokio::spawn(async move {
+        loop {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            let mut request = Vec::new();
+            while !request.ends_with(b"}") && socket.read_buf(&mut request).await.is_ok_and(|n| n > 0) {}
+            let _ = socket.write_all(answer.as_bytes()).await;
+        }
+    });
+    let tables = format!(
+        "[providers.raw]\nbase_url = \"{url}\"\napi_key = \"{}\"\nmodels = [\"m\"]\n\
+         [models.raw]\nname = \"raw\"\n[[models.raw.backends]]\nprovider = \"raw\"\nmodel = \"m\"\nprobe = \"none\"",
+        KEYS[1]
+    );
+    let gateway = Gateway::builder().provider("a").settings("max_internal_retries = 0").tables(&tables).start().await;
+    let reply = gateway.ask(&ask("raw", stream, TOKEN)).await;
+    provider.abort();
+    reply
+}
+
+/// Errors inside of what looked like an answer.
+async fn errors_in_answers() -> Vec<Reply> {
+    let key = KEYS[1];
+    let error = format!(r#"{{"error":{{"message":"bad key {key}","type":"{key}","param":"{key}","code":"{key}"}}}}"#);
+    let token = r#"data: {"id":"1","choices":[{"index":0,"delta":{"content":"hi"},"finish_reason":null}]}"#;
+    let events = "text/event-stream";
+    vec![
+        with_body("application/json", &error, false).await,
+        with_body(events, &format!("data: {error}\n\ndata: [DONE]\n\n"), true).await,
+        with_body(events, &format!("{token}\n\ndata: {error}\n\ndata: [DONE]\n\n"), true).await,
+        with_body(events, &format!("{token}\n\nevent: error\ndata: {error}\n\n"), true).await,
+        with_body(events, &error, true).await,
+    ]
+}
+
 async fn everything_that_can_happen(gateway: &Gateway) -> Vec<Reply> {
     let mut replies = Vec::new();
     for stream in [false, true] {
@@ -102,6 +147,7 @@ async fn everything_that_can_happen(gateway: &Gateway) -> Vec<Reply> {
             replies.push(with_fault(|_| fault.clone(), stream).await);
         }
     }
+    replies.extend(errors_in_answers().await);
     let mut connection = gateway.connect().await;
     connection.send(&ask("pool", true, TOKEN).bytes()).await.unwrap();
     soon(connection.head()).await.unwrap();
