@@ -1,0 +1,263 @@
+//! The program itself: its demo, its exit codes, its signals.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read},
+    path::Path,
+    process::{Child, ChildStdout, Command, Output, Stdio},
+    sync::mpsc,
+    thread,
+    time::Duration,
+};
+
+use berry_server::simulated::{Config, Provider};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The program in a folder of its own, without this process's settings.
+fn berry(folder: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_berry-server"));
+    for name in ["CONFIG_PATH", "BIND_ADDRESS", "MAX_CONNECTIONS", "RUST_LOG", "BERRY_LOG_FORMAT"] {
+        command.env_remove(name);
+    }
+    for name in ["HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy", "ALL_PROXY", "all_proxy"] {
+        command.env_remove(name);
+    }
+    command.current_dir(folder).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// A program that runs, killed when the test is over.
+struct Running {
+    child: Child,
+    lines: mpsc::Receiver<String>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Running {
+    fn start(mut command: Command) -> Self {
+        let mut child = command.stderr(Stdio::null()).spawn().unwrap();
+        let lines = lines(child.stdout.take().unwrap());
+        Self { child, lines }
+    }
+
+    /// The first line that holds this text.
+    fn line(&self, text: &str) -> String {
+        loop {
+            let line = self.lines.recv_timeout(PATIENCE).unwrap_or_else(|e| panic!("no line with {text}: {e}"));
+            if line.contains(text) {
+                return line;
+            }
+        }
+    }
+
+    fn signal(&self, name: &str) {
+        let kill = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status().unwrap();
+        assert!(kill.success());
+    }
+
+    /// The exit code, and whatever else was printed.
+    fn exit_code(mut self) -> Option<i32> {
+        while self.lines.recv_timeout(PATIENCE).is_ok() {}
+        self.child.wait().unwrap().code()
+    }
+}
+
+/// The lines as they come; the channel ends when the program does.
+fn lines(out: ChildStdout) -> mpsc::Receiver<String> {
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || {
+        for line in BufReader::new(out).lines().map_while(Result::ok) {
+            let _ = sender.send(line);
+        }
+    });
+    receiver
+}
+
+/// Runs to its end.
+fn output(mut command: Command) -> (Option<i32>, String) {
+    let Output { status, stdout, stderr } = command.output().unwrap();
+    (status.code(), String::from_utf8_lossy(&[stdout, stderr].concat()).into_owned())
+}
+
+fn shell(line: &str) -> String {
+    let line = line.replacen("curl ", "curl --silent --show-error --max-time 30 --noproxy '*' ", 1);
+    let mut child = Command::new("sh").args(["-c", &line]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut text = String::new();
+    child.stdout.take().unwrap().read_to_string(&mut text).unwrap();
+    assert!(child.wait().unwrap().success(), "{line}: {text}");
+    text
+}
+
+#[test]
+fn the_demo_prints_a_line_that_streams_an_answer_and_ends_at_a_signal() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = berry(folder.path());
+    command.args(["--demo", "--bind", "127.0.0.1:0"]);
+    let demo = Running::start(command);
+    let address = demo.line("address ").split_whitespace().last().unwrap().to_owned();
+    let token = demo.line("token ").split_whitespace().last().unwrap().to_owned();
+    let curl = demo.line("curl ");
+    assert!(curl.contains(&format!("Authorization: Bearer {token}")) && curl.contains(&address), "{curl}");
+
+    let answer = shell(&curl);
+    let events: Vec<&str> = answer.lines().filter_map(|line| line.strip_prefix("data: ")).collect();
+    assert_eq!(events.last(), Some(&"[DONE]"), "{answer}");
+    assert!(events.len() > 10, "{answer}");
+    // Every model that it lists answers, plain too.
+    let list = shell(&format!("curl {address}/models -H 'Authorization: Bearer {token}'"));
+    let list: serde_json::Value = serde_json::from_str(&list).unwrap();
+    let models = list["data"].as_array().unwrap();
+    assert!(models.len() >= 4, "{list}");
+    for model in models {
+        let body = serde_json::json!({ "model": model["id"], "messages": [{ "role": "user", "content": "Hello!" }] });
+        let answer = shell(&format!(
+            "curl {address}/chat/completions -H 'Authorization: Bearer {token}' -H 'Content-Type: application/json' -d '{body}'"
+        ));
+        let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
+        assert!(answer["choices"][0]["message"]["content"].is_string(), "{answer}");
+    }
+    demo.signal("TERM");
+    assert_eq!(demo.exit_code(), Some(0));
+}
+
+/// The configuration of the first README, but for what has to differ here.
+fn minimal(base_url: &str, key: &str) -> String {
+    format!(
+        r#"
+# 全局设置
+[settings]
+health_check_interval_seconds = 30
+request_timeout_seconds = 30
+max_retries = 3
+max_internal_retries = 2
+
+# 用户认证
+[users.admin]
+name = "Administrator"
+token = "berry-admin-token-12345"
+allowed_models = []  # 空数组表示允许访问所有模型
+enabled = true
+
+# AI服务提供商
+[providers.openai]
+name = "OpenAI"
+base_url = "{base_url}"
+api_key = "{key}"
+models = ["gpt-4", "gpt-3.5-turbo"]
+enabled = true
+
+# 模型映射
+[models.gpt_4]
+name = "gpt-4"
+strategy = "weighted_failover"  # 推荐策略
+enabled = true
+
+[[models.gpt_4.backends]]
+provider = "openai"
+model = "gpt-4"
+weight = 1.0
+priority = 1
+enabled = true
+"#
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_minimal_configuration_serves_and_ends_at_either_signal() {
+    let models = vec!["gpt-4".to_owned(), "gpt-3.5-turbo".to_owned()];
+    let provider = Provider::start(Config { models, ..Config::named("openai") }).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("config.toml"), minimal(&provider.base_url(), provider.key())).unwrap();
+    for signal in ["TERM", "INT"] {
+        let mut command = berry(folder.path());
+        command.env("BIND_ADDRESS", "127.0.0.1:0");
+        let server = Running::start(command);
+        let line: serde_json::Value = serde_json::from_str(&server.line("Starting Berry API")).unwrap();
+        let address = line["fields"]["address"].as_str().unwrap().to_owned();
+        let answer = tokio::task::spawn_blocking(move || {
+            shell(&format!(
+                "curl http://{address}/v1/chat/completions -H 'Authorization: Bearer berry-admin-token-12345' \
+                 -H 'Content-Type: application/json' \
+                 -d '{{\"model\":\"gpt-4\",\"messages\":[{{\"role\":\"user\",\"content\":\"hi\"}}]}}'"
+            ))
+        });
+        let answer: serde_json::Value = serde_json::from_str(&answer.await.unwrap()).unwrap();
+        assert_eq!(answer["model"], "gpt-4", "{answer}");
+        server.signal(signal);
+        assert_eq!(server.exit_code(), Some(0));
+    }
+}
+
+#[test]
+fn a_configuration_is_checked() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("other.toml");
+    let check = || {
+        let mut command = berry(folder.path());
+        command.args(["--check-config", "--config"]).arg(&path);
+        output(command)
+    };
+    let good = minimal("https://api.openai.com/v1", "sk-your-openai-key-here");
+    fs::write(&path, &good).unwrap();
+    let (code, text) = check();
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("✅ Configuration is valid") && text.contains("  - 1 providers configured"), "{text}");
+
+    // All the errors at once, and no secret in any of them.
+    fs::write(&path, good.replace("\"openai\"", "\"opnai\"").replace("max_retries = 3", "max_retries = 99")).unwrap();
+    let (code, text) = check();
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("models.gpt_4.backends[0].provider") && text.contains("settings.max_retries"), "{text}");
+    assert!(!text.contains("sk-your-openai-key-here") && !text.contains("berry-admin-token-12345"), "{text}");
+}
+
+#[test]
+fn without_a_configuration_it_names_where_it_looked() {
+    let folder = tempfile::tempdir().unwrap();
+    let places = [
+        "--config",
+        "CONFIG_PATH",
+        "./config.toml",
+        "./config-example.toml",
+        "./config/smart_ai_example.toml",
+        "--demo",
+    ];
+    for arguments in [&[][..], &["--check-config"]] {
+        let mut command = berry(folder.path());
+        command.args(arguments);
+        let (code, text) = output(command);
+        assert_eq!(code, Some(2), "{text}");
+        for place in places {
+            assert!(text.contains(place), "{place} in {text}");
+        }
+    }
+    // What is named alone counts alone.
+    fs::write(folder.path().join("config.toml"), minimal("https://api.openai.com/v1", "sk-x")).unwrap();
+    let mut command = berry(folder.path());
+    command.arg("--check-config").env("CONFIG_PATH", "./missing.toml");
+    let (code, text) = output(command);
+    assert_ne!(code, Some(0), "{text}");
+    assert!(text.contains("missing.toml"), "{text}");
+}
+
+#[test]
+fn bad_settings_from_outside_are_told() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, value) in [("MAX_CONNECTIONS", "many"), ("BIND_ADDRESS", "nowhere:x"), ("BERRY_LOG_FORMAT", "xml")] {
+        fs::write(folder.path().join("config.toml"), minimal("https://api.openai.com/v1", "sk-x")).unwrap();
+        let mut command = berry(folder.path());
+        command.env("BIND_ADDRESS", "127.0.0.1:0").env(name, value);
+        let (code, text) = output(command);
+        assert_eq!(code, Some(1), "{name}: {text}");
+        assert!(text.contains(value), "{name}: {text}");
+    }
+}
