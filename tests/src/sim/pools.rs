@@ -1,0 +1,60 @@
+//! Pools to run: some for the tests, and the one of the table.
+
+use std::time::Duration;
+
+use rand::{RngExt, SeedableRng, rngs::StdRng};
+
+use super::{Down, Kind, Site};
+
+/// So many alike, which never fail.
+#[must_use]
+pub fn equals(n: usize) -> Vec<Site> {
+    (0..n).map(|i| Site::new(format!("b{i}"))).collect()
+}
+
+/// The pool of the table: two cheap providers that get into trouble, and a dear one that hardly
+/// does. About one trouble an hour for each cheap one, of a random kind and length.
+#[must_use]
+pub fn market(length: Duration, seed: u64) -> Vec<Site> {
+    let mut rng = StdRng::seed_from_u64(seed ^ 0x5EED);
+    let cheap = |name: &str, priority, millis, price| Site {
+        priority,
+        price,
+        median: Duration::from_millis(millis),
+        noise: 0.002,
+        ..Site::new(name)
+    };
+    let mut sites = vec![
+        cheap("cheap", 0, 700, 1.0),
+        cheap("other", 1, 900, 1.2),
+        Site { premium: true, noise: 0.0005, ..cheap("premium", 2, 450, 10.0) },
+    ];
+    for (site, every) in sites.iter_mut().zip([3_600, 3_600, 36_000]) {
+        troubles(site, length.as_secs(), every, &mut rng);
+    }
+    sites
+}
+
+/// Adds troubles that are `every` seconds apart on average and do not overlap.
+pub fn troubles(site: &mut Site, length: u64, every: u64, rng: &mut StdRng) {
+    let mut at = rng.random_range(0..every);
+    while at + 900 < length {
+        let lasts = rng.random_range(60..600);
+        *site = site.clone().trouble(at, at + lasts, any_kind(rng));
+        at += lasts + rng.random_range(every / 2..every * 3 / 2);
+    }
+}
+
+/// Any of the ways to fail.
+pub fn any_kind(rng: &mut StdRng) -> Kind {
+    let down = [Down::Errors, Down::Refuses, Down::Hangs][rng.random_range(0..3)];
+    match rng.random_range(0..4) {
+        0 => Kind::Outage(down),
+        1 => Kind::Flapping { down, period: Duration::from_secs(rng.random_range(10..90)) },
+        2 => Kind::Decay,
+        _ => {
+            let retry_after = rng.random_bool(0.5).then(|| Duration::from_secs(rng.random_range(1..30)));
+            Kind::Limited { retry_after }
+        }
+    }
+}
