@@ -12,24 +12,25 @@ pub fn equals(n: usize) -> Vec<Site> {
     (0..n).map(|i| Site::new(format!("b{i}"))).collect()
 }
 
-/// The pool of the table: two cheap providers that get into trouble, and a dear one that hardly
-/// does. About one trouble an hour for each cheap one, of a random kind and length.
+/// The pool of the table: two cheap providers that get into trouble again and again, and a dear
+/// and fast one that seldom does. The troubles are of random kinds and lengths.
 #[must_use]
 pub fn market(length: Duration, seed: u64) -> Vec<Site> {
     let mut rng = StdRng::seed_from_u64(seed ^ 0x5EED);
-    let cheap = |name: &str, priority, millis, price| Site {
+    let site = |name: &str, priority: u8, millis, price, noise| Site {
+        weight: f64::from(3 - priority),
         priority,
         price,
+        noise,
         median: Duration::from_millis(millis),
-        noise: 0.002,
         ..Site::new(name)
     };
     let mut sites = vec![
-        cheap("cheap", 0, 700, 1.0),
-        cheap("other", 1, 900, 1.2),
-        Site { premium: true, noise: 0.0005, ..cheap("premium", 2, 450, 10.0) },
+        site("cheap", 0, 700, 1.0, 0.005),
+        site("other", 1, 900, 1.2, 0.01),
+        Site { premium: true, ..site("premium", 2, 450, 10.0, 0.001) },
     ];
-    for (site, every) in sites.iter_mut().zip([3_600, 3_600, 36_000]) {
+    for (site, every) in sites.iter_mut().zip([2_400, 1_800, 14_400]) {
         troubles(site, length.as_secs(), every, &mut rng);
     }
     sites

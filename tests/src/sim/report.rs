@@ -176,6 +176,13 @@ struct Line {
 }
 
 impl Table {
+    /// The lines of all, one after the other.
+    #[must_use]
+    pub fn join(tables: Vec<Self>) -> Self {
+        let sites = tables.first().map(|table| table.sites.clone()).unwrap_or_default();
+        Self { sites, lines: tables.into_iter().flat_map(|table| table.lines).collect() }
+    }
+
     /// Adds a run.
     pub fn add(&mut self, setup: &Setup, run: &Run) {
         if self.sites.is_empty() {
@@ -238,5 +245,22 @@ impl fmt::Display for Table {
             )?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quantile_is_right_to_a_twentieth() {
+        let (mut all, mut half) = (Histogram::default(), Histogram::default());
+        (1..=500).for_each(|millis| all.add(Duration::from_millis(millis)));
+        (501..=1000).for_each(|millis| half.add(Duration::from_millis(millis)));
+        all.join(&half);
+        for (part, expected) in [(0.5, 0.5), (0.99, 0.99), (1.0, 1.0)] {
+            let found = all.quantile(part).as_secs_f64();
+            assert!((found / expected - 1.0).abs() <= 0.05, "{part}: {found}");
+        }
     }
 }

@@ -33,12 +33,21 @@ fn while_one_of_two_works_no_request_fails() {
     each_seed(|seed| {
         let mut rng = StdRng::seed_from_u64(seed);
         let mut pool = pools::equals(2);
-        // First the one is in trouble, then, after a while, the other.
+        for site in &mut pool {
+            site.weight = f64::from(rng.random_range(1..=3));
+            site.priority = rng.random_range(0..=1);
+            site.premium = rng.random_bool(0.3);
+        }
         let (first, second) = (pools::any_kind(&mut rng), pools::any_kind(&mut rng));
-        pool[0] = pool[0].clone().trouble(5, 40, first);
-        pool[1] = pool[1].clone().trouble(160, 195, second);
+        pool[0] = pool[0].clone().trouble(5, 65, first);
+        // Then the other one; without probes the first may not be back by that time.
+        let probed = seed % 4 != 0;
+        if probed {
+            pool[1] = pool[1].clone().trouble(130, 190, second);
+        }
         for strategy in NAMES {
-            let setup = Setup::new(strategy, pool.clone(), seconds(200)).seed(seed);
+            let mut setup = Setup::new(strategy, pool.clone(), seconds(200)).seed(seed);
+            setup.probes = setup.probes.filter(|_| probed);
             let run = setup.run();
             assert_eq!(run.failures, 0, "{strategy}, seed {seed}: {first:?}, {second:?}, {:?}", run.given_up);
         }
@@ -66,8 +75,8 @@ fn smart_ai_spares_the_premium_ones_and_costs_less() {
 }
 
 /// The outage of the first one of a pool.
-const FROM: u64 = 30;
-const TO: u64 = 90;
+const FROM: u64 = 10;
+const TO: u64 = 70;
 
 /// A pool of two or three whose first one fails always for a minute; it is also the fastest and
 /// the preferred one, so that `failover` and `least_latency` have something to go back to.
@@ -79,8 +88,8 @@ fn outage(strategy: &str, seed: u64) -> Setup {
     pool[0].median = Duration::from_millis(200);
     pool[0].weight = f64::from(rng.random_range(1..=3));
     pool[0] = pool[0].clone().trouble(FROM, TO, Kind::Outage(down));
-    let mut setup = Setup::new(strategy, pool, seconds(TO + 180)).seed(seed);
-    setup.rate = [10.0, 10.0, 10.0, 25.0][(seed % 4) as usize];
+    let mut setup = Setup::new(strategy, pool, seconds(TO + 150)).seed(seed);
+    setup.rate = if seed % 8 == 0 { 25.0 } else { 10.0 };
     setup
 }
 
@@ -93,7 +102,7 @@ fn who_always_fails_is_left_and_who_recovers_has_its_share_again_without_a_flood
             let about = format!("{strategy}, seed {seed}");
             assert_eq!(run.failures, 0, "{about}");
             left(&run, &about);
-            let again = run.share(0, seconds(TO + 60), seconds(TO + 180)).unwrap();
+            let again = run.share(0, seconds(TO + 60), seconds(TO + 150)).unwrap();
             assert!(again >= 0.8 * fair, "{about}: {again:.3} of {fair:.3}");
             if SHARING.contains(&strategy) {
                 not_flooded(&run, fair, &about);
