@@ -6,6 +6,8 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
+use crate::classify::Class;
+
 /// What tells backends apart: the provider's id and the provider's name of the model.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct BackendId {
@@ -34,6 +36,27 @@ pub enum Return {
     Cooled,
     /// After the request's own back-off, which stands in for a cool-down that nobody asked for.
     BackedOff,
+}
+
+impl Return {
+    /// How a backend may come back after an attempt on it ended with this class; `silent` says
+    /// that a deadline passed before the backend had sent a byte.
+    ///
+    /// ```
+    /// use berry_tower::{attempt::Return, classify::Class};
+    ///
+    /// assert_eq!(Return::after(Class::Server, false), Return::Cooled);
+    /// assert_eq!(Return::after(Class::Timeout, true), Return::Never);
+    /// ```
+    #[must_use]
+    pub const fn after(class: Class, silent: bool) -> Self {
+        match class {
+            Class::Auth | Class::Model | Class::Unserved => Self::Never,
+            Class::Timeout if silent => Self::Never,
+            Class::RateLimited { retry_after: None } => Self::BackedOff,
+            _ => Self::Cooled,
+        }
+    }
 }
 
 /// A request's attempt: its number, which of the model's fallbacks it is for, and who was tried

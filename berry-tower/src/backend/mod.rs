@@ -11,9 +11,12 @@ mod snapshot;
 mod tuning;
 mod view;
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicU64},
+use std::{
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64},
+    },
 };
 
 use http::Uri;
@@ -97,6 +100,8 @@ pub struct Backend {
     /// It has refused `stream_options`; forgotten when the backend is made anew.
     pub usage_refused: Arc<AtomicBool>,
     uris: [Option<Uri>; Endpoint::ALL.len()],
+    /// Of the id; the same in every run.
+    hash: u64,
 }
 
 impl Backend {
@@ -106,6 +111,8 @@ impl Backend {
         let uris = Endpoint::ALL.map(|endpoint| provider.uri(endpoint, &id.model));
         let live = Live::new(Tuning::default());
         live.set_label(&id);
+        let mut hasher = DefaultHasher::new();
+        id.hash(&mut hasher);
         Self {
             id,
             provider,
@@ -122,6 +129,7 @@ impl Backend {
             picks: Arc::default(),
             usage_refused: Arc::default(),
             uris,
+            hash: hasher.finish(),
         }
     }
 
@@ -137,6 +145,12 @@ impl Backend {
     #[must_use]
     pub fn uri(&self, endpoint: Endpoint) -> Option<Uri> {
         self.uris[endpoint.index()].clone()
+    }
+
+    /// A number made of the id, for tables of sets of backends.
+    #[cfg(feature = "select")]
+    pub(crate) const fn hash(&self) -> u64 {
+        self.hash
     }
 
     /// Sets the weight.

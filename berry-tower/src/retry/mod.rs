@@ -362,12 +362,7 @@ impl<P: RetryPolicy, C: Classify> Run<P, C> {
         self.spent.on_tried += u32::from(on_tried || !self.selects && self.spent.attempts > 1);
         let selects = self.selects;
         self.last = Some(self.attempt.clone());
-        self.attempt = self.attempt.next(match class {
-            Class::Auth | Class::Model | Class::Unserved => Return::Never,
-            Class::Timeout if silent => Return::Never,
-            Class::RateLimited { retry_after: None } => Return::BackedOff,
-            _ => Return::Cooled,
-        });
+        self.attempt = self.attempt.next(Return::after(class, silent));
         match self.shared.policy.after(class, self.spent) {
             // Without a selection there is one service and one model, and it has been tried.
             Next::Now if !selects && matches!(class, Class::Auth | Class::Model | Class::Unserved) => {

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use super::strategy::Candidate;
+use super::strategy::{Candidate, Strategy};
 use crate::{
     attempt::{Attempt, Return},
     backend::{Backend, Model, View},
@@ -189,6 +189,15 @@ pub fn candidates<'a>(model: &'a Model, ask: &Ask<'_>, now: Instant) -> Result<C
         all.retain(|c| c.view.is_healthy() || c.view.due_for_trial);
     }
     Ok(Candidates { list: all, last })
+}
+
+/// Whether a request to this candidate is its trial, or the one that measures its latency: then it
+/// must hold the backend's one place for that.
+#[must_use]
+pub fn needs_trial(chosen: &Candidate<'_>, strategy: &dyn Strategy) -> bool {
+    let view = &chosen.view;
+    let measures = strategy.measures() && view.latency.is_none() && view.trial_free;
+    (!view.is_healthy() && view.due_for_trial && !strategy.weighs_health()) || measures
 }
 
 /// Whom a strategy chooses from.

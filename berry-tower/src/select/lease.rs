@@ -5,7 +5,7 @@ use std::{error::Error, sync::Arc};
 use http::Response;
 use tokio::time::Instant;
 
-use super::strategy::Candidate;
+use super::{candidates::needs_trial, strategy::Candidate};
 use crate::{
     backend::{Backend, Model},
     body::{End, Guard},
@@ -35,9 +35,7 @@ impl<C: Classify> Lease<C> {
         if !live.try_enter(chosen.backend.max_in_flight) {
             return None;
         }
-        let measures = model.strategy.measures() && chosen.view.latency.is_none() && chosen.view.trial_free;
-        let trial =
-            (!chosen.view.is_healthy() && chosen.view.due_for_trial && !model.strategy.weighs_health()) || measures;
+        let trial = needs_trial(chosen, &*model.strategy);
         if trial && !live.try_trial() {
             live.leave();
             return None;

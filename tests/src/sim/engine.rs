@@ -1,0 +1,267 @@
+//! The queue of events and what each does: the gateway's path of a request, without the wire.
+
+use std::{
+    cmp::{Ordering, Reverse},
+    collections::BinaryHeap,
+    sync::Arc,
+    time::Duration,
+};
+
+use berry_tower::{
+    attempt::{Attempt, Return},
+    backend::{Catalog, Model},
+    breaker::Permit,
+    endpoint::Endpoint,
+    error::Unroutable,
+    probe::{Listing, Settings, Target, Then, due},
+    retry::{Budget, Next, RetryPolicy, Spent},
+    select::candidates::{Ask, candidates, needs_trial},
+};
+use rand::{RngExt, SeedableRng, rngs::StdRng};
+use tokio::time::Instant;
+
+use super::{Fate, Run, Setup};
+
+/// As many times as the gateway does, a request looks for somebody to ask in vain.
+const MOST_IDLE: u32 = 8;
+
+/// A run under way.
+pub(super) struct Engine<'a> {
+    setup: &'a Setup,
+    catalog: Catalog,
+    model: Arc<Model>,
+    budget: Budget,
+    rng: StdRng,
+    start: Instant,
+    now: Duration,
+    queue: BinaryHeap<Reverse<Event>>,
+    number: u64,
+    run: Run,
+}
+
+struct Event {
+    at: Duration,
+    number: u64,
+    what: What,
+}
+
+enum What {
+    /// A request's attempt is over.
+    Ended(Request, Sent),
+    /// A request has waited long enough.
+    Wake(Request),
+    /// A round of probes begins.
+    Round(Settings),
+    /// A probe has heard of a provider's list.
+    Listed(Target, Listing),
+}
+
+/// One request on its way from attempt to attempt.
+struct Request {
+    arrived: Duration,
+    attempt: Attempt,
+    spent: Spent,
+    idle: u32,
+}
+
+/// An attempt that is under way.
+struct Sent {
+    site: usize,
+    permit: Permit,
+    trial: bool,
+    at: Duration,
+    fate: Fate,
+}
+
+impl<'a> Engine<'a> {
+    pub(super) fn new(setup: &'a Setup) -> Self {
+        let catalog = setup.catalog();
+        let model = catalog.load().models()[0].clone();
+        Self {
+            setup,
+            catalog,
+            model,
+            budget: Budget::default(),
+            rng: StdRng::seed_from_u64(setup.seed),
+            // After all states were made, which count from their own beginning.
+            start: Instant::now(),
+            now: Duration::ZERO,
+            queue: BinaryHeap::new(),
+            number: 0,
+            run: Run::new(setup),
+        }
+    }
+
+    pub(super) fn run(mut self) -> Run {
+        if let Some(settings) = self.setup.probes {
+            // The gateway starts at no special moment of the world's.
+            let phase = settings.interval.mul_f64(self.rng.random::<f64>());
+            self.at(phase, What::Round(settings));
+        }
+        let mut arrival = self.gap();
+        loop {
+            let next = self.queue.peek().map(|Reverse(event)| event.at);
+            if arrival < self.setup.length && next.is_none_or(|at| arrival <= at) {
+                self.now = arrival;
+                arrival += self.gap();
+                self.arrive();
+                continue;
+            }
+            let Some(Reverse(event)) = self.queue.pop() else { break };
+            self.now = event.at;
+            match event.what {
+                What::Ended(request, sent) => self.ended(request, sent),
+                What::Wake(mut request) => {
+                    request.attempt = request.attempt.allowing_tried(true);
+                    self.send(request);
+                }
+                What::Round(settings) => self.round(settings),
+                What::Listed(target, listing) => self.listed(&target, listing),
+            }
+        }
+        self.run
+    }
+
+    fn at(&mut self, at: Duration, what: What) {
+        self.number += 1;
+        self.queue.push(Reverse(Event { at, number: self.number, what }));
+    }
+
+    /// The time until the next request comes.
+    fn gap(&mut self) -> Duration {
+        Duration::from_secs_f64(-(1.0 - self.rng.random::<f64>()).ln() / self.setup.rate)
+    }
+
+    fn instant(&self) -> Instant {
+        self.start + self.now
+    }
+
+    fn arrive(&mut self) {
+        self.run.requests += 1;
+        self.budget.deposit(self.instant());
+        let (attempt, spent) = (Attempt::first(), Spent::default());
+        self.send(Request { arrived: self.now, attempt, spent, idle: 0 });
+    }
+
+    /// Asks somebody, or comes back later, or gives up.
+    fn send(&mut self, request: Request) {
+        let now = self.instant();
+        let model = self.model.clone();
+        let (endpoint, attempt) = (Some(Endpoint::ChatCompletions), Some(&request.attempt));
+        let list = match candidates(&model, &Ask { endpoint, attempt, ..Ask::default() }, now) {
+            Ok(found) => found.list,
+            Err(Unroutable::NoFresh { soonest }) => return self.again(soonest, request),
+            Err(_) => return self.give_up(),
+        };
+        let picked = model.strategy.pick(&list, &mut self.rng).min(list.len() - 1);
+        let chosen = &list[picked];
+        let live = &chosen.backend.live;
+        let trial = needs_trial(chosen, &*model.strategy);
+        // One request at a time looks, so that nobody takes a place from another.
+        assert!(live.try_enter(chosen.backend.max_in_flight), "there was a place");
+        assert!(!trial || live.try_trial(), "the trial was free");
+        let permit = live.breaker().try_acquire(now).expect("the breaker had let it through");
+        request.attempt.picked(chosen.backend.id.clone());
+        let site = self.run.site(&model, chosen.backend);
+        let fate = self.setup.sites[site].fate(self.now, &mut self.rng);
+        self.run.sent(&model, site, self.now, now);
+        let sent = Sent { site, permit, trial, at: self.now, fate };
+        self.at(self.now + fate.takes, What::Ended(request, sent));
+    }
+
+    fn ended(&mut self, mut request: Request, sent: Sent) {
+        let now = self.instant();
+        let Sent { site, permit, trial, at, fate } = sent;
+        let live = &self.model.backends[site].live;
+        permit.settle(fate.class, now);
+        if !fate.class.is_error() {
+            live.first_byte(self.now - at, now);
+        }
+        live.record(fate.class, now);
+        if trial {
+            live.end_trial();
+        }
+        live.leave();
+        if !fate.class.fails_over() {
+            return self.run.served(site, self.setup.sites[site].price, self.now - request.arrived);
+        }
+        self.run.failed(site, self.now);
+        let again = request.attempt.backend().is_some_and(|b| {
+            let mut tried = request.attempt.tried();
+            tried.any(|t| t.backend.as_ref() == Some(b))
+        });
+        request.idle = 0;
+        request.spent.attempts += 1;
+        request.spent.on_tried += u32::from(again);
+        request.attempt = request.attempt.next(Return::after(fate.class, fate.silent));
+        match self.setup.plan.after(fate.class, request.spent) {
+            Next::Now => self.send(request),
+            Next::After(wait) => self.at(self.now + wait, What::Wake(request)),
+            Next::NextLeg | Next::Stop => self.give_up(),
+        }
+    }
+
+    fn again(&mut self, soonest: Duration, mut request: Request) {
+        request.idle += 1;
+        let now = self.instant();
+        match self.setup.plan.again(soonest, request.spent, None, &mut self.rng) {
+            Next::After(wait) if request.idle <= MOST_IDLE && self.budget.withdraw(now) => {
+                self.at(self.now + wait, What::Wake(request));
+            }
+            _ => self.give_up(),
+        }
+    }
+
+    fn give_up(&mut self) {
+        let now = self.now;
+        self.run.gave_up(now);
+    }
+
+    fn round(&mut self, settings: Settings) {
+        if self.now >= self.setup.length {
+            return;
+        }
+        for check in due(&self.catalog.load(), settings.connectivity_interval, self.instant()) {
+            for target in check.targets {
+                let site = self.run.site(&self.model, &target.backend);
+                let (listing, later) = self.setup.sites[site].list(self.now, settings.timeout, &mut self.rng);
+                self.at(self.now + later, What::Listed(target, listing));
+            }
+        }
+        self.at(self.now + settings.interval, What::Round(settings));
+    }
+
+    fn listed(&mut self, target: &Target, listing: Listing) {
+        let now = self.instant();
+        let site = self.run.site(&self.model, &target.backend);
+        let live = &target.backend.live;
+        if target.connectivity {
+            live.connectivity(listing.is_connected(), now);
+        }
+        let outcome = match target.after(listing, now) {
+            Then::Done(outcome) => outcome,
+            Then::Chat => self.setup.sites[site].chat(self.now, &mut self.rng),
+        };
+        live.probed(outcome, now);
+    }
+}
+
+impl PartialEq for Event {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Event {}
+
+impl PartialOrd for Event {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Event {
+    fn cmp(&self, other: &Self) -> Ordering {
+        (self.at, self.number).cmp(&(other.at, other.number))
+    }
+}

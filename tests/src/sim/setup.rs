@@ -1,0 +1,96 @@
+//! What a run is made of.
+
+use std::{sync::Arc, time::Duration};
+
+use berry_tower::{
+    backend::{Backend, Catalog, Model, PREMIUM, Provider, Tuning, View},
+    probe::Settings,
+    retry::Plan,
+    select::strategy::{Candidate, by_name},
+};
+
+use super::{Run, Site, engine::Engine};
+
+/// What a run is made of.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// The strategy's name.
+    pub strategy: String,
+    /// The pool.
+    pub sites: Vec<Site>,
+    /// How long requests come.
+    pub length: Duration,
+    /// How many come a second, on average; they come independently of each other.
+    pub rate: f64,
+    /// All chance comes from this.
+    pub seed: u64,
+    /// How backends are probed, if they are.
+    pub probes: Option<Settings>,
+    /// The numbers of the backends' state.
+    pub tuning: Tuning,
+    /// Whether and when a failed attempt is followed by another.
+    pub plan: Plan,
+}
+
+/// The name of the one model.
+pub(super) const MODEL: &str = "model";
+
+impl Setup {
+    /// Ten requests a second over a pool, with the gateway's defaults.
+    #[must_use]
+    pub fn new(strategy: &str, sites: Vec<Site>, length: Duration) -> Self {
+        Self {
+            strategy: strategy.to_owned(),
+            sites,
+            length,
+            rate: 10.0,
+            seed: 1,
+            probes: Some(Settings::default()),
+            tuning: Tuning::default(),
+            plan: Plan::default(),
+        }
+    }
+
+    /// The same with another seed.
+    #[must_use]
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
+    }
+
+    /// Runs it to its end.
+    ///
+    /// # Panics
+    /// There is no such strategy.
+    #[must_use]
+    pub fn run(&self) -> Run {
+        Engine::new(self).run()
+    }
+
+    /// What share of the requests each site gets when all are well and have earned full trust.
+    ///
+    /// # Panics
+    /// There is no such strategy.
+    #[must_use]
+    pub fn fair_shares(&self) -> Vec<f64> {
+        let catalog = self.catalog();
+        let snapshot = catalog.load();
+        let model = &snapshot.models()[0];
+        let latency = |i: usize| Some(self.sites[i].median);
+        let candidates: Vec<_> = (model.backends.iter().enumerate())
+            .map(|(i, b)| Candidate::new(b, View { confidence: 1.0, latency: latency(i), ..View::default() }))
+            .collect();
+        model.strategy.probabilities(&candidates)
+    }
+
+    /// The pool as the gateway knows it. Each site is a provider of its own.
+    pub(super) fn catalog(&self) -> Catalog {
+        let strategy = by_name(&self.strategy, &self.tuning.smart_ai).expect("a strategy of this name");
+        let backends = self.sites.iter().map(|site| {
+            let provider = Provider::new(site.name.as_str(), "http://127.0.0.1:9").expect("a good address");
+            let tags = site.premium.then_some(PREMIUM);
+            Backend::new(Arc::new(provider), "model").weight(site.weight).priority(site.priority).tags(tags)
+        });
+        Catalog::tuned([Model::new(MODEL, strategy, backends)], &self.tuning)
+    }
+}
