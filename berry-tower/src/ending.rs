@@ -1,12 +1,21 @@
 //! How a stream ends that could not be finished: an error event, a flush, and a broken connection.
 
-use std::task::{Context, Poll};
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http_body::Frame;
 use serde_json::json;
+use tokio::time::{Sleep, sleep};
 
 use crate::{error::BoxError, render::Refusal, sse::Grammar};
+
+/// How long a server may take to write the event out before the connection breaks under it: a
+/// client that reads slowly would otherwise lose the event and what came before it.
+const FLUSH: Duration = Duration::from_millis(250);
 
 /// An unhappy end on its way out.
 ///
@@ -16,8 +25,8 @@ use crate::{error::BoxError, render::Refusal, sse::Grammar};
 pub(crate) enum Ending {
     /// The event is to be sent.
     Event(Bytes, BoxError),
-    /// The server is to write out what it has.
-    Flush(BoxError),
+    /// The server is to write out what it has, for which it gets a moment.
+    Flush(BoxError, Pin<Box<Sleep>>),
     /// The connection is to be broken.
     Break(BoxError),
     /// It has been.
@@ -37,13 +46,15 @@ impl Ending {
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         match std::mem::replace(self, Self::Over) {
             Self::Event(event, error) => {
-                *self = Self::Flush(error);
+                *self = Self::Flush(error, Box::pin(sleep(FLUSH)));
                 Poll::Ready(Some(Ok(Frame::data(event))))
             }
-            Self::Flush(error) => {
-                *self = Self::Break(error);
-                cx.waker().wake_by_ref();
-                Poll::Pending
+            Self::Flush(error, mut moment) => {
+                if moment.as_mut().poll(cx).is_pending() {
+                    *self = Self::Flush(error, moment);
+                    return Poll::Pending;
+                }
+                Poll::Ready(Some(Err(error)))
             }
             Self::Break(error) => Poll::Ready(Some(Err(error))),
             Self::Over => Poll::Ready(None),

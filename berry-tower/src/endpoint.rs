@@ -75,6 +75,12 @@ impl Endpoint {
         matches!(self, Self::ChatCompletions | Self::Messages)
     }
 
+    /// Whether `"stream": true` in a request makes its answer a stream; elsewhere it means nothing.
+    #[must_use]
+    pub const fn streams(self) -> bool {
+        !matches!(self, Self::Embeddings | Self::Moderations | Self::AudioSpeech)
+    }
+
     /// Whether a good plain answer is a JSON object (all but audio).
     #[must_use]
     pub const fn answers_json(self) -> bool {

@@ -109,7 +109,6 @@ mod json;
 pub mod permission;
 #[cfg(feature = "probe")]
 pub mod probe;
-#[cfg(feature = "sse")]
 pub mod progress;
 #[cfg(feature = "rate-limit")]
 pub mod rate_limit;

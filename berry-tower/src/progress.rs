@@ -7,7 +7,31 @@ use std::sync::{
 
 use tokio::time::Instant;
 
-use crate::sse::{Grammar, Usage};
+/// Which grammar a stream follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Grammar {
+    /// OpenAI's chat completions: a `finish_reason` for every choice, then `[DONE]`.
+    Chat,
+    /// OpenAI's older completions, which end in the same way.
+    Completions,
+    /// OpenAI's Responses API: ends with `response.completed`, `.incomplete` or `.failed`.
+    Responses,
+    /// Anthropic's Messages API: ends with `message_stop`.
+    Messages,
+    /// Anything else, such as speech: passes untouched, and ends as the upstream ends it.
+    Opaque,
+}
+
+/// Tokens, as the upstream counted them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Tokens of the question, those read from a cache included.
+    pub input: u64,
+    /// Tokens of the answer.
+    pub output: u64,
+    /// How many of `input` came from a cache.
+    pub cached: u64,
+}
 
 /// What of an answer must be there before its head may go to the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

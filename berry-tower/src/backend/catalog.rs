@@ -167,7 +167,8 @@ impl Catalog {
         Self(Arc::new(ArcSwap::from_pointee(Snapshot::new(models, tuning, &Snapshot::default()))))
     }
 
-    /// Replaces all models in one step. Requests under way finish with what they have.
+    /// Replaces all models in one step. An attempt under way finishes with what it has; the next
+    /// one of its request chooses among the new models.
     pub fn replace(&self, models: impl IntoIterator<Item = Model>, tuning: &Tuning) {
         let next = Snapshot::new(models, tuning, &self.0.load());
         self.0.store(Arc::new(next));

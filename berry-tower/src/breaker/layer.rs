@@ -19,7 +19,8 @@ use super::{Breaker, BreakerPolicy, FindBreaker, OwnBreaker, Permit};
 use crate::{
     body::{End, Guard, GuardedBody},
     classify::{Class, Classify, ErrorBody, Standard},
-    error::{BoxError, BreakerOpen},
+    error::{BoxError, BreakerOpen, MissingLayer, Unroutable, find},
+    progress::Progress,
 };
 
 /// Leaves a failing HTTP service alone for a while.
@@ -224,19 +225,26 @@ pub struct Verdict<C> {
     classify: C,
     /// What the head alone says.
     provisional: Class,
+    progress: Option<Progress>,
 }
 
 impl<C: Classify> Verdict<C> {
     const fn new(permit: Permit, classify: C) -> Self {
-        Self { permit: Some(permit), classify, provisional: Class::Cancelled }
+        Self { permit: Some(permit), classify, provisional: Class::Cancelled, progress: None }
     }
 
     fn head<B>(&mut self, response: &Response<B>) {
         let error = response.extensions().get::<ErrorBody>();
         self.provisional = self.classify.response(response.status(), response.headers(), error);
+        self.progress = response.extensions().get().cloned();
     }
 
     fn fail(&mut self, error: &(dyn Error + 'static)) {
+        // Nobody was asked: the permit is given back by its drop, and nothing is learnt.
+        if find::<Unroutable>(error).is_some() || find::<MissingLayer>(error).is_some() {
+            self.permit = None;
+            return;
+        }
         self.settle(self.classify.error(error));
     }
 
@@ -252,6 +260,8 @@ impl<C: Classify> Guard for Verdict<C> {
         // An error response is one however much of it was read.
         self.settle(match (self.provisional, end) {
             (Class::Success, End::Failed(error)) => self.classify.error(error),
+            // Who leaves after the last word has heard it.
+            (Class::Success, End::Dropped) if self.progress.as_ref().is_some_and(Progress::finished) => Class::Success,
             (Class::Success, End::Dropped) => Class::Cancelled,
             (class, _) => class,
         });

@@ -27,6 +27,9 @@ use crate::{
     sse::{ErrorEvent, StreamFault, StreamFilter},
 };
 
+/// How long the end of an upstream's body is waited for once the stream itself is over.
+const LINGER: Duration = Duration::from_secs(1);
+
 /// The body of an answer from a [`BackendClient`](super::BackendClient). It passes the upstream's
 /// bytes on, and fails with a [`Failure`] where the answer is not whole.
 #[pin_project]
@@ -171,7 +174,12 @@ where
                     // Trailers mean nothing in these APIs.
                     let bytes = frame.into_data().unwrap_or_default();
                     this.watch.heard |= !bytes.is_empty();
-                    match this.reader.read(bytes, ready, progress) {
+                    let read = this.reader.read(bytes, ready, progress);
+                    if this.reader.is_over() {
+                        // Its terminator frees the connection; but nobody waits for it long.
+                        this.watch.idle = LINGER;
+                    }
+                    match read {
                         Err(failure) => Some(Err(failure)),
                         // Whoever knows the length does not ask for more; so this is told now.
                         Ok(()) if upstream.is_end_stream() => Some(this.reader.end(ready, progress, seen())),
@@ -221,6 +229,11 @@ impl Reader {
     pub(super) fn plain(endpoint: Endpoint) -> Self {
         let own_errors = endpoint == Endpoint::Responses;
         Self::Plain(Plain { check: Some(Box::new(ObjectCheck::new())), own_errors })
+    }
+
+    /// Whether all that the client is to see has been read.
+    fn is_over(&self) -> bool {
+        matches!(self, Self::Stream(filter) if filter.closed())
     }
 
     fn read(&mut self, bytes: Bytes, ready: &mut VecDeque<Bytes>, progress: &Option<Progress>) -> Result<(), Failure> {
@@ -290,6 +303,9 @@ fn note(filter: &StreamFilter, progress: &Option<Progress>) {
     progress.set_events(filter.events(), filter.malformed(), filter.between_events());
     if filter.output_seen() {
         progress.saw_output();
+    }
+    if filter.finished() {
+        progress.set_finished();
     }
     progress.set_usage(filter.usage());
 }

@@ -58,17 +58,18 @@ use std::{
     pin::Pin,
     sync::{Arc, atomic::Ordering::Relaxed},
     task::{Context, Poll},
+    time::Duration,
 };
 
 use bytes::{Bytes, BytesMut};
 use http::{
     HeaderValue, Request, Response, StatusCode,
-    header::{CONTENT_LENGTH, CONTENT_TYPE},
+    header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE},
     response,
 };
 use http_body::Body;
 use http_body_util::BodyExt;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 use tower_service::Service;
 
 pub use body::ClientBody;
@@ -86,6 +87,9 @@ use crate::{
     sse::{Grammar, StreamFilter},
 };
 use body::{Reader, Watch};
+
+/// How long an error's body is waited for.
+const ERROR_BODY: Duration = Duration::from_secs(5);
 
 /// See the [module](self). `T` is any service that sends a request to its address.
 #[derive(Clone, Debug, Default)]
@@ -136,18 +140,24 @@ where
         let mut transport = mem::replace(&mut self.transport, next);
         let call = Call::new(&request);
         Box::pin(async move {
-            let call = call?;
-            let first = transport.call(call.upstream_request(&request, call.asks_usage())?);
-            let answer = call.answer(within(call.head_deadline, first).await?).await?;
+            let mut call = call?;
+            let first = transport.call(call.upstream_request(&request)?);
+            let answer = call.answer(call.within(first).await?).await?;
             if !call.refuses_usage(&answer) {
                 return Ok(answer);
             }
             // It is no attempt: the client did not ask for what was refused.
-            call.selected.backend.usage_refused.store(true, Relaxed);
+            let refused = answer.status();
             drop(answer);
+            call.usage = false;
             poll_fn(|cx| transport.poll_ready(cx)).await.map_err(Into::into)?;
-            let again = transport.call(call.upstream_request(&request, false)?);
-            call.answer(within(call.head_deadline, again).await?).await
+            let again = transport.call(call.upstream_request(&request)?);
+            let answer = call.answer(call.within(again).await?).await?;
+            // Remembered only where it helped: a text that a client can shape may name the field too.
+            if answer.status() != refused {
+                call.selected.backend.usage_refused.store(true, Relaxed);
+            }
+            Ok(answer)
         })
     }
 }
@@ -158,7 +168,10 @@ struct Call {
     requested: Requested,
     endpoint: Endpoint,
     sent: Instant,
-    head_deadline: Instant,
+    /// The head must have come by then, and what it is called when it has not.
+    head: (Instant, Deadline),
+    /// Whether the upstream is asked for token counts that the client did not ask for.
+    usage: bool,
 }
 
 impl Call {
@@ -167,8 +180,27 @@ impl Call {
         let requested = request.extensions().get::<Requested>().ok_or(MissingLayer("InspectLayer"))?.clone();
         let endpoint = requested.endpoint.ok_or(Unroutable::UnsupportedEndpoint)?;
         let (sent, timeouts) = (Instant::now(), selected.backend.provider.timeouts);
-        let head = if requested.stream { timeouts.stream_head } else { timeouts.plain_head };
-        Ok(Self { selected, requested, endpoint, sent, head_deadline: sent + head })
+        let streams = requested.stream && endpoint.streams();
+        let mut head = (sent + if streams { timeouts.stream_head } else { timeouts.plain_head }, Deadline::Head);
+        if streams && !timeouts.first_token.is_zero() && !selected.last && sent + timeouts.first_token < head.0 {
+            head = (sent + timeouts.first_token, Deadline::FirstToken);
+        }
+        let mut call = Self { selected, requested, endpoint, sent, head, usage: false };
+        call.usage = call.asks_usage();
+        Ok(call)
+    }
+
+    /// What the future gives, if it does so before the head is due.
+    async fn within<F, R, E>(&self, future: F) -> Result<R, BoxError>
+    where
+        F: Future<Output = Result<R, E>>,
+        E: Into<BoxError>,
+    {
+        match timeout_at(self.head.0, future).await {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(error)) => Err(Failure::from_transport(error.into()).into()),
+            Err(_) => Err(Failure::Timeout(self.head.1).into()),
+        }
     }
 
     fn backend(&self) -> &Arc<Backend> {
@@ -185,10 +217,10 @@ impl Call {
             && !backend.usage_refused.load(Relaxed)
     }
 
-    fn upstream_request(&self, client: &Request<Buffered>, usage: bool) -> Result<Request<Buffered>, BoxError> {
+    fn upstream_request(&self, client: &Request<Buffered>) -> Result<Request<Buffered>, BoxError> {
         let backend = self.backend();
         let body = client.body().bytes();
-        let body = if usage {
+        let body = if self.usage {
             self.requested.with_usage(body, &backend.id.model)
         } else {
             self.requested.with_model(body, &backend.id.model)
@@ -214,9 +246,11 @@ impl Call {
         if parts.status.is_success() {
             return Ok(self.success(parts, body)?);
         }
-        let raw = within(self.head_deadline, read(body)).await?;
+        // The status says most of it: a body that does not come is not waited for long.
+        let raw = timeout(ERROR_BODY, read(body)).await.unwrap_or_default();
         let error = upstream_error::parse(&raw, self.endpoint, &self.backend().provider);
         let raw = upstream_error::body(raw, parts.status, &error, &self.backend().provider);
+        parts.headers.remove(CONTENT_ENCODING);
         parts.headers.insert(CONTENT_LENGTH, raw.len().into());
         parts.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         parts.extensions.insert(error);
@@ -236,7 +270,7 @@ impl Call {
             Hold::Output if is("application/json") => {
                 return Err(Failure::Garbage("a plain answer where a stream was asked for"));
             }
-            Hold::FirstByte if is("application/json") && !self.requested.stream => {
+            Hold::FirstByte if is("application/json") && !self.endpoint.answers_json() => {
                 return Err(Failure::Garbage("a JSON body where audio was asked for"));
             }
             _ => {}
@@ -248,7 +282,7 @@ impl Call {
         }
         let reader = match hold {
             Hold::Output => Reader::Stream(Box::new(
-                StreamFilter::new(grammar, self.asks_usage()).expected_choices(self.requested.choices as usize),
+                StreamFilter::new(grammar, self.usage).expected_choices(self.requested.choices as usize),
             )),
             Hold::Whole => Reader::plain(self.endpoint),
             Hold::FirstByte | Hold::Nothing => Reader::Opaque,
@@ -271,7 +305,7 @@ impl Call {
             Endpoint::Messages => Grammar::Messages,
             _ => Grammar::Opaque,
         };
-        match (self.requested.stream, grammar) {
+        match (self.requested.stream && self.endpoint.streams(), grammar) {
             (true, Grammar::Opaque) => (Hold::FirstByte, Grammar::Opaque),
             (true, grammar) => (Hold::Output, grammar),
             (false, _) if self.endpoint.answers_json() => (Hold::Whole, Grammar::Opaque),
@@ -283,7 +317,7 @@ impl Call {
     fn refuses_usage<B>(&self, answer: &Response<B>) -> bool {
         let names =
             |e: &ErrorBody| [&e.param, &e.message].into_iter().flatten().any(|text| text.contains("stream_options"));
-        self.asks_usage()
+        self.usage
             && self.requested.stream_options.at.is_none()
             && matches!(answer.status(), StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY)
             && answer.extensions().get::<ErrorBody>().is_some_and(names)
@@ -291,7 +325,7 @@ impl Call {
 }
 
 /// An error's body, as far as it is read.
-async fn read<B>(body: B) -> Result<Bytes, Failure>
+async fn read<B>(body: B) -> Bytes
 where
     B: Body<Data = Bytes>,
     B::Error: Into<BoxError>,
@@ -306,17 +340,5 @@ where
             break;
         }
     }
-    Ok(read.freeze())
-}
-
-async fn within<F, R, E>(deadline: Instant, future: F) -> Result<R, BoxError>
-where
-    F: Future<Output = Result<R, E>>,
-    E: Into<BoxError>,
-{
-    match timeout_at(deadline, future).await {
-        Ok(Ok(value)) => Ok(value),
-        Ok(Err(error)) => Err(Failure::from_transport(error.into()).into()),
-        Err(_) => Err(Failure::Timeout(Deadline::Head).into()),
-    }
+    read.freeze()
 }

@@ -132,7 +132,11 @@ where
 /// Whether what has been held back may be shown.
 fn committed<B>(progress: &Progress, body: &CommittedBody<B>) -> bool {
     match progress.hold() {
-        Hold::Output => progress.output_seen() || progress.events() > MOST_EVENTS || body.held() > MOST_PREAMBLE,
+        Hold::Output => {
+            progress.output_seen()
+                || progress.events() + progress.malformed() > MOST_EVENTS
+                || body.held() > MOST_PREAMBLE
+        }
         Hold::Whole => body.held() > MOST_PLAIN,
         Hold::FirstByte => body.held() > 0,
         Hold::Nothing => true,

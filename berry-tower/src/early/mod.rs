@@ -59,9 +59,10 @@ pub struct EarlyLayer {
 }
 
 impl EarlyLayer {
-    /// Sends a comment after so much silence.
+    /// Sends a comment after so much silence; zero is never.
     #[must_use]
-    pub const fn new(keep_alive: Option<Duration>) -> Self {
+    pub fn new(keep_alive: Option<Duration>) -> Self {
+        let keep_alive = keep_alive.filter(|after| !after.is_zero());
         Self { keep_alive, commit_after: None, stop: None }
     }
 

@@ -74,6 +74,7 @@ pub(super) struct Found<'a> {
     pub(super) stream: bool,
     pub(super) stream_options: Option<&'a str>,
     pub(super) choices: Option<u32>,
+    pub(super) prompts: Option<u32>,
     twice: Option<String>,
 }
 
@@ -87,6 +88,22 @@ pub(super) fn parse(text: &str) -> Result<Found<'_>, Unreadable> {
         Some(key) => Err(Unreadable::Twice(key)),
         None => Ok(found),
     }
+}
+
+/// A whole number, however it is spelled; a text is none.
+fn count(value: &str) -> Option<u32> {
+    let n = value.parse::<f64>().ok().filter(|n| n.fract() == 0.0 && (0.0..=f64::from(u32::MAX)).contains(n))?;
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is whole and within bounds")]
+    Some(n as u32)
+}
+
+/// How many prompts there are: a list of texts or of token lists is one each, all else is one.
+fn prompts(value: &str) -> Option<u32> {
+    let first = value.strip_prefix('[')?.trim_start().chars().next()?;
+    if !matches!(first, '"' | '[') {
+        return None;
+    }
+    serde_json::from_str::<Vec<IgnoredAny>>(value).ok().and_then(|prompts| prompts.len().try_into().ok())
 }
 
 struct BodyVisitor;
@@ -114,7 +131,8 @@ impl<'de> Visitor<'de> for BodyVisitor {
                     Name::Model => found.model = Some(value),
                     Name::Stream => found.stream = value == "true",
                     Name::StreamOptions => found.stream_options = Some(value),
-                    Name::N => found.choices = value.parse().ok(),
+                    Name::N => found.choices = count(value),
+                    Name::Prompt => found.prompts = prompts(value),
                     Name::Other => {}
                 }
             }
@@ -129,6 +147,7 @@ enum Name {
     Stream,
     StreamOptions,
     N,
+    Prompt,
     Other,
 }
 
@@ -139,6 +158,7 @@ impl Name {
             "stream" => Self::Stream,
             "stream_options" => Self::StreamOptions,
             "n" => Self::N,
+            "prompt" => Self::Prompt,
             _ => Self::Other,
         }
     }

@@ -38,7 +38,7 @@ pub struct Requested {
     pub endpoint: Option<Endpoint>,
     /// What `stream_options` says.
     pub stream_options: StreamOptions,
-    /// How many answers are asked for: `n`, or 1.
+    /// How many answers are asked for: `n`, or 1, for each prompt.
     pub choices: u32,
 }
 
@@ -81,7 +81,7 @@ impl Requested {
             stream_options: StreamOptions::read(text, found.stream_options, model_at.end),
             model_at,
             endpoint: None,
-            choices: found.choices.unwrap_or(1),
+            choices: found.choices.unwrap_or(1).saturating_mul(found.prompts.unwrap_or(1).max(1)),
         })
     }
 
@@ -207,8 +207,16 @@ mod tests {
 
     #[test]
     fn a_number_of_answers_that_is_none_counts_as_one() {
-        for (value, n) in [("2", 2), ("null", 1), ("-1", 1), ("1e400", 1), ("\"3\"", 1), ("4294967296", 1)] {
+        for (value, n) in [("2", 2), ("2.0", 2), ("null", 1), ("-1", 1), ("1e400", 1), ("\"3\"", 1), ("4294967296", 1)]
+        {
             assert_eq!(read(&format!(r#"{{"model":"m","n":{value}}}"#)).choices, n, "{value}");
+        }
+    }
+
+    #[test]
+    fn each_prompt_of_several_has_answers_of_its_own() {
+        for (prompt, n) in [("\"a\"", 2), ("[\"a\",\"b\",\"c\"]", 6), ("[1,2,3]", 2), ("[[1],[2]]", 4), ("[]", 2)] {
+            assert_eq!(read(&format!(r#"{{"model":"m","n":2,"prompt":{prompt}}}"#)).choices, n, "{prompt}");
         }
     }
 

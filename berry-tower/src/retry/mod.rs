@@ -243,6 +243,8 @@ enum Outcome<B> {
     NoSuchLeg(BoxError),
     /// Somebody else took the trial that was hoped for.
     LostRace(BoxError),
+    /// The deadline over all attempts has passed.
+    Expired(BoxError),
 }
 
 impl<P: RetryPolicy, C: Classify> Run<P, C> {
@@ -269,6 +271,12 @@ impl<P: RetryPolicy, C: Classify> Run<P, C> {
                     Next::NextLeg
                 }
                 Outcome::NoSuchLeg(why) => return self.give_up(why),
+                // What was learnt before may be worth more than that time has run out.
+                Outcome::Expired(why) => {
+                    self.told = self.told.filter(Told::outranks_timeout);
+                    self.why = None;
+                    return self.give_up(why);
+                }
                 Outcome::LostRace(why) => {
                     self.idle += 1;
                     if !self.selects && self.attempt.backend().is_none() {
@@ -291,6 +299,7 @@ impl<P: RetryPolicy, C: Classify> Run<P, C> {
                 Next::NextLeg => {
                     self.attempt = self.attempt.next_leg();
                     self.spent = Spent::default();
+                    self.idle = 0;
                 }
                 Next::Stop => return self.give_up(Unroutable::NoneLeft { next_leg: false }.into()),
             }
@@ -331,9 +340,8 @@ impl<P: RetryPolicy, C: Classify> Run<P, C> {
                 }
                 self.failed(class, told, false)
             }
-            Err(error) if error.is::<TotalTimeout>() || find::<MissingLayer>(&*error).is_some() => {
-                Outcome::Done(Err(error))
-            }
+            Err(error) if error.is::<TotalTimeout>() => Outcome::Expired(error),
+            Err(error) if find::<MissingLayer>(&*error).is_some() => Outcome::Done(Err(error)),
             Err(error) if find::<BreakerOpen>(&*error).is_some() => Outcome::LostRace(error),
             Err(error) => match find::<Unroutable>(&*error) {
                 Some(Unroutable::NoFresh { soonest }) => Outcome::OnlyTried(*soonest),

@@ -39,6 +39,11 @@ impl Told {
         Self { rank: rank(class, garbage), class, status: None, error, reason }
     }
 
+    /// Whether it is told rather than a deadline that has passed meanwhile.
+    pub(super) const fn outranks_timeout(&self) -> bool {
+        self.rank < rank(Class::Timeout, false)
+    }
+
     /// The one to tell of; of equals the later.
     pub(super) fn worse(self, earlier: Option<Self>) -> Self {
         match earlier {

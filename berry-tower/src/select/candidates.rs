@@ -115,8 +115,8 @@ pub fn standing(backend: &Backend, view: &View, ask: &Ask<'_>) -> Standing {
     if tried.is_some() && (cooling.is_some() || !ask.attempt.is_some_and(Attempt::allow_tried)) {
         return Standing::Tried(cooling.unwrap_or_default());
     }
-    if let Some(left) = view.breaker_reopens_in {
-        return Standing::Open(left);
+    if view.breaker_reopens_in.is_some() {
+        return Standing::Open(view.free_in());
     }
     if let Some(left) = cooling {
         return Standing::Cooling(left);
@@ -178,7 +178,7 @@ pub fn candidates<'a>(model: &'a Model, ask: &Ask<'_>, now: Instant) -> Result<C
                 better += usize::from(standing != Standing::Unhealthy);
                 all.push(Candidate { backend, view });
             }
-            standing => out.note(standing),
+            standing => out.note(standing, open_to(backend, ask)),
         }
     }
     if all.is_empty() {
@@ -225,10 +225,10 @@ struct Out {
 }
 
 impl Out {
-    fn note(&mut self, standing: Standing) {
+    fn note(&mut self, standing: Standing, open: bool) {
         let soonest = |old: Option<Duration>, new: Duration| Some(old.map_or(new, |old| old.min(new)));
-        self.open |= !matches!(standing, Standing::Disabled | Standing::Tags);
-        self.serves |= !matches!(standing, Standing::Disabled | Standing::Tags | Standing::Endpoint);
+        self.open |= open;
+        self.serves |= !matches!(standing, Standing::Tags | Standing::Endpoint);
         self.tried |= matches!(standing, Standing::Tried(_) | Standing::Spent);
         match standing {
             Standing::Tried(wait) => self.returns = soonest(self.returns, wait),
@@ -274,7 +274,7 @@ pub fn explain<'a>(model: &'a Model, ask: &Ask<'_>, now: Instant) -> Vec<Explain
             standing,
             is_in: at.is_some(),
             effective_weight,
-            probability: at.map_or(0.0, |at| odds[at]),
+            probability: at.and_then(|at| odds.get(at).copied()).unwrap_or(0.0),
         }
     };
     model.backends.iter().map(explain).collect()

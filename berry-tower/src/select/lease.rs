@@ -10,7 +10,8 @@ use crate::{
     backend::{Backend, Model},
     body::{End, Guard},
     classify::{Class, Classify, ErrorBody},
-    error::{BreakerOpen, find},
+    error::{BreakerOpen, MissingLayer, Unroutable, find},
+    progress::Progress,
 };
 
 /// One attempt's hold on its backend. However the attempt ends, the place is given back and the
@@ -25,6 +26,7 @@ pub struct Lease<C: Classify> {
     trial: bool,
     /// What the head has said; a body that is dropped unread leaves it at that.
     head: Option<Class>,
+    progress: Option<Progress>,
     booked: bool,
 }
 
@@ -42,7 +44,7 @@ impl<C: Classify> Lease<C> {
         }
         let (backend, model) = (chosen.backend.clone(), model.clone());
         backend.picks.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        Some(Self { backend, model, classify, started: now, trial, head: None, booked: false })
+        Some(Self { backend, model, classify, started: now, trial, head: None, progress: None, booked: false })
     }
 
     /// The backend.
@@ -63,11 +65,12 @@ impl<C: Classify> Lease<C> {
             self.backend.live.first_byte(now - self.started, now);
         }
         self.head = Some(class);
+        self.progress = response.extensions().get().cloned();
     }
 
     pub(super) fn failed(mut self, error: &(dyn Error + 'static)) {
         // Nobody was asked, so nothing is learnt.
-        if find::<BreakerOpen>(error).is_some() {
+        if nobody_was_asked(error) {
             self.booked = true;
             return;
         }
@@ -91,6 +94,10 @@ impl<C: Classify> Lease<C> {
     }
 }
 
+fn nobody_was_asked(error: &(dyn Error + 'static)) -> bool {
+    find::<BreakerOpen>(error).is_some() || find::<Unroutable>(error).is_some() || find::<MissingLayer>(error).is_some()
+}
+
 impl<C: Classify> Guard for Lease<C> {
     fn ended(&mut self, end: End<'_>) {
         let head = self.head.unwrap_or(Class::Cancelled);
@@ -99,6 +106,8 @@ impl<C: Classify> Guard for Lease<C> {
             // The head has spoken already; its body cannot make it better.
             _ if head != Class::Success => head,
             End::Failed(error) => self.classify.error(error),
+            // Who leaves after the last word has heard it.
+            End::Dropped if self.progress.as_ref().is_some_and(Progress::finished) => head,
             End::Dropped => Class::Cancelled,
         };
         self.book(class);
