@@ -106,14 +106,14 @@ async fn readyz_turns_before_the_listener_closes() {
         let mut connection = soon(Connection::open(addr)).await.expect("it still listens");
         soon(connection.ask(&Ask::get(path))).await.expect("an answer")
     };
-    assert_eq!(ask("/readyz").await.status, 200);
-    let shutdown = tokio::spawn(Server::shutdown(gateway.server));
-    let turned = async {
-        while ask("/readyz").await.status != 503 {
-            tokio::task::yield_now().await;
+    let turns = async |status: u16| {
+        while ask("/readyz").await.status != status {
+            clock.advance(std::time::Duration::from_millis(1)).await;
         }
     };
-    soon(turned).await;
+    soon(turns(200)).await;
+    let shutdown = tokio::spawn(Server::shutdown(gateway.server));
+    soon(turns(503)).await;
     assert_eq!(ask("/livez").await.status, 200);
     let mut connection = soon(Connection::open(addr)).await.expect("it still listens");
     assert!(soon(connection.ask(&Ask::chat("pool", false))).await.expect("an answer").is_good_chat());
