@@ -11,6 +11,8 @@ mod snapshot;
 mod tuning;
 mod view;
 
+#[cfg(feature = "client")]
+use std::sync::OnceLock;
 use std::sync::{
     Arc,
     atomic::{AtomicBool, AtomicU64},
@@ -97,6 +99,9 @@ pub struct Backend {
     /// It has refused `stream_options`; forgotten when the backend is made anew.
     pub usage_refused: Arc<AtomicBool>,
     uris: [Option<Uri>; Endpoint::ALL.len()],
+    /// The same for the client, made when they are first asked for: most never are.
+    #[cfg(feature = "client")]
+    urls: [OnceLock<Box<reqwest::Url>>; Endpoint::ALL.len()],
 }
 
 impl Backend {
@@ -122,6 +127,8 @@ impl Backend {
             picks: Arc::default(),
             usage_refused: Arc::default(),
             uris,
+            #[cfg(feature = "client")]
+            urls: Default::default(),
         }
     }
 
@@ -137,6 +144,16 @@ impl Backend {
     #[must_use]
     pub fn uri(&self, endpoint: Endpoint) -> Option<Uri> {
         self.uris[endpoint.index()].clone()
+    }
+
+    /// The same in reqwest's type.
+    #[cfg(feature = "client")]
+    pub(crate) fn url(&self, endpoint: Endpoint) -> Option<reqwest::Url> {
+        let (uri, url) = (self.uris[endpoint.index()].as_ref()?, &self.urls[endpoint.index()]);
+        if url.get().is_none() {
+            let _ = url.set(Box::new(uri.to_string().parse().ok()?));
+        }
+        url.get().map(|url| (**url).clone())
     }
 
     /// Sets the weight.

@@ -48,6 +48,7 @@
 //! ```
 
 mod body;
+mod burst;
 mod head;
 mod transport;
 pub(crate) mod upstream_error;
@@ -86,6 +87,7 @@ use crate::{
     sse::{Grammar, StreamFilter},
 };
 use body::{Reader, Watch};
+use transport::Address;
 
 /// See the [module](self). `T` is any service that sends a request to its address.
 #[derive(Clone, Debug, Default)]
@@ -201,6 +203,7 @@ impl Call {
             request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }
         request.extensions_mut().insert(ConnectTimeout(backend.provider.timeouts.connect));
+        request.extensions_mut().insert(Address(backend.url(self.endpoint).ok_or(Unroutable::UnsupportedEndpoint)?));
         Ok(request)
     }
 
