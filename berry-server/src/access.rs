@@ -124,16 +124,16 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let mut response = match this.call.as_pin_mut() {
-            Some(call) => ready!(call.poll(cx))?.map(Body::new),
-            None => match this.refused.take() {
-                Some(refused) => refused,
-                None => return Poll::Pending,
-            },
+        let answered = match this.call.as_pin_mut() {
+            Some(call) => Ok(ready!(call.poll(cx))?),
+            None => Err(this.refused.take()),
         };
-        let Some(mut story) = this.story.take() else { return Poll::Pending };
-        story.answered(&mut response);
-        Poll::Ready(Ok(response.map(|body| Body::new(GuardedBody::new(body, story)))))
+        let Some(story) = this.story.take() else { return Poll::Pending };
+        match answered {
+            Ok(response) => Poll::Ready(Ok(story.told_by(response))),
+            Err(Some(refused)) => Poll::Ready(Ok(story.told_by(refused))),
+            Err(None) => Poll::Pending,
+        }
     }
 }
 
@@ -184,8 +184,18 @@ impl Story {
         }
     }
 
+    /// Goes on with the answer, to its end.
+    fn told_by<B>(mut self, mut response: http::Response<B>) -> Response
+    where
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        self.answered(&mut response);
+        response.map(|body| Body::new(GuardedBody::new(body, self)))
+    }
+
     /// Takes down where the answer came from, and tells the client.
-    fn answered(&mut self, response: &mut Response) {
+    fn answered<B>(&mut self, response: &mut http::Response<B>) {
         self.status = Some(response.status());
         let extensions = response.extensions_mut();
         self.served = extensions.remove();

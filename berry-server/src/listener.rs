@@ -22,8 +22,9 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest head that is read at all.
 const MAX_HEAD: usize = 256 * 1024;
 /// The most headers that are read at all. What is above the gateway's own bound is refused in its
-/// own error shape, so this one is wider.
-const MAX_HEADERS: usize = 2048;
+/// own error shape, so this one is wider. Not by more, since room for so many is made for every
+/// request.
+const MAX_HEADERS: usize = 1000;
 
 /// Accepts connections until `closing` says that the listener is to close, then waits for those
 /// that are open.

@@ -11,6 +11,8 @@ mod snapshot;
 mod tuning;
 mod view;
 
+#[cfg(feature = "client")]
+use std::sync::OnceLock;
 use std::{
     hash::{DefaultHasher, Hash, Hasher},
     sync::{
@@ -102,6 +104,9 @@ pub struct Backend {
     uris: [Option<Uri>; Endpoint::ALL.len()],
     /// Of the id; the same in every run.
     hash: u64,
+    /// The same for the client, made when they are first asked for: most never are.
+    #[cfg(feature = "client")]
+    urls: [OnceLock<Box<reqwest::Url>>; Endpoint::ALL.len()],
 }
 
 impl Backend {
@@ -130,6 +135,8 @@ impl Backend {
             usage_refused: Arc::default(),
             uris,
             hash: hasher.finish(),
+            #[cfg(feature = "client")]
+            urls: Default::default(),
         }
     }
 
@@ -151,6 +158,16 @@ impl Backend {
     #[cfg(feature = "select")]
     pub(crate) const fn hash(&self) -> u64 {
         self.hash
+    }
+
+    /// The same in reqwest's type.
+    #[cfg(feature = "client")]
+    pub(crate) fn url(&self, endpoint: Endpoint) -> Option<reqwest::Url> {
+        let (uri, url) = (self.uris[endpoint.index()].as_ref()?, &self.urls[endpoint.index()]);
+        if url.get().is_none() {
+            let _ = url.set(Box::new(uri.to_string().parse().ok()?));
+        }
+        url.get().map(|url| (**url).clone())
     }
 
     /// Sets the weight.

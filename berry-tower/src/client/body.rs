@@ -16,6 +16,7 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project::pin_project;
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use super::burst::{self, Burst};
 use super::upstream_error;
 use crate::{
     backend::Provider,
@@ -41,6 +42,7 @@ pub struct ClientBody<B> {
     progress: Option<Progress>,
     /// Read, and not yet handed on.
     ready: VecDeque<Bytes>,
+    burst: Burst,
     end: Option<Result<(), Failure>>,
     watch: Watch,
     /// Whose key is not to be repeated.
@@ -101,6 +103,11 @@ impl Watch {
         Self { idle, first_output, waiting: None, heard: false, timer: None }
     }
 
+    /// The upstream has given something; how long has it been waited for?
+    fn came(&mut self) -> Duration {
+        self.waiting.take().map_or(Duration::ZERO, |since| since.elapsed())
+    }
+
     /// The upstream has nothing to give; has it been silent for too long?
     fn poll(&mut self, output_seen: bool, cx: &mut Context<'_>) -> Poll<Deadline> {
         let waiting = *self.waiting.get_or_insert_with(Instant::now);
@@ -134,7 +141,7 @@ impl Watch {
 impl<B> ClientBody<B> {
     pub(super) fn new(upstream: B, reader: Reader, progress: Progress, watch: Watch, provider: Arc<Provider>) -> Self {
         let (ready, progress, provider) = (VecDeque::new(), Some(progress), Some(provider));
-        Self { upstream: Some(upstream), reader, progress, ready, end: None, watch, provider }
+        Self { upstream: Some(upstream), reader, progress, ready, burst: Burst::None, end: None, watch, provider }
     }
 }
 
@@ -142,7 +149,8 @@ impl<B> From<Bytes> for ClientBody<B> {
     fn from(bytes: Bytes) -> Self {
         let ready = if bytes.is_empty() { VecDeque::new() } else { [bytes].into() };
         let watch = Watch::new(Duration::ZERO, None);
-        Self { upstream: None, reader: Reader::Opaque, progress: None, ready, end: Some(Ok(())), watch, provider: None }
+        let (reader, burst, end) = (Reader::Opaque, Burst::None, Some(Ok(())));
+        Self { upstream: None, reader, progress: None, ready, burst, end, watch, provider: None }
     }
 }
 
@@ -157,7 +165,9 @@ where
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let mut this = self.project();
         loop {
-            if let Some(bytes) = this.ready.pop_front() {
+            if (this.end.is_some() || this.burst.is_over(this.ready))
+                && let Some(bytes) = burst::next(this.ready)
+            {
                 return Poll::Ready(Some(Ok(Frame::data(bytes))));
             }
             match this.end {
@@ -170,7 +180,10 @@ where
             let seen = || progress.as_ref().is_some_and(Progress::output_seen);
             let step = match upstream.as_mut().poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => {
-                    this.watch.waiting = None;
+                    let waited = this.watch.came();
+                    if matches!(this.reader, Reader::Stream(_)) {
+                        this.burst.came(waited);
+                    }
                     // Trailers mean nothing in these APIs.
                     let bytes = frame.into_data().unwrap_or_default();
                     this.watch.heard |= !bytes.is_empty();
@@ -190,6 +203,11 @@ where
                 Poll::Ready(Some(Err(e))) => {
                     Some(this.reader.broken(Failure::from_transport(e.into()), ready, progress))
                 }
+                Poll::Pending if this.burst.asks_again() => {
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                Poll::Pending if !ready.is_empty() => continue,
                 Poll::Pending => match this.watch.poll(seen(), cx) {
                     Poll::Pending => return Poll::Pending,
                     Poll::Ready(deadline) => Some(this.reader.broken(Failure::Timeout(deadline), ready, progress)),

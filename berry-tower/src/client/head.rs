@@ -38,14 +38,22 @@ const KEPT_BACK: [HeaderName; 15] = [
     HeaderName::from_static("anthropic-organization-id"),
 ];
 
+/// What providers call the id that they gave a request; the first that is there counts.
+const IDS: [HeaderName; 3] = [
+    HeaderName::from_static("x-request-id"),
+    HeaderName::from_static("request-id"),
+    HeaderName::from_static("apim-request-id"),
+];
+
 const PREFIXES_KEPT_BACK: [&str; 3] = ["access-control-", "x-ratelimit-", "anthropic-ratelimit-"];
 
 /// The headers for the upstream: the client's by an allow-list, then the provider's own and its key.
 pub(super) fn upward(client: &HeaderMap, provider: &Provider) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(PASSED_UP.len() + provider.headers().len());
-    for name in &PASSED_UP {
-        if let Some(value) = client.get(name) {
-            headers.insert(name, value.clone());
+    for (name, value) in client {
+        if PASSED_UP.contains(name) {
+            // Of a header that comes several times, the first.
+            headers.entry(name).or_insert_with(|| value.clone());
         }
     }
     for (name, value) in provider.headers() {
@@ -65,18 +73,18 @@ pub(super) fn downward(headers: &mut HeaderMap) {
         .flat_map(|v| v.split(','))
         .filter_map(|name| name.trim().parse().ok())
         .collect();
-    for name in KEPT_BACK.iter().chain(&named) {
-        headers.remove(name);
-    }
     let by_prefix = |name: &HeaderName| PREFIXES_KEPT_BACK.iter().any(|prefix| name.as_str().starts_with(prefix));
-    let others: Vec<HeaderName> = headers.keys().filter(|name| by_prefix(name)).cloned().collect();
-    for name in others {
+    let kept_back = |name: &&HeaderName| KEPT_BACK.contains(name) || named.contains(name) || by_prefix(name);
+    // One pass over the few that are there is cheaper than looking for each that could be.
+    let kept_back: Vec<HeaderName> = headers.keys().filter(kept_back).cloned().collect();
+    for name in kept_back {
         headers.remove(name);
     }
-    let ids = ["x-request-id", "request-id", "apim-request-id"];
-    let id = ids.iter().fold(None, |found, id| found.or(headers.remove(*id)));
-    if let Some(id) = id {
-        headers.insert(HeaderName::from_static("x-upstream-request-id"), id);
+    if headers.keys().any(|name| IDS.contains(name)) {
+        let id = IDS.iter().fold(None, |found, id| found.or(headers.remove(id)));
+        if let Some(id) = id {
+            headers.insert(HeaderName::from_static("x-upstream-request-id"), id);
+        }
     }
 }
 

@@ -48,6 +48,7 @@
 //! ```
 
 mod body;
+mod burst;
 mod head;
 mod transport;
 pub(crate) mod upstream_error;
@@ -87,6 +88,7 @@ use crate::{
     sse::{Grammar, StreamFilter},
 };
 use body::{Reader, Watch};
+use transport::Address;
 
 /// How long an error's body is waited for.
 const ERROR_BODY: Duration = Duration::from_secs(5);
@@ -233,6 +235,7 @@ impl Call {
             request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }
         request.extensions_mut().insert(ConnectTimeout(backend.provider.timeouts.connect));
+        request.extensions_mut().insert(Address(backend.url(self.endpoint).ok_or(Unroutable::UnsupportedEndpoint)?));
         Ok(request)
     }
 

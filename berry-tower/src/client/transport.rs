@@ -9,6 +9,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use http::{Request, Response};
+use reqwest::Url;
 use tower_service::Service;
 
 use crate::{
@@ -20,6 +21,11 @@ use crate::{
 /// [`BackendClient`](super::BackendClient) for its transport.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConnectTimeout(pub Duration);
+
+/// The address, parsed once for all requests: reqwest's URL is not http's, and parsing it is dear.
+/// It is the request's URI in another type.
+#[derive(Clone, Debug)]
+pub(super) struct Address(pub(super) Url);
 
 /// The default transport: reqwest, with TLS by rustls, the roots of the system and of Mozilla,
 /// `TCP_NODELAY`, no redirects (they would carry the key elsewhere), and the proxy that the
@@ -68,13 +74,22 @@ impl Service<Request<Buffered>> for Reqwest {
 
     fn call(&mut self, request: Request<Buffered>) -> Self::Future {
         let connect = request.extensions().get().map_or(Duration::from_secs(5), |ConnectTimeout(d)| *d);
-        let pool = self.pool(connect);
-        Box::pin(async move {
-            let request = request.map(Buffered::into_bytes).try_into().map_err(|e: reqwest::Error| failure(e))?;
-            let response = pool?.execute(request).await.map_err(failure)?;
-            Ok(response.into())
-        })
+        let execute = self.pool(connect).and_then(|pool| Ok(pool.execute(own(request)?)));
+        Box::pin(async move { Ok(execute?.await.map_err(failure)?.into()) })
     }
+}
+
+/// The request in reqwest's own type.
+fn own(request: Request<Buffered>) -> Result<reqwest::Request, Failure> {
+    let (mut head, body) = request.into_parts();
+    let url = match head.extensions.remove() {
+        Some(Address(url)) => url,
+        None => Url::parse(&head.uri.to_string()).map_err(|e| Failure::Connect(e.into()))?,
+    };
+    let mut request = reqwest::Request::new(head.method, url);
+    *request.headers_mut() = head.headers;
+    *request.body_mut() = Some(body.into_bytes().into());
+    Ok(request)
 }
 
 /// What went wrong, without the address, which is nobody's business.

@@ -35,6 +35,7 @@ mod body;
 use std::{
     future::Future,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -85,7 +86,7 @@ impl<S> Layer<S> for EarlyLayer {
     type Service = Early<S>;
 
     fn layer(&self, inner: S) -> Early<S> {
-        Early { inner, layer: self.clone() }
+        Early { inner, layer: Arc::new(self.clone()) }
     }
 }
 
@@ -93,7 +94,8 @@ impl<S> Layer<S> for EarlyLayer {
 #[derive(Clone, Debug)]
 pub struct Early<S> {
     inner: S,
-    layer: EarlyLayer,
+    // One reference count, however often servers clone the stack.
+    layer: Arc<EarlyLayer>,
 }
 
 impl<S> Early<S> {
@@ -150,7 +152,7 @@ pub struct ResponseFuture<F> {
     /// Boxed, since the body takes it over when the head goes first.
     call: Option<Pin<Box<F>>>,
     commit: Option<(Grammar, Pin<Box<Sleep>>)>,
-    layer: EarlyLayer,
+    layer: Arc<EarlyLayer>,
 }
 
 impl<F, B, E> Future for ResponseFuture<F>

@@ -149,7 +149,7 @@ impl<S, C: Clone> Layer<S> for SelectLayer<C> {
     type Service = Select<S, C>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Select { inner, layer: self.clone() }
+        Select { inner, layer: Arc::new(self.clone()) }
     }
 }
 
@@ -157,7 +157,7 @@ impl<S, C: Clone> Layer<S> for SelectLayer<C> {
 #[derive(Clone, Debug)]
 pub struct Select<S, C = Standard> {
     inner: S,
-    layer: SelectLayer<C>,
+    layer: Arc<SelectLayer<C>>,
 }
 
 impl<S, C> Select<S, C> {
