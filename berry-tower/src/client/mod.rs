@@ -80,7 +80,7 @@ use crate::{
     classify::ErrorBody,
     endpoint::Endpoint,
     error::{BoxError, Deadline, Failure, MissingLayer, Unroutable},
-    inspect::Requested,
+    inspect::{Prefill, Prefilled, Requested},
     progress::{Hold, Progress},
     select::Selected,
     sse::{Grammar, StreamFilter},
@@ -156,6 +156,8 @@ where
 struct Call {
     selected: Selected,
     requested: Requested,
+    /// A body with the beginning of the answer, for a backend that goes on from there.
+    prefill: Option<Buffered>,
     endpoint: Endpoint,
     sent: Instant,
     head_deadline: Instant,
@@ -164,11 +166,16 @@ struct Call {
 impl Call {
     fn new(request: &Request<Buffered>) -> Result<Self, BoxError> {
         let selected = request.extensions().get::<Selected>().ok_or(MissingLayer("SelectLayer"))?.clone();
-        let requested = request.extensions().get::<Requested>().ok_or(MissingLayer("InspectLayer"))?.clone();
+        let prefill = request.extensions().get::<Prefill>().filter(|_| selected.backend.supports_prefill);
+        let requested = match prefill {
+            Some(prefill) => &prefill.requested,
+            None => request.extensions().get::<Requested>().ok_or(MissingLayer("InspectLayer"))?,
+        };
+        let (requested, prefill) = (requested.clone(), prefill.map(|prefill| prefill.body.clone()));
         let endpoint = requested.endpoint.ok_or(Unroutable::UnsupportedEndpoint)?;
         let (sent, timeouts) = (Instant::now(), selected.backend.provider.timeouts);
         let head = if requested.stream { timeouts.stream_head } else { timeouts.plain_head };
-        Ok(Self { selected, requested, endpoint, sent, head_deadline: sent + head })
+        Ok(Self { selected, requested, prefill, endpoint, sent, head_deadline: sent + head })
     }
 
     fn backend(&self) -> &Arc<Backend> {
@@ -187,7 +194,7 @@ impl Call {
 
     fn upstream_request(&self, client: &Request<Buffered>, usage: bool) -> Result<Request<Buffered>, BoxError> {
         let backend = self.backend();
-        let body = client.body().bytes();
+        let body = self.prefill.as_ref().unwrap_or(client.body()).bytes();
         let body = if usage {
             self.requested.with_usage(body, &backend.id.model)
         } else {
@@ -258,6 +265,9 @@ impl Call {
         let watch = Watch::new(timeouts.idle, cuts_late.then(|| self.sent + timeouts.first_token));
         let progress = Progress::new(hold, grammar);
         parts.extensions.insert(progress.clone());
+        if self.prefill.is_some() {
+            parts.extensions.insert(Prefilled);
+        }
         let provider = self.backend().provider.clone();
         Ok(Response::from_parts(parts, ClientBody::new(body, reader, progress, watch, provider)))
     }

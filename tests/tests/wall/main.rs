@@ -8,6 +8,7 @@ mod deadlines;
 mod faults;
 mod leaving;
 mod network;
+mod recovery;
 mod silence;
 mod support;
 mod usage;
