@@ -2,7 +2,7 @@
 
 use std::{pin::pin, time::Duration};
 
-use berry_tower::{body::Buffered, inspect::Requested};
+use berry_tower::{body::Buffered, error::BoxError, error_response::refusal_for, inspect::Requested};
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
@@ -39,6 +39,7 @@ const PATH: &str = "/v1/chat/completions";
 pub(crate) async fn ask<S, B>(service: S, number: usize, seed: u64) -> Outcome
 where
     S: Service<Request<Buffered>, Response = Response<B>>,
+    S::Error: Into<BoxError>,
     B: Body<Data = Bytes>,
 {
     let mut rng = StdRng::seed_from_u64(seed);
@@ -62,10 +63,18 @@ where
 async fn read<S, B>(service: S, request: Request<Buffered>, stream: bool, number: usize, slow: bool) -> Outcome
 where
     S: Service<Request<Buffered>, Response = Response<B>>,
+    S::Error: Into<BoxError>,
     B: Body<Data = Bytes>,
 {
     let refused = Outcome { told: Told::Refused, resumed: false };
-    let Ok(response) = service.oneshot(request).await else { return refused };
+    let response = match service.oneshot(request).await {
+        Ok(response) => response,
+        Err(error) => {
+            let refusal = refusal_for(&*error.into());
+            assert!(refusal.code.is_some_and(|code| code != "internal_error"), "{number}: {}", refusal.message);
+            return refused;
+        }
+    };
     let success = response.status().is_success();
     let mut body = pin!(response.into_body());
     let (mut bytes, mut clean) = (Vec::new(), true);

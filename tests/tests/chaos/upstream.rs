@@ -25,7 +25,7 @@ use tower::Service;
 pub(crate) const BACKENDS: usize = 4;
 
 /// How long a backend stays as well, or as ill, as it is.
-const PERIOD: Duration = Duration::from_secs(7);
+const PERIOD: Duration = Duration::from_secs(4);
 
 type Frames = Pin<Box<dyn Stream<Item = Result<Frame<Bytes>, Failure>> + Send>>;
 
@@ -129,7 +129,7 @@ impl Upstream {
         let mut mood = StdRng::seed_from_u64(self.0.seed ^ period << 8);
         let well = mood.random_range(0..BACKENDS);
         let moods: [Option<Fault>; BACKENDS] =
-            std::array::from_fn(|_| mood.random_bool(0.4).then(|| FAULTS[mood.random_range(0..FAULTS.len())]));
+            std::array::from_fn(|_| mood.random_bool(0.6).then(|| FAULTS[mood.random_range(0..FAULTS.len())]));
         moods[backend].filter(|_| backend != well && rng.random_bool(0.8))
     }
 
