@@ -89,6 +89,8 @@ pub struct Tried {
     pub backend: Option<BackendId>,
     /// Whether it may be asked again.
     pub returns: Return,
+    /// Which of the model's fallbacks it was for; 0 is the model itself.
+    pub leg: u32,
     before: Option<Arc<Tried>>,
 }
 
@@ -102,7 +104,8 @@ impl Attempt {
     /// The attempt after this one has failed.
     #[must_use]
     pub fn next(&self, returns: Return) -> Self {
-        let tried = Tried { backend: self.slot.get().cloned(), returns, before: self.before.clone() };
+        let (backend, before) = (self.slot.get().cloned(), self.before.clone());
+        let tried = Tried { backend, returns, leg: self.leg, before };
         Self {
             number: self.number + 1,
             leg: self.leg,

@@ -32,7 +32,7 @@ pub(crate) struct Figures {
 }
 
 impl Figures {
-    pub(crate) fn median(turns: Vec<Self>) -> Self {
+    pub(crate) fn median(turns: &[Self]) -> Self {
         let middle = |of: fn(&Self) -> f64| {
             let mut all: Vec<_> = turns.iter().map(of).collect();
             all.sort_by(f64::total_cmp);

@@ -82,7 +82,7 @@ use crate::{
     classify::ErrorBody,
     endpoint::Endpoint,
     error::{BoxError, Deadline, Failure, MissingLayer, Unroutable},
-    inspect::Requested,
+    inspect::{Prefill, Prefilled, Requested},
     progress::{Hold, Progress},
     select::Selected,
     sse::{Grammar, StreamFilter},
@@ -168,6 +168,8 @@ where
 struct Call {
     selected: Selected,
     requested: Requested,
+    /// A body with the beginning of the answer, for a backend that goes on from there.
+    prefill: Option<Buffered>,
     endpoint: Endpoint,
     sent: Instant,
     /// The head must have come by then, and what it is called when it has not.
@@ -179,7 +181,12 @@ struct Call {
 impl Call {
     fn new(request: &Request<Buffered>) -> Result<Self, BoxError> {
         let selected = request.extensions().get::<Selected>().ok_or(MissingLayer("SelectLayer"))?.clone();
-        let requested = request.extensions().get::<Requested>().ok_or(MissingLayer("InspectLayer"))?.clone();
+        let prefill = request.extensions().get::<Prefill>().filter(|_| selected.backend.supports_prefill);
+        let requested = match prefill {
+            Some(prefill) => &prefill.requested,
+            None => request.extensions().get::<Requested>().ok_or(MissingLayer("InspectLayer"))?,
+        };
+        let (requested, prefill) = (requested.clone(), prefill.map(|prefill| prefill.body.clone()));
         let endpoint = requested.endpoint.ok_or(Unroutable::UnsupportedEndpoint)?;
         let (sent, timeouts) = (Instant::now(), selected.backend.provider.timeouts);
         let streams = requested.stream && endpoint.streams();
@@ -187,7 +194,7 @@ impl Call {
         if streams && !timeouts.first_token.is_zero() && !selected.last && sent + timeouts.first_token < head.0 {
             head = (sent + timeouts.first_token, Deadline::FirstToken);
         }
-        let mut call = Self { selected, requested, endpoint, sent, head, usage: false };
+        let mut call = Self { selected, requested, prefill, endpoint, sent, head, usage: false };
         call.usage = call.asks_usage();
         Ok(call)
     }
@@ -221,7 +228,7 @@ impl Call {
 
     fn upstream_request(&self, client: &Request<Buffered>) -> Result<Request<Buffered>, BoxError> {
         let backend = self.backend();
-        let body = client.body().bytes();
+        let body = self.prefill.as_ref().unwrap_or(client.body()).bytes();
         let body = if self.usage {
             self.requested.with_usage(body, &backend.id.model)
         } else {
@@ -295,6 +302,9 @@ impl Call {
         let watch = Watch::new(timeouts.idle, cuts_late.then(|| self.sent + timeouts.first_token));
         let progress = Progress::new(hold, grammar);
         parts.extensions.insert(progress.clone());
+        if self.prefill.is_some() {
+            parts.extensions.insert(Prefilled);
+        }
         let provider = self.backend().provider.clone();
         Ok(Response::from_parts(parts, ClientBody::new(body, reader, progress, watch, provider)))
     }

@@ -33,6 +33,7 @@
 //! # }
 //! ```
 
+mod prefill;
 mod read;
 mod requested;
 
@@ -57,6 +58,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 pub use self::{
+    prefill::{Prefill, Prefilled},
     read::Unreadable,
     requested::{Requested, StreamOptions},
 };

@@ -1,12 +1,20 @@
-//! Honest ends: a stream that breaks off after the commit point is ended as what it is.
+//! Streams that break off after the commit point: ended as what they are, or resumed.
 //!
-//! [`Resume`] needs nothing in the request. When the body of a stream fails (its response carries
-//! a [`Progress`] that says so), the client gets an error event in its API's own shape, with the
-//! code `upstream_stream_interrupted` or `upstream_timeout`, and then a connection that ends
-//! uncleanly, so that no client takes the part for the whole. Other bodies fail as they are.
+//! When the body of a stream fails (its response carries a [`Progress`] that says so), the client
+//! gets an error event in its API's own shape, with the code `upstream_stream_interrupted` or
+//! `upstream_timeout`, and then a connection that ends uncleanly, so that no client takes the part
+//! for the whole. Other bodies fail as they are.
+//!
+//! Where the model says so ([`Model::recovery`](crate::backend::Model::recovery)), [`Resume`] first
+//! asks the inner service again, with the next [`Attempt`] of a [`Retry`](crate::retry) inside. The
+//! part of the second answer that the client has already is passed over as long as it is the same,
+//! and the stream goes on from there; two different answers are never spliced. Tools' calls,
+//! several choices, log-probabilities and structured output are not resumed.
+//!
+//! It needs `Request<Buffered>`, and fails with the inner service's errors.
 //!
 //! ```
-//! use berry_tower::{progress::{Hold, Progress}, resume::ResumeLayer, sse::Grammar};
+//! use berry_tower::{body::Buffered, progress::{Hold, Progress}, resume::ResumeLayer, sse::Grammar};
 //! use bytes::Bytes;
 //! use http::{Request, Response};
 //! use http_body_util::{BodyExt, StreamBody};
@@ -14,14 +22,14 @@
 //! use tower::{Layer, ServiceExt, service_fn};
 //!
 //! # #[tokio::main(flavor = "current_thread")] async fn main() {
-//! let cut = service_fn(async |_: Request<()>| {
+//! let cut = service_fn(async |_: Request<Buffered>| {
 //!     let event = Bytes::from("data: {\"choices\":[]}\n\n");
 //!     let frames = [Ok(http_body::Frame::data(event)), Err("cut")];
 //!     let mut response = Response::new(StreamBody::new(futures_util::stream::iter(frames)));
 //!     response.extensions_mut().insert(Progress::new(Hold::Output, Grammar::Chat));
 //!     Ok::<_, Infallible>(response)
 //! });
-//! let mut body = ResumeLayer.layer(cut).oneshot(Request::new(())).await.unwrap().into_body();
+//! let mut body = ResumeLayer.layer(cut).oneshot(Request::default()).await.unwrap().into_body();
 //! let mut next = async || body.frame().await.unwrap().map(|frame| frame.into_data().unwrap());
 //! assert!(next().await.unwrap().starts_with(b"data: {\"choices\""));
 //! assert!(next().await.unwrap().starts_with(b"data: {\"error\""));
@@ -29,25 +37,31 @@
 //! # }
 //! ```
 
+mod again;
+mod body;
+mod chunk;
+mod events;
+mod replay;
+
 use std::{
     future::Future,
+    mem,
     pin::Pin,
     task::{Context, Poll, ready},
 };
 
-use bytes::Bytes;
-use http::{Request, Response, StatusCode};
-use http_body::{Body, Frame, SizeHint};
+use http::{Request, Response};
 use pin_project::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 
+pub use body::ResumeBody;
+
 use crate::{
-    ending::Ending,
-    error::{BoxError, Failure, find},
-    progress::Progress,
-    render::Refusal,
+    attempt::Attempt, backend::StreamRecovery, body::Buffered, error::BoxError, progress::Progress, select::For,
 };
+use again::Again;
+use body::Resuming;
 
 /// Adds [`Resume`] to a service.
 #[derive(Clone, Copy, Debug, Default)]
@@ -84,100 +98,65 @@ impl<S> Resume<S> {
     }
 }
 
-impl<S, R, B> Service<Request<R>> for Resume<S>
+impl<S, B> Service<Request<Buffered>> for Resume<S>
 where
-    S: Service<Request<R>, Response = Response<B>>,
+    S: Service<Request<Buffered>, Response = Response<B>> + Clone + Send + 'static,
+    S::Error: Into<BoxError>,
+    S::Future: Send,
 {
-    type Response = Response<HonestBody<B>>;
+    type Response = Response<ResumeBody<S, B>>;
     type Error = S::Error;
-    type Future = ResponseFuture<S::Future>;
+    type Future = ResponseFuture<S>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request<R>) -> Self::Future {
-        ResponseFuture { call: self.inner.call(request) }
+    fn call(&mut self, request: Request<Buffered>) -> Self::Future {
+        let next = self.inner.clone();
+        let mut inner = mem::replace(&mut self.inner, next);
+        let again = Again::keep(&self.inner, &request);
+        ResponseFuture { call: inner.call(request), again }
     }
 }
 
 /// The future of [`Resume`].
 #[pin_project]
-#[derive(Debug)]
-pub struct ResponseFuture<F> {
+pub struct ResponseFuture<S: Service<Request<Buffered>>> {
     #[pin]
-    call: F,
+    call: S::Future,
+    again: Option<Again<S>>,
 }
 
-impl<F, B, E> Future for ResponseFuture<F>
+impl<S: Service<Request<Buffered>>> std::fmt::Debug for ResponseFuture<S> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ResponseFuture").field("may_resume", &self.again.is_some()).finish_non_exhaustive()
+    }
+}
+
+impl<S, B> Future for ResponseFuture<S>
 where
-    F: Future<Output = Result<Response<B>, E>>,
+    S: Service<Request<Buffered>, Response = Response<B>>,
 {
-    type Output = Result<Response<HonestBody<B>>, E>;
+    type Output = Result<Response<ResumeBody<S, B>>, S::Error>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let response = ready!(self.project().call.poll(cx))?;
-        let progress = response.extensions().get::<Progress>().filter(|p| p.is_stream()).cloned();
-        Poll::Ready(Ok(response.map(|inner| HonestBody { inner, progress, ending: None })))
-    }
-}
-
-/// A body that does not let a part look whole.
-#[pin_project]
-#[derive(Debug)]
-pub struct HonestBody<B> {
-    #[pin]
-    inner: B,
-    progress: Option<Progress>,
-    ending: Option<Ending>,
-}
-
-impl<B: From<Bytes>> From<Bytes> for HonestBody<B> {
-    fn from(bytes: Bytes) -> Self {
-        Self { inner: B::from(bytes), progress: None, ending: None }
-    }
-}
-
-impl<B> Body for HonestBody<B>
-where
-    B: Body<Data = Bytes>,
-    B::Error: Into<BoxError>,
-{
-    type Data = Bytes;
-    type Error = BoxError;
-
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = self.project();
-        if let Some(ending) = this.ending {
-            return ending.poll(cx);
-        }
-        let error = match ready!(this.inner.poll_frame(cx)) {
-            Some(Err(error)) => error.into(),
-            other => return Poll::Ready(other.map(|frame| frame.map_err(Into::into))),
+        let mut response = ready!(this.call.poll(cx))?;
+        let extensions = response.extensions();
+        let Some(progress) = extensions.get::<Progress>().filter(|p| p.is_stream()).cloned() else {
+            return Poll::Ready(Ok(response.map(|inner| ResumeBody::new(inner, None, None))));
         };
-        let Some(progress) = this.progress else { return Poll::Ready(Some(Err(error))) };
-        let told = Ending::told(progress.grammar(), &interrupted(&error), progress.between_events(), error);
-        this.ending.insert(told).poll(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.ending.is_none() && self.inner.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        if self.progress.is_some() { SizeHint::default() } else { self.inner.size_hint() }
-    }
-}
-
-/// What a client is told when its stream broke off.
-fn interrupted(error: &BoxError) -> Refusal {
-    match find::<Failure>(&**error) {
-        Some(failure @ Failure::Timeout(_)) => {
-            Refusal::new(StatusCode::GATEWAY_TIMEOUT, "server_error", failure.to_string()).code("upstream_timeout")
-        }
-        Some(failure) => Refusal::new(StatusCode::BAD_GATEWAY, "server_error", failure.to_string())
-            .code("upstream_stream_interrupted"),
-        None => Refusal::new(StatusCode::BAD_GATEWAY, "server_error", "the gateway lost the provider's stream")
-            .code("upstream_stream_interrupted"),
+        let recovery = extensions.get::<For>().map_or(StreamRecovery::Off, |model| model.0.recovery);
+        let attempt = extensions.get::<Attempt>().cloned();
+        let resuming =
+            this.again.take().zip(attempt).filter(|(again, _)| recovery != StreamRecovery::Off && again.is_plain());
+        let Some((again, attempt)) = resuming else {
+            return Poll::Ready(Ok(response.map(|inner| ResumeBody::new(inner, Some(progress), None))));
+        };
+        let resuming = Resuming::new(again, attempt, progress, recovery == StreamRecovery::Prefill);
+        let whole = resuming.progress().clone();
+        response.extensions_mut().insert(whole.clone());
+        Poll::Ready(Ok(response.map(|inner| ResumeBody::new(inner, Some(whole), Some(resuming)))))
     }
 }

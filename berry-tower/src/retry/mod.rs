@@ -190,20 +190,25 @@ where
         let shared = self.shared.clone();
         Box::pin(async move {
             let now = Instant::now();
-            shared.budget.deposit(now);
             let deadline = shared.total.map(|total| now + total);
             let attempt = request.extensions().get::<Attempt>().cloned().unwrap_or_else(Attempt::first);
+            let resumes = attempt.number() > 1;
+            if !resumes {
+                shared.budget.deposit(now);
+            }
             let run = Run {
                 shared,
                 deadline,
+                spent: spent(&attempt),
                 attempt,
-                spent: Spent::default(),
+                paid: false,
                 told: None,
                 kept: None,
                 last: None,
                 selects: false,
                 why: None,
                 idle: 0,
+                lost: false,
             };
             run.run(inner, request).await
         })
@@ -216,6 +221,8 @@ struct Run<P, C> {
     deadline: Option<Instant>,
     attempt: Attempt,
     spent: Spent,
+    /// The budget has been asked for the next attempt already.
+    paid: bool,
     told: Option<Told>,
     /// Why nobody could be asked, where that came first.
     why: Option<BoxError>,
@@ -227,6 +234,8 @@ struct Run<P, C> {
     selects: bool,
     /// How often in a row nobody was asked.
     idle: u32,
+    /// Somebody else was faster, and the same attempt is made anew.
+    lost: bool,
 }
 
 /// What an attempt came to.
@@ -254,9 +263,24 @@ impl<P: RetryPolicy, C: Classify> Run<P, C> {
         S::Error: Into<BoxError>,
         B: Body<Data = Bytes> + From<Bytes>,
     {
+        let mut next = self.begin();
         loop {
+            match next {
+                Next::Now if mem::take(&mut self.lost) => self.attempt = self.attempt.again(),
+                Next::Now => self.attempt = self.attempt.allowing_tried(false),
+                Next::After(wait) => {
+                    sleep(wait).await;
+                    self.attempt = self.attempt.allowing_tried(true);
+                }
+                Next::NextLeg => {
+                    self.attempt = self.attempt.next_leg();
+                    self.spent = Spent::default();
+                    self.idle = 0;
+                }
+                Next::Stop => return self.give_up(Unroutable::NoneLeft { next_leg: false }.into()),
+            }
             let result = self.send(&mut inner, &request).await;
-            let next = match self.judge(result).await {
+            next = match self.judge(result).await {
                 Outcome::Done(result) => return self.finish(result),
                 Outcome::Failed(next) => {
                     self.idle = 0;
@@ -283,26 +307,25 @@ impl<P: RetryPolicy, C: Classify> Run<P, C> {
                         return self.give_up(why);
                     }
                     self.selects = true;
-                    if self.idle <= MOST_IDLE {
-                        self.attempt = self.attempt.again();
-                        continue;
-                    }
-                    Next::NextLeg
+                    self.lost = self.idle <= MOST_IDLE;
+                    if self.lost { Next::Now } else { Next::NextLeg }
                 }
             };
-            match next {
-                Next::Now => self.attempt = self.attempt.allowing_tried(false),
-                Next::After(wait) => {
-                    sleep(wait).await;
-                    self.attempt = self.attempt.allowing_tried(true);
-                }
-                Next::NextLeg => {
-                    self.attempt = self.attempt.next_leg();
-                    self.spent = Spent::default();
-                    self.idle = 0;
-                }
-                Next::Stop => return self.give_up(Unroutable::NoneLeft { next_leg: false }.into()),
-            }
+        }
+    }
+
+    /// What comes first: the attempt at hand, unless it resumes a stream whose chances are spent.
+    fn begin(&mut self) -> Next {
+        if self.attempt.number() == 1 {
+            return Next::Now;
+        }
+        self.paid = self.shared.budget.withdraw(Instant::now());
+        self.selects = self.attempt.tried().any(|tried| tried.backend.is_some());
+        match self.shared.policy.after(Class::Network, self.spent) {
+            _ if !self.paid => Next::Stop,
+            // Without a selection there is nobody else to ask.
+            Next::NextLeg if !self.selects => Next::Stop,
+            next => next,
         }
     }
 
@@ -386,13 +409,13 @@ impl<P: RetryPolicy, C: Classify> Run<P, C> {
     }
 
     /// Asks the policy, then the budget, whether a tried backend may be asked again.
-    fn again(&self, soonest: Duration) -> Next {
+    fn again(&mut self, soonest: Duration) -> Next {
         let now = Instant::now();
         let left = self.deadline.map(|deadline| deadline.saturating_duration_since(now));
         let next = self.shared.policy.again(soonest, self.spent, left, &mut rand::rng());
         match next {
             Next::After(_) if self.idle > MOST_IDLE => Next::NextLeg,
-            Next::After(_) if self.shared.budget.withdraw(now) => next,
+            Next::After(_) if mem::take(&mut self.paid) || self.shared.budget.withdraw(now) => next,
             Next::After(_) | Next::NextLeg if self.selects => Next::NextLeg,
             Next::After(_) | Next::NextLeg => Next::Stop,
             next => next,
@@ -416,6 +439,17 @@ impl<P: RetryPolicy, C: Classify> Run<P, C> {
         let attempts = self.attempt.number() - 1;
         Err(self.told.map_or(self.why.unwrap_or(why), |told| told.exhausted(attempts).into()))
     }
+}
+
+/// What the attempts before this one have spent of the chances on its model.
+fn spent(attempt: &Attempt) -> Spent {
+    let mut spent = Spent::default();
+    for (at, tried) in attempt.tried().enumerate().filter(|(_, tried)| tried.leg == attempt.leg()) {
+        let before = attempt.tried().skip(at + 1).any(|earlier| earlier.backend == tried.backend);
+        spent.attempts += 1;
+        spent.on_tried += u32::from(before);
+    }
+    spent
 }
 
 /// The response with its body read, so that the attempt ends now and not when the client reads on.

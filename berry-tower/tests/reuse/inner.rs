@@ -78,14 +78,16 @@ async fn retry_asks_a_service_of_your_own_again() {
 async fn what_passes_streams_on_leaves_other_answers_alone() {
     let app = || Router::new().route("/", on_post(|| async { "hello" }));
     let early = || EarlyLayer::new(Some(Duration::from_secs(1)));
-    for address in [
-        axum(app().layer(early())).await,
-        axum(app().layer(ResumeLayer)).await,
-        hyper(early().layer(hello())).await,
-        hyper(CommitLayer.layer(hello())).await,
-    ] {
+    for address in
+        [axum(app().layer(early())).await, hyper(early().layer(hello())).await, hyper(CommitLayer.layer(hello())).await]
+    {
         let (status, text) = post(address, "", "").await;
         assert_eq!(status, 200);
         assert!(text.ends_with("hello") && text.contains("content-length: 5"), "{text}");
     }
+    // Resuming takes a request that can be sent again.
+    let resume = ServiceBuilder::new().layer(InspectLayer::new()).layer(ResumeLayer).service(hello());
+    let (status, text) = post(hyper(resume).await, "", r#"{"model":"m"}"#).await;
+    assert_eq!(status, 200);
+    assert!(text.ends_with("hello") && text.contains("content-length: 5"), "{text}");
 }

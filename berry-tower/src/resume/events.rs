@@ -1,0 +1,142 @@
+//! Whole events out of the bytes of a stream.
+
+use bytes::{Bytes, BytesMut};
+
+/// Cuts a stream into its events.
+#[derive(Debug)]
+pub(super) struct Events {
+    open: BytesMut,
+    /// The longest event that is held.
+    most: usize,
+}
+
+/// An event is longer than may be held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct TooLong;
+
+impl Events {
+    pub(super) fn new(most: usize) -> Self {
+        Self { open: BytesMut::new(), most }
+    }
+
+    /// Takes in the next bytes; [`next`](Self::next) gives the events that they complete.
+    pub(super) fn push(&mut self, bytes: &[u8]) {
+        self.open.extend_from_slice(bytes);
+    }
+
+    /// The next whole event, with the blank line at its end.
+    pub(super) fn next(&mut self) -> Result<Option<Bytes>, TooLong> {
+        match end(&self.open) {
+            Some(at) => Ok(Some(self.open.split_to(at).freeze())),
+            None if self.open.len() > self.most => Err(TooLong),
+            None => Ok(None),
+        }
+    }
+
+    /// Nothing of a further event has come.
+    pub(super) fn is_between(&self) -> bool {
+        self.open.iter().all(|b| matches!(b, b'\r' | b'\n'))
+    }
+}
+
+/// Where the first event ends: behind its blank line.
+fn end(bytes: &[u8]) -> Option<usize> {
+    let mut line = bytes.iter().position(|b| !matches!(b, b'\r' | b'\n'))?;
+    loop {
+        let next = next_line(bytes, line)?;
+        match bytes.get(next)? {
+            b'\n' => return Some(next + 1),
+            // Whether its second half follows is of no importance: it would be a blank line.
+            b'\r' => return Some(next + 1 + usize::from(bytes.get(next + 1) == Some(&b'\n'))),
+            _ => line = next,
+        }
+    }
+}
+
+/// Where the line after this one begins.
+fn next_line(bytes: &[u8], line: usize) -> Option<usize> {
+    let end = line + memchr::memchr2(b'\r', b'\n', &bytes[line..])?;
+    let pair = bytes[end] == b'\r' && bytes.get(end + 1) == Some(&b'\n');
+    Some(end + 1 + usize::from(pair))
+}
+
+/// The data of an event; `None` when it has none.
+pub(super) fn data(event: &str) -> Option<String> {
+    let mut data: Option<String> = None;
+    for part in lines(event).filter_map(data_line) {
+        match &mut data {
+            Some(data) => {
+                data.push('\n');
+                data.push_str(part);
+            }
+            None => data = Some(part.to_owned()),
+        }
+    }
+    data
+}
+
+/// The event with other data, all its other lines as they were.
+pub(super) fn with_data(event: &str, data: &str) -> Bytes {
+    let mut out = String::with_capacity(event.len() + data.len());
+    for line in lines(event).filter(|line| !line.is_empty() && data_line(line).is_none()) {
+        out.push_str(line);
+        out.push('\n');
+    }
+    for line in data.split('\n') {
+        out.push_str("data: ");
+        out.push_str(line);
+        out.push('\n');
+    }
+    out.push('\n');
+    out.into()
+}
+
+fn lines(event: &str) -> impl Iterator<Item = &str> {
+    // A blank line between CR and LF does no harm here.
+    event.trim_start_matches('\u{feff}').split(['\r', '\n'])
+}
+
+fn data_line(line: &str) -> Option<&str> {
+    let data = line.strip_prefix("data")?;
+    if data.is_empty() {
+        return Some("");
+    }
+    let data = data.strip_prefix(':')?;
+    Some(data.strip_prefix(' ').unwrap_or(data))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_are_whole_wherever_the_bytes_are_cut() {
+        let stream = "data: a\n\ndata: b\r\n\r\n: c\n\nevent: d\rdata: d\rdata: e\r\r\n\ndata: f\n\n";
+        for cut in 1..=stream.len() {
+            let mut events = Events::new(1000);
+            let mut found = Vec::new();
+            for part in stream.as_bytes().chunks(cut) {
+                events.push(part);
+                while let Some(event) = events.next().unwrap() {
+                    found.push(data(std::str::from_utf8(&event).unwrap()));
+                }
+            }
+            let expected = [Some("a"), Some("b"), None, Some("d\ne"), Some("f")].map(|s| s.map(str::to_owned));
+            assert_eq!(found, expected, "in pieces of {cut}");
+            assert!(events.is_between());
+        }
+    }
+
+    #[test]
+    fn what_is_too_long_is_refused() {
+        let mut events = Events::new(4);
+        events.push(b"data: 1");
+        assert_eq!(events.next(), Err(TooLong));
+    }
+
+    #[test]
+    fn other_data_leaves_the_rest_of_an_event_alone() {
+        let event = with_data("event: x\r\nid: 7\r\ndata: a\r\n\r\n", "b\nc");
+        assert_eq!(event, "event: x\nid: 7\ndata: b\ndata: c\n\n");
+    }
+}

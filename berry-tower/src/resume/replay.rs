@@ -1,0 +1,246 @@
+//! What a client has of an answer, and another answer held against it: two pure state machines.
+
+use bytes::Bytes;
+use sha2::{Digest, Sha256};
+
+use super::{
+    chunk::{ANSWER, Chunk, Piece},
+    events::{data, with_data},
+};
+
+const DONE: &str = "[DONE]";
+
+/// The text of an answer, as a hash and a length.
+#[derive(Clone, Debug, Default)]
+struct Transcript {
+    digest: Sha256,
+    length: u64,
+    channel: Option<u8>,
+}
+
+impl Transcript {
+    /// What marks that the text goes on in another channel; no text holds such a byte.
+    fn mark(&self, channel: u8) -> Option<[u8; 2]> {
+        (self.channel != Some(channel)).then_some([0xff, channel])
+    }
+
+    fn add(&mut self, channel: u8, text: &str) {
+        if text.is_empty() {
+            return;
+        }
+        if let Some(mark) = self.mark(channel) {
+            self.digest.update(mark);
+            self.length += mark.len() as u64;
+            self.channel = Some(channel);
+        }
+        self.digest.update(text);
+        self.length += text.len() as u64;
+    }
+
+    /// Adds as much of the text as there is room for below `most`, and gives the rest; `None` when
+    /// that is no place to stop.
+    fn fill<'a>(&mut self, piece: &'a Piece, most: u64) -> Option<&'a str> {
+        if piece.text.is_empty() {
+            return Some("");
+        }
+        let mark = self.mark(piece.channel).map_or(0, |mark| mark.len() as u64);
+        let room = most.checked_sub(self.length + mark).filter(|room| *room > 0)?;
+        let at = usize::try_from(room).unwrap_or(usize::MAX).min(piece.text.len());
+        let (here, rest) = piece.text.split_at_checked(at)?;
+        self.add(piece.channel, here);
+        Some(rest)
+    }
+
+    fn is(&self, other: &Self) -> bool {
+        self.length == other.length && self.digest.clone().finalize() == other.digest.clone().finalize()
+    }
+}
+
+/// What the client has of an answer.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Sent {
+    transcript: Transcript,
+    /// The text itself, where it may serve as a prefix.
+    text: Option<String>,
+    id: Option<String>,
+    /// Whether something was sent that cannot be compared.
+    opaque: bool,
+    finished: bool,
+}
+
+impl Sent {
+    /// Nothing so far; the text is kept when `keep` says so.
+    pub(super) fn new(keep: bool) -> Self {
+        Self { text: keep.then(String::new), ..Self::default() }
+    }
+
+    /// Takes down an event that goes to the client.
+    pub(super) fn note(&mut self, event: &[u8]) {
+        let Ok(event) = std::str::from_utf8(event) else { return self.give_up() };
+        match data(event) {
+            None => {}
+            Some(data) if data == DONE => self.finished = true,
+            Some(data) => match Chunk::read(&data) {
+                Some(chunk) => self.note_chunk(&chunk),
+                None => self.give_up(),
+            },
+        }
+    }
+
+    fn note_chunk(&mut self, chunk: &Chunk) {
+        self.opaque |= chunk.opaque;
+        self.finished |= chunk.finished;
+        if self.id.is_none() {
+            self.id = chunk.id().map(str::to_owned);
+        }
+        for piece in &chunk.pieces {
+            self.add(piece.channel, &piece.text);
+        }
+    }
+
+    fn add(&mut self, channel: u8, text: &str) {
+        self.transcript.add(channel, text);
+        match &mut self.text {
+            Some(kept) if channel == ANSWER => kept.push_str(text),
+            // A prefix cannot bring back what a model thought.
+            kept if !text.is_empty() => *kept = None,
+            _ => {}
+        }
+    }
+
+    /// It cannot be resumed.
+    pub(super) fn give_up(&mut self) {
+        self.opaque = true;
+        self.text = None;
+    }
+
+    /// Whether another answer can be held against it.
+    pub(super) fn is_resumable(&self) -> bool {
+        !self.opaque && !self.finished
+    }
+
+    /// The answer so far, where it may serve as a prefix.
+    pub(super) fn prefix(&self) -> Option<&str> {
+        self.text.as_deref().filter(|text| !text.is_empty())
+    }
+}
+
+/// What becomes of an event of the second answer.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// The client has it already, or needs none of it.
+    Skip,
+    /// It goes to the client.
+    Pass(Bytes),
+    /// It is another answer.
+    Differs,
+}
+
+/// A second answer, held against what the client has of the first.
+#[derive(Debug)]
+pub(super) struct Replay {
+    sent: Sent,
+    seen: Transcript,
+    /// The client has this part already.
+    passing: bool,
+    /// Something of it has gone to the client.
+    spoken: bool,
+}
+
+impl Replay {
+    /// The second answer begins anew; the part that the client has is passed over.
+    pub(super) fn from_start(sent: Sent) -> Self {
+        let passing = sent.transcript.length > 0;
+        Self { sent, seen: Transcript::default(), passing, spoken: false }
+    }
+
+    /// The second answer goes on where the first broke off.
+    pub(super) fn from_here(sent: Sent) -> Self {
+        Self { sent, seen: Transcript::default(), passing: false, spoken: false }
+    }
+
+    /// What the client has by now.
+    pub(super) fn into_sent(self) -> Sent {
+        self.sent
+    }
+
+    /// Whether something of the second answer has gone to the client.
+    pub(super) const fn has_spoken(&self) -> bool {
+        self.spoken
+    }
+
+    /// Takes in the next event of the second answer.
+    pub(super) fn event(&mut self, event: &Bytes) -> Step {
+        let step = self.step(event);
+        self.spoken |= matches!(step, Step::Pass(_));
+        step
+    }
+
+    fn step(&mut self, event: &Bytes) -> Step {
+        let Ok(text) = std::str::from_utf8(event) else { return Step::Differs };
+        let Some(data) = data(text) else {
+            return if self.spoken { Step::Pass(event.clone()) } else { Step::Skip };
+        };
+        if data == DONE {
+            return if self.passing { Step::Differs } else { Step::Pass(event.clone()) };
+        }
+        let Some(chunk) = Chunk::read(&data) else { return Step::Differs };
+        let rewritten = if self.passing {
+            match self.pass_over(&chunk, &data) {
+                Ok(Some(rewritten)) => rewritten,
+                Ok(None) => return Step::Skip,
+                Err(Differs) => return Step::Differs,
+            }
+        } else {
+            // The client has had a preamble.
+            if !self.spoken && chunk.has_choice && !chunk.speaks() && !chunk.finished && !chunk.opaque {
+                return Step::Skip;
+            }
+            self.sent.note_chunk(&chunk);
+            chunk.rewrite(&data, &[], self.sent.id.as_deref())
+        };
+        Step::Pass(rewritten.map_or_else(|| event.clone(), |data| with_data(text, &data)))
+    }
+
+    /// The part of the chunk that the client has not; `None` when there is none.
+    fn pass_over(&mut self, chunk: &Chunk, data: &str) -> Result<Option<Option<String>>, Differs> {
+        if chunk.opaque {
+            return Err(Differs);
+        }
+        let mut texts = Vec::with_capacity(chunk.pieces.len());
+        let mut more = false;
+        for piece in &chunk.pieces {
+            if !self.passing {
+                self.sent.add(piece.channel, &piece.text);
+                more |= !piece.text.is_empty();
+                texts.push(None);
+                continue;
+            }
+            let rest = self.seen.fill(piece, self.sent.transcript.length).ok_or(Differs)?;
+            if self.seen.length == self.sent.transcript.length {
+                if !self.seen.is(&self.sent.transcript) {
+                    return Err(Differs);
+                }
+                self.passing = false;
+                self.sent.add(piece.channel, rest);
+                more |= !rest.is_empty();
+            }
+            texts.push(Some(rest));
+        }
+        if self.passing && chunk.finished {
+            return Err(Differs);
+        }
+        if self.passing || !(more || chunk.finished) {
+            return Ok(None);
+        }
+        self.sent.finished |= chunk.finished;
+        Ok(Some(chunk.rewrite(data, &texts, self.sent.id.as_deref())))
+    }
+}
+
+/// It is another answer.
+struct Differs;
+
+#[cfg(test)]
+#[path = "replay_tests.rs"]
+mod tests;

@@ -1,0 +1,178 @@
+//! Whatever the answers, the cuts and the chunks: the client has one answer, or a part of one.
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::*;
+
+/// A stream of chunks that say this, cut where `cuts` say (in characters), with a preamble.
+fn stream(id: &str, text: &str, cuts: &[usize], with_role: bool) -> Vec<String> {
+    let chars: Vec<char> = text.chars().collect();
+    let mut at: Vec<usize> = cuts.iter().map(|cut| cut % (chars.len() + 1)).collect();
+    at.extend([0, chars.len()]);
+    at.sort_unstable();
+    let event = |delta: Value, finish: Value| {
+        let chunk =
+            json!({ "id": id, "model": id, "choices": [{ "index": 0, "delta": delta, "finish_reason": finish }] });
+        format!("data: {chunk}\n\n")
+    };
+    let mut events = vec![event(json!({ "role": "assistant", "content": "" }), Value::Null)];
+    for part in at.windows(2) {
+        let content: String = chars[part[0]..part[1]].iter().collect();
+        let delta =
+            if with_role { json!({ "role": "assistant", "content": content }) } else { json!({ "content": content }) };
+        events.push(event(delta, Value::Null));
+    }
+    events.push(event(json!({}), json!("stop")));
+    events.push("data: [DONE]\n\n".to_owned());
+    events
+}
+
+/// What the client has in the end: its text, whether it has a `[DONE]`, and its ids.
+#[derive(Debug, Default)]
+struct Client {
+    text: String,
+    done: bool,
+    ids: Vec<String>,
+}
+
+impl Client {
+    fn hear(&mut self, event: &[u8]) {
+        let data = data(std::str::from_utf8(event).unwrap()).unwrap();
+        if data == DONE {
+            self.done = true;
+            return;
+        }
+        let chunk: Value = serde_json::from_str(&data).unwrap();
+        self.ids.push(chunk["id"].as_str().unwrap().to_owned());
+        self.text.push_str(chunk["choices"][0]["delta"]["content"].as_str().unwrap_or_default());
+    }
+}
+
+/// The first answer is cut after so many events, each later one too; whether it came to an end.
+fn run(first: &[String], cut: usize, others: &[(Vec<String>, usize)]) -> (Client, bool) {
+    let (mut client, mut sent) = (Client::default(), Sent::new(false));
+    for event in first.iter().take(cut) {
+        sent.note(event.as_bytes());
+        client.hear(event.as_bytes());
+    }
+    for (events, cut) in others {
+        if !sent.is_resumable() {
+            break;
+        }
+        let mut replay = Replay::from_start(sent);
+        for event in events.iter().take(*cut) {
+            match replay.event(&Bytes::from(event.clone())) {
+                Step::Skip => {}
+                Step::Pass(event) => client.hear(&event),
+                Step::Differs => return (client, false),
+            }
+        }
+        sent = replay.into_sent();
+    }
+    let whole = sent.finished;
+    (client, whole)
+}
+
+fn texts() -> impl Strategy<Value = String> {
+    // A small alphabet, so that answers agree for a while; with what JSON escapes and UTF-8 is long for.
+    proptest::collection::vec(prop_oneof![Just('a'), Just('"'), Just('\n'), Just('é'), Just('🦀')], 0..24)
+        .prop_map(|chars| chars.into_iter().collect())
+}
+
+fn cuts() -> impl Strategy<Value = Vec<usize>> {
+    proptest::collection::vec(0..24_usize, 0..8)
+}
+
+proptest! {
+    #[test]
+    fn the_same_answer_is_whole_however_it_is_cut(
+        text in texts(), pieces in proptest::collection::vec((cuts(), 0..40_usize, any::<bool>()), 1..4), last in cuts(),
+    ) {
+        let (first, first_cut, role) = &pieces[0];
+        let mut others: Vec<_> =
+            pieces[1..].iter().enumerate().map(|(i, (cuts, cut, role))| (stream(&format!("{i}"), &text, cuts, *role), *cut)).collect();
+        others.push((stream("last", &text, &last, false), usize::MAX));
+        let (client, whole) = run(&stream("first", &text, first, *role), *first_cut, &others);
+        prop_assert!(whole);
+        prop_assert_eq!(&client.text, &text);
+        if *first_cut > 0 {
+            prop_assert!(client.ids.iter().all(|id| id == "first"), "{:?}", client.ids);
+        }
+    }
+
+    #[test]
+    fn another_answer_is_never_mixed_in(
+        one in texts(), other in texts(), first in cuts(), second in cuts(), cut in 0..40_usize, again in 0..40_usize,
+    ) {
+        let events = stream("first", &one, &first, false);
+        let (had, _) = run(&events, cut, &[]);
+        let (client, whole) = run(&events, cut, &[(stream("second", &other, &second, true), again)]);
+        if whole {
+            prop_assert!(client.text == one || client.text == other);
+            prop_assert!(client.text.starts_with(&had.text));
+        } else {
+            prop_assert!(!client.done);
+            prop_assert!(one.starts_with(&client.text) || other.starts_with(&client.text), "{:?}", client);
+        }
+        if !other.starts_with(&had.text) {
+            prop_assert_eq!(client.text, had.text, "nothing of another answer");
+        }
+    }
+
+    #[test]
+    fn random_events_do_no_harm(bytes in proptest::collection::vec(any::<u8>(), 0..200), text in texts()) {
+        let mut sent = Sent::new(true);
+        for event in stream("first", &text, &[3, 7], false).iter().take(3) {
+            sent.note(event.as_bytes());
+        }
+        let mut replay = Replay::from_start(sent.clone());
+        replay.event(&Bytes::from(bytes.clone()));
+        let mut data = b"data: ".to_vec();
+        data.extend(&bytes);
+        replay.event(&Bytes::from(data));
+        sent.note(&bytes);
+    }
+}
+
+#[test]
+fn thoughts_are_compared_too_and_are_no_prefix() {
+    let event =
+        |delta: Value| format!("data: {}\n\n", json!({ "id": "x", "choices": [{ "index": 0, "delta": delta }] }));
+    let mut sent = Sent::new(true);
+    sent.note(event(json!({ "reasoning_content": "hm" })).as_bytes());
+    sent.note(event(json!({ "content": "a" })).as_bytes());
+    assert!(sent.is_resumable() && sent.prefix().is_none());
+    // The same letters in another channel are another answer.
+    let mut replay = Replay::from_start(sent.clone());
+    assert_eq!(replay.event(&event(json!({ "content": "hma" })).into()), Step::Skip);
+    assert_eq!(replay.event(&event(json!({ "content": "and more" })).into()), Step::Differs);
+    let mut replay = Replay::from_start(sent);
+    assert_eq!(replay.event(&event(json!({ "reasoning_content": "h" })).into()), Step::Skip);
+    let step = replay.event(&event(json!({ "reasoning_content": "m", "content": "ab" })).into());
+    assert_eq!(step, Step::Pass(event(json!({ "reasoning_content": "", "content": "b" })).into()));
+}
+
+#[test]
+fn a_tools_call_is_not_resumed() {
+    let mut sent = Sent::new(true);
+    sent.note(b"data: {\"choices\":[{\"index\":0,\"delta\":{\"tool_calls\":[{\"index\":0}]}}]}\n\n");
+    assert!(!sent.is_resumable());
+}
+
+#[test]
+fn a_prefix_is_the_text_so_far_and_what_follows_is_passed_on() {
+    let events = stream("first", "Hello you", &[5], false);
+    let mut sent = Sent::new(true);
+    events[..2].iter().for_each(|event| sent.note(event.as_bytes()));
+    assert_eq!(sent.prefix(), Some("Hello"));
+    let mut replay = Replay::from_here(sent);
+    let mut client = Client::default();
+    for event in stream("second", " there", &[], false) {
+        if let Step::Pass(event) = replay.event(&event.into()) {
+            client.hear(&event);
+        }
+    }
+    assert!(client.done && client.text == " there" && client.ids.iter().all(|id| id == "first"));
+    assert_eq!(replay.into_sent().text.as_deref(), Some("Hello there"));
+}

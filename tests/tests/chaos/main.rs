@@ -1,0 +1,127 @@
+//! Chaos: four backends, each failing in random ways at random times but never all at once, behind
+//! the layers of the standard stack, on a paused clock.
+//!
+//! Every request ends well or in an honest error; no part of an answer looks whole; no two answers
+//! are mixed; and nobody is hammered.
+
+#![allow(clippy::unwrap_used, reason = "a helper of tests may panic as a test may")]
+
+mod client;
+mod upstream;
+
+use std::{
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
+
+use berry_tower::{
+    backend::{Backend, Catalog, Model, Provider, SmartAi, StreamRecovery, Timeouts, Tuning},
+    breaker::{Breaker, BreakerPolicy, CircuitBreakerLayer},
+    client::BackendClient,
+    commit::CommitLayer,
+    early::EarlyLayer,
+    resume::ResumeLayer,
+    retry::{Budget, Plan, RetryLayer},
+    select::{SelectLayer, Selected, strategy},
+};
+use http::Extensions;
+use rand::{RngExt, SeedableRng, rngs::StdRng};
+use tokio::time::{Instant, sleep};
+use tower::Layer;
+
+use client::{Outcome, Told, ask};
+use upstream::{BACKENDS, Upstream};
+
+/// Requests, this far apart on the average: two runs together are half an hour each.
+const REQUESTS: usize = 10_000;
+const APART: Duration = Duration::from_millis(180);
+const FLOOR_PER_SECOND: u32 = 1;
+
+fn catalog() -> Catalog {
+    let timeouts = Timeouts {
+        connect: Duration::from_secs(1),
+        stream_head: Duration::from_secs(3),
+        plain_head: Duration::from_secs(4),
+        first_token: Duration::from_secs(2),
+        idle: Duration::from_secs(3),
+    };
+    let backend = |i: usize| {
+        let provider = Provider::new(format!("b{i}"), &format!("http://b{i}/v1")).unwrap().timeouts(timeouts);
+        let mut backend = Backend::new(Arc::new(provider), "sim");
+        backend.supports_prefill = i % 2 == 1;
+        backend
+    };
+    let model = |name: &str, recovery| {
+        let strategy = strategy::by_name("weighted_failover", &SmartAi::default()).unwrap();
+        let mut model = Model::new(name, strategy, (0..BACKENDS).map(backend));
+        model.recovery = recovery;
+        model
+    };
+    let models = [
+        model("plain", StreamRecovery::Off),
+        model("replay", StreamRecovery::Replay),
+        model("prefill", StreamRecovery::Prefill),
+    ];
+    // What changes in seconds must be looked at again in seconds.
+    let breaker = BreakerPolicy { failure_threshold: 5, open_for: Duration::from_secs(4) };
+    let recovery_interval = Duration::from_secs(4);
+    Catalog::tuned(models, &Tuning { breaker, recovery_interval, ..Tuning::default() })
+}
+
+async fn chaos(seed: u64, commit_after: Option<Duration>) {
+    let (upstream, catalog) = (Upstream::new(seed, REQUESTS), catalog());
+    let breaker = CircuitBreakerLayer::new(BreakerPolicy::default()).find(|e: &Extensions| -> Option<Arc<Breaker>> {
+        e.get::<Selected>().map(|s| s.backend.live.breaker().clone())
+    });
+    let service = breaker.layer(BackendClient::new(upstream.clone()));
+    let service = CommitLayer.layer(SelectLayer::new(catalog.clone()).layer(service));
+    let budget = Arc::new(Budget::new(0.2, FLOOR_PER_SECOND));
+    let retry = RetryLayer::new(Plan::default()).budget(budget).total_timeout(Some(Duration::from_secs(30)));
+    let service = ResumeLayer.layer(retry.layer(service));
+    let service = EarlyLayer::new(Some(Duration::from_secs(2))).commit_after(commit_after).layer(service);
+
+    let (mut rng, mut running, began) = (StdRng::seed_from_u64(seed), Vec::new(), Instant::now());
+    for number in 0..REQUESTS {
+        sleep(APART.mul_f64(2.0 * rng.random::<f64>())).await;
+        running.push(tokio::spawn(ask(service.clone(), number, rng.random())));
+    }
+    let mut outcomes = Vec::new();
+    for task in running {
+        outcomes.push(task.await.unwrap());
+    }
+    check(&upstream, &catalog, &outcomes, began.elapsed());
+}
+
+fn check(upstream: &Upstream, catalog: &Catalog, outcomes: &[Outcome], took: Duration) {
+    let count = |told: fn(&Told) -> bool| outcomes.iter().filter(|outcome| told(&outcome.told)).count();
+    let (whole, left) = (count(|t| matches!(t, Told::Whole)), count(|t| matches!(t, Told::Left)));
+    let (part, refused) = (count(|t| matches!(t, Told::Part)), count(|t| matches!(t, Told::Refused)));
+    let resumed = outcomes.iter().filter(|outcome| outcome.resumed).count();
+    let (attempts, on_tried) = upstream.attempts();
+    let told = format!(
+        "{whole} whole ({resumed} resumed), {part} cut, {refused} refused, {left} left; {attempts} attempts, {on_tried} on tried backends"
+    );
+
+    assert_eq!(whole + left + part + refused, REQUESTS, "{told}");
+    assert!(whole > REQUESTS * 9 / 10, "somebody was well at any time: {told}");
+    assert!(resumed > 0 && part > 0, "there was something to be honest about: {told}");
+    let floor = took.as_secs_f64() * f64::from(FLOOR_PER_SECOND);
+    assert!((on_tried as f64) <= 0.2 * REQUESTS as f64 + floor, "{told}");
+    assert!(attempts < 2 * REQUESTS, "{told}");
+    assert_eq!(upstream.open().load(Relaxed), 0, "every answer of an upstream is let go");
+    for model in catalog.load().models() {
+        for backend in &model.backends {
+            assert_eq!(backend.live.view(Instant::now()).in_flight, 0, "{}", backend.id);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_request_ends_well_or_honestly() {
+    chaos(1, None).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_request_ends_well_or_honestly_behind_early_heads() {
+    chaos(2, Some(Duration::from_secs(1))).await;
+}

@@ -1,0 +1,190 @@
+//! Cut streams that are resumed, and those that are not.
+
+use std::time::Duration;
+
+use berry_server::simulated::{Behavior, Fault};
+use serde_json::json;
+use tokio::time::sleep;
+
+use crate::{
+    answer::Answer,
+    support::{Plan, TOKENS, Wall, question},
+};
+
+const SETTINGS: &str = "stream_idle_timeout_seconds = 5\nstream_keepalive_seconds = 2\nfirst_token_timeout_seconds = 3";
+const REPLAY: &str = "stream_recovery = \"replay\"";
+const PREFILL: &str = "stream_recovery = \"prefill\"";
+
+async fn wall(backends: usize, model: &str) -> Wall {
+    Plan::of(backends).settings(SETTINGS).model(model).start().await
+}
+
+/// The answer is one piece, resumed so often, and all of it is of the first stream's id.
+fn is_resumed(answer: &Answer, times: usize) {
+    assert!(answer.is_whole(), "{answer:?}");
+    assert_eq!(answer.text.matches(": resumed\n\n").count(), times, "{answer:?}");
+    let events = answer.events();
+    assert!(events.iter().all(|event| event["id"] == events[0]["id"]), "{answer:?}");
+    let roles = events.iter().filter(|event| event["choices"][0]["delta"]["role"].is_string());
+    assert_eq!(roles.count(), 1);
+    assert_eq!(answer.done() as usize, answer.text.matches("[DONE]").count());
+}
+
+fn is_cut(answer: &Answer) {
+    assert_eq!(answer.code().as_deref(), Some("upstream_stream_interrupted"), "{answer:?}");
+    assert!(!answer.clean && !answer.looks_whole() && !answer.text.contains(": resumed"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cut_stream_goes_on_elsewhere_as_if_nothing_had_happened() {
+    for fault in [Fault::CutAfter(40), Fault::ResetAfter(1), Fault::ErrorAfter(20), Fault::NoFinish] {
+        let wall = wall(2, REPLAY).await;
+        wall.set(0, fault.clone());
+        let answer = wall.ask(true).await;
+        is_resumed(&answer, 1);
+        assert!(answer.end < Duration::from_millis(100));
+        assert_eq!(wall.counts(), [1, 1], "{fault:?}");
+        assert_eq!((wall.outcomes(1, "success"), wall.outcomes(0, "success")), (1, 0));
+        assert_eq!(wall.providers[0].calls()[0].json(), wall.providers[1].calls()[0].json());
+        wall.next_works(&answer).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stalled_stream_goes_on_elsewhere_and_the_client_hears_meanwhile_that_it_lives() {
+    let wall = wall(2, REPLAY).await;
+    wall.set(0, Fault::StallAfter(20));
+    wall.set(1, Fault::LateFirstToken(Duration::from_secs(4)));
+    let answer = wall.ask(true).await;
+    is_resumed(&answer, 1);
+    assert!((9.0..9.2).contains(&answer.end.as_secs_f64()), "{:?}", answer.end);
+    assert_eq!(answer.text.matches(": keep-alive\n\n").count(), 4, "{answer:?}");
+    wall.next_works(&answer).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_resumption_is_an_attempt() {
+    // Three backends, the third of which is well.
+    let wall = wall(3, REPLAY).await;
+    wall.set(0, Fault::CutAfter(10));
+    wall.set(1, Fault::CutAfter(30));
+    let answer = wall.ask(true).await;
+    is_resumed(&answer, 2);
+    assert_eq!(wall.counts(), [1, 1, 1]);
+    // One that breaks off within what the client has already is passed over unheard.
+    let wall = self::wall(3, REPLAY).await;
+    wall.set(0, Fault::CutAfter(30));
+    wall.set(1, Fault::CutAfter(10));
+    is_resumed(&wall.ask(true).await, 1);
+    assert_eq!(wall.counts(), [1, 1, 1]);
+    // A backend alone is asked again, and no more often than without a stream.
+    let wall = self::wall(1, REPLAY).await;
+    wall.set(0, Fault::CutAfter(30).once());
+    is_resumed(&wall.ask(true).await, 1);
+    wall.set(0, Fault::CutAfter(30));
+    let answer = wall.ask(true).await;
+    is_cut(&answer);
+    assert_eq!(wall.counts(), [2 + 3]);
+    wall.next_works(&answer).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fallback_resumes_too_and_names_itself() {
+    let wall = Plan::of(2).settings(SETTINGS).model(REPLAY).last_is_fallback().start().await;
+    wall.set(0, Fault::CutAfter(40).once());
+    // The backend alone would do; it must not be there.
+    wall.providers[0].script([Fault::CutAfter(40).once(), Fault::Status(401).into()]);
+    let answer = wall.ask(true).await;
+    is_resumed(&answer, 1);
+    assert_eq!(wall.counts(), [2, 1]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_budget_bounds_resumptions() {
+    let settings = format!("{SETTINGS}\n[settings.retry_budget]\nratio = 0.0\nmin_per_second = 0");
+    let wall = Plan::of(2).settings(&settings).model(REPLAY).start().await;
+    wall.set(0, Fault::CutAfter(40));
+    is_cut(&wall.ask(true).await);
+    assert_eq!(wall.counts(), [1, 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_answer_is_never_spliced_in() {
+    for model in [REPLAY, PREFILL] {
+        let wall = wall(2, model).await;
+        wall.set(0, Fault::CutAfter(40));
+        // It says fewer words, and others.
+        for other in [Behavior::healthy().tokens(30), Fault::Huge(100).into(), Behavior::healthy().reasoning()] {
+            wall.set(1, other.clone());
+            let answer = wall.ask(true).await;
+            is_cut(&answer);
+            let whole = self::wall(1, "").await.ask(true).await;
+            assert!(whole.content().starts_with(&answer.content()), "{other:?}");
+            sleep(Duration::from_secs(200)).await;
+        }
+        wall.settle().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_prefix_is_sent_to_those_that_go_on_from_it() {
+    let wall = Plan::of(2).settings(SETTINGS).model(PREFILL).backend("supports_prefill = true").start().await;
+    wall.set(0, Fault::CutAfter(40));
+    let answer = wall.ask(true).await;
+    is_resumed(&answer, 1);
+    let sent = wall.providers[1].calls()[0].json();
+    let messages = sent["messages"].as_array().unwrap();
+    assert_eq!(messages.len(), 2);
+    assert_eq!(messages[1]["role"], "assistant");
+    let prefix = messages[1]["content"].as_str().unwrap();
+    assert!(answer.content().starts_with(prefix) && prefix.len() > 50);
+    wall.next_works(&answer).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_no_plain_text_is_not_resumed() {
+    let tools = json!([{ "type": "function", "function": { "name": "look", "parameters": {} } }]);
+    let cases = [
+        json!({ "n": 2 }),
+        json!({ "logprobs": true }),
+        json!({ "response_format": { "type": "json_object" } }),
+        json!({ "tools": tools, "tool_choice": "required" }),
+    ];
+    for case in cases {
+        let wall = wall(2, REPLAY).await;
+        wall.set(0, Fault::CutAfter(2));
+        let mut body = question(true);
+        body.as_object_mut().unwrap().extend(case.as_object().unwrap().clone());
+        let answer = wall.send(wall.request("/v1/chat/completions", &body)).await;
+        is_cut(&answer);
+        assert_eq!(wall.counts(), [1, 0], "{case}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn completions_are_resumed_too() {
+    let wall = wall(2, REPLAY).await;
+    let body = json!({ "model": "m", "prompt": "Hello", "stream": true });
+    let text = |answer: &Answer| -> String {
+        answer.events().iter().filter_map(|event| event["choices"][0]["text"].as_str().map(str::to_owned)).collect()
+    };
+    let whole = wall.send(wall.request("/v1/completions", &body)).await;
+    wall.set(0, Fault::CutAfter(TOKENS / 2));
+    let answer = wall.send(wall.request("/v1/completions", &body)).await;
+    assert!(answer.is_whole() && answer.text.contains(": resumed"), "{answer:?}");
+    assert_eq!(text(&answer), text(&whole));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_leaves_while_it_is_resumed_is_not_worked_for() {
+    let wall = wall(3, REPLAY).await;
+    wall.set(0, Fault::CutAfter(10));
+    wall.set(1, Fault::Silent);
+    let mut response = wall.chat(true).send().await.unwrap();
+    assert!(response.chunk().await.unwrap().is_some());
+    wall.providers[1].wait_for(1).await;
+    drop(response);
+    wall.providers[1].wait_idle().await;
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!(wall.counts(), [1, 1, 0]);
+}
