@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use axum::{body::Body, extract::Request, response::Response};
+use axum::{body::Body, response::Response};
 use berry_tower::{
     attempt::{Attempt, ServedBy},
     body::{End, Guard, GuardedBody},
@@ -19,14 +19,14 @@ use berry_tower::{
     select::For,
 };
 use bytes::Bytes;
-use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header};
 use pin_project::pin_project;
 use tokio::time::Instant;
 use tower_layer::Layer;
 use tower_service::Service;
 use uuid::Uuid;
 
-use crate::{config::build::Caller, routes::refuse};
+use crate::{config::build::Caller, connection::Serving, routes::refuse};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const BACKEND: HeaderName = HeaderName::from_static("x-berry-backend");
@@ -56,9 +56,9 @@ pub(crate) struct Access<S> {
     inner: S,
 }
 
-impl<S, B> Service<Request> for Access<S>
+impl<S, R, B> Service<Request<R>> for Access<S>
 where
-    S: Service<Request, Response = http::Response<B>>,
+    S: Service<Request<R>, Response = http::Response<B>>,
     B: http_body::Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
@@ -70,7 +70,7 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, mut request: Request) -> Self::Future {
+    fn call(&mut self, mut request: Request<R>) -> Self::Future {
         let id = request_id(request.headers());
         let story = Story::new(id.clone(), &request);
         if too_many_headers(request.headers()) {
@@ -151,6 +151,16 @@ impl Who {
     }
 }
 
+/// What a request panicked with; an extension of the response that stands for it.
+#[derive(Clone, Debug)]
+pub(crate) struct Panicked(pub(crate) String);
+
+/// A path as it is logged: whatever a client sends, a line stays a line.
+fn shortened(path: &str) -> String {
+    const LONGEST: usize = 256;
+    if path.len() <= LONGEST { path.to_owned() } else { path.chars().take(LONGEST).chain(['…']).collect() }
+}
+
 /// What there is to tell of a request.
 #[derive(Debug)]
 struct Story {
@@ -165,14 +175,15 @@ struct Story {
     attempts: u32,
     progress: Option<Progress>,
     told: bool,
+    connection: Option<Serving>,
 }
 
 impl Story {
-    fn new(id: HeaderValue, request: &Request) -> Self {
+    fn new<R>(id: HeaderValue, request: &Request<R>) -> Self {
         Self {
             id,
             method: request.method().clone(),
-            path: request.uri().path().to_owned(),
+            path: shortened(request.uri().path()),
             started: Instant::now(),
             status: None,
             user: Who::default(),
@@ -181,6 +192,7 @@ impl Story {
             attempts: 0,
             progress: None,
             told: false,
+            connection: request.extensions().get().cloned(),
         }
     }
 
@@ -201,8 +213,14 @@ impl Story {
         self.served = extensions.remove();
         self.model = extensions.remove();
         self.progress = extensions.remove();
-        let failed = extensions.get::<Cause>().and_then(|cause| find::<Exhausted>(&*cause.0)).map(|e| e.attempts);
-        self.attempts = extensions.get::<Attempt>().map(Attempt::number).or(failed).unwrap_or(0);
+        if let Some(Panicked(panic)) = extensions.remove() {
+            tracing::error!(request_id = self.id.to_str().unwrap_or_default(), panic, "a request panicked");
+        }
+        self.attempts = extensions.get::<Attempt>().map_or(0, Attempt::number);
+        if let Some(failed) = extensions.get::<Cause>().and_then(|cause| find::<Exhausted>(&*cause.0)) {
+            self.attempts = failed.attempts;
+            self.served = failed.backend.clone().map(ServedBy);
+        }
         let headers = response.headers_mut();
         headers.insert(REQUEST_ID, self.id.clone());
         if let Some(ServedBy(backend)) = &self.served
@@ -222,6 +240,9 @@ impl Story {
     fn tell(&mut self, outcome: &'static str) {
         if std::mem::replace(&mut self.told, true) {
             return;
+        }
+        if let Some(connection) = &self.connection {
+            connection.end();
         }
         let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let usage = self.progress.as_ref().and_then(Progress::usage);
@@ -250,12 +271,15 @@ impl Story {
 
 impl Guard for Story {
     fn ended(&mut self, end: End<'_>) {
-        let refused = self.status.is_some_and(|status| !status.is_success());
+        let status = self.status.unwrap_or_default();
+        // Whoever asked for the head alone has had all of it.
+        let complete = matches!(end, End::Complete) || self.method == Method::HEAD;
         self.tell(match end {
-            End::Complete if refused => "refused",
-            End::Complete => "complete",
+            _ if complete && status.is_server_error() => "failed",
+            _ if complete && !status.is_success() => "refused",
+            _ if complete => "complete",
             End::Failed(_) => "broken",
-            End::Dropped => "cancelled",
+            End::Complete | End::Dropped => "cancelled",
         });
     }
 }

@@ -30,6 +30,7 @@ mod access;
 mod app;
 pub mod cli;
 pub mod config;
+mod connection;
 pub mod demo;
 mod listener;
 mod probes;

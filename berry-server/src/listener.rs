@@ -15,12 +15,16 @@ use tokio::{
 };
 use tower_service::Service;
 
-use crate::app::App;
+use crate::{
+    app::App,
+    connection::{Connection, Serving},
+};
 
-/// A request's head must come within this time.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a connection may be idle between two requests: longer than the pools of the usual
+/// clients and proxies keep one, so that it is they who close it.
+const IDLE: Duration = Duration::from_secs(75);
 /// The longest head that is read at all.
-const MAX_HEAD: usize = 256 * 1024;
+const MAX_HEAD: usize = 128 * 1024;
 /// The most headers that are read at all. What is above the gateway's own bound is refused in its
 /// own error shape, so this one is wider. Not by more, since room for so many is made for every
 /// request.
@@ -41,14 +45,19 @@ pub(crate) async fn serve(listener: TcpListener, app: App, max_connections: usiz
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "TCP_NODELAY was not set");
         }
-        let app = app.clone();
-        let service = service_fn(move |request: http::Request<Incoming>| respond(app.clone(), request.map(Body::new)));
+        let (app, serving) = (app.clone(), Serving::default());
+        let connection = Connection::new(stream, serving.clone());
+        let service = service_fn(move |mut request: http::Request<Incoming>| {
+            serving.begin();
+            request.extensions_mut().insert(serving.clone());
+            respond(app.clone(), request.map(Body::new))
+        });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(HEAD_TIMEOUT)
+            .header_read_timeout(IDLE)
             .max_headers(MAX_HEADERS)
             .max_buf_size(MAX_HEAD)
-            .serve_connection(TokioIo::new(stream), service);
+            .serve_connection(TokioIo::new(connection), service);
         let connection = graceful.watch(connection);
         tokio::spawn(async move {
             if let Err(error) = connection.await {

@@ -42,8 +42,8 @@ fn complain(text: &str) {
 }
 
 fn load(cli: &Cli) -> Result<Loaded, Fail> {
-    let variable = |name: &str| env::var(name).ok();
-    let path = config::find(cli.config.as_deref(), variable, Path::new("."))
+    let named = variable("CONFIG_PATH")?;
+    let path = config::find(cli.config.as_deref(), |_| named.clone(), Path::new("."))
         .map_err(|error| Fail { message: error.to_string(), code: 2 })?;
     Ok(config::load(&path)?)
 }
@@ -70,7 +70,7 @@ fn run(cli: &Cli) -> Result<ExitCode, Fail> {
             demo(cli).await
         } else {
             let loaded = load(cli)?;
-            telemetry::init()?;
+            let _lines = telemetry::init()?;
             for warning in &loaded.warnings {
                 tracing::warn!("{warning}");
             }
@@ -81,20 +81,21 @@ fn run(cli: &Cli) -> Result<ExitCode, Fail> {
 
 async fn demo(cli: &Cli) -> Result<ExitCode, Fail> {
     // The demo's own words are what there is to read, unless logs are asked for.
-    if env::var_os("RUST_LOG").is_some() {
-        telemetry::init()?;
-    }
+    let _lines = match variable("RUST_LOG")? {
+        Some(_) => Some(telemetry::init()?),
+        None => None,
+    };
     let signals = signals()?;
     let demo = Demo::start().await?;
     let mut options = options(cli)?;
-    let chosen = cli.bind.is_some() || env::var_os("BIND_ADDRESS").is_some();
-    if !chosen {
+    if cli.bind.is_none() && variable("BIND_ADDRESS")?.is_none() {
         options.bind = DEMO_BIND.to_owned();
         if tokio::net::TcpListener::bind(DEMO_BIND).await.is_err() {
             // Somebody else is there; the demo need not be.
             options.bind = Options::loopback().bind;
         }
     }
+    raise_file_limit(options.max_connections);
     let server = Server::start(demo.loaded.clone(), options).await?;
     let _ = write!(std::io::stdout(), "{}", demo.guide(server.addr()));
     until_stopped(server, signals).await
@@ -102,6 +103,7 @@ async fn demo(cli: &Cli) -> Result<ExitCode, Fail> {
 
 async fn serve(loaded: Loaded, options: Options) -> Result<ExitCode, Fail> {
     let signals = signals()?;
+    raise_file_limit(options.max_connections);
     let source = loaded.source.clone();
     let server = Server::start(loaded, options).await?;
     let config = source.as_ref().map(|path| path.display().to_string());
@@ -134,13 +136,34 @@ async fn either((terminate, interrupt): &mut Signals) {
     }
 }
 
+/// A variable of the environment; an empty one is not set.
+fn variable(name: &str) -> Result<Option<String>, Fail> {
+    match env::var(name) {
+        Ok(value) => Ok(Some(value).filter(|value| !value.is_empty())),
+        Err(env::VarError::NotPresent) => Ok(None),
+        Err(env::VarError::NotUnicode(_)) => Err(format!("{name} is no UTF-8 text").into()),
+    }
+}
+
+/// Files for as many connections as may be open, and as many again to the upstreams. Without them
+/// connections to upstreams would fail, and healthy backends be blamed.
+fn raise_file_limit(max_connections: usize) {
+    let wanted = 2 * u64::try_from(max_connections).unwrap_or(u64::MAX / 2);
+    match rlimit::increase_nofile_limit(u64::MAX) {
+        Ok(limit) if limit < wanted => {
+            tracing::warn!(limit, wanted, "the limit of open files is low for MAX_CONNECTIONS; raise it (ulimit -n)");
+        }
+        Ok(_) => {}
+        Err(error) => tracing::warn!(%error, "the limit of open files could not be raised"),
+    }
+}
+
 fn options(cli: &Cli) -> Result<Options, Fail> {
-    let variable = |name: &str| env::var(name).ok().filter(|value| !value.is_empty());
     let mut options = Options::default();
-    if let Some(bind) = cli.bind.clone().or_else(|| variable("BIND_ADDRESS")) {
+    if let Some(bind) = cli.bind.clone().or(variable("BIND_ADDRESS")?) {
         options.bind = bind;
     }
-    if let Some(most) = variable("MAX_CONNECTIONS") {
+    if let Some(most) = variable("MAX_CONNECTIONS")? {
         let positive = most.parse().ok().filter(|most| *most > 0);
         options.max_connections =
             positive.ok_or_else(|| format!("MAX_CONNECTIONS is `{most}`; it must be a whole number of at least 1"))?;

@@ -4,6 +4,7 @@ use std::{fmt, io::IsTerminal, str::FromStr};
 
 use serde_json::{Map, Value};
 use tracing::{Event, Subscriber, field::Visit};
+use tracing_appender::non_blocking::WorkerGuard;
 use tracing_subscriber::{
     EnvFilter, Layer,
     fmt::{FmtContext, FormatEvent, FormatFields, format::Writer},
@@ -36,9 +37,13 @@ impl FromStr for Format {
 /// Sends log lines to standard output, filtered by `RUST_LOG`, in the format that
 /// `BERRY_LOG_FORMAT` names; without it, text on a terminal and JSON elsewhere.
 ///
+/// Lines are written by a thread of their own: a reader that stalls must not stall the gateway. When
+/// it lags behind by very many, lines are lost rather than requests. What is left is written when the
+/// guard is dropped.
+///
 /// # Errors
 /// One of the two variables makes no sense.
-pub fn init() -> Result<(), String> {
+pub fn init() -> Result<WorkerGuard, String> {
     let format = match std::env::var("BERRY_LOG_FORMAT").ok().filter(|format| !format.is_empty()) {
         Some(format) => format.parse()?,
         None if std::io::stdout().is_terminal() => Format::Text,
@@ -48,12 +53,14 @@ pub fn init() -> Result<(), String> {
         Some(filter) => EnvFilter::try_new(&filter).map_err(|e| format!("RUST_LOG is `{filter}`: {e}"))?,
         None => EnvFilter::new("info"),
     };
-    let lines = tracing_subscriber::fmt::layer();
+    let (writer, guard) = tracing_appender::non_blocking(std::io::stdout());
+    let lines = tracing_subscriber::fmt::layer().with_writer(writer);
     let lines = match format {
         Format::Text => lines.with_ansi(std::io::stdout().is_terminal()).boxed(),
         Format::Json => lines.event_format(JsonLines).boxed(),
     };
-    tracing_subscriber::registry().with(filter).with(lines).try_init().map_err(|e| e.to_string())
+    tracing_subscriber::registry().with(filter).with(lines).try_init().map_err(|e| e.to_string())?;
+    Ok(guard)
 }
 
 /// `timestamp`, `level`, `target` and `message` at the top, all else under `fields`.

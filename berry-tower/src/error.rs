@@ -8,7 +8,10 @@ use std::{
 
 use http::StatusCode;
 
-use crate::classify::{Class, ErrorBody};
+use crate::{
+    attempt::BackendId,
+    classify::{Class, ErrorBody},
+};
 
 /// Any error, as Tower's own layers use it.
 pub type BoxError = Box<dyn Error + Send + Sync>;
@@ -209,6 +212,8 @@ pub struct Exhausted {
     pub reason: String,
     /// How many attempts there were.
     pub attempts: u32,
+    /// Whom the last of them asked.
+    pub backend: Option<BackendId>,
 }
 
 impl Display for Exhausted {

@@ -48,6 +48,15 @@ impl Errors {
     }
 }
 
+impl Errors {
+    /// What could not be built though the file is good; `message` begins with the path.
+    pub(super) fn unbuildable(message: &str, warnings: Vec<Finding>) -> Self {
+        let (path, message) = message.split_once(": ").unwrap_or((WHOLE_FILE, message));
+        let finding = Finding { path: path.to_owned(), line: None, message: message.to_owned() };
+        Self { source: None, findings: vec![finding], warnings }
+    }
+}
+
 impl fmt::Display for Errors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, finding) in self.findings.iter().enumerate() {

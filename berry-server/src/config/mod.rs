@@ -52,7 +52,10 @@ mod suggest;
 mod tests;
 mod users;
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+};
 
 use toml::de::DeTable;
 
@@ -127,6 +130,10 @@ pub fn parse(text: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<Loaded,
     let mut log = reader.log.into_inner();
     log.sort();
     if log.errors.is_empty() {
+        // The layers are stricter than the file in places: what is valid must start too.
+        if let Err(message) = build::build(&config, &HashMap::new()) {
+            return Err(Errors::unbuildable(&message, log.warnings));
+        }
         return Ok(Loaded { config, warnings: log.warnings, source: None });
     }
     Err(Errors { source: None, findings: log.errors, warnings: log.warnings })

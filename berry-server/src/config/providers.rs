@@ -80,6 +80,9 @@ fn headers(t: &mut Table<'_>) -> HeaderMap {
             t.reader.error(&path, "a header's value must not hold line breaks or control characters");
             continue;
         };
+        if value.to_str().is_err() {
+            t.reader.error(&path, "a header's value must be visible ASCII");
+        }
         if FRAMING.contains(&name) {
             t.reader.error(&path, "is set by the gateway for each call; remove it");
         }
@@ -101,6 +104,10 @@ fn check_base_url(t: &Table<'_>, provider: &Provider) {
     };
     if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
         return t.error(key, format_args!("must begin with `https://` or `http://`; {example}"));
+    }
+    if provider.base_url.parse::<http::Uri>().is_err() {
+        let written = url.as_str().trim_end_matches('/');
+        return t.error(key, format_args!("holds white space or letters beyond ASCII; write it as `{written}`"));
     }
     if !url.username().is_empty() || url.password().is_some() {
         t.error(key, "must not hold a user or password; use `api_key` or `headers`");

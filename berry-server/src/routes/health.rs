@@ -7,12 +7,13 @@ use axum::{
     extract::State,
     response::{IntoResponse, Response},
 };
-use berry_tower::backend::{Backend, Model};
+use berry_tower::backend::Backend;
 use http::StatusCode;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
+use super::status::rfc3339;
 use crate::app::Snapshot;
 
 /// How many of the enabled models and their backends can serve now.
@@ -95,13 +96,12 @@ pub(super) async fn livez() -> &'static str {
 
 /// `GET /readyz`
 pub(super) async fn readyz(State(snapshot): State<Arc<Snapshot>>) -> (StatusCode, &'static str) {
-    let enabled = |model: &Arc<Model>| model.enabled;
     if snapshot.draining() {
         (StatusCode::SERVICE_UNAVAILABLE, "draining\n")
     } else if !snapshot.probed() {
         (StatusCode::SERVICE_UNAVAILABLE, "the first round of probes is under way\n")
-    } else if !snapshot.catalog.load().models().iter().any(enabled) {
-        (StatusCode::SERVICE_UNAVAILABLE, "no model is enabled\n")
+    } else if Census::of(&snapshot).usable_models == 0 {
+        (StatusCode::SERVICE_UNAVAILABLE, "no model has a usable backend\n")
     } else {
         (StatusCode::OK, "ready\n")
     }
@@ -109,5 +109,5 @@ pub(super) async fn readyz(State(snapshot): State<Arc<Snapshot>>) -> (StatusCode
 
 /// Now, as the JSON of the status endpoints tells times.
 pub(super) fn now() -> String {
-    Timestamp::now().to_string()
+    rfc3339(Timestamp::now())
 }

@@ -14,6 +14,7 @@ use axum::{
     Router,
     body::Body,
     extract::Request,
+    middleware::map_request,
     response::{Html, IntoResponse, Response},
     routing::{get, post_service},
 };
@@ -33,7 +34,11 @@ use tower_http::{
 use tower_service::Service;
 
 use self::admin_only::admins_only;
-use crate::{access::AccessLayer, app::Snapshot, config::build::Caller};
+use crate::{
+    access::{AccessLayer, Panicked, Who},
+    app::Snapshot,
+    config::build::Caller,
+};
 
 /// The endpoints that go through the gateway.
 const ROUTED: [Endpoint; 7] = [
@@ -51,6 +56,9 @@ const DRAINED_BEYOND: u64 = 8 << 20;
 /// And for how long.
 const DRAINED_FOR: Duration = Duration::from_secs(2);
 
+/// How long a browser may remember what it was allowed.
+const PREFLIGHT: Duration = Duration::from_secs(600);
+
 /// The router of one configuration.
 pub(crate) fn router<G, B>(snapshot: &Arc<Snapshot>, gateway: &G, keys: ApiKeys<Arc<Caller>>) -> Router
 where
@@ -63,6 +71,7 @@ where
         .route("/models", get(models::list))
         .route("/v1/models", get(models::list))
         .route("/v1/models/{*model}", get(models::one))
+        .route_layer(map_request(learn))
         .route_layer(AuthLayer::new(keys.clone()));
     let settings = &snapshot.config.settings;
     let mut status = metrics::routes().merge(smart_ai::routes());
@@ -83,15 +92,21 @@ where
     }
     let drained = settings.max_request_body_bytes.saturating_add(DRAINED_BEYOND);
     let layers = ServiceBuilder::new()
+        .layer(DrainLayer::new().max_bytes(drained).max_time(DRAINED_FOR))
         .layer(AccessLayer)
         .option_layer(cors(&settings.cors_allowed_origins))
-        .layer(CatchPanicLayer::custom(panicked))
-        .layer(DrainLayer::new().max_bytes(drained).max_time(DRAINED_FOR));
+        .layer(CatchPanicLayer::custom(panicked));
     router
         .fallback(async || refuse(&not_found()))
         .method_not_allowed_fallback(async || refuse(&method_not_allowed()))
         .layer(layers)
         .with_state(snapshot.clone())
+}
+
+/// Tells the access log who asks.
+async fn learn(request: Request) -> Request {
+    Who::learn(request.extensions());
+    request
 }
 
 /// A refusal as a response of this server's.
@@ -112,9 +127,12 @@ fn method_not_allowed() -> Refusal {
 #[expect(clippy::needless_pass_by_value, reason = "the signature that CatchPanicLayer asks for")]
 fn panicked(panic: Box<dyn Any + Send + 'static>) -> Response {
     let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
-    tracing::error!(panic = text.unwrap_or("not a text"), "a request panicked");
+    let text = text.unwrap_or("not a text").to_owned();
     let message = "the gateway made a mistake; its log has the request id";
-    refuse(&Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "server_error", message).code("internal_error"))
+    let refusal = Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "server_error", message).code("internal_error");
+    let mut response = refuse(&refusal);
+    response.extensions_mut().insert(Panicked(text));
+    response
 }
 
 fn cors(origins: &[String]) -> Option<CorsLayer> {
@@ -126,13 +144,25 @@ fn cors(origins: &[String]) -> Option<CorsLayer> {
     } else {
         AllowOrigin::list(origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok()))
     };
-    let exposed = ["x-request-id", "x-berry-backend", "x-berry-attempts", "retry-after"].map(HeaderName::from_static);
+    let exposed = [
+        "x-request-id",
+        "x-upstream-request-id",
+        "x-berry-backend",
+        "x-berry-attempts",
+        "x-should-retry",
+        "retry-after",
+        "retry-after-ms",
+        "x-ratelimit-limit-requests",
+        "x-ratelimit-remaining-requests",
+        "x-ratelimit-reset-requests",
+    ];
     Some(
         CorsLayer::new()
             .allow_origin(origins)
             .allow_methods([Method::GET, Method::POST])
             .allow_headers(AllowHeaders::mirror_request())
-            .expose_headers(exposed),
+            .expose_headers(exposed.map(HeaderName::from_static))
+            .max_age(PREFLIGHT),
     )
 }
 

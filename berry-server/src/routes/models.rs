@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{
     Extension, Json,
-    extract::{Path, State},
+    extract::{Path, State, rejection::PathRejection},
     response::{IntoResponse, Response},
 };
 use berry_tower::{
@@ -35,8 +35,10 @@ pub(super) async fn list(
 pub(super) async fn one(
     State(snapshot): State<Arc<Snapshot>>,
     Extension(caller): Extension<Arc<Caller>>,
-    Path(name): Path<String>,
+    name: Result<Path<String>, PathRejection>,
 ) -> Response {
+    // A name that is no text is the name of no model.
+    let name = name.map_or_else(|_| String::new(), |Path(name)| name);
     match snapshot.catalog.load().find(&name).filter(|model| may_call(&snapshot, &caller, model)) {
         Some(model) => Json(describe(&snapshot, model)).into_response(),
         None => refuse(

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{
     Json, Router,
-    extract::{Path, State},
+    extract::{Path, State, rejection::PathRejection},
     routing::get,
 };
 use berry_tower::backend::Model as Served;
@@ -207,9 +207,10 @@ async fn weights(State(snapshot): State<Arc<Snapshot>>, Params(query): Params<Qu
 /// The same of one model, by its public name or table id. An unknown one is a 404.
 async fn model_weights(
     State(snapshot): State<Arc<Snapshot>>,
-    Path(rest): Path<String>,
+    rest: Result<Path<String>, PathRejection>,
     Params(query): Params<Query>,
 ) -> Result<Json<ModelWeights>, Refused> {
+    let Path(rest) = rest.map_err(|_| not_found())?;
     let name = rest.strip_suffix("/weights").ok_or_else(not_found)?;
     let model = find_model(&snapshot, name)?;
     let moment = Moment::now();

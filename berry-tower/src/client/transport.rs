@@ -1,6 +1,7 @@
 //! The connections to upstreams: pooled reqwest clients, one for each connect timeout in use.
 
 use std::{
+    net::IpAddr,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -29,11 +30,20 @@ pub(super) struct Address(pub(super) Url);
 
 /// The default transport: reqwest, with TLS by rustls, the roots of the system and of Mozilla,
 /// `TCP_NODELAY`, no redirects (they would carry the key elsewhere), and the proxy that the
-/// environment names. Clones share the pools.
+/// environment names, but for addresses on this machine. Clones share the pools.
 #[derive(Clone, Debug, Default)]
 pub struct Reqwest {
-    // A pool has one connect timeout. Few differ, so that a search beats a map.
-    pools: Arc<ArcSwap<Vec<(Duration, reqwest::Client)>>>,
+    // A pool has one connect timeout, and goes by a proxy or not. Few differ, so that a search
+    // beats a map.
+    pools: Arc<ArcSwap<Vec<(Needs, reqwest::Client)>>>,
+}
+
+/// What tells pools apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Needs {
+    connect: Duration,
+    /// It is on this machine, where no proxy can reach it.
+    loopback: bool,
 }
 
 impl Reqwest {
@@ -43,13 +53,14 @@ impl Reqwest {
         Self::default()
     }
 
-    fn pool(&self, connect: Duration) -> Result<reqwest::Client, Failure> {
-        let find = |pools: &[(Duration, reqwest::Client)]| pools.iter().find(|p| p.0 == connect).map(|p| p.1.clone());
+    fn pool(&self, needs: Needs) -> Result<reqwest::Client, Failure> {
+        let find = |pools: &[(Needs, reqwest::Client)]| pools.iter().find(|p| p.0 == needs).map(|p| p.1.clone());
         if let Some(found) = find(&self.pools.load()) {
             return Ok(found);
         }
-        let client = reqwest::Client::builder()
-            .connect_timeout(connect)
+        let builder = reqwest::Client::builder();
+        let client = if needs.loopback { builder.no_proxy() } else { builder }
+            .connect_timeout(needs.connect)
             .redirect(reqwest::redirect::Policy::none())
             .tcp_nodelay(true)
             .tcp_keepalive(Duration::from_secs(60))
@@ -57,7 +68,7 @@ impl Reqwest {
             .map_err(|e| Failure::Connect(e.into()))?;
         self.pools.rcu(|pools| match find(pools) {
             Some(_) => pools.clone(),
-            None => Arc::new(pools.iter().cloned().chain([(connect, client.clone())]).collect()),
+            None => Arc::new(pools.iter().cloned().chain([(needs, client.clone())]).collect()),
         });
         Ok(find(&self.pools.load()).unwrap_or(client))
     }
@@ -74,9 +85,15 @@ impl Service<Request<Buffered>> for Reqwest {
 
     fn call(&mut self, request: Request<Buffered>) -> Self::Future {
         let connect = request.extensions().get().map_or(Duration::from_secs(5), |ConnectTimeout(d)| *d);
-        let execute = self.pool(connect).and_then(|pool| Ok(pool.execute(own(request)?)));
+        let needs = Needs { connect, loopback: request.uri().host().is_some_and(is_loopback) };
+        let execute = self.pool(needs).and_then(|pool| Ok(pool.execute(own(request)?)));
         Box::pin(async move { Ok(execute?.await.map_err(failure)?.into()) })
     }
+}
+
+fn is_loopback(host: &str) -> bool {
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || address.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 /// The request in reqwest's own type.

@@ -437,7 +437,8 @@ impl<P: RetryPolicy, C: Classify> Run<P, C> {
             return self.finish(Ok(kept.map(B::from)));
         }
         let attempts = self.attempt.number() - 1;
-        Err(self.told.map_or(self.why.unwrap_or(why), |told| told.exhausted(attempts).into()))
+        let backend = self.attempt.tried().next().and_then(|tried| tried.backend.clone());
+        Err(self.told.map_or(self.why.unwrap_or(why), |told| told.exhausted(attempts, backend).into()))
     }
 }
 

@@ -3,6 +3,7 @@
 use http::StatusCode;
 
 use crate::{
+    attempt::BackendId,
     classify::{Class, ErrorBody},
     error::{Exhausted, Failure},
 };
@@ -52,9 +53,9 @@ impl Told {
         }
     }
 
-    pub(super) fn exhausted(self, attempts: u32) -> Exhausted {
+    pub(super) fn exhausted(self, attempts: u32, backend: Option<BackendId>) -> Exhausted {
         let Self { class, status, error, reason, .. } = self;
-        Exhausted { class, status, error, reason, attempts }
+        Exhausted { class, status, error, reason, attempts, backend }
     }
 }
 

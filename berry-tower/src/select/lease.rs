@@ -2,7 +2,7 @@
 
 use std::{error::Error, sync::Arc};
 
-use http::Response;
+use http::{HeaderValue, Response, StatusCode};
 use tokio::time::Instant;
 
 use super::{candidates::needs_trial, strategy::Candidate};
@@ -27,6 +27,10 @@ pub struct Lease<C: Classify> {
     /// What the head has said; a body that is dropped unread leaves it at that.
     head: Option<Class>,
     progress: Option<Progress>,
+    /// For the log: whose attempt it was, and what became of it.
+    request_id: Option<HeaderValue>,
+    status: Option<StatusCode>,
+    reason: Option<String>,
     booked: bool,
 }
 
@@ -44,12 +48,29 @@ impl<C: Classify> Lease<C> {
         }
         let (backend, model) = (chosen.backend.clone(), model.clone());
         backend.picks.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        Some(Self { backend, model, classify, started: now, trial, head: None, progress: None, booked: false })
+        Some(Self {
+            backend,
+            model,
+            classify,
+            started: now,
+            trial,
+            head: None,
+            progress: None,
+            request_id: None,
+            status: None,
+            reason: None,
+            booked: false,
+        })
     }
 
     /// The backend.
     pub const fn backend(&self) -> &Arc<Backend> {
         &self.backend
+    }
+
+    /// Names the request in the log.
+    pub(super) fn name(&mut self, request_id: Option<HeaderValue>) {
+        self.request_id = request_id;
     }
 
     /// The model, or the fallback.
@@ -65,6 +86,7 @@ impl<C: Classify> Lease<C> {
             self.backend.live.first_byte(now - self.started, now);
         }
         self.head = Some(class);
+        self.status = Some(response.status());
         self.progress = response.extensions().get().cloned();
     }
 
@@ -75,6 +97,7 @@ impl<C: Classify> Lease<C> {
             return;
         }
         let class = self.classify.error(error);
+        self.reason = Some(error.to_string());
         self.book(class);
     }
 
@@ -85,7 +108,17 @@ impl<C: Classify> Lease<C> {
         self.booked = true;
         if class.is_error() {
             let id = &self.backend.id;
-            tracing::warn!(provider = &*id.provider, model = &*id.model, class = class.name(), "attempt failed");
+            let request_id = self.request_id.as_ref().and_then(|id| id.to_str().ok());
+            let (provider, model, status) = (&*id.provider, &*id.model, self.status.map(|status| status.as_u16()));
+            tracing::warn!(
+                request_id,
+                provider,
+                model,
+                class = class.name(),
+                status,
+                reason = self.reason,
+                "attempt failed"
+            );
         }
         if let Some(change) = self.backend.live.record(class, Instant::now()) {
             let id = &self.backend.id;
@@ -105,7 +138,10 @@ impl<C: Classify> Guard for Lease<C> {
             End::Complete => head,
             // The head has spoken already; its body cannot make it better.
             _ if head != Class::Success => head,
-            End::Failed(error) => self.classify.error(error),
+            End::Failed(error) => {
+                self.reason = Some(error.to_string());
+                self.classify.error(error)
+            }
             // Who leaves after the last word has heard it.
             End::Dropped if self.progress.as_ref().is_some_and(Progress::finished) => head,
             End::Dropped => Class::Cancelled,

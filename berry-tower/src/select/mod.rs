@@ -228,7 +228,8 @@ where
 
     fn call(&mut self, mut request: Request<R>) -> Self::Future {
         match self.lease(request.extensions()) {
-            Ok((lease, last)) => {
+            Ok((mut lease, last)) => {
+                lease.name(request.headers().get("x-request-id").cloned());
                 request.extensions_mut().insert(Selected { backend: lease.backend().clone(), last });
                 request.extensions_mut().insert(For(lease.model().clone()));
                 ResponseFuture::Sent { future: self.inner.call(request), lease: Some(lease) }

@@ -43,7 +43,7 @@ proptest! {
     ) {
         let error = Some(ErrorBody { message, ..ErrorBody::default() });
         let status = status.map(|s| StatusCode::from_u16(s).unwrap());
-        let refusal = refusal_for(&Exhausted { class, status, error, reason, attempts });
+        let refusal = refusal_for(&Exhausted { class, status, error, reason, attempts, backend: None });
         prop_assert!(refusal.status.is_client_error() || refusal.status.is_server_error());
         prop_assert!(!refusal.message.contains("://") && !refusal.message.contains(" sk-"), "{}", refusal.message);
         prop_assert!(!refusal.message.starts_with("sk-"));

@@ -89,7 +89,7 @@ fn outage(strategy: &str, seed: u64) -> Setup {
     pool[0].weight = f64::from(rng.random_range(1..=3));
     pool[0] = pool[0].clone().trouble(FROM, TO, Kind::Outage(down));
     let mut setup = Setup::new(strategy, pool, seconds(TO + 150)).seed(seed);
-    setup.rate = if seed % 8 == 0 { 25.0 } else { 10.0 };
+    setup.rate = if seed.is_multiple_of(8) { 25.0 } else { 10.0 };
     setup
 }
 

@@ -21,7 +21,14 @@ impl<E: Error + 'static> Error for Around<E> {
 
 fn exhausted(class: Class, status: u16, error: ErrorBody) -> Exhausted {
     let reason = "it went wrong at https://api.example/v1?key=abc".to_owned();
-    Exhausted { class, status: StatusCode::from_u16(status).ok(), error: Some(error), reason, attempts: 3 }
+    Exhausted {
+        class,
+        status: StatusCode::from_u16(status).ok(),
+        error: Some(error),
+        reason,
+        attempts: 3,
+        backend: None,
+    }
 }
 
 fn kind(kind: &str) -> ErrorBody {
