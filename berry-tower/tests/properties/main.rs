@@ -9,3 +9,4 @@ mod edge_identity;
 mod edge_inspect;
 mod edge_rate_limit;
 mod failover;
+mod in_flight;

@@ -25,8 +25,10 @@ async fn refuses(addr: std::net::SocketAddr) {
 
 /// The shutdown's first wait is over, even one of nothing, which ends at the clock's next tick.
 async fn begun(clock: &HeldClock) {
-    tokio::task::yield_now().await;
-    clock.advance(std::time::Duration::from_millis(1)).await;
+    for _ in 0..3 {
+        settle().await;
+        clock.advance(std::time::Duration::from_millis(1)).await;
+    }
 }
 
 #[tokio::test]

@@ -1,0 +1,170 @@
+//! In flight: whatever becomes of requests, completed, failed or abandoned at any point, nothing
+//! stays counted, and no trial slot stays taken.
+
+use std::{sync::Arc, time::Duration};
+
+use berry_tower::{
+    backend::{Backend, Catalog, Model, Provider, SmartAi},
+    body::Buffered,
+    breaker::{Breaker, BreakerPolicy, CircuitBreakerLayer},
+    client::BackendClient,
+    commit::CommitLayer,
+    inspect::Requested,
+    retry::{Budget, Plan, RetryLayer},
+    select::{
+        SelectLayer, Selected,
+        strategy::{NAMES, by_name},
+    },
+};
+use bytes::Bytes;
+use futures_util::{StreamExt, future::join_all, stream};
+use http::{Extensions, Request, Response, StatusCode};
+use http_body::Frame;
+use http_body_util::{BodyExt, StreamBody};
+use proptest::{collection::vec, prelude::*};
+use tokio::time::{Instant, sleep};
+use tower::{BoxError, ServiceBuilder, ServiceExt, service_fn};
+
+/// What the upstream does with a request.
+#[derive(Clone, Copy, Debug)]
+struct Upstream {
+    /// The head comes so late; `None`: never.
+    head_after: Option<u64>,
+    /// The status; 0: the connection breaks.
+    status: u16,
+    /// So many tokens come, a second apart.
+    tokens: usize,
+    /// How the stream ends.
+    end: End,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum End {
+    Done,
+    Cut,
+    Broken,
+    Silent,
+}
+
+/// One request: when it comes, and when its client leaves, in seconds; `None`: it stays.
+#[derive(Clone, Copy, Debug)]
+struct Client {
+    comes: u64,
+    leaves: Option<u64>,
+}
+
+fn upstream() -> impl Strategy<Value = Upstream> {
+    let end = prop_oneof![3 => Just(End::Done), 1 => Just(End::Cut), 1 => Just(End::Broken), 1 => Just(End::Silent)];
+    let status = prop_oneof![5 => Just(200), 5 => prop::sample::select(vec![500, 429, 400, 401, 0])];
+    let head = prop_oneof![6 => (0..4_u64).prop_map(Some), 1 => Just(None)];
+    (head, status, 0..4_usize, end).prop_map(|(head_after, status, tokens, end)| Upstream {
+        head_after,
+        status,
+        tokens,
+        end,
+    })
+}
+
+fn client() -> impl Strategy<Value = Client> {
+    (0..20_u64, prop::option::of(0..12_u64)).prop_map(|(comes, leaves)| Client { comes, leaves })
+}
+
+type Frames = Result<Frame<Bytes>, BoxError>;
+
+fn body(does: Upstream) -> impl http_body::Body<Data = Bytes, Error = BoxError> + Send + 'static {
+    let token = |_| async {
+        sleep(Duration::from_secs(1)).await;
+        let text = "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"a\"},\"finish_reason\":null}]}\n\n";
+        Frames::Ok(Frame::data(Bytes::from_static(text.as_bytes())))
+    };
+    let end = "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n";
+    let end = match does.end {
+        End::Done => stream::iter([Frames::Ok(Frame::data(Bytes::from_static(end.as_bytes())))]).boxed(),
+        End::Cut => stream::empty().boxed(),
+        End::Broken => stream::iter([Frames::Err("reset".into())]).boxed(),
+        End::Silent => stream::pending().boxed(),
+    };
+    StreamBody::new(stream::iter(0..does.tokens).then(token).chain(end))
+}
+
+fn catalog(strategy: usize, most: u32) -> Catalog {
+    let backends = (0..2).map(|i| {
+        let provider = Provider::new(format!("p{i}"), "http://127.0.0.1:9").unwrap();
+        Backend::new(Arc::new(provider), "m").max_in_flight(most)
+    });
+    Catalog::new([Model::new("m", by_name(NAMES[strategy], &SmartAi::default()).unwrap(), backends)])
+}
+
+async fn ask(catalog: Catalog, client: Client, does: Upstream) {
+    sleep(Duration::from_secs(client.comes)).await;
+    let network = service_fn(move |_: Request<Buffered>| async move {
+        match does.head_after {
+            Some(wait) => sleep(Duration::from_secs(wait)).await,
+            None => std::future::pending().await,
+        }
+        let status = StatusCode::from_u16(does.status).map_err(|_| BoxError::from("reset"))?;
+        let builder = Response::builder().status(status).header("content-type", "text/event-stream");
+        Ok::<_, BoxError>(builder.body(body(does)).unwrap())
+    });
+    let breaker =
+        CircuitBreakerLayer::new(BreakerPolicy::default()).find(|extensions: &Extensions| -> Option<Arc<Breaker>> {
+            extensions.get::<Selected>().map(|selected| selected.backend.live.breaker().clone())
+        });
+    let service = ServiceBuilder::new()
+        .layer(RetryLayer::new(Plan::default()).budget(Arc::new(Budget::new(1.0, 1000))))
+        .layer(CommitLayer)
+        .layer(SelectLayer::new(catalog))
+        .layer(breaker)
+        .service(BackendClient::new(network));
+    let text = Buffered::from(r#"{"model":"m","stream":true}"#);
+    let requested = Requested::read(text.bytes()).unwrap().on("/v1/chat/completions");
+    let request = Request::post("/v1/chat/completions").extension(requested).body(text).unwrap();
+    let whole = async {
+        if let Ok(response) = service.oneshot(request).await {
+            let mut body = std::pin::pin!(response.into_body());
+            while let Some(Ok(_)) = body.frame().await {}
+        }
+    };
+    match client.leaves {
+        None => whole.await,
+        Some(after) => drop(tokio::time::timeout(Duration::from_secs(after), whole).await),
+    }
+}
+
+/// A breaker that is not closed lets one trial through when its time has come; a slot that was not
+/// given back would bar it for ever.
+async fn can_be_asked(catalog: &Catalog) {
+    sleep(Duration::from_secs(3600)).await;
+    let client = Client { comes: 0, leaves: None };
+    let good = Upstream { head_after: Some(0), status: 200, tokens: 1, end: End::Done };
+    for _ in 0..20 {
+        ask(catalog.clone(), client, good).await;
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn nothing_stays_counted(
+        strategy in 0..NAMES.len(),
+        most in 0..4_u32,
+        requests in vec((client(), upstream()), 1..24),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        runtime.block_on(async {
+            let catalog = catalog(strategy, most);
+            join_all(requests.into_iter().map(|(client, does)| ask(catalog.clone(), client, does))).await;
+            for (id, live) in catalog.load().live() {
+                prop_assert_eq!(live.view(Instant::now()).in_flight, 0, "{}", id);
+            }
+            can_be_asked(&catalog).await;
+            for (id, live) in catalog.load().live() {
+                let view = live.view(Instant::now());
+                prop_assert_eq!(view.in_flight, 0, "{}", id);
+                prop_assert!(view.breaker_available(), "{}: its breaker never comes back", id);
+            }
+            Ok(())
+        })?;
+    }
+}
