@@ -48,6 +48,9 @@
 //! | [`CircuitBreaker`](breaker) | `breaker` | – | – | `BreakerOpen` |
 //! | [`BackendClient`](client) | `client` | `Selected`, `Requested` | `Progress`, [`ErrorBody`](classify::ErrorBody) | [`Failure`](error::Failure) |
 //!
+//! Beside the layers stands [`Prober`](probe::Prober) (feature `probe`): a future that checks the
+//! health of a catalogue's backends while nobody uses them.
+//!
 //! Edge layers refuse with a response, in the shape that a [`Render`](render::Render) gives; inner
 //! layers fail with typed errors ([`error`]), which `ErrorResponse` turns into responses.
 //!

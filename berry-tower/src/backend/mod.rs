@@ -101,9 +101,8 @@ pub struct Backend {
     pub picks: Arc<AtomicU64>,
     /// It has refused `stream_options`; forgotten when the backend is made anew.
     pub usage_refused: Arc<AtomicBool>,
+    fingerprint: u64,
     uris: [Option<Uri>; Endpoint::ALL.len()],
-    /// Of the id; the same in every run.
-    hash: u64,
     /// The same for the client, made when they are first asked for: most never are.
     #[cfg(feature = "client")]
     urls: [OnceLock<Box<reqwest::Url>>; Endpoint::ALL.len()],
@@ -134,7 +133,7 @@ impl Backend {
             picks: Arc::default(),
             usage_refused: Arc::default(),
             uris,
-            hash: hasher.finish(),
+            fingerprint: hasher.finish(),
             #[cfg(feature = "client")]
             urls: Default::default(),
         }
@@ -154,10 +153,10 @@ impl Backend {
         self.uris[endpoint.index()].clone()
     }
 
-    /// A number made of the id, for tables of sets of backends.
-    #[cfg(feature = "select")]
-    pub(crate) const fn hash(&self) -> u64 {
-        self.hash
+    /// A number made of the id, for tables; the same in every run of one build.
+    #[must_use]
+    pub const fn fingerprint(&self) -> u64 {
+        self.fingerprint
     }
 
     /// The same in reqwest's type.

@@ -41,7 +41,7 @@ fn while_one_of_two_works_no_request_fails() {
         let (first, second) = (pools::any_kind(&mut rng), pools::any_kind(&mut rng));
         pool[0] = pool[0].clone().trouble(5, 65, first);
         // Then the other one; without probes the first may not be back by that time.
-        let probed = seed % 4 != 0;
+        let probed = !seed.is_multiple_of(4);
         if probed {
             pool[1] = pool[1].clone().trouble(130, 190, second);
         }
@@ -61,7 +61,7 @@ fn smart_ai_spares_the_premium_ones_and_costs_less() {
         let premium = Site { premium: true, price: 10.0, ..Site::new("premium") };
         let noisy = |name: &str| Site { noise: 0.005, ..Site::new(name) };
         let mut pool = vec![noisy("cheap"), premium];
-        if seed % 2 == 0 {
+        if seed.is_multiple_of(2) {
             pool.push(noisy("other").trouble(100, 200, pools::any_kind(&mut rng)));
         }
         let setup = |strategy: &str| Setup::new(strategy, pool.clone(), seconds(400)).seed(seed);

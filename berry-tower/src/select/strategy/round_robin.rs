@@ -20,8 +20,9 @@ pub struct RoundRobin {
 
 impl RoundRobin {
     fn turn(&self, candidates: &[Candidate<'_>]) -> &AtomicUsize {
-        let mix =
-            |hash: u64, c: &Candidate<'_>| (hash.rotate_left(5) ^ c.backend.hash()).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        let mix = |hash: u64, c: &Candidate<'_>| {
+            (hash.rotate_left(5) ^ c.backend.fingerprint()).wrapping_mul(0x9E37_79B9_7F4A_7C15)
+        };
         // The upper bits are the well mixed ones; two sets that meet in one turn share it.
         &self.turns[(candidates.iter().fold(0, mix) >> 59) as usize % TURNS]
     }
