@@ -217,6 +217,7 @@ where
                 if let (Ok(()), Some(progress)) = (&end, progress) {
                     progress.set_finished();
                 }
+                this.reader.warn(this.provider.as_deref());
                 *this.end = Some(end.map_err(|failure| match this.provider {
                     Some(provider) => upstream_error::masked(failure, provider),
                     None => failure,
@@ -252,6 +253,16 @@ impl Reader {
     /// Whether all that the client is to see has been read.
     fn is_over(&self) -> bool {
         matches!(self, Self::Stream(filter) if filter.closed())
+    }
+
+    /// Says at the end of a stream what was left out of it.
+    fn warn(&self, provider: Option<&Provider>) {
+        if let (Self::Stream(filter), Some(provider)) = (self, provider)
+            && filter.malformed() > 0
+        {
+            let events = filter.malformed();
+            tracing::warn!(provider = &*provider.id, events, "malformed events of a stream were left out");
+        }
     }
 
     fn read(&mut self, bytes: Bytes, ready: &mut VecDeque<Bytes>, progress: &Option<Progress>) -> Result<(), Failure> {

@@ -142,3 +142,42 @@ fn committed<B>(progress: &Progress, body: &CommittedBody<B>) -> bool {
         Hold::Nothing => true,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use bytes::Bytes;
+    use futures_util::StreamExt as _;
+    use http_body::Frame;
+    use http_body_util::StreamBody;
+    use tower::{ServiceExt, service_fn};
+
+    use super::*;
+    use crate::sse::Grammar;
+
+    /// A stream of so many preambles of this size, without an end.
+    async fn committed_after(size: usize) -> u64 {
+        let progress = Progress::new(Hold::Output, Grammar::Chat);
+        let seen = progress.clone();
+        let endless = service_fn(move |_: Request<()>| {
+            let progress = progress.clone();
+            let counts = progress.clone();
+            let events = futures_util::stream::iter(1..).map(move |n| {
+                counts.set_events(n, 0, true);
+                Ok::<_, Infallible>(Frame::data(Bytes::from(vec![b'x'; size])))
+            });
+            let mut response = Response::new(StreamBody::new(events));
+            response.extensions_mut().insert(progress);
+            async { Ok::<_, Infallible>(response) }
+        });
+        CommitLayer.layer(endless).oneshot(Request::new(())).await.unwrap();
+        seen.events()
+    }
+
+    #[tokio::test]
+    async fn an_endless_preamble_is_committed() {
+        assert_eq!(committed_after(10).await, MOST_EVENTS + 1);
+        assert_eq!(committed_after(64 << 10).await, 5, "more than 256 KiB");
+    }
+}

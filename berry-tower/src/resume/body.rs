@@ -108,9 +108,11 @@ impl<S, B> Resuming<S, B> {
         if self.reading.output_seen() {
             self.whole.saw_output();
         }
-        // Of a later answer only whole events go out.
-        let first = matches!(self.stage, Stage::First(_)) && self.broke.is_none();
-        let between = !first || self.reading.between_events();
+        let between = match &self.stage {
+            Stage::First(_) => self.broke.is_some() || self.reading.between_events(),
+            // Of a later answer only whole events go out.
+            Stage::Later(replay) => !replay.is_over(),
+        };
         self.whole.set_events(self.reading.events(), self.reading.malformed(), between);
         self.whole.set_usage(self.reading.usage());
     }
@@ -254,24 +256,26 @@ where
                 }
             }
             let Some(inner) = this.inner.as_mut().as_pin_mut() else { return Poll::Ready(None) };
-            let next = ready!(inner.poll_frame(cx));
-            resuming.tell();
-            match next {
+            match ready!(inner.poll_frame(cx)) {
                 Some(Ok(frame)) => {
-                    if resuming.take(frame.into_data().unwrap_or_default()).is_err() {
-                        // The other answer is dropped, and what is ready of it with it.
-                        resuming.ready.clear();
+                    let taken = resuming.take(frame.into_data().unwrap_or_default());
+                    resuming.tell();
+                    if taken.is_err() {
                         break lost(&mut resuming.broke);
                     }
                 }
                 Some(Err(error)) => {
                     this.inner.set(None);
-                    if let Err(error) = resuming.ask(error.into()) {
+                    let asked = resuming.ask(error.into());
+                    resuming.tell();
+                    if let Err(error) = asked {
                         break error;
                     }
-                    resuming.tell();
                 }
                 None => {
+                    if matches!(&resuming.stage, Stage::Later(replay) if !replay.is_over()) {
+                        break lost(&mut resuming.broke);
+                    }
                     resuming.whole.set_finished();
                     this.inner.set(None);
                 }
@@ -284,10 +288,12 @@ where
     }
 
     fn is_end_stream(&self) -> bool {
-        let inner = self.inner.as_ref().is_none_or(Body::is_end_stream);
-        self.ending.is_none()
-            && inner
-            && self.resuming.as_ref().is_none_or(|resuming| resuming.asking.is_none() && resuming.ready.is_empty())
+        let over = match &self.resuming {
+            // What is there may still turn out to be another answer.
+            Some(resuming) => self.inner.is_none() && resuming.asking.is_none() && resuming.ready.is_empty(),
+            None => self.inner.as_ref().is_none_or(Body::is_end_stream),
+        };
+        self.ending.is_none() && over
     }
 
     fn size_hint(&self) -> SizeHint {

@@ -145,18 +145,20 @@ pub(super) struct Replay {
     passing: bool,
     /// Something of it has gone to the client.
     spoken: bool,
+    /// The stream's last event has gone to the client.
+    over: bool,
 }
 
 impl Replay {
     /// The second answer begins anew; the part that the client has is passed over.
     pub(super) fn from_start(sent: Sent) -> Self {
         let passing = sent.transcript.length > 0;
-        Self { sent, seen: Transcript::default(), passing, spoken: false }
+        Self { sent, seen: Transcript::default(), passing, spoken: false, over: false }
     }
 
     /// The second answer goes on where the first broke off.
     pub(super) fn from_here(sent: Sent) -> Self {
-        Self { sent, seen: Transcript::default(), passing: false, spoken: false }
+        Self { sent, seen: Transcript::default(), passing: false, spoken: false, over: false }
     }
 
     /// What the client has by now.
@@ -167,6 +169,11 @@ impl Replay {
     /// Whether something of the second answer has gone to the client.
     pub(super) const fn has_spoken(&self) -> bool {
         self.spoken
+    }
+
+    /// Whether the client has a whole answer, and been told so.
+    pub(super) const fn is_over(&self) -> bool {
+        self.over
     }
 
     /// Takes in the next event of the second answer.
@@ -182,7 +189,8 @@ impl Replay {
             return if self.spoken { Step::Pass(event.clone()) } else { Step::Skip };
         };
         if data == DONE {
-            return if self.passing { Step::Differs } else { Step::Pass(event.clone()) };
+            self.over = self.sent.finished;
+            return if self.over { Step::Pass(event.clone()) } else { Step::Differs };
         }
         let Some(chunk) = Chunk::read(&data) else { return Step::Differs };
         let rewritten = if self.passing {

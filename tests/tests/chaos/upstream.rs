@@ -161,7 +161,7 @@ impl Upstream {
             Some(Fault::Nothing) => (200, "text/event-stream", vec![], End::Well),
             fault => {
                 let (pieces, end) = if stream {
-                    events(&asked, [answer(number, voice), answer(number, 1 - voice)], fault, &mut rng)
+                    events(&asked, &[answer(number, voice), answer(number, 1 - voice)], fault, &mut rng)
                 } else {
                     plain(&answer(number, voice), fault)
                 };
@@ -219,7 +219,7 @@ fn plain(text: &str, fault: Option<Fault>) -> (Vec<String>, End) {
 
 /// A stream of the answer, in pieces of random lengths. A question that brings the beginning is
 /// answered by how that goes on, in whichever voice it is.
-fn events(asked: &Value, voices: [String; 2], fault: Option<Fault>, rng: &mut StdRng) -> (Vec<String>, End) {
+fn events(asked: &Value, voices: &[String; 2], fault: Option<Fault>, rng: &mut StdRng) -> (Vec<String>, End) {
     let last = asked["messages"].as_array().and_then(|all| all.last()).cloned().unwrap_or_default();
     let prefix = last["content"].as_str().filter(|_| last["role"] == "assistant").unwrap_or_default();
     let mut rest = voices.iter().find_map(|text| text.strip_prefix(prefix)).unwrap();

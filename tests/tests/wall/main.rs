@@ -10,6 +10,7 @@ mod deadlines;
 mod faults;
 mod leaving;
 mod network;
+mod pace;
 mod recovery;
 mod silence;
 mod support;
