@@ -90,6 +90,14 @@ async fn a_stream_that_outlasts_the_grace_period_is_told_and_ends_uncleanly() {
     while connection.more(&mut reply).now_or_never().is_some() {}
     assert!(reply.text().contains(": keep-alive") && !reply.text().contains("error"), "{reply:?}");
     clock.seconds(2).await;
+    soon(async {
+        while !reply.text().contains("shutting_down") {
+            connection.more(&mut reply).await;
+        }
+    })
+    .await;
+    // The event is out; the connection breaks a moment later.
+    clock.seconds(1).await;
     soon(connection.rest(&mut reply)).await;
     assert!(!reply.whole, "{reply:?}");
     let last = reply.events().pop().expect("an event");
