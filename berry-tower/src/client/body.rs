@@ -2,9 +2,7 @@
 
 use std::{
     collections::VecDeque,
-    fmt,
-    future::Future,
-    mem,
+    fmt, mem,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -14,15 +12,17 @@ use std::{
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use pin_project::pin_project;
-use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::burst::{self, Burst};
-use super::upstream_error;
+use super::{
+    burst::{self, Burst},
+    upstream_error,
+    watch::Watch,
+};
 use crate::{
     backend::Provider,
     classify::ErrorBody,
     endpoint::Endpoint,
-    error::{BoxError, Deadline, Failure},
+    error::{BoxError, Failure},
     json::{ObjectCheck, PlainFacts},
     progress::Progress,
     sse::{ErrorEvent, StreamFault, StreamFilter},
@@ -85,59 +85,6 @@ impl Plain {
     }
 }
 
-/// The silence that is allowed. One timer serves both deadlines.
-#[derive(Debug)]
-pub(super) struct Watch {
-    pub(super) idle: Duration,
-    /// Until output must have been seen.
-    pub(super) first_output: Option<Instant>,
-    /// Since when the upstream has been waited for.
-    waiting: Option<Instant>,
-    /// Whether a byte has come at all.
-    heard: bool,
-    timer: Option<Pin<Box<Sleep>>>,
-}
-
-impl Watch {
-    pub(super) const fn new(idle: Duration, first_output: Option<Instant>) -> Self {
-        Self { idle, first_output, waiting: None, heard: false, timer: None }
-    }
-
-    /// The upstream has given something; how long has it been waited for?
-    fn came(&mut self) -> Duration {
-        self.waiting.take().map_or(Duration::ZERO, |since| since.elapsed())
-    }
-
-    /// The upstream has nothing to give; has it been silent for too long?
-    fn poll(&mut self, output_seen: bool, cx: &mut Context<'_>) -> Poll<Deadline> {
-        let waiting = *self.waiting.get_or_insert_with(Instant::now);
-        let idle = (!self.idle.is_zero()).then(|| waiting + self.idle);
-        let first = self.first_output.filter(|_| !output_seen);
-        let (deadline, which) = match (idle, first) {
-            (Some(idle), Some(first)) if first < idle => (first, Deadline::FirstToken),
-            (None, Some(first)) => (first, Deadline::FirstToken),
-            (Some(idle), _) => (idle, Deadline::Idle),
-            (None, None) => return Poll::Pending,
-        };
-        // A head with nothing behind it is as good as silence.
-        let which = if self.heard { which } else { Deadline::FirstByte };
-        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
-        loop {
-            // The timer is left to run out rather than set anew at every frame, which is dearer.
-            if timer.deadline() > deadline {
-                timer.as_mut().reset(deadline);
-            }
-            if timer.as_mut().poll(cx).is_pending() {
-                return Poll::Pending;
-            }
-            if timer.deadline() >= deadline {
-                return Poll::Ready(which);
-            }
-            timer.as_mut().reset(deadline);
-        }
-    }
-}
-
 impl<B> ClientBody<B> {
     pub(super) fn new(upstream: B, reader: Reader, progress: Progress, watch: Watch, provider: Arc<Provider>) -> Self {
         let (ready, progress, provider) = (VecDeque::new(), Some(progress), Some(provider));
@@ -168,6 +115,7 @@ where
             if (this.end.is_some() || this.burst.is_over(this.ready))
                 && let Some(bytes) = burst::next(this.ready)
             {
+                *this.burst = Burst::None;
                 return Poll::Ready(Some(Ok(Frame::data(bytes))));
             }
             match this.end {
@@ -181,7 +129,9 @@ where
             let step = match upstream.as_mut().poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => {
                     let waited = this.watch.came();
-                    if matches!(this.reader, Reader::Stream(_)) {
+                    // Who ends the stream must know whether what was handed on ends with an event.
+                    let between = progress.as_ref().is_none_or(Progress::between_events);
+                    if between && matches!(this.reader, Reader::Stream(_)) {
                         this.burst.came(waited);
                     }
                     // Trailers mean nothing in these APIs.

@@ -52,6 +52,7 @@ mod burst;
 mod head;
 mod transport;
 pub(crate) mod upstream_error;
+mod watch;
 
 use std::{
     future::poll_fn,
@@ -87,8 +88,9 @@ use crate::{
     select::Selected,
     sse::{Grammar, StreamFilter},
 };
-use body::{Reader, Watch};
+use body::Reader;
 use transport::Address;
+use watch::Watch;
 
 /// How long an error's body is waited for.
 const ERROR_BODY: Duration = Duration::from_secs(5);
