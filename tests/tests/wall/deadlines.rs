@@ -109,7 +109,7 @@ async fn a_slow_reader_is_no_silent_upstream() {
     let began = Instant::now();
     let mut response = wall.chat(true).send().await.unwrap();
     let mut head = response.chunk().await.unwrap().unwrap().to_vec();
-    sleep(60 * SECOND).await;
+    sleep(40 * SECOND).await;
     let rest = Answer::read(response, began).await;
     head.extend_from_slice(rest.text.as_bytes());
     let answer = Answer { text: String::from_utf8(head).unwrap(), ..rest };
@@ -122,7 +122,7 @@ async fn a_slow_reader_holds_the_upstream_back() {
     let wall = Plan::of(1).settings("stream_keepalive_seconds = 0").start().await;
     wall.set(0, Fault::Huge(1 << 20));
     let response = wall.chat(true).send().await.unwrap();
-    sleep(60 * SECOND).await;
+    sleep(40 * SECOND).await;
     assert_eq!(wall.providers[0].counts().in_flight, 1, "60 MB are not taken in for nobody");
     let body = response.bytes_stream().fold(0, |sum, chunk| async move { sum + chunk.unwrap().len() }).await;
     assert!(body > 50 << 20);
