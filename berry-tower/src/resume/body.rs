@@ -144,11 +144,9 @@ impl<S, B> Resuming<S, B> {
                     let first = !replay.has_spoken();
                     match replay.event(&event) {
                         Step::Skip => {}
-                        Step::Pass(event) => {
-                            if first {
-                                self.ready.push_back(RESUMED);
-                            }
-                            self.ready.push_back(event);
+                        Step::Pass(events) => {
+                            self.ready.extend(first.then_some(RESUMED));
+                            self.ready.extend(events);
                         }
                         Step::Differs => return Err(()),
                     }

@@ -9,6 +9,11 @@ use super::{
 };
 
 const DONE: &str = "[DONE]";
+/// How much of what goes on from a prefix is looked at, in bytes: a backend that was to go on and
+/// begins anew says the same words again.
+const PROBE: usize = 32;
+/// Less than this is too little to tell.
+const TELLING: usize = 4;
 
 /// The text of an answer, as a hash and a length.
 #[derive(Clone, Debug, Default)]
@@ -130,8 +135,8 @@ impl Sent {
 pub(super) enum Step {
     /// The client has it already, or needs none of it.
     Skip,
-    /// It goes to the client.
-    Pass(Bytes),
+    /// This goes to the client.
+    Pass(Vec<Bytes>),
     /// It is another answer.
     Differs,
 }
@@ -147,18 +152,28 @@ pub(super) struct Replay {
     spoken: bool,
     /// The stream's last event has gone to the client.
     over: bool,
+    /// Whether it goes on from where it was to, or begins anew, is not known yet.
+    probe: Option<Probe>,
+}
+
+/// The beginning of what should go on from a prefix.
+#[derive(Debug, Default)]
+struct Probe {
+    held: Vec<Bytes>,
+    text: String,
 }
 
 impl Replay {
     /// The second answer begins anew; the part that the client has is passed over.
     pub(super) fn from_start(sent: Sent) -> Self {
         let passing = sent.transcript.length > 0;
-        Self { sent, seen: Transcript::default(), passing, spoken: false, over: false }
+        Self { sent, seen: Transcript::default(), passing, spoken: false, over: false, probe: None }
     }
 
     /// The second answer goes on where the first broke off.
     pub(super) fn from_here(sent: Sent) -> Self {
-        Self { sent, seen: Transcript::default(), passing: false, spoken: false, over: false }
+        let probe = sent.prefix().map(|_| Probe::default());
+        Self { sent, seen: Transcript::default(), passing: false, spoken: false, over: false, probe }
     }
 
     /// What the client has by now.
@@ -178,36 +193,70 @@ impl Replay {
 
     /// Takes in the next event of the second answer.
     pub(super) fn event(&mut self, event: &Bytes) -> Step {
-        let step = self.step(event);
-        self.spoken |= matches!(step, Step::Pass(_));
-        step
+        let Some(mut probe) = self.probe.take() else { return self.step(event) };
+        let chunk = std::str::from_utf8(event).ok().and_then(data).and_then(|data| Chunk::read(&data));
+        probe.held.push(event.clone());
+        let mut decided = false;
+        if let Some(chunk) = chunk {
+            decided = chunk.finished || chunk.opaque;
+            for piece in &chunk.pieces {
+                decided |= piece.channel != ANSWER;
+                probe.text.push_str(&piece.text);
+            }
+        }
+        let begun = self.sent.prefix().unwrap_or_default().as_bytes();
+        let enough = begun.len().min(PROBE);
+        if !decided && probe.text.len() < enough {
+            self.probe = Some(probe);
+            return Step::Skip;
+        }
+        let alike = probe.text.bytes().zip(begun.iter().copied()).take(enough).take_while(|(a, b)| a == b).count();
+        // It begins anew, and is held against what the client has as any other answer.
+        self.passing = alike == enough || (alike == probe.text.len() && alike >= TELLING);
+        let mut out = Vec::new();
+        for event in &probe.held {
+            match self.step(event) {
+                Step::Skip => {}
+                Step::Pass(events) => out.extend(events),
+                Step::Differs => return Step::Differs,
+            }
+        }
+        if out.is_empty() { Step::Skip } else { Step::Pass(out) }
     }
 
     fn step(&mut self, event: &Bytes) -> Step {
-        let Ok(text) = std::str::from_utf8(event) else { return Step::Differs };
-        let Some(data) = data(text) else {
-            return if self.spoken { Step::Pass(event.clone()) } else { Step::Skip };
-        };
+        match self.next(event) {
+            Ok(Some(event)) => {
+                self.spoken = true;
+                Step::Pass(vec![event])
+            }
+            Ok(None) => Step::Skip,
+            Err(Differs) => Step::Differs,
+        }
+    }
+
+    fn next(&mut self, event: &Bytes) -> Result<Option<Bytes>, Differs> {
+        let text = std::str::from_utf8(event).map_err(|_| Differs)?;
+        let Some(data) = data(text) else { return Ok(self.spoken.then(|| event.clone())) };
         if data == DONE {
             self.over = self.sent.finished;
-            return if self.over { Step::Pass(event.clone()) } else { Step::Differs };
+            return if self.over { Ok(Some(event.clone())) } else { Err(Differs) };
         }
-        let Some(chunk) = Chunk::read(&data) else { return Step::Differs };
+        let chunk = Chunk::read(&data).ok_or(Differs)?;
         let rewritten = if self.passing {
-            match self.pass_over(&chunk, &data) {
-                Ok(Some(rewritten)) => rewritten,
-                Ok(None) => return Step::Skip,
-                Err(Differs) => return Step::Differs,
+            match self.pass_over(&chunk, &data)? {
+                Some(rewritten) => rewritten,
+                None => return Ok(None),
             }
         } else {
             // The client has had a preamble.
             if !self.spoken && chunk.has_choice && !chunk.speaks() && !chunk.finished && !chunk.opaque {
-                return Step::Skip;
+                return Ok(None);
             }
             self.sent.note_chunk(&chunk);
             chunk.rewrite(&data, &[], self.sent.id.as_deref())
         };
-        Step::Pass(rewritten.map_or_else(|| event.clone(), |data| with_data(text, &data)))
+        Ok(Some(rewritten.map_or_else(|| event.clone(), |data| with_data(text, &data))))
     }
 
     /// The part of the chunk that the client has not; `None` when there is none.

@@ -64,7 +64,7 @@ fn run(first: &[String], cut: usize, others: &[(Vec<String>, usize)]) -> (Client
         for event in events.iter().take(*cut) {
             match replay.event(&Bytes::from(event.clone())) {
                 Step::Skip => {}
-                Step::Pass(event) => client.hear(&event),
+                Step::Pass(events) => events.iter().for_each(|event| client.hear(event)),
                 Step::Differs => return (client, false),
             }
         }
@@ -150,7 +150,7 @@ fn thoughts_are_compared_too_and_are_no_prefix() {
     let mut replay = Replay::from_start(sent);
     assert_eq!(replay.event(&event(json!({ "reasoning_content": "h" })).into()), Step::Skip);
     let step = replay.event(&event(json!({ "reasoning_content": "m", "content": "ab" })).into());
-    assert_eq!(step, Step::Pass(event(json!({ "reasoning_content": "", "content": "b" })).into()));
+    assert_eq!(step, Step::Pass(vec![event(json!({ "reasoning_content": "", "content": "b" })).into()]));
 }
 
 #[test]
@@ -169,10 +169,44 @@ fn a_prefix_is_the_text_so_far_and_what_follows_is_passed_on() {
     let mut replay = Replay::from_here(sent);
     let mut client = Client::default();
     for event in stream("second", " there", &[], false) {
-        if let Step::Pass(event) = replay.event(&event.into()) {
-            client.hear(&event);
+        if let Step::Pass(events) = replay.event(&event.into()) {
+            events.iter().for_each(|event| client.hear(event));
         }
     }
     assert!(client.done && client.text == " there" && client.ids.iter().all(|id| id == "first"));
     assert_eq!(replay.into_sent().text.as_deref(), Some("Hello there"));
+}
+
+/// What the client has after a prefix was sent to somebody who says this.
+fn after_prefix(text: &str, cut: usize, next: &str, cuts: &[usize]) -> (Client, bool) {
+    let (mut client, mut sent) = (Client::default(), Sent::new(true));
+    for event in stream("first", text, &[4, 9], false).iter().take(cut) {
+        sent.note(event.as_bytes());
+        client.hear(event.as_bytes());
+    }
+    let mut replay = Replay::from_here(sent);
+    for event in stream("second", next, cuts, false) {
+        match replay.event(&event.into()) {
+            Step::Skip => {}
+            Step::Pass(events) => events.iter().for_each(|event| client.hear(event)),
+            Step::Differs => return (client, false),
+        }
+    }
+    (client, replay.is_over())
+}
+
+proptest! {
+    #[test]
+    fn whoever_begins_anew_in_spite_of_a_prefix_is_noticed(cuts in cuts(), cut in 2..4_usize) {
+        let text = "It was a dark and stormy night; the rain fell in torrents.";
+        let had = ["It w", "It was a "][cut - 2];
+        let (client, whole) = after_prefix(text, cut, text, &cuts);
+        prop_assert_eq!((client.text.as_str(), whole), (text, true), "the same answer, from its start");
+        let (client, whole) = after_prefix(text, cut, &text[had.len()..], &cuts);
+        prop_assert_eq!((client.text.as_str(), whole), (text, true), "what goes on goes on");
+        let (client, whole) = after_prefix(text, cut, "It was a dull and quiet day; nothing fell from anywhere.", &cuts);
+        let spliced = client.text.matches("It was").count() > 1;
+        prop_assert!(!spliced, "{}", client.text);
+        prop_assert!(!whole || client.text.starts_with("It was a dull"));
+    }
 }

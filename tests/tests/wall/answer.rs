@@ -41,6 +41,11 @@ impl Answer {
         Self { status, headers, text, clean, head, end: began.elapsed(), pieces }
     }
 
+    /// When its last word came; a connection that is to break gets a moment more.
+    pub(crate) fn told(&self) -> Duration {
+        self.pieces.last().map_or(self.end, |(at, _)| *at)
+    }
+
     pub(crate) fn is_stream(&self) -> bool {
         self.header("content-type").starts_with("text/event-stream")
     }
