@@ -41,7 +41,7 @@
 //! | [`Inspect`](inspect) | `inspect` | a JSON body with a `model` | [`Buffered`](body::Buffered), [`Requested`](inspect::Requested) | 400, 408, 413 |
 //! | [`ModelPermission`](permission) | `permission` | the identity, `Requested` | – | 403 |
 //! | [`Early`](early) | `early` | – | keep-alives, early heads, orderly stops | – |
-//! | [`Resume`](resume) | `resume` | [`Progress`](progress::Progress) on the response | honest ends of streams | – |
+//! | [`Resume`](resume) | `resume` | `Request<Buffered>`; [`Progress`](progress::Progress) on the response | honest ends of streams; cut ones resumed | – |
 //! | [`Retry`](retry) | `retry` | `Request<Buffered>` | [`Attempt`](attempt::Attempt) | `Exhausted`, `TotalTimeout` |
 //! | [`Commit`](commit) | `commit` | `Progress` on the response | a head only when there is something to show | the body's errors |
 //! | [`Select`](select) | `select` | `Requested` | [`Selected`](select::Selected), [`ServedBy`](attempt::ServedBy) | `Unroutable` |

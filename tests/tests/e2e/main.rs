@@ -12,6 +12,7 @@ mod errors;
 mod fallbacks;
 mod headers;
 mod limits;
+mod many_streams;
 mod models;
 mod openai_client;
 mod verdicts;
