@@ -159,6 +159,9 @@ fn providers_are_checked() {
     for bad in ["api.openai.com", "ftp://x", "https://", "", "/v1"] {
         refused(&url(bad), "providers.openai.base_url: ");
     }
+    for bad in ["https://exämple.example.com/v1", " https://x.example.com", "https://x.example.com/a b"] {
+        refused(&url(bad), "holds white space or letters beyond ASCII; write it as `https://");
+    }
     refused(&url("https://user:hunter22@x.example.com"), "must not hold a user or password");
     refused(&url("https://x.example.com/v1?key=1"), "must end with its path");
     refused(&instead("sk-1234567890", "sk-1\\n"), "providers.openai.api_key: must be plain ASCII");
