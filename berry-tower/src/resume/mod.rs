@@ -8,8 +8,10 @@
 //! Where the model says so ([`Model::recovery`](crate::backend::Model::recovery)), [`Resume`] first
 //! asks the inner service again, with the next [`Attempt`] of a [`Retry`](crate::retry) inside. The
 //! part of the second answer that the client has already is passed over as long as it is the same,
-//! and the stream goes on from there; two different answers are never spliced. Tools' calls,
-//! several choices, log-probabilities and structured output are not resumed.
+//! and the stream goes on from there; two different answers are never spliced. With `prefill`, a
+//! backend that supports it is given the beginning of the answer to go on from; one that begins
+//! anew all the same is noticed by its first words. Tools' calls, several choices,
+//! log-probabilities and structured output are not resumed.
 //!
 //! It needs `Request<Buffered>`, and fails with the inner service's errors.
 //!

@@ -1,7 +1,7 @@
 //! Retry with failover: a failed request goes to another backend before the client notices.
 //!
 //! [`Retry`] needs `Request<Buffered>` (put an [`Inspect`](crate::inspect) outside) and gives each
-//! attempt an [`Attempt`] in its extensions, by which a [`Select`](crate::select) inside picks a
+//! attempt an [`Attempt`](crate::attempt::Attempt) in its extensions, by which a [`Select`](crate::select) inside picks a
 //! backend that was not tried yet. It decides *whether and when*; *who* is the selection's to say.
 //! Without a selection behind it, it asks the same service again after a back-off.
 //!
