@@ -73,3 +73,20 @@ async fn many_requests_share_a_connection_and_few_go_up() {
     }
     assert_eq!(gateway.providers[0].counts().connections, 1);
 }
+
+#[tokio::test]
+async fn an_idle_connection_outlives_the_pools_of_the_usual_clients() {
+    let clock = HeldClock::new();
+    let gateway = Gateway::single().await;
+    let mut connection = gateway.connect().await;
+    for _ in 0..3 {
+        let reply = soon(connection.ask(&Ask::chat("pool", true))).await.expect("an answer");
+        assert!(reply.is_good_chat());
+        settle().await;
+        clock.seconds(60).await;
+        settle().await;
+    }
+    assert!(connection.closed().now_or_never().is_none(), "a minute is not too long");
+    clock.seconds(20).await;
+    soon(connection.closed()).await;
+}
