@@ -138,7 +138,15 @@ impl ErrorBody {
         [&self.code, &self.kind, &self.reason].into_iter().flatten().any(|w| w == word)
     }
 
-    fn is_content_policy(&self) -> bool {
+    /// Whether the request is too long for the model.
+    #[must_use]
+    pub fn is_too_long(&self) -> bool {
+        self.says("context_length_exceeded")
+    }
+
+    /// Whether the provider's rules forbid the request's content.
+    #[must_use]
+    pub fn is_content_policy(&self) -> bool {
         ["content_policy_violation", "content_filter", "moderation_blocked", "safety_violation"]
             .iter()
             .any(|w| self.says(w))
@@ -187,7 +195,7 @@ impl Classify for Standard {
             404 if error.and_then(|e| e.endpoint).is_some_and(|e| !e.is_chat()) => Class::Unserved,
             404 => Class::Model,
             400 if says("API_KEY_INVALID") => Class::Auth,
-            400 | 413 | 422 if says("context_length_exceeded") => Class::TooLong,
+            400 | 413 | 422 if error.is_some_and(ErrorBody::is_too_long) => Class::TooLong,
             400..=499 => Class::Caller,
             _ => Class::Server,
         }
@@ -270,6 +278,14 @@ mod tests {
         assert_eq!(class(404, Some(embeddings)), Class::Unserved);
         let text = ErrorBody { message: Some("context_length_exceeded".into()), ..ErrorBody::default() };
         assert_eq!(class(400, Some(text)), Class::Caller, "a text is not searched");
+    }
+
+    #[test]
+    fn an_error_event_is_the_callers_fault_only_where_its_code_says_so() {
+        let event = |code: &str| Failure::ErrorEvent(Box::new(self::code(code).unwrap())).class();
+        assert_eq!(event("context_length_exceeded"), Class::TooLong);
+        assert_eq!(event("content_policy_violation"), Class::Caller);
+        assert_eq!(event("server_error"), Class::Server);
     }
 
     #[test]

@@ -63,6 +63,9 @@ impl Failure {
         match self {
             Self::Timeout(_) => Class::Timeout,
             Self::Connect(_) | Self::Broken(_) | Self::Interrupted => Class::Network,
+            // One bad request must not put every backend out of service.
+            Self::ErrorEvent(error) if error.is_too_long() => Class::TooLong,
+            Self::ErrorEvent(error) if error.is_content_policy() => Class::Caller,
             Self::Garbage(_) | Self::ErrorEvent(_) => Class::Server,
         }
     }

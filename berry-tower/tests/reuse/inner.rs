@@ -13,8 +13,10 @@ use axum::{Router, body::Body, error_handling::HandleErrorLayer, routing::post a
 use berry_tower::{
     body::Buffered,
     breaker::{BreakerPolicy, CircuitBreakerLayer},
+    classify::ErrorBody,
     commit::CommitLayer,
     early::EarlyLayer,
+    error::Failure,
     error_response::ErrorResponseLayer,
     inspect::InspectLayer,
     resume::ResumeLayer,
@@ -72,6 +74,27 @@ async fn retry_asks_a_service_of_your_own_again() {
     let (status, text) = post(address, "", r#"{"model":"m"}"#).await;
     assert_eq!((status, calls.load(Relaxed)), (200, 2));
     assert!(text.ends_with("hello"), "{text}");
+}
+
+#[tokio::test]
+async fn a_callers_fault_told_in_a_stream_is_not_asked_again() {
+    let calls = Arc::new(AtomicU32::new(0));
+    let counted = calls.clone();
+    let refuses = service_fn(move |_: Request<Buffered>| {
+        counted.fetch_add(1, Relaxed);
+        let (code, message) = (Some("content_policy_violation".into()), Some("not this".into()));
+        let error = ErrorBody { code, message, ..ErrorBody::default() };
+        std::future::ready(Err::<Response<Body>, BoxError>(Failure::ErrorEvent(Box::new(error)).into()))
+    });
+    let stack = ServiceBuilder::new()
+        .layer(ErrorResponseLayer::new())
+        .layer(InspectLayer::new())
+        .layer(RetryLayer::new(Plan::default()))
+        .service(refuses);
+    let address = axum(Router::new().route_service("/", stack)).await;
+    let (status, text) = post(address, "", r#"{"model":"m","stream":true}"#).await;
+    assert_eq!((status, calls.load(Relaxed)), (400, 1));
+    assert!(text.contains("content_policy_violation") && text.contains("not this"), "{text}");
 }
 
 #[tokio::test]
