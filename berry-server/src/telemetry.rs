@@ -1,9 +1,15 @@
 //! Logs: text for people, one JSON object a line for programs.
 
-use std::{fmt, io::IsTerminal, str::FromStr};
+use std::{
+    fmt::{self, Write},
+    io::IsTerminal,
+    str::FromStr,
+};
 
-use serde_json::{Map, Value};
-use tracing::{Event, Subscriber, field::Visit};
+use tracing::{
+    Event, Subscriber,
+    field::{Field, Visit},
+};
 use tracing_appender::non_blocking::WorkerGuard;
 use tracing_subscriber::{
     EnvFilter, Layer,
@@ -75,55 +81,142 @@ where
     fn format_event(&self, _: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
         let mut fields = Fields::default();
         event.record(&mut fields);
-        let line = serde_json::json!({
-            "timestamp": jiff::Timestamp::now().to_string(),
-            "level": event.metadata().level().as_str(),
-            "target": event.metadata().target(),
-            "message": fields.message,
-            "fields": fields.others,
-        });
-        writeln!(writer, "{line}")
+        let metadata = event.metadata();
+        writeln!(
+            writer,
+            r#"{{"timestamp":"{}","level":"{}","target":{},"message":{},"fields":{{{}}}}}"#,
+            jiff::Timestamp::now(),
+            metadata.level(),
+            Quoted(metadata.target()),
+            Quoted(&fields.message),
+            fields.others
+        )
     }
 }
 
+/// A text as a JSON string.
+struct Quoted<'a>(&'a str);
+
+impl fmt::Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&serde_json::to_string(self.0).map_err(|_| fmt::Error)?)
+    }
+}
+
+/// The members of `fields`, written one after the other; a tree would be built for each line.
 #[derive(Default)]
 struct Fields {
     message: String,
-    others: Map<String, Value>,
+    others: String,
 }
 
 impl Fields {
-    fn put(&mut self, field: &tracing::field::Field, value: impl Into<Value>) {
-        self.others.insert(field.name().to_owned(), value.into());
+    fn put(&mut self, field: &Field, value: impl fmt::Display) {
+        let comma = if self.others.is_empty() { "" } else { "," };
+        // Writing to a string cannot fail.
+        let _ = write!(self.others, "{comma}{}:{value}", Quoted(field.name()));
     }
 }
 
 impl Visit for Fields {
-    fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn fmt::Debug) {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        let text = format!("{value:?}");
         if field.name() == "message" {
-            self.message = format!("{value:?}");
+            self.message = text;
         } else {
-            self.put(field, format!("{value:?}"));
+            self.put(field, Quoted(&text));
         }
     }
 
-    fn record_str(&mut self, field: &tracing::field::Field, value: &str) {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        if field.name() == "message" {
+            value.clone_into(&mut self.message);
+        } else {
+            self.put(field, Quoted(value));
+        }
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
         self.put(field, value);
     }
 
-    fn record_u64(&mut self, field: &tracing::field::Field, value: u64) {
+    fn record_i64(&mut self, field: &Field, value: i64) {
         self.put(field, value);
     }
 
-    fn record_i64(&mut self, field: &tracing::field::Field, value: i64) {
-        self.put(field, value);
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        // JSON knows neither infinity nor NaN.
+        if value.is_finite() {
+            self.put(field, value);
+        } else {
+            self.put(field, "null");
+        }
     }
 
-    fn record_f64(&mut self, field: &tracing::field::Field, value: f64) {
+    fn record_bool(&mut self, field: &Field, value: bool) {
         self.put(field, value);
     }
+}
 
-    fn record_bool(&mut self, field: &tracing::field::Field, value: bool) {
-        self.put(field, value);
+#[cfg(test)]
+mod tests {
+    use std::{io, sync::mpsc};
+
+    use serde_json::json;
+    use tracing_subscriber::fmt::MakeWriter;
+
+    use super::*;
+
+    #[derive(Clone)]
+    struct Lines(mpsc::Sender<Vec<u8>>);
+
+    impl io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let _ = self.0.send(bytes.to_vec());
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl<'a> MakeWriter<'a> for Lines {
+        type Writer = Self;
+
+        fn make_writer(&'a self) -> Self {
+            self.clone()
+        }
+    }
+
+    #[test]
+    fn a_line_is_one_json_object_with_the_message_at_the_top() {
+        let (send, lines) = mpsc::channel();
+        let lines_layer = tracing_subscriber::fmt::layer().event_format(JsonLines).with_writer(Lines(send));
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(lines_layer), || {
+            let none: Option<u64> = None;
+            tracing::info!(
+                provider = "a\"b\n",
+                latency_ms = 850_u64,
+                ratio = 0.5,
+                nan = f64::NAN,
+                ok = true,
+                none,
+                "told"
+            );
+        });
+        let line = String::from_utf8(lines.recv().unwrap()).unwrap();
+        let value: serde_json::Value = serde_json::from_str(&line).unwrap();
+        let fields = json!({ "provider": "a\"b\n", "latency_ms": 850, "ratio": 0.5, "nan": null, "ok": true });
+        assert_eq!((&value["level"], &value["message"], &value["fields"]), (&json!("INFO"), &json!("told"), &fields));
+        assert_eq!(value["target"], "berry_server::telemetry::tests");
+        assert!(value["timestamp"].as_str().unwrap().ends_with('Z'));
+        assert_eq!(line.matches('\n').count(), 1);
+    }
+
+    #[test]
+    fn a_format_that_is_none_is_refused() {
+        assert_eq!("json".parse(), Ok(Format::Json));
+        assert!("xml".parse::<Format>().unwrap_err().contains("`text` or `json`"));
     }
 }
