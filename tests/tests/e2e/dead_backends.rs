@@ -7,19 +7,10 @@ use std::{
 
 use berry_server::simulated::{Behavior, Fault};
 use berry_tests::{Ask, Gateway, HeldClock, soon};
+use berry_tower::select::strategy::NAMES;
 use futures_util::future::join_all;
 use tokio::time::timeout;
 
-const STRATEGIES: [&str; 8] = [
-    "random",
-    "weighted_random",
-    "round_robin",
-    "least_latency",
-    "failover",
-    "weighted_failover",
-    "smart_weighted_failover",
-    "smart_ai",
-];
 /// The requests under each strategy, plain and again streamed. Without optimizations, where a
 /// thousand each take minutes, the thousand are spread over the eight strategies, unless
 /// `BERRY_E2E_REQUESTS` says otherwise.
@@ -78,7 +69,7 @@ fn are_counted(gateway: &Gateway, strategy: &str, what: &str) {
 
 async fn dead(fault: impl Into<Behavior>) {
     let behavior = fault.into();
-    let cells = STRATEGIES.iter().flat_map(|strategy| [(*strategy, false), (*strategy, true)]);
+    let cells = NAMES.iter().flat_map(|strategy| [(*strategy, false), (*strategy, true)]);
     let run = cells.map(async |(strategy, stream)| {
         let gateway = gateway(&behavior, strategy).await;
         let what = format!("{strategy}, {behavior:?}, stream {stream}");
@@ -124,7 +115,7 @@ async fn reset() {
 async fn silence() {
     let clock = HeldClock::new();
     let silent = Behavior::from(Fault::Silent);
-    for (strategy, stream) in STRATEGIES.iter().flat_map(|strategy| [(*strategy, false), (*strategy, true)]) {
+    for (strategy, stream) in NAMES.iter().flat_map(|strategy| [(*strategy, false), (*strategy, true)]) {
         let gateway = gateway(&silent, strategy).await;
         let what = format!("{strategy}, silence, stream {stream}");
         // Only once somebody waits for the silent one, and once for each change there.

@@ -1,20 +1,10 @@
 //! The explanation agrees with the strategy, and changes nothing.
 
 use berry_server::simulated::Fault;
+use berry_tower::select::strategy::NAMES;
 use serde_json::Value;
 
 use crate::gateway::{Gateway, USER, VIP, model, near};
-
-const STRATEGIES: [&str; 8] = [
-    "random",
-    "weighted_random",
-    "round_robin",
-    "least_latency",
-    "failover",
-    "weighted_failover",
-    "smart_weighted_failover",
-    "smart_ai",
-];
 
 async fn explain(gateway: &Gateway, query: &str) -> Vec<Value> {
     let told = gateway.status(&format!("/admin/explain?model={query}")).await;
@@ -34,10 +24,10 @@ fn probabilities(candidates: &[Value]) -> Vec<f64> {
 #[tokio::test]
 async fn the_probabilities_are_the_strategys_own() {
     let backends = [("one", "weight = 3.0\npriority = 1"), ("two", "weight = 1.0"), ("dear", "tags = [\"premium\"]")];
-    let models: String = STRATEGIES.iter().map(|strategy| model(strategy, strategy, &backends)).collect();
+    let models: String = NAMES.iter().map(|strategy| model(strategy, strategy, &backends)).collect();
     let gateway = Gateway::start("", &["one", "two", "dear"], &models).await;
     let third = 1.0 / 3.0;
-    for (strategy, expected) in STRATEGIES.into_iter().zip([
+    for (strategy, expected) in NAMES.into_iter().zip([
         [third; 3],
         [0.6, 0.2, 0.2],
         [third; 3],
