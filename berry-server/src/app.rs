@@ -80,6 +80,12 @@ pub(crate) struct App {
     running: Arc<ArcSwap<Running>>,
 }
 
+impl std::fmt::Debug for App {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("App")
+    }
+}
+
 impl App {
     pub(crate) fn new(loaded: Loaded) -> Result<Self, String> {
         let shared = Arc::new(Shared {

@@ -46,12 +46,6 @@ pub struct Server {
     task: JoinHandle<()>,
 }
 
-impl std::fmt::Debug for App {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("App")
-    }
-}
-
 impl Server {
     /// Binds the address and serves from now on.
     ///

@@ -42,8 +42,6 @@ pub enum Hold {
     Whole,
     /// Anything else: the first byte.
     FirstByte,
-    /// Nothing: it is here already.
-    Nothing,
 }
 
 /// An answer's progress, shared by the body that is read and by whoever watches it. Cheap to clone.

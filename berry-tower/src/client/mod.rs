@@ -297,7 +297,7 @@ impl Call {
                 StreamFilter::new(grammar, self.usage).expected_choices(self.requested.choices as usize),
             )),
             Hold::Whole => Reader::plain(self.endpoint),
-            Hold::FirstByte | Hold::Nothing => Reader::Opaque,
+            Hold::FirstByte => Reader::Opaque,
         };
         let timeouts = self.backend().provider.timeouts;
         let cuts_late = hold == Hold::Output && !timeouts.first_token.is_zero() && !self.selected.last;

@@ -139,7 +139,6 @@ fn committed<B>(progress: &Progress, body: &CommittedBody<B>) -> bool {
         }
         Hold::Whole => body.held() > MOST_PLAIN,
         Hold::FirstByte => body.held() > 0,
-        Hold::Nothing => true,
     }
 }
 

@@ -1,9 +1,6 @@
 //! How many retries all requests together may spend.
 
-use std::{
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
-    time::Duration,
-};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use tokio::time::Instant;
 
@@ -121,11 +118,10 @@ impl Default for Budget {
     }
 }
 
-/// How long a budget remembers.
-pub const BUDGET_WINDOW: Duration = Duration::from_secs(WINDOW as u64);
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -139,7 +135,7 @@ mod tests {
         let (budget, start) = (Budget::new(1.0, 0), Instant::now());
         (0..5).for_each(|_| budget.deposit(start));
         assert!(budget.withdraw(start));
-        let later = start + BUDGET_WINDOW;
+        let later = start + Duration::from_secs(WINDOW as u64);
         assert!(!budget.withdraw(later), "those requests are gone");
         budget.deposit(later);
         assert!(budget.withdraw(later), "and so is what they spent");

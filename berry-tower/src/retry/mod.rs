@@ -55,7 +55,7 @@ use http_body::Body;
 use tower_layer::Layer;
 use tower_service::Service;
 
-pub use budget::{BUDGET_WINDOW, Budget};
+pub use budget::Budget;
 pub use policy::{Next, Plan, RetryPolicy, Spent};
 
 use crate::{

@@ -96,6 +96,8 @@ impl<P: RetryPolicy, C: Classify> Run<P, C> {
         loop {
             match next {
                 Next::Now if mem::take(&mut self.lost) => self.attempt = self.attempt.again(),
+                // A first attempt is as it should be.
+                Next::Now if self.attempt.number() == 1 && self.attempt.leg() == 0 && self.idle == 0 => {}
                 Next::Now => self.attempt = self.attempt.allowing_tried(false),
                 Next::After(wait) => {
                     sleep(wait).await;

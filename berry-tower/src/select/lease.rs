@@ -10,7 +10,7 @@ use crate::{
     backend::{Backend, Model},
     body::{End, Guard},
     classify::{Class, Classify, ErrorBody},
-    error::{BreakerOpen, MissingLayer, Unroutable, find},
+    error::{BreakerOpen, Failure, MissingLayer, Unroutable, find},
     progress::Progress,
 };
 
@@ -97,7 +97,7 @@ impl<C: Classify> Lease<C> {
             return;
         }
         let class = self.classify.error(error);
-        self.reason = Some(error.to_string());
+        self.reason = reason(error);
         self.book(class);
     }
 
@@ -127,6 +127,14 @@ impl<C: Classify> Lease<C> {
     }
 }
 
+/// What failed, for the log. A provider's own words are left out, since they may quote the request.
+fn reason(error: &(dyn Error + 'static)) -> Option<String> {
+    Some(match Failure::find(error)? {
+        Failure::ErrorEvent(_) => "the provider's stream told of an error".to_owned(),
+        failure => failure.to_string(),
+    })
+}
+
 fn nobody_was_asked(error: &(dyn Error + 'static)) -> bool {
     find::<BreakerOpen>(error).is_some() || find::<Unroutable>(error).is_some() || find::<MissingLayer>(error).is_some()
 }
@@ -139,7 +147,7 @@ impl<C: Classify> Guard for Lease<C> {
             // The head has spoken already; its body cannot make it better.
             _ if head != Class::Success => head,
             End::Failed(error) => {
-                self.reason = Some(error.to_string());
+                self.reason = reason(error);
                 self.classify.error(error)
             }
             // Who leaves after the last word has heard it.
@@ -157,5 +165,21 @@ impl<C: Classify> Drop for Lease<C> {
             self.backend.live.end_trial();
         }
         self.backend.live.leave();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{classify::ErrorBody, error::Deadline};
+
+    use super::*;
+
+    #[test]
+    fn the_log_tells_what_failed_without_the_providers_words() {
+        let error = ErrorBody { message: Some("you asked: the secret plan".into()), ..ErrorBody::default() };
+        let told = reason(&Failure::ErrorEvent(Box::new(error))).unwrap();
+        assert!(!told.contains("plan"), "{told}");
+        assert_eq!(reason(&Failure::Timeout(Deadline::Idle)).unwrap(), Failure::Timeout(Deadline::Idle).to_string());
+        assert_eq!(reason(&std::io::Error::other("http://internal/?key=1")), None);
     }
 }
