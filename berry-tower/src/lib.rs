@@ -83,6 +83,8 @@ pub mod classify;
 pub mod client;
 #[cfg(feature = "commit")]
 pub mod commit;
+#[cfg(feature = "dialect")]
+pub mod dialect;
 #[cfg(feature = "drain")]
 pub mod drain;
 #[cfg(feature = "early")]

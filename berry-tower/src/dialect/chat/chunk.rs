@@ -1,0 +1,106 @@
+//! A piece of a streamed chat answer.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{ExtraContent, FinishReason, FunctionKind, Other, Role, Usage};
+
+/// A piece of a streamed answer.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub struct Chunk {
+    /// The provider's id of the answer.
+    #[serde(default)]
+    pub id: String,
+    /// `chat.completion.chunk`.
+    #[serde(default)]
+    pub object: String,
+    /// When the answer was begun, in seconds since 1970.
+    #[serde(default)]
+    pub created: u64,
+    /// The model that answers.
+    #[serde(default)]
+    pub model: String,
+    /// The answers' next pieces; none in the chunk that tells the usage.
+    #[serde(default)]
+    pub choices: Vec<ChunkChoice>,
+    /// The tokens, in the last chunk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Usage>,
+    /// Members that are not in the types.
+    #[serde(flatten)]
+    pub other: Other,
+}
+
+/// The next piece of one answer.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub struct ChunkChoice {
+    /// Which, from 0.
+    #[serde(default)]
+    pub index: u32,
+    /// What is new.
+    #[serde(default)]
+    pub delta: Delta,
+    /// Why the model stopped, in the last piece.
+    #[serde(default)]
+    pub finish_reason: Option<FinishReason>,
+    /// The tokens' log-probabilities.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub logprobs: Option<Value>,
+}
+
+/// What is new in an answer.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub struct Delta {
+    /// Who speaks, in the first piece.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<Role>,
+    /// More text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content: Option<String>,
+    /// More of a refusal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refusal: Option<String>,
+    /// More thoughts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reasoning_content: Option<String>,
+    /// More of the calls.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tool_calls: Option<Vec<ToolCallDelta>>,
+    /// What a provider wants to see again with the message; lists go on, in order.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub extra_content: Option<ExtraContent>,
+    /// Members that are not in the types.
+    #[serde(flatten)]
+    pub other: Other,
+}
+
+/// What is new in a call.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub struct ToolCallDelta {
+    /// Which of the calls, from 0.
+    #[serde(default)]
+    pub index: u32,
+    /// Its id, in its first piece.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// `function`, in its first piece.
+    #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
+    pub kind: Option<FunctionKind>,
+    /// More of the function.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub function: Option<FunctionDelta>,
+    /// What a provider wants to see again with the call.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub extra_content: Option<ExtraContent>,
+}
+
+/// What is new in a called function.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+pub struct FunctionDelta {
+    /// Its name, in the first piece.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// More of its arguments.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arguments: Option<String>,
+}

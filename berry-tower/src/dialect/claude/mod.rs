@@ -1,0 +1,1 @@
+//! Anthropic's Messages behind the gateway: chat requests written for it, its answers read.

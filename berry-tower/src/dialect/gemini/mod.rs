@@ -1,0 +1,1 @@
+//! Google's `generateContent` behind the gateway: chat requests written for it, its answers read.
