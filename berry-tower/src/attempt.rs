@@ -64,12 +64,13 @@ impl Return {
 /// that Retry knows even when a layer between them gave up first.
 ///
 /// ```
-/// use berry_tower::attempt::{Attempt, BackendId, Return};
+/// use berry_tower::{attempt::{Attempt, BackendId, Return}, classify::Class};
 ///
 /// let first = Attempt::first();
 /// first.picked(BackendId { provider: "a".into(), model: "m".into() });
-/// let second = first.next(Return::Cooled);
+/// let second = first.next(Class::Server, false);
 /// assert_eq!(second.number(), 2);
+/// assert_eq!(second.tried().next().unwrap().returns, Return::Cooled);
 /// assert_eq!(second.tried().count(), 1);
 /// assert!(!second.allow_tried());
 /// ```
@@ -89,6 +90,8 @@ pub struct Tried {
     pub backend: Option<BackendId>,
     /// Whether it may be asked again.
     pub returns: Return,
+    /// What the attempt ended with.
+    pub class: Class,
     /// Which of the model's fallbacks it was for; 0 is the model itself.
     pub leg: u32,
     before: Option<Arc<Tried>>,
@@ -101,11 +104,11 @@ impl Attempt {
         Self { number: 1, leg: 0, allow_tried: false, slot: Arc::default(), before: None }
     }
 
-    /// The attempt after this one has failed.
+    /// The attempt after this one has failed with `class`; `silent` as in [`Return::after`].
     #[must_use]
-    pub fn next(&self, returns: Return) -> Self {
+    pub fn next(&self, class: Class, silent: bool) -> Self {
         let (backend, before) = (self.slot.get().cloned(), self.before.clone());
-        let tried = Tried { backend, returns, leg: self.leg, before };
+        let tried = Tried { backend, returns: Return::after(class, silent), class, leg: self.leg, before };
         Self {
             number: self.number + 1,
             leg: self.leg,

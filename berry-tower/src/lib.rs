@@ -49,7 +49,8 @@
 //! | [`BackendClient`](client) | `client` | `Selected`, `Requested` | `Progress`, [`ErrorBody`](classify::ErrorBody) | [`Failure`](error::Failure) |
 //!
 //! Beside the layers stands [`Prober`](probe::Prober) (feature `probe`): a future that checks the
-//! health of a catalogue's backends while nobody uses them.
+//! health of a catalogue's backends while nobody uses them; and an [`Observer`](observe::Observer) is
+//! told of what happens to them.
 //!
 //! Edge layers refuse with a response, in the shape that a [`Render`](render::Render) gives; inner
 //! layers fail with typed errors ([`error`]), which `ErrorResponse` turns into responses.
@@ -110,6 +111,8 @@ pub mod gateway;
 pub mod inspect;
 #[cfg(feature = "sse")]
 mod json;
+#[cfg(feature = "backend")]
+pub mod observe;
 #[cfg(feature = "permission")]
 pub mod permission;
 #[cfg(feature = "probe")]

@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use arc_swap::{ArcSwap, Guard};
 
 use super::{Backend, BackendId, Live, Tuning};
-use crate::select::strategy::Strategy;
+use crate::{observe::Observer, select::strategy::Strategy};
 
 /// What a gateway does when a committed stream breaks off.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -78,6 +78,7 @@ pub struct Snapshot {
     models: Vec<Arc<Model>>,
     by_name: HashMap<Arc<str>, Arc<Model>>,
     live: HashMap<BackendId, Arc<Live>>,
+    observer: Option<Arc<dyn Observer>>,
 }
 
 impl Snapshot {
@@ -105,7 +106,15 @@ impl Snapshot {
         let ids = all.iter().map(|m| (m.id.clone(), m.clone()));
         let mut by_name: HashMap<_, _> = ids.collect();
         by_name.extend(all.iter().map(|m| (m.name.clone(), m.clone())));
-        Self { models: all, by_name, live }
+        Self { models: all, by_name, live, observer: None }.observed_by(before.observer.clone())
+    }
+
+    fn observed_by(mut self, observer: Option<Arc<dyn Observer>>) -> Self {
+        if let Some(observer) = &observer {
+            self.live.iter().for_each(|(id, live)| live.observe(|| observer.backend(id)));
+        }
+        self.observer = observer;
+        self
     }
 
     /// All models, in the order in which they were given.
@@ -165,6 +174,18 @@ impl Catalog {
     /// A catalogue of these models.
     pub fn tuned(models: impl IntoIterator<Item = Model>, tuning: &Tuning) -> Self {
         Self(Arc::new(ArcSwap::from_pointee(Snapshot::new(models, tuning, &Snapshot::default()))))
+    }
+
+    /// Tells `observer` of what happens to the backends, and to those that replace them later on.
+    /// A backend whose state has an observer already keeps that one.
+    #[must_use]
+    pub fn observed_by(self, observer: Arc<dyn Observer>) -> Self {
+        let observer = Some(observer);
+        self.0.rcu(|now| {
+            let (models, by_name, live) = (now.models.clone(), now.by_name.clone(), now.live.clone());
+            Snapshot { models, by_name, live, observer: None }.observed_by(observer.clone())
+        });
+        self
     }
 
     /// Replaces all models in one step. An attempt under way finishes with what it has; the next

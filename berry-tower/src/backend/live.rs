@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, AtomicU64, Ordering},
     },
     time::Duration,
@@ -23,6 +23,7 @@ use super::{
 use crate::{
     breaker::Breaker,
     classify::{Class, MAX_RETRY_AFTER},
+    observe::{BackendObserver, Cause},
 };
 
 /// How long a backend is left alone after a 429 that does not say how long.
@@ -57,7 +58,8 @@ pub enum ProbeOutcome {
 
 /// The state of one backend, in atomics.
 ///
-/// A change of health is returned for the caller to log; the breaker logs its own.
+/// A change of health is returned for the caller to log; the breaker logs its own. An observer is
+/// told of both.
 ///
 /// ```
 /// use berry_tower::{backend::{Live, Stage, Tuning}, classify::Class};
@@ -96,6 +98,7 @@ pub struct Live {
     probe: Last,
     connectivity: AtomicU8,
     connected: Last,
+    observer: OnceLock<Arc<dyn BackendObserver>>,
 }
 
 impl Live {
@@ -122,6 +125,7 @@ impl Live {
             probe: Last::default(),
             connectivity: AtomicU8::new(0),
             connected: Last::default(),
+            observer: OnceLock::new(),
             tuning: ArcSwap::from_pointee(tuning),
         }
     }
@@ -129,6 +133,19 @@ impl Live {
     /// Names its breaker in the log; the first name stays.
     pub fn set_label(&self, id: &BackendId) {
         self.breaker.set_label(id.to_string());
+    }
+
+    /// Tells somebody of all that happens from now on; `observer` is asked for once, and who came
+    /// first stays.
+    pub fn observe(&self, observer: impl FnOnce() -> Arc<dyn BackendObserver>) {
+        let observer = self.observer.get_or_init(observer).clone();
+        self.breaker.on_change(move |transition| observer.breaker_changed(transition));
+    }
+
+    /// Who is told.
+    #[must_use]
+    pub fn observer(&self) -> Option<&Arc<dyn BackendObserver>> {
+        self.observer.get()
     }
 
     /// Takes new numbers; the state stays. The confidence in a backend that nobody has asked yet
@@ -222,7 +239,7 @@ impl Live {
         if class == Class::Success {
             self.success.mark(at);
             self.count_streak(1);
-            return self.step(Event::Success, at);
+            return self.step(Event::Success, at, Cause::Request);
         }
         self.failure.mark(at);
         self.last_error.store(class.index() as u8 + 1, Ordering::Relaxed);
@@ -231,7 +248,7 @@ impl Live {
             return None;
         }
         self.count_streak(-1);
-        self.step(Event::Failure, at)
+        self.step(Event::Failure, at, Cause::Request)
     }
 
     /// Takes in what a probe found.
@@ -240,20 +257,20 @@ impl Live {
         self.probe.mark(at);
         match outcome {
             ProbeOutcome::Listed { decides: false } => None,
-            ProbeOutcome::Listed { decides: true } => self.step(Event::Alive, at),
+            ProbeOutcome::Listed { decides: true } => self.step(Event::Alive, at, Cause::Probe),
             ProbeOutcome::Chatted => {
                 self.breaker.probe_succeeded(now);
                 if Recovery::unpack(self.recovery.load(Ordering::Acquire)).stage() != Stage::Healthy {
                     let smart = &self.tuning.load().smart_ai;
                     self.confidence.update(|c| confidence::proven(c, smart));
                 }
-                self.step(Event::Success, at)
+                self.step(Event::Success, at, Cause::Probe)
             }
             ProbeOutcome::Failed(Class::RateLimited { retry_after }) => {
                 self.cool_down(retry_after, at);
                 None
             }
-            ProbeOutcome::Failed(class) if class.tells_against() => self.step(Event::ProbeFailed, at),
+            ProbeOutcome::Failed(class) if class.tells_against() => self.step(Event::ProbeFailed, at, Cause::Probe),
             ProbeOutcome::Failed(_) => None,
         }
     }
@@ -314,7 +331,7 @@ impl Live {
         fresh.then(|| Duration::try_from_secs_f64(self.average.get()).unwrap_or_default())
     }
 
-    fn step(&self, event: Event, at: u64) -> Option<HealthChange> {
+    fn step(&self, event: Event, at: u64, cause: Cause) -> Option<HealthChange> {
         let step = |word| {
             let next = Recovery::unpack(word).step(event, at).pack();
             (next != word).then_some(next)
@@ -322,7 +339,11 @@ impl Live {
         let before = self.recovery.fetch_update(Ordering::AcqRel, Ordering::Acquire, step).ok()?;
         let from = Recovery::unpack(before);
         let (from, to) = (from.stage(), from.step(event, at).stage());
-        (from != to).then_some(HealthChange { from, to })
+        let change = (from != to).then_some(HealthChange { from, to })?;
+        if let Some(observer) = self.observer() {
+            observer.health_changed(change, cause);
+        }
+        Some(change)
     }
 
     fn millis(&self, now: Instant) -> u64 {

@@ -1,6 +1,7 @@
 //! The breaker itself: the state machine in one atomic word, with a clock.
 
 use std::{
+    fmt,
     sync::{Arc, OnceLock},
     time::Duration,
 };
@@ -94,6 +95,17 @@ pub struct Breaker {
     entered: [std::sync::atomic::AtomicU64; 3],
     epoch: Instant,
     label: OnceLock<Arc<str>>,
+    on_change: OnChange,
+}
+
+/// Whom the breaker tells of its changes.
+#[derive(Default)]
+struct OnChange(OnceLock<Box<dyn Fn(Transition) + Send + Sync>>);
+
+impl fmt::Debug for OnChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("OnChange").field(&self.0.get().is_some()).finish()
+    }
 }
 
 impl Breaker {
@@ -108,12 +120,19 @@ impl Breaker {
             entered: Default::default(),
             epoch: Instant::now(),
             label: OnceLock::new(),
+            on_change: OnChange::default(),
         }
     }
 
     /// Names it in the log; the first name stays.
     pub fn set_label(&self, label: impl Into<Arc<str>>) {
         let _ = self.label.set(label.into());
+    }
+
+    /// Calls `told` at every change from now on, on the path of the request that brings it about;
+    /// the first one stays.
+    pub fn on_change(&self, told: impl Fn(Transition) + Send + Sync + 'static) {
+        let _ = self.on_change.0.set(Box::new(told));
     }
 
     /// Takes a new policy. The state stays, and so does the end of an open time.
@@ -218,7 +237,11 @@ impl Breaker {
         self.entered[to.index()].fetch_add(1, Ordering::Relaxed);
         let backend = self.label.get().map_or("", |l| &**l);
         tracing::warn!(backend, from = from.name(), to = to.name(), "circuit breaker changed");
-        Some(Transition { from, to })
+        let transition = Transition { from, to };
+        if let Some(told) = self.on_change.0.get() {
+            told(transition);
+        }
+        Some(transition)
     }
 
     fn machine(&self) -> Machine {

@@ -22,6 +22,7 @@ use super::{
 use crate::{
     attempt::Attempt,
     body::Buffered,
+    classify::Class,
     ending::Ending,
     error::{BoxError, Failure, find},
     inspect::Prefilled,
@@ -182,7 +183,7 @@ where
             self.stage = Stage::First(sent);
             return Err(error);
         }
-        self.attempt = self.attempt.next(crate::attempt::Return::Cooled);
+        self.attempt = self.attempt.next(Class::Network, false);
         self.asking = Some(Box::pin(again::ask(self.service.clone(), &self.request, &self.attempt, sent.prefix())));
         self.events = Events::new(MOST_LATER);
         self.stage = Stage::First(sent);

@@ -11,7 +11,7 @@ use tower_service::Service;
 
 use super::{Next, RetryPolicy, Shared, Spent, told::Told};
 use crate::{
-    attempt::{Attempt, Return},
+    attempt::Attempt,
     body::Buffered,
     classify::{Class, Classify, ErrorBody},
     error::{BoxError, BreakerOpen, Failure, MissingLayer, TotalTimeout, Unroutable, find},
@@ -224,7 +224,7 @@ impl<P: RetryPolicy, C: Classify> Run<P, C> {
         self.spent.on_tried += u32::from(on_tried || !self.selects && self.spent.attempts > 1);
         let selects = self.selects;
         self.last = Some(self.attempt.clone());
-        self.attempt = self.attempt.next(Return::after(class, silent));
+        self.attempt = self.attempt.next(class, silent);
         match self.shared.policy.after(class, self.spent) {
             // Without a selection there is one service and one model, and it has been tried.
             Next::Now if !selects && matches!(class, Class::Auth | Class::Model | Class::Unserved) => {

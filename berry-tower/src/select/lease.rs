@@ -1,16 +1,18 @@
 //! A place among a backend's requests in flight, held until the attempt has ended.
 
-use std::{error::Error, sync::Arc};
+use std::{error::Error, sync::Arc, time::Duration};
 
 use http::{HeaderValue, Response, StatusCode};
 use tokio::time::Instant;
 
 use super::{candidates::needs_trial, strategy::Candidate};
 use crate::{
+    attempt::Attempt,
     backend::{Backend, Model},
     body::{End, Guard},
     classify::{Class, Classify, ErrorBody},
     error::{BreakerOpen, Failure, MissingLayer, Unroutable, find},
+    observe::AttemptEnd,
     progress::Progress,
 };
 
@@ -26,6 +28,10 @@ pub struct Lease<C: Classify> {
     trial: bool,
     /// What the head has said; a body that is dropped unread leaves it at that.
     head: Option<Class>,
+    head_after: Option<Duration>,
+    /// The attempt's number, and what the one before it ended with, until that has been told.
+    number: u32,
+    retry_of: Option<Class>,
     progress: Option<Progress>,
     /// For the log: whose attempt it was, and what became of it.
     request_id: Option<HeaderValue>,
@@ -55,6 +61,9 @@ impl<C: Classify> Lease<C> {
             started: now,
             trial,
             head: None,
+            head_after: None,
+            number: 1,
+            retry_of: None,
             progress: None,
             request_id: None,
             status: None,
@@ -68,9 +77,11 @@ impl<C: Classify> Lease<C> {
         &self.backend
     }
 
-    /// Names the request in the log.
-    pub(super) fn name(&mut self, request_id: Option<HeaderValue>) {
+    /// Says whose attempt it is, for the log and for observers.
+    pub(super) fn name(&mut self, request_id: Option<HeaderValue>, attempt: Option<&Attempt>) {
         self.request_id = request_id;
+        self.number = attempt.map_or(1, Attempt::number);
+        self.retry_of = attempt.and_then(|attempt| attempt.tried().next()).map(|tried| tried.class);
     }
 
     /// The model, or the fallback.
@@ -81,10 +92,12 @@ impl<C: Classify> Lease<C> {
     pub(super) fn answered<B>(&mut self, response: &Response<B>) {
         let error = response.extensions().get::<ErrorBody>();
         let class = self.classify.response(response.status(), response.headers(), error);
+        let now = Instant::now();
+        self.head_after = Some(now - self.started);
         if class == Class::Success {
-            let now = Instant::now();
             self.backend.live.first_byte(now - self.started, now);
         }
+        self.tell_of_retry();
         self.head = Some(class);
         self.status = Some(response.status());
         self.progress = response.extensions().get().cloned();
@@ -120,10 +133,42 @@ impl<C: Classify> Lease<C> {
                 "attempt failed"
             );
         }
-        if let Some(change) = self.backend.live.record(class, Instant::now()) {
+        let now = Instant::now();
+        self.tell_observer(class, now);
+        if let Some(change) = self.backend.live.record(class, now) {
             let id = &self.backend.id;
             tracing::warn!(provider = &*id.provider, model = &*id.model, health = ?change, "health changed");
         }
+    }
+}
+
+impl<C: Classify> Lease<C> {
+    fn tell_of_retry(&mut self) {
+        if let Some(reason) = self.retry_of.take()
+            && let Some(observer) = self.backend.live.observer()
+        {
+            observer.retried(&self.model.name, reason);
+        }
+    }
+
+    fn tell_observer(&mut self, class: Class, now: Instant) {
+        self.tell_of_retry();
+        let Some(observer) = self.backend.live.observer() else { return };
+        let progress = self.progress.as_ref();
+        let first_token = progress.filter(|progress| progress.is_stream()).and_then(Progress::first_output);
+        observer.attempt_ended(&AttemptEnd {
+            request_id: self.request_id.as_ref(),
+            backend: &self.backend.id,
+            model: &self.model.name,
+            number: self.number,
+            class,
+            status: self.status,
+            head_after: self.head_after,
+            first_token_after: first_token.map(|at| at - self.started),
+            elapsed: now - self.started,
+            usage: progress.and_then(Progress::usage),
+            reason: self.reason.as_deref(),
+        });
     }
 }
 

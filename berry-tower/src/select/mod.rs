@@ -229,7 +229,8 @@ where
     fn call(&mut self, mut request: Request<R>) -> Self::Future {
         match self.lease(request.extensions()) {
             Ok((mut lease, last)) => {
-                lease.name(request.headers().get("x-request-id").cloned());
+                let request_id = request.headers().get("x-request-id").cloned();
+                lease.name(request_id, request.extensions().get());
                 request.extensions_mut().insert(Selected { backend: lease.backend().clone(), last });
                 request.extensions_mut().insert(For(lease.model().clone()));
                 ResponseFuture::Sent { future: self.inner.call(request), lease: Some(lease) }

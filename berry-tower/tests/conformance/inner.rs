@@ -7,6 +7,7 @@ use berry_tower::{
     backend::{Backend, Catalog, Model, Provider},
     body::Buffered,
     breaker::{BreakerPolicy, CircuitBreakerLayer},
+    classify::Class,
     client::BackendClient,
     commit::CommitLayer,
     early::EarlyLayer,
@@ -79,7 +80,7 @@ async fn select() {
     let mut request = asked();
     let tried = catalog.load().models()[0].backends.iter().fold(Attempt::first(), |attempt, backend| {
         attempt.picked(backend.id.clone());
-        attempt.next(berry_tower::attempt::Return::Never)
+        attempt.next(Class::Auth, false)
     });
     request.extensions_mut().insert(tried);
     let error = SelectLayer::new(catalog.clone()).layer(strict).oneshot(request).await.unwrap_err();

@@ -5,4 +5,5 @@
 
 mod edge;
 mod inner;
+mod observe;
 mod support;

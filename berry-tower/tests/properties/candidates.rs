@@ -94,11 +94,20 @@ fn catalog(case: &Case, now: Instant) -> Catalog {
     catalog
 }
 
+/// A class after which a backend may come back in this way.
+fn ending_in(returns: Return) -> Class {
+    match returns {
+        Return::Never => Class::Auth,
+        Return::Cooled => Class::Server,
+        Return::BackedOff => Class::RateLimited { retry_after: None },
+    }
+}
+
 fn attempt(case: &Case, model: &Model) -> Attempt {
     let tried = model.backends.iter().zip(&case.backends).filter_map(|(b, state)| Some((b, state.tried?)));
     let attempt = tried.fold(Attempt::first(), |attempt, (backend, returns)| {
         attempt.picked(backend.id.clone());
-        attempt.next(returns)
+        attempt.next(ending_in(returns), false)
     });
     attempt.allowing_tried(case.allow_tried)
 }

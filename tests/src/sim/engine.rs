@@ -8,7 +8,7 @@ use std::{
 };
 
 use berry_tower::{
-    attempt::{Attempt, Return},
+    attempt::Attempt,
     backend::{Catalog, Model},
     breaker::Permit,
     endpoint::Endpoint,
@@ -193,7 +193,7 @@ impl<'a> Engine<'a> {
         request.idle = 0;
         request.spent.attempts += 1;
         request.spent.on_tried += u32::from(again);
-        request.attempt = request.attempt.next(Return::after(fate.class, fate.silent));
+        request.attempt = request.attempt.next(fate.class, fate.silent);
         match self.setup.plan.after(fate.class, request.spent) {
             Next::Now => self.send(request),
             Next::After(wait) => self.at(self.now + wait, What::Wake(request)),

@@ -1,0 +1,145 @@
+//! Hooks for metrics, dashboards and logs: what happens to each backend, told once as it happens.
+//!
+//! An [`Observer`] is given to a catalogue by
+//! [`Catalog::observed_by`](crate::backend::Catalog::observed_by), and hands out one
+//! [`BackendObserver`] for each backend, the first time that the catalogue holds it. From then on
+//! the backend's own state keeps it, over every replacement of the catalogue: a request follows one
+//! pointer, and looks nothing up. It stands with the catalogue rather than with a layer, since
+//! probes change the state of backends too, and a reload brings new ones.
+//!
+//! | hook | told by | when |
+//! |---|---|---|
+//! | [`retried`](BackendObserver::retried) | Select | an attempt after the first has reached its backend, before its end |
+//! | [`attempt_ended`](BackendObserver::attempt_ended) | Select | once for each attempt that asked the backend, when its body has ended |
+//! | [`health_changed`](BackendObserver::health_changed) | [`Live`](crate::backend::Live) | the stage of its health is another one |
+//! | [`breaker_changed`](BackendObserver::breaker_changed) | its breaker | it has closed, opened, or become half-open |
+//!
+//! Hooks are called on the path of requests: they must neither block nor take long. Probes are no
+//! attempts. A `Vec` of observers is an observer that tells them all.
+//!
+//! ```
+//! use berry_tower::{
+//!     backend::{Backend, BackendId, Catalog, HealthChange, Model, Provider},
+//!     classify::Class,
+//!     observe::{BackendObserver, Cause, Observer},
+//!     select::strategy::Random,
+//! };
+//! use std::sync::{Arc, atomic::{AtomicU32, Ordering::Relaxed}};
+//! use tokio::time::Instant;
+//!
+//! #[derive(Clone, Debug, Default)]
+//! struct Falls(Arc<AtomicU32>);
+//!
+//! impl BackendObserver for Falls {
+//!     fn health_changed(&self, change: HealthChange, _: Cause) {
+//!         if change.to < change.from {
+//!             self.0.fetch_add(1, Relaxed);
+//!         }
+//!     }
+//! }
+//!
+//! impl Observer for Falls {
+//!     fn backend(&self, _: &BackendId) -> Arc<dyn BackendObserver> {
+//!         Arc::new(self.clone())
+//!     }
+//! }
+//!
+//! let provider = Arc::new(Provider::new("local", "http://127.0.0.1:9").unwrap());
+//! let models = [Model::new("llama", Arc::new(Random), [Backend::new(provider, "llama-70b")])];
+//! let falls = Falls::default();
+//! let catalog = Catalog::new(models).observed_by(Arc::new(falls.clone()));
+//!
+//! let live = catalog.load().find("llama").unwrap().backends[0].live.clone();
+//! for class in [Class::Success, Class::Server, Class::Timeout] {
+//!     live.record(class, Instant::now());
+//! }
+//! assert_eq!(falls.0.load(Relaxed), 1, "what is down does not fall");
+//! ```
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use http::{HeaderValue, StatusCode};
+
+use crate::{attempt::BackendId, backend::HealthChange, breaker::Transition, classify::Class, progress::Usage};
+
+/// Hands out those who are told of the backends.
+pub trait Observer: fmt::Debug + Send + Sync {
+    /// Whom to tell of this backend; asked once for each, however many models share it.
+    fn backend(&self, id: &BackendId) -> Arc<dyn BackendObserver>;
+}
+
+/// Is told of one backend. Whatever is not of interest may be left out.
+pub trait BackendObserver: fmt::Debug + Send + Sync {
+    /// An attempt has ended that asked this backend.
+    fn attempt_ended(&self, _attempt: &AttemptEnd<'_>) {}
+
+    /// An attempt on this backend is a retry, for the model of this public name, of an attempt that
+    /// ended with this class: there or elsewhere.
+    fn retried(&self, _model: &Arc<str>, _reason: Class) {}
+
+    /// Its health has changed.
+    fn health_changed(&self, _change: HealthChange, _cause: Cause) {}
+
+    /// Its circuit breaker has changed.
+    fn breaker_changed(&self, _transition: Transition) {}
+}
+
+/// What a change of health comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// A user's request.
+    Request,
+    /// A probe.
+    Probe,
+}
+
+/// An attempt that has ended.
+#[derive(Clone, Copy, Debug)]
+pub struct AttemptEnd<'a> {
+    /// The request's `x-request-id`.
+    pub request_id: Option<&'a HeaderValue>,
+    /// The backend.
+    pub backend: &'a BackendId,
+    /// The public name of the model that it stood in for: the one asked for, or a fallback.
+    pub model: &'a Arc<str>,
+    /// The attempt's number within its request, from 1.
+    pub number: u32,
+    /// The verdict.
+    pub class: Class,
+    /// The status of the answer, if there was one.
+    pub status: Option<StatusCode>,
+    /// From the choice of the backend to the head of its answer.
+    pub head_after: Option<Duration>,
+    /// From the choice of the backend to the first output of a stream.
+    pub first_token_after: Option<Duration>,
+    /// From the choice of the backend to the end.
+    pub elapsed: Duration,
+    /// Tokens, as far as the backend has counted them.
+    pub usage: Option<Usage>,
+    /// What failed, where no status tells it; without the provider's own words.
+    pub reason: Option<&'a str>,
+}
+
+impl Observer for Vec<Arc<dyn Observer>> {
+    fn backend(&self, id: &BackendId) -> Arc<dyn BackendObserver> {
+        Arc::new(self.iter().map(|observer| observer.backend(id)).collect::<Vec<_>>())
+    }
+}
+
+impl BackendObserver for Vec<Arc<dyn BackendObserver>> {
+    fn attempt_ended(&self, attempt: &AttemptEnd<'_>) {
+        self.iter().for_each(|observer| observer.attempt_ended(attempt));
+    }
+
+    fn retried(&self, model: &Arc<str>, reason: Class) {
+        self.iter().for_each(|observer| observer.retried(model, reason));
+    }
+
+    fn health_changed(&self, change: HealthChange, cause: Cause) {
+        self.iter().for_each(|observer| observer.health_changed(change, cause));
+    }
+
+    fn breaker_changed(&self, transition: Transition) {
+        self.iter().for_each(|observer| observer.breaker_changed(transition));
+    }
+}
