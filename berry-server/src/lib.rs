@@ -38,5 +38,6 @@ mod routes;
 mod server;
 pub mod simulated;
 pub mod telemetry;
+pub mod tool;
 
 pub use server::{Options, Server};

@@ -130,7 +130,12 @@ fn tuning(settings: &Settings) -> Tuning {
     }
 }
 
-fn provider(id: &str, file: &super::Provider, settings: &Settings) -> Result<Provider, backend::InvalidProvider> {
+/// A provider as the layers know it.
+pub(crate) fn provider(
+    id: &str,
+    file: &super::Provider,
+    settings: &Settings,
+) -> Result<Provider, backend::InvalidProvider> {
     let dialect = match file.backend_type {
         BackendType::OpenAi => Dialect::OpenAi,
         BackendType::Azure => Dialect::Azure,

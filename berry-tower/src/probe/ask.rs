@@ -4,10 +4,9 @@ use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::Body;
 use http_body_util::BodyExt;
-use std::{future::poll_fn, sync::Arc};
+use std::{fmt, future::poll_fn, sync::Arc};
 use tower_service::Service;
 
-use super::due::Listing;
 use crate::{
     backend::{Backend, ProbeOutcome, Provider},
     body::Buffered,
@@ -19,18 +18,64 @@ use crate::{
     select::Selected,
 };
 
+/// A question that was not answered well.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// What it says about the provider.
+    pub class: Class,
+    /// Why, in words: the provider's own where it gave any, without keys and addresses.
+    pub reason: String,
+    /// The provider did not answer at all.
+    pub(super) silent: bool,
+    /// The bound on tokens goes by another name there.
+    bound: bool,
+}
+
+impl Refused {
+    fn new(class: Class, reason: impl Into<String>) -> Self {
+        Self { class, reason: reason.into(), silent: false, bound: false }
+    }
+
+    /// The innermost cause is what helps: it tells a refused connection from an unknown host.
+    fn failed(error: &BoxError) -> Self {
+        let first: &(dyn std::error::Error + 'static) = &**error;
+        let reason = match std::iter::successors(first.source(), |e| e.source()).last() {
+            Some(cause) => format!("{error}: {cause}"),
+            None => error.to_string(),
+        };
+        Self::new(Standard.error(first), reason)
+    }
+
+    fn answered(class: Class, status: StatusCode, error: Option<&ErrorBody>) -> Self {
+        let words = error.and_then(|error| error.message.as_deref()).unwrap_or("the provider gave no reason");
+        Self::new(class, format!("{}: {words}", status.as_u16()))
+    }
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.reason)
+    }
+}
+
+impl std::error::Error for Refused {}
+
 /// So much of a list is read, for the connection's sake; nobody looks at it.
 const LIST: usize = 4 << 20;
 
-/// Asks for the list of models.
-pub(super) async fn list<T, B>(mut transport: T, provider: &Provider) -> Listing
+/// Asks a provider for its list of models, with its headers and key. Who has no such list, or
+/// finds fault with the request, has answered.
+///
+/// # Errors
+/// The answer tells against the provider or asks to slow down, or there was none.
+pub async fn list<T, B>(mut transport: T, provider: &Provider) -> Result<(), Refused>
 where
     T: Service<Request<Buffered>, Response = Response<B>>,
     T::Error: Into<BoxError>,
     B: Body<Data = Bytes>,
     B::Error: Into<BoxError>,
 {
-    let Some(uri) = provider.models_uri() else { return Listing::Alive };
+    let Some(uri) = provider.models_uri() else { return Ok(()) };
     let mut request = Request::new(Buffered::default());
     *request.uri_mut() = uri;
     request.headers_mut().clone_from(provider.headers());
@@ -41,23 +86,26 @@ where
     };
     let response = match answer.await {
         Ok(response) => response,
-        Err(error) => return Listing::Silent(Standard.error(&Failure::from_transport(error.into()))),
+        Err(error) => {
+            let error = Failure::from_transport(error.into()).into();
+            return Err(Refused { silent: true, ..Refused::failed(&error) });
+        }
     };
     let (head, body) = response.into_parts();
     if head.status.is_success() {
         drain(body).await;
-        return Listing::Alive;
+        return Ok(());
     }
     verdict(head.status, &head.headers, body, provider).await
 }
 
-async fn verdict<B>(status: StatusCode, headers: &HeaderMap, body: B, provider: &Provider) -> Listing
+async fn verdict<B>(status: StatusCode, headers: &HeaderMap, body: B, provider: &Provider) -> Result<(), Refused>
 where
     B: Body<Data = Bytes>,
     B::Error: Into<BoxError>,
 {
     if matches!(status, StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED) {
-        return Listing::Alive;
+        return Ok(());
     }
     let mut body = std::pin::pin!(http_body_util::Limited::new(body, upstream_error::MOST));
     let mut raw = Vec::new();
@@ -66,9 +114,10 @@ where
     }
     let error = upstream_error::parse(&raw, Endpoint::ChatCompletions, provider);
     match Standard.response(status, headers, Some(&error)) {
-        class @ Class::RateLimited { .. } => Listing::Refused(class),
-        class if class.tells_against() => Listing::Refused(class),
-        _ => Listing::Alive,
+        class if class.tells_against() || matches!(class, Class::RateLimited { .. }) => {
+            Err(Refused::answered(class, status, Some(&error)))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -81,8 +130,11 @@ where
     while let Some(Ok(_)) = body.frame().await {}
 }
 
-/// Has a chat of one token, by the way that users' requests take.
-pub(super) async fn chat<T, B>(transport: T, backend: &Arc<Backend>) -> ProbeOutcome
+/// Has a chat of one token with a backend, by the way that users' requests take.
+///
+/// # Errors
+/// There was no good answer, whoever is to blame.
+pub async fn one_token<T, B>(transport: T, backend: &Arc<Backend>) -> Result<(), Refused>
 where
     T: Service<Request<Buffered>, Response = Response<B>> + Clone + Send + 'static,
     T::Error: Into<BoxError>,
@@ -91,52 +143,56 @@ where
     B::Error: Into<BoxError>,
 {
     let mut client = BackendClient::new(transport);
-    let first = one_token(&mut client, backend, "max_tokens").await;
-    let last = match first {
-        Err(Refused::Bound) => one_token(&mut client, backend, "max_completion_tokens").await,
+    match bounded(&mut client, backend, "max_tokens").await {
+        Err(refused) if refused.bound => bounded(&mut client, backend, "max_completion_tokens").await,
         other => other,
-    };
-    match last {
-        Ok(()) | Err(Refused::Bound) => ProbeOutcome::Chatted,
-        Err(Refused::By(class @ Class::RateLimited { .. })) => ProbeOutcome::Failed(class),
-        Err(Refused::By(class)) if class.tells_against() => ProbeOutcome::Failed(class),
-        // Who refuses a question is alive.
-        Err(Refused::By(_)) => ProbeOutcome::Chatted,
     }
 }
 
-/// Why there was no answer.
-enum Refused {
-    /// The bound on tokens goes by another name there.
-    Bound,
-    By(Class),
+/// What such a chat says about the backend's health.
+pub(super) async fn chat<T, B>(transport: T, backend: &Arc<Backend>) -> ProbeOutcome
+where
+    T: Service<Request<Buffered>, Response = Response<B>> + Clone + Send + 'static,
+    T::Error: Into<BoxError>,
+    T::Future: Send,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    match one_token(transport, backend).await {
+        Err(Refused { class, .. }) if class.tells_against() || matches!(class, Class::RateLimited { .. }) => {
+            ProbeOutcome::Failed(class)
+        }
+        // Who refuses a question is alive.
+        Ok(()) | Err(_) => ProbeOutcome::Chatted,
+    }
 }
 
-async fn one_token<T, B>(client: &mut BackendClient<T>, backend: &Arc<Backend>, bound: &str) -> Result<(), Refused>
+async fn bounded<T, B>(client: &mut BackendClient<T>, backend: &Arc<Backend>, bound: &str) -> Result<(), Refused>
 where
     BackendClient<T>: Service<Request<Buffered>, Response = Response<B>, Error = BoxError>,
     B: Body<Data = Bytes>,
     B::Error: Into<BoxError>,
 {
-    let failed = |error: BoxError| Refused::By(Standard.error(&*error));
+    let unsent = |error: BoxError| Refused::new(Class::Caller, error.to_string());
     // The client puts the backend's own name for the model in.
     let body = format!(r#"{{"model":"probe","messages":[{{"role":"user","content":"hi"}}],"{bound}":1}}"#);
-    let requested = Requested::read(body.as_bytes()).map_err(|_| Refused::By(Class::Caller))?;
-    let mut request =
-        Request::post("/v1/chat/completions").body(Buffered::from(body)).map_err(|_| Refused::By(Class::Caller))?;
+    let requested = Requested::read(body.as_bytes()).map_err(|e| unsent(e.into()))?;
+    let request = Request::post("/v1/chat/completions").body(Buffered::from(body));
+    let mut request = request.map_err(|e| unsent(e.into()))?;
     request.extensions_mut().insert(requested.on("/v1/chat/completions"));
     request.extensions_mut().insert(Selected { backend: backend.clone(), last: true });
-    poll_fn(|cx| client.poll_ready(cx)).await.map_err(failed)?;
-    let response = client.call(request).await.map_err(failed)?;
+    poll_fn(|cx| client.poll_ready(cx)).await.map_err(|e| Refused::failed(&e))?;
+    let response = client.call(request).await.map_err(|e| Refused::failed(&e))?;
     let error = response.extensions().get::<ErrorBody>();
     let class = Standard.response(response.status(), response.headers(), error);
-    let names = |e: &ErrorBody| [&e.param, &e.message].into_iter().flatten().any(|text| text.contains("max_tokens"));
-    match class {
-        Class::Success => match response.into_body().collect().await {
-            Ok(_) => Ok(()),
-            Err(error) => Err(failed(error.into())),
-        },
-        Class::Caller if error.is_some_and(names) => Err(Refused::Bound),
-        class => Err(Refused::By(class)),
+    if class != Class::Success {
+        let names =
+            |e: &ErrorBody| [&e.param, &e.message].into_iter().flatten().any(|text| text.contains("max_tokens"));
+        let bound = class == Class::Caller && error.is_some_and(names);
+        return Err(Refused { bound, ..Refused::answered(class, response.status(), error) });
+    }
+    match response.into_body().collect().await {
+        Ok(_) => Ok(()),
+        Err(error) => Err(Refused::failed(&error.into())),
     }
 }

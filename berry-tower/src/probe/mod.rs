@@ -5,6 +5,8 @@
 //! has a chat of one token with the backends that are not wholly healthy. All providers are asked
 //! side by side, each probe is bounded as a whole, and one that hangs delays nobody else's.
 //!
+//! [`list`] and [`one_token`] ask the same questions once, for whoever wants to know the answer.
+//!
 //! A probe marks a backend unhealthy or helps it back; it counts in no counter of users' requests,
 //! and never as a failure of the circuit breaker. A change of health is written to the log.
 //!
@@ -63,6 +65,7 @@ use tokio::{
 };
 use tower_service::Service;
 
+pub use ask::{Refused, list, one_token};
 pub use due::{Check, Listing, Target, Then, due};
 
 use crate::{
@@ -194,8 +197,12 @@ where
 {
     let deadline = Instant::now() + timeout;
     let Check { provider, targets } = check;
-    let listing = timeout_at(deadline, ask::list(transport.clone(), &provider)).await;
-    let listing = listing.unwrap_or(Listing::Silent(Class::Timeout));
+    let listing = match timeout_at(deadline, list(transport.clone(), &provider)).await {
+        Ok(Ok(())) => Listing::Alive,
+        Ok(Err(Refused { class, silent: false, .. })) => Listing::Refused(class),
+        Ok(Err(Refused { class, silent: true, .. })) => Listing::Silent(class),
+        Err(_) => Listing::Silent(Class::Timeout),
+    };
     let finish = |target: Target| {
         let transport = transport.clone();
         async move {

@@ -1,0 +1,10 @@
+//! The operator's tool; see `--help`.
+
+use std::process::ExitCode;
+
+use berry_server::tool::Tool;
+use clap::Parser;
+
+fn main() -> std::io::Result<ExitCode> {
+    Tool::parse().run()
+}

@@ -1,0 +1,207 @@
+//! The commands that ask the providers themselves, by the ways that the gateway takes.
+
+use std::{collections::HashSet, future::Future, process::ExitCode, sync::Arc, time::Duration};
+
+use berry_tower::{
+    backend::{Backend, Provider},
+    classify::Class,
+    client::Reqwest,
+    probe::{self, Refused},
+};
+use futures_util::future::join_all;
+use serde::Serialize;
+use serde_json::json;
+use tokio::time::{Instant, timeout};
+
+use super::{
+    Global, files,
+    output::{Cell, Fail, Mood, Output},
+    stream,
+};
+use crate::config::{Config, build};
+
+/// What one question to a provider came to.
+#[derive(Debug, Serialize)]
+struct Row {
+    provider: String,
+    /// The provider's name of the model; null where its list of models was asked for.
+    model: Option<String>,
+    state: State,
+    latency_ms: u64,
+    error: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum State {
+    Healthy,
+    RateLimited,
+    Unhealthy,
+}
+
+impl State {
+    /// A probe fails by what tells against the provider alone, here as in the gateway.
+    const fn of(class: Class) -> Self {
+        match class {
+            Class::RateLimited { .. } => Self::RateLimited,
+            class if class.tells_against() => Self::Unhealthy,
+            _ => Self::Healthy,
+        }
+    }
+
+    const fn mood(self) -> (&'static str, Mood) {
+        match self {
+            Self::Healthy => ("healthy", Mood::Good),
+            Self::RateLimited => ("rate_limited", Mood::Doubtful),
+            Self::Unhealthy => ("unhealthy", Mood::Bad),
+        }
+    }
+}
+
+impl Row {
+    async fn ask(
+        provider: &Provider,
+        model: Option<&str>,
+        within: Duration,
+        question: impl Future<Output = Result<(), Refused>>,
+    ) -> Self {
+        let asked = Instant::now();
+        let (state, error) = match timeout(within, question).await {
+            Ok(Ok(())) => (State::Healthy, None),
+            Ok(Err(refused)) => (State::of(refused.class), Some(format!("{}: {refused}", refused.class.name()))),
+            Err(_) => (State::Unhealthy, Some(format!("timeout: no answer within {} s", within.as_secs()))),
+        };
+        let latency_ms = millis(asked.elapsed());
+        Self { provider: provider.id.to_string(), model: model.map(str::to_owned), state, latency_ms, error }
+    }
+
+    fn cells(&self) -> Vec<Cell> {
+        let (state, mood) = self.state.mood();
+        vec![
+            Cell::new(&self.provider),
+            Cell::maybe(self.model.as_ref()),
+            Cell::mood(state, mood),
+            Cell::new(format_args!("{} ms", self.latency_ms)),
+            Cell::new(self.error.as_deref().unwrap_or_default()),
+        ]
+    }
+}
+
+/// `health-check`
+pub(super) async fn health_check(
+    global: &Global,
+    only: Option<&str>,
+    chat: bool,
+    out: &Output,
+) -> Result<ExitCode, Fail> {
+    let config = files::load(global)?.config;
+    let providers = providers(&config, only)?;
+    let backends = if chat { backends(&config, &providers)? } else { Vec::new() };
+    let within = Duration::from_secs(config.settings.health_check_timeout_seconds);
+    let transport = Reqwest::new();
+    let bar = out.progress(providers.len() + backends.len());
+    let lists = providers.iter().map(async |provider| {
+        let row = Row::ask(provider, None, within, probe::list(transport.clone(), provider)).await;
+        bar.inc(1);
+        row
+    });
+    let chats = backends.iter().map(async |backend| {
+        let question = probe::one_token(transport.clone(), backend);
+        let row = Row::ask(&backend.provider, Some(&backend.id.model), within, question).await;
+        bar.inc(1);
+        row
+    });
+    let (mut rows, chats) = tokio::join!(join_all(lists), join_all(chats));
+    bar.finish_and_clear();
+    rows.extend(chats);
+    let failed = rows.iter().filter(|row| row.state == State::Unhealthy).count();
+    out.value(&json!({ "healthy": failed == 0, "checks": rows }));
+    let table: Vec<Vec<Cell>> = rows.iter().map(Row::cells).collect();
+    out.table(&["provider", "model", "state", "latency", "error"], &table);
+    Ok(match (only, failed) {
+        (None, 0) => out.verdict(true, "Health check completed"),
+        (None, failed) => out.verdict(false, format_args!("{failed} of {} checks failed", rows.len())),
+        (Some(id), 0) => out.verdict(true, format_args!("Provider {id} is healthy")),
+        (Some(id), _) => out.verdict(false, format_args!("Provider {id} is not healthy")),
+    })
+}
+
+/// `test-backend`
+pub(super) async fn test(
+    global: &Global,
+    id: &str,
+    model: &str,
+    streamed: bool,
+    out: &Output,
+) -> Result<ExitCode, Fail> {
+    let config = files::load(global)?.config;
+    let file = config.providers.get(id).ok_or_else(|| no_such_provider(&config, id))?;
+    if !file.models.iter().any(|known| known == model) {
+        return Err(Fail::new(format!("provider `{id}` lists no model `{model}`; it has {}", file.models.join(", "))));
+    }
+    let provider = Arc::new(built(&config, id)?);
+    let asked = Instant::now();
+    let result = if streamed {
+        stream::one_token(&provider, model).await.map(|first| Some(millis(first)))
+    } else {
+        let backend = Arc::new(Backend::new(provider.clone(), model));
+        probe::one_token(Reqwest::new(), &backend).await.map(|()| None).map_err(|refused| refused.to_string())
+    };
+    let latency_ms = millis(asked.elapsed());
+    let first_token_ms = result.as_ref().ok().copied().flatten();
+    out.value(&json!({
+        "ok": result.is_ok(),
+        "provider": id,
+        "model": model,
+        "stream": streamed,
+        "latency_ms": latency_ms,
+        "time_to_first_token_ms": first_token_ms,
+        "error": result.as_ref().err(),
+    }));
+    let code = match &result {
+        Ok(_) => out.verdict(true, format_args!("Backend {id}:{model} connectivity test passed")),
+        Err(why) => out.verdict(false, format_args!("Backend {id}:{model} connectivity test failed: {why}")),
+    };
+    out.line(format_args!("  - latency {latency_ms} ms"));
+    if let Some(first) = first_token_ms {
+        out.line(format_args!("  - time to first token {first} ms"));
+    }
+    Ok(code)
+}
+
+/// The enabled providers, or the one that is asked for.
+fn providers(config: &Config, only: Option<&str>) -> Result<Vec<Provider>, Fail> {
+    let Some(id) = only else {
+        let enabled = config.providers.iter().filter(|(_, provider)| provider.enabled);
+        return enabled.map(|(id, _)| built(config, id)).collect();
+    };
+    match config.providers.get(id) {
+        Some(provider) if provider.enabled => Ok(vec![built(config, id)?]),
+        Some(_) => Err(Fail::new(format!("provider `{id}` is disabled"))),
+        None => Err(no_such_provider(config, id)),
+    }
+}
+
+fn built(config: &Config, id: &str) -> Result<Provider, Fail> {
+    let unusable = |why: String| Fail::new(format!("providers.{id}: {why}"));
+    build::provider(id, &config.providers[id], &config.settings).map_err(|error| unusable(error.to_string()))
+}
+
+fn no_such_provider(config: &Config, id: &str) -> Fail {
+    let known: Vec<&str> = config.providers.keys().map(String::as_str).collect();
+    Fail::new(format!("there is no provider `{id}`; the file has {}", known.join(", ")))
+}
+
+/// The backends of these providers that users' requests may reach, each once however many models
+/// share it.
+fn backends(config: &Config, providers: &[Provider]) -> Result<Vec<Arc<Backend>>, Fail> {
+    let built = build::build(config, &Default::default()).map_err(Fail::new)?;
+    let mut met = HashSet::new();
+    let enabled = built.models.iter().filter(|model| model.enabled).flat_map(|model| &model.backends);
+    let asked = enabled.filter(|backend| backend.enabled && providers.iter().any(|p| p.id == backend.provider.id));
+    Ok(asked.filter(|backend| met.insert(backend.id.clone())).cloned().collect())
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}

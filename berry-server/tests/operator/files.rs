@@ -1,0 +1,145 @@
+//! `berry-cli validate-config` and `generate-config`.
+
+use std::{fs, path::Path};
+
+use crate::support::{Ran, program};
+
+fn cli(folder: &Path, arguments: &[&str]) -> Ran {
+    let mut command = program(env!("CARGO_BIN_EXE_berry-cli"), folder);
+    command.args(arguments);
+    Ran::of(command)
+}
+
+/// The variables that a file takes from the environment, comments aside.
+fn variables(text: &str) -> Vec<String> {
+    let settings = text.lines().map(|line| line.split('#').next().unwrap());
+    let names = settings.flat_map(|line| line.split("${").skip(1)).map(|rest| rest.split('}').next().unwrap());
+    names.map(str::to_owned).collect()
+}
+
+#[test]
+fn what_is_generated_is_valid_with_nothing_but_the_environment() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, more) in [("basic.toml", None), ("advanced.toml", Some("--advanced"))] {
+        let mut arguments = vec!["generate-config", "-o", name];
+        arguments.extend(more);
+        let ran = cli(folder.path(), &arguments);
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+        let text = fs::read_to_string(folder.path().join(name)).unwrap();
+        assert!(text.starts_with('#'), "it is commented");
+
+        // As it stands, only its variables are missing, and both say which.
+        let bare = cli(folder.path(), &["validate-config", "-c", name]);
+        assert_eq!(bare.code, Some(1), "{bare:?}");
+        let names = variables(&text);
+        assert!(!names.is_empty());
+        assert_eq!(bare.err.lines().count(), names.len(), "{bare:?}");
+
+        let mut check = program(env!("CARGO_BIN_EXE_berry-server"), folder.path());
+        check.args(["--check-config", "--config", name]);
+        for variable in &names {
+            assert!(bare.err.contains(variable) && ran.out.contains(variable), "{variable}");
+            let digest = variable.ends_with("SHA256");
+            check.env(
+                variable,
+                if digest { "0123456789abcdef".repeat(4) } else { format!("{variable}-0123456789abcdef") },
+            );
+        }
+        let checked = Ran::of(check);
+        assert_eq!((checked.code, &*checked.err), (Some(0), ""), "{checked:?}");
+    }
+}
+
+#[test]
+fn a_file_that_is_there_is_not_replaced_unasked() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("config.toml");
+    fs::write(&path, "mine").unwrap();
+    let ran = cli(folder.path(), &["generate-config", "-o", "config.toml"]);
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert!(ran.err.contains("--force"), "{ran:?}");
+    assert_eq!(fs::read_to_string(&path).unwrap(), "mine");
+    let told = cli(folder.path(), &["--json", "generate-config", "-o", "config.toml"]);
+    assert!(told.json()["error"]["message"].is_string());
+
+    let ran = cli(folder.path(), &["generate-config", "-o", "config.toml", "--force", "--json"]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert_eq!(ran.json()["written"], "config.toml");
+    assert!(fs::read_to_string(&path).unwrap().contains("[providers.openai]"));
+
+    let nowhere = cli(folder.path(), &["generate-config", "-o", "missing/config.toml"]);
+    assert_eq!(nowhere.code, Some(1), "{nowhere:?}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_new_file_is_its_owners_alone() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    assert_eq!(cli(folder.path(), &["generate-config", "-o", "new.toml"]).code, Some(0));
+    let mode = fs::metadata(folder.path().join("new.toml")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+}
+
+const FILE: &str = r#"
+[users.one]
+token = "token-of-one-0123456789"
+tags = ["admin"]
+[users.two]
+token = "token-of-two-0123456789"
+[providers.openai]
+base_url = "https://api.openai.com/v1"
+api_key = "sk-a-key-of-some-length"
+models = ["gpt-4o"]
+[models.chat]
+name = "chat"
+[[models.chat.backends]]
+provider = "openai"
+model = "gpt-4o"
+"#;
+
+#[test]
+fn a_valid_file_is_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("config.toml"), FILE).unwrap();
+    let ran = cli(folder.path(), &["validate-config"]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let counts = "  - 1 providers configured\n  - 1 models configured\n  - 2 users configured\n";
+    assert_eq!(ran.out, format!("✅ Configuration is valid\n{counts}"));
+    assert!(ran.err.contains("warning: (file): others may read it"), "{ran:?}");
+
+    let told = cli(folder.path(), &["validate-config", "--json"]).json();
+    assert_eq!((&told["valid"], &told["users"], &told["errors"]), (&true.into(), &2.into(), &serde_json::json!([])));
+    assert_eq!(told["warnings"][0]["path"], "(file)");
+}
+
+#[test]
+fn all_that_is_wrong_is_told_without_a_secret() {
+    let folder = tempfile::tempdir().unwrap();
+    let text =
+        FILE.replace("provider = \"openai\"", "provider = \"opnai\"").replace("[users.two]", "[users.two]\nnam = 1");
+    fs::write(folder.path().join("bad.toml"), text).unwrap();
+    let ran = cli(folder.path(), &["-c", "bad.toml", "validate-config"]);
+    assert_eq!((ran.code, &*ran.out), (Some(1), ""), "{ran:?}");
+    assert!(ran.err.contains("did you mean `openai`?") && ran.err.contains("users.two.nam"), "{ran:?}");
+    assert!(!ran.err.contains("sk-a-key") && !ran.err.contains("token-of"), "{ran:?}");
+
+    let ran = cli(folder.path(), &["-c", "bad.toml", "validate-config", "--json"]);
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    let told = ran.json();
+    assert_eq!(told["valid"], false);
+    let paths: Vec<_> = told["errors"].as_array().unwrap().iter().map(|error| &error["path"]).collect();
+    assert_eq!(paths, ["users.two.nam", "models.chat.backends[0].provider"]);
+}
+
+#[test]
+fn no_file_is_exit_code_2() {
+    let folder = tempfile::tempdir().unwrap();
+    for arguments in [&["validate-config"][..], &["validate-config", "-c", "gone.toml"], &["health-check"]] {
+        let ran = cli(folder.path(), arguments);
+        assert_eq!(ran.code, Some(2), "{ran:?}");
+    }
+    let told = cli(folder.path(), &["validate-config", "--json"]);
+    assert_eq!(told.code, Some(2));
+    assert!(told.json()["error"]["message"].as_str().unwrap().contains("CONFIG_PATH"));
+}
