@@ -193,6 +193,11 @@ fn model(
             super::Probe::None => backend::Probe::None,
         };
         backend.supports_prefill = entry.supports_prefill;
+        backend.sampling = match entry.sampling {
+            super::Sampling::All => backend::Sampling::All,
+            super::Sampling::Temperature => backend::Sampling::Temperature,
+            super::Sampling::None => backend::Sampling::None,
+        };
         backends.push(backend);
     }
     let fallbacks = file.fallbacks.iter().map(String::as_str);

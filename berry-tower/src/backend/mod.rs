@@ -25,11 +25,14 @@ use http::Uri;
 
 use crate::endpoint::Endpoint;
 
-pub use crate::attempt::BackendId;
+pub use crate::{
+    attempt::BackendId,
+    dialect::{Dialect, Sampling},
+};
 #[cfg(feature = "select")]
 pub use catalog::{Catalog, Model, Snapshot, StreamRecovery};
 pub use live::{DEFAULT_COOL_DOWN, HealthChange, Live, ProbeOutcome};
-pub use provider::{Dialect, InvalidProvider, Provider, Timeouts};
+pub use provider::{InvalidProvider, Provider, Timeouts};
 pub use recovery::{Event as HealthEvent, Recovery, Stage};
 pub use snapshot::LiveSnapshot;
 pub use tuning::{Adjustments, SmartAi, Tuning};
@@ -58,6 +61,21 @@ pub enum Probe {
     Models,
     /// Not at all.
     None,
+}
+
+/// An address, in the types of those who use it.
+#[derive(Clone, Debug, Default)]
+struct Address {
+    uri: Option<Uri>,
+    /// Made when it is first asked for: most never are.
+    #[cfg(feature = "client")]
+    url: OnceLock<Box<reqwest::Url>>,
+}
+
+impl Address {
+    fn new(uri: Option<Uri>) -> Self {
+        Self { uri, ..Self::default() }
+    }
 }
 
 /// One way to serve a model: a provider's model, with this pool's weight, priority and rules.
@@ -95,6 +113,8 @@ pub struct Backend {
     pub max_in_flight: u32,
     /// Whether it goes on from an assistant's prefix.
     pub supports_prefill: bool,
+    /// What of a request's sampling it takes, where it is Anthropic's.
+    pub sampling: Sampling,
     /// What is known of it; all models that list the same provider and model share one.
     pub live: Arc<Live>,
     /// How often it was chosen for this model.
@@ -102,17 +122,17 @@ pub struct Backend {
     /// It has refused `stream_options`; forgotten when the backend is made anew.
     pub usage_refused: Arc<AtomicBool>,
     fingerprint: u64,
-    uris: [Option<Uri>; Endpoint::ALL.len()],
-    /// The same for the client, made when they are first asked for: most never are.
-    #[cfg(feature = "client")]
-    urls: [OnceLock<Box<reqwest::Url>>; Endpoint::ALL.len()],
+    addresses: [Address; Endpoint::ALL.len()],
+    /// Where a conversation is streamed: at Google another one.
+    streams: Address,
 }
 
 impl Backend {
     /// A backend with weight 1, priority 0, open to everyone, with a state of its own.
     pub fn new(provider: Arc<Provider>, model: impl Into<Arc<str>>) -> Self {
         let id = BackendId { provider: provider.id.clone(), model: model.into() };
-        let uris = Endpoint::ALL.map(|endpoint| provider.uri(endpoint, &id.model));
+        let addresses = Endpoint::ALL.map(|endpoint| Address::new(provider.uri(endpoint, &id.model, false)));
+        let streams = Address::new(provider.uri(Endpoint::ChatCompletions, &id.model, true));
         let live = Live::new(Tuning::default());
         live.set_label(&id);
         let mut hasher = DefaultHasher::new();
@@ -129,13 +149,13 @@ impl Backend {
             probe: Probe::Chat,
             max_in_flight: 0,
             supports_prefill: false,
+            sampling: Sampling::All,
             live: Arc::new(live),
             picks: Arc::default(),
             usage_refused: Arc::default(),
-            uris,
+            addresses,
+            streams,
             fingerprint: hasher.finish(),
-            #[cfg(feature = "client")]
-            urls: Default::default(),
         }
     }
 
@@ -149,8 +169,15 @@ impl Backend {
 
     /// The address of an endpoint, made once.
     #[must_use]
-    pub fn uri(&self, endpoint: Endpoint) -> Option<Uri> {
-        self.uris[endpoint.index()].clone()
+    pub fn uri(&self, endpoint: Endpoint, stream: bool) -> Option<Uri> {
+        self.address(endpoint, stream).uri.clone()
+    }
+
+    fn address(&self, endpoint: Endpoint, stream: bool) -> &Address {
+        match self.provider.dialect {
+            Dialect::Gemini if stream && endpoint.is_chat() => &self.streams,
+            _ => &self.addresses[endpoint.index()],
+        }
     }
 
     /// A number made of the id, for tables; the same in every run of one build.
@@ -161,10 +188,10 @@ impl Backend {
 
     /// The same in reqwest's type.
     #[cfg(feature = "client")]
-    pub(crate) fn url(&self, endpoint: Endpoint) -> Option<reqwest::Url> {
-        let (uri, url) = (self.uris[endpoint.index()].as_ref()?, &self.urls[endpoint.index()]);
+    pub(crate) fn url(&self, endpoint: Endpoint, stream: bool) -> Option<reqwest::Url> {
+        let Address { uri, url } = self.address(endpoint, stream);
         if url.get().is_none() {
-            let _ = url.set(Box::new(uri.to_string().parse().ok()?));
+            let _ = url.set(Box::new(uri.as_ref()?.to_string().parse().ok()?));
         }
         url.get().map(|url| (**url).clone())
     }

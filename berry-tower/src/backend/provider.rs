@@ -6,21 +6,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Uri, header::AUTHORIZATION};
 
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::endpoint::Endpoint;
-
-/// The wire format that a provider speaks.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Dialect {
-    /// OpenAI's, and that of all who imitate it.
-    #[default]
-    OpenAi,
-    /// OpenAI's, with Azure's addresses and key header.
-    Azure,
-    /// Anthropic's Messages.
-    Claude,
-    /// Google's `generateContent`.
-    Gemini,
-}
+use crate::{dialect::Dialect, endpoint::Endpoint};
 
 /// How long the parts of one attempt may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +41,7 @@ impl Default for Timeouts {
 /// use berry_tower::{backend::Provider, endpoint::Endpoint};
 ///
 /// let provider = Provider::new("local", "http://127.0.0.1:8080").unwrap();
-/// let uri = provider.uri(Endpoint::Embeddings, "any").unwrap();
+/// let uri = provider.uri(Endpoint::Embeddings, "any", false).unwrap();
 /// assert_eq!(uri, "http://127.0.0.1:8080/v1/embeddings");
 /// assert!(Provider::new("local", "ftp://127.0.0.1").is_err());
 /// ```
@@ -184,10 +170,9 @@ impl Provider {
         &self.headers
     }
 
-    /// Whether the provider's own type can be asked for this endpoint. What a translation may
-    /// make possible beyond that is the dialect's to say.
+    /// Whether the provider's own format is the endpoint's, so that requests pass as they are.
     #[must_use]
-    pub const fn serves(&self, endpoint: Endpoint) -> bool {
+    pub const fn speaks(&self, endpoint: Endpoint) -> bool {
         match self.dialect {
             Dialect::OpenAi => !matches!(endpoint, Endpoint::Messages),
             Dialect::Azure => !matches!(endpoint, Endpoint::Messages | Endpoint::Responses),
@@ -196,17 +181,37 @@ impl Provider {
         }
     }
 
-    /// The address of an endpoint; `model` is part of it at Azure only.
+    /// Whether the provider can be asked for this endpoint: in its own format, or by a translation
+    /// as far as the request can be [expressed](crate::dialect::Inexpressible).
     #[must_use]
-    pub fn uri(&self, endpoint: Endpoint, model: &str) -> Option<Uri> {
+    pub const fn serves(&self, endpoint: Endpoint) -> bool {
+        self.speaks(endpoint) || endpoint.is_chat()
+    }
+
+    /// The address at which the provider is asked for what comes to an endpoint. `model` is a part
+    /// of it at Azure and at Google, and Google has another one for streams.
+    #[must_use]
+    pub fn uri(&self, endpoint: Endpoint, model: &str, stream: bool) -> Option<Uri> {
+        if !self.serves(endpoint) {
+            return None;
+        }
+        let path = match self.dialect {
+            _ if self.speaks(endpoint) => endpoint.path(),
+            Dialect::Claude => Endpoint::Messages.path(),
+            _ => Endpoint::ChatCompletions.path(),
+        };
         match self.dialect {
-            Dialect::OpenAi | Dialect::Claude => self.path(endpoint.path()),
+            Dialect::OpenAi | Dialect::Claude => self.path(path),
             Dialect::Azure => {
-                let (base, path, version) = (&self.base, endpoint.path(), &self.api_version);
+                let (base, version) = (&self.base, &self.api_version);
                 let uri = format!("{base}/openai/deployments/{}{path}?api-version={version}", escape(model));
                 uri.parse().ok()
             }
-            Dialect::Gemini => None,
+            Dialect::Gemini => {
+                let model = escape(model.strip_prefix("models/").unwrap_or(model));
+                let method = if stream { "streamGenerateContent?alt=sse" } else { "generateContent" };
+                self.path(&format!("/models/{model}:{method}"))
+            }
         }
     }
 
@@ -275,12 +280,25 @@ mod tests {
             ("https://host/v4", "https://host/v4/chat/completions"),
         ] {
             let provider = Provider::new("p", base).unwrap();
-            assert_eq!(provider.uri(Endpoint::ChatCompletions, "m").unwrap(), uri);
+            assert_eq!(provider.uri(Endpoint::ChatCompletions, "m", true).unwrap(), uri);
         }
+        let gemini = Provider::new("p", "https://generativelanguage.googleapis.com").unwrap().dialect(Dialect::Gemini);
+        assert_eq!(
+            gemini.uri(Endpoint::Messages, "models/gemini-2.5-pro", false).unwrap(),
+            "https://generativelanguage.googleapis.com/v1beta/models/gemini-2.5-pro:generateContent"
+        );
+        assert_eq!(
+            gemini.uri(Endpoint::ChatCompletions, "gemini-2.5-pro", true).unwrap().query(),
+            Some("alt=sse"),
+            "the key is in no address"
+        );
+        assert_eq!(gemini.uri(Endpoint::Embeddings, "m", false), None);
+        let claude = Provider::new("p", "https://api.anthropic.com").unwrap().dialect(Dialect::Claude);
+        assert_eq!(claude.uri(Endpoint::ChatCompletions, "m", false).unwrap(), "https://api.anthropic.com/v1/messages");
         let azure = Provider::new("p", "https://x.openai.azure.com").unwrap();
         let azure = azure.dialect(Dialect::Azure).api_version("2024-02-01");
         assert_eq!(
-            azure.uri(Endpoint::ChatCompletions, "my model").unwrap(),
+            azure.uri(Endpoint::ChatCompletions, "my model", false).unwrap(),
             "https://x.openai.azure.com/openai/deployments/my%20model/chat/completions?api-version=2024-02-01"
         );
     }

@@ -218,6 +218,11 @@ impl Call {
         &self.selected.backend
     }
 
+    /// Whether the answer is to be a stream.
+    const fn streams(&self) -> bool {
+        self.requested.stream && self.endpoint.streams()
+    }
+
     /// Whether to ask for token counts that the client did not ask for.
     fn asks_usage(&self) -> bool {
         let backend = self.backend();
@@ -238,13 +243,14 @@ impl Call {
         };
         let mut request = Request::new(Buffered::from(body));
         *request.method_mut() = client.method().clone();
-        *request.uri_mut() = backend.uri(self.endpoint).ok_or(Unroutable::UnsupportedEndpoint)?;
+        *request.uri_mut() = backend.uri(self.endpoint, self.streams()).ok_or(Unroutable::UnsupportedEndpoint)?;
         *request.headers_mut() = head::upward(client.headers(), &backend.provider);
         if !request.headers().contains_key(CONTENT_TYPE) {
             request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }
         request.extensions_mut().insert(ConnectTimeout(backend.provider.timeouts.connect));
-        request.extensions_mut().insert(Address(backend.url(self.endpoint).ok_or(Unroutable::UnsupportedEndpoint)?));
+        let url = backend.url(self.endpoint, self.streams()).ok_or(Unroutable::UnsupportedEndpoint)?;
+        request.extensions_mut().insert(Address(url));
         Ok(request)
     }
 
@@ -320,7 +326,7 @@ impl Call {
             Endpoint::Messages => Grammar::Messages,
             _ => Grammar::Opaque,
         };
-        match (self.requested.stream && self.endpoint.streams(), grammar) {
+        match (self.streams(), grammar) {
             (true, Grammar::Opaque) => (Hold::FirstByte, Grammar::Opaque),
             (true, grammar) => (Hold::Output, grammar),
             (false, _) if self.endpoint.answers_json() => (Hold::Whole, Grammar::Opaque),

@@ -19,6 +19,33 @@ use std::fmt;
 
 use chat::{Answer, Chunk};
 
+/// The wire format that a provider speaks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Dialect {
+    /// OpenAI's, and that of all who imitate it.
+    #[default]
+    OpenAi,
+    /// OpenAI's, with Azure's addresses and key header.
+    Azure,
+    /// Anthropic's Messages.
+    Claude,
+    /// Google's `generateContent`.
+    Gemini,
+}
+
+/// Which of the two ways to shape chance a backend is told of, where a request has both: newer
+/// models of Anthropic's refuse them together, or either.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Sampling {
+    /// `temperature` and `top_p`, as the request has them.
+    #[default]
+    All,
+    /// `temperature` alone, where the request has it.
+    Temperature,
+    /// Neither.
+    None,
+}
+
 /// A request that a backend's format has no words for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Inexpressible {

@@ -114,7 +114,7 @@ impl<'a> Listed<'a> {
         let checked = self.backend.live.snapshot(now).last_connectivity_check;
         Some(Target {
             backend: self.backend.clone(),
-            may_chat: self.probe == Probe::Chat && self.backend.provider.serves(Endpoint::ChatCompletions),
+            may_chat: self.probe == Probe::Chat && self.backend.provider.speaks(Endpoint::ChatCompletions),
             connectivity: self.smart && checked.is_none_or(|ago| ago >= connectivity_interval),
         })
     }

@@ -99,7 +99,7 @@ pub fn standing(backend: &Backend, view: &View, ask: &Ask<'_>) -> Standing {
     if !open_to(backend, ask) {
         return Standing::Tags;
     }
-    if ask.endpoint.is_some_and(|endpoint| !backend.provider.serves(endpoint)) {
+    if ask.endpoint.is_some_and(|endpoint| !backend.provider.speaks(endpoint)) {
         return Standing::Endpoint;
     }
     let tried = tried(backend, ask.attempt);
