@@ -1,0 +1,127 @@
+//! A stream's events.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Answer, Block, Other, StopReason, Usage};
+
+/// An event of a stream.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Event {
+    /// The first.
+    MessageStart {
+        /// The answer, with nothing in it yet.
+        message: Answer,
+    },
+    /// A block begins.
+    ContentBlockStart {
+        /// Which, from 0.
+        index: u32,
+        /// The block, with nothing in it yet.
+        content_block: Block,
+    },
+    /// A block goes on.
+    ContentBlockDelta {
+        /// Which.
+        index: u32,
+        /// What is new.
+        delta: Delta,
+    },
+    /// A block is over.
+    ContentBlockStop {
+        /// Which.
+        index: u32,
+    },
+    /// What is to be told of the whole answer, at its end.
+    MessageDelta {
+        /// Why it ended.
+        delta: MessageDelta,
+        /// The tokens of the whole answer so far.
+        #[serde(default)]
+        usage: Usage,
+    },
+    /// The last.
+    MessageStop,
+    /// Nothing new.
+    Ping,
+    /// Anthropic gives up.
+    Error {
+        /// Why.
+        error: WireError,
+    },
+    /// An event that is not in the types.
+    #[serde(other)]
+    Unknown,
+}
+
+impl Event {
+    /// The event's name, as it stands before its data.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::MessageStart { .. } => "message_start",
+            Self::ContentBlockStart { .. } => "content_block_start",
+            Self::ContentBlockDelta { .. } => "content_block_delta",
+            Self::ContentBlockStop { .. } => "content_block_stop",
+            Self::MessageDelta { .. } => "message_delta",
+            Self::MessageStop => "message_stop",
+            Self::Ping => "ping",
+            Self::Error { .. } => "error",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// What is new in a block.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Delta {
+    /// More of a text.
+    TextDelta {
+        /// It.
+        text: String,
+    },
+    /// More of a call's input.
+    InputJsonDelta {
+        /// A piece of a JSON text.
+        partial_json: String,
+    },
+    /// More of the thoughts.
+    ThinkingDelta {
+        /// It.
+        thinking: String,
+    },
+    /// The proof of the thoughts.
+    SignatureDelta {
+        /// It.
+        signature: String,
+    },
+    /// Something that is not in the types.
+    #[serde(other)]
+    Unknown,
+}
+
+/// What is to be told of a whole answer.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub struct MessageDelta {
+    /// Why it ended.
+    #[serde(default)]
+    pub stop_reason: Option<StopReason>,
+    /// At which text.
+    #[serde(default)]
+    pub stop_sequence: Option<String>,
+    /// Members that are not in the types.
+    #[serde(flatten)]
+    pub other: Other,
+}
+
+/// An error in Anthropic's words.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+pub struct WireError {
+    /// `overloaded_error`, `api_error`, …
+    #[serde(default, rename = "type")]
+    pub kind: String,
+    /// What happened.
+    #[serde(default)]
+    pub message: String,
+}
