@@ -12,8 +12,10 @@
 
 pub mod chat;
 pub mod claude;
+mod data_url;
 pub mod gemini;
 pub mod messages;
+mod unknown;
 
 use std::fmt;
 

@@ -163,6 +163,10 @@ pub struct Message {
     /// Which call a tool's message answers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tool_call_id: Option<String>,
+    /// Not OpenAI's: whether a tool's message tells its failure, which Anthropic's and Google's formats have
+    /// words for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub is_error: Option<bool>,
     /// What a provider wants to see again with the message.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub extra_content: Option<ExtraContent>,

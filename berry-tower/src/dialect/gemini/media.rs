@@ -1,0 +1,70 @@
+//! Pictures, sounds and documents.
+
+use super::{Blob, FileData, Part, request::UNKNOWN};
+use crate::dialect::{Inexpressible, chat, data_url::DataUrl};
+
+/// A part that is no text.
+pub(super) fn part(part: &chat::Part, path: &str) -> Result<Part, Inexpressible> {
+    match part {
+        chat::Part::ImageUrl { image_url, other } => {
+            UNKNOWN.members(path, other)?;
+            picture(&image_url.url, &format!("{path}.image_url.url"))
+        }
+        chat::Part::InputAudio { input_audio, other } => {
+            UNKNOWN.members(path, other)?;
+            let mime_type = match input_audio.format.as_str() {
+                format @ ("wav" | "mp3" | "aiff" | "aac" | "ogg" | "flac") => format!("audio/{format}"),
+                _ => return Err(UNKNOWN.refuse(format!("{path}.input_audio.format"))),
+            };
+            Ok(inline(mime_type, input_audio.data.clone()))
+        }
+        chat::Part::File { file, other } => {
+            UNKNOWN.members(path, other)?;
+            if file.file_id.is_some() {
+                return Err(Inexpressible::new(
+                    format!("{path}.file.file_id"),
+                    "a file that was uploaded to another provider",
+                ));
+            }
+            // The name says nothing that the document does not, and OpenAI wants one with every file.
+            let url = file.file_data.as_deref().and_then(DataUrl::parse);
+            url.map(|url| inline(url.mime_type.to_owned(), url.data.to_owned())).ok_or_else(|| {
+                Inexpressible::new(format!("{path}.file.file_data"), "is no `data:` URL in base64 with a type")
+            })
+        }
+        chat::Part::Text { .. } | chat::Part::Refusal { .. } | chat::Part::Other(_) => {
+            Err(UNKNOWN.refuse(format!("{path}.type")))
+        }
+    }
+}
+
+fn picture(url: &str, path: &str) -> Result<Part, Inexpressible> {
+    if let Some(url) = DataUrl::parse(url) {
+        return Ok(inline(url.mime_type.to_owned(), url.data.to_owned()));
+    }
+    if !url.get(..8).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https://")) {
+        return Err(Inexpressible::new(path, "is neither `https:` nor a `data:` URL in base64 with a type"));
+    }
+    let mime_type = by_ending(url)
+        .ok_or_else(|| Inexpressible::new(path, "Google wants a picture's type, and the path's ending tells none"))?;
+    let file = FileData { mime_type: Some(mime_type.to_owned()), file_uri: url.to_owned() };
+    Ok(Part { file_data: Some(file), ..Part::default() })
+}
+
+fn by_ending(url: &str) -> Option<&'static str> {
+    let path = url.split(['?', '#']).next()?;
+    let (_, ending) = path.rsplit('/').next()?.rsplit_once('.')?;
+    Some(match ending.to_ascii_lowercase().as_str() {
+        "png" => "image/png",
+        "jpg" | "jpeg" => "image/jpeg",
+        "webp" => "image/webp",
+        "gif" => "image/gif",
+        "heic" => "image/heic",
+        "heif" => "image/heif",
+        _ => return None,
+    })
+}
+
+fn inline(mime_type: String, data: String) -> Part {
+    Part { inline_data: Some(Blob { mime_type, data }), ..Part::default() }
+}

@@ -1,0 +1,50 @@
+//! What the model may call, and whether it must.
+
+use super::{FunctionCallingConfig, FunctionDeclaration, Mode, Tool, ToolConfig, request::UNKNOWN};
+use crate::dialect::{Inexpressible, chat};
+
+/// The tools and how they are called.
+pub(super) fn tools(chat: &chat::Request) -> Result<(Vec<Tool>, Option<ToolConfig>), Inexpressible> {
+    let tools = chat.tools.as_deref().unwrap_or_default();
+    if tools.is_empty() {
+        // All else about tools says nothing then.
+        return Ok((Vec::new(), None));
+    }
+    let declarations = tools.iter().enumerate().map(|(at, tool)| declaration(tool, &format!("tools[{at}]")));
+    let tool = Tool { function_declarations: declarations.collect::<Result<_, _>>()? };
+    if chat.parallel_tool_calls == Some(false) {
+        return Err(UNKNOWN.refuse("parallel_tool_calls"));
+    }
+    let is_strict = tools.iter().filter_map(|tool| tool.function.as_ref()).any(|it| it.strict == Some(true));
+    Ok((vec![tool], config(chat.tool_choice.as_ref(), is_strict)?))
+}
+
+fn declaration(tool: &chat::Tool, path: &str) -> Result<FunctionDeclaration, Inexpressible> {
+    UNKNOWN.members(path, &tool.other)?;
+    let function = match &tool.function {
+        Some(function) if tool.kind == "function" => function,
+        _ => return Err(UNKNOWN.refuse(format!("{path}.type"))),
+    };
+    UNKNOWN.members(&format!("{path}.function"), &function.other)?;
+    Ok(FunctionDeclaration {
+        name: function.name.clone(),
+        description: function.description.clone(),
+        parameters_json_schema: function.parameters.clone(),
+    })
+}
+
+/// How the tools are called. Arguments that must fit their schema do so where a call is forced, and
+/// else in a mode of their own.
+fn config(choice: Option<&chat::ToolChoice>, is_strict: bool) -> Result<Option<ToolConfig>, Inexpressible> {
+    let free = if is_strict { Mode::Validated } else { Mode::Auto };
+    let (mode, allowed_function_names) = match choice {
+        None if is_strict => (free, Vec::new()),
+        None => return Ok(None),
+        Some(chat::ToolChoice::Mode(chat::ToolMode::Auto)) => (free, Vec::new()),
+        Some(chat::ToolChoice::Mode(chat::ToolMode::None)) => (Mode::None, Vec::new()),
+        Some(chat::ToolChoice::Mode(chat::ToolMode::Required)) => (Mode::Any, Vec::new()),
+        Some(chat::ToolChoice::Named { function, .. }) => (Mode::Any, vec![function.name.clone()]),
+        Some(chat::ToolChoice::Other(_)) => return Err(UNKNOWN.refuse("tool_choice")),
+    };
+    Ok(Some(ToolConfig { function_calling_config: FunctionCallingConfig { mode, allowed_function_names } }))
+}

@@ -1,0 +1,132 @@
+//! The conversation: messages to turns.
+
+use std::collections::HashMap;
+
+use serde_json::{Map, Value};
+
+use super::{Content, FunctionCall, FunctionResponse, Part, Role, media, request::UNKNOWN};
+use crate::dialect::{Inexpressible, chat};
+
+/// What the application tells the model, and the turns.
+pub(super) fn contents(messages: &[chat::Message]) -> Result<(Option<String>, Vec<Content>), Inexpressible> {
+    let (mut system, mut turns, mut called) = (Vec::new(), Vec::<Content>::new(), HashMap::new());
+    for (at, message) in messages.iter().enumerate() {
+        let path = format!("messages[{at}]");
+        if message.name.is_some() && message.role != chat::Role::Tool {
+            return Err(UNKNOWN.refuse(format!("{path}.name")));
+        }
+        UNKNOWN.members(&path, &message.other)?;
+        let (role, parts) = match message.role {
+            chat::Role::System | chat::Role::Developer => {
+                system.extend(texts(message, &path)?);
+                continue;
+            }
+            chat::Role::User => (Role::User, said(message, &path)?),
+            chat::Role::Assistant => {
+                let calls = message.tool_calls.iter().flatten();
+                called.extend(calls.map(|call| (call.id.as_str(), call.function.name.as_str())));
+                (Role::Model, assistant(message, &path)?)
+            }
+            chat::Role::Tool => (Role::User, vec![result(message, &path, &called)?]),
+            chat::Role::Function => return Err(UNKNOWN.refuse(format!("{path}.role"))),
+        };
+        match turns.last_mut() {
+            Some(last) if last.role == Some(role) => last.parts.extend(parts),
+            _ if parts.is_empty() => {}
+            _ => turns.push(Content { role: Some(role), parts }),
+        }
+    }
+    Ok(((!system.is_empty()).then(|| system.join("\n\n")), turns))
+}
+
+/// What a message says, as parts; empty texts say nothing.
+fn said(message: &chat::Message, path: &str) -> Result<Vec<Part>, Inexpressible> {
+    match &message.content {
+        None => Ok(Vec::new()),
+        Some(chat::Content::Text(text)) => Ok(spoken(text).collect()),
+        Some(chat::Content::Parts(parts)) => {
+            let mut said = Vec::with_capacity(parts.len());
+            for (at, part) in parts.iter().enumerate() {
+                let path = format!("{path}.content[{at}]");
+                match part {
+                    chat::Part::Text { text, other } => {
+                        UNKNOWN.members(&path, other)?;
+                        said.extend(spoken(text));
+                    }
+                    chat::Part::Refusal { refusal } => said.extend(spoken(refusal)),
+                    media => said.push(media::part(media, &path)?),
+                }
+            }
+            Ok(said)
+        }
+    }
+}
+
+fn spoken(text: &str) -> impl Iterator<Item = Part> {
+    (!text.is_empty()).then(|| Part::text(text)).into_iter()
+}
+
+/// The texts of a message that may hold nothing else.
+fn texts(message: &chat::Message, path: &str) -> Result<Vec<String>, Inexpressible> {
+    let parts = said(message, path)?;
+    match parts.iter().position(|part| part.text.is_none()) {
+        Some(_) => Err(UNKNOWN.refuse(format!("{path}.content"))),
+        None => Ok(parts.into_iter().filter_map(|part| part.text).collect()),
+    }
+}
+
+fn assistant(message: &chat::Message, path: &str) -> Result<Vec<Part>, Inexpressible> {
+    let mut parts = said(message, path)?;
+    parts.extend(message.refusal.iter().flat_map(|refusal| spoken(refusal)));
+    if let Some(signature) = signature(message.extra_content.as_ref()) {
+        if parts.is_empty() {
+            parts.push(Part::text(""));
+        }
+        // A text's signature comes with its last piece.
+        if let Some(last) = parts.last_mut() {
+            last.thought_signature = Some(signature);
+        }
+    }
+    for (at, call) in message.tool_calls.iter().flatten().enumerate() {
+        let function = &call.function;
+        let args = match function.arguments.trim() {
+            "" => Map::new(),
+            arguments => serde_json::from_str(arguments).map_err(|_| {
+                let param = format!("{path}.tool_calls[{at}].function.arguments");
+                Inexpressible::new(param, "is no JSON object")
+            })?,
+        };
+        let called = FunctionCall { id: Some(call.id.clone()), name: function.name.clone(), args: Some(args) };
+        parts.push(Part {
+            thought_signature: signature(call.extra_content.as_ref()),
+            function_call: Some(called),
+            ..Part::default()
+        });
+    }
+    Ok(parts)
+}
+
+fn signature(extra: Option<&chat::ExtraContent>) -> Option<String> {
+    extra?.google.as_ref()?.thought_signature.clone()
+}
+
+/// What a tool said. A JSON object is taken as it is, a text becomes its `result` or its `error`.
+fn result(message: &chat::Message, path: &str, called: &HashMap<&str, &str>) -> Result<Part, Inexpressible> {
+    let id = message.tool_call_id.as_deref().unwrap_or_default();
+    let name = called.get(id).ok_or_else(|| {
+        Inexpressible::new(format!("{path}.tool_call_id"), "names no call of an assistant's message before it")
+    })?;
+    let (texts, media): (Vec<_>, Vec<_>) = said(message, path)?.into_iter().partition(|part| part.text.is_some());
+    if let Some(part) = media.iter().find(|part| part.inline_data.is_none()) {
+        debug_assert!(part.file_data.is_some(), "other parts are refused");
+        return Err(UNKNOWN.refuse(format!("{path}.content")));
+    }
+    let text: String = texts.into_iter().filter_map(|part| part.text).collect();
+    let is_error = message.is_error == Some(true);
+    let response = match serde_json::from_str::<Value>(&text) {
+        Ok(Value::Object(members)) if !is_error => members,
+        _ => Map::from_iter([((if is_error { "error" } else { "result" }).to_owned(), Value::String(text))]),
+    };
+    let said = FunctionResponse { id: Some(id.to_owned()), name: (*name).to_owned(), response, parts: media };
+    Ok(Part { function_response: Some(said), ..Part::default() })
+}
