@@ -38,15 +38,15 @@ async fn ask(provider: &Provider, model: &str, bound: &str) -> Result<Duration, 
     let question = [json!({ "role": "user", "content": "hi" })];
     let (url, body) = match provider.dialect {
         Dialect::OpenAi | Dialect::Azure => (
-            provider.uri(Endpoint::ChatCompletions, model),
+            provider.uri(Endpoint::ChatCompletions, model, true),
             json!({ "model": model, "messages": question, "stream": true, bound: 1 }),
         ),
         Dialect::Claude => (
-            provider.uri(Endpoint::Messages, model),
+            provider.uri(Endpoint::Messages, model, true),
             json!({ "model": model, "messages": question, "stream": true, "max_tokens": 1 }),
         ),
         Dialect::Gemini => (
-            provider.models_uri().and_then(|list| format!("{list}/{model}:streamGenerateContent?alt=sse").parse().ok()),
+            provider.uri(Endpoint::ChatCompletions, model, true),
             json!({
                 "contents": [{ "role": "user", "parts": [{ "text": "hi" }] }],
                 "generationConfig": { "maxOutputTokens": 1 },
@@ -69,9 +69,6 @@ async fn ask(provider: &Provider, model: &str, bound: &str) -> Result<Duration, 
 fn headers(provider: &Provider) -> HeaderMap {
     let mut headers = provider.headers().clone();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    if provider.dialect == Dialect::Claude {
-        headers.entry("anthropic-version").or_insert(HeaderValue::from_static("2023-06-01"));
-    }
     headers
 }
 
