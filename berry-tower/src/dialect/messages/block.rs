@@ -52,7 +52,8 @@ pub enum Block {
         id: String,
         /// The tool's name.
         name: String,
-        /// Its input, an object.
+        /// Its input, an object; `null` where it is missing.
+        #[serde(default)]
         input: Value,
         /// Such as `cache_control`.
         #[serde(flatten)]

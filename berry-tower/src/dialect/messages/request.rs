@@ -10,7 +10,8 @@ use crate::dialect::Inexpressible;
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 #[serde(default)]
 pub struct Request {
-    /// The model's name.
+    /// The model's name; left out while it is empty, for who writes it beside the rest.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub model: String,
     /// The conversation: turns of the user and the assistant by turns, the user's first.
     pub messages: Vec<Message>,

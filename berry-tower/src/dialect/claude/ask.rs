@@ -1,0 +1,147 @@
+//! A chat request as a whole.
+
+use serde_json::Value;
+
+use super::{Request, format::Format, thinking, tools::Choice, turns};
+use crate::dialect::{Inexpressible, chat, messages};
+
+/// What an answer may have when the caller sets no bound, thoughts aside.
+const MAX_TOKENS: u64 = 4096;
+
+pub(super) fn translate(chat: &chat::Request) -> Result<Request, Inexpressible> {
+    refuse_unknown(chat)?;
+    let conversation = turns::translate(&chat.messages)?;
+    let limit = limit(chat)?;
+    let mut choice = Choice::new(chat, &conversation.called)?;
+    let thinking = thinking::wanted(chat, limit)?
+        .filter(|_| !choice.is_forced() && !conversation.ends_with_assistant && !conversation.lacks_thought);
+    let format = Format::new(chat, &mut choice, thinking.is_some())?;
+    let thinking = thinking.filter(|_| format.tool.is_none());
+    let (tools, tool_choice) = choice.into_wire();
+
+    let thinks = thinking.as_ref().is_some_and(thinking::is_on);
+    let budget = thinking.as_ref().map_or(0, thinking::budget);
+    let (temperature, top_p) = sampling(chat, thinks)?;
+    let wire = messages::Request {
+        messages: conversation.messages,
+        system: conversation.system,
+        max_tokens: Some(limit.unwrap_or(MAX_TOKENS.saturating_add(budget))),
+        stop_sequences: stop(chat)?,
+        top_k: chat.top_k,
+        tools: (!tools.is_empty()).then_some(tools),
+        tool_choice,
+        thinking,
+        output_config: format.native,
+        metadata: user(chat),
+        ..messages::Request::default()
+    };
+    Ok(Request { wire, temperature, top_p, json_tool: format.tool })
+}
+
+/// Names the first member that means something and that Anthropic's format has no words for.
+fn refuse_unknown(chat: &chat::Request) -> Result<(), Inexpressible> {
+    let none = |name: &str| Err(Inexpressible::new(name, "Anthropic's format has no words for it"));
+    if chat.n.is_some_and(|n| n != 1) {
+        return Err(Inexpressible::new("n", "Anthropic's models give one answer"));
+    }
+    if chat.logprobs == Some(true) {
+        return none("logprobs");
+    }
+    if chat.top_logprobs.is_some_and(|n| n != 0) {
+        return none("top_logprobs");
+    }
+    for (name, penalty) in [("presence_penalty", chat.presence_penalty), ("frequency_penalty", chat.frequency_penalty)]
+    {
+        if penalty.is_some_and(|penalty| penalty != 0.0) {
+            return none(name);
+        }
+    }
+    if let Some(options) = &chat.stream_options {
+        kept(&options.other, &[], |name| format!("stream_options.{name}"))?;
+    }
+    for (name, value) in &chat.other {
+        let fine = means_nothing(value)
+            || chat::HINTS.contains(&name.as_str())
+            || match name.as_str() {
+                "thinking" => true,
+                "modalities" => value.as_array().is_some_and(|all| all.iter().all(|one| one == "text")),
+                "verbosity" => value == "medium",
+                _ => false,
+            };
+        if !fine {
+            return none(name);
+        }
+    }
+    Ok(())
+}
+
+/// Whether a member may as well be absent.
+fn means_nothing(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Array(all) => all.is_empty(),
+        Value::Object(all) => all.is_empty(),
+        _ => false,
+    }
+}
+
+/// Those members with names in `keep`.
+///
+/// # Errors
+/// Another that means something, by the path that `at` makes of its name.
+pub(super) fn kept(
+    other: &chat::Other,
+    keep: &[&str],
+    at: impl Fn(&str) -> String,
+) -> Result<messages::Other, Inexpressible> {
+    let mut kept = messages::Other::new();
+    for (name, value) in other.iter().filter(|(_, value)| !means_nothing(value)) {
+        if !keep.contains(&name.as_str()) {
+            return Err(Inexpressible::new(at(name), "Anthropic's format has no words for it"));
+        }
+        kept.insert(name.clone(), value.clone());
+    }
+    Ok(kept)
+}
+
+/// The caller's bound on the answer's tokens.
+fn limit(chat: &chat::Request) -> Result<Option<u64>, Inexpressible> {
+    let (name, limit) = match chat.max_completion_tokens {
+        Some(limit) => ("max_completion_tokens", Some(limit)),
+        None => ("max_tokens", chat.max_tokens),
+    };
+    if limit == Some(0) { Err(Inexpressible::new(name, "it must be at least 1")) } else { Ok(limit) }
+}
+
+/// Temperature and top_p. A model that thinks has the one at 1 and the other not below 0.95.
+fn sampling(chat: &chat::Request, thinks: bool) -> Result<(Option<f64>, Option<f64>), Inexpressible> {
+    if chat.temperature.is_some_and(|t| t < 0.0) {
+        return Err(Inexpressible::new("temperature", "it must not be below 0"));
+    }
+    if chat.top_p.is_some_and(|p| !(0.0..=1.0).contains(&p)) {
+        return Err(Inexpressible::new("top_p", "it must be in 0 to 1"));
+    }
+    if thinks {
+        return Ok((None, chat.top_p.map(|p| p.max(0.95))));
+    }
+    Ok((chat.temperature.map(|t| t.min(1.0)), chat.top_p))
+}
+
+fn stop(chat: &chat::Request) -> Result<Option<Vec<String>>, Inexpressible> {
+    let (all, many) = match &chat.stop {
+        None => return Ok(None),
+        Some(chat::Stop::One(one)) => (std::slice::from_ref(one), false),
+        Some(chat::Stop::Many(all)) => (all.as_slice(), true),
+    };
+    if let Some(i) = all.iter().position(|text| text.trim().is_empty()) {
+        let param = if many { format!("stop[{i}]") } else { "stop".to_owned() };
+        return Err(Inexpressible::new(param, "Anthropic's models do not stop at mere white space"));
+    }
+    Ok((!all.is_empty()).then(|| all.to_vec()))
+}
+
+/// A hint: what is too long for Anthropic is left out.
+fn user(chat: &chat::Request) -> Option<messages::Metadata> {
+    let user = chat.other.get("user")?.as_str().filter(|user| !user.is_empty() && user.chars().count() <= 256)?;
+    Some(messages::Metadata { user_id: Some(user.to_owned()), ..messages::Metadata::default() })
+}

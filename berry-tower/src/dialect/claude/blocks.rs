@@ -1,0 +1,103 @@
+//! The parts of a content as blocks.
+
+use super::ask::kept;
+use crate::dialect::{
+    Inexpressible,
+    chat::{self, Part},
+    messages::{Block, Other, Source},
+};
+
+/// What Anthropic's blocks take of the members that OpenAI's parts do not have.
+pub(super) const KEEP: [&str; 1] = ["cache_control"];
+
+/// Where a content stands and what it may hold.
+#[derive(Clone, Copy)]
+pub(super) struct Place {
+    /// The message's number.
+    pub(super) message: usize,
+    /// Texts alone, as in what the assistant or the application says.
+    pub(super) text_only: bool,
+}
+
+/// A content's blocks. Texts without a visible character are left out: Anthropic refuses them, and they
+/// say nothing.
+pub(super) fn blocks(content: Option<&chat::Content>, place: Place) -> Result<Vec<Block>, Inexpressible> {
+    match content {
+        None => Ok(Vec::new()),
+        Some(chat::Content::Text(text)) => Ok(text_block(text, Other::new()).into_iter().collect()),
+        Some(chat::Content::Parts(parts)) => {
+            parts.iter().enumerate().filter_map(|(i, part)| block(part, i, place).transpose()).collect()
+        }
+    }
+}
+
+pub(super) fn text_block(text: &str, other: Other) -> Option<Block> {
+    (!text.trim().is_empty()).then(|| Block::Text { text: text.to_owned(), other })
+}
+
+fn block(part: &Part, i: usize, place: Place) -> Result<Option<Block>, Inexpressible> {
+    let at = |what: &str| format!("messages[{}].content[{i}].{what}", place.message);
+    let keep = |other| kept(other, &KEEP, at);
+    if place.text_only && matches!(part, Part::ImageUrl { .. } | Part::File { .. }) {
+        return Err(Inexpressible::new(at("type"), "Anthropic takes only text here"));
+    }
+    match part {
+        Part::Text { text, other } => Ok(text_block(text, keep(other)?)),
+        Part::Refusal { refusal } => Ok(text_block(refusal, Other::new())),
+        Part::ImageUrl { image_url, other } => {
+            let source = image(&image_url.url).map_err(|why| Inexpressible::new(at("image_url.url"), why))?;
+            Ok(Some(Block::Image { source, other: keep(other)? }))
+        }
+        Part::File { file, other } => {
+            if file.file_id.is_some() {
+                return Err(Inexpressible::new(at("file.file_id"), "the file lies with another provider"));
+            }
+            let data =
+                file.file_data.as_deref().ok_or_else(|| Inexpressible::new(at("file.file_data"), "it is missing"))?;
+            let source = pdf(data).ok_or_else(|| {
+                Inexpressible::new(at("file.file_data"), "only a PDF file in a data: URL can be translated")
+            })?;
+            let title = file.filename.clone().filter(|name| !name.is_empty());
+            Ok(Some(Block::Document { source, title, other: keep(other)? }))
+        }
+        Part::InputAudio { .. } => Err(Inexpressible::new(at("type"), "Anthropic's models do not listen")),
+        Part::Other(_) => Err(Inexpressible::new(at("type"), "Anthropic's format has no words for it")),
+    }
+}
+
+fn image(url: &str) -> Result<Source, &'static str> {
+    if has_scheme(url, "https:") {
+        return Ok(Source::Url { url: url.to_owned() });
+    }
+    let (media_type, data) = data_url(url).ok_or("it must be an https: URL, or a data: URL in base64")?;
+    let media_type = match media_type.to_ascii_lowercase().as_str() {
+        "image/jpeg" | "image/jpg" => "image/jpeg",
+        "image/png" => "image/png",
+        "image/gif" => "image/gif",
+        "image/webp" => "image/webp",
+        _ => return Err("Anthropic takes JPEG, PNG, GIF and WebP"),
+    };
+    Ok(Source::Base64 { media_type: media_type.to_owned(), data: data.to_owned() })
+}
+
+fn pdf(url: &str) -> Option<Source> {
+    let (media_type, data) = data_url(url)?;
+    media_type
+        .eq_ignore_ascii_case("application/pdf")
+        .then(|| Source::Base64 { media_type: "application/pdf".to_owned(), data: data.to_owned() })
+}
+
+fn has_scheme(url: &str, scheme: &str) -> bool {
+    url.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme))
+}
+
+/// The media type and the base64 text of a `data:` URL.
+fn data_url(url: &str) -> Option<(&str, &str)> {
+    if !has_scheme(url, "data:") {
+        return None;
+    }
+    let (head, data) = url["data:".len()..].split_once(',')?;
+    let (media_type, parameters) = head.split_once(';')?;
+    let base64 = parameters.rsplit(';').next()?.eq_ignore_ascii_case("base64");
+    (base64 && !data.is_empty()).then_some((media_type, data))
+}

@@ -1,0 +1,323 @@
+//! Reads answers and streams of Anthropic's.
+
+use super::answer::{self, extra, finish};
+use crate::dialect::{
+    Item, Malformed, Read, WireError,
+    chat::{self, Chunk, ChunkChoice, Delta, FunctionDelta, FunctionKind, Role, Thought, ToolCallDelta},
+    messages::{self, Answer, Block, Event, StopReason, Usage},
+};
+
+/// The longest thoughts that are kept, in bytes, to be given again with their proof.
+const MOST_THOUGHTS: usize = 1 << 20;
+
+/// Reads what Anthropic answers to one request: see [the module's example](super).
+#[derive(Debug)]
+pub struct Reader {
+    json_tool: Option<Box<str>>,
+    created: u64,
+    id: String,
+    model: String,
+    usage: Usage,
+    stop_reason: Option<StopReason>,
+    /// The blocks that have begun and not ended, by their index.
+    open: Vec<(u32, Open)>,
+    /// The thoughts that are over. They are given all at once, with the last piece: SDKs cannot join
+    /// lists without numbers in them.
+    thoughts: Vec<Thought>,
+    calls: u32,
+    /// Whether some text has been given.
+    spoke: bool,
+    /// Text that counts only if no JSON comes.
+    held: String,
+    /// Whether the JSON answer has begun.
+    json: bool,
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Nothing has come yet.
+    New,
+    /// The answer has begun.
+    Begun,
+    /// It is over, well or not.
+    Over,
+}
+
+/// A block that has begun.
+#[derive(Debug)]
+enum Open {
+    Text,
+    Thought {
+        thinking: String,
+        signature: String,
+    },
+    Call {
+        number: u32,
+        input: Input,
+    },
+    Json(Input),
+    /// One that means nothing to a chat.
+    Passed,
+}
+
+/// A call's input: given whole at its beginning, or in pieces after it.
+#[derive(Debug)]
+struct Input {
+    whole: serde_json::Value,
+    in_pieces: bool,
+}
+
+impl Reader {
+    pub(super) fn new(json_tool: Option<Box<str>>, created: u64) -> Self {
+        Self {
+            json_tool,
+            created,
+            id: String::new(),
+            model: String::new(),
+            usage: Usage::default(),
+            stop_reason: None,
+            open: Vec::new(),
+            thoughts: Vec::new(),
+            calls: 0,
+            spoke: false,
+            held: String::new(),
+            json: false,
+            state: State::New,
+        }
+    }
+
+    fn chunk(&self, choices: Vec<ChunkChoice>) -> Chunk {
+        Chunk {
+            id: self.id.clone(),
+            object: "chat.completion.chunk".to_owned(),
+            created: self.created,
+            model: self.model.clone(),
+            choices,
+            ..Chunk::default()
+        }
+    }
+
+    fn give(&mut self, delta: Delta, out: &mut Vec<Item>) {
+        self.begin(out);
+        out.push(Item::Chunk(self.chunk(vec![ChunkChoice { delta, ..ChunkChoice::default() }])));
+    }
+
+    /// The first piece names the speaker.
+    fn begin(&mut self, out: &mut Vec<Item>) {
+        if self.state == State::New {
+            self.state = State::Begun;
+            self.give(Delta { role: Some(Role::Assistant), ..Delta::default() }, out);
+        }
+    }
+
+    fn message_start(&mut self, message: Answer, out: &mut Vec<Item>) -> Result<(), Malformed> {
+        if self.state != State::New {
+            return Err(Malformed("a message that begins twice"));
+        }
+        (self.id, self.model, self.usage) = (message.id, message.model, message.usage);
+        self.begin(out);
+        Ok(())
+    }
+
+    fn block_start(&mut self, index: u32, block: Block, out: &mut Vec<Item>) -> Result<(), Malformed> {
+        if self.open.iter().any(|(open, _)| *open == index) {
+            return Err(Malformed("a block that begins twice"));
+        }
+        let open = match block {
+            Block::Text { text, .. } => {
+                self.text(text, out);
+                Open::Text
+            }
+            Block::Thinking { thinking, signature } => {
+                self.reasoning(&thinking, out);
+                Open::Thought { thinking, signature }
+            }
+            Block::RedactedThinking { data } => {
+                self.thoughts.push(Thought::RedactedThinking { data });
+                Open::Passed
+            }
+            Block::ToolUse { name, input, .. } if self.json_tool.as_deref() == Some(&name) => {
+                // A second answer would make the first no JSON.
+                if std::mem::replace(&mut self.json, true) { Open::Passed } else { Open::Json(Input::new(input)) }
+            }
+            Block::ToolUse { id, name, input, .. } => {
+                let number = self.calls;
+                self.calls += 1;
+                let function = FunctionDelta { name: Some(name), arguments: Some(String::new()) };
+                let kind = Some(FunctionKind::Function);
+                let call =
+                    ToolCallDelta { index: number, id: Some(id), kind, function: Some(function), extra_content: None };
+                self.give(Delta { tool_calls: Some(vec![call]), ..Delta::default() }, out);
+                Open::Call { number, input: Input::new(input) }
+            }
+            Block::Image { .. } | Block::Document { .. } | Block::ToolResult { .. } | Block::Other(_) => Open::Passed,
+        };
+        self.open.push((index, open));
+        Ok(())
+    }
+
+    fn block_delta(&mut self, index: u32, delta: messages::Delta, out: &mut Vec<Item>) -> Result<(), Malformed> {
+        use messages::Delta::{InputJsonDelta, SignatureDelta, TextDelta, ThinkingDelta, Unknown};
+        let Some((_, open)) = self.open.iter_mut().find(|(open, _)| *open == index) else {
+            return Err(Malformed("a piece of a block that has not begun"));
+        };
+        match (open, delta) {
+            (Open::Passed, _) | (_, Unknown) => {}
+            (Open::Text, TextDelta { text }) => self.text(text, out),
+            (Open::Thought { thinking, .. }, ThinkingDelta { thinking: more }) => {
+                if thinking.len() <= MOST_THOUGHTS {
+                    thinking.push_str(&more);
+                }
+                self.reasoning(&more, out);
+            }
+            (Open::Thought { signature, .. }, SignatureDelta { signature: more }) => {
+                if signature.len() <= MOST_THOUGHTS {
+                    signature.push_str(&more);
+                }
+            }
+            (Open::Call { number, input }, InputJsonDelta { partial_json }) if !partial_json.is_empty() => {
+                input.in_pieces = true;
+                let number = *number;
+                self.arguments(number, partial_json, out);
+            }
+            (Open::Json(input), InputJsonDelta { partial_json }) if !partial_json.is_empty() => {
+                input.in_pieces = true;
+                self.content(partial_json, out);
+            }
+            (Open::Call { .. } | Open::Json(_), InputJsonDelta { .. }) => {}
+            _ => return Err(Malformed("a piece of another kind than its block")),
+        }
+        Ok(())
+    }
+
+    fn block_stop(&mut self, index: u32, out: &mut Vec<Item>) -> Result<(), Malformed> {
+        let Some(at) = self.open.iter().position(|(open, _)| *open == index) else {
+            return Err(Malformed("the end of a block that has not begun"));
+        };
+        let (_, open) = self.open.remove(at);
+        self.close(open, out);
+        Ok(())
+    }
+
+    fn close(&mut self, open: Open, out: &mut Vec<Item>) {
+        match open {
+            Open::Thought { thinking, signature } => {
+                if !signature.is_empty() && thinking.len().max(signature.len()) <= MOST_THOUGHTS {
+                    self.thoughts.push(Thought::Thinking { thinking, signature });
+                }
+            }
+            Open::Call { number, input } if !input.in_pieces => {
+                self.arguments(number, answer::arguments(&input.whole), out);
+            }
+            Open::Json(input) if !input.in_pieces => self.content(answer::arguments(&input.whole), out),
+            Open::Text | Open::Call { .. } | Open::Json(_) | Open::Passed => {}
+        }
+    }
+
+    /// Where a JSON answer is to come, other text waits until it is clear that none does.
+    fn text(&mut self, text: String, out: &mut Vec<Item>) {
+        match (&self.json_tool, self.json) {
+            (None, _) => self.content(text, out),
+            (Some(_), false) => self.held.push_str(&text),
+            (Some(_), true) => {}
+        }
+    }
+
+    fn content(&mut self, content: String, out: &mut Vec<Item>) {
+        if !content.is_empty() {
+            self.spoke = true;
+            self.give(Delta { content: Some(content), ..Delta::default() }, out);
+        }
+    }
+
+    fn reasoning(&mut self, thinking: &str, out: &mut Vec<Item>) {
+        if !thinking.is_empty() {
+            self.give(Delta { reasoning_content: Some(thinking.to_owned()), ..Delta::default() }, out);
+        }
+    }
+
+    fn arguments(&mut self, number: u32, arguments: String, out: &mut Vec<Item>) {
+        let function = FunctionDelta { name: None, arguments: Some(arguments) };
+        let call = ToolCallDelta { index: number, function: Some(function), ..ToolCallDelta::default() };
+        self.give(Delta { tool_calls: Some(vec![call]), ..Delta::default() }, out);
+    }
+
+    fn message_stop(&mut self, out: &mut Vec<Item>) -> Result<(), Malformed> {
+        if self.state == State::New {
+            return Err(Malformed("the end of a message that has not begun"));
+        }
+        for (_, open) in std::mem::take(&mut self.open) {
+            self.close(open, out);
+        }
+        if !self.json {
+            let held = std::mem::take(&mut self.held);
+            self.content(held, out);
+        }
+        let delta = Delta {
+            // As a plain answer has a text, though an empty one.
+            content: (!self.spoke && self.calls == 0).then(String::new),
+            extra_content: extra(std::mem::take(&mut self.thoughts)),
+            ..Delta::default()
+        };
+        let finish_reason = Some(finish(self.stop_reason.take(), self.calls as usize));
+        let last = ChunkChoice { delta, finish_reason, ..ChunkChoice::default() };
+        out.push(Item::Chunk(self.chunk(vec![last])));
+        out.push(Item::Chunk(Chunk { usage: Some(answer::usage(&self.usage)), ..self.chunk(Vec::new()) }));
+        out.push(Item::Done);
+        self.state = State::Over;
+        Ok(())
+    }
+}
+
+impl Input {
+    fn new(whole: serde_json::Value) -> Self {
+        Self { whole, in_pieces: false }
+    }
+}
+
+impl Read for Reader {
+    fn answer(&mut self, body: &[u8]) -> Result<chat::Answer, Malformed> {
+        let answer = serde_json::from_slice(body).map_err(|_| Malformed("a body that is no message"))?;
+        Ok(answer::translate(answer, self.json_tool.as_deref(), self.created))
+    }
+
+    fn event(&mut self, _name: &str, data: &str, out: &mut Vec<Item>) -> Result<(), Malformed> {
+        let event = serde_json::from_str(data).map_err(|_| Malformed("an event that is none of Messages"))?;
+        if self.state == State::Over {
+            return Ok(());
+        }
+        match event {
+            Event::MessageStart { message } => self.message_start(message, out),
+            Event::ContentBlockStart { index, content_block } => self.block_start(index, content_block, out),
+            Event::ContentBlockDelta { index, delta } => self.block_delta(index, delta, out),
+            Event::ContentBlockStop { index } => self.block_stop(index, out),
+            Event::MessageDelta { delta, usage } => {
+                self.stop_reason = delta.stop_reason.or(self.stop_reason.take());
+                add(&mut self.usage, &usage);
+                Ok(())
+            }
+            Event::MessageStop => self.message_stop(out),
+            Event::Error { error } => {
+                self.state = State::Over;
+                let kind = (!error.kind.is_empty()).then_some(error.kind);
+                out.push(Item::Error(WireError { kind, code: None, message: error.message }));
+                Ok(())
+            }
+            Event::Ping | Event::Unknown => Ok(()),
+        }
+    }
+
+    fn end(&mut self, _out: &mut Vec<Item>) {
+        self.state = State::Over;
+    }
+}
+
+/// Each number is of the whole answer so far, not of what is new.
+fn add(usage: &mut Usage, told: &Usage) {
+    let newer = |old: &mut Option<u64>, new: Option<u64>| *old = new.or(*old);
+    newer(&mut usage.input_tokens, told.input_tokens);
+    newer(&mut usage.cache_creation_input_tokens, told.cache_creation_input_tokens);
+    newer(&mut usage.cache_read_input_tokens, told.cache_read_input_tokens);
+    newer(&mut usage.output_tokens, told.output_tokens);
+}
