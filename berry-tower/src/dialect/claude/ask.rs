@@ -3,10 +3,13 @@
 use serde_json::Value;
 
 use super::{Request, format::Format, thinking, tools::Choice, turns};
-use crate::dialect::{Inexpressible, chat, messages};
+use crate::dialect::{Inexpressible, chat, messages, unknown::Unknown};
 
 /// What an answer may have when the caller sets no bound, thoughts aside.
 const MAX_TOKENS: u64 = 4096;
+
+/// How members that have no word in this format are refused.
+pub(super) const UNKNOWN: Unknown = Unknown::to("Anthropic's format");
 
 pub(super) fn translate(chat: &chat::Request) -> Result<Request, Inexpressible> {
     refuse_unknown(chat)?;
@@ -40,7 +43,7 @@ pub(super) fn translate(chat: &chat::Request) -> Result<Request, Inexpressible> 
 
 /// Names the first member that means something and that Anthropic's format has no words for.
 fn refuse_unknown(chat: &chat::Request) -> Result<(), Inexpressible> {
-    let none = |name: &str| Err(Inexpressible::new(name, "Anthropic's format has no words for it"));
+    let none = |name: &str| Err(UNKNOWN.refuse(name));
     if chat.n.is_some_and(|n| n != 1) {
         return Err(Inexpressible::new("n", "Anthropic's models give one answer"));
     }
@@ -57,51 +60,33 @@ fn refuse_unknown(chat: &chat::Request) -> Result<(), Inexpressible> {
         }
     }
     if let Some(options) = &chat.stream_options {
-        kept(&options.other, &[], |name| format!("stream_options.{name}"))?;
+        UNKNOWN.members("stream_options", &options.other)?;
     }
-    for (name, value) in &chat.other {
-        let fine = means_nothing(value)
-            || chat::HINTS.contains(&name.as_str())
-            || match name.as_str() {
-                "thinking" => true,
-                "modalities" => value.as_array().is_some_and(|all| all.iter().all(|one| one == "text")),
-                "verbosity" => value == "medium",
-                _ => false,
-            };
-        if !fine {
-            return none(name);
-        }
-    }
-    Ok(())
+    let fine = |name: &str, value: &Value| match name {
+        "thinking" => true,
+        "modalities" => value.as_array().is_some_and(|all| all.iter().all(|one| one == "text")),
+        "verbosity" => value == "medium",
+        _ => chat::HINTS.contains(&name),
+    };
+    UNKNOWN.members("", chat.other.iter().filter(|(name, value)| !fine(name, value)))
 }
 
-/// Whether a member may as well be absent.
-fn means_nothing(value: &Value) -> bool {
-    match value {
-        Value::Null => true,
-        Value::Array(all) => all.is_empty(),
-        Value::Object(all) => all.is_empty(),
-        _ => false,
-    }
-}
-
-/// Those members with names in `keep`.
+/// Of the members that are not in the types, the mark of what is to be cached. The object stands at the
+/// path that `at` gives.
 ///
 /// # Errors
-/// Another that means something, by the path that `at` makes of its name.
-pub(super) fn kept(
-    other: &chat::Other,
-    keep: &[&str],
-    at: impl Fn(&str) -> String,
-) -> Result<messages::Other, Inexpressible> {
-    let mut kept = messages::Other::new();
-    for (name, value) in other.iter().filter(|(_, value)| !means_nothing(value)) {
-        if !keep.contains(&name.as_str()) {
-            return Err(Inexpressible::new(at(name), "Anthropic's format has no words for it"));
-        }
-        kept.insert(name.clone(), value.clone());
+/// Another member that says something.
+pub(super) fn mark(other: &chat::Other, at: impl Fn() -> String) -> Result<Option<&Value>, Inexpressible> {
+    if other.is_empty() {
+        return Ok(None);
     }
-    Ok(kept)
+    UNKNOWN.members(&at(), other)?;
+    Ok(other.get("cache_control").filter(|mark| !mark.is_null()))
+}
+
+/// The members of a block that is marked, or is not.
+pub(super) fn marked(mark: Option<&Value>) -> messages::Other {
+    mark.map(|mark| ("cache_control".to_owned(), mark.clone())).into_iter().collect()
 }
 
 /// The caller's bound on the answer's tokens.

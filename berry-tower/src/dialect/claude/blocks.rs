@@ -1,14 +1,12 @@
 //! The parts of a content as blocks.
 
-use super::ask::kept;
+use super::ask::{UNKNOWN, mark, marked};
 use crate::dialect::{
     Inexpressible,
     chat::{self, Part},
+    data_url::DataUrl,
     messages::{Block, Other, Source},
 };
-
-/// What Anthropic's blocks take of the members that OpenAI's parts do not have.
-pub(super) const KEEP: [&str; 1] = ["cache_control"];
 
 /// Where a content stands and what it may hold.
 #[derive(Clone, Copy)]
@@ -37,7 +35,7 @@ pub(super) fn text_block(text: &str, other: Other) -> Option<Block> {
 
 fn block(part: &Part, i: usize, place: Place) -> Result<Option<Block>, Inexpressible> {
     let at = |what: &str| format!("messages[{}].content[{i}].{what}", place.message);
-    let keep = |other| kept(other, &KEEP, at);
+    let keep = |other| mark(other, || format!("messages[{}].content[{i}]", place.message)).map(marked);
     if place.text_only && matches!(part, Part::ImageUrl { .. } | Part::File { .. }) {
         return Err(Inexpressible::new(at("type"), "Anthropic takes only text here"));
     }
@@ -61,16 +59,16 @@ fn block(part: &Part, i: usize, place: Place) -> Result<Option<Block>, Inexpress
             Ok(Some(Block::Document { source, title, other: keep(other)? }))
         }
         Part::InputAudio { .. } => Err(Inexpressible::new(at("type"), "Anthropic's models do not listen")),
-        Part::Other(_) => Err(Inexpressible::new(at("type"), "Anthropic's format has no words for it")),
+        Part::Other(_) => Err(UNKNOWN.refuse(at("type"))),
     }
 }
 
 fn image(url: &str) -> Result<Source, &'static str> {
-    if has_scheme(url, "https:") {
+    if url.get(..6).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https:")) {
         return Ok(Source::Url { url: url.to_owned() });
     }
-    let (media_type, data) = data_url(url).ok_or("it must be an https: URL, or a data: URL in base64")?;
-    let media_type = match media_type.to_ascii_lowercase().as_str() {
+    let DataUrl { mime_type, data } = full(url).ok_or("it must be an https: URL, or a data: URL in base64")?;
+    let media_type = match mime_type.to_ascii_lowercase().as_str() {
         "image/jpeg" | "image/jpg" => "image/jpeg",
         "image/png" => "image/png",
         "image/gif" => "image/gif",
@@ -81,23 +79,12 @@ fn image(url: &str) -> Result<Source, &'static str> {
 }
 
 fn pdf(url: &str) -> Option<Source> {
-    let (media_type, data) = data_url(url)?;
-    media_type
+    let DataUrl { mime_type, data } = full(url)?;
+    mime_type
         .eq_ignore_ascii_case("application/pdf")
         .then(|| Source::Base64 { media_type: "application/pdf".to_owned(), data: data.to_owned() })
 }
 
-fn has_scheme(url: &str, scheme: &str) -> bool {
-    url.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme))
-}
-
-/// The media type and the base64 text of a `data:` URL.
-fn data_url(url: &str) -> Option<(&str, &str)> {
-    if !has_scheme(url, "data:") {
-        return None;
-    }
-    let (head, data) = url["data:".len()..].split_once(',')?;
-    let (media_type, parameters) = head.split_once(';')?;
-    let base64 = parameters.rsplit(';').next()?.eq_ignore_ascii_case("base64");
-    (base64 && !data.is_empty()).then_some((media_type, data))
+fn full(url: &str) -> Option<DataUrl<'_>> {
+    DataUrl::parse(url).filter(|url| !url.data.is_empty())
 }

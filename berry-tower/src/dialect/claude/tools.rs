@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use serde_json::{Value, json};
 
-use super::ask::kept;
+use super::ask::{mark, marked};
 use crate::dialect::{
     Inexpressible, chat,
     messages::{CustomTool, Tool, ToolChoice},
@@ -114,8 +114,8 @@ fn translate(tool: &chat::Tool, i: usize) -> Result<CustomTool, Inexpressible> {
     if !is_name(&function.name) {
         return wrong("function.name", "Anthropic takes 1 to 128 letters, digits, _ and -");
     }
-    kept(&function.other, &[], |name| format!("tools[{i}].function.{name}"))?;
-    let other = kept(&tool.other, &["cache_control"], |name| format!("tools[{i}].{name}"))?;
+    let mark_inside = mark(&function.other, || format!("tools[{i}].function"))?;
+    let other = marked(mark(&tool.other, || format!("tools[{i}]"))?.or(mark_inside));
     let Some(input_schema) = object_schema(function.parameters.as_ref()) else {
         return wrong("function.parameters", "Anthropic's tools take an object");
     };
@@ -142,15 +142,11 @@ pub(super) fn object_schema(schema: Option<&Value>) -> Option<Value> {
             Some(kind) if kind == "object" => Some(Value::Object(members.clone())),
             Some(_) => None,
             None => {
-                let mut schema = messages_object();
+                let mut schema = chat::Other::from_iter([("type".to_owned(), Value::from("object"))]);
                 schema.extend(members.clone());
                 Some(Value::Object(schema))
             }
         },
         Some(_) => None,
     }
-}
-
-fn messages_object() -> chat::Other {
-    chat::Other::from_iter([("type".to_owned(), Value::from("object"))])
 }

@@ -5,8 +5,8 @@ use std::collections::HashSet;
 use serde_json::Value;
 
 use super::{
-    ask::kept,
-    blocks::{KEEP, Place, blocks, text_block},
+    ask::{UNKNOWN, mark, marked},
+    blocks::{Place, blocks, text_block},
     tools::is_name,
 };
 use crate::dialect::{
@@ -33,6 +33,7 @@ pub(super) struct Conversation<'a> {
 pub(super) fn translate(messages: &[chat::Message]) -> Result<Conversation<'_>, Inexpressible> {
     let mut turns = Turns::default();
     for (i, message) in messages.iter().enumerate() {
+        check(message, i)?;
         match message.role {
             Role::System | Role::Developer => turns.system(message, i)?,
             Role::User => turns.user(message, i)?,
@@ -80,13 +81,15 @@ impl<'a> Turns<'a> {
     }
 
     fn system(&mut self, message: &chat::Message, i: usize) -> Result<(), Inexpressible> {
-        let found = content(message, Place { message: i, text_only: true }, &[])?;
+        let mut found = blocks(message.content.as_ref(), Place { message: i, text_only: true })?;
+        mark_last(&mut found, message_mark(message, i)?);
         self.system.extend(found);
         Ok(())
     }
 
     fn user(&mut self, message: &chat::Message, i: usize) -> Result<(), Inexpressible> {
-        let found = content(message, Place { message: i, text_only: false }, &[])?;
+        let mut found = blocks(message.content.as_ref(), Place { message: i, text_only: false })?;
+        mark_last(&mut found, message_mark(message, i)?);
         self.turn(messages::Role::User).blocks.extend(found);
         Ok(())
     }
@@ -95,12 +98,12 @@ impl<'a> Turns<'a> {
         if self.turns.last().is_some_and(|turn| turn.role == messages::Role::User) {
             self.all_answered()?;
         }
-        let mut said = content(message, Place { message: i, text_only: true }, &[])?;
+        let mut said = blocks(message.content.as_ref(), Place { message: i, text_only: true })?;
         said.extend(message.refusal.as_deref().and_then(|refusal| text_block(refusal, Other::new())));
         for (j, call) in message.tool_calls.iter().flatten().enumerate() {
             said.push(self.call(call, (i, j))?);
         }
-        mark(&mut said, cache_control(message));
+        mark_last(&mut said, message_mark(message, i)?);
         // Thoughts with nothing after them are refused, and nothing depends on them.
         if !said.is_empty() {
             let extra = message.extra_content.as_ref();
@@ -167,16 +170,15 @@ impl<'a> Turns<'a> {
             ));
         };
         // Some clients repeat the tool's name, which the call has.
-        let keep: &[&str] =
-            if message.name.as_deref() == Some(call.name) { &["name", "is_error"] } else { &["is_error"] };
-        let content = content(message, Place { message: i, text_only: false }, keep)?;
-        let mut other = Other::new();
-        other.extend(cache_control(message).map(|mark| ("cache_control".to_owned(), mark.clone())));
+        if message.name.as_deref().is_some_and(|name| name != call.name) {
+            return Err(Inexpressible::new(format!("messages[{i}].name"), "the call has another name"));
+        }
+        let content = blocks(message.content.as_ref(), Place { message: i, text_only: false })?;
         let result = Block::ToolResult {
             tool_use_id: call.wire_id,
             content: (!content.is_empty()).then(|| short(content)),
-            is_error: message.other.get("is_error").and_then(Value::as_bool),
-            other,
+            is_error: message.is_error.filter(|is_error| *is_error),
+            other: marked(message_mark(message, i)?),
         };
         let turn = self.turn(messages::Role::User);
         turn.blocks.insert(turn.results, result);
@@ -224,52 +226,41 @@ impl Turn {
     }
 }
 
-/// What a message says, once it is clear that it says nothing that could not be said. Members in `keep`
-/// are the caller's to translate.
-fn content(message: &chat::Message, place: Place, keep: &[&str]) -> Result<Vec<Block>, Inexpressible> {
-    let i = place.message;
-    let at = |name: &str| format!("messages[{i}].{name}");
-    let none = |name: &str| Err(Inexpressible::new(at(name), "Anthropic's format has no words for it"));
-    let is_tool = message.role == Role::Tool;
-    if message.name.is_some() && !keep.contains(&"name") {
-        return none("name");
+/// Names the first member that a message of its role should not have, or that cannot be said.
+fn check(message: &chat::Message, i: usize) -> Result<(), Inexpressible> {
+    let (assistant, tool) = (message.role == Role::Assistant, message.role == Role::Tool);
+    let calls = message.tool_calls.as_ref().is_some_and(|calls| !calls.is_empty());
+    for (wrong, name) in [
+        (message.name.is_some() && !tool, "name"),
+        (calls && !assistant, "tool_calls"),
+        (message.refusal.is_some() && !assistant, "refusal"),
+        (message.tool_call_id.is_some() && !tool, "tool_call_id"),
+        (message.is_error == Some(true) && !tool, "is_error"),
+    ] {
+        if wrong {
+            return Err(UNKNOWN.refuse(format!("messages[{i}].{name}")));
+        }
     }
-    if message.tool_calls.as_ref().is_some_and(|calls| !calls.is_empty()) && message.role != Role::Assistant {
-        return none("tool_calls");
-    }
-    if message.refusal.is_some() && message.role != Role::Assistant {
-        return none("refusal");
-    }
-    if message.tool_call_id.is_some() && !is_tool {
-        return none("tool_call_id");
-    }
-    let known: &[&str] = if is_tool { &["cache_control", "is_error"] } else { &KEEP };
-    kept(&message.other, known, at)?;
-    let mut found = blocks(message.content.as_ref(), place)?;
-    if !is_tool && message.role != Role::Assistant {
-        mark(&mut found, cache_control(message));
-    }
-    Ok(found)
+    Ok(())
 }
 
-fn cache_control(message: &chat::Message) -> Option<&Value> {
-    message.other.get("cache_control").filter(|value| !value.is_null())
+fn message_mark(message: &chat::Message, i: usize) -> Result<Option<&Value>, Inexpressible> {
+    mark(&message.other, || format!("messages[{i}]"))
 }
 
-/// Puts a message's `cache_control` on its last block, where Anthropic has it.
-fn mark(blocks: &mut [Block], cache_control: Option<&Value>) {
+/// Puts a message's mark on its last block, where Anthropic has it.
+fn mark_last(blocks: &mut [Block], mark: Option<&Value>) {
     let Some(
         Block::Text { other, .. }
         | Block::Image { other, .. }
         | Block::Document { other, .. }
-        | Block::ToolUse { other, .. }
-        | Block::ToolResult { other, .. },
+        | Block::ToolUse { other, .. },
     ) = blocks.last_mut()
     else {
         return;
     };
-    if let Some(value) = cache_control {
-        other.entry("cache_control").or_insert_with(|| value.clone());
+    if let Some(mark) = mark {
+        other.entry("cache_control").or_insert_with(|| mark.clone());
     }
 }
 
