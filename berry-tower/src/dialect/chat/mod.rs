@@ -6,6 +6,7 @@
 mod answer;
 mod chunk;
 mod content;
+mod openai;
 mod reader;
 mod request;
 mod writer;

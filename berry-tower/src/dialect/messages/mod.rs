@@ -1,4 +1,5 @@
-//! Anthropic's Messages as types: what its callers send, and what its models are sent and answer.
+//! Anthropic's Messages as types – what its callers send, and what its models are sent and answer – and
+//! as a format in front of the gateway: requests read into the hub's types, answers written.
 //!
 //! Objects keep the members that they do not know in `other`; blocks, sources and tools of a kind
 //! that is not in the types are kept whole.
@@ -6,14 +7,20 @@
 mod answer;
 mod block;
 mod event;
+mod front;
 mod request;
+mod told;
+mod turns;
+mod writer;
 
 pub use answer::{Answer, StopReason, Usage};
 pub use block::{Block, Content, Source};
 pub use event::{Delta, Event, MessageDelta, WireError};
+pub use front::to_chat;
 pub use request::{
     CustomKind, CustomTool, Message, Metadata, OutputConfig, OutputFormat, Request, Role, Thinking, Tool, ToolChoice,
 };
+pub use writer::Writer;
 
 /// Members that are not in the types.
 pub type Other = super::chat::Other;

@@ -1,0 +1,93 @@
+//! The hub's request in OpenAI's own format, for callers who speak another.
+
+use bytes::Bytes;
+
+use super::{Content, Message, Part, Request, Role, StreamOptions};
+use crate::dialect::{Inexpressible, data_url::DataUrl, unknown::Unknown};
+
+const UNKNOWN: Unknown = Unknown::to("OpenAI's format");
+
+impl Request {
+    /// The request as OpenAI takes it, for the backend's `model`; a stream is asked to tell its usage.
+    /// Thoughts of earlier turns and hints for other providers' caches are left out; of a tool that
+    /// failed the text says so.
+    ///
+    /// # Errors
+    /// The field that OpenAI's format has no words for.
+    ///
+    /// ```
+    /// use berry_tower::dialect::chat::Request;
+    ///
+    /// let read = |body: &str| Request::read(body.as_bytes()).unwrap();
+    /// let request = read(r#"{"model":"m","messages":[{"role":"user","content":"Hi"}],"max_tokens":9}"#);
+    /// assert_eq!(
+    ///     request.write("gpt", false).unwrap(),
+    ///     r#"{"model":"gpt","messages":[{"role":"user","content":"Hi"}],"stream":false,"max_completion_tokens":9}"#
+    /// );
+    /// assert_eq!(read(r#"{"model":"m","messages":[],"top_k":5}"#).write("gpt", false).unwrap_err().param, "top_k");
+    /// ```
+    pub fn write(&self, model: &str, stream: bool) -> Result<Bytes, Inexpressible> {
+        if self.top_k.is_some() {
+            return Err(UNKNOWN.refuse("top_k"));
+        }
+        let mut request = self.clone();
+        model.clone_into(&mut request.model);
+        request.stream = Some(stream);
+        let options = request.stream_options.take().unwrap_or_default();
+        request.stream_options = stream.then_some(StreamOptions { include_usage: Some(true), ..options });
+        request.max_completion_tokens = request.max_completion_tokens.or(request.max_tokens.take());
+        for tool in request.tools.iter_mut().flatten() {
+            tool.other.remove("cache_control");
+        }
+        for (at, message) in request.messages.iter_mut().enumerate() {
+            fit(message, &format!("messages[{at}]"))?;
+        }
+        // Only a map with keys that are no texts could fail, and there is none.
+        Ok(serde_json::to_vec(&request).unwrap_or_default().into())
+    }
+}
+
+fn fit(message: &mut Message, path: &str) -> Result<(), Inexpressible> {
+    message.reasoning_content = None;
+    message.extra_content = None;
+    message.other.remove("cache_control");
+    message.tool_calls.iter_mut().flatten().for_each(|call| call.extra_content = None);
+    if let Some(Content::Parts(parts)) = &mut message.content {
+        for (at, part) in parts.iter_mut().enumerate() {
+            fit_part(part, message.role, &format!("{path}.content[{at}]"))?;
+        }
+    }
+    if message.is_error.take() == Some(true) {
+        match &mut message.content {
+            Some(Content::Text(text)) => text.insert_str(0, "Error: "),
+            Some(Content::Parts(parts)) => {
+                parts.insert(0, Part::Text { text: "Error:".into(), other: super::Other::new() });
+            }
+            content @ None => *content = Some(Content::Text("Error".into())),
+        }
+    }
+    Ok(())
+}
+
+fn fit_part(part: &mut Part, role: Role, path: &str) -> Result<(), Inexpressible> {
+    let other = match part {
+        Part::Text { other, .. } => other,
+        Part::ImageUrl { other, .. } | Part::InputAudio { other, .. } if role == Role::User => other,
+        Part::File { file, other } if role == Role::User => {
+            if file.file_data.as_deref().is_some_and(|data| DataUrl::parse(data).is_none()) {
+                return Err(Inexpressible::new(format!("{path}.file.file_data"), "is no `data:` URL in base64"));
+            }
+            // OpenAI insists on a name.
+            if file.file_data.is_some() {
+                file.filename.get_or_insert_with(|| "document.pdf".into());
+            }
+            other
+        }
+        Part::Refusal { .. } => return Ok(()),
+        Part::ImageUrl { .. } | Part::InputAudio { .. } | Part::File { .. } | Part::Other(_) => {
+            return Err(UNKNOWN.refuse(path));
+        }
+    };
+    other.remove("cache_control");
+    Ok(())
+}

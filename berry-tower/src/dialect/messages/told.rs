@@ -1,0 +1,142 @@
+//! The hub's words for an answer, in Anthropic's.
+
+use serde_json::{Map, Value};
+
+use super::{Answer, Block, Other, Role, StopReason, Usage, WireError};
+use crate::dialect::{self, chat};
+
+/// Anthropic's names for errors.
+const KINDS: [&str; 9] = [
+    "invalid_request_error",
+    "authentication_error",
+    "permission_error",
+    "not_found_error",
+    "request_too_large",
+    "rate_limit_error",
+    "api_error",
+    "timeout_error",
+    "overloaded_error",
+];
+
+/// An answer with nothing in it yet.
+pub(super) fn begun(id: &str, model: String, usage: Option<&chat::Usage>) -> Answer {
+    Answer {
+        id: message_id(id),
+        kind: "message".into(),
+        role: Role::Assistant,
+        model,
+        content: Vec::new(),
+        stop_reason: None,
+        stop_sequence: None,
+        usage: tokens(usage),
+        other: Other::new(),
+    }
+}
+
+/// An id of Anthropic's form.
+fn message_id(id: &str) -> String {
+    if id.starts_with("msg_") { id.to_owned() } else { format!("msg_{}", plain(id.trim_start_matches("chatcmpl-"))) }
+}
+
+/// A call's id with Anthropic's letters alone, which refuses others when the conversation goes on.
+pub(super) fn call_id(id: &str, position: u32) -> String {
+    if id.is_empty() { format!("toolu_{position}") } else { plain(id) }
+}
+
+fn plain(id: &str) -> String {
+    id.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' }).collect()
+}
+
+/// The tokens; all that are not told are none.
+pub(super) fn tokens(usage: Option<&chat::Usage>) -> Usage {
+    let cached = usage.and_then(|usage| usage.prompt_tokens_details).unwrap_or_default().cached_tokens;
+    let (prompt, completion) = usage.map_or((0, 0), |usage| (usage.prompt_tokens, usage.completion_tokens));
+    Usage {
+        input_tokens: Some(prompt.saturating_sub(cached)),
+        cache_creation_input_tokens: Some(0),
+        cache_read_input_tokens: Some(cached),
+        output_tokens: Some(completion),
+        other: Other::new(),
+    }
+}
+
+/// Why it ended. Some providers call a tool and say that they stopped.
+pub(super) fn stop_reason(reason: Option<chat::FinishReason>, has_called: bool) -> StopReason {
+    match reason {
+        Some(chat::FinishReason::Stop) | None if has_called => StopReason::ToolUse,
+        Some(chat::FinishReason::Stop) | None => StopReason::EndTurn,
+        Some(chat::FinishReason::Length) => StopReason::MaxTokens,
+        Some(chat::FinishReason::ToolCalls) => StopReason::ToolUse,
+        Some(chat::FinishReason::ContentFilter) => StopReason::Refusal,
+        Some(chat::FinishReason::Other(reason)) => StopReason::Other(reason),
+    }
+}
+
+/// A thought, as a block.
+pub(super) fn thought(thought: chat::Thought) -> Block {
+    match thought {
+        chat::Thought::Thinking { thinking, signature } => Block::Thinking { thinking, signature },
+        chat::Thought::RedactedThinking { data } => Block::RedactedThinking { data },
+    }
+}
+
+/// What a plain answer says, as blocks: thoughts, texts, calls.
+pub(super) fn blocks(message: chat::Message) -> Vec<Block> {
+    let signed = message.extra_content.and_then(|extra| extra.anthropic).unwrap_or_default();
+    let mut blocks: Vec<_> = signed.into_iter().map(thought).collect();
+    if let Some(thinking) = message.reasoning_content.filter(|it| !it.is_empty() && blocks.is_empty()) {
+        blocks.push(Block::Thinking { thinking, signature: String::new() });
+    }
+    let mut text = match message.content {
+        None => String::new(),
+        Some(chat::Content::Text(text)) => text,
+        Some(chat::Content::Parts(parts)) => parts.into_iter().filter_map(text_of).collect(),
+    };
+    text.extend(message.refusal);
+    if !text.is_empty() {
+        blocks.push(Block::Text { text, other: Other::new() });
+    }
+    blocks.extend((0..).zip(message.tool_calls.into_iter().flatten()).map(|(at, call)| Block::ToolUse {
+        id: call_id(&call.id, at),
+        name: call.function.name,
+        input: input(call.function.arguments),
+        other: Other::new(),
+    }));
+    blocks
+}
+
+fn text_of(part: chat::Part) -> Option<String> {
+    match part {
+        chat::Part::Text { text, .. } => Some(text),
+        chat::Part::Refusal { refusal } => Some(refusal),
+        _ => None,
+    }
+}
+
+/// A call's input; what the model wrote where it is no JSON.
+fn input(arguments: String) -> Value {
+    if arguments.trim().is_empty() {
+        return Value::Object(Map::new());
+    }
+    serde_json::from_str(&arguments).unwrap_or(Value::String(arguments))
+}
+
+/// An error, by Anthropic's name for its kind.
+pub(super) fn error(error: dialect::WireError) -> WireError {
+    let said = [error.kind.as_deref(), error.code.as_deref()].into_iter().flatten();
+    let kind = said.filter_map(kind).next().unwrap_or("api_error");
+    WireError { kind: kind.to_owned(), message: error.message }
+}
+
+fn kind(said: &str) -> Option<&'static str> {
+    KINDS.into_iter().find(|kind| *kind == said).or(match said {
+        "400" | "INVALID_ARGUMENT" | "FAILED_PRECONDITION" => Some("invalid_request_error"),
+        "401" | "UNAUTHENTICATED" => Some("authentication_error"),
+        "403" | "PERMISSION_DENIED" => Some("permission_error"),
+        "404" | "NOT_FOUND" => Some("not_found_error"),
+        "429" | "RESOURCE_EXHAUSTED" | "requests" | "tokens" | "rate_limit_exceeded" => Some("rate_limit_error"),
+        "503" | "529" | "UNAVAILABLE" | "overloaded" | "engine_overloaded" => Some("overloaded_error"),
+        "504" | "DEADLINE_EXCEEDED" | "upstream_timeout" => Some("timeout_error"),
+        _ => None,
+    })
+}

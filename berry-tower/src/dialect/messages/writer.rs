@@ -1,0 +1,185 @@
+//! Writes answers in Anthropic's format, streams with its whole grammar.
+
+use super::{Block, Delta, Event, MessageDelta, Other, told};
+use crate::dialect::{Item, WireError, Write, chat};
+
+/// Writes Messages answers.
+///
+/// A stream's blocks follow each other: thoughts, texts and calls in the order in which they come. Why
+/// it ended is told at [`Item::Done`], when the tokens are known if ever.
+///
+/// ```
+/// use berry_tower::dialect::{Item, WireError, Write, messages::Writer};
+///
+/// let (mut writer, mut out) = (Writer::default(), Vec::new());
+/// let error = WireError { kind: Some("UNAVAILABLE".into()), code: None, message: "busy".into() };
+/// writer.item(Item::Error(error), &mut out);
+/// let data = r#"{"type":"error","error":{"type":"overloaded_error","message":"busy"}}"#;
+/// assert_eq!(out, format!("event: error\ndata: {data}\n\n").into_bytes());
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct Writer {
+    has_begun: bool,
+    is_over: bool,
+    /// The block that is being written.
+    open: Option<Open>,
+    /// How many blocks have been begun.
+    blocks: u32,
+    /// How many calls have been.
+    calls: u32,
+    finish: Option<chat::FinishReason>,
+    usage: Option<chat::Usage>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Open {
+    Thinking,
+    Text,
+    Call(u32),
+}
+
+impl Write for Writer {
+    fn answer(&mut self, mut answer: chat::Answer) -> Vec<u8> {
+        let mut told = told::begun(&answer.id, std::mem::take(&mut answer.model), answer.usage.as_ref());
+        // Nobody can ask for more than one in this format.
+        if let Some(choice) = answer.choices.into_iter().next() {
+            let has_called = choice.message.tool_calls.as_ref().is_some_and(|calls| !calls.is_empty());
+            told.stop_reason = Some(told::stop_reason(choice.finish_reason, has_called));
+            told.content = told::blocks(choice.message);
+        }
+        // Only a map with keys that are no texts could fail, and there is none.
+        serde_json::to_vec(&told).unwrap_or_default()
+    }
+
+    fn item(&mut self, item: Item, out: &mut Vec<u8>) {
+        if self.is_over {
+            return;
+        }
+        match item {
+            Item::Chunk(chunk) => self.chunk(chunk, out),
+            Item::Error(error) => self.fail(error, out),
+            Item::Done => self.finish(out),
+        }
+    }
+}
+
+impl Writer {
+    fn chunk(&mut self, chunk: chat::Chunk, out: &mut Vec<u8>) {
+        self.usage = chunk.usage.or(self.usage.take());
+        if !std::mem::replace(&mut self.has_begun, true) {
+            let message = told::begun(&chunk.id, chunk.model, self.usage.as_ref());
+            event(&Event::MessageStart { message }, out);
+        }
+        for choice in chunk.choices.into_iter().filter(|choice| choice.index == 0) {
+            self.delta(choice.delta, out);
+            self.finish = choice.finish_reason.or(self.finish.take());
+        }
+    }
+
+    fn delta(&mut self, delta: chat::Delta, out: &mut Vec<u8>) {
+        if let Some(thinking) = delta.reasoning_content.filter(|it| !it.is_empty()) {
+            self.open(Open::Thinking, out, || Block::Thinking { thinking: String::new(), signature: String::new() });
+            self.more(Delta::ThinkingDelta { thinking }, out);
+        }
+        for thought in delta.extra_content.and_then(|extra| extra.anthropic).into_iter().flatten() {
+            self.thought(thought, out);
+        }
+        for text in [delta.content, delta.refusal].into_iter().flatten().filter(|it| !it.is_empty()) {
+            self.open(Open::Text, out, || Block::Text { text: String::new(), other: Other::new() });
+            self.more(Delta::TextDelta { text }, out);
+        }
+        for call in delta.tool_calls.into_iter().flatten() {
+            self.call(call, out);
+        }
+    }
+
+    /// A signed thought: the signature of what has been told already, or both at once.
+    fn thought(&mut self, thought: chat::Thought, out: &mut Vec<u8>) {
+        match thought {
+            chat::Thought::Thinking { thinking, signature } => {
+                if self.open != Some(Open::Thinking) {
+                    let block = || Block::Thinking { thinking: String::new(), signature: String::new() };
+                    self.open(Open::Thinking, out, block);
+                    if !thinking.is_empty() {
+                        self.more(Delta::ThinkingDelta { thinking }, out);
+                    }
+                }
+                self.more(Delta::SignatureDelta { signature }, out);
+                self.close(out);
+            }
+            redacted @ chat::Thought::RedactedThinking { .. } => {
+                self.close(out);
+                self.begin(told::thought(redacted), out);
+                event(&Event::ContentBlockStop { index: self.blocks - 1 }, out);
+            }
+        }
+    }
+
+    fn call(&mut self, call: chat::ToolCallDelta, out: &mut Vec<u8>) {
+        let function = call.function.unwrap_or_default();
+        if self.open != Some(Open::Call(call.index)) {
+            if call.index < self.calls {
+                // A block that is closed cannot be gone on with, and half an input must not look whole.
+                let message = "the provider went back to a tool call that was over".to_owned();
+                return self.fail(WireError { kind: None, code: None, message }, out);
+            }
+            let (id, name) = (call.id.unwrap_or_default(), function.name.unwrap_or_default());
+            let (id, input) = (told::call_id(&id, call.index), serde_json::Map::new().into());
+            self.open(Open::Call(call.index), out, || Block::ToolUse { id, name, input, other: Other::new() });
+            self.calls = call.index.saturating_add(1);
+        }
+        if let Some(partial_json) = function.arguments.filter(|it| !it.is_empty()) {
+            self.more(Delta::InputJsonDelta { partial_json }, out);
+        }
+    }
+
+    /// Begins a block of this kind, if it is not the one that is being written.
+    fn open(&mut self, kind: Open, out: &mut Vec<u8>, block: impl FnOnce() -> Block) {
+        if self.open != Some(kind) {
+            self.close(out);
+            self.begin(block(), out);
+            self.open = Some(kind);
+        }
+    }
+
+    fn begin(&mut self, content_block: Block, out: &mut Vec<u8>) {
+        event(&Event::ContentBlockStart { index: self.blocks, content_block }, out);
+        self.blocks += 1;
+    }
+
+    fn more(&self, delta: Delta, out: &mut Vec<u8>) {
+        event(&Event::ContentBlockDelta { index: self.blocks.saturating_sub(1), delta }, out);
+    }
+
+    fn close(&mut self, out: &mut Vec<u8>) {
+        if self.open.take().is_some() {
+            event(&Event::ContentBlockStop { index: self.blocks.saturating_sub(1) }, out);
+        }
+    }
+
+    fn finish(&mut self, out: &mut Vec<u8>) {
+        self.is_over = true;
+        if !self.has_begun {
+            event(&Event::MessageStart { message: told::begun("", String::new(), None) }, out);
+        }
+        self.close(out);
+        let stop_reason = Some(told::stop_reason(self.finish.take(), self.calls > 0));
+        let delta = MessageDelta { stop_reason, stop_sequence: None, other: Other::new() };
+        event(&Event::MessageDelta { delta, usage: told::tokens(self.usage.as_ref()) }, out);
+        event(&Event::MessageStop, out);
+    }
+
+    fn fail(&mut self, error: WireError, out: &mut Vec<u8>) {
+        self.is_over = true;
+        event(&Event::Error { error: told::error(error) }, out);
+    }
+}
+
+fn event(event: &Event, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"event: ");
+    out.extend_from_slice(event.name().as_bytes());
+    out.extend_from_slice(b"\ndata: ");
+    // Writing into a vector cannot fail.
+    let _ = serde_json::to_writer(&mut *out, event);
+    out.extend_from_slice(b"\n\n");
+}
