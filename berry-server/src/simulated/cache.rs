@@ -1,6 +1,6 @@
 //! Requests read and answers made before, so that load of one kind costs next to nothing.
 
-use super::dialect::{Ask, Kind, Shape};
+use super::dialect::{Ask, Place, Shape};
 use super::fault::Behavior;
 use super::layout::Good;
 use super::refusal::Refusal;
@@ -19,7 +19,7 @@ const MAX_ANSWER: usize = 256 << 10;
 #[derive(Debug)]
 pub(super) struct Known {
     body: Bytes,
-    kind: Kind,
+    place: Place,
     pub(super) hash: u64,
     pub(super) ask: Result<Ask, Refusal>,
     /// What the model's name asks for; none when it is a plain name.
@@ -35,16 +35,16 @@ impl Cache {
     /// The request as read before, or read by `read`.
     pub(super) fn known(
         &self,
-        kind: Kind,
+        place: &Place,
         body: &Bytes,
         read: impl FnOnce() -> (Result<Ask, Refusal>, Option<Arc<Behavior>>),
     ) -> Arc<Known> {
         let mut hasher = DefaultHasher::new();
-        (kind, body).hash(&mut hasher);
+        (place, body).hash(&mut hasher);
         let hash = hasher.finish();
         let slot = &self.0[hash as usize % SLOTS];
         if let Some(known) = slot.load_full()
-            && known.kind == kind
+            && known.place == *place
             && known.body == *body
         {
             return known;
@@ -54,7 +54,7 @@ impl Cache {
         let known = Arc::new(Known {
             // A copy, because the request's own bytes hold a whole read buffer.
             body: if keeps { Bytes::copy_from_slice(body) } else { Bytes::new() },
-            kind,
+            place: place.clone(),
             hash,
             ask,
             by_name,

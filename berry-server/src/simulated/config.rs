@@ -33,6 +33,9 @@ pub struct Config {
     pub models: Vec<String>,
     /// Its wire format.
     pub dialect: Dialect,
+    /// Whether it takes bodies that break the published rules; without, it refuses them as the
+    /// provider would.
+    pub lax: bool,
     /// The `created` of all its answers, in Unix seconds.
     pub created: u64,
     /// What it says, over and over.
@@ -62,6 +65,7 @@ impl Config {
             key: format!("sk-simulated-{name}"),
             models: vec!["sim".to_owned()],
             dialect: Dialect::default(),
+            lax: false,
             created: 1_750_000_000,
             text: TEXT.to_owned(),
             echo: true,
@@ -88,6 +92,7 @@ impl fmt::Debug for Config {
             .field("port", &self.port)
             .field("models", &self.models)
             .field("dialect", &self.dialect)
+            .field("lax", &self.lax)
             .field("tokens", &self.tokens)
             .field("first_token", &self.first_token)
             .field("per_token", &self.per_token)

@@ -1,13 +1,17 @@
 //! The wire formats that a simulated provider can speak; each one is a sibling file of this.
 
+use super::azure::Azure;
 use super::body::{Piece, Role};
+use super::claude::Claude;
 use super::fault::{Behavior, Fault};
+use super::gemini::Gemini;
 use super::layout::Good;
-use super::openai;
+use super::openai::OpenAi;
 use super::refusal::Refusal;
 use super::words::Voice;
 use bytes::Bytes;
-use http::{HeaderMap, Method};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName};
 use serde_json::Value;
 
 /// A provider's wire format.
@@ -17,6 +21,12 @@ pub enum Dialect {
     /// OpenAI's: chat, completions, responses, embeddings, moderations, images and speech.
     #[default]
     OpenAi,
+    /// OpenAI's at Azure's addresses, with Azure's key header, versions and errors.
+    Azure,
+    /// Anthropic's Messages.
+    Claude,
+    /// Google's `generateContent` and `streamGenerateContent`.
+    Gemini,
 }
 
 /// What a request asks for.
@@ -29,6 +39,26 @@ pub(super) enum Kind {
     Moderations,
     Images,
     Speech,
+    /// Anthropic's chat.
+    Messages,
+    /// Google's chat.
+    Generate,
+}
+
+/// What the address of a request for an answer says.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Place {
+    pub(super) kind: Kind,
+    /// The model, where the address names it.
+    pub(super) model: Option<String>,
+    /// Whether a stream is wanted, where the address says so.
+    pub(super) stream: Option<bool>,
+}
+
+impl From<Kind> for Place {
+    fn from(kind: Kind) -> Self {
+        Self { kind, model: None, stream: None }
+    }
 }
 
 /// Where a request goes.
@@ -39,7 +69,7 @@ pub(super) enum Route {
     /// One model of the list.
     One(String),
     /// An answer.
-    Call(Kind),
+    Call(Place),
 }
 
 /// A request for an answer, read.
@@ -67,9 +97,16 @@ pub(super) struct Shape {
     pub(super) stream: bool,
     pub(super) tokens: Option<usize>,
     pub(super) huge: Option<usize>,
-    pub(super) tools: bool,
+    pub(super) tools: usize,
+    pub(super) talks: bool,
     pub(super) reasoning: bool,
     pub(super) no_usage: bool,
+    /// The prompt's tokens that came from a cache.
+    pub(super) cached: usize,
+    pub(super) refuses: bool,
+    pub(super) filtered: bool,
+    /// The prompt was refused by policy, where that is an answer of its own kind and no error.
+    pub(super) blocked: bool,
 }
 
 impl Shape {
@@ -82,71 +119,85 @@ impl Shape {
                 _ => None,
             }),
             tools: behavior.tools,
+            talks: behavior.talks,
             reasoning: behavior.reasoning,
             no_usage: behavior.has(&Fault::NoUsage),
+            cached: behavior.cached,
+            refuses: behavior.has(&Fault::Declined),
+            filtered: behavior.has(&Fault::Filtered),
+            blocked: behavior.has(&Fault::ContentPolicy),
         }
     }
 }
 
-impl Dialect {
-    /// Whether the request brings the provider's key.
-    pub(super) fn authorized(self, headers: &HeaderMap, key: &str) -> bool {
-        match self {
-            Self::OpenAi => openai::authorized(headers, key),
-        }
+/// A wire format: what may be asked and how, and the bytes of answers.
+pub(super) trait Wire: std::fmt::Debug + Sync {
+    /// The path that base URLs of such a provider end with.
+    fn base(&self) -> &'static str;
+
+    /// The header that names an answer.
+    fn id_header(&self) -> HeaderName {
+        HeaderName::from_static("x-request-id")
     }
 
-    pub(super) fn route(self, method: &Method, path: &str) -> Result<Route, Refusal> {
-        match self {
-            Self::OpenAi => openai::route(method, path),
-        }
-    }
+    /// Headers that such providers send along.
+    fn headers(&self) -> HeaderMap;
 
-    pub(super) fn read(self, kind: Kind, body: &[u8]) -> Result<Ask, Refusal> {
-        match self {
-            Self::OpenAi => openai::read(kind, body),
-        }
+    /// Whether the request brings the key, and whatever else has to stand in its head.
+    fn admit(&self, head: &Parts, key: &str) -> Result<(), Refusal>;
+
+    fn route(&self, head: &Parts) -> Result<Route, Refusal>;
+
+    /// Reads a request so far that its model is known.
+    fn read(&self, place: &Place, body: &[u8]) -> Result<Ask, Refusal>;
+
+    /// Checks a request against the rules that the provider has published.
+    fn check(&self, ask: &Ask) -> Result<(), Refusal>;
+
+    /// What the format calls one of OpenAI's fields: a path with dots.
+    fn field(&self, name: &'static str) -> &'static str {
+        name
     }
 
     /// The models' names, as a list.
-    pub(super) fn list(self, voice: &Voice, models: &[String]) -> String {
-        match self {
-            Self::OpenAi => openai::list(voice, models),
-        }
-    }
+    fn list(&self, voice: &Voice, models: &[String]) -> String;
 
     /// One model.
-    pub(super) fn one(self, voice: &Voice, model: &str) -> String {
-        match self {
-            Self::OpenAi => openai::one(voice, model),
-        }
-    }
+    fn one(&self, voice: &Voice, model: &str) -> String;
 
     /// A good answer; the same for the same request. `seed` tells requests apart in its ids.
-    pub(super) fn answer(self, ask: &Ask, shape: Shape, voice: &Voice, seed: u64) -> Good {
-        match self {
-            Self::OpenAi => openai::answer(ask, shape, voice, seed),
-        }
+    fn answer(&self, ask: &Ask, shape: Shape, voice: &Voice, seed: u64) -> Good;
+
+    /// Whether a prompt that offends is answered by a 200 that says so.
+    fn blocks_in_answers(&self) -> bool {
+        false
     }
 
-    /// The body of an error.
-    pub(super) fn refusal(self, refusal: &Refusal) -> Bytes {
-        match self {
-            Self::OpenAi => openai::refusal(refusal).into(),
-        }
-    }
+    /// The status and the body of an error.
+    fn refusal(&self, refusal: &Refusal) -> (u16, Bytes);
 
     /// An error inside a stream.
-    pub(super) fn error_event(self, kind: Kind, refusal: &Refusal) -> Bytes {
-        match self {
-            Self::OpenAi => openai::error_event(kind, refusal),
-        }
-    }
+    fn error_event(&self, kind: Kind, refusal: &Refusal) -> Bytes;
 
     /// An event whose data is no JSON.
-    pub(super) fn malformed_event(self, kind: Kind) -> Bytes {
+    fn malformed_event(&self, kind: Kind) -> Bytes;
+
+    /// A good event of a type that nobody has heard of.
+    fn unknown_event(&self, kind: Kind) -> Bytes;
+
+    /// What keeps a silent stream alive.
+    fn ping(&self) -> Bytes {
+        Bytes::from_static(b": ping\n\n")
+    }
+}
+
+impl Dialect {
+    pub(super) fn wire(self) -> &'static dyn Wire {
         match self {
-            Self::OpenAi => openai::malformed_event(kind),
+            Self::OpenAi => &OpenAi,
+            Self::Azure => &Azure,
+            Self::Claude => &Claude,
+            Self::Gemini => &Gemini,
         }
     }
 }
@@ -159,4 +210,18 @@ pub(super) fn event(role: Role, data: impl std::fmt::Display) -> Piece {
 /// A string as JSON, quotes included.
 pub(super) fn quoted(text: &str) -> String {
     Value::from(text).to_string()
+}
+
+/// Whether exactly one header of this name is there, with this value.
+pub(super) fn brings(headers: &HeaderMap, name: &str, value: &str) -> bool {
+    let mut values = headers.get_all(name).iter();
+    values.next().is_some_and(|given| given.as_bytes() == value.as_bytes()) && values.next().is_none()
+}
+
+/// Headers from names and values that are known to fit.
+pub(super) fn header_map(headers: &[(&'static str, &'static str)]) -> HeaderMap {
+    let header = |(name, value): &(&'static str, &'static str)| {
+        (HeaderName::from_static(name), http::HeaderValue::from_static(value))
+    };
+    headers.iter().map(header).collect()
 }

@@ -35,6 +35,10 @@ pub enum Fault {
     RefuseStreamOptions,
     /// 400 that names `max_tokens`, when the request has it.
     RefuseMaxTokens,
+    /// 400 when the request has both `temperature` and `top_p`.
+    RefuseBothSamplings,
+    /// 400 when the request has either `temperature` or `top_p`.
+    RefuseSampling,
     /// The response head comes this late.
     LateHead(Duration),
     /// A TCP reset in place of a response head.
@@ -49,8 +53,12 @@ pub enum Fault {
     Swap,
     /// Every token carries this many bytes of text.
     Huge(usize),
-    /// `include_usage` is passed over.
+    /// Streams carry no usage, whatever was asked.
     NoUsage,
+    /// The model declines to answer, in the way that the dialect has for it.
+    Declined,
+    /// A filter stops the answer at its end.
+    Filtered,
     /// The head comes at once, the first token (or the plain body) this late.
     LateFirstToken(Duration),
     /// The connection is closed after this many tokens, without the end of the chunked body.
@@ -61,13 +69,19 @@ pub enum Fault {
     StallAfter(usize),
     /// An event that is no JSON comes after this many tokens, in addition to the good ones.
     Malformed(usize),
-    /// The stream has no `[DONE]`.
+    /// An event of an unknown type comes after this many tokens.
+    Unknown(usize),
+    /// A ping, or a comment where the format has none, comes before every token.
+    Pings,
+    /// The stream has no `[DONE]`, or no `message_stop`; Google's streams have neither anyway.
     NoDone,
-    /// The stream has no `finish_reason` (and, for the Responses API, no `response.completed`).
+    /// The stream has no event that tells the `finish_reason`, `stop_reason` or `finishReason`
+    /// (and, for the Responses API, no `response.completed`).
     NoFinish,
-    /// A 200 whose first event is an error; a `[DONE]` follows it, for clients that fall for it.
+    /// A 200 whose first event is an error; a `[DONE]` or `message_stop` follows it, for clients
+    /// that fall for it.
     ErrorFirst,
-    /// An error event after this many tokens, then a `[DONE]`.
+    /// An error event after this many tokens, then a `[DONE]` or `message_stop`.
     ErrorAfter(usize),
     /// The body is sent in pieces of this many bytes, each written by itself.
     Split(usize),
@@ -157,8 +171,12 @@ pub struct Behavior {
     pub tokens: Option<usize>,
     /// The time between tokens, in place of the provider's.
     pub per_token: Option<Duration>,
-    /// Answer with a tool call when the request has tools.
-    pub tools: bool,
+    /// Answer with so many tool calls when the request has tools.
+    pub tools: usize,
+    /// Say something before the tool calls.
+    pub talks: bool,
+    /// So many tokens of the prompt came from a cache, as far as it has so many.
+    pub cached: usize,
     /// Send reasoning before the answer.
     pub reasoning: bool,
 }
@@ -173,7 +191,9 @@ impl Default for Behavior {
             scope: Scope::default(),
             tokens: None,
             per_token: None,
-            tools: false,
+            tools: 0,
+            talks: false,
+            cached: 0,
             reasoning: false,
         }
     }
@@ -246,10 +266,10 @@ impl Behavior {
         self
     }
 
-    /// Answers with a tool call when the request has tools.
+    /// Answers with so many tool calls when the request has tools.
     #[must_use]
-    pub fn tools(mut self) -> Self {
-        self.tools = true;
+    pub fn tools(mut self, calls: usize) -> Self {
+        self.tools = calls;
         self
     }
 

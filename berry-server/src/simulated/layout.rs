@@ -1,7 +1,7 @@
 //! Turns a good answer into the one that the faults ask for.
 
 use super::body::{Close, Piece, Plan, Role};
-use super::dialect::{Dialect, Kind};
+use super::dialect::{Kind, Wire};
 use super::fault::{AFTER_FINISH, Behavior, Fault};
 use super::refusal::Refusal;
 use bytes::Bytes;
@@ -34,12 +34,12 @@ pub(super) struct Pace {
 }
 
 /// Lays the answer out as `behavior` says.
-pub(super) fn lay_out(good: &Good, behavior: &Behavior, pace: Pace, dialect: Dialect, kind: Kind) -> Plan {
-    if good.is_stream { stream(good, behavior, pace, dialect, kind) } else { plain(good, behavior, dialect) }
+pub(super) fn lay_out(good: &Good, behavior: &Behavior, pace: Pace, wire: &dyn Wire, kind: Kind) -> Plan {
+    if good.is_stream { stream(good, behavior, pace, wire, kind) } else { plain(good, behavior, wire) }
 }
 
 /// A plain answer has waited for its pace before the head, so here only faults take time.
-fn plain(good: &Good, behavior: &Behavior, dialect: Dialect) -> Plan {
+fn plain(good: &Good, behavior: &Behavior, wire: &dyn Wire) -> Plan {
     let whole: Bytes = good.pieces.iter().flat_map(|p| p.data.clone()).collect();
     let whole = match good.pieces.as_ref() {
         [piece] => piece.data.clone(),
@@ -53,7 +53,7 @@ fn plain(good: &Good, behavior: &Behavior, dialect: Dialect) -> Plan {
         Fault::StallAfter(_) => Some(cut(Close::Stall)),
         Fault::Chopped => Some(Plan { length: None, ..cut(Close::Cut) }),
         Fault::Malformed(_) => Some(Plan::plain(half())),
-        Fault::ErrorFirst | Fault::ErrorAfter(_) => Some(Plan::plain(dialect.refusal(&Refusal::broken()))),
+        Fault::ErrorFirst | Fault::ErrorAfter(_) => Some(Plan::plain(wire.refusal(&Refusal::broken()).1)),
         _ => None,
     });
     let mut plan = broken.unwrap_or_else(|| Plan::plain(whole.clone()));
@@ -64,10 +64,10 @@ fn plain(good: &Good, behavior: &Behavior, dialect: Dialect) -> Plan {
     plan
 }
 
-fn stream(good: &Good, behavior: &Behavior, pace: Pace, dialect: Dialect, kind: Kind) -> Plan {
+fn stream(good: &Good, behavior: &Behavior, pace: Pace, wire: &dyn Wire, kind: Kind) -> Plan {
     let mut pieces = Arc::clone(&good.pieces);
     if changes_events(behavior) {
-        pieces = changed(&good.pieces, behavior, dialect, kind).into();
+        pieces = changed(&good.pieces, behavior, wire, kind).into();
     }
     let tokens = pieces.iter().filter(|p| p.role == Role::Token).count();
     let (send, close) = behavior
@@ -105,6 +105,8 @@ fn changes_events(behavior: &Behavior) -> bool {
         matches!(
             fault,
             Fault::Malformed(_)
+                | Fault::Unknown(_)
+                | Fault::Pings
                 | Fault::NoDone
                 | Fault::NoFinish
                 | Fault::ErrorFirst
@@ -115,20 +117,29 @@ fn changes_events(behavior: &Behavior) -> bool {
 }
 
 /// The events as the faults want them, in one pass per fault.
-fn changed(good: &[Piece], behavior: &Behavior, dialect: Dialect, kind: Kind) -> Vec<Piece> {
+fn changed(good: &[Piece], behavior: &Behavior, wire: &dyn Wire, kind: Kind) -> Vec<Piece> {
     let mut pieces = good.to_vec();
     for fault in &behavior.faults {
         match fault {
             Fault::Malformed(k) => {
                 let at = index_after(&pieces, *k);
-                pieces.insert(at, Piece::new(Role::Preamble, dialect.malformed_event(kind)));
+                pieces.insert(at, Piece::new(Role::Preamble, wire.malformed_event(kind)));
+            }
+            Fault::Unknown(k) => {
+                let at = index_after(&pieces, *k);
+                pieces.insert(at, Piece::new(Role::Preamble, wire.unknown_event(kind)));
+            }
+            Fault::Pings => {
+                let ping = Piece::new(Role::Preamble, wire.ping());
+                let before = |piece: &Piece| (piece.role == Role::Token).then(|| ping.clone());
+                pieces = pieces.into_iter().flat_map(|piece| before(&piece).into_iter().chain([piece])).collect();
             }
             Fault::NoDone => pieces.retain(|p| p.role != Role::Done),
             Fault::NoFinish => pieces.retain(|p| p.role != Role::Finish),
-            Fault::ErrorFirst => fail_at(&mut pieces, 0, dialect, kind),
+            Fault::ErrorFirst => fail_at(&mut pieces, 0, wire, kind),
             Fault::ErrorAfter(k) => {
                 let at = index_after(&pieces, *k);
-                fail_at(&mut pieces, at, dialect, kind);
+                fail_at(&mut pieces, at, wire, kind);
             }
             _ => {}
         }
@@ -142,8 +153,8 @@ fn changed(good: &[Piece], behavior: &Behavior, dialect: Dialect, kind: Kind) ->
 }
 
 /// An error event in place of all that would follow, save for what ends the stream.
-fn fail_at(pieces: &mut Vec<Piece>, at: usize, dialect: Dialect, kind: Kind) {
-    let error = Piece::new(Role::Preamble, dialect.error_event(kind, &Refusal::broken()));
+fn fail_at(pieces: &mut Vec<Piece>, at: usize, wire: &dyn Wire, kind: Kind) {
+    let error = Piece::new(Role::Preamble, wire.error_event(kind, &Refusal::broken()));
     let rest = pieces.split_off(at);
     pieces.push(error);
     pieces.extend(rest.into_iter().filter(|p| p.role == Role::Done));

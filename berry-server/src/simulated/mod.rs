@@ -23,19 +23,26 @@
 //!
 #![doc = include_str!("names.md")]
 
+mod azure;
+mod base64;
 mod body;
 mod cache;
+mod check;
+mod claude;
 mod config;
 mod connection;
 mod demo;
 mod dialect;
 mod fault;
+mod gemini;
 mod layout;
 mod name;
 mod openai;
 mod provider;
 mod record;
 mod refusal;
+mod reply;
+mod schema;
 mod script;
 mod serve;
 mod shared;

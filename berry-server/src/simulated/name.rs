@@ -7,6 +7,8 @@ use std::time::Duration;
 const MAX_HUGE_KIB: u64 = 4096;
 /// The most tokens that a name may ask for.
 const MAX_TOKENS: u64 = 100_000;
+/// The most tool calls that a name may ask for.
+const MAX_CALLS: u64 = 16;
 /// Errors start here: a "fault" with a 200 would be none.
 const FIRST_ERROR: u64 = 400;
 
@@ -41,12 +43,14 @@ impl Behavior {
             ("t", self.tokens.map(|n| n as u64)),
             ("d", self.per_token.map(millis)),
             ("p", (self.percent != 100).then_some(self.percent.into())),
+            ("tools", (self.tools > 0).then_some(self.tools as u64)),
+            ("cached", (self.cached > 0).then_some(self.cached as u64)),
         ] {
             if let Some(number) = number {
                 add(&format!("{word}{number}"));
             }
         }
-        for (word, on) in [("tools", self.tools), ("think", self.reasoning)] {
+        for (word, on) in [("talk", self.talks), ("think", self.reasoning)] {
             if on {
                 add(word);
             }
@@ -71,7 +75,10 @@ impl Behavior {
             ("p", Some(percent @ 0..=100)) => self.percent = percent as u8,
             ("t", Some(tokens @ 0..=MAX_TOKENS)) => self.tokens = Some(tokens as usize),
             ("d", Some(wait)) => self.per_token = Some(Duration::from_millis(wait)),
-            ("tools", None) => self.tools = true,
+            ("tools", None) => self.tools = 1,
+            ("tools", Some(calls @ 1..=MAX_CALLS)) => self.tools = calls as usize,
+            ("talk", None) => self.talks = true,
+            ("cached", Some(tokens @ 1..=MAX_TOKENS)) => self.cached = tokens as usize,
             ("think", None) => self.reasoning = true,
             _ => {
                 let fault = Fault::bare(word).filter(|_| number.is_none()).or_else(|| Fault::counted(word, number))?;
@@ -83,7 +90,7 @@ impl Behavior {
 }
 
 /// The faults whose name is the whole of them.
-const BARE: [(&str, Fault); 22] = [
+const BARE: [(&str, Fault); 27] = [
     ("ctx", Fault::ContextLength),
     ("policy", Fault::ContentPolicy),
     ("key", Fault::BadKey),
@@ -91,7 +98,12 @@ const BARE: [(&str, Fault); 22] = [
     ("busy", Fault::Overloaded),
     ("noopts", Fault::RefuseStreamOptions),
     ("nomax", Fault::RefuseMaxTokens),
+    ("noboth", Fault::RefuseBothSamplings),
+    ("nosampling", Fault::RefuseSampling),
     ("nousage", Fault::NoUsage),
+    ("refuse", Fault::Declined),
+    ("filter", Fault::Filtered),
+    ("pings", Fault::Pings),
     ("reset", Fault::Reset),
     ("silent", Fault::Silent),
     ("html", Fault::Html),
@@ -124,6 +136,7 @@ impl Fault {
             Self::StallAfter(k) => ("stall", *k as u64),
             Self::Malformed(k) => ("bad", *k as u64),
             Self::ErrorAfter(k) => ("err", *k as u64),
+            Self::Unknown(k) => ("odd", *k as u64),
             Self::Split(n) => ("split", *n as u64),
             Self::Huge(bytes) => ("huge", (*bytes / 1024) as u64),
             _ => return None,
@@ -150,6 +163,7 @@ impl Fault {
             "stall" => Self::StallAfter(count()?),
             "bad" => Self::Malformed(count().unwrap_or(5)),
             "err" => Self::ErrorAfter(count()?),
+            "odd" => Self::Unknown(count().unwrap_or(5)),
             "split" => Self::Split(count().unwrap_or(7).max(1)),
             "huge" => Self::Huge(number.unwrap_or(64).clamp(1, MAX_HUGE_KIB) as usize * 1024),
             _ => return None,

@@ -4,82 +4,146 @@ mod chat;
 mod completions;
 mod other;
 mod responses;
+mod rules;
+mod tables;
+mod turn;
 
 use super::body::Role;
-use super::dialect::{Ask, Kind, Route, Shape, event, quoted};
+use super::dialect::{Ask, Kind, Place, Route, Shape, Wire, event, header_map, quoted};
 use super::layout::Good;
 use super::refusal::Refusal;
 use super::words::Voice;
 use bytes::Bytes;
+use http::request::Parts;
 use http::{HeaderMap, Method, header};
 use serde_json::{Value, json};
 
 const PREFIX: &str = "/v1/";
 
-pub(super) fn authorized(headers: &HeaderMap, key: &str) -> bool {
-    let mut values = headers.get_all(header::AUTHORIZATION).iter();
-    let token = values
-        .next()
-        .and_then(|value| value.as_bytes().split_at_checked("Bearer ".len()))
-        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case(b"Bearer "));
-    token.is_some_and(|(_, token)| token == key.as_bytes()) && values.next().is_none()
-}
+/// OpenAI's wire format.
+#[derive(Debug)]
+pub(super) struct OpenAi;
 
-pub(super) fn route(method: &Method, path: &str) -> Result<Route, Refusal> {
-    let unknown = || Refusal::invalid(format!("Invalid URL ({method} {path})")).with_status(404);
-    let endpoint = path.strip_prefix(PREFIX).ok_or_else(unknown)?;
-    let (wanted, route) = match endpoint {
-        "models" => (Method::GET, Route::List),
-        "chat/completions" => (Method::POST, Route::Call(Kind::Chat)),
-        "completions" => (Method::POST, Route::Call(Kind::Completions)),
-        "responses" => (Method::POST, Route::Call(Kind::Responses)),
-        "embeddings" => (Method::POST, Route::Call(Kind::Embeddings)),
-        "moderations" => (Method::POST, Route::Call(Kind::Moderations)),
-        "images/generations" => (Method::POST, Route::Call(Kind::Images)),
-        "audio/speech" => (Method::POST, Route::Call(Kind::Speech)),
-        other => match other.strip_prefix("models/") {
-            Some(model) => (Method::GET, Route::One(model.to_owned())),
-            None => return Err(unknown()),
-        },
-    };
-    if *method != wanted {
-        let message = format!("Not allowed to {method} on {path}");
-        return Err(Refusal::invalid(message).with_status(405).code("method_not_supported"));
+impl Wire for OpenAi {
+    fn base(&self) -> &'static str {
+        "/v1"
     }
-    Ok(route)
+
+    fn headers(&self) -> HeaderMap {
+        header_map(&[
+            ("server", "simulated"),
+            ("openai-organization", "org-simulated"),
+            ("openai-version", "2020-10-01"),
+            ("openai-processing-ms", "12"),
+            ("x-ratelimit-limit-requests", "10000"),
+            ("x-ratelimit-remaining-requests", "9999"),
+            ("x-ratelimit-reset-requests", "6ms"),
+            ("strict-transport-security", "max-age=31536000"),
+            ("set-cookie", "__session=simulated; path=/; HttpOnly"),
+            ("alt-svc", "h3=\":443\"; ma=86400"),
+        ])
+    }
+
+    fn admit(&self, head: &Parts, key: &str) -> Result<(), Refusal> {
+        let mut values = head.headers.get_all(header::AUTHORIZATION).iter();
+        let token = values
+            .next()
+            .and_then(|value| value.as_bytes().split_at_checked("Bearer ".len()))
+            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case(b"Bearer "));
+        let fits = token.is_some_and(|(_, token)| token == key.as_bytes()) && values.next().is_none();
+        if fits { Ok(()) } else { Err(Refusal::bad_key()) }
+    }
+
+    fn route(&self, head: &Parts) -> Result<Route, Refusal> {
+        let (method, path) = (&head.method, head.uri.path());
+        let unknown = || Refusal::invalid(format!("Invalid URL ({method} {path})")).with_status(404);
+        let endpoint = path.strip_prefix(PREFIX).ok_or_else(unknown)?;
+        let (wanted, route) = match (endpoint, endpoint.strip_prefix("models/")) {
+            ("models", _) => (Method::GET, Route::List),
+            (_, Some(model)) => (Method::GET, Route::One(model.to_owned())),
+            _ => (Method::POST, Route::Call(kind(endpoint).ok_or_else(unknown)?.into())),
+        };
+        if *method != wanted {
+            return Err(not_allowed(method, path));
+        }
+        Ok(route)
+    }
+
+    fn read(&self, place: &Place, body: &[u8]) -> Result<Ask, Refusal> {
+        read(place, body)
+    }
+
+    fn check(&self, ask: &Ask) -> Result<(), Refusal> {
+        if ask.kind == Kind::Chat { rules::check(&ask.body, &tables::CHAT) } else { Ok(()) }
+    }
+
+    fn list(&self, voice: &Voice, models: &[String]) -> String {
+        let models: Vec<_> = models.iter().map(|id| model(voice, id)).collect();
+        format!(r#"{{"object":"list","data":[{}]}}"#, models.join(","))
+    }
+
+    fn one(&self, voice: &Voice, id: &str) -> String {
+        model(voice, id)
+    }
+
+    fn answer(&self, ask: &Ask, shape: Shape, voice: &Voice, seed: u64) -> Good {
+        answer(ask, shape, voice, seed)
+    }
+
+    fn refusal(&self, refusal: &Refusal) -> (u16, Bytes) {
+        (refusal.status, error(refusal).into())
+    }
+
+    fn error_event(&self, kind: Kind, refusal: &Refusal) -> Bytes {
+        error_event(kind, refusal)
+    }
+
+    fn malformed_event(&self, kind: Kind) -> Bytes {
+        malformed_event(kind)
+    }
+
+    fn unknown_event(&self, kind: Kind) -> Bytes {
+        unknown_event(kind)
+    }
 }
 
-pub(super) fn read(kind: Kind, body: &[u8]) -> Result<Ask, Refusal> {
-    let body: Value = serde_json::from_slice(body)
-        .ok()
-        .filter(Value::is_object)
-        .ok_or_else(|| Refusal::invalid("We could not parse the JSON body of your request."))?;
-    let model = body
-        .get("model")
-        .and_then(Value::as_str)
-        .ok_or_else(|| Refusal::invalid("You must provide a model parameter.").param("model"))?;
-    let streams = matches!(kind, Kind::Chat | Kind::Completions | Kind::Responses);
-    Ok(Ask {
-        kind,
-        model: model.to_owned(),
-        stream: streams && body.get("stream").and_then(Value::as_bool) == Some(true),
-        body,
+/// The endpoint at a path below the version.
+pub(super) fn kind(endpoint: &str) -> Option<Kind> {
+    Some(match endpoint {
+        "chat/completions" => Kind::Chat,
+        "completions" => Kind::Completions,
+        "responses" => Kind::Responses,
+        "embeddings" => Kind::Embeddings,
+        "moderations" => Kind::Moderations,
+        "images/generations" => Kind::Images,
+        "audio/speech" => Kind::Speech,
+        _ => return None,
     })
+}
+
+pub(super) fn not_allowed(method: &Method, path: &str) -> Refusal {
+    let message = format!("Not allowed to {method} on {path}");
+    Refusal::invalid(message).with_status(405).code("method_not_supported")
+}
+
+/// A body that has to be a JSON object.
+pub(super) fn object(body: &[u8]) -> Result<Value, Refusal> {
+    let body = serde_json::from_slice(body).ok().filter(Value::is_object);
+    body.ok_or_else(|| Refusal::invalid("We could not parse the JSON body of your request."))
+}
+
+pub(super) fn read(place: &Place, body: &[u8]) -> Result<Ask, Refusal> {
+    let body = object(body)?;
+    let model = place.model.as_deref().or_else(|| body["model"].as_str());
+    let model = model.ok_or_else(|| Refusal::invalid("You must provide a model parameter.").param("model"))?.to_owned();
+    let streams = matches!(place.kind, Kind::Chat | Kind::Completions | Kind::Responses);
+    Ok(Ask { kind: place.kind, model, stream: streams && body["stream"] == Value::Bool(true), body })
 }
 
 fn model(voice: &Voice, id: &str) -> String {
     let (id, owner) = (quoted(id), quoted(&voice.name));
     let created = voice.created;
     format!(r#"{{"id":{id},"object":"model","created":{created},"owned_by":{owner}}}"#)
-}
-
-pub(super) fn list(voice: &Voice, models: &[String]) -> String {
-    let models: Vec<_> = models.iter().map(|id| model(voice, id)).collect();
-    format!(r#"{{"object":"list","data":[{}]}}"#, models.join(","))
-}
-
-pub(super) fn one(voice: &Voice, id: &str) -> String {
-    model(voice, id)
 }
 
 pub(super) fn answer(ask: &Ask, shape: Shape, voice: &Voice, seed: u64) -> Good {
@@ -98,7 +162,8 @@ pub(super) fn answer(ask: &Ask, shape: Shape, voice: &Voice, seed: u64) -> Good 
     }
 }
 
-pub(super) fn refusal(refusal: &Refusal) -> String {
+/// The body of an error.
+pub(super) fn error(refusal: &Refusal) -> String {
     let message = quoted(&refusal.message);
     let kind = quoted(&refusal.kind);
     let param = refusal.param.as_deref().map_or("null".to_owned(), quoted);
@@ -106,18 +171,18 @@ pub(super) fn refusal(refusal: &Refusal) -> String {
     format!(r#"{{"error":{{"message":{message},"type":{kind},"param":{param},"code":{code}}}}}"#)
 }
 
-pub(super) fn error_event(kind: Kind, error: &Refusal) -> Bytes {
+pub(super) fn error_event(kind: Kind, refusal: &Refusal) -> Bytes {
     if kind == Kind::Responses {
         let event = json!({
             "type": "error",
-            "code": error.code.as_deref().unwrap_or(&error.kind),
-            "message": error.message,
-            "param": error.param,
+            "code": refusal.code.as_deref().unwrap_or(&refusal.kind),
+            "message": refusal.message,
+            "param": refusal.param,
             "sequence_number": 0,
         });
         return format!("event: error\ndata: {event}\n\n").into();
     }
-    format!("data: {}\n\n", refusal(error)).into()
+    format!("data: {}\n\n", error(refusal)).into()
 }
 
 pub(super) fn malformed_event(kind: Kind) -> Bytes {
@@ -126,6 +191,13 @@ pub(super) fn malformed_event(kind: Kind) -> Bytes {
             b"event: response.output_text.delta\ndata: {\"type\":\"response.output_text.delta\",\"del\n\n"
         }
         _ => b"data: {\"id\":\"chatcmpl-0\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"lo\n\n",
+    })
+}
+
+pub(super) fn unknown_event(kind: Kind) -> Bytes {
+    Bytes::from_static(match kind {
+        Kind::Responses => b"event: response.novelty\ndata: {\"type\":\"response.novelty\",\"sequence_number\":0}\n\n",
+        _ => b"data: {\"id\":\"chatcmpl-0\",\"object\":\"chat.completion.novelty\",\"choices\":[]}\n\n",
     })
 }
 

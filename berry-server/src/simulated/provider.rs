@@ -43,9 +43,10 @@ impl Provider {
         self.addr
     }
 
-    /// Its base URL, with the version: what clients of such a provider are configured with.
+    /// Its base URL: what clients of such a provider are configured with. It ends with the version,
+    /// save for Azure's, where the version is a parameter of each call.
     pub fn base_url(&self) -> String {
-        format!("http://{}/v1", self.addr)
+        format!("http://{}{}", self.addr, self.shared.wire.base())
     }
 
     /// The key that requests must bring.

@@ -2,7 +2,7 @@
 
 use super::body::{Answer, Broken, Plan};
 use super::connection::Link;
-use super::dialect::{Ask, Kind, Route, Shape};
+use super::dialect::{Ask, Kind, Place, Route, Shape};
 use super::fault::{Behavior, Fault, Scope};
 use super::layout::{Good, Pace, lay_out};
 use super::record::{End, Entry};
@@ -50,12 +50,11 @@ pub(super) async fn serve(
         Ok(body) => body.to_bytes(),
         Err(_) => return Err(Broken),
     };
-    let dialect = shared.config.dialect;
     entry.arrived(head.method == http::Method::POST, &body);
-    let out = match dialect.route(&head.method, head.uri.path()) {
-        _ if !dialect.authorized(&head.headers, &shared.config.key) => Ok(refused(&shared, &Refusal::bad_key(), None)),
+    let wire = shared.wire;
+    let out = match wire.admit(&head, &shared.config.key).and_then(|()| wire.route(&head)) {
         Err(refusal) => Ok(refused(&shared, &refusal, None)),
-        Ok(Route::Call(kind)) => call(&shared, kind, &body).await,
+        Ok(Route::Call(place)) => call(&shared, &place, &body).await,
         Ok(list) => models(&shared, list).await,
     };
     match out {
@@ -79,7 +78,7 @@ fn respond(shared: &Shared, out: Out, entry: Entry) -> Response<Answer> {
     *headers = shared.headers.clone();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(out.content_type));
     if let Ok(id) = HeaderValue::try_from(format!("req_{}_{number}", shared.config.name)) {
-        headers.insert("x-request-id", id);
+        headers.insert(shared.wire.id_header(), id);
     }
     if out.content_type.starts_with("text/event-stream") {
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
@@ -91,12 +90,8 @@ fn respond(shared: &Shared, out: Out, entry: Entry) -> Response<Answer> {
 }
 
 fn refused(shared: &Shared, refusal: &Refusal, retry_after: Option<u64>) -> Out {
-    Out {
-        status: refusal.status,
-        content_type: JSON,
-        retry_after,
-        plan: Plan::plain(shared.config.dialect.refusal(refusal)),
-    }
+    let (status, body) = shared.wire.refusal(refusal);
+    Out { status, content_type: JSON, retry_after, plan: Plan::plain(body) }
 }
 
 async fn models(shared: &Shared, route: Route) -> Result<Out, Broken> {
@@ -104,21 +99,21 @@ async fn models(shared: &Shared, route: Route) -> Result<Out, Broken> {
     if let Some(out) = before_the_answer(shared, &behavior, None).await? {
         return Ok(out);
     }
-    let dialect = shared.config.dialect;
+    let wire = shared.wire;
     let body = match route {
         Route::One(model) if shared.model(&model).is_none() => {
             return Ok(refused(shared, &Refusal::unknown_model(&model), None));
         }
-        Route::One(model) => dialect.one(&shared.voice, &model),
-        _ => dialect.list(&shared.voice, &shared.config.models),
+        Route::One(model) => wire.one(&shared.voice, &model),
+        _ => wire.list(&shared.voice, &shared.config.models),
     };
     let pace = Pace { first: Duration::ZERO, each: Duration::ZERO };
-    let plan = lay_out(&Good::json(body), &behavior, pace, dialect, Kind::Chat);
+    let plan = lay_out(&Good::json(body), &behavior, pace, wire, Kind::Chat);
     Ok(Out::ok(JSON, plan))
 }
 
-async fn call(shared: &Shared, kind: Kind, body: &Bytes) -> Result<Out, Broken> {
-    let known = shared.cache.known(kind, body, || shared.read(kind, body));
+async fn call(shared: &Shared, place: &Place, body: &Bytes) -> Result<Out, Broken> {
+    let known = shared.cache.known(place, body, || shared.read(place, body));
     let behavior = shared.behavior(Scope::Answers, Some(&known));
     let ask = known.ask.as_ref();
     if let Some(out) = before_the_answer(shared, &behavior, ask.ok()).await? {
@@ -128,18 +123,18 @@ async fn call(shared: &Shared, kind: Kind, body: &Bytes) -> Result<Out, Broken> 
         Ok(ask) => ask,
         Err(refusal) => return Ok(refused(shared, refusal, None)),
     };
-    let (config, dialect) = (&shared.config, shared.config.dialect);
-    if kind == Kind::Speech && behavior.has(&Fault::ErrorFirst) {
-        return Ok(Out::ok(JSON, Plan::plain(dialect.refusal(&Refusal::broken()))));
+    let (config, wire) = (&shared.config, shared.wire);
+    if place.kind == Kind::Speech && behavior.has(&Fault::ErrorFirst) {
+        return Ok(Out::ok(JSON, Plan::plain(wire.refusal(&Refusal::broken()).1)));
     }
     let shape = Shape::of(ask, &behavior);
-    let good = known.answer(shape, || dialect.answer(ask, shape, &shared.voice, known.hash));
+    let good = known.answer(shape, || wire.answer(ask, shape, &shared.voice, known.hash));
     let pace = Pace { first: config.first_token, each: behavior.per_token.unwrap_or(config.per_token) };
     if !good.is_stream {
         let tokens = shared.voice.token_count(shape);
         wait(pace.first + pace.each * u32::try_from(tokens).unwrap_or(u32::MAX)).await;
     }
-    let plan = lay_out(&good, &behavior, pace, dialect, kind);
+    let plan = lay_out(&good, &behavior, pace, wire, place.kind);
     Ok(Out::ok(good.content_type, plan))
 }
 
@@ -151,7 +146,8 @@ async fn wait(time: Duration) {
 
 /// The faults that come before an answer, or in place of one; an error is a reset.
 async fn before_the_answer(shared: &Shared, behavior: &Behavior, ask: Option<&Ask>) -> Result<Option<Out>, Broken> {
-    let says = |field: &str| ask.is_some_and(|ask| !matches!(ask.body.get(field), None | Some(Value::Null)));
+    let wire = shared.wire;
+    let says = |field| ask.is_some_and(|ask| !field_of(&ask.body, wire.field(field)).is_null());
     for fault in &behavior.faults {
         let refusal = match fault {
             Fault::LateHead(time) => {
@@ -169,17 +165,29 @@ async fn before_the_answer(shared: &Shared, behavior: &Behavior, ask: Option<&As
             Fault::Status(status) => Refusal::of_status(*status),
             Fault::Refuse(refusal) => refusal.clone(),
             Fault::ContextLength => Refusal::context_length(),
+            Fault::ContentPolicy if wire.blocks_in_answers() => continue,
             Fault::ContentPolicy => Refusal::content_policy(),
             Fault::BadKey => Refusal::bad_key(),
             Fault::Quota => Refusal::quota(),
             Fault::Overloaded => Refusal::overloaded(),
             Fault::RefuseStreamOptions if says("stream_options") => Refusal::unsupported("stream_options", ""),
             Fault::RefuseMaxTokens if says("max_tokens") => {
-                Refusal::unsupported("max_tokens", " Use 'max_completion_tokens' instead.")
+                Refusal::unsupported(wire.field("max_tokens"), " Use 'max_completion_tokens' instead.")
             }
+            Fault::RefuseBothSamplings if says("temperature") && says("top_p") => {
+                let advice = format!(" Use it without '{}'.", wire.field("temperature"));
+                Refusal::unsupported(wire.field("top_p"), &advice)
+            }
+            Fault::RefuseSampling if says("temperature") => Refusal::unsupported(wire.field("temperature"), ""),
+            Fault::RefuseSampling if says("top_p") => Refusal::unsupported(wire.field("top_p"), ""),
             _ => continue,
         };
         return Ok(Some(refused(shared, &refusal, behavior.retry_after)));
     }
     Ok(None)
+}
+
+/// The value at a path with dots; null when there is none.
+fn field_of<'a>(body: &'a Value, path: &str) -> &'a Value {
+    path.split('.').fold(body, |value, key| &value[key])
 }

@@ -2,7 +2,7 @@
 
 use super::cache::{Cache, Known};
 use super::config::Config;
-use super::dialect::{Ask, Kind};
+use super::dialect::{Ask, Place, Wire};
 use super::fault::{Behavior, Scope};
 use super::record::Record;
 use super::refusal::Refusal;
@@ -10,7 +10,7 @@ use super::script::{Script, Step, Ticks};
 use super::words::Voice;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, header};
+use http::HeaderMap;
 use std::sync::Arc;
 
 /// What all connections of a provider share.
@@ -19,6 +19,7 @@ pub(super) struct Shared {
     pub(super) record: Arc<Record>,
     pub(super) script: ArcSwap<Script>,
     pub(super) config: Config,
+    pub(super) wire: &'static dyn Wire,
     pub(super) voice: Voice,
     standing: Step,
     name_ticks: Ticks,
@@ -36,7 +37,8 @@ impl Shared {
             standing: Step::new(config.behavior.clone(), config.seed),
             name_ticks: Ticks::seeded(config.seed),
             cache: Cache::default(),
-            headers: headers(),
+            headers: config.dialect.wire().headers(),
+            wire: config.dialect.wire(),
             config,
         }
     }
@@ -53,15 +55,16 @@ impl Shared {
         behavior.map(Some)
     }
 
-    pub(super) fn read(&self, kind: Kind, body: &Bytes) -> (Result<Ask, Refusal>, Option<Arc<Behavior>>) {
-        let ask = match self.config.dialect.read(kind, body) {
+    pub(super) fn read(&self, place: &Place, body: &Bytes) -> (Result<Ask, Refusal>, Option<Arc<Behavior>>) {
+        let ask = match self.wire.read(place, body) {
             Ok(ask) => ask,
             Err(refusal) => return (Err(refusal), None),
         };
-        match self.model(&ask.model) {
-            Some(behavior) => (Ok(ask), behavior.map(Arc::new)),
-            None => (Err(Refusal::unknown_model(&ask.model)), None),
-        }
+        let Some(behavior) = self.model(&ask.model) else {
+            return (Err(Refusal::unknown_model(&ask.model)), None);
+        };
+        let checked = if self.config.lax { Ok(()) } else { self.wire.check(&ask) };
+        (checked.map(|()| ask), behavior.map(Arc::new))
     }
 
     /// The script's behaviour, else the one in the model's name, else the provider's own.
@@ -72,26 +75,4 @@ impl Shared {
         };
         self.script.load().next(scope).or_else(by_name).or_else(|| self.standing.behavior(scope)).unwrap_or_default()
     }
-}
-
-/// Headers that providers send along, most of which a gateway keeps to itself.
-fn headers() -> HeaderMap {
-    [
-        ("server", "simulated"),
-        ("openai-organization", "org-simulated"),
-        ("openai-version", "2020-10-01"),
-        ("openai-processing-ms", "12"),
-        ("x-ratelimit-limit-requests", "10000"),
-        ("x-ratelimit-remaining-requests", "9999"),
-        ("x-ratelimit-reset-requests", "6ms"),
-        ("strict-transport-security", "max-age=31536000"),
-        ("set-cookie", "__session=simulated; path=/; HttpOnly"),
-        ("alt-svc", "h3=\":443\"; ma=86400"),
-    ]
-    .into_iter()
-    .map(|(name, value)| {
-        let name = header::HeaderName::from_static(name);
-        (name, HeaderValue::from_static(value))
-    })
-    .collect()
 }

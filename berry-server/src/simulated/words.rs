@@ -2,6 +2,9 @@
 
 use super::dialect::Shape;
 
+/// The letters in a piece of JSON.
+const PIECE: usize = 8;
+
 /// Who speaks: what a provider's answers have in common.
 #[derive(Clone, Debug)]
 pub(super) struct Voice {
@@ -12,14 +15,34 @@ pub(super) struct Voice {
     words: Vec<String>,
 }
 
-/// The tokens of an answer, and whether the limit cut it short.
-#[derive(Debug, PartialEq, Eq)]
+/// The tokens of an answer, and what ended it before its time.
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Said {
     pub(super) tokens: Vec<String>,
+    /// The limit of tokens.
     pub(super) cut_short: bool,
+    /// A text that the request wanted it to stop at.
+    pub(super) stopped: Option<String>,
 }
 
 impl Said {
+    /// Ends the tokens at the first of the texts to stop at, which is left out, or at the limit.
+    pub(super) fn within(mut tokens: Vec<String>, limit: Option<usize>, stops: &[String]) -> Self {
+        let whole = tokens.concat();
+        let found = stops.iter().filter_map(|stop| Some((whole.find(stop.as_str())?, stop)));
+        let stop = found.min_by_key(|(at, _)| *at);
+        if let Some((mut left, _)) = stop {
+            tokens.retain_mut(|token| {
+                token.truncate(left.min(token.len()));
+                left -= token.len();
+                !token.is_empty()
+            });
+        }
+        let cut_short = limit.is_some_and(|limit| limit < tokens.len());
+        tokens.truncate(limit.unwrap_or(usize::MAX));
+        Self { tokens, cut_short, stopped: stop.filter(|_| !cut_short).map(|(_, stop)| stop.clone()) }
+    }
+
     pub(super) fn text(&self) -> String {
         self.tokens.concat()
     }
@@ -30,10 +53,14 @@ impl Said {
 pub(super) struct Question<'a> {
     /// The user's last message.
     pub(super) asked: &'a str,
+    /// What else the answer begins with, a token each.
+    pub(super) notes: &'a [String],
     /// The beginning of the answer, when the request brings one.
     pub(super) prefix: &'a str,
     /// The most tokens that the request allows.
     pub(super) limit: Option<usize>,
+    /// The texts that it ends before.
+    pub(super) stops: &'a [String],
     /// The number of the choice.
     pub(super) choice: usize,
 }
@@ -54,12 +81,12 @@ impl Voice {
         shape.tokens.or(self.tokens).unwrap_or(self.words.len())
     }
 
-    /// The answer in tokens: the echo of the question in one, then word by word.
+    /// The answer in tokens: the echo of the question in one, the notes, then word by word.
     pub(super) fn say(&self, question: Question<'_>, shape: Shape) -> Said {
         let echo =
             (self.echo && !question.asked.is_empty()).then(|| format!("You said: \u{201c}{}\u{201d}.", question.asked));
-        let count = shape.tokens.or(self.tokens).unwrap_or(self.words.len() + usize::from(echo.is_some()));
-        let mut tokens: Vec<String> = echo.into_iter().collect();
+        let mut tokens: Vec<String> = echo.into_iter().chain(question.notes.iter().cloned()).collect();
+        let count = shape.tokens.or(self.tokens).unwrap_or(self.words.len() + tokens.len());
         if self.words.is_empty() {
             tokens.resize(count, ".".to_owned());
         }
@@ -74,9 +101,7 @@ impl Voice {
             first.insert_str(0, &format!("[{}] ", question.choice));
         }
         go_on_after(question.prefix, &mut tokens);
-        let cut_short = question.limit.is_some_and(|limit| limit < tokens.len());
-        tokens.truncate(question.limit.unwrap_or(usize::MAX));
-        Said { tokens, cut_short }
+        Said::within(tokens, question.limit, question.stops)
     }
 }
 
@@ -103,6 +128,12 @@ fn go_on_after(prefix: &str, tokens: &mut Vec<String>) {
         token.drain(..cut);
         cut == 0 || !token.is_empty()
     });
+}
+
+/// A text in pieces, as tokens of something that is not words.
+pub(super) fn pieces(text: &str) -> Vec<String> {
+    let letters: Vec<char> = text.chars().collect();
+    letters.chunks(PIECE).map(|piece| piece.iter().collect()).collect()
 }
 
 /// A count of tokens that is near enough: a simulated tokenizer takes words.
@@ -150,5 +181,23 @@ mod tests {
         assert!(said.cut_short);
         assert_eq!(said.text(), "one two");
         assert!(!voice(None).say(asked(3), Shape::default()).cut_short);
+    }
+
+    #[test]
+    fn it_stops_before_what_it_is_told_to_stop_at() {
+        let stops = ["three".to_owned(), "wo th".to_owned(), "never".to_owned()];
+        let said = voice(None).say(Question { stops: &stops, ..Question::default() }, Shape::default());
+        assert_eq!(said.tokens, ["one", " t"]);
+        assert_eq!(said.stopped.as_deref(), Some("wo th"));
+        let said = voice(None).say(Question { stops: &stops, limit: Some(1), ..Question::default() }, Shape::default());
+        assert_eq!((said.text().as_str(), said.cut_short, said.stopped), ("one", true, None));
+    }
+
+    #[test]
+    fn notes_come_after_the_echo() {
+        let notes = [" A note.".to_owned()];
+        let asked = Question { asked: "hi", notes: &notes, ..Question::default() };
+        assert_eq!(say(&voice(None), asked).concat(), "You said: “hi”. A note. one two three");
+        assert_eq!(say(&voice(Some(1)), asked).len(), 1);
     }
 }

@@ -1,11 +1,18 @@
 //! Bodies pass as they are, both ways, but for the model's value.
 
+use berry_server::simulated::Config;
 use berry_tests::{Ask, Gateway, soon};
 use serde_json::Value;
 
+/// A gateway over a provider that takes what no published schema has.
+async fn lax() -> Gateway {
+    let provider = Config { tokens: Some(4), lax: true, ..Config::named("a") };
+    Gateway::builder().provider_as(provider).start().await
+}
+
 /// `body` holds the model as `"pool"`, once; the provider has to get all else as it stands.
 async fn reaches_untouched(body: &[u8]) {
-    let gateway = Gateway::single().await;
+    let gateway = lax().await;
     let reply = gateway.ask(&Ask::post("/v1/chat/completions", body)).await;
     assert_eq!(reply.status, 200, "{reply:?}");
     let seen = &gateway.providers[0].calls()[0];
@@ -31,7 +38,7 @@ async fn order_spelling_and_white_space_of_a_body_reach_the_provider() {
 
 #[tokio::test]
 async fn an_escaped_name_of_the_model_is_understood_and_replaced() {
-    let gateway = Gateway::single().await;
+    let gateway = lax().await;
     let body = r#"{"mod\u0065l" : "p\u006fol", "messages": [{"role":"user","content":"hi"}]}"#;
     let reply = gateway.ask(&Ask::post("/v1/chat/completions", body)).await;
     assert_eq!(reply.status, 200, "{reply:?}");
@@ -41,7 +48,7 @@ async fn an_escaped_name_of_the_model_is_understood_and_replaced() {
 
 #[tokio::test]
 async fn a_plain_answer_comes_back_byte_for_byte() {
-    let gateway = Gateway::single().await;
+    let gateway = lax().await;
     for path in ["chat/completions", "completions", "embeddings", "responses", "moderations", "images/generations"] {
         let body = |model: &str| {
             format!(r#"{{"model":"{model}","input":"hi","prompt":"hi","messages":[{{"role":"user","content":"hi"}}]}}"#)
@@ -58,7 +65,7 @@ async fn a_plain_answer_comes_back_byte_for_byte() {
 
 #[tokio::test]
 async fn a_stream_comes_back_byte_for_byte() {
-    let gateway = Gateway::single().await;
+    let gateway = lax().await;
     let body = |model: &str| {
         format!(
             r#"{{"model":"{model}","stream":true,"stream_options":{{"include_usage":true}},"messages":[{{"role":"user","content":"hi"}}]}}"#
@@ -81,7 +88,7 @@ async fn directly(gateway: &Gateway, path: &str, body: &str) -> String {
 
 #[tokio::test]
 async fn usage_is_asked_for_and_hidden_from_who_did_not_ask() {
-    let gateway = Gateway::single().await;
+    let gateway = lax().await;
     let reply = gateway.stream().await;
     assert!(reply.is_good_chat());
     assert_eq!(gateway.providers[0].calls()[0].json()["stream_options"]["include_usage"], true);
@@ -102,7 +109,7 @@ async fn stream_options_that_are_there_are_kept() {
         (r#"{"include_obfuscation":false}"#, r#"{"include_usage":true,"include_obfuscation":false}"#),
         ("null", r#"{"include_usage":true}"#),
     ] {
-        let gateway = Gateway::single().await;
+        let gateway = lax().await;
         let body = format!(r#"{{"stream":true,"stream_options":{given},"model":"pool","messages":[]}}"#);
         let reply = gateway.ask(&Ask::post("/v1/chat/completions", body)).await;
         assert!(reply.is_good_chat(), "{given}: {reply:?}");
@@ -114,7 +121,7 @@ async fn stream_options_that_are_there_are_kept() {
 #[tokio::test]
 async fn a_provider_that_refuses_stream_options_is_asked_without_them() {
     use berry_server::simulated::Fault;
-    let gateway = Gateway::single().await;
+    let gateway = lax().await;
     gateway.providers[0].set(Fault::RefuseStreamOptions);
     for _ in 0..3 {
         let reply = gateway.stream().await;

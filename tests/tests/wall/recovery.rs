@@ -147,7 +147,10 @@ async fn what_is_no_plain_text_is_not_resumed() {
     let cases = [
         json!({ "n": 2 }),
         json!({ "logprobs": true }),
-        json!({ "response_format": { "type": "json_object" } }),
+        json!({
+            "response_format": { "type": "json_object" },
+            "messages": [{ "role": "user", "content": "How are you, as JSON?" }],
+        }),
         json!({ "tools": tools, "tool_choice": "required" }),
     ];
     for case in cases {

@@ -1,5 +1,6 @@
 //! Embeddings, moderations, images and speech: plain answers.
 
+use crate::simulated::base64;
 use crate::simulated::body::{Piece, Role};
 use crate::simulated::dialect::{Ask, Kind, quoted};
 use crate::simulated::layout::Good;
@@ -59,7 +60,7 @@ fn embeddings(ask: &Ask) -> String {
             let vector = vector(&input.to_string(), dimensions);
             let vector = if in_base64 {
                 let bytes: Vec<_> = vector.iter().flat_map(|x| x.to_le_bytes()).collect();
-                quoted(&base64(&bytes))
+                quoted(&base64::encode(&bytes))
             } else {
                 json!(vector).to_string()
             };
@@ -89,21 +90,6 @@ fn vector(text: &str, dimensions: usize) -> Vec<f32> {
         f32::from((state >> 48) as u16) / 32_768.0 - 1.0
     };
     (0..dimensions).map(|_| next()).collect()
-}
-
-/// Standard base64; a dependency would be more than these lines.
-fn base64(bytes: &[u8]) -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for group in bytes.chunks(3) {
-        let byte = |i: usize| u32::from(group.get(i).copied().unwrap_or(0));
-        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
-        for i in 0..4 {
-            let letter = ALPHABET[(bits >> (18 - 6 * i)) as usize & 63];
-            out.push(if i <= group.len() { char::from(letter) } else { '=' });
-        }
-    }
-    out
 }
 
 fn moderations(ask: &Ask, seed: u64) -> String {
@@ -150,15 +136,6 @@ fn speech(ask: &Ask) -> Good {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn base64_agrees_with_the_standard() {
-        let cases = [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foobar", "Zm9vYmFy")];
-        for (plain, coded) in cases {
-            assert_eq!(base64(plain.as_bytes()), coded);
-        }
-        assert_eq!(base64(&[0xff, 0xfe, 0xfd]), "//79");
-    }
 
     #[test]
     fn vectors_depend_on_the_text_alone() {

@@ -149,7 +149,7 @@ fn names_and_behaviors_say_the_same() {
         Fault::Drip(Duration::from_secs(1)).into(),
         Fault::LateFirstToken(Duration::from_millis(500)).into(),
         Fault::NoDone.and(Fault::NoFinish),
-        Behavior::healthy().tokens(60).per_token(Duration::from_millis(5)).tools().reasoning(),
+        Behavior::healthy().tokens(60).per_token(Duration::from_millis(5)).tools(1).reasoning(),
     ];
     for behavior in behaviors {
         let name = behavior.model_name("sim").unwrap();

@@ -2,6 +2,7 @@
 
 mod chat;
 mod control;
+mod dialects;
 mod endpoints;
 mod faults;
 mod scripts;

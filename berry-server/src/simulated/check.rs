@@ -1,0 +1,290 @@
+//! Checks JSON against a published schema that is written down as tables; what is wrong is told
+//! with its place, for a dialect to word.
+
+use serde_json::Value;
+use std::fmt::Write;
+
+/// What a value must be.
+#[derive(Debug)]
+pub(super) enum Is {
+    Anything,
+    Text,
+    Word(&'static [&'static str]),
+    Flag,
+    /// A number between these two, bounds included.
+    Number(f64, f64),
+    /// A whole number between these two, bounds included.
+    Whole(i64, i64),
+    /// An object with keys of the caller's choice.
+    Map(&'static Is),
+    List(&'static Is),
+    Object(&'static [Field]),
+    /// An object whose fields depend on the word in one of them.
+    Tagged(&'static str, &'static [(&'static str, &'static [Field])]),
+    /// The first of these that fits the kind of JSON at hand.
+    Either(&'static [Is]),
+    Same(&'static Is),
+}
+
+/// A field of an object.
+#[derive(Debug)]
+pub(super) struct Field {
+    name: &'static str,
+    is: Is,
+    required: bool,
+}
+
+/// A field that has to be there.
+pub(super) const fn must(name: &'static str, is: Is) -> Field {
+    Field { name, is, required: true }
+}
+
+/// A field that may be left out.
+pub(super) const fn may(name: &'static str, is: Is) -> Field {
+    Field { name, is, required: false }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Step {
+    Key(String),
+    Index(usize),
+}
+
+/// What is wrong with a value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Wrong {
+    Unknown,
+    Missing,
+    /// It should be this.
+    Not(String),
+    /// It breaks a rule; the text says which.
+    Rule(String),
+}
+
+/// Something wrong, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Problem {
+    path: Vec<Step>,
+    pub(super) wrong: Wrong,
+}
+
+pub(super) type Checked = Result<(), Problem>;
+
+impl Problem {
+    fn new(wrong: Wrong) -> Self {
+        Self { path: Vec::new(), wrong }
+    }
+
+    /// A broken rule; the path is one with dots, as [`Problem::dotted`] writes it.
+    pub(super) fn rule(path: &str, text: impl Into<String>) -> Self {
+        let step = |step: &str| match step.parse() {
+            Ok(index) => Step::Index(index),
+            Err(_) => Step::Key(step.to_owned()),
+        };
+        // From the inside out, as all paths are kept.
+        let path = path.split('.').filter(|step| !step.is_empty()).rev().map(step).collect();
+        Self { path, wrong: Wrong::Rule(text.into()) }
+    }
+
+    fn under(mut self, step: Step) -> Self {
+        self.path.push(step);
+        self
+    }
+
+    pub(super) fn under_key(self, key: &str) -> Self {
+        self.under(Step::Key(key.to_owned()))
+    }
+
+    /// `messages.0.content`
+    pub(super) fn dotted(&self) -> String {
+        self.path(|out, index| {
+            let _ = write!(out, ".{index}");
+        })
+    }
+
+    /// `messages[0].content`
+    pub(super) fn bracketed(&self) -> String {
+        self.path(|out, index| {
+            let _ = write!(out, "[{index}]");
+        })
+    }
+
+    fn path(&self, write_index: impl Fn(&mut String, usize)) -> String {
+        let mut out = String::new();
+        for step in self.path.iter().rev() {
+            match step {
+                Step::Key(key) if out.is_empty() => out.push_str(key),
+                Step::Key(key) => {
+                    out.push('.');
+                    out.push_str(key);
+                }
+                Step::Index(index) => write_index(&mut out, *index),
+            }
+        }
+        out
+    }
+
+    /// The path to the object that holds the offending field, and the field.
+    pub(super) fn split(mut self) -> (Self, String) {
+        let last = if self.path.is_empty() { None } else { Some(self.path.remove(0)) };
+        let name = match last {
+            Some(Step::Key(key)) => key,
+            Some(Step::Index(index)) => index.to_string(),
+            None => String::new(),
+        };
+        (self, name)
+    }
+}
+
+impl Is {
+    /// Checks a value. With `nulls`, a null is as good as nothing.
+    pub(super) fn check(&self, value: &Value, nulls: bool) -> Checked {
+        match (self, value) {
+            (Self::Same(is), _) => is.check(value, nulls),
+            (Self::Anything, _) | (Self::Text, Value::String(_)) | (Self::Flag, Value::Bool(_)) => Ok(()),
+            (Self::Word(words), Value::String(word)) if words.contains(&word.as_str()) => Ok(()),
+            (Self::Number(low, high), Value::Number(number))
+                if number.as_f64().is_some_and(|n| (*low..=*high).contains(&n)) =>
+            {
+                Ok(())
+            }
+            (Self::Whole(low, high), Value::Number(number))
+                if number.as_i64().is_some_and(|n| (*low..=*high).contains(&n)) =>
+            {
+                Ok(())
+            }
+            (Self::Map(is), Value::Object(map)) => {
+                let mut entries = map.iter();
+                entries.try_for_each(|(key, value)| is.check(value, nulls).map_err(|p| p.under_key(key)))
+            }
+            (Self::List(is), Value::Array(list)) => {
+                let mut entries = list.iter().enumerate();
+                entries.try_for_each(|(index, value)| is.check(value, nulls).map_err(|p| p.under(Step::Index(index))))
+            }
+            (Self::Object(fields), Value::Object(_)) => check_fields(fields, value, nulls, None),
+            (Self::Tagged(tag, kinds), Value::Object(_)) => {
+                let Some(word) = value.get(tag) else {
+                    return Err(Problem::new(Wrong::Missing).under_key(tag));
+                };
+                let Some((_, fields)) = kinds.iter().find(|(kind, _)| word == kind) else {
+                    let names = kinds.iter().map(|(kind, _)| *kind);
+                    return Err(Problem::new(Wrong::Not(one_of(names))).under_key(tag));
+                };
+                check_fields(fields, value, nulls, Some(tag))
+            }
+            (Self::Either(all), _) => match all.iter().find(|is| is.takes(value)) {
+                Some(is) => is.check(value, nulls),
+                None => Err(Problem::new(Wrong::Not(self.to_string()))),
+            },
+            _ => Err(Problem::new(Wrong::Not(self.to_string()))),
+        }
+    }
+
+    /// Whether the value is of the right kind of JSON, whatever is in it.
+    fn takes(&self, value: &Value) -> bool {
+        match self {
+            Self::Anything => true,
+            Self::Same(is) => is.takes(value),
+            Self::Text | Self::Word(_) => value.is_string(),
+            Self::Flag => value.is_boolean(),
+            Self::Number(..) | Self::Whole(..) => value.is_number(),
+            Self::List(_) => value.is_array(),
+            Self::Map(_) | Self::Object(_) | Self::Tagged(..) => value.is_object(),
+            Self::Either(all) => all.iter().any(|is| is.takes(value)),
+        }
+    }
+}
+
+fn check_fields(fields: &[Field], value: &Value, nulls: bool, tag: Option<&str>) -> Checked {
+    let object = value.as_object();
+    for field in fields.iter().filter(|field| field.required) {
+        let given = object.and_then(|object| object.get(field.name));
+        if given.is_none_or(|value| nulls && value.is_null() && !field.is.takes(value)) {
+            return Err(Problem::new(Wrong::Missing).under_key(field.name));
+        }
+    }
+    for (name, value) in object.into_iter().flatten() {
+        let Some(field) = fields.iter().find(|field| field.name == name) else {
+            if tag == Some(name) {
+                continue;
+            }
+            return Err(Problem::new(Wrong::Unknown).under_key(name));
+        };
+        if !(nulls && value.is_null()) {
+            field.is.check(value, nulls).map_err(|p| p.under_key(name))?;
+        }
+    }
+    Ok(())
+}
+
+fn one_of(names: impl Iterator<Item = &'static str>) -> String {
+    let names: Vec<_> = names.map(|name| format!("'{name}'")).collect();
+    format!("one of {}", names.join(", "))
+}
+
+impl std::fmt::Display for Is {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Anything => f.write_str("a value"),
+            Self::Same(is) => is.fmt(f),
+            Self::Text => f.write_str("a string"),
+            Self::Word(words) => f.write_str(&one_of(words.iter().copied())),
+            Self::Flag => f.write_str("a boolean"),
+            Self::Number(low, high) => write!(f, "a number from {low} to {high}"),
+            Self::Whole(low, i64::MAX) => write!(f, "an integer of at least {low}"),
+            Self::Whole(low, high) => write!(f, "an integer from {low} to {high}"),
+            Self::List(_) => f.write_str("an array"),
+            Self::Map(_) | Self::Object(_) | Self::Tagged(..) => f.write_str("an object"),
+            Self::Either(all) => {
+                let names: Vec<_> = all.iter().map(ToString::to_string).collect();
+                f.write_str(&names.join(" or "))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    static NODE: Is = Is::Object(&[may("next", Is::Same(&NODE)), may("leaf", Is::Whole(0, 9)), must("name", Is::Text)]);
+    static ROOT: Is = Is::Object(&[
+        must("nodes", Is::Either(&[Is::Text, Is::List(&NODE)])),
+        may("kind", Is::Tagged("type", &[("a", &[must("x", Is::Flag)]), ("b", &[])])),
+    ]);
+
+    fn problem(value: &Value) -> (String, String, Wrong) {
+        let problem = ROOT.check(value, true).unwrap_err();
+        (problem.dotted(), problem.bracketed(), problem.wrong)
+    }
+
+    #[test]
+    fn what_fits_passes() {
+        for good in [
+            json!({"nodes": "all"}),
+            json!({"nodes": [{"name": "a", "next": {"name": "b", "leaf": 9}}], "kind": null}),
+            json!({"nodes": [], "kind": {"type": "a", "x": true}}),
+        ] {
+            assert_eq!(ROOT.check(&good, true), Ok(()), "{good}");
+        }
+        assert!(ROOT.check(&json!({"nodes": [], "kind": null}), false).is_err());
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_with_its_place() {
+        let path = |value| problem(&value).1;
+        assert_eq!(path(json!({"nodes": [{"name": "a"}, {"name": "b", "leaf": 10}]})), "nodes[1].leaf");
+        assert_eq!(path(json!({"nodes": [{"name": "a", "next": {"name": "b", "x": 1}}]})), "nodes[0].next.x");
+        assert_eq!(path(json!({"nodes": [], "kind": {"type": "c"}})), "kind.type");
+        assert_eq!(path(json!({"nodes": [], "kind": {"type": "a"}})), "kind.x");
+        let (dotted, _, wrong) = problem(&json!({"nodes": [{}]}));
+        assert_eq!((dotted.as_str(), wrong), ("nodes.0.name", Wrong::Missing));
+        let (_, _, wrong) = problem(&json!({"nodes": 1}));
+        assert_eq!(wrong, Wrong::Not("a string or an array".to_owned()));
+        let rule = Problem::rule("nodes.1.name", "no");
+        assert_eq!(rule.bracketed(), "nodes[1].name");
+        let (parent, name) = rule.split();
+        assert_eq!((parent.bracketed().as_str(), name.as_str()), ("nodes[1]", "name"));
+    }
+}

@@ -1,0 +1,204 @@
+//! What a simulated model replies, before any wire format has been chosen.
+
+use super::dialect::Shape;
+use super::schema::fit;
+use super::words::{Question, Said, Voice, pieces};
+use serde_json::{Value, json};
+
+/// The thoughts before an answer with reasoning, one token each.
+const THOUGHTS: [&str; 3] = ["Let", " me", " think."];
+/// What is said in place of an answer that is declined.
+const DECLINED: &str = "I will not help with that.";
+/// What is said before a tool is called, where something is.
+const LOOKING: &str = "I will look it up.";
+
+/// What a request wants answered.
+#[derive(Debug, Default)]
+pub(super) struct Turn {
+    /// The user's last text.
+    pub(super) asked: String,
+    /// The beginning of the answer, when the request brings one.
+    pub(super) prefix: String,
+    /// The most tokens of text.
+    pub(super) limit: Option<usize>,
+    /// The texts that the answer ends before.
+    pub(super) stops: Vec<String>,
+    /// The images and files of the user's last message, each in a few words.
+    pub(super) media: Vec<String>,
+    /// The results of tools that the request ends with.
+    pub(super) results: Vec<String>,
+    pub(super) tools: Vec<Tool>,
+    pub(super) choice: Choice,
+    /// At most one tool may be called.
+    pub(super) single: bool,
+    /// The schema of the JSON that is wanted; null when any will do.
+    pub(super) json: Option<Value>,
+    /// Whether thoughts are wanted.
+    pub(super) thinks: bool,
+    /// The prompt's tokens.
+    pub(super) prompt: usize,
+}
+
+#[derive(Debug)]
+pub(super) struct Tool {
+    pub(super) name: String,
+    pub(super) schema: Value,
+}
+
+/// Which tool is to be called.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) enum Choice {
+    #[default]
+    Auto,
+    No,
+    Any,
+    Named(String),
+}
+
+/// A call of a tool; its input is JSON in pieces.
+#[derive(Debug)]
+pub(super) struct Call {
+    pub(super) name: String,
+    pub(super) input: Vec<String>,
+}
+
+impl Call {
+    pub(super) fn input(&self) -> Value {
+        serde_json::from_str(&self.input.concat()).unwrap_or_default()
+    }
+}
+
+/// Why an answer ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Finish {
+    End,
+    Stop(String),
+    Length,
+    Calls,
+    /// The model declined: the text says so.
+    Declined,
+    /// A filter broke it off.
+    Filtered,
+}
+
+/// One answer: thoughts, then text, then calls.
+#[derive(Debug)]
+pub(super) struct Reply {
+    pub(super) thoughts: Vec<String>,
+    pub(super) text: Vec<String>,
+    pub(super) calls: Vec<Call>,
+    pub(super) finish: Finish,
+}
+
+/// Token counts of a request and its answers.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Usage {
+    pub(super) prompt: usize,
+    /// The part of the prompt that came from a cache.
+    pub(super) cached: usize,
+    /// All that was made, thoughts included.
+    pub(super) output: usize,
+    pub(super) thoughts: usize,
+}
+
+impl Usage {
+    pub(super) fn of(turn: &Turn, shape: Shape, replies: &[Reply]) -> Self {
+        let thoughts = replies.iter().map(|reply| reply.thoughts.len()).sum();
+        let calls = |reply: &Reply| reply.calls.iter().map(|call| call.input.len() + 1).sum::<usize>();
+        let output = replies.iter().map(|reply| reply.text.len() + calls(reply)).sum::<usize>() + thoughts;
+        Self { prompt: turn.prompt, cached: shape.cached.min(turn.prompt), output, thoughts }
+    }
+}
+
+impl Turn {
+    /// The answer with this number; the same for the same request.
+    pub(super) fn reply(&self, shape: Shape, voice: &Voice, number: usize) -> Reply {
+        let thoughts = if shape.reasoning || self.thinks { &THOUGHTS[..] } else { &[] };
+        let thoughts = thoughts.iter().map(|thought| (*thought).to_owned()).collect();
+        let calls = self.calls(shape);
+        if !calls.is_empty() {
+            let text = if shape.talks { words(LOOKING) } else { Vec::new() };
+            return Reply { thoughts, text, calls, finish: Finish::Calls };
+        }
+        if shape.refuses {
+            return Reply { thoughts, text: words(DECLINED), calls, finish: Finish::Declined };
+        }
+        let Said { tokens, cut_short, stopped } = match &self.json {
+            Some(schema) => Said::within(pieces(&self.json(schema).to_string()), self.limit, &self.stops),
+            None => self.say(shape, voice, number),
+        };
+        let finish = match stopped {
+            _ if shape.filtered => Finish::Filtered,
+            _ if cut_short => Finish::Length,
+            Some(stop) => Finish::Stop(stop),
+            None => Finish::End,
+        };
+        Reply { thoughts, text: tokens, calls, finish }
+    }
+
+    fn say(&self, shape: Shape, voice: &Voice, number: usize) -> Said {
+        let results = (!self.results.is_empty()).then(|| self.results.join(", "));
+        let results = results.map(|results| format!(" The tool said: \u{201c}{results}\u{201d}."));
+        let media = self.media.iter().map(|media| format!(" I see {media}."));
+        let notes: Vec<_> = results.into_iter().chain(media).collect();
+        let question = Question {
+            asked: &self.asked,
+            notes: &notes,
+            prefix: &self.prefix,
+            limit: self.limit,
+            stops: &self.stops,
+            choice: number,
+        };
+        voice.say(question, shape)
+    }
+
+    fn json(&self, schema: &Value) -> Value {
+        match schema {
+            Value::Null => json!({"answer": self.asked}),
+            schema => fit(schema, &self.asked),
+        }
+    }
+
+    /// The calls that the answer makes, when there are tools and someone wants a call: the
+    /// behaviour, or the request. A tool's result is answered by text.
+    fn calls(&self, shape: Shape) -> Vec<Call> {
+        let forced = matches!(self.choice, Choice::Any | Choice::Named(_));
+        let wanted = shape.tools > 0 || forced;
+        if !wanted || self.choice == Choice::No || !self.results.is_empty() || self.tools.is_empty() {
+            return Vec::new();
+        }
+        let fits = |tool: &&Tool| match &self.choice {
+            Choice::Named(name) => tool.name == *name,
+            _ => true,
+        };
+        let count = if self.single { 1 } else { shape.tools.max(1) };
+        self.tools.iter().filter(fits).cycle().take(count).map(|tool| self.call(tool)).collect()
+    }
+
+    fn call(&self, tool: &Tool) -> Call {
+        let input = match fit(&tool.schema, &self.asked) {
+            // A tool that says nothing of its input gets the question.
+            Value::Object(empty) if empty.is_empty() && tool.schema.get("properties").is_none() => {
+                json!({"input": self.asked})
+            }
+            Value::Object(input) => input.into(),
+            _ => json!({"input": self.asked}),
+        };
+        Call { name: tool.name.clone(), input: pieces(&input.to_string()) }
+    }
+}
+
+fn words(text: &str) -> Vec<String> {
+    text.split_inclusive(' ').map(str::to_owned).collect()
+}
+
+/// An image or a file in a few words: its media type and size.
+pub(super) fn of_bytes(media_type: &str, base64: &str) -> String {
+    let bytes = super::base64::decoded_len(base64).unwrap_or_default();
+    format!("{media_type} of {bytes} bytes")
+}
+
+/// An image or a file that lies elsewhere.
+pub(super) fn at_url(url: &str) -> String {
+    format!("what is at {url}")
+}
