@@ -86,6 +86,8 @@ pub struct Live {
     /// Of the time to the first byte, in seconds.
     average: Float,
     measured: Last,
+    /// Of the time to a stream's first output, in seconds; at first, no number.
+    first_token: Float,
     confidence: Float,
     outcomes: [AtomicU64; Class::COUNT],
     /// Successes in a row, or below zero failures.
@@ -115,6 +117,7 @@ impl Live {
             unasked: Last::default(),
             average: Float::new(0.0),
             measured: Last::default(),
+            first_token: Float::new(f64::NAN),
             confidence: Float::new(tuning.smart_ai.initial_confidence),
             outcomes: Default::default(),
             streak: AtomicI64::new(0),
@@ -224,6 +227,12 @@ impl Live {
         self.measured.mark(at);
     }
 
+    /// Takes in how long a stream that went well took to its first output.
+    pub fn first_token(&self, elapsed: Duration) {
+        let sample = elapsed.as_secs_f64();
+        self.first_token.update(|a| if a.is_nan() { sample } else { a + ALPHA * (sample - a) });
+    }
+
     /// Takes in what came of a user's attempt: for everything but the breaker.
     pub fn record(&self, class: Class, now: Instant) -> Option<HealthChange> {
         let at = self.millis(now);
@@ -309,6 +318,7 @@ impl Live {
             },
             last_connectivity_check: self.connected.ago(at),
             average_latency: self.fresh_latency(at, u64::MAX),
+            average_first_token: Duration::try_from_secs_f64(self.first_token.get()).ok(),
         }
     }
 

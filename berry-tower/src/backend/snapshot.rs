@@ -36,6 +36,8 @@ pub struct LiveSnapshot {
     pub last_connectivity_check: Option<Duration>,
     /// The moving average of the time to the first byte, however old.
     pub average_latency: Option<Duration>,
+    /// The moving average of the time to a stream's first output.
+    pub average_first_token: Option<Duration>,
 }
 
 impl LiveSnapshot {

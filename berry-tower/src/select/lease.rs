@@ -134,6 +134,11 @@ impl<C: Classify> Lease<C> {
             );
         }
         let now = Instant::now();
+        if class == Class::Success
+            && let Some(after) = self.first_token_after()
+        {
+            self.backend.live.first_token(after);
+        }
         self.tell_observer(class, now);
         if let Some(change) = self.backend.live.record(class, now) {
             let id = &self.backend.id;
@@ -151,11 +156,14 @@ impl<C: Classify> Lease<C> {
         }
     }
 
+    fn first_token_after(&self) -> Option<Duration> {
+        let progress = self.progress.as_ref().filter(|progress| progress.is_stream())?;
+        Some(progress.first_output()? - self.started)
+    }
+
     fn tell_observer(&mut self, class: Class, now: Instant) {
         self.tell_of_retry();
         let Some(observer) = self.backend.live.observer() else { return };
-        let progress = self.progress.as_ref();
-        let first_token = progress.filter(|progress| progress.is_stream()).and_then(Progress::first_output);
         observer.attempt_ended(&AttemptEnd {
             request_id: self.request_id.as_ref(),
             backend: &self.backend.id,
@@ -164,9 +172,9 @@ impl<C: Classify> Lease<C> {
             class,
             status: self.status,
             head_after: self.head_after,
-            first_token_after: first_token.map(|at| at - self.started),
+            first_token_after: self.first_token_after(),
             elapsed: now - self.started,
-            usage: progress.and_then(Progress::usage),
+            usage: self.progress.as_ref().and_then(Progress::usage),
             reason: self.reason.as_deref(),
         });
     }
