@@ -26,7 +26,12 @@ use tower_layer::Layer;
 use tower_service::Service;
 use uuid::Uuid;
 
-use crate::{config::build::Caller, connection::Serving, routes::refuse};
+use crate::{app::Shared, config::build::Caller, connection::Serving, routes::refuse};
+#[cfg(feature = "observability")]
+use {
+    crate::history::{Finished, How},
+    berry_tower::endpoint::Endpoint,
+};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const BACKEND: HeaderName = HeaderName::from_static("x-berry-backend");
@@ -39,14 +44,22 @@ const MOST_HEADERS: usize = 128;
 const MOST_HEADER_BYTES: usize = 48 * 1024;
 
 /// Adds [`Access`] to a service.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct AccessLayer;
+#[derive(Clone, Debug)]
+pub(crate) struct AccessLayer {
+    shared: Arc<Shared>,
+}
+
+impl AccessLayer {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+}
 
 impl<S> Layer<S> for AccessLayer {
     type Service = Access<S>;
 
     fn layer(&self, inner: S) -> Access<S> {
-        Access { inner }
+        Access { inner, shared: self.shared.clone() }
     }
 }
 
@@ -54,6 +67,7 @@ impl<S> Layer<S> for AccessLayer {
 #[derive(Clone, Debug)]
 pub(crate) struct Access<S> {
     inner: S,
+    shared: Arc<Shared>,
 }
 
 impl<S, R, B> Service<Request<R>> for Access<S>
@@ -72,7 +86,7 @@ where
 
     fn call(&mut self, mut request: Request<R>) -> Self::Future {
         let id = request_id(request.headers());
-        let story = Story::new(id.clone(), &request);
+        let story = Story::new(id.clone(), &request, self.shared.clone());
         if too_many_headers(request.headers()) {
             return ResponseFuture { call: None, refused: Some(headers_too_large()), story: Some(story) };
         }
@@ -176,10 +190,12 @@ struct Story {
     progress: Option<Progress>,
     told: bool,
     connection: Option<Serving>,
+    #[cfg_attr(not(feature = "observability"), expect(dead_code, reason = "it is for what is kept of the past"))]
+    shared: Arc<Shared>,
 }
 
 impl Story {
-    fn new<R>(id: HeaderValue, request: &Request<R>) -> Self {
+    fn new<R>(id: HeaderValue, request: &Request<R>, shared: Arc<Shared>) -> Self {
         Self {
             id,
             method: request.method().clone(),
@@ -193,6 +209,7 @@ impl Story {
             progress: None,
             told: false,
             connection: request.extensions().get().cloned(),
+            shared,
         }
     }
 
@@ -246,6 +263,8 @@ impl Story {
         }
         let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let usage = self.progress.as_ref().and_then(Progress::usage);
+        #[cfg(feature = "observability")]
+        self.remember(outcome);
         let ttft = self.progress.as_ref().and_then(Progress::first_output).map(|at| millis(at - self.started));
         tracing::info!(
             request_id = self.id.to_str().unwrap_or_default(),
@@ -266,6 +285,29 @@ impl Story {
             cached_tokens = usage.map(|usage| usage.cached),
             "request finished"
         );
+    }
+}
+
+#[cfg(feature = "observability")]
+impl Story {
+    /// Keeps it for the dashboard, where it is a request for a model.
+    fn remember(&self, outcome: &'static str) {
+        let asked_for_a_model = |path| Endpoint::from_path(path).is_some_and(|endpoint| endpoint.path() == path);
+        if self.method != Method::POST || !self.path.strip_prefix("/v1").is_some_and(asked_for_a_model) {
+            return;
+        }
+        let now = Instant::now();
+        let progress = self.progress.as_ref();
+        let since = progress.and_then(Progress::first_output).unwrap_or(self.started);
+        let tokens = progress.and_then(Progress::usage).map_or(0, |usage| usage.output);
+        let how = match outcome {
+            "complete" => How::Complete,
+            "refused" => How::Refused,
+            "cancelled" => How::Cancelled,
+            _ => How::Failed,
+        };
+        let output = (tokens, now - since);
+        self.shared.history.series.record(Finished { how, latency: now - self.started, output }, now);
     }
 }
 

@@ -25,6 +25,8 @@ use http::{Extensions, request::Parts};
 use jiff::Timestamp;
 use tokio::{sync::watch, time::Instant};
 
+#[cfg(feature = "observability")]
+use crate::history::{History, Keeper};
 use crate::{
     access::Who,
     config::{
@@ -46,6 +48,8 @@ pub(crate) struct Shared {
     /// Ends the streams that are open.
     pub(crate) stop: watch::Sender<bool>,
     transport: Reqwest,
+    #[cfg(feature = "observability")]
+    pub(crate) history: Arc<History>,
 }
 
 /// What one configuration comes to.
@@ -94,6 +98,8 @@ impl App {
             probed: Arc::default(),
             stop: watch::Sender::new(false),
             transport: Reqwest::new(),
+            #[cfg(feature = "observability")]
+            history: Arc::new(History::new()),
         });
         let running = run(&shared, loaded, None)?;
         Ok(Self { shared, running: Arc::new(ArcSwap::from_pointee(running)) })
@@ -127,7 +133,7 @@ fn run(shared: &Arc<Shared>, loaded: Loaded, before: Option<&Snapshot>) -> Resul
         build(&config, before.map_or(&none, |before| &before.callers))?;
     let catalog = match before {
         Some(before) => before.catalog.successor(models, &tuning),
-        None => Catalog::tuned(models, &tuning),
+        None => observed(Catalog::tuned(models, &tuning), shared),
     };
     let settings = &config.settings;
     let budget = Budget::new(settings.retry_budget.ratio, settings.retry_budget.min_per_second);
@@ -168,6 +174,17 @@ fn run(shared: &Arc<Shared>, loaded: Loaded, before: Option<&Snapshot>) -> Resul
     let router = routes::router(&snapshot, &gateway, keys);
     let _probes = Probes::start(&snapshot);
     Ok(Running { snapshot, router, _probes })
+}
+
+/// Has what happens to the backends kept for the dashboard; later catalogues take that over.
+#[cfg(feature = "observability")]
+fn observed(catalog: Catalog, shared: &Shared) -> Catalog {
+    catalog.observed_by(Arc::new(Keeper(shared.history.clone())))
+}
+
+#[cfg(not(feature = "observability"))]
+fn observed(catalog: Catalog, _: &Shared) -> Catalog {
+    catalog
 }
 
 impl Snapshot {

@@ -32,6 +32,8 @@ pub mod cli;
 pub mod config;
 mod connection;
 pub mod demo;
+#[cfg(feature = "observability")]
+mod history;
 mod listener;
 mod probes;
 mod routes;

@@ -2,6 +2,8 @@
 
 mod admin;
 mod admin_only;
+#[cfg(feature = "observability")]
+mod dashboard;
 mod health;
 mod metrics;
 mod models;
@@ -15,7 +17,7 @@ use axum::{
     body::Body,
     extract::Request,
     middleware::map_request,
-    response::{Html, IntoResponse, Response},
+    response::Response,
     routing::{get, post_service},
 };
 use berry_tower::{
@@ -75,11 +77,15 @@ where
         .route_layer(AuthLayer::new(keys.clone()));
     let settings = &snapshot.config.settings;
     let mut status = metrics::routes().merge(smart_ai::routes());
+    #[cfg(feature = "observability")]
+    {
+        status = status.route("/dashboard/data", get(dashboard::data));
+    }
     if !settings.public_status {
         status = admins_only(status, keys.clone());
     }
     let mut router = Router::new()
-        .route("/", get(home))
+        .merge(home())
         .route("/health", get(health::health))
         .route("/v1/health", get(health::v1_health))
         .route("/livez", get(health::livez))
@@ -93,7 +99,7 @@ where
     let drained = settings.max_request_body_bytes.saturating_add(DRAINED_BEYOND);
     let layers = ServiceBuilder::new()
         .layer(DrainLayer::new().max_bytes(drained).max_time(DRAINED_FOR))
-        .layer(AccessLayer)
+        .layer(AccessLayer::new(snapshot.shared.clone()))
         .option_layer(cors(&settings.cors_allowed_origins))
         .layer(CatchPanicLayer::custom(panicked));
     router
@@ -166,6 +172,15 @@ fn cors(origins: &[String]) -> Option<CorsLayer> {
     )
 }
 
-async fn home() -> impl IntoResponse {
-    Html(include_str!("home.html").replace("{version}", env!("CARGO_PKG_VERSION")))
+/// The dashboard.
+#[cfg(feature = "observability")]
+fn home() -> Router<Arc<Snapshot>> {
+    dashboard::routes()
+}
+
+/// A page that stands in for it.
+#[cfg(not(feature = "observability"))]
+fn home() -> Router<Arc<Snapshot>> {
+    let page = include_str!("home.html").replace("{version}", env!("CARGO_PKG_VERSION"));
+    Router::new().route("/", get(async || axum::response::Html(page)))
 }

@@ -8,7 +8,8 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use berry_tower::{
-    backend::{Backend, BackendId, Billing, Live, LiveSnapshot, Model, PREMIUM},
+    backend::{Backend, BackendId, Billing, Live, LiveSnapshot, Model, PREMIUM, View},
+    breaker::State as Circuit,
     render::Refusal,
     select::candidates::{ADMIN, Ask, explain},
 };
@@ -24,7 +25,7 @@ use crate::app::Snapshot;
 #[derive(Clone, Copy)]
 pub(super) struct Moment {
     pub(super) now: Instant,
-    wall: Timestamp,
+    pub(super) wall: Timestamp,
 }
 
 impl Moment {
@@ -103,6 +104,17 @@ pub(super) fn known<'a>(model: &'a Model, moment: &Moment) -> Vec<Known<'a>> {
     explain(model, &ask, moment.now).into_iter().map(known).collect()
 }
 
+/// The name of a backend's state: what bars it, or else the stage of its health.
+pub(super) fn state(backend: &Backend, view: &View, circuit: Circuit) -> &'static str {
+    match () {
+        () if !is_enabled(backend) => "disabled",
+        () if circuit.index() != 0 => circuit.name(),
+        () if view.cooling.is_some() => "cooling_down",
+        () if view.is_full(backend.max_in_flight) => "full",
+        () => view.stage.name(),
+    }
+}
+
 fn is_enabled(backend: &Backend) -> bool {
     backend.enabled && backend.provider.enabled
 }
@@ -134,7 +146,8 @@ pub(super) fn average_latency_ms<'a>(of: impl IntoIterator<Item = &'a LiveSnapsh
     (count > 0.0).then(|| sum / count)
 }
 
-fn millis(duration: Duration) -> f64 {
+/// A duration in milliseconds.
+pub(super) fn millis(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1e3
 }
 

@@ -9,7 +9,7 @@ const FOR_ADMINS: [&str; 5] = [
     "/admin/rate-limit-usage?user_id=some",
     "/admin/explain?model=pool",
 ];
-const FOR_ALL: [&str; 3] = ["/metrics", "/smart-ai/weights", "/smart-ai/models/pool/weights"];
+const FOR_ALL: [&str; 4] = ["/metrics", "/dashboard/data", "/smart-ai/weights", "/smart-ai/models/pool/weights"];
 
 async fn gateway(settings: &str) -> Gateway {
     Gateway::start(settings, &["one"], &model("pool", "smart_ai", &[("one", "")])).await

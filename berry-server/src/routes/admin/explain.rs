@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     app::Snapshot,
     config::build::Caller,
-    routes::status::{Moment, Params, Refused, filled, find_model, missing, no_such_model, no_such_user},
+    routes::status::{Moment, Params, Refused, filled, find_model, missing, no_such_model, no_such_user, state},
 };
 
 /// The query of `/admin/explain`.
@@ -74,24 +74,11 @@ impl Candidate {
             model: explained.backend.id.model.to_string(),
             r#in: is_in,
             why: barred.map_or_else(|| explained.why(), str::to_owned),
-            state: state(explained, moment),
+            state: state(explained.backend, &explained.view, explained.backend.live.breaker().state(moment.now)),
             weight: explained.backend.weight,
             effective_weight: if enabled { explained.effective_weight } else { 0.0 },
             probability: if is_in { explained.probability } else { 0.0 },
         }
-    }
-}
-
-/// The backend's own state, whoever asks.
-fn state(explained: &Explained<'_>, moment: &Moment) -> &'static str {
-    let (backend, view) = (explained.backend, &explained.view);
-    let circuit = backend.live.breaker().state(moment.now);
-    match () {
-        () if !backend.enabled || !backend.provider.enabled => "disabled",
-        () if circuit.index() != 0 => circuit.name(),
-        () if view.cooling.is_some() => "cooling_down",
-        () if view.is_full(backend.max_in_flight) => "full",
-        () => view.stage.name(),
     }
 }
 
