@@ -1,5 +1,8 @@
-//! The translators: streams say what plain answers say, and what is sent is what may be sent.
+//! The translators: streams say what plain answers say, and what is sent may be sent.
 
+mod claude_requests;
+mod claude_rules;
 mod claude_streams;
 mod fold;
+mod hub;
 mod wire;
