@@ -38,10 +38,7 @@ pub(super) fn translate(messages: &[chat::Message]) -> Result<Conversation<'_>, 
             Role::System | Role::Developer => turns.system(message, i)?,
             Role::User => turns.user(message, i)?,
             Role::Assistant => turns.assistant(message, i)?,
-            Role::Tool => turns.result(message, i)?,
-            Role::Function => {
-                return Err(Inexpressible::new(format!("messages[{i}].role"), "use tool calls and their results"));
-            }
+            Role::Tool | Role::Function => turns.result(message, i)?,
         }
     }
     turns.finish()
@@ -231,6 +228,7 @@ fn check(message: &chat::Message, i: usize) -> Result<(), Inexpressible> {
     let (assistant, tool) = (message.role == Role::Assistant, message.role == Role::Tool);
     let calls = message.tool_calls.as_ref().is_some_and(|calls| !calls.is_empty());
     for (wrong, name) in [
+        (message.role == Role::Function, "role"),
         (message.name.is_some() && !tool, "name"),
         (calls && !assistant, "tool_calls"),
         (message.refusal.is_some() && !assistant, "refusal"),
