@@ -63,10 +63,9 @@ fn told(chat: &chat::Request) -> Told {
             turn.said.append(&mut all);
         }
     }
-    if let Some(last) = told.turns.last_mut().filter(|turn| turn.assistant) {
-        if let Some(Value::String(text)) = last.said.last_mut().and_then(|said| said.get_mut("text")) {
-            text.truncate(text.trim_end().len());
-        }
+    let last = told.turns.last_mut().filter(|turn| turn.assistant).and_then(|turn| turn.said.last_mut());
+    if let Some(Value::String(text)) = last.and_then(|said| said.get_mut("text")) {
+        text.truncate(text.trim_end().len());
     }
     // One who says nothing, or is said to say nothing.
     for turn in &mut told.turns {
