@@ -26,7 +26,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 use uuid::Uuid;
 
-use crate::{app::Shared, config::build::Caller, connection::Serving, routes::refuse};
+use crate::{app::Shared, config::build::Caller, connection::Serving, routes::{MESSAGES, refuse}};
 #[cfg(feature = "observability")]
 use {
     crate::history::{Finished, How},
@@ -240,6 +240,10 @@ impl Story {
         }
         let headers = response.headers_mut();
         headers.insert(REQUEST_ID, self.id.clone());
+        if self.path == MESSAGES {
+            // By its name in Anthropic's API.
+            headers.insert(HeaderName::from_static("request-id"), self.id.clone());
+        }
         if let Some(ServedBy(backend)) = &self.served
             && let Ok(value) = HeaderValue::from_str(&backend.to_string())
         {

@@ -17,7 +17,6 @@ use berry_tower::{
     client::Reqwest,
     gateway::{Settings, gateway},
     rate_limit::Assigned,
-    render::OpenAiErrors,
     retry::Budget,
     select::TagPolicy,
 };
@@ -34,7 +33,7 @@ use crate::{
         build::{Built, Caller, build, seconds},
     },
     probes::Probes,
-    routes,
+    routes::{self, Errors, Gateways},
 };
 
 /// What outlives every configuration.
@@ -149,7 +148,7 @@ fn run(shared: &Arc<Shared>, loaded: Loaded, before: Option<&Snapshot>) -> Resul
         max_body: usize::try_from(settings.max_request_body_bytes).unwrap_or(usize::MAX),
         tags: |extensions: &Extensions| extensions.get::<Arc<Caller>>().map_or(&[], |caller| &caller.tags),
         tag_policy,
-        render: OpenAiErrors,
+        render: Errors::OpenAi,
     };
     let keys = berry_tower::auth::ApiKeys::new(keys);
     let limits = Assigned::by(|head: &Parts| {
@@ -161,7 +160,11 @@ fn run(shared: &Arc<Shared>, loaded: Loaded, before: Option<&Snapshot>) -> Resul
         // What does not exist is not a question of permission; the selection answers 404.
         models.load().find(name).is_none_or(|model| who.allows(model))
     };
-    let gateway = gateway(stack, keys.clone(), limits, allow);
+    let messages = Settings { render: Errors::Anthropic, ..stack.clone() };
+    let gateways = Gateways {
+        messages: gateway(messages, keys.accept_x_api_key(), limits.clone(), allow.clone()),
+        openai: gateway(stack, keys.clone(), limits, allow),
+    };
     let snapshot = Arc::new(Snapshot {
         shared: shared.clone(),
         config,
@@ -171,7 +174,7 @@ fn run(shared: &Arc<Shared>, loaded: Loaded, before: Option<&Snapshot>) -> Resul
         callers,
         tag_policy,
     });
-    let router = routes::router(&snapshot, &gateway, keys);
+    let router = routes::router(&snapshot, &gateways, keys);
     let _probes = Probes::start(&snapshot);
     Ok(Running { snapshot, router, _probes })
 }

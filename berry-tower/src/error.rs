@@ -127,6 +127,8 @@ pub enum Unroutable {
     UnsupportedParameter {
         /// The field of the body.
         param: String,
+        /// Why not, in words.
+        why: String,
     },
     /// Every backend is open, cooling down or full.
     NoneAvailable {
@@ -151,8 +153,8 @@ impl Display for Unroutable {
             Self::UnknownModel => f.write_str("the model does not exist on this gateway"),
             Self::NoBackendForUser => f.write_str("no backend of this model is open to your user on this gateway"),
             Self::UnsupportedEndpoint => f.write_str("no backend of this model serves this endpoint on this gateway"),
-            Self::UnsupportedParameter { param } => {
-                write!(f, "no backend of this model can express `{param}` on this gateway")
+            Self::UnsupportedParameter { param, why } => {
+                write!(f, "no backend of this model can express `{param}` on this gateway: {why}")
             }
             Self::NoneAvailable { .. } | Self::NoFresh { .. } | Self::NoneLeft { .. } => f.write_str(
                 "every backend of this model is out of service for the moment; the gateway will ask them again",
@@ -162,6 +164,13 @@ impl Display for Unroutable {
 }
 
 impl Error for Unroutable {}
+
+#[cfg(feature = "dialect")]
+impl From<crate::dialect::Inexpressible> for Unroutable {
+    fn from(what: crate::dialect::Inexpressible) -> Self {
+        Self::UnsupportedParameter { param: what.param, why: what.why }
+    }
+}
 
 /// The circuit is open: the inner service was not called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,6 +4,7 @@ mod admin;
 mod admin_only;
 #[cfg(feature = "observability")]
 mod dashboard;
+mod errors;
 mod health;
 mod metrics;
 mod models;
@@ -36,13 +37,22 @@ use tower_http::{
 use tower_service::Service;
 
 use self::admin_only::admins_only;
+pub(crate) use self::errors::Errors;
 use crate::{
     access::{AccessLayer, Panicked, Who},
     app::Snapshot,
     config::build::Caller,
 };
 
-/// The endpoints that go through the gateway.
+/// The stack, once for each API in front: they differ in the shape of refusals, and in where a token
+/// may stand.
+#[derive(Debug)]
+pub(crate) struct Gateways<G> {
+    pub(crate) openai: G,
+    pub(crate) messages: G,
+}
+
+/// The endpoints of OpenAI's API that go through the gateway.
 const ROUTED: [Endpoint; 7] = [
     Endpoint::ChatCompletions,
     Endpoint::Completions,
@@ -53,6 +63,9 @@ const ROUTED: [Endpoint; 7] = [
     Endpoint::AudioSpeech,
 ];
 
+/// The endpoint of Anthropic's.
+pub(crate) const MESSAGES: &str = "/v1/messages";
+
 /// How much more than the longest body is read and thrown away after an early refusal.
 const DRAINED_BEYOND: u64 = 8 << 20;
 /// And for how long.
@@ -62,7 +75,7 @@ const DRAINED_FOR: Duration = Duration::from_secs(2);
 const PREFLIGHT: Duration = Duration::from_secs(600);
 
 /// The router of one configuration.
-pub(crate) fn router<G, B>(snapshot: &Arc<Snapshot>, gateway: &G, keys: ApiKeys<Arc<Caller>>) -> Router
+pub(crate) fn router<G, B>(snapshot: &Arc<Snapshot>, gateways: &Gateways<G>, keys: ApiKeys<Arc<Caller>>) -> Router
 where
     G: Service<Request, Response = http::Response<B>, Error = Infallible> + Clone + Send + Sync + 'static,
     G::Future: Send + 'static,
@@ -94,14 +107,18 @@ where
         .merge(status)
         .merge(admins_only(admin::routes(), keys));
     for endpoint in ROUTED {
-        router = router.route(&format!("/v1{}", endpoint.path()), post_service(gateway.clone()));
+        router = router.route(&format!("/v1{}", endpoint.path()), post_service(gateways.openai.clone()));
     }
+    let messages = post_service(gateways.messages.clone());
+    let messages = messages.fallback(async || Errors::Anthropic.render(method_not_allowed(), None).map(Body::from));
+    let messages = messages.layer(CatchPanicLayer::custom(|panic| panicked(Errors::Anthropic, panic)));
+    router = router.route(MESSAGES, messages);
     let drained = settings.max_request_body_bytes.saturating_add(DRAINED_BEYOND);
     let layers = ServiceBuilder::new()
         .layer(DrainLayer::new().max_bytes(drained).max_time(DRAINED_FOR))
         .layer(AccessLayer::new(snapshot.shared.clone()))
         .option_layer(cors(&settings.cors_allowed_origins))
-        .layer(CatchPanicLayer::custom(panicked));
+        .layer(CatchPanicLayer::custom(|panic| panicked(Errors::OpenAi, panic)));
     router
         .fallback(async || refuse(&not_found()))
         .method_not_allowed_fallback(async || refuse(&method_not_allowed()))
@@ -131,12 +148,12 @@ fn method_not_allowed() -> Refusal {
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "the signature that CatchPanicLayer asks for")]
-fn panicked(panic: Box<dyn Any + Send + 'static>) -> Response {
+fn panicked(errors: Errors, panic: Box<dyn Any + Send + 'static>) -> Response {
     let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
     let text = text.unwrap_or("not a text").to_owned();
     let message = "the gateway made a mistake; its log has the request id";
     let refusal = Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "server_error", message).code("internal_error");
-    let mut response = refuse(&refusal);
+    let mut response = errors.render(refusal, None).map(Body::from);
     response.extensions_mut().insert(Panicked(text));
     response
 }

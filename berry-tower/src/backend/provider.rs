@@ -8,6 +8,9 @@ use secrecy::{ExposeSecret, SecretString};
 
 use crate::{dialect::Dialect, endpoint::Endpoint};
 
+/// The version of Anthropic's API that the translation is made for.
+const ANTHROPIC_VERSION: HeaderValue = HeaderValue::from_static("2023-06-01");
+
 /// How long the parts of one attempt may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
@@ -108,10 +111,14 @@ impl Provider {
         })
     }
 
-    /// Sets the wire format. Set it before the key, which goes into the header that the format wants.
+    /// Sets the wire format. Set it before the key, which goes into the header that the format
+    /// wants, and before other headers: Anthropic's version is one that they may replace.
     #[must_use]
-    pub const fn dialect(mut self, dialect: Dialect) -> Self {
+    pub fn dialect(mut self, dialect: Dialect) -> Self {
         self.dialect = dialect;
+        if dialect == Dialect::Claude {
+            self.headers.insert("anthropic-version", ANTHROPIC_VERSION);
+        }
         self
     }
 

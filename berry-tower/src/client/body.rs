@@ -15,6 +15,7 @@ use pin_project::pin_project;
 
 use super::{
     burst::{self, Burst},
+    translated::Translated,
     upstream_error,
     watch::Watch,
 };
@@ -37,7 +38,7 @@ const LINGER: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct ClientBody<B> {
     #[pin]
-    upstream: Option<B>,
+    upstream: Option<Translated<B>>,
     reader: Reader,
     progress: Option<Progress>,
     /// Read, and not yet handed on.
@@ -86,7 +87,13 @@ impl Plain {
 }
 
 impl<B> ClientBody<B> {
-    pub(super) fn new(upstream: B, reader: Reader, progress: Progress, watch: Watch, provider: Arc<Provider>) -> Self {
+    pub(super) fn new(
+        upstream: Translated<B>,
+        reader: Reader,
+        progress: Progress,
+        watch: Watch,
+        provider: Arc<Provider>,
+    ) -> Self {
         let (ready, progress, provider) = (VecDeque::new(), Some(progress), Some(provider));
         Self { upstream: Some(upstream), reader, progress, ready, burst: Burst::None, end: None, watch, provider }
     }
@@ -150,9 +157,7 @@ where
                     }
                 }
                 Poll::Ready(None) => Some(this.reader.end(ready, progress, seen())),
-                Poll::Ready(Some(Err(e))) => {
-                    Some(this.reader.broken(Failure::from_transport(e.into()), ready, progress))
-                }
+                Poll::Ready(Some(Err(e))) => Some(this.reader.broken(Failure::from_transport(e), ready, progress)),
                 Poll::Pending if this.burst.asks_again() => {
                     cx.waker().wake_by_ref();
                     return Poll::Pending;
@@ -160,7 +165,12 @@ where
                 Poll::Pending if !ready.is_empty() => continue,
                 Poll::Pending => match this.watch.poll(seen(), cx) {
                     Poll::Pending => return Poll::Pending,
-                    Poll::Ready(deadline) => Some(this.reader.broken(Failure::Timeout(deadline), ready, progress)),
+                    Poll::Ready(deadline) => {
+                        let owed = upstream.as_mut().owed();
+                        let read = this.reader.read(owed, ready, progress);
+                        let broken = |()| this.reader.broken(Failure::Timeout(deadline), ready, progress);
+                        Some(read.and_then(broken))
+                    }
                 },
             };
             if let Some(end) = step {

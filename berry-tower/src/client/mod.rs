@@ -6,6 +6,9 @@
 //! deadline of the attempt. Error answers are read whole and parsed once ([`ErrorBody`]); a 2xx
 //! carries its [`Progress`].
 //!
+//! A [conversation](crate::dialect::Conversation) with a backend of another format is translated on
+//! its way there and back; all else passes byte for byte.
+//!
 //! It fails with a [`Failure`], before the head or in the body: an attempt that went wrong is
 //! known here, at the innermost place, before anyone outside sees anything of it.
 //!
@@ -50,6 +53,7 @@
 mod body;
 mod burst;
 mod head;
+mod translated;
 mod transport;
 pub(crate) mod upstream_error;
 mod watch;
@@ -60,13 +64,13 @@ use std::{
     pin::Pin,
     sync::{Arc, atomic::Ordering::Relaxed},
     task::{Context, Poll},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use bytes::{Bytes, BytesMut};
 use http::{
     HeaderValue, Request, Response, StatusCode,
-    header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE},
+    header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER},
     response,
 };
 use http_body::Body;
@@ -81,6 +85,7 @@ use crate::{
     backend::Backend,
     body::Buffered,
     classify::ErrorBody,
+    dialect::{Conversation, Dialect, Target},
     endpoint::Endpoint,
     error::{BoxError, Deadline, Failure, MissingLayer, Unroutable},
     inspect::{Prefill, Prefilled, Requested},
@@ -89,6 +94,7 @@ use crate::{
     sse::{Grammar, StreamFilter},
 };
 use body::Reader;
+use translated::{Ends, Translated};
 use transport::Address;
 use watch::Watch;
 
@@ -178,25 +184,38 @@ struct Call {
     head: (Instant, Deadline),
     /// Whether the upstream is asked for token counts that the client did not ask for.
     usage: bool,
+    /// What is asked, where the backend speaks another format.
+    conversation: Option<Arc<Conversation>>,
+    /// The client's name for the request, where its API repeats it in errors.
+    request_id: Option<HeaderValue>,
 }
 
 impl Call {
     fn new(request: &Request<Buffered>) -> Result<Self, BoxError> {
         let selected = request.extensions().get::<Selected>().ok_or(MissingLayer("SelectLayer"))?.clone();
-        let prefill = request.extensions().get::<Prefill>().filter(|_| selected.backend.supports_prefill);
+        let goes_on = |prefill: &&Prefill| goes_on(&selected.backend, prefill);
+        let prefill = request.extensions().get::<Prefill>().filter(goes_on);
         let requested = match prefill {
             Some(prefill) => &prefill.requested,
             None => request.extensions().get::<Requested>().ok_or(MissingLayer("InspectLayer"))?,
         };
         let (requested, prefill) = (requested.clone(), prefill.map(|prefill| prefill.body.clone()));
         let endpoint = requested.endpoint.ok_or(Unroutable::UnsupportedEndpoint)?;
+        let conversation = (endpoint.is_chat() && !selected.backend.provider.speaks(endpoint)).then(|| {
+            let known = request.extensions().get::<Arc<Conversation>>().filter(|_| prefill.is_none());
+            let body = || prefill.as_ref().unwrap_or(request.body()).bytes().clone();
+            known.cloned().unwrap_or_else(|| Arc::new(Conversation::new(endpoint, body())))
+        });
+        let request_id = (endpoint == Endpoint::Messages).then(|| request.headers().get("x-request-id").cloned());
         let (sent, timeouts) = (Instant::now(), selected.backend.provider.timeouts);
         let streams = requested.stream && endpoint.streams();
         let mut head = (sent + if streams { timeouts.stream_head } else { timeouts.plain_head }, Deadline::Head);
         if streams && !timeouts.first_token.is_zero() && !selected.last && sent + timeouts.first_token < head.0 {
             head = (sent + timeouts.first_token, Deadline::FirstToken);
         }
-        let mut call = Self { selected, requested, prefill, endpoint, sent, head, usage: false };
+        let request_id = request_id.flatten();
+        let mut call =
+            Self { selected, requested, prefill, endpoint, sent, head, usage: false, conversation, request_id };
         call.usage = call.asks_usage();
         Ok(call)
     }
@@ -226,22 +245,62 @@ impl Call {
     /// Whether to ask for token counts that the client did not ask for.
     fn asks_usage(&self) -> bool {
         let backend = self.backend();
-        matches!(self.endpoint, Endpoint::ChatCompletions | Endpoint::Completions)
-            && self.requested.stream
+        let has_it = match backend.provider.dialect {
+            Dialect::OpenAi | Dialect::Azure => {
+                self.conversation.is_some()
+                    || matches!(self.endpoint, Endpoint::ChatCompletions | Endpoint::Completions)
+            }
+            Dialect::Claude | Dialect::Gemini => false,
+        };
+        has_it
+            && self.streams()
             && backend.provider.stream_usage
             && !self.requested.stream_options.include_usage
             && !backend.usage_refused.load(Relaxed)
     }
 
+    /// Whether a stream of chunks tells token counts that the client did not ask for: where we
+    /// asked for them, and where a translation brings them.
+    fn hides_usage(&self) -> bool {
+        self.usage || self.conversation.is_some() && !self.requested.stream_options.include_usage
+    }
+
+    /// The body for the upstream.
+    fn upstream_body(&self, client: &Bytes) -> Result<Bytes, Unroutable> {
+        let Backend { id, provider, sampling, .. } = &**self.backend();
+        if let Some(conversation) = &self.conversation {
+            let (dialect, model, stream, usage) = (provider.dialect, &*id.model, self.streams(), self.usage);
+            let target = Target { dialect, model, sampling: *sampling, stream, usage };
+            return Ok(conversation.write(&target)?);
+        }
+        let body = self.prefill.as_ref().map_or(client, Buffered::bytes);
+        Ok(if self.usage {
+            self.requested.with_usage(body, &id.model)
+        } else {
+            self.requested.with_model(body, &id.model)
+        })
+    }
+
+    /// The upstream's body in the client's format.
+    fn translated<B>(&self, body: B) -> Result<Translated<B>, Unroutable>
+    where
+        B: Body<Data = Bytes>,
+        B::Error: Into<BoxError>,
+    {
+        let Some(conversation) = &self.conversation else { return Ok(Translated::Untouched(body)) };
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let provider = &self.backend().provider;
+        let ends = Ends { reader: conversation.reader(provider.dialect, now)?, writer: conversation.writer() };
+        Ok(if self.streams() {
+            Translated::stream(body, ends)
+        } else {
+            Translated::plain(body, ends, provider.clone())
+        })
+    }
+
     fn upstream_request(&self, client: &Request<Buffered>) -> Result<Request<Buffered>, BoxError> {
         let backend = self.backend();
-        let body = self.prefill.as_ref().unwrap_or(client.body()).bytes();
-        let body = if self.usage {
-            self.requested.with_usage(body, &backend.id.model)
-        } else {
-            self.requested.with_model(body, &backend.id.model)
-        };
-        let mut request = Request::new(Buffered::from(body));
+        let mut request = Request::new(Buffered::from(self.upstream_body(client.body().bytes())?));
         *request.method_mut() = client.method().clone();
         *request.uri_mut() = backend.uri(self.endpoint, self.streams()).ok_or(Unroutable::UnsupportedEndpoint)?;
         *request.headers_mut() = head::upward(client.headers(), &backend.provider);
@@ -262,12 +321,18 @@ impl Call {
         let (mut parts, body) = response.into_parts();
         head::downward(&mut parts.headers);
         if parts.status.is_success() {
-            return Ok(self.success(parts, body)?);
+            return self.success(parts, body);
         }
         // The status says most of it: a body that does not come is not waited for long.
         let raw = timeout(ERROR_BODY, read(body)).await.unwrap_or_default();
         let error = upstream_error::parse(&raw, self.endpoint, &self.backend().provider);
-        let raw = upstream_error::body(raw, parts.status, &error, &self.backend().provider);
+        if parts.status == StatusCode::TOO_MANY_REQUESTS
+            && !parts.headers.contains_key(RETRY_AFTER)
+            && let Some(wait) = upstream_error::retry_delay(&raw)
+        {
+            parts.headers.insert(RETRY_AFTER, wait.into());
+        }
+        let raw = upstream_error::body(raw, parts.status, &error, &self.backend().provider, self.request_id.as_ref());
         parts.headers.remove(CONTENT_ENCODING);
         parts.headers.insert(CONTENT_LENGTH, raw.len().into());
         parts.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -275,23 +340,32 @@ impl Call {
         Ok(Response::from_parts(parts, ClientBody::from(raw)))
     }
 
-    fn success<B: Body>(&self, mut parts: response::Parts, body: B) -> Result<Response<ClientBody<B>>, Failure> {
+    fn success<B>(&self, mut parts: response::Parts, body: B) -> Result<Response<ClientBody<B>>, BoxError>
+    where
+        B: Body<Data = Bytes>,
+        B::Error: Into<BoxError>,
+    {
         let media = parts.headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
         let is = |kind: &str| media.get(..kind.len()).is_some_and(|m| m.eq_ignore_ascii_case(kind));
         let (hold, grammar) = self.expected();
         match hold {
-            _ if body.is_end_stream() => return Err(Failure::Garbage("an empty body")),
-            _ if is("text/html") => return Err(Failure::Garbage("a web page")),
+            _ if body.is_end_stream() => return Err(Failure::Garbage("an empty body").into()),
+            _ if is("text/html") => return Err(Failure::Garbage("a web page").into()),
             Hold::Whole if is("text/event-stream") => {
-                return Err(Failure::Garbage("a stream where a plain answer was asked for"));
+                return Err(Failure::Garbage("a stream where a plain answer was asked for").into());
             }
             Hold::Output if is("application/json") => {
-                return Err(Failure::Garbage("a plain answer where a stream was asked for"));
+                return Err(Failure::Garbage("a plain answer where a stream was asked for").into());
             }
             Hold::FirstByte if is("application/json") && !self.endpoint.answers_json() => {
-                return Err(Failure::Garbage("a JSON body where audio was asked for"));
+                return Err(Failure::Garbage("a JSON body where audio was asked for").into());
             }
             _ => {}
+        }
+        if self.conversation.is_some() {
+            parts.headers.remove(CONTENT_LENGTH);
+            parts.headers.remove(CONTENT_ENCODING);
+            parts.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }
         if hold == Hold::Output {
             // The filter may add to the stream or leave something out.
@@ -300,7 +374,7 @@ impl Call {
         }
         let reader = match hold {
             Hold::Output => Reader::Stream(Box::new(
-                StreamFilter::new(grammar, self.usage).expected_choices(self.requested.choices as usize),
+                StreamFilter::new(grammar, self.hides_usage()).expected_choices(self.requested.choices as usize),
             )),
             Hold::Whole => Reader::plain(self.endpoint),
             Hold::FirstByte => Reader::Opaque,
@@ -314,6 +388,7 @@ impl Call {
             parts.extensions.insert(Prefilled);
         }
         let provider = self.backend().provider.clone();
+        let body = self.translated(body)?;
         Ok(Response::from_parts(parts, ClientBody::new(body, reader, progress, watch, provider)))
     }
 
@@ -343,6 +418,12 @@ impl Call {
             && matches!(answer.status(), StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY)
             && answer.extensions().get::<ErrorBody>().is_some_and(names)
     }
+}
+
+/// Whether the backend goes on from what the client has of an answer. Anthropic takes no beginning
+/// that ends in white space.
+fn goes_on(backend: &Backend, prefill: &Prefill) -> bool {
+    backend.supports_prefill && !(backend.provider.dialect == Dialect::Claude && prefill.ends_in_space)
 }
 
 /// An error's body, as far as it is read.

@@ -1,7 +1,7 @@
 //! An upstream's error answer: read once, and put into the shape that clients know.
 
 use bytes::Bytes;
-use http::StatusCode;
+use http::{HeaderValue, StatusCode};
 use serde_json::Value;
 
 use crate::{
@@ -9,7 +9,7 @@ use crate::{
     classify::ErrorBody,
     endpoint::Endpoint,
     error::Failure,
-    render::{OpenAiErrors, Refusal, Render},
+    render::{AnthropicErrors, OpenAiErrors, Refusal, Render},
 };
 
 /// How much of an error's body is read.
@@ -41,6 +41,16 @@ pub(crate) fn parse(body: &[u8], endpoint: Endpoint, provider: &Provider) -> Err
     }
 }
 
+/// How many seconds Google asks to wait, which says so in the error and not in a header.
+pub(super) fn retry_delay(body: &[u8]) -> Option<u64> {
+    let value: Value = serde_json::from_slice(body).ok()?;
+    let error = value.get(0).unwrap_or(&value).get("error")?;
+    let delays = error.get("details")?.as_array()?.iter().filter_map(|detail| detail.get("retryDelay")?.as_str());
+    let seconds = delays.filter_map(|delay| delay.strip_suffix('s')?.parse::<f64>().ok()).next()?;
+    // Whatever is no such number is 0, and what is endless is bounded by who reads it.
+    Some(seconds.ceil() as u64)
+}
+
 /// The same failure, without the provider's secrets where it quotes the provider.
 pub(super) fn masked(failure: Failure, provider: &Provider) -> Failure {
     let Failure::ErrorEvent(mut error) = failure else { return failure };
@@ -51,12 +61,21 @@ pub(super) fn masked(failure: Failure, provider: &Provider) -> Failure {
     Failure::ErrorEvent(error)
 }
 
-/// The body for the client: as it came where it has the shape and quotes no secret, else told anew.
-pub(super) fn body(raw: Bytes, status: StatusCode, error: &ErrorBody, provider: &Provider) -> Bytes {
+/// The body for the client, in the shape of the API that it called: as it came where it has that
+/// shape and quotes no secret, else told anew.
+pub(super) fn body(
+    raw: Bytes,
+    status: StatusCode,
+    error: &ErrorBody,
+    provider: &Provider,
+    request_id: Option<&HeaderValue>,
+) -> Bytes {
     // Read and written again, since an escape may hide what a client would read.
-    let plain = serde_json::from_slice::<Value>(&raw).unwrap_or_default().to_string();
+    let value = serde_json::from_slice::<Value>(&raw).unwrap_or_default();
+    let plain = value.to_string();
     let secret = provider.mask(&plain) != plain;
-    if has_shape(&raw) && !secret {
+    let messages = error.endpoint == Some(Endpoint::Messages);
+    if !secret && if messages { has_anthropics_shape(&value) } else { has_openais_shape(&value) } {
         return raw;
     }
     let message = error.message.clone().unwrap_or_else(|| format!("the provider answered {}", status.as_u16()));
@@ -64,12 +83,21 @@ pub(super) fn body(raw: Bytes, status: StatusCode, error: &ErrorBody, provider: 
     let mut refusal = Refusal::new(status, kind, message);
     refusal.code = error.code.clone().map(Into::into);
     refusal.param = error.param.clone().map(Into::into);
-    OpenAiErrors.render(refusal, None).into_body()
+    if messages {
+        AnthropicErrors.render(refusal, request_id).into_body()
+    } else {
+        OpenAiErrors.render(refusal, None).into_body()
+    }
+}
+
+/// Whether it is `{"type":"error","error":{"type","message"}}`.
+fn has_anthropics_shape(value: &Value) -> bool {
+    let text = |name: &str| value.pointer(name).is_some_and(Value::is_string);
+    value.get("type").is_some_and(|v| v == "error") && text("/error/type") && text("/error/message")
 }
 
 /// Whether it is `{"error":{"message","type","param","code"}}` with values of the right types.
-fn has_shape(raw: &[u8]) -> bool {
-    let Ok(value) = serde_json::from_slice::<Value>(raw) else { return false };
+fn has_openais_shape(value: &Value) -> bool {
     let Some(error) = value.get("error").and_then(Value::as_object) else { return false };
     let text_or_null = |name: &str| error.get(name).is_some_and(|v| v.is_string() || v.is_null());
     error.get("message").is_some_and(Value::is_string) && ["type", "param", "code"].into_iter().all(text_or_null)
@@ -103,10 +131,20 @@ mod tests {
     }
 
     #[test]
+    fn google_says_in_the_error_how_long_to_wait() {
+        let delay =
+            |text: &str| retry_delay(format!(r#"{{"error":{{"details":[{{"retryDelay":{text}}}]}}}}"#).as_bytes());
+        assert_eq!(
+            (delay(r#""34.07s""#), delay(r#""0s""#), delay("3"), delay(r#""soon""#)),
+            (Some(35), Some(0), None, None)
+        );
+    }
+
+    #[test]
     fn a_body_in_shape_passes_untouched_and_others_are_told_anew() {
         let told = |raw: &'static str| {
             let error = parse(raw.as_bytes(), Endpoint::ChatCompletions, &provider());
-            let body = body(Bytes::from_static(raw.as_bytes()), StatusCode::BAD_REQUEST, &error, &provider());
+            let body = body(Bytes::from_static(raw.as_bytes()), StatusCode::BAD_REQUEST, &error, &provider(), None);
             String::from_utf8(body.to_vec()).unwrap()
         };
         let good = r#"{"error": {"message":"m", "type":"t", "param":null, "code":null, "more":1}}"#;
@@ -116,5 +154,22 @@ mod tests {
             r#"{"error":{"message":"bad ***","type":"t","param":null,"code":"7"}}"#
         );
         assert!(told("<html>oops</html>").contains("the provider answered 400"));
+    }
+
+    #[test]
+    fn a_caller_of_messages_is_told_in_anthropics_shape() {
+        let told = |raw: &'static str| {
+            let error = parse(raw.as_bytes(), Endpoint::Messages, &provider());
+            let id = HeaderValue::from_static("r1");
+            let body =
+                body(Bytes::from_static(raw.as_bytes()), StatusCode::BAD_REQUEST, &error, &provider(), Some(&id));
+            String::from_utf8(body.to_vec()).unwrap()
+        };
+        let good = r#"{"type":"error","error":{"type":"invalid_request_error","message":"m"},"request_id":"theirs"}"#;
+        assert_eq!(told(good), good);
+        assert_eq!(
+            told(r#"{"error":{"message":"bad","type":"t","param":null,"code":null}}"#),
+            r#"{"type":"error","error":{"type":"invalid_request_error","message":"bad"},"request_id":"r1"}"#
+        );
     }
 }

@@ -12,6 +12,7 @@
 
 pub mod chat;
 pub mod claude;
+mod conversation;
 mod data_url;
 pub mod gemini;
 pub mod messages;
@@ -20,6 +21,7 @@ mod unknown;
 use std::fmt;
 
 use chat::{Answer, Chunk};
+pub use conversation::{Conversation, Target};
 
 /// The wire format that a provider speaks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -71,7 +71,7 @@ fn unroutable(e: &Unroutable) -> Refusal {
         Unroutable::UnsupportedEndpoint => {
             Refusal::new(StatusCode::BAD_REQUEST, CALLER, message).code("unsupported_endpoint").param("model")
         }
-        Unroutable::UnsupportedParameter { param } => {
+        Unroutable::UnsupportedParameter { param, .. } => {
             Refusal::new(StatusCode::BAD_REQUEST, CALLER, message).code("unsupported_parameter").param(param.clone())
         }
         Unroutable::NoneAvailable { retry_after: wait } | Unroutable::NoFresh { soonest: wait } => {

@@ -28,6 +28,8 @@ pub struct Prefill {
     pub body: Buffered,
     /// What it asks for.
     pub requested: Requested,
+    /// Whether the beginning of the answer ends in white space.
+    pub ends_in_space: bool,
 }
 
 /// An answer goes on after what the request brought of it; in the extensions of responses.
@@ -51,10 +53,11 @@ impl Prefill {
             return None;
         }
         let at = place(whole, messages).end - 1;
+        let ends_in_space = text.ends_with(char::is_whitespace);
         let text = serde_json::to_string(text).ok()?;
         let added = format!(r#"{},{{"role":"assistant","content":{text}}}{}"#, &whole[..at], &whole[at..]);
         let body = Bytes::from(added);
         let requested = Requested { endpoint: requested.endpoint, ..Requested::read(&body).ok()? };
-        Some(Self { body: body.into(), requested })
+        Some(Self { body: body.into(), requested, ends_in_space })
     }
 }

@@ -7,7 +7,6 @@ use tokio::time::Instant;
 use crate::{
     backend::{Backend, BackendId, Billing, Model, Probe, ProbeOutcome, Provider, Snapshot},
     classify::Class,
-    endpoint::Endpoint,
 };
 
 /// One provider to ask for its list of models, and who hangs on the answer.
@@ -114,7 +113,7 @@ impl<'a> Listed<'a> {
         let checked = self.backend.live.snapshot(now).last_connectivity_check;
         Some(Target {
             backend: self.backend.clone(),
-            may_chat: self.probe == Probe::Chat && self.backend.provider.speaks(Endpoint::ChatCompletions),
+            may_chat: self.probe == Probe::Chat,
             connectivity: self.smart && checked.is_none_or(|ago| ago >= connectivity_interval),
         })
     }

@@ -273,12 +273,13 @@ fn what_is_due_depends_on_the_state_alone() {
     let mut listed_only = Backend::new(provider("a"), "listed");
     listed_only.probe = Probe::Models;
     let claude = Provider::new("c", "http://c").unwrap().dialect(crate::backend::Dialect::Claude);
-    let catalog = catalog([Backend::new(provider("a"), "x"), listed_only, Backend::new(Arc::new(claude), "y")]);
+    let claude = Backend::new(Arc::new(claude), "y");
+    let catalog = catalog([Backend::new(provider("a"), "x"), listed_only, claude]);
     let now = Instant::now();
     let checks = due(&catalog.load(), Duration::from_secs(1), now);
     let seen: Vec<_> =
         checks.iter().map(|c| (&*c.provider.id, c.targets.iter().map(|t| t.may_chat).collect())).collect();
-    assert_eq!(seen, [("a", vec![true, false]), ("c", vec![false])]);
+    assert_eq!(seen, [("a", vec![true, false]), ("c", vec![true])], "a chat can be had in every dialect");
     let target = &checks[0].targets[0];
     assert_eq!(target.after(Listing::Alive, now), Then::Done(ProbeOutcome::Listed { decides: false }));
     assert_eq!(target.after(Listing::Silent(Class::Network), now), Then::Done(ProbeOutcome::Failed(Class::Network)));

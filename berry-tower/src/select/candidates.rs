@@ -8,6 +8,7 @@ use super::strategy::{Candidate, Strategy};
 use crate::{
     attempt::{Attempt, Return},
     backend::{Backend, Model, View},
+    dialect::{Conversation, Dialect},
     endpoint::Endpoint,
     error::Unroutable,
 };
@@ -36,6 +37,9 @@ pub struct Ask<'a> {
     pub policy: TagPolicy,
     /// Who was tried before.
     pub attempt: Option<&'a Attempt>,
+    /// What is said, for backends that speak another format; `None`: it is not known, and taken to
+    /// be such that everyone can express it.
+    pub conversation: Option<&'a Conversation>,
 }
 
 /// Where a backend stands for a request.
@@ -53,6 +57,8 @@ pub enum Standing {
     Tags,
     /// Its type does not serve the endpoint.
     Endpoint,
+    /// Its format has no words for the request.
+    Inexpressible,
     /// The request has tried it, and it may be asked again after so long.
     Tried(Duration),
     /// The request has tried it and may not do so again.
@@ -82,6 +88,7 @@ impl Standing {
             Self::Disabled => "the backend or its provider is disabled".into(),
             Self::Tags => "the user's tags do not open it".into(),
             Self::Endpoint => "its type does not serve this endpoint".into(),
+            Self::Inexpressible => "its format has no words for the request".into(),
             Self::Tried(_) | Self::Spent => "the request has tried it".into(),
             Self::Open(left) => format!("its circuit breaker is open for {:.1} s", left.as_secs_f64()),
             Self::Cooling(left) => format!("it asked to be left alone for {:.1} s", left.as_secs_f64()),
@@ -99,8 +106,15 @@ pub fn standing(backend: &Backend, view: &View, ask: &Ask<'_>) -> Standing {
     if !open_to(backend, ask) {
         return Standing::Tags;
     }
-    if ask.endpoint.is_some_and(|endpoint| !backend.provider.speaks(endpoint)) {
-        return Standing::Endpoint;
+    if let Some(endpoint) = ask.endpoint
+        && !backend.provider.speaks(endpoint)
+    {
+        if !backend.provider.serves(endpoint) {
+            return Standing::Endpoint;
+        }
+        if ask.conversation.is_some_and(|said| said.expressible(backend.provider.dialect).is_err()) {
+            return Standing::Inexpressible;
+        }
     }
     let tried = tried(backend, ask.attempt);
     if tried == Some(Return::Never) {
@@ -178,7 +192,12 @@ pub fn candidates<'a>(model: &'a Model, ask: &Ask<'_>, now: Instant) -> Result<C
                 better += usize::from(standing != Standing::Unhealthy);
                 all.push(Candidate { backend, view });
             }
-            standing => out.note(standing, open_to(backend, ask)),
+            standing => {
+                if standing == Standing::Inexpressible {
+                    out.inexpressible = out.inexpressible.or(Some(backend.provider.dialect));
+                }
+                out.note(standing, open_to(backend, ask));
+            }
         }
     }
     if all.is_empty() {
@@ -214,8 +233,10 @@ pub struct Candidates<'a> {
 struct Out {
     /// Somebody is open to the user.
     open: bool,
-    /// Somebody serves the endpoint.
+    /// Somebody serves the endpoint, and can express the request.
     serves: bool,
+    /// The format of somebody who serves the endpoint and cannot.
+    inexpressible: Option<Dialect>,
     /// Somebody was tried, for good or not.
     tried: bool,
     /// The soonest of the tried ones.
@@ -228,7 +249,7 @@ impl Out {
     fn note(&mut self, standing: Standing, open: bool) {
         let soonest = |old: Option<Duration>, new: Duration| Some(old.map_or(new, |old| old.min(new)));
         self.open |= open;
-        self.serves |= !matches!(standing, Standing::Tags | Standing::Endpoint);
+        self.serves |= !matches!(standing, Standing::Tags | Standing::Endpoint | Standing::Inexpressible);
         self.tried |= matches!(standing, Standing::Tried(_) | Standing::Spent);
         match standing {
             Standing::Tried(wait) => self.returns = soonest(self.returns, wait),
@@ -250,7 +271,9 @@ impl Out {
             return Unroutable::NoBackendForUser;
         }
         if !self.serves {
-            return Unroutable::UnsupportedEndpoint;
+            let said = self.inexpressible.zip(ask.conversation);
+            let what = said.and_then(|(dialect, said)| said.expressible(dialect).err());
+            return what.map_or(Unroutable::UnsupportedEndpoint, |what| what.clone().into());
         }
         Unroutable::NoneAvailable { retry_after: self.available.unwrap_or(Duration::from_secs(1)) }
     }

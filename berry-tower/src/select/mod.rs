@@ -1,7 +1,8 @@
 //! Backend selection: each attempt goes to one of the model's backends, as the strategy chooses.
 //!
 //! [`Select`] needs a [`Requested`] in the request's extensions (put an [`Inspect`](crate::inspect)
-//! outside) and gives the inner service the backend as [`Selected`]; responses carry [`ServedBy`].
+//! outside) and gives the inner service the backend as [`Selected`], with the
+//! [`Conversation`] where the model has backends of another format; responses carry [`ServedBy`].
 //! With an [`Attempt`] in the extensions ([`Retry`](crate::retry) puts it there) it never picks a
 //! backend twice, unless the attempt allows it. It holds a place among the backend's requests in
 //! flight until the response's body has ended, and then books the outcome with the backend's state.
@@ -70,8 +71,10 @@ pub use crate::attempt::ServedBy;
 use crate::{
     attempt::Attempt,
     backend::{Backend, Catalog, Model, Snapshot},
-    body::GuardedBody,
+    body::{Buffered, GuardedBody},
     classify::{Classify, Standard},
+    dialect::Conversation,
+    endpoint::Endpoint,
     error::{BoxError, MissingLayer, Unroutable},
     inspect::Requested,
 };
@@ -178,7 +181,8 @@ impl<S, C> Select<S, C> {
 }
 
 impl<S, C: Classify + Clone> Select<S, C> {
-    fn lease(&self, extensions: &Extensions) -> Result<(Lease<C>, bool), BoxError> {
+    fn lease(&self, request: &Request<Buffered>) -> Result<Leased<C>, BoxError> {
+        let extensions = request.extensions();
         let requested = extensions.get::<Requested>().ok_or(MissingLayer("InspectLayer"))?;
         let attempt = extensions.get::<Attempt>();
         let snapshot = self.layer.catalog.load();
@@ -186,7 +190,12 @@ impl<S, C: Classify + Clone> Select<S, C> {
         let leg = attempt.map_or(0, Attempt::leg) as usize;
         let model = on_leg(&snapshot, asked, leg)?;
         let (tags, policy) = ((self.layer.tags)(extensions), self.layer.policy);
-        let ask = Ask { endpoint: requested.endpoint, tags, policy, attempt };
+        let endpoint = requested.endpoint;
+        // Read only where somebody may have to be told it in another format.
+        let translates = |endpoint: &Endpoint| model.backends.iter().any(|b| !b.provider.speaks(*endpoint));
+        let conversation = endpoint.filter(|endpoint| endpoint.is_chat()).filter(translates);
+        let conversation = conversation.map(|e| Arc::new(Conversation::new(e, request.body().bytes().clone())));
+        let ask = Ask { endpoint, tags, policy, attempt, conversation: conversation.as_deref() };
         for _ in 0..LOST_RACES {
             let now = Instant::now();
             let Candidates { list, last } = candidates(model, &ask, now)?;
@@ -197,11 +206,19 @@ impl<S, C: Classify + Clone> Select<S, C> {
                     attempt.picked(chosen.backend.id.clone());
                 }
                 let last = last && leg == asked.fallbacks.len();
-                return Ok((lease, last));
+                return Ok(Leased { lease, last, conversation });
             }
         }
         Err(Unroutable::NoneAvailable { retry_after: std::time::Duration::from_secs(1) }.into())
     }
+}
+
+/// Who is asked, and what for that is known already.
+struct Leased<C: Classify> {
+    lease: Lease<C>,
+    /// Nobody else is left.
+    last: bool,
+    conversation: Option<Arc<Conversation>>,
 }
 
 /// The model asked for, or its `leg`-th fallback.
@@ -211,9 +228,9 @@ fn on_leg<'a>(snapshot: &'a Snapshot, asked: &'a Arc<Model>, leg: usize) -> Resu
     snapshot.find(name).ok_or(Unroutable::UnknownModel)
 }
 
-impl<S, C, R, B> Service<Request<R>> for Select<S, C>
+impl<S, C, B> Service<Request<Buffered>> for Select<S, C>
 where
-    S: Service<Request<R>, Response = Response<B>>,
+    S: Service<Request<Buffered>, Response = Response<B>>,
     S::Error: Into<BoxError>,
     C: Classify + Clone,
     B: Body,
@@ -226,13 +243,16 @@ where
         self.inner.poll_ready(cx).map_err(Into::into)
     }
 
-    fn call(&mut self, mut request: Request<R>) -> Self::Future {
-        match self.lease(request.extensions()) {
-            Ok((mut lease, last)) => {
+    fn call(&mut self, mut request: Request<Buffered>) -> Self::Future {
+        match self.lease(&request) {
+            Ok(Leased { mut lease, last, conversation }) => {
                 let request_id = request.headers().get("x-request-id").cloned();
                 lease.name(request_id, request.extensions().get());
                 request.extensions_mut().insert(Selected { backend: lease.backend().clone(), last });
                 request.extensions_mut().insert(For(lease.model().clone()));
+                if let Some(conversation) = conversation {
+                    request.extensions_mut().insert(conversation);
+                }
                 ResponseFuture::Sent { future: self.inner.call(request), lease: Some(lease) }
             }
             Err(error) => ResponseFuture::Refused(Some(error)),

@@ -114,7 +114,8 @@ pub(super) async fn explain(
     let moment = Moment::now();
     let admin = [Arc::from(ADMIN)];
     let tags = caller.map_or(&admin[..], |caller| &caller.tags);
-    let ask = Ask { endpoint: Some(Endpoint::ChatCompletions), tags, policy: snapshot.tag_policy, attempt: None };
+    let (endpoint, policy) = (Some(Endpoint::ChatCompletions), snapshot.tag_policy);
+    let ask = Ask { endpoint, tags, policy, ..Ask::default() };
     let barred = caller.and_then(|caller| barred(&snapshot, caller, &model));
     let explained = candidates::explain(&model, &ask, moment.now);
     Ok(Json(Explanation {

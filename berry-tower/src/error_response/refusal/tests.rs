@@ -57,7 +57,7 @@ fn what_cannot_be_routed() {
     assert_eq!(unknown.param.as_deref(), Some("model"));
     check(Unroutable::NoBackendForUser, 403, "permission_error", Some("no_backend_for_user"));
     check(Unroutable::UnsupportedEndpoint, 400, CALLER, Some("unsupported_endpoint"));
-    let e = Unroutable::UnsupportedParameter { param: "tools".into() };
+    let e = Unroutable::UnsupportedParameter { param: "tools".into(), why: "no words".into() };
     assert_eq!(check(e, 400, CALLER, Some("unsupported_parameter")).param.as_deref(), Some("tools"));
     for (e, wait) in [
         (Unroutable::NoneAvailable { retry_after: 9 * second }, "9"),
