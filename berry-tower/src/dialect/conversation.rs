@@ -38,6 +38,7 @@ pub struct Conversation {
     endpoint: Endpoint,
     body: Bytes,
     chat: OnceLock<Result<chat::Request, Inexpressible>>,
+    openai: OnceLock<Result<chat::Request, Inexpressible>>,
     claude: OnceLock<Result<claude::Request, Inexpressible>>,
     gemini: OnceLock<Result<gemini::Request, Inexpressible>>,
 }
@@ -53,8 +54,9 @@ impl Conversation {
     /// The request with this body to [chat](Endpoint::ChatCompletions) or
     /// [messages](Endpoint::Messages); nothing is read yet.
     #[must_use]
-    pub const fn new(endpoint: Endpoint, body: Bytes) -> Self {
-        Self { endpoint, body, chat: OnceLock::new(), claude: OnceLock::new(), gemini: OnceLock::new() }
+    pub fn new(endpoint: Endpoint, body: Bytes) -> Self {
+        let (chat, openai) = (OnceLock::new(), OnceLock::new());
+        Self { endpoint, body, chat, openai, claude: OnceLock::new(), gemini: OnceLock::new() }
     }
 
     /// The request in the hub's types.
@@ -64,6 +66,11 @@ impl Conversation {
             _ => chat::Request::read(&self.body),
         };
         self.chat.get_or_init(read).as_ref()
+    }
+
+    fn openai(&self) -> Result<&chat::Request, &Inexpressible> {
+        let translate = || self.chat().map_err(Clone::clone)?.for_openai();
+        self.openai.get_or_init(translate).as_ref()
     }
 
     fn claude(&self) -> Result<&claude::Request, &Inexpressible> {
@@ -84,7 +91,7 @@ impl Conversation {
         match dialect {
             Dialect::Claude => self.claude().map(|_| ()),
             Dialect::Gemini => self.gemini().map(|_| ()),
-            Dialect::OpenAi | Dialect::Azure => self.chat()?.openai_can_express(),
+            Dialect::OpenAi | Dialect::Azure => self.openai().map(|_| ()),
         }
     }
 
@@ -98,7 +105,7 @@ impl Conversation {
             Dialect::Claude => self.claude().map_err(Clone::clone)?.write(model, sampling, stream),
             Dialect::Gemini => self.gemini().map_err(Clone::clone)?.write(),
             Dialect::OpenAi | Dialect::Azure => {
-                self.chat().map_err(Clone::clone)?.write_openai(model, stream, usage)?
+                self.openai().map_err(Clone::clone)?.clone().into_body(model, stream, usage)
             }
         })
     }

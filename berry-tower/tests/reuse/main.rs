@@ -5,3 +5,4 @@
 mod edge;
 mod inner;
 mod support;
+mod translated;

@@ -27,14 +27,15 @@ impl Request {
     /// assert_eq!(read(r#"{"model":"m","messages":[],"top_k":5}"#).write("gpt", false).unwrap_err().param, "top_k");
     /// ```
     pub fn write(&self, model: &str, stream: bool) -> Result<Bytes, Inexpressible> {
+        Ok(self.for_openai()?.into_body(model, stream, true))
+    }
+
+    /// The request as far as it does not depend on the backend.
+    pub(in crate::dialect) fn for_openai(&self) -> Result<Self, Inexpressible> {
         if self.top_k.is_some() {
             return Err(UNKNOWN.refuse("top_k"));
         }
         let mut request = self.clone();
-        model.clone_into(&mut request.model);
-        request.stream = Some(stream);
-        let options = request.stream_options.take().unwrap_or_default();
-        request.stream_options = stream.then_some(StreamOptions { include_usage: Some(true), ..options });
         request.max_completion_tokens = request.max_completion_tokens.or(request.max_tokens.take());
         for tool in request.tools.iter_mut().flatten() {
             tool.other.remove("cache_control");
@@ -42,8 +43,17 @@ impl Request {
         for (at, message) in request.messages.iter_mut().enumerate() {
             fit(message, &format!("messages[{at}]"))?;
         }
+        Ok(request)
+    }
+
+    /// The request for a backend; with `usage` a stream is asked to tell its tokens.
+    pub(in crate::dialect) fn into_body(self, model: &str, stream: bool, usage: bool) -> Bytes {
+        let options = self.stream_options.unwrap_or_default();
+        let stream_options = StreamOptions { include_usage: Some(true), ..options };
+        let stream_options = (stream && usage).then_some(stream_options);
+        let request = Self { model: model.to_owned(), stream: Some(stream), stream_options, ..self };
         // Only a map with keys that are no texts could fail, and there is none.
-        Ok(serde_json::to_vec(&request).unwrap_or_default().into())
+        serde_json::to_vec(&request).unwrap_or_default().into()
     }
 }
 

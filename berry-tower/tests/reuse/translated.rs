@@ -1,0 +1,430 @@
+//! Conversations with backends of another format, through the whole stack over a scripted upstream.
+
+use std::{pin::Pin, sync::Arc, time::Duration};
+
+use berry_tower::{
+    auth::{ApiKey, ApiKeys},
+    backend::{Backend, Catalog, Dialect, Model, Provider},
+    body::Buffered,
+    gateway::{Settings, gateway},
+    rate_limit::{Assigned, Quota},
+    render::{AnthropicErrors, OpenAiErrors, Render},
+    select::strategy::Failover,
+};
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt, stream};
+use http::{Request, Response, request::Parts};
+use http_body::Frame;
+use http_body_util::{BodyExt, Full, StreamBody};
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
+use tower::{BoxError, ServiceExt, service_fn};
+
+/// What an upstream does after its head.
+#[derive(Clone)]
+enum Step {
+    Send(Bytes),
+    Wait(Duration),
+    Break,
+    /// Nothing more, for ever.
+    Stall,
+}
+
+#[derive(Clone)]
+struct Script {
+    status: u16,
+    media: &'static str,
+    steps: Vec<Step>,
+}
+
+impl Script {
+    fn json(status: u16, body: &Value) -> Self {
+        Self { status, media: "application/json", steps: vec![send(&body.to_string())] }
+    }
+
+    fn events(steps: impl IntoIterator<Item = Step>) -> Self {
+        Self { status: 200, media: "text/event-stream", steps: steps.into_iter().collect() }
+    }
+
+    fn body(self) -> Pin<Box<dyn Stream<Item = Result<Frame<Bytes>, BoxError>> + Send>> {
+        Box::pin(stream::iter(self.steps).filter_map(async |step| match step {
+            Step::Send(bytes) => Some(Ok(Frame::data(bytes))),
+            Step::Wait(time) => {
+                sleep(time).await;
+                None
+            }
+            Step::Break => Some(Err("reset".into())),
+            Step::Stall => std::future::pending().await,
+        }))
+    }
+}
+
+fn send(text: &str) -> Step {
+    Step::Send(Bytes::from(text.to_owned()))
+}
+
+fn event(data: &Value) -> Step {
+    let name = data["type"].as_str().map(|name| format!("event: {name}\n")).unwrap_or_default();
+    send(&format!("{name}data: {data}\n\n"))
+}
+
+fn done() -> Step {
+    send("data: [DONE]\n\n")
+}
+
+fn backend(id: &'static str, dialect: Dialect) -> Backend {
+    let provider = Provider::new(id, "https://upstream").unwrap().dialect(dialect).key("sk-the-key-of-the-provider");
+    Backend::new(Arc::new(provider.unwrap()), "upstream-model").priority(u8::from(id != "first"))
+}
+
+/// What the caller gets: the status, the whole text, and whether it broke off.
+struct Got {
+    status: u16,
+    served: Option<String>,
+    text: String,
+    broke: bool,
+}
+
+impl Got {
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|_| panic!("{}", self.text))
+    }
+
+    /// The data of the events.
+    fn events(&self) -> Vec<Value> {
+        let data = self.text.lines().filter_map(|line| line.strip_prefix("data: "));
+        data.filter(|data| *data != "[DONE]").map(|data| serde_json::from_str(data).unwrap()).collect()
+    }
+
+    /// The text of a chat stream.
+    fn said(&self) -> String {
+        let part = |event: &Value| event["choices"][0]["delta"]["content"].as_str().map(str::to_owned);
+        self.events().iter().filter_map(part).collect()
+    }
+}
+
+type Asked = (http::request::Parts, Value);
+
+async fn ask<R>(
+    render: R,
+    backends: Vec<Backend>,
+    path: &str,
+    body: Value,
+    upstream: impl Fn(&Asked) -> Script + Clone + Send + Sync + 'static,
+) -> Got
+where
+    R: Render + Clone + Send + Sync + 'static,
+{
+    let catalog = Catalog::new([Model::new("m", Arc::new(Failover), backends)]);
+    let transport = service_fn(move |request: Request<Buffered>| {
+        let (head, body) = request.into_parts();
+        let script = upstream(&(head, serde_json::from_slice(body.bytes()).unwrap()));
+        let response = Response::builder().status(script.status).header("content-type", script.media);
+        let response = response.body(StreamBody::new(script.body())).unwrap();
+        std::future::ready(Ok::<_, BoxError>(response))
+    });
+    let Settings { plan, budget, total_timeout, keep_alive, commit_after, stop, max_body, tags, tag_policy, .. } =
+        Settings::new(catalog.clone());
+    let settings = Settings {
+        catalog,
+        transport,
+        plan,
+        budget,
+        total_timeout,
+        keep_alive,
+        commit_after,
+        stop,
+        max_body,
+        tags,
+        tag_policy,
+        render,
+    };
+    let keys = ApiKeys::new([ApiKey::from_token("a-token-of-mine", "me")]);
+    let unlimited = Assigned::by(|_: &Parts| None::<&Arc<Quota>>);
+    let service = gateway(settings, keys, unlimited, |_: &&str, _: &str| true);
+    let request = Request::post(path)
+        .header("authorization", "Bearer a-token-of-mine")
+        .header("x-request-id", "r1")
+        .body(Full::new(Bytes::from(body.to_string())))
+        .unwrap();
+    let response = service.oneshot(request).await.unwrap();
+    let status = response.status().as_u16();
+    let served = response.extensions().get::<berry_tower::attempt::ServedBy>().map(|served| served.0.to_string());
+    let (mut text, mut broke) = (Vec::new(), false);
+    let mut body = Box::pin(response.into_body());
+    while let Some(frame) = body.frame().await {
+        match frame {
+            Ok(frame) => text.extend_from_slice(&frame.into_data().unwrap_or_default()),
+            Err(_) => broke = true,
+        }
+    }
+    Got { status, served, text: String::from_utf8(text).unwrap(), broke }
+}
+
+const CHAT: &str = "/v1/chat/completions";
+const MESSAGES: &str = "/v1/messages";
+
+fn chat(stream: bool) -> Value {
+    json!({"model": "m", "stream": stream, "messages": [{"role": "user", "content": "hi"}]})
+}
+
+fn messages(stream: bool) -> Value {
+    json!({"model": "m", "stream": stream, "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}]})
+}
+
+fn claudes_answer() -> Value {
+    json!({
+        "id": "msg_1", "type": "message", "role": "assistant", "model": "claude-x",
+        "content": [{"type": "text", "text": "Hello, world"}], "stop_reason": "end_turn", "stop_sequence": null,
+        "usage": {"input_tokens": 3, "output_tokens": 2},
+    })
+}
+
+fn claudes_events() -> Vec<Step> {
+    let mut begun = claudes_answer();
+    begun["content"] = json!([]);
+    begun["stop_reason"] = Value::Null;
+    [
+        json!({"type": "message_start", "message": begun}),
+        json!({"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}}),
+        json!({"type": "ping"}),
+        json!({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "Hello, "}}),
+        json!({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "world"}}),
+        json!({"type": "content_block_stop", "index": 0}),
+        json!({"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 2}}),
+        json!({"type": "message_stop"}),
+    ]
+    .iter()
+    .map(event)
+    .collect()
+}
+
+fn chunk(delta: &Value, finish: &Value) -> Step {
+    let choice = json!({"index": 0, "delta": delta, "finish_reason": finish});
+    event(&json!({"id": "c1", "object": "chat.completion.chunk", "created": 1, "model": "gpt-x", "choices": [choice]}))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_chat_is_answered_by_claude() {
+    let plain = ask(OpenAiErrors, vec![backend("c", Dialect::Claude)], CHAT, chat(false), |(head, body)| {
+        assert_eq!(head.uri, "https://upstream/v1/messages");
+        assert_eq!(head.headers["x-api-key"], "sk-the-key-of-the-provider");
+        assert_eq!(head.headers["anthropic-version"], "2023-06-01");
+        assert!(!head.headers.contains_key("authorization"));
+        assert_eq!((&body["model"], &body["messages"][0]["role"]), (&json!("upstream-model"), &json!("user")));
+        assert!(body["max_tokens"].is_u64());
+        Script::json(200, &claudes_answer())
+    });
+    let plain = plain.await;
+    assert_eq!(plain.status, 200, "{}", plain.text);
+    let answer = plain.json();
+    assert_eq!(answer["choices"][0]["message"]["content"], "Hello, world");
+    assert_eq!((&answer["usage"]["prompt_tokens"], &answer["model"]), (&json!(3), &json!("claude-x")));
+    let streamed = ask(OpenAiErrors, vec![backend("c", Dialect::Claude)], CHAT, chat(true), |(_, body)| {
+        assert_eq!(body["stream"], true);
+        Script::events(claudes_events())
+    });
+    let streamed = streamed.await;
+    assert_eq!((&*streamed.said(), streamed.broke), ("Hello, world", false), "{}", streamed.text);
+    assert!(streamed.text.ends_with("data: [DONE]\n\n"));
+    assert!(!streamed.text.contains("\"usage\":{"), "usage that nobody asked for: {}", streamed.text);
+}
+
+#[tokio::test(start_paused = true)]
+async fn usage_is_told_to_who_asks_for_it() {
+    let mut body = chat(true);
+    body["stream_options"] = json!({"include_usage": true});
+    let got =
+        ask(
+            OpenAiErrors,
+            vec![backend("c", Dialect::Claude)],
+            CHAT,
+            body.clone(),
+            |_| Script::events(claudes_events()),
+        );
+    let events = got.await.events();
+    assert_eq!(events.last().unwrap()["usage"]["total_tokens"], 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_chat_is_answered_by_gemini() {
+    let answer = json!({
+        "candidates": [{"content": {"role": "model", "parts": [{"text": "Hello"}]}, "finishReason": "STOP", "index": 0}],
+        "usageMetadata": {"promptTokenCount": 3, "candidatesTokenCount": 2, "totalTokenCount": 5},
+        "modelVersion": "gemini-x", "responseId": "r",
+    });
+    for stream in [false, true] {
+        let answer = answer.clone();
+        let got = ask(OpenAiErrors, vec![backend("g", Dialect::Gemini)], CHAT, chat(stream), move |(head, body)| {
+            let method = if stream { "streamGenerateContent?alt=sse" } else { "generateContent" };
+            assert_eq!(head.uri.to_string(), format!("https://upstream/v1beta/models/upstream-model:{method}"));
+            assert_eq!(head.headers["x-goog-api-key"], "sk-the-key-of-the-provider");
+            assert_eq!(body["contents"][0]["parts"][0]["text"], "hi");
+            if stream { Script::events([event(&answer)]) } else { Script::json(200, &answer) }
+        });
+        let got = got.await;
+        let text =
+            if stream { got.said() } else { got.json()["choices"][0]["message"]["content"].as_str().unwrap().into() };
+        assert_eq!((got.status, &*text), (200, "Hello"), "{}", got.text);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn messages_are_answered_by_openai() {
+    let answer = json!({
+        "id": "c1", "object": "chat.completion", "created": 1, "model": "gpt-x",
+        "choices": [{"index": 0, "message": {"role": "assistant", "content": "Hello"}, "finish_reason": "stop"}],
+        "usage": {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5},
+    });
+    let got = ask(AnthropicErrors, vec![backend("o", Dialect::OpenAi)], MESSAGES, messages(false), move |(head, _)| {
+        assert_eq!(head.uri, "https://upstream/v1/chat/completions");
+        Script::json(200, &answer)
+    });
+    let got = got.await.json();
+    assert_eq!((&got["type"], &got["content"][0]["text"]), (&json!("message"), &json!("Hello")));
+    assert_eq!((&got["usage"]["input_tokens"], &got["stop_reason"]), (&json!(3), &json!("end_turn")));
+}
+
+/// After its last `finish_reason` an answer is whole, whatever becomes of the stream.
+#[tokio::test(start_paused = true)]
+async fn a_stall_behind_the_finish_ends_a_message_well() {
+    for last in [vec![Step::Stall], vec![Step::Break], vec![], vec![done()]] {
+        let mut steps = vec![chunk(&json!({"role": "assistant", "content": "Hello"}), &Value::Null)];
+        steps.push(chunk(&json!({}), &json!("stop")));
+        steps.extend(last);
+        let script = Script::events(steps);
+        let got = ask(AnthropicErrors, vec![backend("o", Dialect::OpenAi)], MESSAGES, messages(true), move |_| {
+            script.clone()
+        });
+        let got = got.await;
+        let kinds: Vec<_> = got.events().iter().map(|event| event["type"].as_str().unwrap().to_owned()).collect();
+        assert_eq!((kinds.last().map(|kind| &**kind), got.broke), (Some("message_stop"), false), "{}", got.text);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_part_never_looks_whole() {
+    let claude = claudes_events();
+    for cut in 4..claude.len() {
+        let steps = claude[..cut].iter().cloned().chain([Step::Break]);
+        let script = Script::events(steps);
+        let got = ask(OpenAiErrors, vec![backend("c", Dialect::Claude)], CHAT, chat(true), move |_| script.clone());
+        let got = got.await;
+        assert!(got.broke && !got.text.contains("[DONE]") && !got.text.contains("\"finish_reason\":\"stop\""), "{cut}");
+        assert!(got.text.contains("upstream_stream_interrupted"), "{}", got.text);
+    }
+    let steps = [chunk(&json!({"content": "Hello"}), &Value::Null), Step::Break];
+    let script = Script::events(steps);
+    let got =
+        ask(AnthropicErrors, vec![backend("o", Dialect::OpenAi)], MESSAGES, messages(true), move |_| script.clone());
+    let got = got.await;
+    assert!(got.broke && !got.text.contains("message_stop"), "{}", got.text);
+    assert_eq!(got.events().last().unwrap()["type"], "error");
+}
+
+#[tokio::test(start_paused = true)]
+async fn any_cut_of_the_bytes_is_the_same_and_what_is_malformed_is_left_out() {
+    let bytes = |step: Step| if let Step::Send(bytes) = step { bytes } else { Bytes::new() };
+    let mut events = claudes_events();
+    events.insert(4, send("event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\n\n"));
+    let whole: Vec<u8> = events.into_iter().flat_map(bytes).collect();
+    let whole = [&b"\xef\xbb\xbf"[..], &whole].concat();
+    for size in [1, 2, 3, 7, 64, whole.len()] {
+        let script = Script::events(whole.chunks(size).map(|part| Step::Send(Bytes::copy_from_slice(part))));
+        let got = ask(OpenAiErrors, vec![backend("c", Dialect::Claude)], CHAT, chat(true), move |_| script.clone());
+        let got = got.await;
+        assert_eq!((&*got.said(), got.broke), ("Hello, world", false), "{size}: {}", got.text);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn pings_keep_a_stream_alive_and_silence_ends_it() {
+    let mut steps = claudes_events();
+    let rest = steps.split_off(4);
+    for _ in 0..3 {
+        steps.extend([Step::Wait(Duration::from_secs(100)), event(&json!({"type": "ping"}))]);
+        steps.extend([Step::Wait(Duration::from_secs(100)), send(": still here\n\n")]);
+    }
+    let begun = Instant::now();
+    let alive = Script::events(steps.iter().cloned().chain(rest));
+    let got = ask(OpenAiErrors, vec![backend("c", Dialect::Claude)], CHAT, chat(true), move |_| alive.clone()).await;
+    assert_eq!((&*got.said(), got.broke), ("Hello, world", false), "{}", got.text);
+    assert!(begun.elapsed() >= Duration::from_secs(600));
+    let silent = Script::events(steps.into_iter().chain([Step::Stall]));
+    let got = ask(OpenAiErrors, vec![backend("c", Dialect::Claude)], CHAT, chat(true), move |_| silent.clone()).await;
+    assert!(got.broke && got.text.contains("upstream_timeout"), "{}", got.text);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_cannot_express_a_request_is_passed_over_and_with_nobody_the_field_is_named() {
+    let mut body = chat(false);
+    body["n"] = json!(2);
+    let pool = || vec![backend("first", Dialect::Claude), backend("second", Dialect::OpenAi)];
+    let answer = json!({"id": "c", "object": "chat.completion", "created": 1, "model": "x", "choices": []});
+    let got = ask(OpenAiErrors, pool(), CHAT, body.clone(), move |_| Script::json(200, &answer)).await;
+    assert_eq!((got.status, got.served.as_deref()), (200, Some("second:upstream-model")));
+    let nobody = |_: &Asked| -> Script { panic!("nobody is to be asked") };
+    let got = ask(OpenAiErrors, vec![backend("first", Dialect::Claude)], CHAT, body.clone(), nobody).await;
+    let error = &got.json()["error"];
+    assert_eq!((got.status, &error["code"], &error["param"]), (400, &json!("unsupported_parameter"), &json!("n")));
+    let mut body = messages(false);
+    body["top_k"] = json!(5);
+    let got = ask(AnthropicErrors, vec![backend("first", Dialect::OpenAi)], MESSAGES, body, nobody).await;
+    let error = got.json();
+    assert_eq!((got.status, &error["error"]["type"]), (400, &json!("invalid_request_error")));
+    assert!(error["error"]["message"].as_str().unwrap().contains("`top_k`"), "{error}");
+    // What chat has no words for cannot be asked of any backend.
+    let embeddings = json!({"model": "m", "input": "x"});
+    let got = ask(OpenAiErrors, vec![backend("first", Dialect::Gemini)], "/v1/embeddings", embeddings, nobody).await;
+    assert_eq!((got.status, &got.json()["error"]["code"]), (400, &json!("unsupported_endpoint")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn errors_come_in_the_callers_shape() {
+    let overloaded = json!({"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}});
+    let claude = || vec![backend("c", Dialect::Claude)];
+    let script = Script::json(529, &overloaded);
+    let got = ask(OpenAiErrors, claude(), CHAT, chat(false), move |_| script.clone()).await;
+    assert_eq!((got.status, &got.json()["error"]["code"]), (503, &json!("overloaded")));
+    let script = Script::json(529, &overloaded);
+    let got = ask(AnthropicErrors, claude(), MESSAGES, messages(false), move |_| script.clone()).await;
+    assert_eq!((got.status, &got.json()["error"]["type"]), (503, &json!("overloaded_error")));
+    // The same as an event, with a 200.
+    let script = Script::events([event(&overloaded)]);
+    let got = ask(OpenAiErrors, claude(), CHAT, chat(true), move |_| script.clone()).await;
+    assert_eq!((got.status, &got.json()["error"]["code"]), (503, &json!("overloaded")), "{}", got.text);
+
+    let refused = json!({"type": "error", "error": {"type": "invalid_request_error", "message": "no"}});
+    let got = ask(OpenAiErrors, claude(), CHAT, chat(false), move |_| Script::json(400, &refused)).await;
+    let expected = json!({"message": "no", "type": "invalid_request_error", "param": null, "code": null});
+    assert_eq!((got.status, &got.json()["error"]), (400, &expected));
+    let refused = json!({"error": {"message": "no", "type": "invalid_request_error", "param": "x", "code": null}});
+    let openai = vec![backend("o", Dialect::OpenAi)];
+    let got = ask(AnthropicErrors, openai, MESSAGES, messages(false), move |_| Script::json(400, &refused)).await;
+    let expected =
+        json!({"type": "error", "error": {"type": "invalid_request_error", "message": "no"}, "request_id": "r1"});
+    assert_eq!((got.status, got.json()), (400, expected));
+
+    let bad_key = json!({"error": {"code": 400, "message": "API key not valid", "status": "INVALID_ARGUMENT",
+        "details": [{"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "API_KEY_INVALID"}]}});
+    let gemini = vec![backend("g", Dialect::Gemini)];
+    let got = ask(OpenAiErrors, gemini, CHAT, chat(false), move |_| Script::json(400, &bad_key)).await;
+    assert_eq!((got.status, &got.json()["error"]["code"]), (502, &json!("upstream_auth")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn garbage_in_another_format_fails_over() {
+    let good = claudes_answer();
+    for garbage in
+        [json!({}), json!([1]), json!({"type": "error", "error": {"type": "api_error", "message": "broken"}})]
+    {
+        let (garbage, good) = (garbage.clone(), good.clone());
+        let pool = vec![backend("first", Dialect::Gemini), backend("second", Dialect::Claude)];
+        let got = ask(OpenAiErrors, pool, CHAT, chat(false), move |(head, _)| {
+            let answer = if head.uri.path().contains("generateContent") { &garbage } else { &good };
+            Script::json(200, answer)
+        });
+        let got = got.await;
+        assert_eq!((got.status, got.served.as_deref()), (200, Some("second:upstream-model")), "{}", got.text);
+    }
+}
