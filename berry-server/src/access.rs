@@ -26,7 +26,12 @@ use tower_layer::Layer;
 use tower_service::Service;
 use uuid::Uuid;
 
-use crate::{app::Shared, config::build::Caller, connection::Serving, routes::{MESSAGES, refuse}};
+use crate::{
+    app::Shared,
+    config::build::Caller,
+    connection::Serving,
+    routes::{MESSAGES, refuse},
+};
 #[cfg(feature = "observability")]
 use {
     crate::history::{Finished, How},
