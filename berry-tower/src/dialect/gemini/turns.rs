@@ -116,6 +116,10 @@ fn result(message: &chat::Message, path: &str, called: &HashMap<&str, &str>) -> 
     let name = called.get(id).ok_or_else(|| {
         Inexpressible::new(format!("{path}.tool_call_id"), "names no call of an assistant's message before it")
     })?;
+    // Some clients repeat the tool's name, which the call has.
+    if message.name.as_deref().is_some_and(|said| said != *name) {
+        return Err(Inexpressible::new(format!("{path}.name"), "the call has another name"));
+    }
     let (texts, media): (Vec<_>, Vec<_>) = said(message, path)?.into_iter().partition(|part| part.text.is_some());
     if let Some(part) = media.iter().find(|part| part.inline_data.is_none()) {
         debug_assert!(part.file_data.is_some(), "other parts are refused");

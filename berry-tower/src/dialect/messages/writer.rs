@@ -27,6 +27,8 @@ pub struct Writer {
     blocks: u32,
     /// How many calls have been.
     calls: u32,
+    /// Whether a thought has been told without its signature.
+    has_thought: bool,
     finish: Option<chat::FinishReason>,
     usage: Option<chat::Usage>,
 }
@@ -80,6 +82,7 @@ impl Writer {
         if let Some(thinking) = delta.reasoning_content.filter(|it| !it.is_empty()) {
             self.open(Open::Thinking, out, || Block::Thinking { thinking: String::new(), signature: String::new() });
             self.more(Delta::ThinkingDelta { thinking }, out);
+            self.has_thought = true;
         }
         for thought in delta.extra_content.and_then(|extra| extra.anthropic).into_iter().flatten() {
             self.thought(thought, out);
@@ -93,10 +96,15 @@ impl Writer {
         }
     }
 
-    /// A signed thought: the signature of what has been told already, or both at once.
+    /// A signed thought: the signature of what is being told, or both at once. A signature that comes when
+    /// its block is over is too late for this grammar.
     fn thought(&mut self, thought: chat::Thought, out: &mut Vec<u8>) {
+        if self.open != Some(Open::Thinking) && self.has_thought {
+            return;
+        }
         match thought {
             chat::Thought::Thinking { thinking, signature } => {
+                self.has_thought = false;
                 if self.open != Some(Open::Thinking) {
                     let block = || Block::Thinking { thinking: String::new(), signature: String::new() };
                     self.open(Open::Thinking, out, block);
