@@ -20,11 +20,11 @@ pub(super) fn tools(chat: &chat::Request) -> Result<(Vec<Tool>, Option<ToolConfi
 }
 
 fn declaration(tool: &chat::Tool, path: &str) -> Result<FunctionDeclaration, Inexpressible> {
-    UNKNOWN.members(path, &tool.other)?;
     let function = match &tool.function {
         Some(function) if tool.kind == "function" => function,
         _ => return Err(UNKNOWN.refuse(format!("{path}.type"))),
     };
+    UNKNOWN.members(path, &tool.other)?;
     UNKNOWN.members(&format!("{path}.function"), &function.other)?;
     Ok(FunctionDeclaration {
         name: function.name.clone(),

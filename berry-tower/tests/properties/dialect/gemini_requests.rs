@@ -205,6 +205,11 @@ fn ask(request: &Value) -> Result<gemini::Request, String> {
     gemini::Request::from_chat(&request).map_err(|error| error.param)
 }
 
+/// Numbers that every parser reads alike.
+fn quarters(range: std::ops::Range<i32>) -> impl Strategy<Value = f64> {
+    range.prop_map(|quarters| f64::from(quarters) / 4.0)
+}
+
 proptest! {
     #[test]
     fn a_conversation_is_kept(messages in conversation()) {
@@ -220,7 +225,7 @@ proptest! {
     #[test]
     fn what_shapes_the_answer_is_kept(
         numbers in (of(1u64..9999), of(0u64..9999), of(0u64..20), of(1u64..8), of(any::<i32>())),
-        chances in (of(0.0..2.0), of(0.0..1.0), of(-2.0..2.0), of(-2.0..2.0)),
+        chances in (of(quarters(0..9)), of(quarters(0..5)), of(quarters(-8..9)), of(quarters(-8..9))),
         stop in of(vec("[a-z]{1,3}", 1..5)),
         effort in of(select(&[("none", 0), ("low", 1024), ("medium", 4096), ("high", 16384)][..])),
         tools in (vec("[a-z]{1,4}", 0..3), select(&["auto", "none", "required", "named"][..])),
@@ -263,7 +268,7 @@ proptest! {
 
     /// A member that nobody knows is named wherever it stands, unless it says nothing.
     #[test]
-    fn nothing_is_dropped_silently(place in 0usize..6, value in select(&[json!(null), json!([]), json!(1), json!("a")][..])) {
+    fn nothing_is_dropped_silently(place in 0usize..6, value in select(vec![json!(null), json!([]), json!(1), json!("a")])) {
         let mut request = json!({"model": "m", "stream_options": {}, "messages": [
             {"role": "user", "content": [{"type": "text", "text": "Hi"}]}, {"role": "assistant", "content": "Oh"}],
             "tools": [{"type": "function", "function": {"name": "f"}}]});

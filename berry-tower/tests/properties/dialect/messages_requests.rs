@@ -3,7 +3,7 @@
 
 use berry_tower::dialect::{
     Sampling, chat, claude,
-    messages::{self, Block, Content, to_chat},
+    messages::{self, Block, Content, ToolChoice, to_chat},
 };
 use proptest::{collection::vec, option::of, prelude::*, sample::select};
 use serde_json::{Value, json};
@@ -28,7 +28,13 @@ fn request() -> impl Strategy<Value = Value> {
     let input = input.prop_map(|members| Value::Object(members.into_iter().collect()));
     let call = ("weather|time", input, of(blocks.clone()), any::<bool>());
     let turn = (blocks, of(text()), vec(call, 0..3), of(text()));
-    let shape = (of(0.0..1.0), of(1u64..40), of(vec("[a-z]{1,3}", 1..4)), of(text()), any::<bool>());
+    let shape = (
+        of((0u8..5).prop_map(|quarters| f64::from(quarters) / 4.0)),
+        of(1u64..40),
+        of(vec("[a-z]{1,3}", 1..4)),
+        of(text()),
+        any::<bool>(),
+    );
     let choice = select(&["auto", "any", "none", "tool", ""][..]);
     (vec(turn, 1..4), of(text()), 1u64..9999, shape, choice, of(any::<bool>())).prop_map(
         |(turns, system, max_tokens, (temperature, top_k, stop, user, streams), choice, alone)| {
@@ -88,7 +94,7 @@ fn request() -> impl Strategy<Value = Value> {
     )
 }
 
-/// The same words in one form: a single text is a text.
+/// The same words in one form: a single text is a text, and what says nothing is absent.
 fn plain(mut request: messages::Request) -> messages::Request {
     let alone = |block: &Block| matches!(block, Block::Text { other, .. } if other.is_empty());
     let short = |content: &mut Content| {
@@ -114,18 +120,19 @@ fn plain(mut request: messages::Request) -> messages::Request {
     request.stream = request.stream.filter(|streams| *streams);
     request.service_tier = None;
     request.metadata = request.metadata.filter(|metadata| metadata.user_id.is_some());
-    request.tool_choice = request.tool_choice.map(|choice| match choice {
-        messages::ToolChoice::Auto { disable_parallel_tool_use: it } => {
-            messages::ToolChoice::Auto { disable_parallel_tool_use: it.filter(|it| *it) }
+    let alone = |it: Option<bool>| it.filter(|it| *it);
+    request.tool_choice = match request.tool_choice {
+        Some(ToolChoice::Auto { disable_parallel_tool_use: it }) => {
+            alone(it).map(|it| ToolChoice::Auto { disable_parallel_tool_use: Some(it) })
         }
-        messages::ToolChoice::Any { disable_parallel_tool_use: it } => {
-            messages::ToolChoice::Any { disable_parallel_tool_use: it.filter(|it| *it) }
+        Some(ToolChoice::Any { disable_parallel_tool_use: it }) => {
+            Some(ToolChoice::Any { disable_parallel_tool_use: alone(it) })
         }
-        messages::ToolChoice::Tool { name, disable_parallel_tool_use: it } => {
-            messages::ToolChoice::Tool { name, disable_parallel_tool_use: it.filter(|it| *it) }
+        Some(ToolChoice::Tool { name, disable_parallel_tool_use: it }) => {
+            Some(ToolChoice::Tool { name, disable_parallel_tool_use: alone(it) })
         }
         other => other,
-    });
+    };
     request
 }
 
