@@ -28,12 +28,15 @@ struct Pair {
     refused: Option<String>,
 }
 
+/// What reads a stream and what writes it.
+type Ends = (Box<dyn Read>, Box<dyn Write>);
+
 /// How one side is translated into the other.
 struct Pairs {
     folder: &'static str,
     request: fn(&[u8]) -> Result<Vec<u8>, String>,
     answer: fn(&Pair, &[u8]) -> Option<Vec<u8>>,
-    stream: fn() -> (Box<dyn Read>, Box<dyn Write>),
+    stream: fn() -> Ends,
 }
 
 impl Pairs {

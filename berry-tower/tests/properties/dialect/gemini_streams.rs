@@ -30,7 +30,7 @@ struct Said {
     has_id: bool,
 }
 
-pub(super) const FINISHES: [&str; 6] = ["STOP", "MAX_TOKENS", "SAFETY", "RECITATION", "SPII", "SOMETHING_NEW"];
+const FINISHES: [&str; 6] = ["STOP", "MAX_TOKENS", "SAFETY", "RECITATION", "SPII", "SOMETHING_NEW"];
 
 fn part() -> impl Strategy<Value = Part> {
     let texts = || vec("(?s).{0,6}", 0..5);
@@ -84,7 +84,7 @@ impl Part {
 }
 
 impl Said {
-    fn envelope(&self, candidates: Vec<Value>, finished: bool) -> Value {
+    fn envelope(&self, candidates: &[Value], finished: bool) -> Value {
         let [prompt, cached, answer, thoughts, tool] = self.usage;
         let usage = json!({"promptTokenCount": prompt, "cachedContentTokenCount": cached, "totalTokenCount": 1,
             "candidatesTokenCount": if finished { answer } else { answer / 2 }, "thoughtsTokenCount": thoughts,
@@ -105,7 +105,7 @@ impl Said {
             }
             candidate
         });
-        self.envelope(candidates.collect(), true).to_string().into_bytes()
+        self.envelope(&candidates.collect::<Vec<_>>(), true).to_string().into_bytes()
     }
 
     fn stream(&self) -> Vec<u8> {
@@ -131,7 +131,7 @@ impl Said {
                 waiting.remove(choice);
             }
             let finished = waiting.is_empty();
-            text.push_str(&format!("data: {}\r\n\r\n", self.envelope(vec![candidate], finished)));
+            text.push_str(&format!("data: {}\r\n\r\n", self.envelope(&[candidate], finished)));
             match order.next().unwrap() % 8 {
                 0 => text.push_str(": nothing\n\n"),
                 1 if !finished => text.push_str("data: {\"somethingNew\": {\"a\": 1}}\n\n"),
