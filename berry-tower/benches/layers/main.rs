@@ -4,6 +4,7 @@
 //! those of another commit on the same machine, never with another machine's.
 
 mod alone;
+mod dialects;
 mod pieces;
 mod stack;
 mod support;
@@ -12,4 +13,5 @@ use criterion::{criterion_group, criterion_main};
 
 criterion_group!(layers, alone::layers, alone::inspect, stack::whole);
 criterion_group!(pure, pieces::stream_filter, pieces::strategies, pieces::limiter);
-criterion_main!(layers, pure);
+criterion_group!(translation, dialects::translated_streams, dialects::translated_requests);
+criterion_main!(layers, pure, translation);

@@ -1,11 +1,13 @@
 //! The parts of a content as blocks.
 
+use serde_json::Value;
+
 use super::ask::{UNKNOWN, mark, marked};
 use crate::dialect::{
     Inexpressible,
-    chat::{self, Part},
+    chat::{self, Part, Thought},
     data_url::DataUrl,
-    messages::{Block, Other, Source},
+    messages::{Block, Content, Other, Source},
 };
 
 /// Where a content stands and what it may hold.
@@ -60,6 +62,59 @@ fn block(part: &Part, i: usize, place: Place) -> Result<Option<Block>, Inexpress
         }
         Part::InputAudio { .. } => Err(Inexpressible::new(at("type"), "Anthropic's models do not listen")),
         Part::Other(_) => Err(UNKNOWN.refuse(at("type"))),
+    }
+}
+
+/// Puts a message's mark on its last block, where Anthropic has it.
+pub(super) fn mark_last(blocks: &mut [Block], mark: Option<&Value>) {
+    let Some(
+        Block::Text { other, .. }
+        | Block::Image { other, .. }
+        | Block::Document { other, .. }
+        | Block::ToolUse { other, .. },
+    ) = blocks.last_mut()
+    else {
+        return;
+    };
+    if let Some(mark) = mark {
+        other.entry("cache_control").or_insert_with(|| mark.clone());
+    }
+}
+
+/// A text alone in its shorter form.
+pub(super) fn short(mut blocks: Vec<Block>) -> Content {
+    match &mut blocks[..] {
+        [Block::Text { text, other }] if other.is_empty() => Content::Text(std::mem::take(text)),
+        _ => Content::Blocks(blocks),
+    }
+}
+
+/// Texts become one, with blank lines between them, unless one has something to itself.
+pub(super) fn system(blocks: Vec<Block>) -> Option<Content> {
+    if blocks.is_empty() {
+        return None;
+    }
+    let texts: Option<Vec<&str>> = blocks
+        .iter()
+        .map(|block| match block {
+            Block::Text { text, other } if other.is_empty() => Some(text.as_str()),
+            _ => None,
+        })
+        .collect();
+    match texts {
+        Some(texts) => Some(Content::Text(texts.join("\n\n"))),
+        None => Some(Content::Blocks(blocks)),
+    }
+}
+
+/// A thought in Anthropic's words; one without a proof is none.
+pub(super) fn thought(thought: &Thought) -> Option<Block> {
+    match thought {
+        Thought::Thinking { thinking, signature } => (!signature.is_empty())
+            .then(|| Block::Thinking { thinking: thinking.clone(), signature: signature.clone() }),
+        Thought::RedactedThinking { data } => {
+            (!data.is_empty()).then(|| Block::RedactedThinking { data: data.clone() })
+        }
     }
 }
 

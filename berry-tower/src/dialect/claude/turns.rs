@@ -1,17 +1,17 @@
 //! A conversation as turns: the user's first, then by turns, and every call followed by its result.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use serde_json::Value;
 
 use super::{
     ask::{UNKNOWN, mark, marked},
-    blocks::{Place, blocks, text_block},
+    blocks::{Place, blocks, mark_last, short, system, text_block, thought},
     tools::is_name,
 };
 use crate::dialect::{
     Inexpressible,
-    chat::{self, Role, Thought},
+    chat::{self, Role},
     messages::{self, Block, Content, Other},
 };
 
@@ -49,29 +49,30 @@ struct Turns<'a> {
     system: Vec<Block>,
     turns: Vec<Turn>,
     called: Vec<&'a str>,
-    ids: HashSet<String>,
-    /// The calls without a result: the caller's id, Anthropic's, and where they stand.
-    open: Vec<Call<'a>>,
+    /// Anthropic's ids of the calls so far, and how many calls would have had each.
+    ids: HashMap<String, u32>,
+    /// The calls without a result, by the caller's ids.
+    open: HashMap<&'a str, Call<'a>>,
 }
 
 struct Call<'a> {
-    id: &'a str,
     wire_id: String,
     name: &'a str,
+    /// The message's number, and the call's in it.
     at: (usize, usize),
 }
 
 struct Turn {
     role: messages::Role,
-    blocks: Vec<Block>,
-    /// How many of them are results, which come first.
-    results: usize,
+    /// Results, which come first.
+    results: Vec<Block>,
+    said: Vec<Block>,
 }
 
 impl<'a> Turns<'a> {
     fn turn(&mut self, role: messages::Role) -> &mut Turn {
         if self.turns.last().is_none_or(|turn| turn.role != role) {
-            self.turns.push(Turn { role, blocks: Vec::new(), results: 0 });
+            self.turns.push(Turn::new(role));
         }
         let last = self.turns.len() - 1;
         &mut self.turns[last]
@@ -87,7 +88,7 @@ impl<'a> Turns<'a> {
     fn user(&mut self, message: &chat::Message, i: usize) -> Result<(), Inexpressible> {
         let mut found = blocks(message.content.as_ref(), Place { message: i, text_only: false })?;
         mark_last(&mut found, message_mark(message, i)?);
-        self.turn(messages::Role::User).blocks.extend(found);
+        self.turn(messages::Role::User).said.extend(found);
         Ok(())
     }
 
@@ -106,8 +107,8 @@ impl<'a> Turns<'a> {
             let extra = message.extra_content.as_ref();
             let thoughts = extra.and_then(|extra| extra.anthropic.as_deref()).unwrap_or_default();
             let turn = self.turn(messages::Role::Assistant);
-            turn.blocks.extend(thoughts.iter().filter_map(thought));
-            turn.blocks.extend(said);
+            turn.said.extend(thoughts.iter().filter_map(thought));
+            turn.said.extend(said);
         }
         Ok(())
     }
@@ -120,7 +121,7 @@ impl<'a> Turns<'a> {
         if !is_name(name) {
             return wrong("function.name", "Anthropic takes 1 to 128 letters, digits, _ and -");
         }
-        if self.open.iter().any(|open| open.id == call.id) {
+        if self.open.contains_key(&*call.id) {
             return wrong("id", "two calls have this id");
         }
         let arguments = call.function.arguments.trim();
@@ -129,7 +130,7 @@ impl<'a> Turns<'a> {
             return wrong("function.arguments", "they are no JSON object");
         };
         let wire_id = self.wire_id(&call.id);
-        self.open.push(Call { id: &call.id, wire_id: wire_id.clone(), name, at });
+        self.open.insert(&call.id, Call { wire_id: wire_id.clone(), name, at });
         self.called.push(name);
         Ok(Block::ToolUse { id: wire_id, name: name.to_owned(), input, other: Other::new() })
     }
@@ -147,20 +148,23 @@ impl<'a> Turns<'a> {
         if wire_id.is_empty() {
             wire_id.push_str("call");
         }
-        let plain = wire_id.len();
-        let mut number = 1;
-        while !self.ids.insert(wire_id.clone()) {
-            number += 1;
-            wire_id.truncate(plain);
-            wire_id.push_str(&format!("_{number}"));
+        if let Some(calls) = self.ids.get(&wire_id) {
+            let plain = wire_id.len();
+            let mut number = *calls;
+            while self.ids.contains_key(&wire_id) {
+                number += 1;
+                wire_id.truncate(plain);
+                wire_id.push_str(&format!("_{number}"));
+            }
+            self.ids.insert(wire_id[..plain].to_owned(), number);
         }
+        self.ids.insert(wire_id.clone(), 1);
         wire_id
     }
 
     fn result(&mut self, message: &chat::Message, i: usize) -> Result<(), Inexpressible> {
         let id = message.tool_call_id.as_deref().unwrap_or_default();
-        let call = self.open.iter().position(|call| call.id == id).map(|at| self.open.remove(at));
-        let Some(call) = call else {
+        let Some(call) = self.open.remove(id) else {
             return Err(Inexpressible::new(
                 format!("messages[{i}].tool_call_id"),
                 "no call before it has this id, or it has a result",
@@ -177,14 +181,12 @@ impl<'a> Turns<'a> {
             is_error: message.is_error.filter(|is_error| *is_error),
             other: marked(message_mark(message, i)?),
         };
-        let turn = self.turn(messages::Role::User);
-        turn.blocks.insert(turn.results, result);
-        turn.results += 1;
+        self.turn(messages::Role::User).results.push(result);
         Ok(())
     }
 
     fn all_answered(&self) -> Result<(), Inexpressible> {
-        match self.open.first() {
+        match self.open.values().min_by_key(|call| call.at) {
             None => Ok(()),
             Some(Call { at: (i, j), .. }) => {
                 Err(Inexpressible::new(format!("messages[{i}].tool_calls[{j}]"), "no message holds its result"))
@@ -195,16 +197,16 @@ impl<'a> Turns<'a> {
     fn finish(mut self) -> Result<Conversation<'a>, Inexpressible> {
         self.all_answered()?;
         if self.turns.first().is_none_or(|turn| turn.role == messages::Role::Assistant) {
-            self.turns.insert(0, Turn { role: messages::Role::User, blocks: Vec::new(), results: 0 });
+            self.turns.insert(0, Turn::new(messages::Role::User));
         }
         for turn in &mut self.turns {
-            if turn.blocks.is_empty() {
-                turn.blocks.push(Block::Text { text: NOTHING.to_owned(), other: Other::new() });
+            if turn.results.is_empty() && turn.said.is_empty() {
+                turn.said.push(Block::Text { text: NOTHING.to_owned(), other: Other::new() });
             }
         }
         let last = self.turns.last_mut().filter(|turn| turn.role == messages::Role::Assistant);
         let ends_with_assistant = last.is_some();
-        if let Some(Block::Text { text, .. }) = last.and_then(|turn| turn.blocks.last_mut()) {
+        if let Some(Block::Text { text, .. }) = last.and_then(|turn| turn.said.last_mut()) {
             text.truncate(text.trim_end().len());
         }
         Ok(Conversation {
@@ -218,8 +220,13 @@ impl<'a> Turns<'a> {
 }
 
 impl Turn {
-    fn into_message(self) -> messages::Message {
-        messages::Message { role: self.role, content: short(self.blocks), other: Other::new() }
+    fn new(role: messages::Role) -> Self {
+        Self { role, results: Vec::new(), said: Vec::new() }
+    }
+
+    fn into_message(mut self) -> messages::Message {
+        self.results.append(&mut self.said);
+        messages::Message { role: self.role, content: short(self.results), other: Other::new() }
     }
 }
 
@@ -246,63 +253,10 @@ fn message_mark(message: &chat::Message, i: usize) -> Result<Option<&Value>, Ine
     mark(&message.other, || format!("messages[{i}]"))
 }
 
-/// Puts a message's mark on its last block, where Anthropic has it.
-fn mark_last(blocks: &mut [Block], mark: Option<&Value>) {
-    let Some(
-        Block::Text { other, .. }
-        | Block::Image { other, .. }
-        | Block::Document { other, .. }
-        | Block::ToolUse { other, .. },
-    ) = blocks.last_mut()
-    else {
-        return;
-    };
-    if let Some(mark) = mark {
-        other.entry("cache_control").or_insert_with(|| mark.clone());
-    }
-}
-
-/// A text alone in its shorter form.
-fn short(mut blocks: Vec<Block>) -> Content {
-    match &mut blocks[..] {
-        [Block::Text { text, other }] if other.is_empty() => Content::Text(std::mem::take(text)),
-        _ => Content::Blocks(blocks),
-    }
-}
-
-/// Texts become one, with blank lines between them, unless one has something to itself.
-fn system(blocks: Vec<Block>) -> Option<Content> {
-    if blocks.is_empty() {
-        return None;
-    }
-    let texts: Option<Vec<&str>> = blocks
-        .iter()
-        .map(|block| match block {
-            Block::Text { text, other } if other.is_empty() => Some(text.as_str()),
-            _ => None,
-        })
-        .collect();
-    match texts {
-        Some(texts) => Some(Content::Text(texts.join("\n\n"))),
-        None => Some(Content::Blocks(blocks)),
-    }
-}
-
-/// A thought in Anthropic's words; one without a proof is none.
-fn thought(thought: &Thought) -> Option<Block> {
-    match thought {
-        Thought::Thinking { thinking, signature } => (!signature.is_empty())
-            .then(|| Block::Thinking { thinking: thinking.clone(), signature: signature.clone() }),
-        Thought::RedactedThinking { data } => {
-            (!data.is_empty()).then(|| Block::RedactedThinking { data: data.clone() })
-        }
-    }
-}
-
 fn lacks_thought(turns: &[Turn]) -> bool {
     turns.iter().rfind(|turn| turn.role == messages::Role::Assistant).is_some_and(|turn| {
-        let calls = turn.blocks.iter().any(|block| matches!(block, Block::ToolUse { .. }));
-        let thinks = matches!(turn.blocks.first(), Some(Block::Thinking { .. } | Block::RedactedThinking { .. }));
+        let calls = turn.said.iter().any(|block| matches!(block, Block::ToolUse { .. }));
+        let thinks = matches!(turn.said.first(), Some(Block::Thinking { .. } | Block::RedactedThinking { .. }));
         calls && !thinks
     })
 }

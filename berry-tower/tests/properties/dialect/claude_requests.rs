@@ -161,7 +161,7 @@ proptest! {
     }
 
     #[test]
-    fn no_id_is_too_odd(ids in prop::collection::vec("(?s).{0,5}", 1..5)) {
+    fn no_id_is_too_odd(ids in prop::collection::vec(prop_oneof!["(?s).{0,5}", "(a|_2|_3|:){0,3}"], 1..8)) {
         let mut conversation = vec![json!({"role": "user", "content": "Go on."})];
         for id in &ids {
             let call = json!({"id": id, "type": "function", "function": {"name": "weather", "arguments": ""}});

@@ -1,0 +1,70 @@
+//! Translation: events of a stream, one by one, and requests.
+
+use std::hint::black_box;
+
+use berry_tower::dialect::{
+    Read, Sampling, Write,
+    chat::{self, Writer},
+    claude,
+};
+use criterion::{BatchSize, Criterion, Throughput};
+
+/// How many events a stream has beside the first and the last ones.
+const EVENTS: usize = 500;
+
+/// A stream of Claude's into chat events: fifty characters of text in each, or of a call's input.
+pub(crate) fn translated_streams(c: &mut Criterion) {
+    let mut group = c.benchmark_group("translated_stream");
+    group.throughput(Throughput::Elements(EVENTS as u64));
+    let start = r#"{"type":"message_start","message":{"id":"msg_01","type":"message","role":"assistant","model":"claude-x","content":[],"stop_reason":null,"usage":{"input_tokens":9,"output_tokens":1}}}"#;
+    let piece = "fifty characters of a text that is told in pieces.";
+    let kinds = [
+        ("claude_text", r#"{"type":"text","text":""}"#, "text_delta", "text"),
+        (
+            "claude_call",
+            r#"{"type":"tool_use","id":"toolu_1","name":"f","input":{}}"#,
+            "input_json_delta",
+            "partial_json",
+        ),
+    ];
+    let request = claude::Request::from_chat(&question(1)).expect("a request");
+    for (name, block, kind, member) in kinds {
+        let begin = format!(r#"{{"type":"content_block_start","index":0,"content_block":{block}}}"#);
+        let delta =
+            format!(r#"{{"type":"content_block_delta","index":0,"delta":{{"type":"{kind}","{member}":"{piece}"}}}}"#);
+        let run = |mut reader: claude::Reader| {
+            let (mut items, mut out) = (Vec::new(), Vec::new());
+            let events = [start, &begin].into_iter().chain(std::iter::repeat_n(&*delta, EVENTS));
+            for event in events {
+                reader.event("", event, &mut items).expect("a good event");
+                out.clear();
+                for item in items.drain(..) {
+                    Writer.item(item, &mut out);
+                }
+                black_box(&out);
+            }
+        };
+        group.bench_function(name, |b| b.iter_batched(|| request.reader(0), run, BatchSize::SmallInput));
+    }
+    group.finish();
+}
+
+/// A conversation of so many questions and answers.
+fn question(turns: usize) -> chat::Request {
+    let text = "a sentence of the conversation, neither long nor short. ".repeat(10);
+    let turns: Vec<_> = (0..turns)
+        .map(|_| format!(r#"{{"role":"user","content":"{text}"}},{{"role":"assistant","content":"{text}"}},"#))
+        .collect();
+    let body = format!(r#"{{"model":"any","messages":[{}{{"role":"user","content":"Go on."}}]}}"#, turns.concat());
+    chat::Request::read(body.as_bytes()).expect("a chat request")
+}
+
+/// A request for Claude: translated once, written for each attempt.
+pub(crate) fn translated_requests(c: &mut Criterion) {
+    let mut group = c.benchmark_group("translated_request");
+    let question = question(20);
+    group.bench_function("claude", |b| b.iter(|| claude::Request::from_chat(black_box(&question))));
+    let request = claude::Request::from_chat(&question).expect("a request");
+    group.bench_function("claude_written", |b| b.iter(|| request.write("claude-x", Sampling::All, true)));
+    group.finish();
+}
