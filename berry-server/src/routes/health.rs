@@ -10,10 +10,11 @@ use axum::{
 use berry_tower::backend::Backend;
 use http::StatusCode;
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde::Serialize;
 use tokio::time::Instant;
+use utoipa::ToSchema;
 
-use super::status::rfc3339;
+use super::{openapi::tag, status::rfc3339};
 use crate::app::Snapshot;
 
 /// How many of the enabled models and their backends can serve now.
@@ -57,44 +58,128 @@ impl Census {
     }
 }
 
-/// `GET /health`
+/// How the gateway is.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Health::Health)]
+pub(super) struct Health {
+    /// `healthy`; `degraded` when some backend is out; `unhealthy` when no model can be served.
+    status: &'static str,
+    /// The version of the server.
+    version: &'static str,
+    /// When this was so.
+    timestamp: String,
+    /// Since the process began to serve.
+    uptime_seconds: u64,
+    /// Enabled models.
+    models: Share,
+    /// Enabled backends of enabled models.
+    backends: Share,
+}
+
+/// How many there are, and how many can serve now.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Health::Share)]
+struct Share {
+    /// All.
+    total: usize,
+    /// Those that can serve now.
+    available: usize,
+}
+
+/// How the gateway is, in the old form.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Health::V1)]
+pub(super) struct V1Health {
+    /// As `/health` says.
+    status: &'static str,
+    /// False once the server is on its way out.
+    service_running: bool,
+    /// Models that can be served now.
+    models_available: usize,
+    /// What is configured and enabled.
+    summary: Summary,
+    /// When this was so.
+    timestamp: String,
+    /// Since the process began to serve.
+    uptime_seconds: u64,
+}
+
+/// What is configured and enabled.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Health::Summary)]
+struct Summary {
+    /// Providers.
+    providers: usize,
+    /// Models.
+    models: usize,
+    /// Their backends.
+    backends: usize,
+}
+
+/// Whether the gateway can serve, and how much of it is well.
+#[utoipa::path(
+    get,
+    path = "/health",
+    tag = tag::HEALTH,
+    responses(
+        (status = 200, body = Health),
+        (status = 503, body = Health, description = "No enabled model has a usable backend."),
+    ),
+)]
 pub(super) async fn health(State(snapshot): State<Arc<Snapshot>>) -> Response {
     let census = Census::of(&snapshot);
     let code = if census.usable_models == 0 { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
-    let body = json!({
-        "status": census.status(),
-        "version": env!("CARGO_PKG_VERSION"),
-        "timestamp": now(),
-        "uptime_seconds": snapshot.uptime().as_secs(),
-        "models": { "total": census.models, "available": census.usable_models },
-        "backends": { "total": census.backends, "available": census.usable_backends },
-    });
+    let body = Health {
+        status: census.status(),
+        version: env!("CARGO_PKG_VERSION"),
+        timestamp: now(),
+        uptime_seconds: snapshot.uptime().as_secs(),
+        models: Share { total: census.models, available: census.usable_models },
+        backends: Share { total: census.backends, available: census.usable_backends },
+    };
     (code, Json(body)).into_response()
 }
 
-/// `GET /v1/health`
-pub(super) async fn v1_health(State(snapshot): State<Arc<Snapshot>>) -> Json<Value> {
+/// The same in the old form; always a 200.
+#[utoipa::path(get, path = "/v1/health", tag = tag::HEALTH, responses((status = 200, body = V1Health)))]
+pub(super) async fn v1_health(State(snapshot): State<Arc<Snapshot>>) -> Json<V1Health> {
     let census = Census::of(&snapshot);
-    Json(json!({
-        "status": census.status(),
-        "service_running": !snapshot.draining(),
-        "models_available": census.usable_models,
-        "summary": {
-            "providers": snapshot.config.providers.values().filter(|provider| provider.enabled).count(),
-            "models": census.models,
-            "backends": census.backends,
+    Json(V1Health {
+        status: census.status(),
+        service_running: !snapshot.draining(),
+        models_available: census.usable_models,
+        summary: Summary {
+            providers: snapshot.config.providers.values().filter(|provider| provider.enabled).count(),
+            models: census.models,
+            backends: census.backends,
         },
-        "timestamp": now(),
-        "uptime_seconds": snapshot.uptime().as_secs(),
-    }))
+        timestamp: now(),
+        uptime_seconds: snapshot.uptime().as_secs(),
+    })
 }
 
-/// `GET /livez`
+/// Whether the process is alive.
+#[utoipa::path(
+    get,
+    path = "/livez",
+    tag = tag::HEALTH,
+    responses((status = 200, body = String, content_type = "text/plain", description = "It is.")),
+)]
 pub(super) async fn livez() -> &'static str {
     "ok\n"
 }
 
-/// `GET /readyz`
+/// Whether traffic should come here.
+#[utoipa::path(
+    get,
+    path = "/readyz",
+    tag = tag::HEALTH,
+    responses(
+        (status = 200, body = String, content_type = "text/plain", description = "It should."),
+        (status = 503, body = String, content_type = "text/plain",
+         description = "Draining, not yet probed, or without a usable backend."),
+    ),
+)]
 pub(super) async fn readyz(State(snapshot): State<Arc<Snapshot>>) -> (StatusCode, &'static str) {
     if snapshot.draining() {
         (StatusCode::SERVICE_UNAVAILABLE, "draining\n")

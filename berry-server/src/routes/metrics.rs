@@ -5,9 +5,11 @@ use std::{collections::BTreeMap, sync::Arc, sync::atomic::Ordering::Relaxed, tim
 use axum::{Json, Router, extract::State, routing::get};
 use berry_tower::backend::{BackendId, LiveSnapshot};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::{
     health::Census,
+    openapi::tag,
     status::{Moment, average_latency_ms, of_provider, provider_health},
 };
 use crate::{app::Snapshot, config};
@@ -18,7 +20,8 @@ pub(super) fn routes() -> Router<Arc<Snapshot>> {
 }
 
 /// The answer of `/metrics`.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Metrics::Metrics)]
 pub(super) struct Metrics {
     /// `healthy`, `degraded` or `unhealthy`, as `/health` says.
     status: &'static str,
@@ -33,7 +36,8 @@ pub(super) struct Metrics {
 }
 
 /// What came of users' attempts at a provider; probes are not in the numbers.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Metrics::Provider)]
 struct Provider {
     /// It is enabled and one of its backends is healthy; null where no model uses it.
     healthy: Option<bool>,
@@ -52,7 +56,8 @@ struct Provider {
 }
 
 /// What came of users' attempts at a provider's model.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Metrics::Backend)]
 struct Backend {
     /// Healthy, or on its way back to that.
     healthy: bool,
@@ -69,7 +74,8 @@ struct Backend {
 }
 
 /// The choices among backends.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Metrics::LoadBalancer)]
 struct LoadBalancer {
     /// All choices, those for further attempts included.
     total_selections: u64,
@@ -121,10 +127,9 @@ impl LoadBalancer {
     }
 }
 
-/// `GET /metrics`
-///
 /// The status of every provider and its models, and how often each strategy has chosen.
-async fn metrics(State(snapshot): State<Arc<Snapshot>>) -> Json<Metrics> {
+#[utoipa::path(get, path = "/metrics", tag = tag::STATUS, responses((status = 200, body = Metrics)))]
+pub(super) async fn metrics(State(snapshot): State<Arc<Snapshot>>) -> Json<Metrics> {
     let moment = Moment::now();
     let catalog = snapshot.catalog.load();
     let provider = |(id, provider): (&String, &config::Provider)| {

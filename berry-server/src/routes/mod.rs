@@ -8,6 +8,7 @@ mod errors;
 mod health;
 mod metrics;
 mod models;
+mod openapi;
 mod smart_ai;
 mod status;
 
@@ -89,7 +90,7 @@ where
         .route_layer(map_request(learn))
         .route_layer(AuthLayer::new(keys.clone()));
     let settings = &snapshot.config.settings;
-    let mut status = metrics::routes().merge(smart_ai::routes());
+    let mut status = metrics::routes().merge(smart_ai::routes()).merge(openapi::routes(settings.public_status));
     #[cfg(feature = "observability")]
     {
         status = status.route("/dashboard/data", get(dashboard::data));

@@ -13,25 +13,59 @@ use berry_tower::{
     select::candidates::{Ask, open_to},
 };
 use http::StatusCode;
-use serde_json::{Value, json};
+use serde::Serialize;
+use utoipa::ToSchema;
 
-use super::refuse;
+use super::{openapi::tag, refuse};
 use crate::{app::Snapshot, config::build::Caller};
 
-/// `GET /v1/models`, `GET /models`
+/// The models that a user may call.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Models::List)]
+pub(super) struct List {
+    /// `list`
+    object: &'static str,
+    /// By name.
+    data: Vec<Entry>,
+}
+
+/// A model, as OpenAI's API tells of one.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Models::Model)]
+pub(super) struct Entry {
+    /// The public name.
+    id: String,
+    /// `model`
+    object: &'static str,
+    /// When the configuration was read, in Unix seconds.
+    created: i64,
+    /// `berry-api`
+    owned_by: &'static str,
+}
+
+/// The models that the caller may call, by name.
+#[utoipa::path(get, path = "/v1/models", operation_id = "list_models", tag = tag::MODELS, responses((status = 200, body = List)))]
 pub(super) async fn list(
     State(snapshot): State<Arc<Snapshot>>,
     Extension(caller): Extension<Arc<Caller>>,
-) -> Json<Value> {
+) -> Json<List> {
     let catalog = snapshot.catalog.load();
     let mut models: Vec<&Arc<Model>> =
         catalog.models().iter().filter(|model| may_call(&snapshot, &caller, model)).collect();
     models.sort_by(|a, b| a.name.cmp(&b.name));
-    let data: Vec<Value> = models.into_iter().map(|model| describe(&snapshot, model)).collect();
-    Json(json!({ "object": "list", "data": data }))
+    let data = models.into_iter().map(|model| describe(&snapshot, model)).collect();
+    Json(List { object: "list", data })
 }
 
-/// `GET /v1/models/{model}`
+/// One of the models that the caller may call.
+#[utoipa::path(
+    get,
+    path = "/v1/models/{model}",
+    operation_id = "get_model",
+    tag = tag::MODELS,
+    params(("model" = String, Path, description = "The model's public name or table id; it may hold slashes.")),
+    responses((status = 200, body = Entry), (status = 404, description = "There is no such model for the caller.")),
+)]
 pub(super) async fn one(
     State(snapshot): State<Arc<Snapshot>>,
     Extension(caller): Extension<Arc<Caller>>,
@@ -56,11 +90,11 @@ fn may_call(snapshot: &Snapshot, caller: &Caller, model: &Model) -> bool {
     model.enabled && caller.allows(model) && model.backends.iter().any(open)
 }
 
-fn describe(snapshot: &Snapshot, model: &Model) -> Value {
-    json!({
-        "id": &*model.name,
-        "object": "model",
-        "created": snapshot.loaded_at.as_second(),
-        "owned_by": "berry-api",
-    })
+fn describe(snapshot: &Snapshot, model: &Model) -> Entry {
+    Entry {
+        id: model.name.to_string(),
+        object: "model",
+        created: snapshot.loaded_at.as_second(),
+        owned_by: "berry-api",
+    }
 }

@@ -9,9 +9,11 @@ use axum::{
 };
 use berry_tower::backend::Model as Served;
 use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
 use super::{
     not_found,
+    openapi::tag,
     status::{Known, Moment, Params, Refused, find_model, known, switch},
 };
 use crate::app::Snapshot;
@@ -25,7 +27,8 @@ pub(super) fn routes() -> Router<Arc<Snapshot>> {
 }
 
 /// The query of both.
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct Query {
     /// Adds `health_details` to each backend.
     #[serde(default, deserialize_with = "switch")]
@@ -36,7 +39,8 @@ pub(super) struct Query {
 }
 
 /// The answer of `/smart-ai/weights`.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = SmartAi::Weights)]
 pub(super) struct Weights {
     /// In the order of the configuration.
     models: Vec<Model>,
@@ -45,7 +49,8 @@ pub(super) struct Weights {
 }
 
 /// The answer of `/smart-ai/models/{model}/weights`.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = SmartAi::ModelWeights)]
 pub(super) struct ModelWeights {
     /// The model.
     model: Model,
@@ -54,7 +59,8 @@ pub(super) struct ModelWeights {
 }
 
 /// A model and its backends, whatever its strategy.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = SmartAi::Model)]
 struct Model {
     /// The public name.
     name: String,
@@ -69,7 +75,8 @@ struct Model {
 }
 
 /// One backend's confidence and weight.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = SmartAi::Backend)]
 struct Backend {
     /// The provider's id.
     provider: String,
@@ -95,7 +102,8 @@ struct Backend {
 }
 
 /// What a backend's confidence was earned by.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = SmartAi::HealthDetails)]
 struct HealthDetails {
     /// All attempts of users; probes are not in them.
     total_requests: u64,
@@ -114,7 +122,8 @@ struct HealthDetails {
 }
 
 /// A model's backends in numbers.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = SmartAi::Stats)]
 struct Stats {
     /// All that the configuration lists.
     total_backends: usize,
@@ -188,11 +197,11 @@ impl Stats {
     }
 }
 
-/// `GET /smart-ai/weights?detailed=&enabled_only=`
-///
 /// The confidence in every model's backends and the weights that follow from it. It is kept for
 /// all backends, whatever the strategy of their model.
-async fn weights(State(snapshot): State<Arc<Snapshot>>, Params(query): Params<Query>) -> Json<Weights> {
+#[utoipa::path(get, path = "/smart-ai/weights",
+    operation_id = "smart_ai_weights", tag = tag::STATUS, params(Query), responses((status = 200, body = Weights), (status = 400, description = "The query cannot be read.")))]
+pub(super) async fn weights(State(snapshot): State<Arc<Snapshot>>, Params(query): Params<Query>) -> Json<Weights> {
     let moment = Moment::now();
     let catalog = snapshot.catalog.load();
     let told = catalog.models().iter().filter(|model| !query.enabled_only || model.enabled);
@@ -202,10 +211,16 @@ async fn weights(State(snapshot): State<Arc<Snapshot>>, Params(query): Params<Qu
     })
 }
 
-/// `GET /smart-ai/models/{model}/weights?detailed=&enabled_only=`
-///
 /// The same of one model, by its public name or table id. An unknown one is a 404.
-async fn model_weights(
+#[utoipa::path(
+    get,
+    path = "/smart-ai/models/{model}/weights",
+    operation_id = "smart_ai_model_weights",
+    tag = tag::STATUS,
+    params(("model" = String, Path, description = "The model's public name or table id."), Query),
+    responses((status = 200, body = ModelWeights), (status = 400, description = "The query cannot be read."), (status = 404, description = "There is no such model.")),
+)]
+pub(super) async fn model_weights(
     State(snapshot): State<Arc<Snapshot>>,
     rest: Result<Path<String>, PathRejection>,
     Params(query): Params<Query>,

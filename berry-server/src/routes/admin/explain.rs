@@ -10,15 +10,18 @@ use berry_tower::{
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
 use crate::{
     app::Snapshot,
     config::build::Caller,
+    routes::openapi::tag,
     routes::status::{Moment, Params, Refused, filled, find_model, missing, no_such_model, no_such_user, state},
 };
 
 /// The query of `/admin/explain`.
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(in crate::routes) struct Query {
     /// The model's public name or table id.
     #[serde(default, deserialize_with = "filled")]
@@ -29,7 +32,8 @@ pub(in crate::routes) struct Query {
 }
 
 /// The answer of `/admin/explain`.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Explain::Explanation)]
 pub(in crate::routes) struct Explanation {
     /// The model's public name.
     model: String,
@@ -42,7 +46,8 @@ pub(in crate::routes) struct Explanation {
 }
 
 /// One backend's part in the choice.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Explain::Candidate)]
 struct Candidate {
     /// The provider's id.
     provider: String,
@@ -93,11 +98,16 @@ fn barred(snapshot: &Snapshot, caller: &Caller, model: &Model) -> Option<&'stati
     }
 }
 
-/// `GET /admin/explain?model=&user=`
-///
 /// Which backends a chat for the model may go to now, each one's state, why it is in or out, and
 /// the probability that the strategy gives it. It picks nothing and changes nothing. An unknown
 /// model or user is a 404, and so is a disabled model.
+#[utoipa::path(
+    get,
+    path = "/admin/explain",
+    tag = tag::ADMIN,
+    params(Query),
+    responses((status = 200, body = Explanation), (status = 400, description = "The query cannot be read."), (status = 404, description = "There is no such model or user.")),
+)]
 pub(super) async fn explain(
     State(snapshot): State<Arc<Snapshot>>,
     Params(query): Params<Query>,

@@ -5,14 +5,17 @@ use std::{collections::BTreeMap, sync::Arc};
 use axum::{Json, extract::State};
 use berry_tower::backend::Model;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::{
     app::Snapshot,
+    routes::openapi::tag,
     routes::status::{Known, Moment, known},
 };
 
 /// The answer of `/admin/backend-health`.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Health::BackendHealth)]
 pub(in crate::routes) struct BackendHealth {
     /// By the model's table id.
     backend_health: BTreeMap<String, ModelHealth>,
@@ -21,7 +24,8 @@ pub(in crate::routes) struct BackendHealth {
 }
 
 /// One model's backends and their health.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Health::ModelHealth)]
 struct ModelHealth {
     /// The public name, by which clients ask for it.
     model_name: String,
@@ -32,7 +36,8 @@ struct ModelHealth {
 }
 
 /// One backend's health.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Health::Health)]
 struct Health {
     /// The provider's id.
     provider: String,
@@ -78,9 +83,8 @@ impl ModelHealth {
     }
 }
 
-/// `GET /admin/backend-health`
-///
 /// How every model's backends are, and when and how they failed last.
+#[utoipa::path(get, path = "/admin/backend-health", tag = tag::ADMIN, responses((status = 200, body = BackendHealth)))]
 pub(super) async fn backend_health(State(snapshot): State<Arc<Snapshot>>) -> Json<BackendHealth> {
     let moment = Moment::now();
     let catalog = snapshot.catalog.load();

@@ -1,10 +1,10 @@
 //! What admins may see of models, backends, users and the server itself.
 
-mod explain;
-mod health;
-mod system;
-mod usage;
-mod weights;
+pub(super) mod explain;
+pub(super) mod health;
+pub(super) mod system;
+pub(super) mod usage;
+pub(super) mod weights;
 
 use std::sync::Arc;
 

@@ -5,17 +5,20 @@ use std::{collections::BTreeMap, sync::Arc};
 use axum::{Json, extract::State};
 use berry_tower::backend::Model;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::{
     app::Snapshot,
     routes::{
         health::Census,
+        openapi::tag,
         status::{Known, Moment, average_latency_ms, known, of_provider, provider_health, rfc3339},
     },
 };
 
 /// The answer of `/admin/system-stats`.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = System::SystemStats)]
 pub(in crate::routes) struct SystemStats {
     /// The process.
     system: System,
@@ -30,7 +33,8 @@ pub(in crate::routes) struct SystemStats {
 }
 
 /// The process.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = System::System)]
 struct System {
     /// False once it is on its way out.
     is_running: bool,
@@ -45,7 +49,8 @@ struct System {
 }
 
 /// How much is well of what is switched on.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = System::HealthSummary)]
 struct HealthSummary {
     /// Enabled providers.
     total_providers: usize,
@@ -58,7 +63,8 @@ struct HealthSummary {
 }
 
 /// How much of a model is well.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = System::ModelStats)]
 struct ModelStats {
     /// Those of its enabled backends that are healthy or on their way back to that.
     healthy_backends: usize,
@@ -71,7 +77,8 @@ struct ModelStats {
 }
 
 /// Where the configuration came from.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = System::ConfigStats)]
 struct ConfigStats {
     /// When the configuration in force was read.
     loaded_at: String,
@@ -82,7 +89,8 @@ struct ConfigStats {
 }
 
 /// What came of a reload.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = System::LastReload)]
 struct LastReload {
     /// When it was.
     at: String,
@@ -120,9 +128,8 @@ impl ModelStats {
     }
 }
 
-/// `GET /admin/system-stats`
-///
 /// The process, the health of what is switched on, and the configuration in force.
+#[utoipa::path(get, path = "/admin/system-stats", tag = tag::ADMIN, responses((status = 200, body = SystemStats)))]
 pub(super) async fn system_stats(State(snapshot): State<Arc<Snapshot>>) -> Json<SystemStats> {
     let moment = Moment::now();
     let census = Census::of(&snapshot);

@@ -5,15 +5,18 @@ use std::sync::Arc;
 use axum::{Json, extract::State};
 use berry_tower::rate_limit::Usage;
 use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
 use crate::{
     app::Snapshot,
     config::build::Caller,
+    routes::openapi::tag,
     routes::status::{Moment, Params, Refused, filled, missing, no_such_user},
 };
 
 /// The query of `/admin/rate-limit-usage`.
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(in crate::routes) struct Query {
     /// The user's id in the configuration.
     #[serde(default, deserialize_with = "filled")]
@@ -21,7 +24,8 @@ pub(in crate::routes) struct Query {
 }
 
 /// The answer of `/admin/rate-limit-usage`.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Usage::RateLimitUsage)]
 pub(in crate::routes) struct RateLimitUsage {
     /// The user's id.
     user_id: String,
@@ -34,7 +38,8 @@ pub(in crate::routes) struct RateLimitUsage {
 }
 
 /// A number for each limit; null where there is no limit.
-#[derive(Default, Serialize)]
+#[derive(Default, Serialize, ToSchema)]
+#[schema(as = Usage::Numbers)]
 struct Numbers {
     /// Requests in a minute.
     requests_per_minute: Option<u32>,
@@ -65,9 +70,14 @@ impl RateLimitUsage {
     }
 }
 
-/// `GET /admin/rate-limit-usage?user_id=`
-///
 /// A user's limits and what is left of them. Looking spends nothing. An unknown user is a 404.
+#[utoipa::path(
+    get,
+    path = "/admin/rate-limit-usage",
+    tag = tag::ADMIN,
+    params(Query),
+    responses((status = 200, body = RateLimitUsage), (status = 400, description = "The query cannot be read."), (status = 404, description = "There is no such user.")),
+)]
 pub(super) async fn rate_limit_usage(
     State(snapshot): State<Arc<Snapshot>>,
     Params(query): Params<Query>,

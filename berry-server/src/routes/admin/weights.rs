@@ -5,14 +5,17 @@ use std::{collections::BTreeMap, sync::Arc};
 use axum::{Json, extract::State};
 use berry_tower::backend::Model;
 use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
 use crate::{
     app::Snapshot,
+    routes::openapi::tag,
     routes::status::{Known, Moment, Params, Refused, filled, find_model, known},
 };
 
 /// The query of `/admin/model-weights`.
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(in crate::routes) struct Query {
     /// The public name or the table id of the only model to tell of.
     #[serde(default, deserialize_with = "filled")]
@@ -20,7 +23,8 @@ pub(in crate::routes) struct Query {
 }
 
 /// The answer of `/admin/model-weights`.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Weights::ModelWeights)]
 pub(in crate::routes) struct ModelWeights {
     /// By table id.
     models: BTreeMap<String, Weights>,
@@ -31,7 +35,8 @@ pub(in crate::routes) struct ModelWeights {
 }
 
 /// One model's backends and their weights.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Weights::Weights)]
 struct Weights {
     /// The public name, by which clients ask for it.
     model_name: String,
@@ -48,7 +53,8 @@ struct Weights {
 }
 
 /// One backend's weight, and what it depends on.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Weights::Weight)]
 struct Weight {
     /// The provider's id.
     provider: String,
@@ -109,10 +115,15 @@ impl Weight {
     }
 }
 
-/// `GET /admin/model-weights?model=`
-///
 /// The weight of every model's backends as the strategy sees it now, or of one model's. An unknown
 /// model is a 404.
+#[utoipa::path(
+    get,
+    path = "/admin/model-weights",
+    tag = tag::ADMIN,
+    params(Query),
+    responses((status = 200, body = ModelWeights), (status = 400, description = "The query cannot be read."), (status = 404, description = "There is no such model.")),
+)]
 pub(super) async fn model_weights(
     State(snapshot): State<Arc<Snapshot>>,
     Params(query): Params<Query>,
