@@ -185,11 +185,10 @@ fn routed(endpoint: Endpoint) -> Operation {
         .required("model")
         .description(Some("As the provider's API has it; fields that the gateway does not know pass."));
     if endpoint.streams() {
-        body = body.property("stream", Object::builder().description(Some("`true`: the answer comes as events.")));
+        body = body.property("stream", any().description(Some("`true`: the answer comes as events.")));
     }
     if endpoint.is_chat() {
-        let message = ObjectBuilder::new().property("role", text("Who speaks."));
-        body = body.property("messages", utoipa::openapi::Array::new(message));
+        body = body.property("messages", any().description(Some("The conversation, from its beginning.")));
     }
     let content = ContentBuilder::new().schema(Some(body)).example(Some(example(endpoint))).build();
     let request = RequestBodyBuilder::new().content("application/json", content).required(Some(Required::True));
@@ -198,10 +197,12 @@ fn routed(endpoint: Endpoint) -> Operation {
     if endpoint.answers_json() {
         good = good.content("application/json", schema(Object::with_type(Type::Object)));
     } else {
-        good = good.content("application/octet-stream", schema(Object::with_type(Type::String)));
+        for media in ["audio/*", "application/octet-stream"] {
+            good = good.content(media, schema(Object::with_type(Type::String)));
+        }
     }
     if endpoint.streams() {
-        good = good.content("text/event-stream", schema(Object::with_type(Type::String)));
+        good = good.content("text/event-stream", ContentBuilder::new().build());
     }
     OperationBuilder::new()
         .tag(tag::INFERENCE)
@@ -279,6 +280,10 @@ fn anthropic_error() -> RefOr<Schema> {
         .required("type")
         .required("error")
         .into()
+}
+
+fn any() -> ObjectBuilder {
+    ObjectBuilder::new().schema_type(utoipa::openapi::schema::SchemaType::AnyValue)
 }
 
 fn text(about: &str) -> ObjectBuilder {

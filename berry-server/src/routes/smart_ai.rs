@@ -31,9 +31,11 @@ pub(super) fn routes() -> Router<Arc<Snapshot>> {
 #[into_params(parameter_in = Query)]
 pub(super) struct Query {
     /// Adds `health_details` to each backend.
+    #[param(value_type = String, pattern = "^(true|false|1|0)?$")]
     #[serde(default, deserialize_with = "switch")]
     detailed: bool,
     /// Leaves out what is disabled.
+    #[param(value_type = String, pattern = "^(true|false|1|0)?$")]
     #[serde(default, deserialize_with = "switch")]
     enabled_only: bool,
 }

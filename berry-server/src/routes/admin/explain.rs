@@ -24,6 +24,7 @@ use crate::{
 #[into_params(parameter_in = Query)]
 pub(in crate::routes) struct Query {
     /// The model's public name or table id.
+    #[param(required = true, value_type = String, min_length = 1)]
     #[serde(default, deserialize_with = "filled")]
     model: Option<String>,
     /// The id of the user for whom to tell it; without one it is told as for an admin.

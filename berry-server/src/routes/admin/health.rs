@@ -15,7 +15,7 @@ use crate::{
 
 /// The answer of `/admin/backend-health`.
 #[derive(Serialize, ToSchema)]
-#[schema(as = Health::BackendHealth)]
+#[schema(as = BackendHealth::BackendHealth)]
 pub(in crate::routes) struct BackendHealth {
     /// By the model's table id.
     backend_health: BTreeMap<String, ModelHealth>,
@@ -25,7 +25,7 @@ pub(in crate::routes) struct BackendHealth {
 
 /// One model's backends and their health.
 #[derive(Serialize, ToSchema)]
-#[schema(as = Health::ModelHealth)]
+#[schema(as = BackendHealth::ModelHealth)]
 struct ModelHealth {
     /// The public name, by which clients ask for it.
     model_name: String,
@@ -37,7 +37,7 @@ struct ModelHealth {
 
 /// One backend's health.
 #[derive(Serialize, ToSchema)]
-#[schema(as = Health::Health)]
+#[schema(as = BackendHealth::Health)]
 struct Health {
     /// The provider's id.
     provider: String,

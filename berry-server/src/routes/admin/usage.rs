@@ -19,6 +19,7 @@ use crate::{
 #[into_params(parameter_in = Query)]
 pub(in crate::routes) struct Query {
     /// The user's id in the configuration.
+    #[param(required = true, value_type = String, min_length = 1)]
     #[serde(default, deserialize_with = "filled")]
     user_id: Option<String>,
 }
