@@ -30,8 +30,9 @@ const SETTINGS: &str = "[settings]\n\
     shutdown_grace_seconds = 1\n";
 
 /// Users by what is special about them, with the lines that make it so.
-const USERS: [(&str, &str); 5] = [
+const USERS: [(&str, &str); 6] = [
     ("plain", ""),
+    ("admin", "tags = [\"admin\"]"),
     ("disabled", "enabled = false"),
     ("expired", "expires_at = \"2020-01-01T00:00:00Z\""),
     ("narrow", "allowed_models = [\"healthy\"]"),
