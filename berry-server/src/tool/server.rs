@@ -100,8 +100,40 @@ pub(super) async fn explain(global: &Global, model: &str, user: Option<&str>, ou
 pub(super) async fn reload(global: &Global, out: &Output) -> Result<ExitCode, Fail> {
     let told = Remote::new(global)?.ask(Method::POST, &["admin", "reload-config"], &[]).await?;
     out.value(&told);
+    for warning in told["warnings"].as_array().into_iter().flatten() {
+        out.warn(format_args!("warning: {}", finding(warning)));
+    }
     let code = out.verdict(true, "Configuration is reloaded");
+    let changes = changes(&told["changes"]);
+    if changes.is_empty() {
+        out.line("  - nothing has changed");
+    }
+    for change in changes {
+        out.line(format_args!("  - {change}"));
+    }
     Ok(code)
+}
+
+/// What a reload has changed, each as a line such as `users: added alice`.
+fn changes(told: &Value) -> Vec<String> {
+    let names = |list: &Value| {
+        let names = list.as_array().into_iter().flatten().filter_map(Value::as_str);
+        names.collect::<Vec<_>>().join(", ")
+    };
+    let mut lines = Vec::new();
+    for (kind, what) in entries(told.as_object()) {
+        let settings = what.is_array().then(|| ("changed", names(what)));
+        let tables = ["added", "removed", "changed"].into_iter().map(|how| (how, names(&what[how])));
+        let all = settings.into_iter().chain(tables).filter(|(_, names)| !names.is_empty());
+        lines.extend(all.map(|(how, names)| format!("{kind}: {how} {names}")));
+    }
+    lines
+}
+
+/// A finding about a configuration, as a load prints it.
+pub(super) fn finding(told: &Value) -> String {
+    let line = told["line"].as_u64().map(|line| format!("line {line}: ")).unwrap_or_default();
+    format!("{line}{}: {}", text(&told["path"]), text(&told["message"]))
 }
 
 fn entries(map: Option<&Map<String, Value>>) -> impl Iterator<Item = (&String, &Value)> {
