@@ -1,6 +1,7 @@
 //! What a load accepts, refuses and says.
 
 mod examples;
+mod guide;
 mod mangled;
 mod readme;
 mod rules;

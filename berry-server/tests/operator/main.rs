@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod cli;
+mod deploy;
 mod files;
-mod readme;
+mod guide;
+
 mod support;

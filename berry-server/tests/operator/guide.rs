@@ -1,0 +1,221 @@
+//! The guide and the README say what is so: what they show is run, what they list is compared.
+
+use std::{collections::BTreeSet, fs};
+
+use berry_server::{
+    Options, Server, config,
+    simulated::{Config, Provider},
+};
+use berry_tower::select::strategy::NAMES;
+use serde_json::Value;
+
+use crate::support::{Ran, program, run};
+
+/// Every document, by name.
+const DOCUMENTS: [(&str, &str); 9] = [
+    ("README", include_str!("../../../README.md")),
+    ("guide", include_str!("../../docs/README.md")),
+    ("configuration", include_str!("../../docs/configuration.md")),
+    ("api", include_str!("../../docs/api.md")),
+    ("strategies", include_str!("../../docs/strategies.md")),
+    ("failover", include_str!("../../docs/failover.md")),
+    ("protocols", include_str!("../../docs/protocols.md")),
+    ("operations", include_str!("../../docs/operations.md")),
+    ("migration", include_str!("../../docs/migration.md")),
+];
+
+fn document(name: &str) -> &'static str {
+    DOCUMENTS.iter().find(|(known, _)| *known == name).unwrap().1
+}
+
+/// The blocks of a language in a document.
+fn blocks(text: &str, language: &str) -> Vec<String> {
+    let fence = format!("```{language}\n");
+    text.split(&fence).skip(1).map(|rest| rest.split("```").next().unwrap().to_owned()).collect()
+}
+
+/// The cells of the rows of all tables whose first cell is code.
+fn rows(text: &str) -> Vec<Vec<&str>> {
+    let rows = text.lines().filter(|line| line.starts_with("| `"));
+    rows.map(|line| line.trim_matches('|').split(" | ").map(str::trim).collect()).collect()
+}
+
+fn code(cell: &str) -> &str {
+    cell.split('`').nth(1).unwrap()
+}
+
+/// What a fragment of a configuration may rely on.
+const REST: [&str; 4] = [
+    "[users.me]\ntoken = \"token-of-me-0123456789abcdef\"\ntags = [\"admin\"]\n",
+    "[providers.openai]\nbase_url = \"https://api.openai.com/v1\"\napi_key = \"sk-a-key\"\nmodels = [\"gpt-4o-mini\"]\n",
+    "[providers.local]\nbase_url = \"http://127.0.0.1:8080/v1\"\napi_key = \"\"\nmodels = [\"llama-3.1-8b\"]\n",
+    "[models.fast]\nname = \"fast\"\n[[models.fast.backends]]\nprovider = \"openai\"\nmodel = \"gpt-4o-mini\"\n",
+];
+
+#[test]
+fn every_configuration_loads() {
+    let mut loaded = 0;
+    for (name, text) in DOCUMENTS {
+        for block in blocks(text, "toml") {
+            let whole = ["[users.", "[providers.", "[models."].iter().all(|table| block.contains(table));
+            let missing = REST.iter().filter(|rest| !whole && !block.contains(rest.lines().next().unwrap()));
+            let text: String = [block.as_str()].into_iter().chain(missing.copied()).collect::<Vec<_>>().join("\n");
+            let env = |name: &str| Some(format!("{name}-0123456789abcdef"));
+            if let Err(errors) = config::parse(&text, &env) {
+                panic!("{name}: {errors}\n{text}");
+            }
+            loaded += 1;
+        }
+    }
+    assert!(loaded >= 9, "{loaded}");
+}
+
+#[test]
+fn every_json_is_json() {
+    for (name, text) in DOCUMENTS {
+        for block in blocks(text, "json") {
+            serde_json::from_str::<Value>(&block).unwrap_or_else(|error| panic!("{name}: {error}\n{block}"));
+        }
+    }
+}
+
+/// The README's configuration, over simulated providers.
+async fn site() -> (Server, Vec<Provider>, tempfile::TempDir) {
+    let named = |name: &str, model: &str| Config { models: vec![model.to_owned()], ..Config::named(name) };
+    let openai = Provider::start(named("openai", "gpt-4o-mini")).await.unwrap();
+    let local = Provider::start(named("local", "llama-3.1-8b")).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let block =
+        blocks(document("README"), "toml").into_iter().find(|block| block.contains("[providers.local]")).unwrap();
+    let block = block
+        .replace("https://api.openai.com/v1", &openai.base_url())
+        .replace("http://127.0.0.1:8080/v1", &local.base_url())
+        .replace("${OPENAI_API_KEY}", openai.key())
+        .replace("${BERRY_TOKEN}", "token-of-me-0123456789abcdef")
+        .replacen("api_key = \"\" ", &format!("api_key = \"{}\" ", local.key()), 1);
+    let text = format!("{block}\n[users.app]\ntoken = \"token-of-app-0123456789abcdef\"\n");
+    let path = folder.path().join("config.toml");
+    fs::write(&path, text).unwrap();
+    let server = Server::start(config::load(&path).unwrap(), Options::loopback()).await.unwrap();
+    (server, vec![openai, local], folder)
+}
+
+/// Answers that are errors are errors, and the machine's proxy is left alone.
+const CURL: &str =
+    "curl() { command curl --silent --show-error --fail-with-body --max-time 30 --noproxy '*' \"$@\"; }\n";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_command_of_the_guide_does_what_it_says() {
+    let (server, _providers, folder) = site().await;
+    let address = server.addr().to_string();
+    let programs = std::path::Path::new(env!("CARGO_BIN_EXE_berry-cli")).parent().unwrap();
+    let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap());
+    let mut run_blocks = 0;
+    for (name, text) in DOCUMENTS.into_iter().filter(|(name, _)| *name != "README") {
+        for block in blocks(text, "sh") {
+            let script = format!("{CURL}{}", block.replace("127.0.0.1:3000", &address));
+            let mut shell = program("sh", folder.path());
+            shell.args(["-euc", &script]).env("PATH", &path).env("BIND_ADDRESS", &address);
+            shell.env("BERRY_TOKEN", "token-of-me-0123456789abcdef");
+            let ran = run(shell).await;
+            assert_eq!(ran.code, Some(0), "{name}: {block}{ran:?}");
+            assert!(!ran.out.is_empty() || block.contains('>'), "{name}: {block}{ran:?}");
+            run_blocks += 1;
+        }
+    }
+    assert!(run_blocks > 10, "{run_blocks}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_endpoints_are_those_of_the_document() {
+    let (server, _providers, folder) = site().await;
+    let mut curl = program("curl", folder.path());
+    curl.args(["--silent", "--noproxy", "*", "--max-time", "30", &format!("http://{}/openapi.json", server.addr())]);
+    let document_: Value = serde_json::from_str(&run(curl).await.out).unwrap();
+    let paths = document_["paths"].as_object().unwrap();
+    let served = paths.iter().flat_map(|(path, item)| {
+        item.as_object().unwrap().keys().map(move |method| format!("{} {path}", method.to_uppercase()))
+    });
+    let told = rows(document("api")).into_iter().filter(|row| row.len() == 4 && row[0].starts_with("`/"));
+    let told = told.map(|row| format!("{} {}", row[1], code(row[0])));
+    assert_eq!(told.collect::<BTreeSet<_>>(), served.collect::<BTreeSet<_>>());
+}
+
+#[test]
+fn every_strategy_has_its_row() {
+    for name in ["README", "strategies"] {
+        let told: BTreeSet<&str> = rows(document(name)).iter().map(|row| code(row[0])).collect();
+        for strategy in NAMES {
+            assert!(told.contains(strategy), "{strategy} in {name}");
+        }
+    }
+}
+
+#[test]
+fn every_command_and_flag_has_its_row() {
+    let folder = tempfile::tempdir().unwrap();
+    let help = |path: &str, arguments: &[&str]| {
+        let mut command = program(path, folder.path());
+        command.args(arguments).arg("--help");
+        let ran = Ran::of(command);
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+        ran.out
+    };
+    let operations = document("operations");
+    let told: BTreeSet<&str> = rows(operations).iter().map(|row| code(row[0])).collect();
+    let shown = help(env!("CARGO_BIN_EXE_berry-cli"), &[]);
+    let commands = shown.split("Commands:").nth(1).unwrap().split("Options:").next().unwrap();
+    let commands: Vec<&str> = commands.lines().filter_map(|line| line.strip_prefix("  ")?.split(' ').next()).collect();
+    let commands: Vec<&str> = commands.into_iter().filter(|name| !name.is_empty() && *name != "help").collect();
+    assert_eq!(commands.len(), 7, "{commands:?}");
+    for command in commands {
+        assert!(told.contains(command), "{command}");
+        for flag in long_flags(&help(env!("CARGO_BIN_EXE_berry-cli"), &[command])) {
+            let long = operations.contains(&format!("`--{flag}"));
+            let short = operations.contains(&format!("`-{} ", &flag[..1]))
+                || operations.contains(&format!(" -{} ", &flag[..1]));
+            assert!(long || short, "{command} --{flag}");
+        }
+    }
+    for flag in long_flags(&help(env!("CARGO_BIN_EXE_berry-server"), &[])) {
+        assert!(told.iter().any(|row| row.starts_with(&format!("--{flag}"))), "berry-server --{flag}");
+    }
+}
+
+fn long_flags(help: &str) -> Vec<String> {
+    let flags = help
+        .lines()
+        .filter_map(|line| line.trim_start().split("--").nth(1).filter(|_| line.trim_start().starts_with('-')));
+    let flags = flags.map(|rest| rest.split([' ', ',']).next().unwrap().to_owned());
+    flags.filter(|flag| flag != "help" && flag != "version").collect()
+}
+
+#[test]
+fn every_link_leads_somewhere() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    for (name, text) in DOCUMENTS {
+        let base = if name == "README" { root.join("..") } else { root.join("docs") };
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
+            if link.starts_with("http") {
+                continue;
+            }
+            let target = if file.is_empty() {
+                text.to_owned()
+            } else {
+                let path = base.join(file);
+                assert!(path.exists(), "{name}: {link}");
+                fs::read_to_string(&path).unwrap_or_default()
+            };
+            let anchors: Vec<String> = target.lines().filter(|line| line.starts_with('#')).map(slug).collect();
+            assert!(anchor.is_empty() || anchors.iter().any(|known| known == anchor), "{name}: {link}");
+        }
+    }
+}
+
+/// A heading's anchor, as code hosts make it.
+fn slug(heading: &str) -> String {
+    let text = heading.trim_start_matches('#').trim().to_lowercase();
+    let kept = text.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
+    kept.map(|c| if c == ' ' { '-' } else { c }).collect()
+}
