@@ -34,6 +34,9 @@ fn router(settings: &str) -> Router {
     App::new(config::parse(&text, &|_| None).unwrap()).unwrap().router()
 }
 
+/// The dashboard's files and the data that it alone asks for are no part of the API.
+const OF_THE_PAGE: &str = "/dashboard/";
+
 /// Axum has no list of its routes but in what it shows of itself for debugging.
 fn served() -> BTreeSet<String> {
     let shown = format!("{:?}", router(""));
@@ -41,7 +44,7 @@ fn served() -> BTreeSet<String> {
     let told = paths.map(|path| path.replace("{*", "{"));
     let by_hand =
         |path: String| BY_HAND.iter().find(|(from, _)| *from == path).map_or(path, |(_, to)| (*to).to_owned());
-    told.filter(|path| path.starts_with('/') && !path.contains("axum")).map(by_hand).collect()
+    told.filter(|path| path.starts_with('/') && !path.starts_with(OF_THE_PAGE)).map(by_hand).collect()
 }
 
 fn told() -> Value {
