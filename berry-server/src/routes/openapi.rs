@@ -109,7 +109,7 @@ pub(super) fn document(public_status: bool) -> utoipa::openapi::OpenApi {
     let mut document = Described::openapi();
     document.info.version = env!("CARGO_PKG_VERSION").to_owned();
     let paths = &mut document.paths.paths;
-    for endpoint in ROUTED {
+    for endpoint in ROUTED.into_iter().chain([Endpoint::Messages]) {
         paths.insert(format!("/v1{}", endpoint.path()), PathItem::new(HttpMethod::Post, routed(endpoint)));
     }
     // The old name of the list.

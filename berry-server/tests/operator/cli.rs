@@ -1,9 +1,9 @@
 //! The commands of `berry-cli` that ask providers or a running server.
 
-use berry_server::simulated::Fault;
+use berry_server::simulated::{Config, Dialect, Fault, Provider};
 use serde_json::Value;
 
-use crate::support::{Site, TOKEN, run};
+use crate::support::{Site, TOKEN, program, run};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn health_check_tells_who_is_well_and_who_is_not() {
@@ -152,5 +152,50 @@ async fn explain_shows_each_backends_part() {
         let ran = site.cli(&[&["explain", "--json"][..], &arguments].concat()).await;
         assert_eq!(ran.code, Some(1), "{ran:?}");
         assert!(ran.json()["error"]["code"].is_string(), "{ran:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_protocol_is_asked_in_its_own_words() {
+    for (kind, dialect, more) in [
+        ("openai", Dialect::OpenAi, ""),
+        ("azure", Dialect::Azure, "api_version = \"2024-10-21\""),
+        ("claude", Dialect::Claude, ""),
+        ("gemini", Dialect::Gemini, ""),
+    ] {
+        let provider = Provider::start(Config { dialect, ..Config::named("p") }).await.unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let (url, key) = (provider.base_url(), provider.key());
+        let text = format!(
+            r#"
+            [users.me]
+            token = "token-of-me-0123456789abcdef"
+            [providers.p]
+            base_url = "{url}"
+            api_key = "{key}"
+            models = ["sim", "sim-cut2", "sim-key"]
+            backend_type = "{kind}"
+            {more}
+            [models.m]
+            name = "m"
+            [[models.m.backends]]
+            provider = "p"
+            model = "sim"
+            "#
+        );
+        std::fs::write(folder.path().join("config.toml"), text).unwrap();
+        let cli = async |arguments: &str| {
+            let mut command = program(env!("CARGO_BIN_EXE_berry-cli"), folder.path());
+            command.args(arguments.split(' '));
+            run(command).await
+        };
+        for arguments in ["health-check --chat", "test-backend -p p -m sim", "test-backend -p p -m sim --stream"] {
+            let ran = cli(arguments).await;
+            assert_eq!(ran.code, Some(0), "{kind} {arguments}: {ran:?}");
+        }
+        for (model, why) in [("sim-cut2", "before the answer was whole"), ("sim-key", "40")] {
+            let ran = cli(&format!("test-backend -p p -m {model} --stream")).await;
+            assert!(ran.code == Some(1) && ran.out.contains(why) && !ran.out.contains(key), "{kind} {model}: {ran:?}");
+        }
     }
 }

@@ -44,7 +44,9 @@ fn served() -> BTreeSet<String> {
     let told = paths.map(|path| path.replace("{*", "{"));
     let by_hand =
         |path: String| BY_HAND.iter().find(|(from, _)| *from == path).map_or(path, |(_, to)| (*to).to_owned());
-    told.filter(|path| path.starts_with('/') && !path.starts_with(OF_THE_PAGE)).map(by_hand).collect()
+    let api =
+        |path: &String| path.starts_with('/') && !path.starts_with(OF_THE_PAGE) && !path.contains("__private__axum");
+    told.filter(api).map(by_hand).collect()
 }
 
 fn told() -> Value {
