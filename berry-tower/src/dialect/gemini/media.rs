@@ -27,10 +27,11 @@ pub(super) fn part(part: &chat::Part, path: &str) -> Result<Part, Inexpressible>
                 ));
             }
             // The name says nothing that the document does not, and OpenAI wants one with every file.
-            let url = file.file_data.as_deref().and_then(DataUrl::parse);
-            url.map(|url| inline(url.mime_type.to_owned(), url.data.to_owned())).ok_or_else(|| {
-                Inexpressible::new(format!("{path}.file.file_data"), "is no `data:` URL in base64 with a type")
-            })
+            let path = format!("{path}.file.file_data");
+            match file.file_data.as_deref().and_then(DataUrl::parse) {
+                Some(url) => taken(url, &path),
+                None => Err(Inexpressible::new(path, "is no `data:` URL in base64 with a type")),
+            }
         }
         chat::Part::Text { .. } | chat::Part::Refusal { .. } | chat::Part::Other(_) => {
             Err(UNKNOWN.refuse(format!("{path}.type")))
@@ -40,7 +41,7 @@ pub(super) fn part(part: &chat::Part, path: &str) -> Result<Part, Inexpressible>
 
 fn picture(url: &str, path: &str) -> Result<Part, Inexpressible> {
     if let Some(url) = DataUrl::parse(url) {
-        return Ok(inline(url.mime_type.to_owned(), url.data.to_owned()));
+        return taken(url, path);
     }
     if !url.get(..8).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https://")) {
         return Err(Inexpressible::new(path, "is neither `https:` nor a `data:` URL in base64 with a type"));
@@ -58,11 +59,27 @@ fn by_ending(url: &str) -> Option<&'static str> {
         "png" => "image/png",
         "jpg" | "jpeg" => "image/jpeg",
         "webp" => "image/webp",
-        "gif" => "image/gif",
         "heic" => "image/heic",
         "heif" => "image/heif",
         _ => return None,
     })
+}
+
+/// Media of a type that Google reads.
+fn taken(url: DataUrl<'_>, path: &str) -> Result<Part, Inexpressible> {
+    const PICTURES: [&str; 5] = ["png", "jpeg", "webp", "heic", "heif"];
+    let mime_type = url.mime_type.to_ascii_lowercase();
+    let is_taken = match mime_type.split_once('/') {
+        Some(("image", kind)) => PICTURES.contains(&kind),
+        Some(("application", kind)) => kind == "pdf",
+        Some((kind, _)) => matches!(kind, "audio" | "video" | "text"),
+        None => false,
+    };
+    if is_taken {
+        Ok(inline(mime_type, url.data.to_owned()))
+    } else {
+        Err(Inexpressible::new(path, format!("Google's models do not read {mime_type}")))
+    }
 }
 
 fn inline(mime_type: String, data: String) -> Part {

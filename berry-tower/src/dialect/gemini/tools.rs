@@ -26,11 +26,23 @@ fn declaration(tool: &chat::Tool, path: &str) -> Result<FunctionDeclaration, Ine
     };
     UNKNOWN.members(path, &tool.other)?;
     UNKNOWN.members(&format!("{path}.function"), &function.other)?;
+    if !is_name(&function.name) {
+        let param = format!("{path}.function.name");
+        return Err(Inexpressible::new(
+            param,
+            "Google takes up to 64 letters, digits and `_.:-`, a letter or `_` first",
+        ));
+    }
     Ok(FunctionDeclaration {
         name: function.name.clone(),
         description: function.description.clone(),
         parameters_json_schema: function.parameters.clone(),
     })
+}
+
+fn is_name(name: &str) -> bool {
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | ':' | '-');
+    name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') && name.len() <= 64 && name.chars().all(fits)
 }
 
 /// How the tools are called. Arguments that must fit their schema do so where a call is forced, and

@@ -1,7 +1,5 @@
 //! The conversation: messages to turns.
 
-use std::collections::HashMap;
-
 use serde_json::{Map, Value};
 
 use super::{Content, FunctionCall, FunctionResponse, Part, Role, media, request::UNKNOWN};
@@ -9,7 +7,7 @@ use crate::dialect::{Inexpressible, chat};
 
 /// What the application tells the model, and the turns.
 pub(super) fn contents(messages: &[chat::Message]) -> Result<(Option<String>, Vec<Content>), Inexpressible> {
-    let (mut system, mut turns, mut called) = (Vec::new(), Vec::<Content>::new(), HashMap::new());
+    let (mut system, mut turns, mut open) = (Vec::new(), Vec::<Content>::new(), Open::default());
     for (at, message) in messages.iter().enumerate() {
         let path = format!("messages[{at}]");
         if message.name.is_some() && message.role != chat::Role::Tool {
@@ -23,20 +21,50 @@ pub(super) fn contents(messages: &[chat::Message]) -> Result<(Option<String>, Ve
             }
             chat::Role::User => (Role::User, said(message, &path)?),
             chat::Role::Assistant => {
-                let calls = message.tool_calls.iter().flatten();
-                called.extend(calls.map(|call| (call.id.as_str(), call.function.name.as_str())));
-                (Role::Model, assistant(message, &path)?)
+                // Results stand in the turn after their calls.
+                if turns.last().is_some_and(|turn| turn.role == Some(Role::User)) {
+                    open.all_answered()?;
+                }
+                let parts = assistant(message, &path)?;
+                open.calls.extend(message.tool_calls.iter().flatten().enumerate().map(|(j, call)| ((at, j), call)));
+                (Role::Model, parts)
             }
-            chat::Role::Tool => (Role::User, vec![result(message, &path, &called)?]),
+            chat::Role::Tool => (Role::User, vec![result(message, &path, &mut open)?]),
             chat::Role::Function => return Err(UNKNOWN.refuse(format!("{path}.role"))),
         };
         match turns.last_mut() {
             Some(last) if last.role == Some(role) => last.parts.extend(parts),
             _ if parts.is_empty() => {}
+            None if role == Role::Model => {
+                return Err(Inexpressible::new(format!("{path}.role"), "Google wants the user to speak first"));
+            }
             _ => turns.push(Content { role: Some(role), parts }),
         }
     }
+    open.all_answered()?;
     Ok(((!system.is_empty()).then(|| system.join("\n\n")), turns))
+}
+
+/// The calls without a result, and where they stand.
+#[derive(Default)]
+struct Open<'a> {
+    calls: Vec<((usize, usize), &'a chat::ToolCall)>,
+}
+
+impl<'a> Open<'a> {
+    fn answer(&mut self, id: &str) -> Option<&'a chat::ToolCall> {
+        let at = self.calls.iter().position(|(_, call)| call.id == id)?;
+        Some(self.calls.remove(at).1)
+    }
+
+    fn all_answered(&self) -> Result<(), Inexpressible> {
+        match self.calls.first() {
+            None => Ok(()),
+            Some(((i, j), _)) => {
+                Err(Inexpressible::new(format!("messages[{i}].tool_calls[{j}]"), "no message holds its result"))
+            }
+        }
+    }
 }
 
 /// What a message says, as parts; empty texts say nothing.
@@ -111,18 +139,17 @@ fn signature(extra: Option<&chat::ExtraContent>) -> Option<String> {
 }
 
 /// What a tool said. A JSON object is taken as it is, a text becomes its `result` or its `error`.
-fn result(message: &chat::Message, path: &str, called: &HashMap<&str, &str>) -> Result<Part, Inexpressible> {
+fn result(message: &chat::Message, path: &str, open: &mut Open<'_>) -> Result<Part, Inexpressible> {
     let id = message.tool_call_id.as_deref().unwrap_or_default();
-    let name = called.get(id).ok_or_else(|| {
-        Inexpressible::new(format!("{path}.tool_call_id"), "names no call of an assistant's message before it")
+    let name = open.answer(id).map(|call| call.function.name.as_str()).ok_or_else(|| {
+        Inexpressible::new(format!("{path}.tool_call_id"), "no call before it has this id, or it has a result")
     })?;
     // Some clients repeat the tool's name, which the call has.
-    if message.name.as_deref().is_some_and(|said| said != *name) {
+    if message.name.as_deref().is_some_and(|said| said != name) {
         return Err(Inexpressible::new(format!("{path}.name"), "the call has another name"));
     }
     let (texts, media): (Vec<_>, Vec<_>) = said(message, path)?.into_iter().partition(|part| part.text.is_some());
-    if let Some(part) = media.iter().find(|part| part.inline_data.is_none()) {
-        debug_assert!(part.file_data.is_some(), "other parts are refused");
+    if media.iter().any(|part| part.inline_data.is_none()) {
         return Err(UNKNOWN.refuse(format!("{path}.content")));
     }
     let text: String = texts.into_iter().filter_map(|part| part.text).collect();
@@ -131,6 +158,6 @@ fn result(message: &chat::Message, path: &str, called: &HashMap<&str, &str>) -> 
         Ok(Value::Object(members)) if !is_error => members,
         _ => Map::from_iter([((if is_error { "error" } else { "result" }).to_owned(), Value::String(text))]),
     };
-    let said = FunctionResponse { id: Some(id.to_owned()), name: (*name).to_owned(), response, parts: media };
+    let said = FunctionResponse { id: Some(id.to_owned()), name: name.to_owned(), response, parts: media };
     Ok(Part { function_response: Some(said), ..Part::default() })
 }

@@ -82,11 +82,7 @@ pub(super) fn thought(thought: chat::Thought) -> Block {
 
 /// What a plain answer says, as blocks: thoughts, texts, calls.
 pub(super) fn blocks(message: chat::Message) -> Vec<Block> {
-    let signed = message.extra_content.and_then(|extra| extra.anthropic).unwrap_or_default();
-    let mut blocks: Vec<_> = signed.into_iter().map(thought).collect();
-    if let Some(thinking) = message.reasoning_content.filter(|it| !it.is_empty() && blocks.is_empty()) {
-        blocks.push(Block::Thinking { thinking, signature: String::new() });
-    }
+    let mut blocks = thoughts(message.reasoning_content.unwrap_or_default(), message.extra_content);
     let mut text = match message.content {
         None => String::new(),
         Some(chat::Content::Text(text)) => text,
@@ -102,6 +98,23 @@ pub(super) fn blocks(message: chat::Message) -> Vec<Block> {
         input: input(call.function.arguments),
         other: Other::new(),
     }));
+    blocks
+}
+
+/// The thoughts with their signatures, if those are of all of them; else only what Anthropic alone can
+/// read is signed.
+fn thoughts(thinking: String, extra: Option<chat::ExtraContent>) -> Vec<Block> {
+    let mut signed = extra.and_then(|extra| extra.anthropic).unwrap_or_default();
+    let text_of = |thought: &chat::Thought| match thought {
+        chat::Thought::Thinking { thinking, .. } => thinking.clone(),
+        chat::Thought::RedactedThinking { .. } => String::new(),
+    };
+    let mut blocks = Vec::new();
+    if !thinking.is_empty() && signed.iter().map(text_of).collect::<String>() != thinking {
+        signed.retain(|thought| matches!(thought, chat::Thought::RedactedThinking { .. }));
+        blocks.push(Block::Thinking { thinking, signature: String::new() });
+    }
+    blocks.extend(signed.into_iter().map(thought));
     blocks
 }
 

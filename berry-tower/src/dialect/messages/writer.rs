@@ -5,8 +5,8 @@ use crate::dialect::{Item, WireError, Write, chat};
 
 /// Writes Messages answers.
 ///
-/// A stream's blocks follow each other: thoughts, texts and calls in the order in which they come. Why
-/// it ended is told at [`Item::Done`], when the tokens are known if ever.
+/// A stream's blocks follow each other: thoughts, texts and calls in the order in which they come; what is
+/// said in the midst of a call comes after it. Why it ended is told at [`Item::Done`], when the tokens are known if ever.
 ///
 /// ```
 /// use berry_tower::dialect::{Item, WireError, Write, messages::Writer};
@@ -27,8 +27,10 @@ pub struct Writer {
     blocks: u32,
     /// How many calls have been.
     calls: u32,
-    /// Whether a thought has been told without its signature.
-    has_thought: bool,
+    /// How many bytes of thoughts have been told without their signature.
+    unsigned: usize,
+    /// What was said while a call was being written, which may go on.
+    held: Vec<chat::Delta>,
     finish: Option<chat::FinishReason>,
     usage: Option<chat::Usage>,
 }
@@ -78,11 +80,31 @@ impl Writer {
         }
     }
 
-    fn delta(&mut self, delta: chat::Delta, out: &mut Vec<u8>) {
+    fn delta(&mut self, mut delta: chat::Delta, out: &mut Vec<u8>) {
+        let calls = delta.tool_calls.take();
+        if matches!(self.open, Some(Open::Call(_))) {
+            self.held.push(delta);
+        } else {
+            self.say(delta, out);
+        }
+        for call in calls.into_iter().flatten() {
+            self.call(call, out);
+        }
+    }
+
+    /// What was held back, when no call is being written any more.
+    fn release(&mut self, out: &mut Vec<u8>) {
+        self.close(out);
+        for delta in std::mem::take(&mut self.held) {
+            self.say(delta, out);
+        }
+    }
+
+    fn say(&mut self, delta: chat::Delta, out: &mut Vec<u8>) {
         if let Some(thinking) = delta.reasoning_content.filter(|it| !it.is_empty()) {
             self.open(Open::Thinking, out, || Block::Thinking { thinking: String::new(), signature: String::new() });
+            self.unsigned += thinking.len();
             self.more(Delta::ThinkingDelta { thinking }, out);
-            self.has_thought = true;
         }
         for thought in delta.extra_content.and_then(|extra| extra.anthropic).into_iter().flatten() {
             self.thought(thought, out);
@@ -91,34 +113,32 @@ impl Writer {
             self.open(Open::Text, out, || Block::Text { text: String::new(), other: Other::new() });
             self.more(Delta::TextDelta { text }, out);
         }
-        for call in delta.tool_calls.into_iter().flatten() {
-            self.call(call, out);
-        }
     }
 
-    /// A signed thought: the signature of what is being told, or both at once. A signature that comes when
-    /// its block is over is too late for this grammar.
+    /// A signed thought: the signature of the one that is being told, or both at once. A signature that
+    /// comes when its block is over, or is of another thought, is too late for this grammar.
     fn thought(&mut self, thought: chat::Thought, out: &mut Vec<u8>) {
-        if self.open != Some(Open::Thinking) && self.has_thought {
-            return;
-        }
+        let signs = |thinking: &str| self.open == Some(Open::Thinking) && self.unsigned == thinking.len();
         match thought {
-            chat::Thought::Thinking { thinking, signature } => {
-                self.has_thought = false;
-                if self.open != Some(Open::Thinking) {
-                    let block = || Block::Thinking { thinking: String::new(), signature: String::new() };
-                    self.open(Open::Thinking, out, block);
-                    if !thinking.is_empty() {
-                        self.more(Delta::ThinkingDelta { thinking }, out);
-                    }
-                }
+            chat::Thought::Thinking { thinking, signature } if self.unsigned > 0 && signs(&thinking) => {
+                self.unsigned = 0;
                 self.more(Delta::SignatureDelta { signature }, out);
                 self.close(out);
+            }
+            _ if self.unsigned > 0 => {}
+            chat::Thought::Thinking { thinking, signature } => {
+                self.close(out);
+                self.begin(Block::Thinking { thinking: String::new(), signature: String::new() }, out);
+                if !thinking.is_empty() {
+                    self.more(Delta::ThinkingDelta { thinking }, out);
+                }
+                self.more(Delta::SignatureDelta { signature }, out);
+                self.end(out);
             }
             redacted @ chat::Thought::RedactedThinking { .. } => {
                 self.close(out);
                 self.begin(told::thought(redacted), out);
-                event(&Event::ContentBlockStop { index: self.blocks - 1 }, out);
+                self.end(out);
             }
         }
     }
@@ -131,6 +151,7 @@ impl Writer {
                 let message = "the provider went back to a tool call that was over".to_owned();
                 return self.fail(WireError { kind: None, code: None, message }, out);
             }
+            self.release(out);
             let (id, name) = (call.id.unwrap_or_default(), function.name.unwrap_or_default());
             let (id, input) = (told::call_id(&id, call.index), serde_json::Map::new().into());
             self.open(Open::Call(call.index), out, || Block::ToolUse { id, name, input, other: Other::new() });
@@ -161,8 +182,12 @@ impl Writer {
 
     fn close(&mut self, out: &mut Vec<u8>) {
         if self.open.take().is_some() {
-            event(&Event::ContentBlockStop { index: self.blocks.saturating_sub(1) }, out);
+            self.end(out);
         }
+    }
+
+    fn end(&self, out: &mut Vec<u8>) {
+        event(&Event::ContentBlockStop { index: self.blocks.saturating_sub(1) }, out);
     }
 
     fn finish(&mut self, out: &mut Vec<u8>) {
@@ -170,6 +195,7 @@ impl Writer {
         if !self.has_begun {
             event(&Event::MessageStart { message: told::begun("", String::new(), None) }, out);
         }
+        self.release(out);
         self.close(out);
         let stop_reason = Some(told::stop_reason(self.finish.take(), self.calls > 0));
         let delta = MessageDelta { stop_reason, stop_sequence: None, other: Other::new() };

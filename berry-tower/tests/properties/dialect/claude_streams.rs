@@ -1,15 +1,17 @@
 //! Streams of Anthropic's: what they say is what the plain answer says, and nothing makes a cut one whole.
 
 use berry_tower::dialect::{
-    Item, Read,
+    Item, Read, Write,
     chat::{self, Answer},
     claude,
+    messages::Writer,
 };
 use proptest::{collection::vec, prelude::*, sample::Index};
 use serde_json::{Value, json};
 
 use super::{
     fold::{chunks, fold},
+    messages_answers::{Told, written},
     wire::{Cuts, cuts, read},
 };
 
@@ -268,6 +270,16 @@ proptest! {
     #[test]
     fn a_json_answer_is_unwrapped_alike(said in said(true), cuts in cuts()) {
         assert_same(&said, true, &cuts);
+    }
+
+    /// Anthropic's answers in Anthropic's format again say what they said.
+    #[test]
+    fn a_caller_of_messages_is_told_the_same(said in said(false), cuts in cuts()) {
+        let (items, _) = read(&mut reader(false), &said.stream(), &cuts);
+        let told = Told::plain(&Writer::default().answer(answer(&said, false)));
+        prop_assert_eq!(&Told::stream(&written(items)), &told);
+        let first = Told::plain(&said.plain());
+        prop_assert_eq!((told.thinking, told.text, told.calls), (first.thinking, first.text, first.calls));
     }
 
     #[test]

@@ -15,9 +15,9 @@ use super::wire::{cuts, read};
 pub(crate) struct Told {
     id: String,
     model: String,
-    thinking: String,
-    text: String,
-    calls: Vec<(String, String, Value)>,
+    pub(crate) thinking: String,
+    pub(crate) text: String,
+    pub(crate) calls: Vec<(String, String, Value)>,
     stop_reason: Option<StopReason>,
     usage: Usage,
 }
@@ -53,8 +53,7 @@ impl Told {
                 Block::Text { text, .. } => told.text.push_str(&text),
                 Block::Thinking { thinking, .. } => told.thinking.push_str(&thinking),
                 Block::ToolUse { id, name, input, .. } => told.calls.push((id, name, input)),
-                Block::RedactedThinking { .. } => {}
-                other => panic!("{other:?}"),
+                _ => {}
             }
         }
         told
@@ -203,7 +202,7 @@ impl Said {
     }
 }
 
-fn written(items: Vec<Item>) -> Vec<u8> {
+pub(crate) fn written(items: Vec<Item>) -> Vec<u8> {
     let (mut writer, mut out) = (Writer::default(), Vec::new());
     items.into_iter().for_each(|item| writer.item(item, &mut out));
     out
