@@ -152,8 +152,8 @@ function read(chart, plot) {
   const { spec, data } = chart;
   if (!data || idx === null || idx === undefined || left < 0) {
     text(chart.number, chart.now);
-    const none = chart.now === format.NONE;
-    text(chart.when, none ? "no request in the last minute" : [spec.is, "last minute"].filter(Boolean).join(", "));
+    const none = `no ${spec.is ? "answer" : "request"} in the last minute`;
+    text(chart.when, chart.now === format.NONE ? none : [spec.is, "last minute"].filter(Boolean).join(", "));
     return;
   }
   const [first, ...rest] = spec.lines.map(({ name }, i) => [name, spec.format(data[i + 1][idx])]);

@@ -42,12 +42,12 @@ function newGroup(name) {
 }
 
 function updateGroup(group, model) {
-  const { tone, serving, enabled } = standing(model);
+  const { tone, available, enabled } = standing(model);
   group.body.dataset.tone = tone;
-  const key = JSON.stringify([model.name, model.strategy, model.enabled, model.fallbacks, tone, serving, enabled]);
+  const key = JSON.stringify([model.name, model.strategy, model.enabled, model.fallbacks, tone, available, enabled]);
   fill(group.cell, key, () => {
-    const serves = model.enabled ? `${serving} of ${format.plural(enabled, "backend")} can serve` : "Disabled";
-    const mark = h("span", { class: "state", "data-tone": tone }, icon(tone === "ok" ? "ok" : tone), serves);
+    const words = model.enabled ? `${available} of ${format.plural(enabled, "backend")} available` : "Disabled";
+    const mark = h("span", { class: "state", "data-tone": tone }, icon(tone), words);
     const fallbacks = model.fallbacks.length ? h("span", { class: "muted" }, `falls back to ${model.fallbacks.join(", ")}`) : null;
     return h("div", { class: "model-line" }, h("span", { class: "name" }, model.name), h("span", { class: "chip" }, model.strategy), mark, fallbacks);
   });
@@ -81,7 +81,7 @@ function updateRow(row, backend, { strategy }) {
   row.dataset.state = backend.state;
   const wait = waits(backend);
   fill(mark, `${backend.state} ${wait}`, () =>
-    h("span", { class: "state", "data-tone": tone }, icon(shown), h("span", {}, label, wait ? h("small", {}, wait) : null)),
+    h("span", { class: "state", "data-tone": tone }, icon(shown), h("span", {}, label, wait ? [" ", h("small", {}, wait)] : null)),
   );
   // Who comes first matters where somebody does.
   const rank = strategy === "failover" ? `priority ${backend.priority}` : null;

@@ -9,8 +9,9 @@ const said = $("reloaded");
 const result = $("reload-result");
 
 /** Tells of the configuration in force. */
-export function showConfiguration({ loaded_at: at }) {
-  text($("loaded"), `In force since ${format.date(new Date(at))}.`);
+export function showConfiguration({ loaded_at: at, last_reload: last }) {
+  const refused = last && !last.ok ? ` What was read on ${format.date(new Date(last.at))} was refused.` : "";
+  text($("loaded"), `In force since ${format.date(new Date(at))}.${refused}`);
 }
 
 button.addEventListener("click", async () => {
@@ -23,12 +24,14 @@ button.addEventListener("click", async () => {
   say(said, null, "Reading the file…");
   try {
     const response = await ask("/admin/reload-config", { method: "POST" });
-    const lines = told(await response.json());
+    const { changes, warnings } = await response.json();
+    const lines = changed(changes);
     say(said, "ok", lines.length ? "Reloaded. What has changed:" : "Reloaded. Nothing has changed.");
-    show(lines);
+    show([...lines, ...warnings.map(({ path, message }) => `Warning: ${path}: ${message}`)]);
   } catch (error) {
     say(said, "bad", explain(error));
-    show(error.status === 422 ? told(error.answer) : []);
+    // The first line says what the others are.
+    show(error.status === 422 ? error.message.split("\n").slice(1) : []);
   } finally {
     button.disabled = false;
     button.focus();
@@ -61,10 +64,13 @@ function show(lines) {
   result.hidden = lines.length === 0;
 }
 
-/** What an answer tells, one line for each thing. */
-function told(value, path = []) {
-  if (value === null || value === undefined || value === false || value === "") return [];
-  if (Array.isArray(value)) return value.flatMap((item) => told(item, path));
-  if (typeof value === "object") return Object.entries(value).flatMap(([name, item]) => told(item, [...path, name]));
-  return [[path.join(" "), value].filter(Boolean).join(": ").replaceAll("_", " ")];
+/** What a reload has changed, one line for each kind of thing and change. */
+function changed({ settings, ...tables }) {
+  const lines = settings.length ? [`Settings: ${settings.join(", ")}`] : [];
+  for (const [kind, ways] of Object.entries(tables)) {
+    for (const [way, ids] of Object.entries(ways)) {
+      if (ids.length) lines.push(`${kind[0].toUpperCase()}${kind.slice(1)} ${way}: ${ids.join(", ")}`);
+    }
+  }
+  return lines;
 }

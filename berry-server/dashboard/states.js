@@ -29,8 +29,8 @@ export const idOf = ({ provider, model }) => `${provider}:${model}`;
 /** How a model is, judged by its backends. */
 export function standing(model) {
   const enabled = model.backends.filter((backend) => backend.state !== "disabled");
-  const serving = enabled.filter((backend) => backend.usable);
+  const available = enabled.filter((backend) => backend.usable);
   const troubled = enabled.some((backend) => state(backend.state).tone !== "ok");
-  const tone = !model.enabled ? "off" : serving.length === 0 ? "bad" : troubled ? "warn" : "ok";
-  return { tone, serving: serving.length, enabled: enabled.length };
+  const tone = !model.enabled ? "off" : available.length === 0 ? "bad" : troubled ? "warn" : "ok";
+  return { tone, available: available.length, enabled: enabled.length };
 }
