@@ -72,9 +72,11 @@ fn file(providers: &[DemoProvider], token: &str) -> String {
     );
     for provider in providers {
         let DemoProvider { name, base_url, key, models, .. } = provider;
+        let backend_type = provider.dialect.backend_type();
         let _ = writeln!(
             text,
-            "[providers.{name}]\nname = \"{name}\"\nbase_url = \"{base_url}\"\napi_key = \"{key}\"\nmodels = {models:?}"
+            "[providers.{name}]\nname = \"{name}\"\nbase_url = \"{base_url}\"\napi_key = \"{key}\"\nmodels = {models:?}\n\
+             backend_type = \"{backend_type}\""
         );
     }
     for (name, strategy, _) in MODELS {

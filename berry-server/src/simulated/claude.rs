@@ -154,8 +154,7 @@ fn error(refusal: &Refusal) -> (u16, String) {
         _ => "api_error",
     };
     // A type that somebody made up himself stays.
-    let known = ["invalid_request_error", "server_error", "requests", "timeout", "insufficient_quota"];
-    let own = !known.contains(&&*refusal.kind) && !refusal.kind.ends_with("_error");
-    let kind = if own { &*refusal.kind } else { kind };
+    let openais = ["invalid_request_error", "server_error", "requests", "timeout", "insufficient_quota"];
+    let kind = if openais.contains(&&*refusal.kind) { kind } else { &*refusal.kind };
     (status, format!(r#"{{"type":{},"message":{}}}"#, quoted(kind), quoted(message)))
 }

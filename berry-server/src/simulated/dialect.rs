@@ -192,6 +192,17 @@ pub(super) trait Wire: std::fmt::Debug + Sync {
 }
 
 impl Dialect {
+    /// The `backend_type` that a configuration has for such providers.
+    #[must_use]
+    pub const fn backend_type(self) -> &'static str {
+        match self {
+            Self::OpenAi => "openai",
+            Self::Azure => "azure",
+            Self::Claude => "claude",
+            Self::Gemini => "gemini",
+        }
+    }
+
     pub(super) fn wire(self) -> &'static dyn Wire {
         match self {
             Self::OpenAi => &OpenAi,

@@ -14,7 +14,7 @@ use std::{
 
 use berry_server::{
     Options, Server, config,
-    simulated::{Config, Provider},
+    simulated::{Config, Dialect, Provider},
 };
 use serde_json::{Value, json};
 
@@ -39,11 +39,34 @@ const USERS: [(&str, &str); 6] = [
     ("member", "tags = [\"members\"]"),
 ];
 
+/// Pools of one type of backend each, and of all four, all with the same upstream models.
+const TYPES: [(&str, &[&str]); 5] = [
+    ("openai", &["left"]),
+    ("azure", &["azure"]),
+    ("claude", &["claude"]),
+    ("gemini", &["gemini"]),
+    ("mixed", &["left", "azure", "claude", "gemini"]),
+];
+
+/// What the upstream of such a pool does, as the end of the pool's name and of the upstream model's.
+const WAYS: [(&str, &str); 10] = [
+    ("", ""),
+    ("-tools", "-tools"),
+    ("-two-tools", "-tools2-talk"),
+    ("-thinking", "-think"),
+    ("-cached", "-cached3"),
+    ("-refusing", "-refuse"),
+    ("-busy", "-busy"),
+    ("-key-refused", "-key"),
+    ("-cut", "-cut5"),
+    ("-error-midway", "-err5"),
+];
+
 /// A model: its name, its backends in the order of their priority (provider, upstream model), and
 /// further lines.
 type Pool = (&'static str, &'static [(&'static str, &'static str)], &'static str);
 
-const MODELS: [Pool; 21] = [
+const MODELS: [Pool; 23] = [
     ("healthy", &[("left", "sim"), ("right", "sim")], "strategy = \"round_robin\""),
     ("one-dead", &[("dead", "one"), ("right", "sim")], ""),
     ("all-dead", &[("dead", "one"), ("dead", "two")], ""),
@@ -64,6 +87,8 @@ const MODELS: [Pool; 21] = [
     ("tools", &[("left", "sim-tools")], ""),
     ("stalled", &[("left", "sim-stall20")], ""),
     ("slow", &[("left", "sim-t200-d20")], ""),
+    ("from-claude", &[("claude", "sim-busy"), ("right", "sim")], ""),
+    ("to-claude", &[("left", "sim-e500"), ("claude", "sim")], ""),
     ("members-only", &[("guarded", "sim")], ""),
 ];
 
@@ -73,12 +98,18 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let right = Provider::start(Config::named("right")).await?;
     let dead = Provider::start(Config::named("dead")).await?;
     dead.down().await?;
+    let of =
+        async |dialect: Dialect| Provider::start(Config { dialect, ..Config::named(dialect.backend_type()) }).await;
+    let (azure, claude, gemini) = (of(Dialect::Azure).await?, of(Dialect::Claude).await?, of(Dialect::Gemini).await?);
     let providers = [
         ("left", &left, ""),
         ("right", &right, ""),
         ("dead", &dead, ""),
         ("guarded", &right, ""),
         ("hasty", &left, "timeout_seconds = 1\nplain_timeout_seconds = 1"),
+        ("azure", &azure, "backend_type = \"azure\"\napi_version = \"2024-10-21\""),
+        ("claude", &claude, "backend_type = \"claude\""),
+        ("gemini", &gemini, "backend_type = \"gemini\""),
     ];
     let spare: Vec<String> = (1..=SPARE).map(|n| n.to_string()).collect();
     // From a file, so that it can be read again.
@@ -103,7 +134,9 @@ fn line(server: &Server, spare: &[String]) -> Value {
     let tokens: BTreeMap<_, _> = USERS.iter().map(|(user, _)| (*user, token(user))).collect();
     let mut tokens = json!(tokens);
     tokens["limited"] = names("limited").iter().map(|user| token(user)).collect();
-    let models: BTreeMap<_, _> = MODELS.iter().map(|(name, ..)| (name.replace('-', "_"), *name)).collect();
+    let named = MODELS.iter().map(|(name, ..)| (*name).to_owned());
+    let models: BTreeMap<_, _> =
+        named.chain(typed().map(|(name, ..)| name)).map(|n| (n.replace('-', "_"), n)).collect();
     let mut models = json!(models);
     models["rate_limited"] = json!(names("rate-limited"));
     json!({ "base_url": format!("http://{}/v1", server.addr()), "tokens": tokens, "models": models })
@@ -125,6 +158,13 @@ fn file(providers: &[(&str, &Provider, &str)], spare: &[String]) -> String {
             upstream.entry(provider).or_default().insert((*model).to_owned());
         }
     }
+    for (name, backends, model) in typed() {
+        let _ = writeln!(text, "[models.{name}]\nname = \"{name}\"\nstrategy = \"round_robin\"");
+        for provider in backends {
+            add_backend(&mut text, &name, provider, &model, "");
+            upstream.entry(provider).or_default().insert(model.clone());
+        }
+    }
     for n in spare {
         add_user(&mut text, &format!("limited-{n}"), "rate_limit = { requests_per_minute = 2 }");
         // A backend's state goes by its model's name, so each of these differs by its length.
@@ -141,6 +181,14 @@ fn file(providers: &[(&str, &Provider, &str)], spare: &[String]) -> String {
         );
     }
     text
+}
+
+/// The pools of each type, in each way: the name, the providers, the upstream model.
+fn typed() -> impl Iterator<Item = (String, &'static [&'static str], String)> {
+    let ways = |(name, backends): (&'static str, &'static [&'static str])| {
+        WAYS.into_iter().map(move |(end, tokens)| (format!("{name}{end}"), backends, format!("sim{tokens}")))
+    };
+    TYPES.into_iter().flat_map(ways)
 }
 
 fn add_user(text: &mut String, user: &str, lines: &str) {

@@ -1,6 +1,6 @@
 //! Azure's addresses, versions, key and errors.
 
-use super::{plain, question, refusal, send, soon, start, stream};
+use super::{client, plain, question, refusal, send, soon, start, stream};
 use crate::simulated::Dialect;
 use serde_json::{Value, json};
 
@@ -12,7 +12,7 @@ async fn the_version_and_the_deployment_stand_in_the_address() {
     assert_eq!(provider.base_url(), format!("http://{}", provider.addr()));
     let post = async |path: &str| {
         let url = format!("{}{path}", provider.base_url());
-        let request = reqwest::Client::new().post(url).header("api-key", provider.key());
+        let request = client().post(url).header("api-key", provider.key());
         let response = soon(request.json(&question(AZURE)).send()).await.unwrap();
         (response.status().as_u16(), response.json::<Value>().await.unwrap())
     };
@@ -31,7 +31,7 @@ async fn the_version_and_the_deployment_stand_in_the_address() {
     }
     let embeddings = json!({"input": "a"});
     let url = format!("{}/openai/deployments/sim/embeddings?api-version=2024-10-21", provider.base_url());
-    let request = reqwest::Client::new().post(url).header("api-key", provider.key()).json(&embeddings);
+    let request = client().post(url).header("api-key", provider.key()).json(&embeddings);
     assert_eq!(soon(request.send()).await.unwrap().status(), 200);
 }
 
@@ -40,7 +40,7 @@ async fn the_key_stands_in_its_header_and_models_are_listed() {
     let provider = start(AZURE).await;
     let url = format!("{}/openai/models?api-version=2024-10-21", provider.base_url());
     let get = async |name: &str, value: &str| {
-        let response = soon(reqwest::Client::new().get(&url).header(name, value).send()).await.unwrap();
+        let response = soon(client().get(&url).header(name, value).send()).await.unwrap();
         (response.status().as_u16(), response.json::<Value>().await.unwrap())
     };
     let (status, error) = get("authorization", &format!("Bearer {}", provider.key())).await;

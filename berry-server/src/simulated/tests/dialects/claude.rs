@@ -1,7 +1,7 @@
 //! Claude's rules, errors and grammar.
 
-use super::{PNG, plain, question, refusal, refuses, request, set, soon, start, stream};
-use crate::simulated::{Dialect, Provider};
+use super::{PNG, client, fold, plain, question, read, refusal, refuses, request, set, soon, start, stream, text};
+use crate::simulated::{Dialect, Provider, demo_providers};
 use serde_json::{Value, json};
 
 const CLAUDE: Dialect = Dialect::Claude;
@@ -9,7 +9,7 @@ const CLAUDE: Dialect = Dialect::Claude;
 type Headers<'a> = &'a [(&'a str, &'a str)];
 
 async fn get(provider: &Provider, path: &str, headers: Headers<'_>) -> (u16, Value) {
-    let mut request = reqwest::Client::new().get(format!("{}{path}", provider.base_url()));
+    let mut request = client().get(format!("{}{path}", provider.base_url()));
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
@@ -222,4 +222,22 @@ async fn events_are_named_and_a_ping_comes_early() {
     let read = stream(CLAUDE, "sim-pings-odd2", &question(CLAUDE)).await;
     assert_eq!(read.text().matches("event: ping\n").count(), 12 + 1);
     assert_eq!(read.text().matches("event: content_novelty\n").count(), 1);
+}
+
+#[tokio::test]
+async fn the_demos_provider_of_this_format_answers_with_every_model() {
+    let demo = soon(demo_providers()).await.unwrap();
+    let foreign = demo.iter().find(|one| one.dialect == CLAUDE).unwrap();
+    assert_eq!((foreign.name, foreign.models.len()), ("foreign", 2));
+    for model in &foreign.models {
+        let model = format!("{model}-t3-d0");
+        for stream in [false, true] {
+            let request = request(&foreign.provider, CLAUDE, &model, stream, &question(CLAUDE));
+            let response = soon(request.send()).await.unwrap();
+            assert_eq!(response.status(), 200);
+            let read = soon(read(response)).await;
+            let answer = if stream { fold(CLAUDE, &read.events()) } else { read.json() };
+            assert_eq!(text(CLAUDE, &answer), "You said: “How are you?”. This answer");
+        }
+    }
 }

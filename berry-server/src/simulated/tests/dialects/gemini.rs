@@ -1,6 +1,6 @@
 //! Gemini's rules, errors and grammar.
 
-use super::{PNG, plain, question, refusal, refuses, request, set, soon, start, stream};
+use super::{PNG, client, plain, question, refusal, refuses, request, set, soon, start, stream};
 use crate::simulated::Dialect;
 use serde_json::{Value, json};
 
@@ -14,7 +14,7 @@ async fn send(request: reqwest::RequestBuilder) -> (u16, Value) {
 #[tokio::test]
 async fn the_key_stands_in_its_header_and_nowhere_else() {
     let provider = start(GEMINI).await;
-    let client = reqwest::Client::new();
+    let client = client();
     let (base, key) = (provider.base_url(), provider.key().to_owned());
     let get = |path: &str| client.get(format!("{base}{path}"));
     let (status, body) = send(get("/models").header("x-goog-api-key", "other")).await;
@@ -42,7 +42,7 @@ async fn addresses_name_the_model_and_the_verb() {
     let provider = start(GEMINI).await;
     let post = async |path: &str| {
         let url = format!("{}{path}", provider.base_url());
-        let request = reqwest::Client::new().post(url).header("x-goog-api-key", provider.key());
+        let request = client().post(url).header("x-goog-api-key", provider.key());
         send(request.json(&question(GEMINI))).await
     };
     assert_eq!(post("/models/sim:generateContent").await.0, 200);

@@ -19,6 +19,15 @@ const ALL: [Dialect; 4] = [Dialect::OpenAi, Dialect::Azure, Dialect::Claude, Dia
 const PNG: &str = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR42mNoAAAAggCBd81ytgAAAABJRU5ErkJggg==";
 const PNG_BYTES: usize = 67;
 
+thread_local! {
+    /// Each test has a thread of its own, and a client takes long to make.
+    static CLIENT: reqwest::Client = reqwest::Client::new();
+}
+
+fn client() -> reqwest::Client {
+    CLIENT.with(Clone::clone)
+}
+
 async fn start(dialect: Dialect) -> Provider {
     let config = Config { dialect, tokens: Some(12), ..Config::named("one") };
     Provider::start(config).await.unwrap()
@@ -50,7 +59,7 @@ fn request(provider: &Provider, dialect: Dialect, model: &str, stream: bool, bod
             body["model"] = json!(model);
         }
     }
-    let request = reqwest::Client::new().post(format!("{}{path}", provider.base_url())).json(&body);
+    let request = client().post(format!("{}{path}", provider.base_url())).json(&body);
     match dialect {
         Dialect::Azure => request.header("api-key", provider.key()),
         Dialect::Claude => request.header("x-api-key", provider.key()).header("anthropic-version", "2023-06-01"),
