@@ -91,7 +91,10 @@ impl Answer<'_> {
 
     fn call(&self, number: usize, call: &Call, signed: bool) -> Value {
         let mut part = json!({"functionCall": {"name": call.name, "args": call.input()}});
-        // Only the first of several calls is signed.
+        // Models that think give their calls ids, and sign the first of several.
+        if signed {
+            part["functionCall"]["id"] = format!("{:016x}{number}", self.seed).into();
+        }
         if signed && number == 0 {
             part["thoughtSignature"] = base64::encode(format!("signed {:016x}", self.seed).as_bytes()).into();
         }

@@ -66,9 +66,6 @@ fn rules(body: &Value) -> Checked {
             part(&format!("contents.{index}.parts.{at}"), given, is_model)?;
         }
     }
-    if contents[0]["role"] == "model" {
-        return rule("contents.0.role", "the first turn must be the user's");
-    }
     for (at, part) in parts(&body["systemInstruction"]).iter().enumerate() {
         if part["text"].as_str().is_none_or(str::is_empty) {
             return rule(&format!("systemInstruction.parts.{at}"), "only text is supported");
@@ -171,31 +168,39 @@ fn generation(config: &Value) -> Checked {
     Ok(())
 }
 
-/// A turn with calls is followed by one with as many responses, of the same names.
+/// A call, or the response to one: its name, and its id where it has one.
+type Named<'a> = (&'a str, Option<&'a str>);
+
+fn named<'a>(content: &'a Value, field: &str) -> Vec<Named<'a>> {
+    let found = parts(content).iter().filter_map(|part| part.get(field));
+    found.map(|one| (one["name"].as_str().unwrap_or_default(), one["id"].as_str())).collect()
+}
+
+/// A turn with calls follows one of the user's, and is followed by one with as many responses, of
+/// the same names, and of the same ids where both have one.
 fn answered_calls(contents: &[Value]) -> Checked {
-    let names = |content: &Value, field: &str| -> Vec<String> {
-        let found = parts(content).iter().filter_map(|part| part[field]["name"].as_str());
-        let mut names: Vec<_> = found.map(str::to_owned).collect();
-        names.sort_unstable();
-        names
-    };
-    let mut open: Vec<String> = Vec::new();
+    let mut open: Vec<Named<'_>> = Vec::new();
     for (index, content) in contents.iter().enumerate() {
-        let responses = names(content, "functionResponse");
+        let path = format!("contents.{index}.parts");
+        let responses = named(content, "functionResponse");
         if responses.len() != open.len() {
             return rule(
-                &format!("contents.{index}.parts"),
+                &path,
                 "the number of function response parts must equal the number of function call parts of the function \
                  call turn",
             );
         }
-        if responses != open {
-            return rule(
-                &format!("contents.{index}.parts"),
-                &format!("functionResponse.name must be that of a functionCall: {}", open.join(", ")),
-            );
+        for (name, id) in responses {
+            let fits = |call: &Named<'_>| call.0 == name && (id.is_none() || call.1.is_none() || id == call.1);
+            let Some(at) = open.iter().position(fits) else {
+                return rule(&path, &format!("functionResponse.name and id must be those of a functionCall: {name}"));
+            };
+            open.swap_remove(at);
         }
-        open = names(content, "functionCall");
+        open = named(content, "functionCall");
+        if !open.is_empty() && (index == 0 || contents[index - 1]["role"] == "model") {
+            return rule(&path, "a function call turn must come immediately after a user turn");
+        }
     }
     if open.is_empty() {
         return Ok(());

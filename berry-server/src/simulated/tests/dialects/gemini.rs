@@ -94,7 +94,6 @@ async fn fields_are_checked_at_every_level() {
             ("/contents", json!([]), "contents"),
             ("/messages", json!([]), "Unknown name \"messages\""),
             ("/contents/0/role", json!("assistant"), "contents[0].role"),
-            ("/contents/0/role", json!("model"), "contents[0]"),
             ("/contents/1/role", Value::Null, "contents[1].role"),
             ("/contents/2/parts", json!([]), "contents[2].parts"),
             ("/contents/2/parts/0", json!({}), "contents[2].parts[0].data"),
@@ -141,6 +140,11 @@ async fn fields_are_checked_at_every_level() {
 async fn each_call_has_a_response_of_its_name() {
     let call = |name: &str| json!({"functionCall": {"name": name, "args": {"a": 1}}, "thoughtSignature": "c2ln"});
     let response = |name: &str| json!({"functionResponse": {"name": name, "response": {"output": "x"}}});
+    let with_id = |part: Value, field: &str, id: &str| {
+        let mut part = part;
+        part[field]["id"] = json!(id);
+        part
+    };
     let good = json!({
         "contents": [user(json!([{"text": "Look."}])), model(json!([call("look"), call("see")])), user(json!([response("see"), response("look")]))],
     });
@@ -150,12 +154,19 @@ async fn each_call_has_a_response_of_its_name() {
         &[
             ("/contents/2/parts", json!([response("look")]), "contents[2].parts"),
             ("/contents/2/parts", json!([response("look"), response("other")]), "functionResponse.name"),
+            ("/contents/0", model(json!([call("look"), call("see")])), "contents[1].parts"),
             ("/contents/2/parts/0/functionResponse/response", json!("x"), "functionResponse.response"),
             ("/contents/0/parts/0", response("look"), "contents[0].parts"),
             ("/contents/1/parts/0", response("look"), "contents[1].parts[0]"),
         ],
     )
     .await;
+    let mut other = good.clone();
+    set(&mut other, "/contents/1/parts/0", with_id(call("look"), "functionCall", "1"));
+    set(&mut other, "/contents/2/parts/1", with_id(response("look"), "functionResponse", "1"));
+    plain(GEMINI, "sim", &other).await;
+    set(&mut other, "/contents/2/parts/1", with_id(response("look"), "functionResponse", "2"));
+    assert_eq!(refusal(GEMINI, &other).await.0, 400);
     let mut open = good.clone();
     open["contents"].as_array_mut().unwrap().pop();
     let (status, error, message) = refusal(GEMINI, &open).await;
