@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::{
+    collections::BTreeSet,
     fs,
     io::{BufRead, BufReader, Read},
     path::Path,
@@ -112,19 +113,30 @@ fn the_demo_prints_a_line_that_streams_an_answer_and_ends_at_a_signal() {
     let events: Vec<&str> = answer.lines().filter_map(|line| line.strip_prefix("data: ")).collect();
     assert_eq!(events.last(), Some(&"[DONE]"), "{answer}");
     assert!(events.len() > 10, "{answer}");
-    // Every model that it lists answers, plain too.
+    // Every model that it lists answers, plain and streamed.
     let list = shell(&format!("curl {address}/models -H 'Authorization: Bearer {token}'"));
     let list: serde_json::Value = serde_json::from_str(&list).unwrap();
     let models = list["data"].as_array().unwrap();
     assert!(models.len() >= 4, "{list}");
+    let ask = |model: &serde_json::Value, stream: bool, more: &str| {
+        let body = serde_json::json!({
+            "model": model, "stream": stream, "max_tokens": 9, "messages": [{ "role": "user", "content": "Hello!" }],
+        });
+        shell(&format!(
+            "curl {address}/chat/completions {more} -H 'Authorization: Bearer {token}' \
+             -H 'Content-Type: application/json' -d '{body}'"
+        ))
+    };
     for model in models {
-        let body = serde_json::json!({ "model": model["id"], "messages": [{ "role": "user", "content": "Hello!" }] });
-        let answer = shell(&format!(
-            "curl {address}/chat/completions -H 'Authorization: Bearer {token}' -H 'Content-Type: application/json' -d '{body}'"
-        ));
-        let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
+        let answer: serde_json::Value = serde_json::from_str(&ask(&model["id"], false, "")).unwrap();
         assert!(answer["choices"][0]["message"]["content"].is_string(), "{answer}");
+        let stream = ask(&model["id"], true, "");
+        assert!(stream.contains("\"finish_reason\":\"length\"") && stream.ends_with("data: [DONE]\n\n"), "{stream}");
     }
+    // Each provider has its turn, the one in Claude's format too.
+    let served: BTreeSet<String> =
+        (0..4).map(|_| ask(&"demo-fair".into(), false, "-o /dev/null -w '%header{x-berry-backend}'")).collect();
+    assert!(served.contains("foreign:sim-small"), "{served:?}");
     demo.signal("TERM");
     assert_eq!(demo.exit_code(), Some(0));
 }
