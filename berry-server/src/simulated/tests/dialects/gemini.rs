@@ -154,7 +154,7 @@ async fn each_call_has_a_response_of_its_name() {
         &[
             ("/contents/2/parts", json!([response("look")]), "contents[2].parts"),
             ("/contents/2/parts", json!([response("look"), response("other")]), "functionResponse.name"),
-            ("/contents/0", model(json!([call("look"), call("see")])), "contents[1].parts"),
+            ("/contents/0", model(json!([call("look"), call("see")])), "contents[0].parts"),
             ("/contents/2/parts/0/functionResponse/response", json!("x"), "functionResponse.response"),
             ("/contents/0/parts/0", response("look"), "contents[0].parts"),
             ("/contents/1/parts/0", response("look"), "contents[1].parts[0]"),
