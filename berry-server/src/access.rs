@@ -1,9 +1,11 @@
 //! The outermost layer: request ids, the headers that tell where an answer came from, and one log
 //! line for each request when its answer has ended.
 
+mod who;
+
 use std::{
     pin::Pin,
-    sync::{Arc, OnceLock},
+    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -15,21 +17,24 @@ use berry_tower::{
     error::{BoxError, Exhausted, find},
     error_response::Cause,
     progress::Progress,
+    rate_limit::Limited,
     render::Refusal,
     select::For,
 };
 use bytes::Bytes;
-use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header};
 use pin_project::pin_project;
 use tokio::time::Instant;
 use tower_layer::Layer;
 use tower_service::Service;
 use uuid::Uuid;
 
+pub(crate) use who::Who;
+
 use crate::{
-    app::Shared,
-    config::build::Caller,
+    app::Snapshot,
     connection::Serving,
+    metrics::Measured,
     routes::{MESSAGES, refuse},
 };
 #[cfg(feature = "observability")]
@@ -42,6 +47,9 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const BACKEND: HeaderName = HeaderName::from_static("x-berry-backend");
 const ATTEMPTS: HeaderName = HeaderName::from_static("x-berry-attempts");
 
+/// What is said of a request whose client went away before the end.
+const CANCELLED: &str = "cancelled";
+
 /// The longest id that is taken over from a client.
 const LONGEST_ID: usize = 128;
 /// The most headers that a request may have, and their longest sum.
@@ -51,12 +59,12 @@ const MOST_HEADER_BYTES: usize = 48 * 1024;
 /// Adds [`Access`] to a service.
 #[derive(Clone, Debug)]
 pub(crate) struct AccessLayer {
-    shared: Arc<Shared>,
+    snapshot: Arc<Snapshot>,
 }
 
 impl AccessLayer {
-    pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared }
+    pub(crate) fn new(snapshot: Arc<Snapshot>) -> Self {
+        Self { snapshot }
     }
 }
 
@@ -64,7 +72,7 @@ impl<S> Layer<S> for AccessLayer {
     type Service = Access<S>;
 
     fn layer(&self, inner: S) -> Access<S> {
-        Access { inner, shared: self.shared.clone() }
+        Access { inner, snapshot: self.snapshot.clone() }
     }
 }
 
@@ -72,7 +80,7 @@ impl<S> Layer<S> for AccessLayer {
 #[derive(Clone, Debug)]
 pub(crate) struct Access<S> {
     inner: S,
-    shared: Arc<Shared>,
+    snapshot: Arc<Snapshot>,
 }
 
 impl<S, R, B> Service<Request<R>> for Access<S>
@@ -91,7 +99,7 @@ where
 
     fn call(&mut self, mut request: Request<R>) -> Self::Future {
         let id = request_id(request.headers());
-        let story = Story::new(id.clone(), &request, self.shared.clone());
+        let story = Story::new(id.clone(), &mut request, &self.snapshot);
         if too_many_headers(request.headers()) {
             return ResponseFuture { call: None, refused: Some(headers_too_large()), story: Some(story) };
         }
@@ -156,20 +164,6 @@ where
     }
 }
 
-/// Who a request turned out to be from. It goes down with the request, to be filled in behind the
-/// authentication, since refusals of the layers behind that are to name the user too.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Who(Arc<OnceLock<Arc<Caller>>>);
-
-impl Who {
-    /// Fills it in from what the authentication has put there.
-    pub(crate) fn learn(extensions: &Extensions) {
-        if let (Some(Self(who)), Some(caller)) = (extensions.get(), extensions.get::<Arc<Caller>>()) {
-            let _ = who.set(caller.clone());
-        }
-    }
-}
-
 /// What a request panicked with; an extension of the response that stands for it.
 #[derive(Clone, Debug)]
 pub(crate) struct Panicked(pub(crate) String);
@@ -195,12 +189,12 @@ struct Story {
     progress: Option<Progress>,
     told: bool,
     connection: Option<Serving>,
-    #[cfg_attr(not(feature = "observability"), expect(dead_code, reason = "it is for what is kept of the past"))]
-    shared: Arc<Shared>,
+    snapshot: Arc<Snapshot>,
+    measured: Measured,
 }
 
 impl Story {
-    fn new<R>(id: HeaderValue, request: &Request<R>, shared: Arc<Shared>) -> Self {
+    fn new<R>(id: HeaderValue, request: &mut Request<R>, snapshot: &Arc<Snapshot>) -> Self {
         Self {
             id,
             method: request.method().clone(),
@@ -214,7 +208,8 @@ impl Story {
             progress: None,
             told: false,
             connection: request.extensions().get().cloned(),
-            shared,
+            snapshot: snapshot.clone(),
+            measured: Measured::new(&snapshot.shared.metrics, request),
         }
     }
 
@@ -230,11 +225,15 @@ impl Story {
 
     /// Takes down where the answer came from, and tells the client.
     fn answered<B>(&mut self, response: &mut http::Response<B>) {
+        self.measured.answered();
         self.status = Some(response.status());
         let extensions = response.extensions_mut();
         self.served = extensions.remove();
         self.model = extensions.remove();
         self.progress = extensions.remove();
+        if let Some(limit) = extensions.remove::<Limited>() {
+            self.snapshot.shared.metrics.rate_limited(limit);
+        }
         if let Some(Panicked(panic)) = extensions.remove() {
             tracing::error!(request_id = self.id.to_str().unwrap_or_default(), panic, "a request panicked");
         }
@@ -263,12 +262,25 @@ impl Story {
         }
     }
 
+    /// The public name of the model that answers, or else of the one that was asked for.
+    fn model_name(&self) -> Option<Arc<str>> {
+        if let Some(For(model)) = &self.model {
+            return Some(model.name.clone());
+        }
+        let asked = self.user.model()?;
+        self.snapshot.catalog.load().find(asked).map(|model| model.name.clone())
+    }
+
     fn tell(&mut self, outcome: &'static str) {
         if std::mem::replace(&mut self.told, true) {
             return;
         }
         if let Some(connection) = &self.connection {
             connection.end();
+        }
+        self.measured.ended(self.status);
+        if outcome == CANCELLED {
+            self.snapshot.shared.metrics.cancelled(self.model_name().as_deref());
         }
         let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let usage = self.progress.as_ref().and_then(Progress::usage);
@@ -279,7 +291,7 @@ impl Story {
             request_id = self.id.to_str().unwrap_or_default(),
             method = self.method.as_str(),
             path = self.path.as_str(),
-            user = self.user.0.get().map(|user| &*user.id),
+            user = self.user.caller().map(|user| &*user.id),
             model = self.model.as_ref().map(|model| &*model.0.name),
             strategy = self.model.as_ref().map(|model| model.0.strategy.name()),
             provider = self.served.as_ref().map(|served| &*served.0.provider),
@@ -316,7 +328,7 @@ impl Story {
             _ => How::Failed,
         };
         let output = (tokens, now - since);
-        self.shared.history.series.record(Finished { how, latency: now - self.started, output }, now);
+        self.snapshot.shared.history.series.record(Finished { how, latency: now - self.started, output }, now);
     }
 }
 
@@ -330,7 +342,7 @@ impl Guard for Story {
             _ if complete && !status.is_success() => "refused",
             _ if complete => "complete",
             End::Failed(_) => "broken",
-            End::Complete | End::Dropped => "cancelled",
+            End::Complete | End::Dropped => CANCELLED,
         });
     }
 }
@@ -338,6 +350,6 @@ impl Guard for Story {
 impl Drop for Story {
     fn drop(&mut self) {
         // The client went away before there was an answer.
-        self.tell("cancelled");
+        self.tell(CANCELLED);
     }
 }

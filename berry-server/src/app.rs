@@ -4,13 +4,13 @@ use std::{
     collections::HashMap,
     path::PathBuf,
     sync::{
-        Arc,
+        Arc, OnceLock, Weak,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
     time::Duration,
 };
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use axum::Router;
 use berry_tower::{
     backend::Catalog,
@@ -22,18 +22,26 @@ use berry_tower::{
 };
 use http::{Extensions, request::Parts};
 use jiff::Timestamp;
-use tokio::{sync::watch, time::Instant};
+use tokio::{
+    sync::{Semaphore, SemaphorePermit, watch},
+    time::Instant,
+};
 
-#[cfg(feature = "observability")]
-use crate::history::{History, Keeper};
 use crate::{
     access::Who,
     config::{
         Config, Loaded,
         build::{Built, Caller, build, seconds},
     },
+    metrics::Metrics,
     probes::Probes,
+    reload::{Reloaded, Seen},
     routes::{self, Errors, Gateways},
+};
+#[cfg(feature = "observability")]
+use {
+    crate::history::{History, Keeper},
+    berry_tower::observe::Observer,
 };
 
 /// What outlives every configuration.
@@ -46,9 +54,23 @@ pub(crate) struct Shared {
     pub(crate) probed: Arc<AtomicBool>,
     /// Ends the streams that are open.
     pub(crate) stop: watch::Sender<bool>,
+    pub(crate) metrics: Arc<Metrics>,
+    /// What came of the last reload.
+    pub(crate) last_reload: ArcSwapOption<Reloaded>,
+    /// What the configuration's file looked like when it was read last.
+    pub(crate) seen: ArcSwapOption<Seen>,
     transport: Reqwest,
     #[cfg(feature = "observability")]
     pub(crate) history: Arc<History>,
+    /// For handlers that act on the whole; it holds them.
+    app: OnceLock<Weak<Inner>>,
+}
+
+impl Shared {
+    /// The application, unless it is gone.
+    pub(crate) fn app(&self) -> Option<App> {
+        self.app.get()?.upgrade().map(App)
+    }
 }
 
 /// What one configuration comes to.
@@ -61,6 +83,7 @@ pub(crate) struct Snapshot {
     pub(crate) catalog: Catalog,
     pub(crate) callers: HashMap<String, Arc<Caller>>,
     pub(crate) tag_policy: TagPolicy,
+    budget: Arc<Budget>,
 }
 
 impl Snapshot {
@@ -78,9 +101,13 @@ struct Running {
 
 /// The application; cheap to clone.
 #[derive(Clone)]
-pub(crate) struct App {
+pub(crate) struct App(Arc<Inner>);
+
+struct Inner {
     shared: Arc<Shared>,
-    running: Arc<ArcSwap<Running>>,
+    running: ArcSwap<Running>,
+    /// Reloads come one after the other; requests have nothing to do with it.
+    reloading: Semaphore,
 }
 
 impl std::fmt::Debug for App {
@@ -91,36 +118,57 @@ impl std::fmt::Debug for App {
 
 impl App {
     pub(crate) fn new(loaded: Loaded) -> Result<Self, String> {
+        let metrics = Metrics::new();
+        metrics.keep();
         let shared = Arc::new(Shared {
             started: Instant::now(),
             draining: AtomicBool::new(false),
             probed: Arc::default(),
             stop: watch::Sender::new(false),
+            metrics,
+            last_reload: ArcSwapOption::empty(),
+            seen: ArcSwapOption::empty(),
             transport: Reqwest::new(),
             #[cfg(feature = "observability")]
             history: Arc::new(History::new()),
+            app: OnceLock::new(),
         });
-        let running = run(&shared, loaded, None)?;
-        Ok(Self { shared, running: Arc::new(ArcSwap::from_pointee(running)) })
+        let running = ArcSwap::from_pointee(run(&shared, loaded, None)?);
+        let inner = Arc::new(Inner { shared, running, reloading: Semaphore::new(1) });
+        let _ = inner.shared.app.set(Arc::downgrade(&inner));
+        Ok(Self(inner))
+    }
+
+    /// Waits for reloads that are under way; the next ones wait until what this gives is dropped.
+    pub(crate) async fn reloading(&self) -> Option<SemaphorePermit<'_>> {
+        // It is never closed.
+        self.0.reloading.acquire().await.ok()
+    }
+
+    /// Goes over to another configuration in one step. Requests under way finish on the old one.
+    pub(crate) fn replace(&self, loaded: Loaded) -> Result<(), String> {
+        let next = run(&self.0.shared, loaded, Some(&self.snapshot()))?;
+        self.0.running.store(Arc::new(next));
+        Ok(())
     }
 
     /// The router of the configuration in force.
     pub(crate) fn router(&self) -> Router {
-        self.running.load().router.clone()
+        self.0.running.load().router.clone()
     }
 
     pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
-        self.running.load().snapshot.clone()
+        self.0.running.load().snapshot.clone()
     }
 
     /// Says that no new traffic should come.
     pub(crate) fn drain(&self) {
-        self.shared.draining.store(true, Relaxed);
+        self.0.shared.draining.store(true, Relaxed);
     }
 
     /// Ends the streams that are open with an error event.
     pub(crate) fn stop_streams(&self) {
-        self.shared.stop.send_replace(true);
+        self.0.shared.stop.send_replace(true);
     }
 }
 
@@ -135,18 +183,21 @@ fn run(shared: &Arc<Shared>, loaded: Loaded, before: Option<&Snapshot>) -> Resul
         None => observed(Catalog::tuned(models, &tuning), shared),
     };
     let settings = &config.settings;
-    let budget = Budget::new(settings.retry_budget.ratio, settings.retry_budget.min_per_second);
+    let budget = budget(&config, before);
     let stack = Settings {
         catalog: catalog.clone(),
         transport: shared.transport.clone(),
         plan,
-        budget: Arc::new(budget),
+        budget: budget.clone(),
         total_timeout: seconds(settings.total_timeout_seconds),
         keep_alive: seconds(settings.stream_keepalive_seconds),
         commit_after: seconds(settings.commit_after_seconds),
         stop: Some(shared.stop.subscribe()),
         max_body: usize::try_from(settings.max_request_body_bytes).unwrap_or(usize::MAX),
-        tags: |extensions: &Extensions| extensions.get::<Arc<Caller>>().map_or(&[], |caller| &caller.tags),
+        tags: |extensions: &Extensions| {
+            Who::learn(extensions);
+            extensions.get::<Arc<Caller>>().map_or(&[], |caller| &caller.tags)
+        },
         tag_policy,
         render: Errors::OpenAi,
     };
@@ -173,16 +224,28 @@ fn run(shared: &Arc<Shared>, loaded: Loaded, before: Option<&Snapshot>) -> Resul
         catalog,
         callers,
         tag_policy,
+        budget,
     });
     let router = routes::router(&snapshot, &gateways, keys);
     let _probes = Probes::start(&snapshot);
     Ok(Running { snapshot, router, _probes })
 }
 
-/// Has what happens to the backends kept for the dashboard; later catalogues take that over.
+/// What retries may be spent; what has been, unless the rule is another one.
+fn budget(config: &Config, before: Option<&Snapshot>) -> Arc<Budget> {
+    let rule = &config.settings.retry_budget;
+    match before.filter(|before| before.config.settings.retry_budget == *rule) {
+        Some(before) => before.budget.clone(),
+        None => Arc::new(Budget::new(rule.ratio, rule.min_per_second)),
+    }
+}
+
+/// Has what happens to the backends measured, and kept for the dashboard; later catalogues take
+/// that over.
 #[cfg(feature = "observability")]
 fn observed(catalog: Catalog, shared: &Shared) -> Catalog {
-    catalog.observed_by(Arc::new(Keeper(shared.history.clone())))
+    let observers: Vec<Arc<dyn Observer>> = vec![shared.metrics.observer(), Arc::new(Keeper(shared.history.clone()))];
+    catalog.observed_by(Arc::new(observers))
 }
 
 #[cfg(not(feature = "observability"))]

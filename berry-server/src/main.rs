@@ -85,7 +85,7 @@ async fn demo(cli: &Cli) -> Result<ExitCode, Fail> {
         Some(_) => Some(telemetry::init()?),
         None => None,
     };
-    let signals = signals()?;
+    let signals = Signals::new()?;
     let demo = Demo::start().await?;
     let mut options = options(cli)?;
     if cli.bind.is_none() && variable("BIND_ADDRESS")?.is_none() {
@@ -102,7 +102,7 @@ async fn demo(cli: &Cli) -> Result<ExitCode, Fail> {
 }
 
 async fn serve(loaded: Loaded, options: Options) -> Result<ExitCode, Fail> {
-    let signals = signals()?;
+    let signals = Signals::new()?.with_reload()?;
     raise_file_limit(options.max_connections);
     let source = loaded.source.clone();
     let server = Server::start(loaded, options).await?;
@@ -111,28 +111,56 @@ async fn serve(loaded: Loaded, options: Options) -> Result<ExitCode, Fail> {
     until_stopped(server, signals).await
 }
 
-/// Serves until a signal, then drains; a second signal ends it at once.
+/// Serves until a signal, then drains; a second signal ends it at once. `SIGHUP` reloads.
 async fn until_stopped(server: Server, mut signals: Signals) -> Result<ExitCode, Fail> {
-    either(&mut signals).await;
+    while signals.asks_for_reload().await {
+        // What is wrong with the file has been logged.
+        let _ = server.reload_file("SIGHUP").await;
+    }
     tracing::info!("draining: requests under way may finish, new ones go elsewhere");
     tokio::select! {
         () = server.shutdown() => {}
-        () = either(&mut signals) => tracing::warn!("stopped at once by a second signal"),
+        () = signals.stop() => tracing::warn!("stopped at once by a second signal"),
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// `SIGTERM` and `SIGINT`; made before the server starts, so that none is missed.
-type Signals = (Signal, Signal);
-
-fn signals() -> std::io::Result<Signals> {
-    Ok((signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?))
+/// What ends or reloads the server; made before it starts, so that none is missed.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    /// A demo has nothing to reload, and ends with its terminal.
+    hangup: Option<Signal>,
 }
 
-async fn either((terminate, interrupt): &mut Signals) {
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        let (terminate, interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        Ok(Self { terminate, interrupt, hangup: None })
+    }
+
+    fn with_reload(self) -> std::io::Result<Self> {
+        Ok(Self { hangup: Some(signal(SignalKind::hangup())?), ..self })
+    }
+
+    async fn stop(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+
+    /// Waits for the next one: whether the server is to reload, rather than to end.
+    async fn asks_for_reload(&mut self) -> bool {
+        let hangup = async |hangup: &mut Option<Signal>| match hangup {
+            Some(hangup) => hangup.recv().await,
+            None => std::future::pending().await,
+        };
+        tokio::select! {
+            _ = self.terminate.recv() => false,
+            _ = self.interrupt.recv() => false,
+            _ = hangup(&mut self.hangup) => true,
+        }
     }
 }
 

@@ -4,12 +4,17 @@ use std::{io, net::SocketAddr, time::Duration};
 
 use tokio::{
     net::TcpListener,
-    sync::watch,
+    sync::watch as channel,
     task::JoinHandle,
     time::{sleep, timeout},
 };
 
-use crate::{app::App, config::Loaded, listener};
+use crate::{
+    app::App,
+    config::{Errors, Loaded},
+    listener,
+    reload::{Changes, Watch, watch},
+};
 
 /// How long streams that had to be stopped may take to tell their clients.
 const LAST_WORDS: Duration = Duration::from_secs(2);
@@ -42,24 +47,28 @@ impl Default for Options {
 pub struct Server {
     addr: SocketAddr,
     app: App,
-    closing: watch::Sender<bool>,
+    closing: channel::Sender<bool>,
     task: JoinHandle<()>,
+    _watch: Option<Watch>,
 }
 
 impl Server {
-    /// Binds the address and serves from now on.
+    /// Binds the address and serves from now on. A configuration that came from a file is reloaded
+    /// when the file changes.
     ///
     /// # Errors
     /// The address cannot be bound, or the configuration cannot be built.
     pub async fn start(loaded: Loaded, options: Options) -> io::Result<Self> {
+        let source = loaded.source.clone();
         let app = App::new(loaded).map_err(io::Error::other)?;
         let listener = TcpListener::bind(&options.bind)
             .await
             .map_err(|e| io::Error::new(e.kind(), format!("{} cannot be bound: {e}", options.bind)))?;
         let addr = listener.local_addr()?;
-        let (closing, closed) = watch::channel(false);
+        let (closing, closed) = channel::channel(false);
         let task = tokio::spawn(listener::serve(listener, app.clone(), options.max_connections, closed));
-        Ok(Self { addr, app, closing, task })
+        let _watch = source.map(|file| watch(app.clone(), file));
+        Ok(Self { addr, app, closing, task, _watch })
     }
 
     /// The address that it listens on.
@@ -72,6 +81,26 @@ impl Server {
     #[must_use]
     pub fn catalog(&self) -> berry_tower::backend::Catalog {
         self.app.snapshot().catalog.clone()
+    }
+
+    /// Goes over to another configuration in one step. Requests under way finish on the old one;
+    /// backends that are still there keep their state, and users what they have spent of limits
+    /// that did not change.
+    ///
+    /// # Errors
+    /// It cannot be built; then the old one stays in force.
+    pub async fn reload(&self, loaded: Loaded) -> Result<Changes, Errors> {
+        Ok(self.app.reload(loaded).await?.changes)
+    }
+
+    /// Reads the configuration's file again and goes over to what it says now. `cause` is for the
+    /// log.
+    ///
+    /// # Errors
+    /// All that is wrong with the file, or that there is none; then the old configuration stays in
+    /// force. It has been logged.
+    pub async fn reload_file(&self, cause: &'static str) -> Result<Changes, Errors> {
+        Ok(self.app.reload_file(cause).await?.changes)
     }
 
     /// Drains and stops: says that it is not ready, closes the listener, lets requests under way

@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use berry_server::simulated::{Config, Provider};
+use berry_server::simulated::{Config, Fault, Provider};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -272,4 +272,104 @@ fn bad_settings_from_outside_are_told() {
         assert_eq!(code, Some(1), "{name}: {text}");
         assert!(text.contains(value), "{name}: {text}");
     }
+}
+
+/// A server over this provider, and its address.
+fn serving(folder: &Path, settings: &str, provider: &Provider) -> (Running, String) {
+    let file =
+        minimal(&provider.base_url(), provider.key()).replace("[settings]\n", &format!("[settings]\n{settings}\n"));
+    fs::write(folder.join("config.toml"), file).unwrap();
+    let mut command = berry(folder);
+    command.env("BIND_ADDRESS", "127.0.0.1:0");
+    let server = Running::start(command);
+    let line: serde_json::Value = serde_json::from_str(&server.line("Starting Berry API")).unwrap();
+    let address = line["fields"]["address"].as_str().unwrap().to_owned();
+    (server, address)
+}
+
+async fn provider(tokens: usize, pace: u64) -> Provider {
+    let models = vec!["gpt-4".to_owned(), "gpt-3.5-turbo".to_owned()];
+    let per_token = Duration::from_millis(pace);
+    Provider::start(Config { models, tokens: Some(tokens), per_token, ..Config::named("openai") }).await.unwrap()
+}
+
+/// A streamed chat, as a command of its own.
+fn streamed(address: &str) -> Child {
+    let url = format!("http://{address}/v1/chat/completions");
+    let body = r#"{"model":"gpt-4","stream":true,"messages":[{"role":"user","content":"hi"}]}"#;
+    let mut curl = Command::new("curl");
+    curl.args(["--silent", "--no-buffer", "--max-time", "60", "--noproxy", "*", &url, "--data", body]);
+    curl.args(["-H", "Authorization: Bearer berry-admin-token-12345", "-H", "Content-Type: application/json"]);
+    curl.stdout(Stdio::piped()).spawn().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_under_way_completes_before_the_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let provider = provider(40, 20).await;
+    let (server, address) = serving(folder.path(), "", &provider);
+    let mut curl = streamed(&address);
+    let mut answer = BufReader::new(curl.stdout.take().unwrap());
+    let mut text = String::new();
+    answer.read_line(&mut text).unwrap();
+    server.signal("TERM");
+    answer.read_to_string(&mut text).unwrap();
+    assert!(curl.wait().unwrap().success() && text.ends_with("data: [DONE]\n\n"), "{text}");
+    assert_eq!(server.exit_code(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_signal_ends_it_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let provider = provider(4, 0).await;
+    provider.set(Fault::StallAfter(1));
+    let (server, address) = serving(folder.path(), "shutdown_grace_seconds = 3600", &provider);
+    let mut curl = streamed(&address);
+    BufReader::new(curl.stdout.take().unwrap()).read_line(&mut String::new()).unwrap();
+    server.signal("TERM");
+    server.line("draining");
+    server.signal("TERM");
+    assert_eq!(server.exit_code(), Some(0));
+    curl.wait().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hangup_reloads_and_the_log_tells_what_came_of_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let provider = provider(4, 0).await;
+    let (server, _) = serving(folder.path(), "", &provider);
+    let file = folder.path().join("config.toml");
+    let good = fs::read_to_string(&file).unwrap();
+    fs::write(&file, good.replace("max_retries = 3", "max_retries = 99")).unwrap();
+    server.signal("HUP");
+    let line: serde_json::Value = serde_json::from_str(&server.line("is refused")).unwrap();
+    assert_eq!(line["level"], "ERROR");
+    assert_eq!(line["fields"]["cause"], "SIGHUP");
+    assert!(line["fields"]["error"].as_str().unwrap().contains("settings.max_retries"), "{line}");
+    fs::write(&file, good.replace("max_retries = 3", "max_retries = 2")).unwrap();
+    server.signal("HUP");
+    let line: serde_json::Value = serde_json::from_str(&server.line("was reloaded")).unwrap();
+    assert_eq!(line["level"], "INFO");
+    let changes = line["fields"]["changes"].as_str().unwrap();
+    assert_eq!(changes, "~settings.max_retries, ~providers.openai", "whose default that is");
+    server.signal("TERM");
+    assert_eq!(server.exit_code(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_is_ready_within_a_fifth_of_a_second() {
+    let folder = tempfile::tempdir().unwrap();
+    let provider = provider(4, 0).await;
+    // Of several starts the fastest counts: what a busy machine adds is not the program's.
+    let took = (0..20).map(|_| {
+        let started = std::time::SystemTime::now();
+        let (server, address) = serving(folder.path(), "", &provider);
+        let alive = std::net::TcpStream::connect(address).is_ok();
+        let took = started.elapsed().unwrap();
+        server.signal("TERM");
+        assert!(alive && server.exit_code() == Some(0));
+        took
+    });
+    let fast = Duration::from_millis(200);
+    assert!(took.into_iter().any(|took| took < fast));
 }

@@ -64,6 +64,7 @@
 //! | [`Attempt`](attempt::Attempt) | Retry, also on the response | Select | Select works alone and excludes nobody |
 //! | [`Selected`](select::Selected) | Select | CircuitBreaker, BackendClient | client: 500; breaker: its own single state |
 //! | [`ServedBy`](attempt::ServedBy), [`For`](select::For), on the response | Select | logs, headers, tests | – |
+//! | [`UpstreamTime`](upstream_time::UpstreamTime) | whoever wants to know | BackendClient fills it in | nobody counts |
 //! | [`Progress`](progress::Progress), on the response | BackendClient | Commit, Resume, Early, logs | the whole body counts as output |
 //!
 //! # Features
@@ -131,6 +132,7 @@ pub mod select;
 pub mod sse;
 #[cfg(feature = "breaker")]
 mod sync;
+pub mod upstream_time;
 
 /// The README's snippets, compiled and run.
 #[cfg(doctest)]

@@ -1,6 +1,6 @@
 //! A gateway over simulated providers, both in this process.
 
-use std::{fmt::Write as _, net::SocketAddr};
+use std::{fmt::Write as _, net::SocketAddr, path::PathBuf};
 
 use berry_server::{
     Options, Server,
@@ -22,6 +22,7 @@ pub struct Builder {
     pool: String,
     tables: String,
     options: Options,
+    file: Option<PathBuf>,
 }
 
 impl Default for Builder {
@@ -34,6 +35,7 @@ impl Default for Builder {
             pool: String::new(),
             tables: String::new(),
             options: Options::loopback(),
+            file: None,
         }
     }
 }
@@ -114,6 +116,13 @@ impl Builder {
         self
     }
 
+    /// Writes the configuration to this file, and has the gateway read it there.
+    #[must_use]
+    pub fn file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.file = Some(path.into());
+        self
+    }
+
     /// Starts the providers, then the gateway.
     ///
     /// # Panics
@@ -138,9 +147,16 @@ impl Builder {
             providers.push(provider);
         }
         let toml = format!("{toml}{pool}{}", self.tables);
-        let loaded = config::parse(&toml, &|_| None).unwrap_or_else(|e| panic!("{e}\n{toml}"));
+        let loaded = match &self.file {
+            Some(path) => {
+                std::fs::write(path, &toml).expect("a folder to write to");
+                config::load(path)
+            }
+            None => config::parse(&toml, &|_| None),
+        };
+        let loaded = loaded.unwrap_or_else(|e| panic!("{e}\n{toml}"));
         let server = Server::start(loaded.clone(), self.options).await.expect("a free port");
-        Gateway { addr: server.addr(), server, providers, loaded }
+        Gateway { addr: server.addr(), server, providers, loaded, toml: Toml(toml) }
     }
 }
 
@@ -159,6 +175,26 @@ pub struct Gateway {
     pub providers: Vec<Provider>,
     /// What the gateway was started with.
     pub loaded: Loaded,
+    /// The same as a text.
+    pub toml: Toml,
+}
+
+/// A configuration as a text, which `Debug` keeps to itself since keys stand in it.
+#[derive(Clone)]
+pub struct Toml(pub String);
+
+impl std::fmt::Debug for Toml {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Toml")
+    }
+}
+
+impl std::ops::Deref for Toml {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
 }
 
 impl Gateway {

@@ -191,4 +191,34 @@ async fn keys_and_tokens_stay_where_they_are() {
         assert_eq!(has_secret(line), None, "{line}");
         assert!(!line.contains(QUESTION), "{line}");
     }
+    bodies_for_who_asks(&receiver).await;
+}
+
+/// With the settings for it bodies are logged, but no key and no token in them.
+async fn bodies_for_who_asks(log: &mpsc::Receiver<Vec<u8>>) {
+    let key = KEYS[1];
+    let config = Config { key: key.to_owned(), echo: true, ..Config::named("a") };
+    let settings = "log_request_body = true\nlog_response_body = true";
+    let gateway = Gateway::builder().provider_as(config).settings(settings).start().await;
+    for stream in [false, true] {
+        let words = format!("{QUESTION} {key} {TOKEN} sk-of-somebody-else-0123456789");
+        let body = serde_json::json!({
+            "model": "pool", "stream": stream, "messages": [{"role": "user", "content": words}],
+        });
+        let reply = gateway.ask(&Ask::post("/v1/chat/completions", body.to_string())).await;
+        assert!(reply.text().contains(QUESTION), "it says what it was asked");
+    }
+    gateway.server.shutdown().await;
+    let log = String::from_utf8(log.try_iter().flatten().collect()).unwrap();
+    for what in ["request body", "response body"] {
+        let lines: Vec<&str> = log.lines().filter(|line| line.contains(what)).collect();
+        assert_eq!(lines.len(), 2, "{log}");
+        for line in lines {
+            assert!(line.contains("DEBUG") && line.contains(QUESTION) && line.contains("sk-…6789"), "{line}");
+        }
+    }
+    for line in log.lines() {
+        assert_eq!(has_secret(line), None, "{line}");
+        assert!(!line.contains("somebody-else"), "{line}");
+    }
 }

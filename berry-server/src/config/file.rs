@@ -25,7 +25,7 @@ pub struct Config {
 }
 
 /// `[users.<id>]`
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct User {
     /// A label for humans; the table's id when the file gives none.
     pub name: String,
@@ -89,6 +89,12 @@ impl Credential {
     }
 }
 
+impl PartialEq for Credential {
+    fn eq(&self, other: &Self) -> bool {
+        self.digest() == other.digest()
+    }
+}
+
 impl std::fmt::Debug for Credential {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
@@ -143,7 +149,7 @@ pub struct Provider {
 }
 
 /// `[models.<id>]`
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Model {
     /// The public name, unique over all models.
     pub name: String,
@@ -160,7 +166,7 @@ pub struct Model {
 }
 
 /// `[[models.<id>.backends]]`
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Backend {
     /// The provider's table id.
     pub provider: String,

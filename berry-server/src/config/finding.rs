@@ -10,7 +10,7 @@ use serde::Serialize;
 pub(super) const WHOLE_FILE: &str = "(file)";
 
 /// One error or warning.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Finding {
     /// Where, as a table path: `models.gpt_4.backends[1].provider`; `(file)` for the file itself.
     pub path: String,
@@ -49,8 +49,15 @@ impl Errors {
 }
 
 impl Errors {
+    /// There is no file to read again.
+    pub(crate) fn no_file() -> Self {
+        let message = "the configuration in force came from no file".to_owned();
+        let finding = Finding { path: WHOLE_FILE.to_owned(), line: None, message };
+        Self { source: None, findings: vec![finding], warnings: Vec::new() }
+    }
+
     /// What could not be built though the file is good; `message` begins with the path.
-    pub(super) fn unbuildable(message: &str, warnings: Vec<Finding>) -> Self {
+    pub(crate) fn unbuildable(message: &str, warnings: Vec<Finding>) -> Self {
         let (path, message) = message.split_once(": ").unwrap_or((WHOLE_FILE, message));
         let finding = Finding { path: path.to_owned(), line: None, message: message.to_owned() };
         Self { source: None, findings: vec![finding], warnings }

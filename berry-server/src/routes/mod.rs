@@ -9,6 +9,8 @@ mod health;
 mod metrics;
 mod models;
 mod openapi;
+#[cfg(feature = "observability")]
+mod prometheus;
 mod smart_ai;
 mod status;
 
@@ -20,7 +22,7 @@ use axum::{
     extract::Request,
     middleware::map_request,
     response::Response,
-    routing::{get, post_service},
+    routing::{MethodRouter, get, post_service},
 };
 use berry_tower::{
     auth::{ApiKeys, AuthLayer},
@@ -35,6 +37,7 @@ use tower_http::{
     catch_panic::CatchPanicLayer,
     cors::{AllowHeaders, AllowOrigin, CorsLayer},
 };
+use tower_layer::Layer;
 use tower_service::Service;
 
 use self::admin_only::admins_only;
@@ -42,6 +45,7 @@ pub(crate) use self::errors::Errors;
 use crate::{
     access::{AccessLayer, Panicked, Who},
     app::Snapshot,
+    bodies::LogBodies,
     config::build::Caller,
 };
 
@@ -93,7 +97,7 @@ where
     let mut status = metrics::routes().merge(smart_ai::routes()).merge(openapi::routes(settings.public_status));
     #[cfg(feature = "observability")]
     {
-        status = status.route("/dashboard/data", get(dashboard::data));
+        status = status.merge(prometheus::routes()).route("/dashboard/data", get(dashboard::data));
     }
     if !settings.public_status {
         status = admins_only(status, keys.clone());
@@ -107,17 +111,18 @@ where
         .merge(models)
         .merge(status)
         .merge(admins_only(admin::routes(), keys));
+    let log = LogBodies::new(&snapshot.config);
     for endpoint in ROUTED {
-        router = router.route(&format!("/v1{}", endpoint.path()), post_service(gateways.openai.clone()));
+        router = router.route(&format!("/v1{}", endpoint.path()), posted(&gateways.openai, log.as_ref()));
     }
-    let messages = post_service(gateways.messages.clone());
+    let messages = posted(&gateways.messages, log.as_ref());
     let messages = messages.fallback(async || Errors::Anthropic.render(method_not_allowed(), None).map(Body::from));
     let messages = messages.layer(CatchPanicLayer::custom(|panic| panicked(Errors::Anthropic, panic)));
     router = router.route(MESSAGES, messages);
     let drained = settings.max_request_body_bytes.saturating_add(DRAINED_BEYOND);
     let layers = ServiceBuilder::new()
         .layer(DrainLayer::new().max_bytes(drained).max_time(DRAINED_FOR))
-        .layer(AccessLayer::new(snapshot.shared.clone()))
+        .layer(AccessLayer::new(snapshot.clone()))
         .option_layer(cors(&settings.cors_allowed_origins))
         .layer(CatchPanicLayer::custom(|panic| panicked(Errors::OpenAi, panic)));
     router
@@ -125,6 +130,20 @@ where
         .method_not_allowed_fallback(async || refuse(&method_not_allowed()))
         .layer(layers)
         .with_state(snapshot.clone())
+}
+
+/// A gateway behind a route, its bodies logged where that is asked for.
+fn posted<G, B>(gateway: &G, log: Option<&LogBodies>) -> MethodRouter<Arc<Snapshot>>
+where
+    G: Service<Request, Response = http::Response<B>, Error = Infallible> + Clone + Send + Sync + 'static,
+    G::Future: Send + 'static,
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<axum::BoxError>,
+{
+    match log {
+        Some(log) => post_service(log.layer(gateway.clone())),
+        None => post_service(gateway.clone()),
+    }
 }
 
 /// Tells the access log who asks.

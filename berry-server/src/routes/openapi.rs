@@ -62,6 +62,7 @@ pub(super) mod tag {
         smart_ai::model_weights,
         admin::explain::explain,
         admin::health::backend_health,
+        admin::reload::reload_config,
         admin::system::system_stats,
         admin::usage::rate_limit_usage,
         admin::weights::model_weights,
@@ -111,6 +112,11 @@ pub(super) fn document(public_status: bool) -> utoipa::openapi::OpenApi {
     let paths = &mut document.paths.paths;
     for endpoint in ROUTED.into_iter().chain([Endpoint::Messages]) {
         paths.insert(format!("/v1{}", endpoint.path()), PathItem::new(HttpMethod::Post, routed(endpoint)));
+    }
+    #[cfg(feature = "observability")]
+    {
+        let operation = <super::prometheus::__path_prometheus as utoipa::Path>::operation();
+        paths.insert("/prometheus".to_owned(), PathItem::new(HttpMethod::Get, operation));
     }
     // The old name of the list.
     let mut alias = paths["/v1/models"].clone();

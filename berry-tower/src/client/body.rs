@@ -102,7 +102,7 @@ impl<B> ClientBody<B> {
 impl<B> From<Bytes> for ClientBody<B> {
     fn from(bytes: Bytes) -> Self {
         let ready = if bytes.is_empty() { VecDeque::new() } else { [bytes].into() };
-        let watch = Watch::new(Duration::ZERO, None);
+        let watch = Watch::new(Duration::ZERO, None, None);
         let (reader, burst, end) = (Reader::Opaque, Burst::None, Some(Ok(())));
         Self { upstream: None, reader, progress: None, ready, burst, end, watch, provider: None }
     }
@@ -145,6 +145,9 @@ where
                     let bytes = frame.into_data().unwrap_or_default();
                     this.watch.heard |= !bytes.is_empty();
                     let read = this.reader.read(bytes, ready, progress);
+                    if seen() {
+                        this.watch.output_seen();
+                    }
                     if this.reader.is_over() {
                         // Its terminator frees the connection; but nobody waits for it long.
                         this.watch.idle = LINGER;

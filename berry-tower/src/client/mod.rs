@@ -92,6 +92,7 @@ use crate::{
     progress::{Hold, Progress},
     select::Selected,
     sse::{Grammar, StreamFilter},
+    upstream_time::UpstreamTime,
 };
 use body::Reader;
 use translated::{Ends, Translated};
@@ -188,6 +189,8 @@ struct Call {
     conversation: Option<Arc<Conversation>>,
     /// The client's name for the request, where its API repeats it in errors.
     request_id: Option<HeaderValue>,
+    /// Where the waits for the upstream are added up.
+    time: Option<UpstreamTime>,
 }
 
 impl Call {
@@ -213,19 +216,20 @@ impl Call {
         if streams && !timeouts.first_token.is_zero() && !selected.last && sent + timeouts.first_token < head.0 {
             head = (sent + timeouts.first_token, Deadline::FirstToken);
         }
-        let request_id = request_id.flatten();
+        let (request_id, time) = (request_id.flatten(), request.extensions().get().cloned());
         let mut call =
-            Self { selected, requested, prefill, endpoint, sent, head, usage: false, conversation, request_id };
+            Self { selected, requested, prefill, endpoint, sent, head, usage: false, conversation, request_id, time };
         call.usage = call.asks_usage();
         Ok(call)
     }
 
-    /// What the future gives, if it does so before the head is due.
+    /// What the future gives, if it does so before the head is due. The upstream is waited for.
     async fn within<F, R, E>(&self, future: F) -> Result<R, BoxError>
     where
         F: Future<Output = Result<R, E>>,
         E: Into<BoxError>,
     {
+        let _waiting = self.time.as_ref().map(UpstreamTime::wait);
         match timeout_at(self.head.0, future).await {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(error)) => Err(Failure::from_transport(error.into()).into()),
@@ -324,7 +328,9 @@ impl Call {
             return self.success(parts, body);
         }
         // The status says most of it: a body that does not come is not waited for long.
+        let waiting = self.time.as_ref().map(UpstreamTime::wait);
         let raw = timeout(ERROR_BODY, read(body)).await.unwrap_or_default();
+        drop(waiting);
         let error = upstream_error::parse(&raw, self.endpoint, &self.backend().provider);
         if parts.status == StatusCode::TOO_MANY_REQUESTS
             && !parts.headers.contains_key(RETRY_AFTER)
@@ -381,7 +387,8 @@ impl Call {
         };
         let timeouts = self.backend().provider.timeouts;
         let cuts_late = hold == Hold::Output && !timeouts.first_token.is_zero() && !self.selected.last;
-        let watch = Watch::new(timeouts.idle, cuts_late.then(|| self.sent + timeouts.first_token));
+        let first_output = cuts_late.then(|| self.sent + timeouts.first_token);
+        let watch = Watch::new(timeouts.idle, first_output, self.time.clone());
         let progress = Progress::new(hold, grammar);
         parts.extensions.insert(progress.clone());
         if self.prefill.is_some() {

@@ -232,6 +232,6 @@ fn book(backend: &Backend, outcome: ProbeOutcome) {
         (Stage::Unhealthy, ProbeOutcome::Failed(class)) => {
             tracing::warn!(provider, model, from, to, class = class.name(), "a probe failed");
         }
-        _ => tracing::info!(provider, model, from, to, "a probe went well"),
+        _ => tracing::warn!(provider, model, from, to, "a probe went well"),
     }
 }

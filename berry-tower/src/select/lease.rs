@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::{candidates::needs_trial, strategy::Candidate};
 use crate::{
     attempt::Attempt,
-    backend::{Backend, Model},
+    backend::{Backend, HealthChange, Model},
     body::{End, Guard},
     classify::{Class, Classify, ErrorBody},
     error::{BreakerOpen, Failure, MissingLayer, Unroutable, find},
@@ -140,9 +140,10 @@ impl<C: Classify> Lease<C> {
             self.backend.live.first_token(after);
         }
         self.tell_observer(class, now);
-        if let Some(change) = self.backend.live.record(class, now) {
+        if let Some(HealthChange { from, to }) = self.backend.live.record(class, now) {
             let id = &self.backend.id;
-            tracing::warn!(provider = &*id.provider, model = &*id.model, health = ?change, "health changed");
+            let (from, to) = (from.name(), to.name());
+            tracing::warn!(provider = &*id.provider, model = &*id.model, from, to, "health changed");
         }
     }
 }

@@ -206,6 +206,8 @@ impl<S, C: Classify + Clone> Select<S, C> {
                     attempt.picked(chosen.backend.id.clone());
                 }
                 let last = last && leg == asked.fallbacks.len();
+                let (id, strategy) = (&chosen.backend.id, model.strategy.name());
+                tracing::debug!(provider = &*id.provider, model = &*id.model, strategy, "Backend selected");
                 return Ok(Leased { lease, last, conversation });
             }
         }

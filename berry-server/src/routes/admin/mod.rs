@@ -2,13 +2,17 @@
 
 pub(super) mod explain;
 pub(super) mod health;
+pub(super) mod reload;
 pub(super) mod system;
 pub(super) mod usage;
 pub(super) mod weights;
 
 use std::sync::Arc;
 
-use axum::{Router, routing::get};
+use axum::{
+    Router,
+    routing::{get, post},
+};
 
 use crate::app::Snapshot;
 
@@ -19,5 +23,6 @@ pub(super) fn routes() -> Router<Arc<Snapshot>> {
         .route("/admin/backend-health", get(health::backend_health))
         .route("/admin/system-stats", get(system::system_stats))
         .route("/admin/rate-limit-usage", get(usage::rate_limit_usage))
+        .route("/admin/reload-config", post(reload::reload_config))
         .route("/admin/explain", get(explain::explain))
 }

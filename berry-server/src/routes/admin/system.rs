@@ -148,7 +148,11 @@ pub(super) async fn system_stats(State(snapshot): State<Arc<Snapshot>>) -> Json<
         config: ConfigStats {
             loaded_at: rfc3339(snapshot.loaded_at),
             source: snapshot.source.as_ref().map(|path| path.display().to_string()),
-            last_reload: None,
+            last_reload: snapshot.shared.last_reload.load().as_deref().map(|last| LastReload {
+                at: rfc3339(last.at),
+                ok: last.ok,
+                errors: last.errors.clone(),
+            }),
         },
         timestamp: moment.timestamp(),
     })

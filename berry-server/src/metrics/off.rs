@@ -1,0 +1,38 @@
+//! What stands for the metrics in a server that is built without them.
+
+use std::sync::Arc;
+
+use berry_tower::rate_limit::Limited;
+use http::{Request, StatusCode};
+
+/// Nothing.
+#[derive(Debug)]
+pub(crate) struct Metrics;
+
+#[allow(clippy::unused_self, reason = "the same methods as with metrics")]
+impl Metrics {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self)
+    }
+
+    pub(crate) fn keep(self: &Arc<Self>) {}
+
+    pub(crate) fn rate_limited(&self, _: Limited) {}
+
+    pub(crate) fn cancelled(&self, _: Option<&str>) {}
+}
+
+/// A request that is not measured.
+#[derive(Debug)]
+pub(crate) struct Measured;
+
+#[allow(clippy::unused_self, reason = "the same methods as with metrics")]
+impl Measured {
+    pub(crate) fn new<R>(_: &Arc<Metrics>, _: &mut Request<R>) -> Self {
+        Self
+    }
+
+    pub(crate) fn answered(&self) {}
+
+    pub(crate) fn ended(&self, _: Option<StatusCode>) {}
+}

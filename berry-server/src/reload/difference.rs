@@ -1,0 +1,181 @@
+//! What differs between two configurations, by name: no value is told, for it may be a secret.
+
+use std::fmt;
+
+use indexmap::IndexMap;
+use secrecy::ExposeSecret;
+use serde::Serialize;
+
+use crate::config::{Config, Provider, Settings};
+
+/// What a reload has changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+pub struct Changes {
+    /// Paths of settings with another value, such as `retry_budget.ratio`.
+    pub settings: Vec<String>,
+    /// By table id.
+    pub users: Changed,
+    /// By table id.
+    pub providers: Changed,
+    /// By table id.
+    pub models: Changed,
+}
+
+/// What has changed among tables of one kind, by their ids.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+pub struct Changed {
+    /// Those that are new.
+    pub added: Vec<String>,
+    /// Those that are gone.
+    pub removed: Vec<String>,
+    /// Those that are not what they were.
+    pub changed: Vec<String>,
+}
+
+impl Changes {
+    /// What differs in `after`.
+    pub(crate) fn between(before: &Config, after: &Config) -> Self {
+        Self {
+            settings: settings(&before.settings, &after.settings),
+            users: Changed::between(&before.users, &after.users, PartialEq::eq),
+            providers: Changed::between(&before.providers, &after.providers, same_provider),
+            models: Changed::between(&before.models, &after.models, PartialEq::eq),
+        }
+    }
+
+    /// Whether nothing differs.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl Changed {
+    fn between<T>(before: &IndexMap<String, T>, after: &IndexMap<String, T>, same: impl Fn(&T, &T) -> bool) -> Self {
+        let only = |of: &IndexMap<String, T>, other: &IndexMap<String, T>| {
+            of.keys().filter(|id| !other.contains_key(*id)).cloned().collect()
+        };
+        let differs = |(id, old): (&String, &T)| after.get(id).is_some_and(|new| !same(old, new)).then(|| id.clone());
+        Self {
+            added: only(after, before),
+            removed: only(before, after),
+            changed: before.iter().filter_map(differs).collect(),
+        }
+    }
+}
+
+impl fmt::Display for Changes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_empty() {
+            return f.write_str("nothing");
+        }
+        let mut before = "";
+        let mut list = |sign: &str, what: &str, ids: &[String]| {
+            for id in ids {
+                write!(f, "{before}{sign}{what}.{id}")?;
+                before = ", ";
+            }
+            Ok(())
+        };
+        list("~", "settings", &self.settings)?;
+        for (what, of) in [("users", &self.users), ("providers", &self.providers), ("models", &self.models)] {
+            list("+", what, &of.added)?;
+            list("-", what, &of.removed)?;
+            list("~", what, &of.changed)?;
+        }
+        Ok(())
+    }
+}
+
+/// The paths of the settings that differ.
+fn settings(before: &Settings, after: &Settings) -> Vec<String> {
+    fn walk(path: &str, before: &serde_json::Value, after: &serde_json::Value, found: &mut Vec<String>) {
+        match (before, after) {
+            (serde_json::Value::Object(old), serde_json::Value::Object(new)) => {
+                for (key, value) in new {
+                    let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+                    walk(&path, old.get(key).unwrap_or(&serde_json::Value::Null), value, found);
+                }
+            }
+            _ if before != after => found.push(path.to_owned()),
+            _ => {}
+        }
+    }
+    let mut found = Vec::new();
+    if let (Ok(before), Ok(after)) = (serde_json::to_value(before), serde_json::to_value(after)) {
+        walk("", &before, &after, &mut found);
+    }
+    found
+}
+
+/// Secrets cannot be compared by themselves, so that nobody does so by accident.
+fn same_provider(a: &Provider, b: &Provider) -> bool {
+    let Provider {
+        name,
+        base_url,
+        api_key,
+        models,
+        headers,
+        enabled,
+        timeout_seconds,
+        plain_timeout_seconds,
+        connect_timeout_seconds,
+        max_retries,
+        backend_type,
+        api_version,
+        stream_usage,
+    } = a;
+    api_key.expose_secret() == b.api_key.expose_secret()
+        && (name, base_url, models, headers) == (&b.name, &b.base_url, &b.models, &b.headers)
+        && (enabled, stream_usage, max_retries) == (&b.enabled, &b.stream_usage, &b.max_retries)
+        && (timeout_seconds, plain_timeout_seconds) == (&b.timeout_seconds, &b.plain_timeout_seconds)
+        && (connect_timeout_seconds, backend_type) == (&b.connect_timeout_seconds, &b.backend_type)
+        && *api_version == b.api_version
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{FULL_EXAMPLE, parse};
+
+    fn read(text: &str) -> Config {
+        parse(text, &|_| Some("a-secret-from-the-environment".to_owned())).unwrap().config
+    }
+
+    #[test]
+    fn a_configuration_does_not_differ_from_itself() {
+        assert!(Changes::between(&read(FULL_EXAMPLE), &read(FULL_EXAMPLE)).is_empty());
+    }
+
+    #[test]
+    fn what_differs_is_named_and_its_value_is_not() {
+        let file = |key: &str, weight: &str, user: &str, ratio: &str| {
+            read(&format!(
+                r#"
+                [settings]
+                [settings.retry_budget]
+                ratio = {ratio}
+                [users.{user}]
+                token = "a-token-of-at-least-16"
+                [providers.local]
+                base_url = "http://127.0.0.1:9/v1"
+                api_key = "{key}"
+                models = ["llama"]
+                [models.llama]
+                name = "llama"
+                [[models.llama.backends]]
+                provider = "local"
+                model = "llama"
+                weight = {weight}
+                "#
+            ))
+        };
+        let before = file("sk-one", "1.0", "me", "0.2");
+        let changes = Changes::between(&before, &file("sk-two", "2.0", "you", "0.3"));
+        let told = changes.to_string();
+        assert_eq!(told, "~settings.retry_budget.ratio, +users.you, -users.me, ~providers.local, ~models.llama");
+        let json = serde_json::to_value(&changes).unwrap();
+        assert_eq!(json["users"], serde_json::json!({ "added": ["you"], "removed": ["me"], "changed": [] }));
+        assert!(!format!("{changes:?}{json}{told}").contains("sk-"));
+    }
+}

@@ -1,0 +1,147 @@
+//! The configuration's file, watched for changes.
+//!
+//! What is watched is the folder that the file is in, and the one that it really is in where it is a
+//! link: an editor puts another file in its place, and Kubernetes turns a link elsewhere, so that a
+//! watch on the file itself would go on looking at the old one.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
+use tokio::{sync::Notify, task::JoinHandle, time::timeout};
+
+use crate::app::App;
+
+/// How long the file must have been left alone, so that one that is being written is not read.
+const QUIET: Duration = Duration::from_millis(500);
+
+/// How often it is looked at though nothing was heard of it: not all file systems tell.
+const ANYWAY: Duration = Duration::from_secs(30);
+
+/// A watch that goes on until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Watch(JoinHandle<()>);
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Reloads the file whenever it has changed.
+pub(crate) fn watch(app: App, file: PathBuf) -> Watch {
+    // What is looked at now is what was read a moment ago, so that a change from here on is seen.
+    app.snapshot().shared.seen.store(Seen::of(&file).map(Arc::new));
+    Watch(tokio::spawn(run(app, file)))
+}
+
+async fn run(app: App, file: PathBuf) {
+    let woken = Arc::new(Notify::new());
+    let wake = woken.clone();
+    let told = move |event: notify::Result<notify::Event>| {
+        // Reading the file is an event too.
+        if !event.is_ok_and(|event| matches!(event.kind, EventKind::Access(_))) {
+            wake.notify_one();
+        }
+    };
+    let watcher = notify::recommended_watcher(told).inspect_err(|error| {
+        tracing::warn!(%error, "changes of the configuration's file are seen late, since it cannot be watched");
+    });
+    let mut folders = watcher.ok().map(|watcher| Folders { watcher, watched: Vec::new() });
+    loop {
+        // Before looking, so that no change falls between the two.
+        if let Some(folders) = &mut folders {
+            folders.follow(&file);
+        }
+        let now = look(&file).await;
+        if !is_new(&app, &now) {
+            let _ = timeout(ANYWAY, woken.notified()).await;
+            continue;
+        }
+        // Somebody may have asked for a reload meanwhile.
+        if is_new(&app, &settled(&file, now, &woken).await) {
+            // What is wrong has been told of.
+            let _ = app.reload_file("a change of the file").await;
+        }
+    }
+}
+
+fn is_new(app: &App, now: &Option<Seen>) -> bool {
+    app.snapshot().shared.seen.load().as_deref() != now.as_ref()
+}
+
+/// Waits until the file has been left alone for long enough. Other files in the folder may change
+/// as they like.
+async fn settled(file: &Path, mut last: Option<Seen>, woken: &Notify) -> Option<Seen> {
+    let mut since = tokio::time::Instant::now();
+    loop {
+        let left = QUIET.saturating_sub(since.elapsed());
+        if timeout(left, woken.notified()).await.is_err() {
+            return last;
+        }
+        let now = look(file).await;
+        if now != last {
+            (last, since) = (now, tokio::time::Instant::now());
+        }
+    }
+}
+
+async fn look(file: &Path) -> Option<Seen> {
+    let file = file.to_owned();
+    tokio::task::spawn_blocking(move || Seen::of(&file)).await.ok().flatten()
+}
+
+/// What tells one state of a file from another without reading it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Seen {
+    really: PathBuf,
+    modified: Option<SystemTime>,
+    length: u64,
+    inode: u64,
+}
+
+impl Seen {
+    pub(crate) fn of(file: &Path) -> Option<Self> {
+        let really = file.canonicalize().ok()?;
+        let metadata = really.metadata().ok()?;
+        #[cfg(unix)]
+        let inode = std::os::unix::fs::MetadataExt::ino(&metadata);
+        #[cfg(not(unix))]
+        let inode = 0;
+        Some(Self { really, modified: metadata.modified().ok(), length: metadata.len(), inode })
+    }
+}
+
+/// The folders that are watched.
+struct Folders {
+    watcher: RecommendedWatcher,
+    watched: Vec<PathBuf>,
+}
+
+impl Folders {
+    /// Watches the file's folders as they are now. One that is gone, or another folder of the same
+    /// name, is watched anew.
+    fn follow(&mut self, file: &Path) {
+        let folder = |path: &Path| {
+            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+            folder.unwrap_or(Path::new(".")).canonicalize().ok()
+        };
+        let really = file.canonicalize().ok().and_then(|file| folder(&file));
+        let mut wanted: Vec<PathBuf> = folder(file).into_iter().chain(really).collect();
+        wanted.dedup();
+        for gone in self.watched.iter().filter(|old| !wanted.contains(old)) {
+            let _ = self.watcher.unwatch(gone);
+        }
+        for folder in &wanted {
+            if let Err(error) = self.watcher.watch(folder, RecursiveMode::NonRecursive)
+                && !self.watched.contains(folder)
+            {
+                tracing::warn!(%error, folder = %folder.display(), "a folder of the configuration is not watched");
+            }
+        }
+        self.watched = wanted;
+    }
+}

@@ -1,0 +1,33 @@
+//! Labels come from the configuration alone, whatever clients send.
+
+use berry_tests::{Ask, soon};
+use http::Method;
+
+use crate::support::{Samples, builder};
+
+#[tokio::test]
+async fn ten_thousand_inventions_of_a_client_add_a_handful_of_series() {
+    let gateway = builder().provider("a").start().await;
+    let mut connection = gateway.connect().await;
+    let mut ask = async |ask: Ask| soon(connection.ask(&ask)).await.unwrap().status.as_u16();
+    assert_eq!(ask(Ask::chat("pool", false)).await, 200);
+    let before = Samples::of(&gateway).await.series().count();
+    for i in 0..3_334 {
+        let status = ask(Ask::chat(&format!("invented-{i}"), i % 2 == 0)).await;
+        assert_eq!(status, 404);
+        assert_eq!(ask(Ask::get(&format!("/invented/{i}?{i}={i}"))).await, 404);
+        let method = Method::from_bytes(format!("INVENT{i}").as_bytes()).unwrap();
+        assert!(matches!(ask(Ask::new(method, &format!("/v1/models/{i}"))).await, 404 | 405));
+    }
+    let samples = Samples::of(&gateway).await;
+    let added = samples.series().count() - before;
+    assert!(added < 70, "{added} series more");
+    for series in samples.series() {
+        assert!(!series.to_lowercase().contains("invent"), "{series}");
+    }
+    assert_eq!(samples.get("http_requests_total{method=\"GET\",path=\"other\",status=\"404\"}"), 3_334.0);
+    assert_eq!(
+        samples.get("http_requests_total{method=\"other\",path=\"/v1/models/{*model}\",status=\"405\"}"),
+        3_334.0
+    );
+}

@@ -1,0 +1,99 @@
+//! Changes of the file are seen, however it is changed.
+
+use std::{fs, os::unix::fs::symlink, path::Path};
+
+use berry_tests::{Ask, Gateway};
+use serde_json::json;
+
+use crate::support::{ADMIN, builder, status, until};
+
+/// What the gateway knows alice's neighbour by.
+fn with_user(text: &str, id: &str) -> String {
+    format!("{text}\n[users.{id}]\ntoken = \"token-of-{id}-0123456789\"\n")
+}
+
+async fn knows(gateway: &Gateway, id: &str) {
+    let path = format!("/admin/rate-limit-usage?user_id={id}");
+    until(id, async || gateway.ask(&Ask::get(&path).token(ADMIN)).await.status == 200).await;
+}
+
+async fn gateway(file: &Path) -> Gateway {
+    builder().file(file).provider("a").start().await
+}
+
+#[tokio::test]
+async fn a_file_that_is_written_or_replaced_is_read_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("berry.toml");
+    let gateway = gateway(&file).await;
+    fs::write(&file, with_user(&gateway.toml, "written")).unwrap();
+    knows(&gateway, "written").await;
+    // As editors do it, twice: the second time nobody must look at the first one's inode.
+    for id in ["replaced", "again"] {
+        let other = folder.path().join("berry.toml.tmp");
+        fs::write(&other, with_user(&gateway.toml, id)).unwrap();
+        fs::rename(&other, &file).unwrap();
+        knows(&gateway, id).await;
+    }
+    // By way of a backup, so that there is no file for a moment.
+    fs::rename(&file, folder.path().join("berry.toml~")).unwrap();
+    fs::write(&file, with_user(&gateway.toml, "edited")).unwrap();
+    knows(&gateway, "edited").await;
+    // A broken one is reported, and mended.
+    fs::write(&file, "[settings").unwrap();
+    let refused = async || status(&gateway, "/admin/system-stats").await["config"]["last_reload"]["ok"] == json!(false);
+    until("the broken file", refused).await;
+    fs::write(&file, with_user(&gateway.toml, "mended")).unwrap();
+    knows(&gateway, "mended").await;
+}
+
+#[tokio::test]
+async fn a_link_that_is_turned_elsewhere_is_followed() {
+    // Kubernetes: berry.toml -> ..data/berry.toml, ..data -> ..one, which a rename replaces.
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let mount = |version: &str, text: &str| {
+        fs::create_dir(at(version)).unwrap();
+        fs::write(at(version).join("berry.toml"), text).unwrap();
+        symlink(version, at("..data_tmp")).unwrap();
+        fs::rename(at("..data_tmp"), at("..data")).unwrap();
+    };
+    let seed = tempfile::tempdir().unwrap();
+    let text = gateway(&seed.path().join("seed.toml")).await.toml;
+    mount("..one", &text);
+    symlink("..data/berry.toml", at("berry.toml")).unwrap();
+    let loaded = berry_server::config::load(&at("berry.toml")).unwrap();
+    let server = berry_server::Server::start(loaded, berry_server::Options::loopback()).await.unwrap();
+    let gateway = Gateway {
+        addr: server.addr(),
+        server,
+        providers: Vec::new(),
+        loaded: berry_server::config::load(&at("berry.toml")).unwrap(),
+        toml: text.clone(),
+    };
+    for (version, id, old) in [("..two", "second", "..one"), ("..three", "third", "..two")] {
+        mount(version, &with_user(&text, id));
+        fs::remove_dir_all(at(old)).unwrap();
+        knows(&gateway, id).await;
+    }
+}
+
+#[tokio::test]
+async fn what_else_happens_in_the_folder_reloads_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("berry.toml");
+    let gateway = gateway(&file).await;
+    let other = folder.path().join("other.log");
+    for i in 0..20 {
+        fs::write(&other, format!("{i}")).unwrap();
+        let _ = fs::read(&file).unwrap();
+    }
+    // A change of the file itself is seen all the same, while the other one goes on changing.
+    fs::write(&file, with_user(&gateway.toml, "seen")).unwrap();
+    let path = "/admin/rate-limit-usage?user_id=seen";
+    until("a change in a busy folder", async || {
+        fs::write(&other, "more").unwrap();
+        gateway.ask(&Ask::get(path).token(ADMIN)).await.status == 200
+    })
+    .await;
+}
