@@ -82,6 +82,21 @@ test("the token stays in the page's memory", on({ errors: [/status of/] }, async
   assert.equal(await page.locator("#token").inputValue(), "");
 }));
 
+test("an admin reloads the configuration", on({}, async (page) => {
+  await page.locator("#token").fill(tokens.admin);
+  await page.locator("#reload").click();
+  await page.locator("#reloaded", { hasText: "Reloaded" }).waitFor();
+  assert.equal(await page.locator("#reloaded").getAttribute("data-tone"), "ok");
+}));
+
+test("nobody else does", on({ errors: [/status of 40[13]/] }, async (page) => {
+  for (const [token, words] of [[tokens.plain, "not an admin's"], ["no-such-token-at-all", "does not know this token"]]) {
+    await page.locator("#token").fill(token);
+    await page.locator("#reload").click();
+    await page.locator("#reloaded", { hasText: words }).waitFor();
+  }
+}));
+
 test("a file with errors is told of, and the configuration stays", on({ errors: [/status of 422/] }, async (page) => {
   const message = "the new configuration is refused:\nline 3: models.pool: unknown provider `opnai`; did you mean `openai`?";
   const error = { message, type: "invalid_request_error", param: null, code: "invalid_config" };

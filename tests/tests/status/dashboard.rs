@@ -13,6 +13,7 @@ const DATA: &str = "/dashboard/data";
 fn sketch() -> Value {
     json!({
         "status": "string", "draining": "bool", "timestamp": "time", "uptime_seconds": "count", "loaded_at": "time",
+        "last_reload": "null",
         "models": [{
             "name": "string", "strategy": "string", "enabled": "bool", "fallbacks": "[string]",
             "backends": [{

@@ -28,6 +28,8 @@ pub(in crate::routes) struct Data {
     uptime_seconds: u64,
     /// When the configuration in force was loaded.
     loaded_at: String,
+    /// What came of the last attempt to replace it.
+    last_reload: Option<LastReload>,
     /// In the order of the configuration.
     models: Vec<Model>,
     /// The last minute.
@@ -36,6 +38,16 @@ pub(in crate::routes) struct Data {
     history: Series,
     /// The last failed attempts and changes of state, the latest first.
     events: Vec<Event>,
+}
+
+/// What came of a reload. What was wrong is for admins.
+#[derive(Serialize)]
+struct LastReload {
+    at: String,
+    /// Whether the new configuration is in force.
+    ok: bool,
+    /// How many errors it had.
+    errors: usize,
 }
 
 /// A model and its backends.
@@ -243,6 +255,11 @@ pub(in crate::routes) async fn data(State(snapshot): State<Arc<Snapshot>>) -> Js
         timestamp: moment.timestamp(),
         uptime_seconds: snapshot.uptime().as_secs(),
         loaded_at: rfc3339(snapshot.loaded_at),
+        last_reload: snapshot.shared.last_reload.load().as_deref().map(|last| LastReload {
+            at: rfc3339(last.at),
+            ok: last.ok,
+            errors: last.errors.len(),
+        }),
         models: snapshot.catalog.load().models().iter().map(|model| Model::of(model, &moment)).collect(),
         latest: Latest::of(history, &moment),
         history: Series::of(history, &moment),
