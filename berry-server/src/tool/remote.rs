@@ -9,7 +9,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use url::Url;
 
-use super::{Global, files, output::Fail, server::finding, variable};
+use super::{Global, files, output::Fail, variable};
 use crate::config::{Config, Credential};
 
 /// How long the server may take: it answers all of this from memory.
@@ -64,10 +64,6 @@ impl Remote {
     fn refused(&self, status: StatusCode, body: Option<Value>) -> Fail {
         let words = body.as_ref().and_then(|body| body["error"]["message"].as_str());
         let mut message = format!("the server says {}: {}", status.as_u16(), words.unwrap_or("(without a reason)"));
-        // What is wrong with a file that it does not take over.
-        for error in body.iter().flat_map(|body| body["errors"].as_array()).flatten() {
-            message = format!("{message}\n{}", finding(error));
-        }
         if let (StatusCode::UNAUTHORIZED, Err(why)) = (status, &self.token) {
             message = format!("{message}\nno token was sent, for {why}; --token or BERRY_TOKEN gives one");
         }

@@ -131,7 +131,7 @@ fn changes(told: &Value) -> Vec<String> {
 }
 
 /// A finding about a configuration, as a load prints it.
-pub(super) fn finding(told: &Value) -> String {
+fn finding(told: &Value) -> String {
     let line = told["line"].as_u64().map(|line| format!("line {line}: ")).unwrap_or_default();
     format!("{line}{}: {}", text(&told["path"]), text(&told["message"]))
 }

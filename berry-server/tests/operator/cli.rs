@@ -199,3 +199,32 @@ async fn every_protocol_is_asked_in_its_own_words() {
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reload_takes_a_good_file_over_and_tells_what_is_wrong_with_a_bad_one() {
+    let site = Site::start("").await;
+    let path = site.folder.path().join("config.toml");
+    let good = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, good.replace("[users.alice]", "[users.bob]").replace("failover", "random")).unwrap();
+    let ran = site.cli(&["reload"]).await;
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    for line in
+        ["✅ Configuration is reloaded", "  - users: added bob", "  - users: removed alice", "  - models: changed chat"]
+    {
+        assert!(ran.out.lines().any(|told| told == line), "{line}: {ran:?}");
+    }
+    let told = site.cli(&["reload", "--json"]).await.json();
+    assert_eq!(told["changes"]["settings"], serde_json::json!([]), "{told}");
+
+    // The tool must not need the file to ask for it.
+    std::fs::write(&path, good.replace("priority = 1", "priority = 99\nweigth = 2")).unwrap();
+    let ran = site.cli(&["reload", "--token", TOKEN]).await;
+    assert_eq!((ran.code, &*ran.out), (Some(1), ""), "{ran:?}");
+    for wrong in ["422", "backends[1].priority", "backends[1].weigth"] {
+        assert!(ran.err.contains(wrong), "{wrong}: {ran:?}");
+    }
+    let ran = site.cli(&["reload", "--token", TOKEN, "--json"]).await;
+    assert_eq!((ran.code, &ran.json()["error"]["code"]), (Some(1), &Value::from("invalid_configuration")));
+    let ran = site.cli(&["reload", "--token", "token-of-alice-0123456789"]).await;
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+}
