@@ -142,3 +142,20 @@ fn describe(recorder: &PrometheusRecorder, what: &[(&'static str, &'static str)]
 fn plain_histogram(recorder: &PrometheusRecorder, name: &'static str) -> metrics::Histogram {
     with_local_recorder(recorder, || histogram!(name))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn the_guide_tells_of_every_metric_and_of_no_other() {
+        let guide = include_str!("../../docs/operations.md");
+        let table = guide.split("## Metrics").nth(1).unwrap().split("\n## ").next().unwrap();
+        let rows = table.lines().filter(|line| line.starts_with("| `"));
+        let told: BTreeSet<&str> = rows.map(|line| line.split('`').nth(1).unwrap()).collect();
+        let there: BTreeSet<&str> = RECORDED.iter().chain(&scrape::READ).map(|(name, _)| *name).collect();
+        assert_eq!(told, there);
+    }
+}

@@ -25,7 +25,7 @@ const RELOAD_OK: &str = "berry_config_last_reload_success";
 const RELOAD_AT: &str = "berry_config_last_reload_timestamp_seconds";
 const BUILD: &str = "berry_build_info";
 
-const READ: [(&str, &str); 11] = [
+pub(super) const READ: [(&str, &str); 11] = [
     (HEALTH, "1 for a backend that is healthy or on its way back to that, else 0."),
     (ATTEMPTS, "Attempts of users that have ended; probes are not in it."),
     (ERRORS, "Attempts that failed, but for the callers' own mistakes and those that clients left."),
