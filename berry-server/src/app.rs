@@ -14,7 +14,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use axum::Router;
 use berry_tower::{
     backend::Catalog,
-    client::Reqwest,
+    client::Hyper,
     gateway::{Settings, gateway},
     rate_limit::Assigned,
     retry::Budget,
@@ -59,7 +59,7 @@ pub(crate) struct Shared {
     pub(crate) last_reload: ArcSwapOption<Reloaded>,
     /// What the configuration's file looked like when it was read last.
     pub(crate) seen: ArcSwapOption<Seen>,
-    transport: Reqwest,
+    transport: Hyper,
     #[cfg(feature = "observability")]
     pub(crate) history: Arc<History>,
     /// For handlers that act on the whole; it holds them.
@@ -87,7 +87,7 @@ pub(crate) struct Snapshot {
 }
 
 impl Snapshot {
-    pub(crate) fn transport(&self) -> Reqwest {
+    pub(crate) fn transport(&self) -> Hyper {
         self.shared.transport.clone()
     }
 }
@@ -128,7 +128,7 @@ impl App {
             metrics,
             last_reload: ArcSwapOption::empty(),
             seen: ArcSwapOption::empty(),
-            transport: Reqwest::new(),
+            transport: Hyper::new(),
             #[cfg(feature = "observability")]
             history: Arc::new(History::new()),
             app: OnceLock::new(),

@@ -183,6 +183,20 @@ enabled = true
     )
 }
 
+/// What the minimal configuration's model answers.
+async fn ask_gpt_4(server: &Running) -> serde_json::Value {
+    let line: serde_json::Value = serde_json::from_str(&server.line("Starting Berry API")).unwrap();
+    let address = line["fields"]["address"].as_str().unwrap().to_owned();
+    let answer = tokio::task::spawn_blocking(move || {
+        shell(&format!(
+            "curl http://{address}/v1/chat/completions -H 'Authorization: Bearer berry-admin-token-12345' \
+             -H 'Content-Type: application/json' \
+             -d '{{\"model\":\"gpt-4\",\"messages\":[{{\"role\":\"user\",\"content\":\"hi\"}}]}}'"
+        ))
+    });
+    serde_json::from_str(&answer.await.unwrap()).unwrap()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_minimal_configuration_serves_and_ends_at_either_signal() {
     let models = vec!["gpt-4".to_owned(), "gpt-3.5-turbo".to_owned()];
@@ -193,20 +207,24 @@ async fn the_minimal_configuration_serves_and_ends_at_either_signal() {
         let mut command = berry(folder.path());
         command.env("BIND_ADDRESS", "127.0.0.1:0");
         let server = Running::start(command);
-        let line: serde_json::Value = serde_json::from_str(&server.line("Starting Berry API")).unwrap();
-        let address = line["fields"]["address"].as_str().unwrap().to_owned();
-        let answer = tokio::task::spawn_blocking(move || {
-            shell(&format!(
-                "curl http://{address}/v1/chat/completions -H 'Authorization: Bearer berry-admin-token-12345' \
-                 -H 'Content-Type: application/json' \
-                 -d '{{\"model\":\"gpt-4\",\"messages\":[{{\"role\":\"user\",\"content\":\"hi\"}}]}}'"
-            ))
-        });
-        let answer: serde_json::Value = serde_json::from_str(&answer.await.unwrap()).unwrap();
-        assert_eq!(answer["model"], "gpt-4", "{answer}");
+        assert_eq!(ask_gpt_4(&server).await["model"], "gpt-4");
         server.signal(signal);
         assert_eq!(server.exit_code(), Some(0));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_is_asked_through_the_proxy_that_the_environment_names() {
+    let provider =
+        Provider::start(Config { models: vec!["gpt-4".to_owned()], ..Config::named("openai") }).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    // No such host: only a proxy can answer for it, and the simulated provider is one well enough.
+    fs::write(folder.path().join("config.toml"), minimal("http://provider.invalid/v1", provider.key())).unwrap();
+    let mut command = berry(folder.path());
+    command.env("BIND_ADDRESS", "127.0.0.1:0").env("HTTP_PROXY", provider.base_url().trim_end_matches("/v1"));
+    command.env_remove("NO_PROXY").env_remove("no_proxy");
+    let server = Running::start(command);
+    assert_eq!(ask_gpt_4(&server).await["model"], "gpt-4");
 }
 
 #[test]

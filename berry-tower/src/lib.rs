@@ -70,7 +70,8 @@
 //! # Features
 //!
 //! One for each layer, none of them on by default; `gateway` is the standard stack, `full` is
-//! everything. `reqwest` comes with `client` only, `governor` with `rate-limit` only.
+//! everything. `client-hyper` adds a [transport](client::Hyper) that costs half of reqwest's.
+//! `reqwest` comes with `client` only, `governor` with `rate-limit` only.
 
 pub mod attempt;
 #[cfg(feature = "auth")]

@@ -80,6 +80,8 @@ use tower_service::Service;
 
 pub use body::ClientBody;
 pub use transport::{ConnectTimeout, Reqwest};
+#[cfg(feature = "client-hyper")]
+pub use transport::{Hyper, HyperBody, ResponseFuture};
 
 use crate::{
     backend::Backend,

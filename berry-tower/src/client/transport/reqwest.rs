@@ -1,7 +1,6 @@
-//! The connections to upstreams: pooled reqwest clients, one for each connect timeout in use.
+//! Pooled reqwest clients, one for each connect timeout in use.
 
 use std::{
-    net::IpAddr,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -13,20 +12,16 @@ use http::{Request, Response};
 use reqwest::Url;
 use tower_service::Service;
 
+use super::{ConnectTimeout, KEEP_ALIVE, is_loopback};
 use crate::{
     body::Buffered,
     error::{Deadline, Failure},
 };
 
-/// How long the connection may take; in a request's extensions, put by
-/// [`BackendClient`](super::BackendClient) for its transport.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ConnectTimeout(pub Duration);
-
 /// The address, parsed once for all requests: reqwest's URL is not http's, and parsing it is dear.
 /// It is the request's URI in another type.
 #[derive(Clone, Debug)]
-pub(super) struct Address(pub(super) Url);
+pub(in crate::client) struct Address(pub(in crate::client) Url);
 
 /// The default transport: reqwest, with TLS by rustls, the roots of the system and of Mozilla,
 /// `TCP_NODELAY`, no redirects (they would carry the key elsewhere), and the proxy that the
@@ -63,7 +58,7 @@ impl Reqwest {
             .connect_timeout(needs.connect)
             .redirect(reqwest::redirect::Policy::none())
             .tcp_nodelay(true)
-            .tcp_keepalive(Duration::from_secs(60))
+            .tcp_keepalive(KEEP_ALIVE)
             .build()
             .map_err(|e| Failure::Connect(e.into()))?;
         self.pools.rcu(|pools| match find(pools) {
@@ -84,16 +79,11 @@ impl Service<Request<Buffered>> for Reqwest {
     }
 
     fn call(&mut self, request: Request<Buffered>) -> Self::Future {
-        let connect = request.extensions().get().map_or(Duration::from_secs(5), |ConnectTimeout(d)| *d);
+        let connect = ConnectTimeout::of(request.extensions());
         let needs = Needs { connect, loopback: request.uri().host().is_some_and(is_loopback) };
         let execute = self.pool(needs).and_then(|pool| Ok(pool.execute(own(request)?)));
         Box::pin(async move { Ok(execute?.await.map_err(failure)?.into()) })
     }
-}
-
-fn is_loopback(host: &str) -> bool {
-    let address = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost" || address.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 /// The request in reqwest's own type.
