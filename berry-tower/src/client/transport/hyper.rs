@@ -202,7 +202,7 @@ impl Future for ResponseFuture {
         match self.project().0.project() {
             SentProj::Direct(sent) => sent
                 .poll(cx)
-                .map(|answer| answer.map(|answer| answer.map(HyperBody::Direct)).map_err(|error| failure(error))),
+                .map(|answer| answer.map(|answer| answer.map(HyperBody::Direct)).map_err(failure)),
             SentProj::Proxied(sent) => sent.poll(cx).map_ok(|answer| answer.map(HyperBody::Proxied)),
             SentProj::Failed(failure) => failure.take().map_or(Poll::Pending, |failure| Poll::Ready(Err(failure))),
         }
