@@ -207,7 +207,7 @@ impl Story {
             attempts: 0,
             progress: None,
             told: false,
-            connection: request.extensions().get().cloned(),
+            connection: request.extensions_mut().remove(),
             snapshot: snapshot.clone(),
             measured: Measured::new(&snapshot.shared.metrics, request),
         }
@@ -249,7 +249,9 @@ impl Story {
             headers.insert(HeaderName::from_static("request-id"), self.id.clone());
         }
         if let Some(ServedBy(backend)) = &self.served
-            && let Ok(value) = HeaderValue::from_str(&backend.to_string())
+            && let Ok(value) = HeaderValue::from_maybe_shared(Bytes::from(
+                [backend.provider.as_bytes(), b":", backend.model.as_bytes()].concat(),
+            ))
         {
             headers.insert(BACKEND, value);
         }

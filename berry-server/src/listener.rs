@@ -28,7 +28,7 @@ const MAX_HEAD: usize = 128 * 1024;
 /// The most headers that are read at all. What is above the gateway's own bound is refused in its
 /// own error shape, so this one is wider. Not by more, since room for so many is made for every
 /// request.
-const MAX_HEADERS: usize = 1000;
+const MAX_HEADERS: usize = 512;
 
 /// Accepts connections until `closing` says that the listener is to close, then waits for those
 /// that are open.

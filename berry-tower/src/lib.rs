@@ -117,6 +117,8 @@ mod json;
 pub mod observe;
 #[cfg(feature = "permission")]
 pub mod permission;
+#[cfg(any(feature = "inspect", feature = "sse"))]
+mod plain;
 #[cfg(feature = "probe")]
 pub mod probe;
 pub mod progress;

@@ -9,6 +9,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use foldhash::fast::RandomState;
 use http::{HeaderMap, HeaderName, header::AUTHORIZATION};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq;
@@ -95,7 +96,7 @@ impl<I> fmt::Debug for ApiKey<I> {
     }
 }
 
-type Table<I> = HashMap<Digest, Owner<I>>;
+type Table<I> = HashMap<Digest, Owner<I>, RandomState>;
 
 /// A set of API keys: the authenticator that most gateways want.
 ///

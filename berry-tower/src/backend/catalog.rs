@@ -3,6 +3,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use arc_swap::{ArcSwap, Guard};
+use foldhash::fast::RandomState;
 
 use super::{Backend, BackendId, Live, Tuning};
 use crate::{observe::Observer, select::strategy::Strategy};
@@ -76,7 +77,7 @@ impl Model {
 #[derive(Debug, Default)]
 pub struct Snapshot {
     models: Vec<Arc<Model>>,
-    by_name: HashMap<Arc<str>, Arc<Model>>,
+    by_name: HashMap<Arc<str>, Arc<Model>, RandomState>,
     live: HashMap<BackendId, Arc<Live>>,
     observer: Option<Arc<dyn Observer>>,
 }
@@ -104,7 +105,7 @@ impl Snapshot {
         }
         // Names go over ids, whatever the order.
         let ids = all.iter().map(|m| (m.id.clone(), m.clone()));
-        let mut by_name: HashMap<_, _> = ids.collect();
+        let mut by_name: HashMap<_, _, _> = ids.collect();
         by_name.extend(all.iter().map(|m| (m.name.clone(), m.clone())));
         Self { models: all, by_name, live, observer: None }.observed_by(before.observer.clone())
     }

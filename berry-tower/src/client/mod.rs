@@ -79,9 +79,9 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tower_service::Service;
 
 pub use body::ClientBody;
-pub use transport::{ConnectTimeout, Reqwest};
 #[cfg(feature = "client-hyper")]
 pub use transport::{Hyper, HyperBody, ResponseFuture};
+pub use transport::{Reqwest, Upstream};
 
 use crate::{
     backend::Backend,
@@ -98,7 +98,6 @@ use crate::{
 };
 use body::Reader;
 use translated::{Ends, Translated};
-use transport::Address;
 use watch::Watch;
 
 /// How long an error's body is waited for.
@@ -313,9 +312,7 @@ impl Call {
         if !request.headers().contains_key(CONTENT_TYPE) {
             request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }
-        request.extensions_mut().insert(ConnectTimeout(backend.provider.timeouts.connect));
-        let url = backend.url(self.endpoint, self.streams()).ok_or(Unroutable::UnsupportedEndpoint)?;
-        request.extensions_mut().insert(Address(url));
+        request.extensions_mut().insert(Upstream::backend(backend.clone(), self.endpoint, self.streams()));
         Ok(request)
     }
 

@@ -36,6 +36,7 @@
 mod prefill;
 mod read;
 mod requested;
+mod skip;
 
 use std::{
     fmt,

@@ -5,6 +5,8 @@ use std::{borrow::Cow, collections::HashSet, fmt, ops::Range};
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::skip;
+
 /// Why a body is no request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Unreadable {
@@ -75,19 +77,62 @@ pub(super) struct Found<'a> {
     pub(super) stream_options: Option<&'a str>,
     pub(super) choices: Option<u32>,
     pub(super) prompts: Option<u32>,
+}
+
+/// What has been seen of the body so far.
+#[derive(Default)]
+struct Seen<'a> {
+    found: Found<'a>,
+    keys: Keys<'a>,
+    /// The first key that has come twice.
     twice: Option<String>,
 }
 
-pub(super) fn parse(text: &str) -> Result<Found<'_>, Unreadable> {
-    let mut deserializer = serde_json::Deserializer::from_str(text);
-    let found = deserializer
-        .deserialize_map(BodyVisitor)
-        .and_then(|found| deserializer.end().map(|()| found))
-        .map_err(|e| Unreadable::NotAnObject(shortened(&e.to_string())))?;
-    match found.twice {
-        Some(key) => Err(Unreadable::Twice(key)),
-        None => Ok(found),
+impl<'a> Seen<'a> {
+    fn key(&mut self, key: Cow<'a, str>) -> Name {
+        let name = Name::of(&key);
+        if let Some(again) = self.keys.insert(key) {
+            self.twice.get_or_insert_with(|| shortened(&again));
+        }
+        name
     }
+
+    fn value(&mut self, name: Name, value: &'a str) {
+        match name {
+            Name::Model => self.found.model = Some(value),
+            Name::Stream => self.found.stream = value == "true",
+            Name::StreamOptions => self.found.stream_options = Some(value),
+            Name::N => self.found.choices = count(value),
+            Name::Prompt => self.found.prompts = prompts(value),
+            Name::Other => {}
+        }
+    }
+}
+
+pub(super) fn parse(text: &str) -> Result<Found<'_>, Unreadable> {
+    let mut seen = Seen::default();
+    let read = skip::members(text, |key, value| {
+        let inside = &key[1..key.len() - 1];
+        let key = if inside.contains('\\') { serde_json::from_str(key).ok()? } else { Cow::Borrowed(inside) };
+        let name = seen.key(key);
+        seen.value(name, value);
+        Some(())
+    });
+    if read.is_none() {
+        seen = parse_again(text).map_err(|e| Unreadable::NotAnObject(shortened(&e.to_string())))?;
+    }
+    match seen.twice {
+        Some(key) => Err(Unreadable::Twice(key)),
+        None => Ok(seen.found),
+    }
+}
+
+/// Reads what was not read before, or says what is wrong with it.
+fn parse_again(text: &str) -> serde_json::Result<Seen<'_>> {
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    let seen = deserializer.deserialize_map(BodyVisitor)?;
+    deserializer.end()?;
+    Ok(seen)
 }
 
 /// A whole number, however it is spelled; a text is none.
@@ -109,35 +154,21 @@ fn prompts(value: &str) -> Option<u32> {
 struct BodyVisitor;
 
 impl<'de> Visitor<'de> for BodyVisitor {
-    type Value = Found<'de>;
+    type Value = Seen<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Found<'de>, A::Error> {
-        let mut found = Found::default();
-        let mut keys = Keys::default();
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Seen<'de>, A::Error> {
+        let mut seen = Seen::default();
         while let Some(key) = map.next_key_seed(Key)? {
-            let name = Name::of(&key);
-            if let Some(again) = keys.insert(key) {
-                found.twice.get_or_insert_with(|| shortened(&again));
-            }
-            if name == Name::Other {
-                map.next_value::<IgnoredAny>()?;
-            } else {
-                let value = map.next_value::<&'de RawValue>()?.get();
-                match name {
-                    Name::Model => found.model = Some(value),
-                    Name::Stream => found.stream = value == "true",
-                    Name::StreamOptions => found.stream_options = Some(value),
-                    Name::N => found.choices = count(value),
-                    Name::Prompt => found.prompts = prompts(value),
-                    Name::Other => {}
-                }
+            match seen.key(key) {
+                Name::Other => drop(map.next_value::<IgnoredAny>()?),
+                name => seen.value(name, map.next_value::<&'de RawValue>()?.get()),
             }
         }
-        Ok(found)
+        Ok(seen)
     }
 }
 
@@ -181,6 +212,9 @@ impl<'a> Keys<'a> {
             return Some(key);
         }
         if self.few.len() < FEW {
+            if self.few.is_empty() {
+                self.few.reserve(FEW / 2);
+            }
             self.few.push(key);
         } else {
             self.many.insert(key);

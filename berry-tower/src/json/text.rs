@@ -1,6 +1,7 @@
 //! The inside of a JSON string, read in parts: checked whole, kept only as far as is of use.
 
 use super::tokenizer::Malformed;
+use crate::plain::plain;
 
 /// How much of a text is kept: enough for any name, and for an error message worth quoting.
 const KEEP: usize = 2048;
@@ -54,11 +55,10 @@ impl Text {
         &self.kept
     }
 
-    /// Keeps a byte of a number, which needs no unescaping.
-    pub(super) fn push(&mut self, byte: u8) {
-        if self.kept.len() < KEEP {
-            self.kept.push(byte);
-        }
+    /// Keeps a part of a number, which needs no unescaping.
+    pub(super) fn push(&mut self, part: &[u8]) {
+        let room = KEEP.saturating_sub(self.kept.len());
+        self.kept.extend_from_slice(&part[..part.len().min(room)]);
     }
 
     pub(super) fn read<'a>(&mut self, bytes: &'a [u8]) -> Result<Read<'a>, Malformed> {
@@ -67,9 +67,13 @@ impl Text {
             match self.escape {
                 Escape::None => {
                     let from = at;
-                    at += memchr::memchr2(b'"', b'\\', &bytes[at..]).unwrap_or(bytes.len() - at);
+                    let split = self.utf8_len > 0;
+                    at += if split { 0 } else { plain(&bytes[at..]) };
+                    if split || bytes.get(at).is_some_and(|stop| !matches!(stop, b'"' | b'\\')) {
+                        at += memchr::memchr2(b'"', b'\\', &bytes[at..]).unwrap_or(bytes.len() - at);
+                        self.check(&bytes[from..at])?;
+                    }
                     let part = &bytes[from..at];
-                    self.check(part)?;
                     let Some(&stop) = bytes.get(at) else {
                         self.keep(part);
                         break;
@@ -203,7 +207,6 @@ impl Text {
         if !part.is_empty() {
             self.lone_surrogate();
         }
-        let room = KEEP.saturating_sub(self.kept.len());
-        self.kept.extend_from_slice(&part[..part.len().min(room)]);
+        self.push(part);
     }
 }

@@ -66,6 +66,7 @@ impl Word {
 
 #[derive(Clone, Copy)]
 enum Number {
+    Start,
     Minus,
     Zero,
     Int,
@@ -80,8 +81,9 @@ impl Number {
     /// The state after one more byte, or `None` when the byte is no part of the number.
     fn next(self, byte: u8) -> Option<Self> {
         Some(match (self, byte) {
-            (Self::Minus, b'0') => Self::Zero,
-            (Self::Minus, b'1'..=b'9') | (Self::Int, b'0'..=b'9') => Self::Int,
+            (Self::Int, b'0'..=b'9') | (Self::Start | Self::Minus, b'1'..=b'9') => Self::Int,
+            (Self::Start | Self::Minus, b'0') => Self::Zero,
+            (Self::Start, b'-') => Self::Minus,
             (Self::Zero | Self::Int, b'.') => Self::Point,
             (Self::Point | Self::Fraction, b'0'..=b'9') => Self::Fraction,
             (Self::Zero | Self::Int | Self::Fraction, b'e' | b'E') => Self::Exponent,
@@ -139,21 +141,14 @@ impl Tokenizer {
         while let Some((&byte, tail)) = rest.split_first() {
             rest = match self.state {
                 State::Text { key } => self.text(key, rest, visit)?,
-                State::Number(number) => match number.next(byte) {
-                    Some(next) => {
-                        self.text.push(byte);
-                        self.state = State::Number(next);
-                        tail
-                    }
-                    None if number.may_end() => {
-                        visit.scalar(self.depth, Scalar::Number(self.text.kept()));
-                        self.state = State::After;
-                        rest
-                    }
-                    None => return Err(Malformed),
-                },
+                State::Number(number) => self.number(number, rest, visit)?,
                 State::Word { word, at } => self.word(word, at, rest, visit)?,
                 _ if matches!(byte, b' ' | b'\n' | b'\r' | b'\t') => tail,
+                State::Value | State::FirstElement if matches!(byte, b'-' | b'0'..=b'9') => {
+                    self.text.begin();
+                    self.state = State::Number(Number::Start);
+                    rest
+                }
                 _ => {
                     self.structure(byte, visit)?;
                     tail
@@ -178,6 +173,38 @@ impl Tokenizer {
             self.state = State::After;
         }
         Ok(&bytes[used..])
+    }
+
+    fn number<'a>(
+        &mut self,
+        mut number: Number,
+        bytes: &'a [u8],
+        visit: &mut impl Visit,
+    ) -> Result<&'a [u8], Malformed> {
+        let mut used = 0;
+        while let Some(next) = bytes.get(used).and_then(|byte| number.next(*byte)) {
+            number = next;
+            used += 1;
+        }
+        let (part, rest) = bytes.split_at(used);
+        if rest.is_empty() {
+            // The next bytes may belong to it.
+            self.text.push(part);
+            self.state = State::Number(number);
+            return Ok(rest);
+        }
+        if !number.may_end() {
+            return Err(Malformed);
+        }
+        let whole = if self.text.kept().is_empty() {
+            part
+        } else {
+            self.text.push(part);
+            self.text.kept()
+        };
+        visit.scalar(self.depth, Scalar::Number(whole));
+        self.state = State::After;
+        Ok(rest)
     }
 
     fn word<'a>(&mut self, word: Word, at: u8, bytes: &'a [u8], visit: &mut impl Visit) -> Result<&'a [u8], Malformed> {
@@ -228,18 +255,12 @@ impl Tokenizer {
         let word = |word| State::Word { word, at: 1 };
         self.state = match byte {
             b'"' => State::Text { key: false },
-            b'-' => State::Number(Number::Minus),
-            b'0' => State::Number(Number::Zero),
-            b'1'..=b'9' => State::Number(Number::Int),
             b't' => word(Word::True),
             b'f' => word(Word::False),
             b'n' => word(Word::Null),
             _ => return Err(Malformed),
         };
         self.text.begin();
-        if matches!(self.state, State::Number(_)) {
-            self.text.push(byte);
-        }
         Ok(())
     }
 

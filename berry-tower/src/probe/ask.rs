@@ -11,7 +11,7 @@ use crate::{
     backend::{Backend, ProbeOutcome, Provider},
     body::Buffered,
     classify::{Class, Classify, ErrorBody, Standard},
-    client::{BackendClient, ConnectTimeout, upstream_error},
+    client::{BackendClient, Upstream, upstream_error},
     endpoint::Endpoint,
     error::{BoxError, Failure},
     inspect::Requested,
@@ -79,7 +79,7 @@ where
     let mut request = Request::new(Buffered::default());
     *request.uri_mut() = uri;
     request.headers_mut().clone_from(provider.headers());
-    request.extensions_mut().insert(ConnectTimeout(provider.timeouts.connect));
+    request.extensions_mut().insert(Upstream::new(provider.timeouts.connect));
     let answer = async {
         poll_fn(|cx| transport.poll_ready(cx)).await?;
         transport.call(request).await

@@ -47,7 +47,6 @@ mod replay;
 
 use std::{
     future::Future,
-    mem,
     pin::Pin,
     task::{Context, Poll, ready},
 };
@@ -115,10 +114,8 @@ where
     }
 
     fn call(&mut self, request: Request<Buffered>) -> Self::Future {
-        let next = self.inner.clone();
-        let mut inner = mem::replace(&mut self.inner, next);
         let again = Again::keep(&self.inner, &request);
-        ResponseFuture { call: inner.call(request), again }
+        ResponseFuture { call: self.inner.call(request), again }
     }
 }
 

@@ -27,7 +27,7 @@ use rustls::{ClientConfig, RootCertStore};
 use tokio::{net::TcpStream, time::timeout};
 use tower_service::Service;
 
-use super::{ConnectTimeout, KEEP_ALIVE, Reqwest, is_loopback};
+use super::{KEEP_ALIVE, Reqwest, connect_timeout, is_loopback};
 use crate::{
     body::Buffered,
     error::{BoxError, Deadline, Failure},
@@ -48,12 +48,14 @@ const PROXIES: [&str; 6] = ["ALL_PROXY", "all_proxy", "HTTPS_PROXY", "https_prox
 /// let alone = BackendClient::new(Hyper::new());
 /// ```
 #[derive(Clone)]
-pub struct Hyper {
+pub struct Hyper(Arc<Shared>);
+
+struct Shared {
     // A pool has one connect timeout. Few differ, so that a search beats a map.
-    pools: Arc<ArcSwap<Vec<(Duration, Pool)>>>,
-    tls: Arc<OnceLock<Arc<ClientConfig>>>,
+    pools: ArcSwap<Vec<(Duration, Pool)>>,
+    tls: OnceLock<Arc<ClientConfig>>,
     /// `None`: there is no proxy at all.
-    proxies: Option<Arc<Matcher>>,
+    proxies: Option<Matcher>,
     proxied: Reqwest,
 }
 
@@ -64,10 +66,16 @@ impl Hyper {
     #[must_use]
     pub fn new() -> Self {
         let named = PROXIES.iter().any(|name| env::var_os(name).is_some_and(|value| !value.is_empty()));
-        let proxies = named.then(|| Arc::new(Matcher::from_env()));
-        Self { pools: Arc::default(), tls: Arc::default(), proxies, proxied: Reqwest::new() }
+        Self::with(named.then(Matcher::from_env))
     }
 
+    fn with(proxies: Option<Matcher>) -> Self {
+        let (pools, tls) = (ArcSwap::default(), OnceLock::new());
+        Self(Arc::new(Shared { pools, tls, proxies, proxied: Reqwest::new() }))
+    }
+}
+
+impl Shared {
     /// Whether the way to this address leads through a proxy.
     fn is_proxied(&self, to: &Uri) -> bool {
         let Some(proxies) = &self.proxies else { return false };
@@ -75,7 +83,7 @@ impl Hyper {
     }
 
     fn send(&self, request: Request<Buffered>) -> Result<legacy::ResponseFuture, Failure> {
-        let connect = ConnectTimeout::of(request.extensions());
+        let connect = connect_timeout(request.extensions());
         let find = |pools: &[(Duration, Pool)]| pools.iter().position(|pool| pool.0 == connect);
         let pools = self.pools.load();
         if let Some(at) = find(&pools) {
@@ -122,7 +130,7 @@ impl Default for Hyper {
 impl fmt::Debug for Hyper {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // A proxy's address may have a password in it.
-        f.debug_struct("Hyper").field("proxies", &self.proxies.is_some()).finish_non_exhaustive()
+        f.debug_struct("Hyper").field("proxies", &self.0.proxies.is_some()).finish_non_exhaustive()
     }
 }
 
@@ -169,11 +177,11 @@ impl Service<Request<Buffered>> for Hyper {
     }
 
     fn call(&mut self, mut request: Request<Buffered>) -> ResponseFuture {
-        ResponseFuture(if self.is_proxied(request.uri()) {
-            Sent::Proxied(self.proxied.call(request))
+        ResponseFuture(if self.0.is_proxied(request.uri()) {
+            Sent::Proxied(self.0.proxied.clone().call(request))
         } else {
             request.headers_mut().entry(ACCEPT).or_insert(HeaderValue::from_static("*/*"));
-            self.send(request).map_or_else(|failure| Sent::Failed(Some(failure)), Sent::Direct)
+            self.0.send(request).map_or_else(|failure| Sent::Failed(Some(failure)), Sent::Direct)
         })
     }
 }
@@ -200,9 +208,9 @@ impl Future for ResponseFuture {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().0.project() {
-            SentProj::Direct(sent) => sent
-                .poll(cx)
-                .map(|answer| answer.map(|answer| answer.map(HyperBody::Direct)).map_err(failure)),
+            SentProj::Direct(sent) => {
+                sent.poll(cx).map(|answer| answer.map(|answer| answer.map(HyperBody::Direct)).map_err(failure))
+            }
             SentProj::Proxied(sent) => sent.poll(cx).map_ok(|answer| answer.map(HyperBody::Proxied)),
             SentProj::Failed(failure) => failure.take().map_or(Poll::Pending, |failure| Poll::Ready(Err(failure))),
         }
@@ -267,6 +275,7 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
+    use crate::client::Upstream;
 
     /// An upstream that tells which `Accept` and `Host` it was asked with.
     async fn upstream() -> String {
@@ -285,7 +294,7 @@ mod tests {
     }
 
     fn ask(uri: &str, connect: Duration) -> Request<Buffered> {
-        Request::post(uri).extension(ConnectTimeout(connect)).body(Buffered::from("{}")).unwrap()
+        Request::post(uri).extension(Upstream::new(connect)).body(Buffered::from("{}")).unwrap()
     }
 
     #[tokio::test]
@@ -296,7 +305,7 @@ mod tests {
             let told = answer.unwrap().into_body().collect().await.unwrap().to_bytes();
             assert_eq!(told, format!("/v1?x=1 */* {address}"));
         }
-        assert_eq!(transport.pools.load().len(), 2, "one for each connect timeout");
+        assert_eq!(transport.0.pools.load().len(), 2, "one for each connect timeout");
     }
 
     #[tokio::test]
@@ -315,8 +324,8 @@ mod tests {
     #[tokio::test]
     async fn a_proxy_is_asked_for_what_is_not_on_this_machine() {
         let proxies = Matcher::builder().http("http://127.0.0.1:9").no("here.example").build();
-        let transport = Hyper { proxies: Some(Arc::new(proxies)), ..Hyper::new() };
-        let proxied = |uri: &'static str| transport.is_proxied(&Uri::from_static(uri));
+        let transport = Hyper::with(Some(proxies));
+        let proxied = |uri: &'static str| transport.0.is_proxied(&Uri::from_static(uri));
         assert!(proxied("http://there.example/v1"));
         for uri in ["http://here.example/", "https://there.example/", "http://127.0.0.1:9/", "http://[::1]/"] {
             assert!(!proxied(uri), "{uri}");

@@ -12,16 +12,11 @@ use http::{Request, Response};
 use reqwest::Url;
 use tower_service::Service;
 
-use super::{ConnectTimeout, KEEP_ALIVE, is_loopback};
+use super::{KEEP_ALIVE, Upstream, connect_timeout, is_loopback};
 use crate::{
     body::Buffered,
     error::{Deadline, Failure},
 };
-
-/// The address, parsed once for all requests: reqwest's URL is not http's, and parsing it is dear.
-/// It is the request's URI in another type.
-#[derive(Clone, Debug)]
-pub(in crate::client) struct Address(pub(in crate::client) Url);
 
 /// The default transport: reqwest, with TLS by rustls, the roots of the system and of Mozilla,
 /// `TCP_NODELAY`, no redirects (they would carry the key elsewhere), and the proxy that the
@@ -79,7 +74,7 @@ impl Service<Request<Buffered>> for Reqwest {
     }
 
     fn call(&mut self, request: Request<Buffered>) -> Self::Future {
-        let connect = ConnectTimeout::of(request.extensions());
+        let connect = connect_timeout(request.extensions());
         let needs = Needs { connect, loopback: request.uri().host().is_some_and(is_loopback) };
         let execute = self.pool(needs).and_then(|pool| Ok(pool.execute(own(request)?)));
         Box::pin(async move { Ok(execute?.await.map_err(failure)?.into()) })
@@ -88,9 +83,9 @@ impl Service<Request<Buffered>> for Reqwest {
 
 /// The request in reqwest's own type.
 fn own(request: Request<Buffered>) -> Result<reqwest::Request, Failure> {
-    let (mut head, body) = request.into_parts();
-    let url = match head.extensions.remove() {
-        Some(Address(url)) => url,
+    let (head, body) = request.into_parts();
+    let url = match head.extensions.get().and_then(Upstream::url) {
+        Some(url) => url,
         None => Url::parse(&head.uri.to_string()).map_err(|e| Failure::Connect(e.into()))?,
     };
     let mut request = reqwest::Request::new(head.method, url);

@@ -1,0 +1,106 @@
+//! How often a request through the standard stack allocates: a bound that is raised on purpose only.
+
+use std::{convert::Infallible, sync::Arc};
+
+use allocation_counter::{AllocationInfo, measure};
+use berry_tower::{
+    auth::{ApiKey, ApiKeys},
+    backend::{Backend, Catalog, Model, Provider},
+    body::Buffered,
+    gateway::{Settings, gateway},
+    rate_limit::{Assigned, Limits, Quota},
+    select::strategy::WeightedFailover,
+};
+use bytes::Bytes;
+use futures_util::stream;
+use http::{Request, Response, request::Parts};
+use http_body::{Body, Frame};
+use http_body_util::{BodyExt, Full, StreamBody};
+use tower::{ServiceExt, service_fn};
+
+/// Of a plain request with everything on, from its head to the end of its answer; the connections
+/// on both sides have their own.
+const PLAIN: u64 = 60;
+/// Of a streamed one, beside its events.
+const STREAM: u64 = 80;
+/// Of an event.
+const EVENT: u64 = 1;
+
+#[derive(Clone)]
+struct User(Arc<Quota>);
+
+/// What the requests after the first few come to, which fill what is filled once.
+fn count<B>(
+    content_type: &'static str,
+    stream: bool,
+    answer: impl Fn() -> B + Clone + Send + Sync + 'static,
+) -> AllocationInfo
+where
+    B: Body<Data = Bytes, Error = Infallible> + Send + 'static,
+{
+    let upstream = service_fn(move |_: Request<Buffered>| {
+        let response = Response::builder().header("content-type", content_type).body(answer());
+        std::future::ready(Ok::<_, Infallible>(response.unwrap()))
+    });
+    let backends = ["a", "b"].map(|name| {
+        let provider = Provider::new(name, "http://127.0.0.1:9").unwrap().key("sk-upstream").unwrap();
+        Backend::new(Arc::new(provider), "gpt-4o-mini")
+    });
+    let catalog = Catalog::new([Model::new("fast", Arc::new(WeightedFailover), backends)]);
+    let quota = Arc::new(Quota::new(Limits::new().per_minute(1_000).per_hour(1_000)));
+    let keys = ApiKeys::new([ApiKey::from_token("a-token-of-mine", User(quota))]);
+    let limit = Assigned::by(|head: &Parts| head.extensions.get::<User>().map(|user| &user.0));
+    let stack = Settings::new(catalog).transport(upstream);
+    let service = gateway(stack, keys, limit, |_: &User, model: &str| model == "fast");
+
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let ask = || {
+        let request = Request::post("/v1/chat/completions")
+            .header("authorization", "Bearer a-token-of-mine")
+            .header("content-type", "application/json");
+        let body = format!(r#"{{"model":"fast","stream":{stream},"messages":[{{"role":"user","content":"Hello!"}}]}}"#);
+        let (request, service) = (request.body(Full::<Bytes>::from(body)).unwrap(), service.clone());
+        measure(|| {
+            runtime.block_on(async {
+                let response = service.oneshot(request).await.unwrap();
+                assert_eq!(response.status(), 200);
+                let mut body = std::pin::pin!(response.into_body());
+                while let Some(frame) = body.frame().await {
+                    frame.unwrap();
+                }
+            });
+        })
+    };
+    for _ in 0..8 {
+        ask();
+    }
+    ask()
+}
+
+#[test]
+fn a_plain_request_allocates_as_seldom_as_it_did() {
+    const ANSWER: &str = r#"{"id":"1","choices":[{"index":0,"message":{"role":"assistant","content":"Hello!"},"finish_reason":"stop"}],"usage":{"prompt_tokens":9,"completion_tokens":9}}"#;
+    let told = count("application/json", false, || Full::<Bytes>::from(ANSWER));
+    assert!(told.count_total <= PLAIN, "{told:?}");
+    assert!(told.count_current <= 0, "it keeps something: {told:?}");
+}
+
+#[test]
+fn a_stream_allocates_as_seldom_as_it_did() {
+    let of = |events: usize| {
+        let words = (0..events).map(|i| format!(r#"{{"index":0,"delta":{{"content":" word {i}"}}}}"#));
+        let finish = r#"{"index":0,"delta":{},"finish_reason":"stop"}"#.to_owned();
+        let mut frames: Vec<_> =
+            words.chain([finish]).map(|choice| Bytes::from(format!("data: {{\"choices\":[{choice}]}}\n\n"))).collect();
+        frames.push("data: [DONE]\n\n".into());
+        let told = count("text/event-stream", true, move || {
+            let frames = frames.clone();
+            StreamBody::new(stream::iter(frames.into_iter().map(|frame| Ok::<_, Infallible>(Frame::data(frame)))))
+        });
+        assert!(told.count_current <= 0, "it keeps something: {told:?}");
+        told.count_total
+    };
+    let (few, many) = (of(10), of(110));
+    assert!(few <= STREAM + 10 * EVENT, "{few}");
+    assert!(many - few <= 100 * EVENT, "{few}, then {many}");
+}

@@ -1,0 +1,130 @@
+//! The processes that are measured, and what the system tells of them.
+
+use std::{
+    env, fs,
+    io::{self, BufRead, BufReader, Read, Write},
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use berry_server::simulated::{Config, Provider};
+
+use crate::{Failed, MODELS, TOKEN};
+
+/// What the provider lets in.
+const KEY: &str = "sk-upstream";
+pub(crate) const BEARER: &str = "Bearer sk-upstream";
+
+/// A process that serves at an address, stopped when this is dropped.
+pub(crate) struct Process {
+    child: Child,
+    pub(crate) address: String,
+}
+
+impl Process {
+    /// This program in another part.
+    pub(crate) fn this(part: &str, upstream: Option<&str>) -> Result<Self, Failed> {
+        let mut command = Command::new(env::current_exe()?);
+        command.arg(part).args(upstream);
+        Self::start(command, |line| Some(line.to_owned()))
+    }
+
+    /// The gateway, with everything on that stands between a caller and a provider.
+    pub(crate) fn berry(program: &Path, provider: &str) -> Result<Self, Failed> {
+        let file = env::temp_dir().join(format!("berry-load-{}.toml", std::process::id()));
+        fs::write(&file, configuration(provider))?;
+        let mut command = Command::new(program);
+        command.arg("--config").arg(&file).args(["--bind", "127.0.0.1:0"]);
+        command.env("RUST_LOG", "warn,berry_server=info,berry_server::access=warn").env("BERRY_LOG_FORMAT", "json");
+        let berry = Self::start(command, |line| {
+            let line: serde_json::Value = serde_json::from_str(line).ok()?;
+            Some(line["fields"]["address"].as_str()?.to_owned())
+        });
+        fs::remove_file(file)?;
+        berry
+    }
+
+    /// Waits for the line that tells the address.
+    fn start(mut command: Command, address: impl Fn(&str) -> Option<String>) -> Result<Self, Failed> {
+        let mut child =
+            command.env("TOKIO_WORKER_THREADS", "1").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        let out = BufReader::new(child.stdout.take().ok_or("no output")?);
+        let found = out.lines().map_while(Result::ok).find_map(|line| address(&line));
+        Ok(Self { child, address: found.ok_or("it ended before it served")? })
+    }
+
+    /// The processor time that it has used so far.
+    pub(crate) fn cpu(&self) -> Result<Duration, Failed> {
+        let mut nanos = 0;
+        for thread in fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
+            let stat = fs::read_to_string(thread?.path().join("schedstat"))?;
+            nanos += stat.split(' ').next().unwrap_or_default().parse::<u64>()?;
+        }
+        Ok(Duration::from_nanos(nanos))
+    }
+
+    /// How much memory it has, in bytes; 0 where the system does not tell.
+    pub(crate) fn memory(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
+        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.split_whitespace().next());
+        resident.and_then(|kibibytes| kibibytes.parse::<u64>().ok()).unwrap_or_default() * 1024
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn configuration(provider: &str) -> String {
+    let names = MODELS.map(|(_, model)| format!("\"{model}\"")).join(", ");
+    let mut text = format!(
+        "[settings]\nhealth_check_interval_seconds = 3600\n\
+         [users.me]\ntoken = \"{TOKEN}\"\nallowed_models = [{names}]\n\
+         rate_limit = {{ requests_per_minute = 100000000, requests_per_hour = 1000000000 }}\n"
+    );
+    for id in ["a", "b"] {
+        text += &format!(
+            "[providers.{id}]\nbase_url = \"http://{provider}/v1\"\napi_key = \"{KEY}\"\nmodels = [{names}]\n"
+        );
+    }
+    for (id, model) in MODELS {
+        text += &format!("[models.{id}]\nname = \"{model}\"\nstrategy = \"weighted_failover\"\n");
+        for provider in ["a", "b"] {
+            text += &format!("[[models.{id}.backends]]\nprovider = \"{provider}\"\nmodel = \"{model}\"\n");
+        }
+    }
+    text
+}
+
+/// The server's own program: what is measured is what is shipped.
+pub(crate) fn berry_server() -> Result<PathBuf, Failed> {
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let built =
+        Command::new(cargo).args(["build", "--release", "-p", "berry-server", "--bin", "berry-server"]).status()?;
+    let program = env::current_exe()?.with_file_name("berry-server");
+    if built.success() && program.exists() { Ok(program) } else { Err("berry-server was not built beside this".into()) }
+}
+
+/// The part of the provider: it answers at once.
+pub(crate) async fn provider() -> Result<(), Failed> {
+    let models = MODELS.map(|(_, model)| model.to_owned()).to_vec();
+    let provider = Provider::start(Config { key: KEY.into(), models, ..Config::named("load") }).await?;
+    tell(provider.addr())?;
+    abandoned().await;
+    Ok(())
+}
+
+/// Tells whoever started this where it serves.
+pub(crate) fn tell(address: SocketAddr) -> io::Result<()> {
+    writeln!(io::stdout(), "{address}")
+}
+
+/// Ends when whoever started this has.
+pub(crate) async fn abandoned() {
+    let _ = tokio::task::spawn_blocking(|| io::stdin().read_to_end(&mut Vec::new())).await;
+}
