@@ -49,11 +49,12 @@ const TYPES: [(&str, &[&str]); 5] = [
 ];
 
 /// What the upstream of such a pool does, as the end of the pool's name and of the upstream model's.
-const WAYS: [(&str, &str); 10] = [
+const WAYS: [(&str, &str); 11] = [
     ("", ""),
     ("-tools", "-tools"),
     ("-two-tools", "-tools2-talk"),
     ("-thinking", "-think"),
+    ("-thinking-tools", "-think-tools"),
     ("-cached", "-cached3"),
     ("-refusing", "-refuse"),
     ("-busy", "-busy"),
