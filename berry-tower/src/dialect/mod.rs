@@ -15,6 +15,7 @@ pub mod claude;
 mod conversation;
 mod data_url;
 pub mod gemini;
+mod lenient;
 pub mod messages;
 mod unknown;
 
@@ -75,7 +76,7 @@ impl fmt::Display for Inexpressible {
 impl std::error::Error for Inexpressible {}
 
 /// Something from a backend that is not of its own format.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Malformed(pub &'static str);
 
 impl fmt::Display for Malformed {
@@ -117,10 +118,12 @@ pub trait Read: Send + Sync + fmt::Debug {
     /// It is no answer of this format.
     fn answer(&mut self, body: &[u8]) -> Result<Answer, Malformed>;
 
-    /// One event of a stream: its name (empty where it has none) and its data.
+    /// One event of a stream: its name (empty where it has none) and its data. One that is JSON and still
+    /// not of this format may have held a piece of the answer: it is an [`Item::Error`], and the stream is
+    /// over. After that, or after [`Item::Done`], nothing more is read.
     ///
     /// # Errors
-    /// The event is not of this format; it counts as not sent, and the stream goes on.
+    /// The event is no JSON; it counts as not sent, and the stream goes on.
     fn event(&mut self, name: &str, data: &str, out: &mut Vec<Item>) -> Result<(), Malformed>;
 
     /// The stream's bytes have ended, or broken off. What makes it whole all the same is given,

@@ -3,28 +3,29 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{ExtraContent, FinishReason, FunctionKind, Other, Role, Usage};
+use super::{ExtraContent, FinishReason, FunctionKind, Other, Role, Usage, answer::finish_reason};
+use crate::dialect::lenient;
 
 /// A piece of a streamed answer.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 pub struct Chunk {
     /// The provider's id of the answer.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::or_default")]
     pub id: String,
     /// `chat.completion.chunk`.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::or_default")]
     pub object: String,
     /// When the answer was begun, in seconds since 1970.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::number")]
     pub created: u64,
     /// The model that answers.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::or_default")]
     pub model: String,
     /// The answers' next pieces; none in the chunk that tells the usage.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::or_null")]
     pub choices: Vec<ChunkChoice>,
     /// The tokens, in the last chunk.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "lenient::or_default", skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
     /// Members that are not in the types.
     #[serde(flatten)]
@@ -35,13 +36,13 @@ pub struct Chunk {
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 pub struct ChunkChoice {
     /// Which, from 0.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::or_default")]
     pub index: u32,
     /// What is new.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::or_null")]
     pub delta: Delta,
     /// Why the model stopped, in the last piece.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "finish_reason")]
     pub finish_reason: Option<FinishReason>,
     /// The tokens' log-probabilities.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -52,7 +53,7 @@ pub struct ChunkChoice {
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 pub struct Delta {
     /// Who speaks, in the first piece.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "lenient::or_default", skip_serializing_if = "Option::is_none")]
     pub role: Option<Role>,
     /// More text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -67,7 +68,7 @@ pub struct Delta {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tool_calls: Option<Vec<ToolCallDelta>>,
     /// What a provider wants to see again with the message; lists go on, in order.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "lenient::or_default", skip_serializing_if = "Option::is_none")]
     pub extra_content: Option<ExtraContent>,
     /// Members that are not in the types.
     #[serde(flatten)]
@@ -78,19 +79,24 @@ pub struct Delta {
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 pub struct ToolCallDelta {
     /// Which of the calls, from 0.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::or_default")]
     pub index: u32,
     /// Its id, in its first piece.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "lenient::or_default", skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
     /// `function`, in its first piece.
-    #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        rename = "type",
+        deserialize_with = "lenient::or_default",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub kind: Option<FunctionKind>,
     /// More of the function.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub function: Option<FunctionDelta>,
     /// What a provider wants to see again with the call.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "lenient::or_default", skip_serializing_if = "Option::is_none")]
     pub extra_content: Option<ExtraContent>,
 }
 

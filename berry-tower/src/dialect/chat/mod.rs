@@ -9,6 +9,7 @@ mod content;
 mod openai;
 mod reader;
 mod request;
+mod spoken;
 mod writer;
 
 use serde_json::{Map, Value};

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::{Answer, Chunk};
-use crate::dialect::{Item, Malformed, Read, WireError};
+use crate::dialect::{Item, Malformed, Read, WireError, lenient};
 
 /// Reads chat answers.
 ///
@@ -12,15 +12,16 @@ use crate::dialect::{Item, Malformed, Read, WireError};
 ///
 /// let (mut reader, mut items) = (Reader::new(1), Vec::new());
 /// reader.event("", r#"{"choices":[{"index":0,"delta":{"content":"Hi"},"finish_reason":"stop"}]}"#, &mut items).unwrap();
+/// assert!(reader.event("", "{", &mut items).is_err());
 /// reader.event("", "[DONE]", &mut items).unwrap();
 /// assert!(matches!(items[..], [Item::Chunk(_), Item::Done]));
-/// assert!(reader.event("", "{", &mut items).is_err());
 /// ```
 #[derive(Debug)]
 pub struct Reader {
     /// Which answers are finished.
     finished: Vec<bool>,
-    done: bool,
+    /// Whether nothing more is read.
+    over: bool,
 }
 
 #[derive(Deserialize)]
@@ -35,7 +36,7 @@ impl Reader {
     /// A reader of the answer to a request for `choices` answers (`n`).
     #[must_use]
     pub fn new(choices: u32) -> Self {
-        Self { finished: vec![false; choices.clamp(1, 128) as usize], done: false }
+        Self { finished: vec![false; choices.clamp(1, 128) as usize], over: false }
     }
 
     fn is_whole(&self) -> bool {
@@ -43,7 +44,7 @@ impl Reader {
     }
 
     fn finish(&mut self, out: &mut Vec<Item>) {
-        if !std::mem::replace(&mut self.done, true) {
+        if !std::mem::replace(&mut self.over, true) {
             out.push(Item::Done);
         }
     }
@@ -55,14 +56,22 @@ impl Read for Reader {
     }
 
     fn event(&mut self, _name: &str, data: &str, out: &mut Vec<Item>) -> Result<(), Malformed> {
+        if self.over {
+            return Ok(());
+        }
         if data == "[DONE]" {
             if self.is_whole() {
                 self.finish(out);
             }
             return Ok(());
         }
-        let event: Event = serde_json::from_str(data).map_err(|_| Malformed("an event that is no chat chunk"))?;
+        let Ok(event) = serde_json::from_str::<Event>(data) else {
+            lenient::unreadable(data, Malformed("an event that is no chat chunk"), out)?;
+            self.over = true;
+            return Ok(());
+        };
         if let Some(error) = event.error.filter(|error| !error.is_null()) {
+            self.over = true;
             out.push(Item::Error(told(&error)));
             return Ok(());
         }

@@ -4,6 +4,7 @@ use super::answer::{self, extra, finish};
 use crate::dialect::{
     Item, Malformed, Read, WireError,
     chat::{self, Chunk, ChunkChoice, Delta, FunctionDelta, FunctionKind, Role, Thought, ToolCallDelta},
+    lenient,
     messages::{self, Answer, Block, Event, StopReason, Usage},
 };
 
@@ -247,9 +248,11 @@ impl Reader {
         if self.state == State::New {
             return Err(Malformed("the end of a message that has not begun"));
         }
-        for (_, open) in std::mem::take(&mut self.open) {
-            self.close(open, out);
-        }
+        // Without a reason, or in the midst of a block, it is a cut.
+        let Some(reason) = self.stop_reason.take().filter(|_| self.open.is_empty()) else {
+            self.state = State::Over;
+            return Ok(());
+        };
         if !self.json {
             let held = std::mem::take(&mut self.held);
             self.content(held, out);
@@ -260,7 +263,7 @@ impl Reader {
             extra_content: extra(std::mem::take(&mut self.thoughts)),
             ..Delta::default()
         };
-        let finish_reason = Some(finish(self.stop_reason.take(), self.calls as usize));
+        let finish_reason = Some(finish(Some(reason), self.calls as usize));
         let last = ChunkChoice { delta, finish_reason, ..ChunkChoice::default() };
         out.push(Item::Chunk(self.chunk(vec![last])));
         out.push(Item::Chunk(Chunk { usage: Some(answer::usage(&self.usage)), ..self.chunk(Vec::new()) }));
@@ -283,11 +286,15 @@ impl Read for Reader {
     }
 
     fn event(&mut self, _name: &str, data: &str, out: &mut Vec<Item>) -> Result<(), Malformed> {
-        let event = serde_json::from_str(data).map_err(|_| Malformed("an event that is none of Messages"))?;
         if self.state == State::Over {
             return Ok(());
         }
-        match event {
+        let Ok(event) = serde_json::from_str(data) else {
+            lenient::unreadable(data, Malformed("an event that is none of Messages"), out)?;
+            self.state = State::Over;
+            return Ok(());
+        };
+        let read = match event {
             Event::MessageStart { message } => self.message_start(message, out),
             Event::ContentBlockStart { index, content_block } => self.block_start(index, content_block, out),
             Event::ContentBlockDelta { index, delta } => self.block_delta(index, delta, out),
@@ -305,7 +312,13 @@ impl Read for Reader {
                 Ok(())
             }
             Event::Ping | Event::Unknown => Ok(()),
+        };
+        // What breaks the grammar may be a hole in the answer.
+        if let Err(wrong) = read {
+            self.state = State::Over;
+            out.push(lenient::broken(wrong));
         }
+        Ok(())
     }
 
     fn end(&mut self, _out: &mut Vec<Item>) {

@@ -4,20 +4,26 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::wire::Content;
+use crate::dialect::lenient;
 
 /// An answer, or a piece of it.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Answer {
     /// The answers.
+    #[serde(deserialize_with = "lenient::or_null")]
     pub candidates: Vec<Candidate>,
     /// What Google thinks of the question; the reason why there are no candidates.
+    #[serde(deserialize_with = "lenient::or_default")]
     pub prompt_feedback: Option<PromptFeedback>,
     /// The tokens so far.
+    #[serde(deserialize_with = "lenient::or_default")]
     pub usage_metadata: Option<UsageMetadata>,
     /// The model that answers.
+    #[serde(deserialize_with = "lenient::or_default")]
     pub model_version: Option<String>,
     /// The answer's id.
+    #[serde(deserialize_with = "lenient::or_default")]
     pub response_id: Option<String>,
     /// What comes instead.
     pub error: Option<Status>,
@@ -34,6 +40,7 @@ pub struct Candidate {
     /// Why it stopped; missing while it goes on.
     pub finish_reason: Option<String>,
     /// The tokens' log-probabilities.
+    #[serde(deserialize_with = "lenient::or_default")]
     pub logprobs_result: Option<LogprobsResult>,
 }
 
@@ -50,14 +57,19 @@ pub struct PromptFeedback {
 #[serde(rename_all = "camelCase", default)]
 pub struct UsageMetadata {
     /// Of the question, those from a cache included.
+    #[serde(deserialize_with = "lenient::number")]
     pub prompt_token_count: u64,
     /// Of what Google's own tools added to it.
+    #[serde(deserialize_with = "lenient::number")]
     pub tool_use_prompt_token_count: u64,
     /// How many of the question's came from a cache.
+    #[serde(deserialize_with = "lenient::number")]
     pub cached_content_token_count: u64,
     /// Of the answers, without the thoughts.
+    #[serde(deserialize_with = "lenient::number")]
     pub candidates_token_count: u64,
     /// Of the thoughts.
+    #[serde(deserialize_with = "lenient::number")]
     pub thoughts_token_count: u64,
 }
 

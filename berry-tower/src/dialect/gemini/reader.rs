@@ -1,7 +1,7 @@
 //! Reads what Google answers.
 
 use super::{Answer, Candidate, Part, pieces, pieces::Finish};
-use crate::dialect::{Item, Malformed, Read, WireError, chat};
+use crate::dialect::{Item, Malformed, Read, WireError, chat, lenient};
 
 /// The most answers to one request.
 const CHOICES: u32 = 8;
@@ -79,6 +79,9 @@ impl Reader {
     }
 
     fn read(&mut self, mut answer: Answer, out: &mut Vec<Item>) {
+        if self.over {
+            return;
+        }
         self.learn(&mut answer);
         if let Some(error) = answer.error {
             return self.fail(pieces::error(error), out);
@@ -95,7 +98,9 @@ impl Reader {
 
     fn candidate(&mut self, candidate: Candidate, at: usize, out: &mut Vec<Item>) {
         let index = candidate.index.map_or(at, |index| index as usize);
-        let Some(calls) = self.choices.get(index).map(|choice| choice.calls) else { return };
+        // After a candidate that failed the others say no more.
+        let choice = self.choices.get(index).filter(|_| !self.over);
+        let Some(calls) = choice.map(|choice| choice.calls) else { return };
         let (mut calls, told) = (calls, u32::try_from(index).unwrap_or(u32::MAX));
         let parts = candidate.content.into_iter().flat_map(|content| content.parts);
         let mut deltas: Vec<_> = parts.filter_map(|part| self.delta(part, told, &mut calls)).collect();
@@ -192,12 +197,14 @@ impl Read for Reader {
         }
         // Errors come in a list at times.
         let is_list = data.trim_start().starts_with('[');
-        if is_list {
-            let answers: Vec<Answer> = serde_json::from_str(data).map_err(|_| MALFORMED)?;
-            answers.into_iter().for_each(|answer| self.read(answer, out));
-        } else {
-            self.read(serde_json::from_str(data).map_err(|_| MALFORMED)?, out);
-        }
+        let answers: Result<Vec<Answer>, _> =
+            if is_list { serde_json::from_str(data) } else { serde_json::from_str(data).map(|answer| vec![answer]) };
+        let Ok(answers) = answers else {
+            lenient::unreadable(data, MALFORMED, out)?;
+            self.over = true;
+            return Ok(());
+        };
+        answers.into_iter().for_each(|answer| self.read(answer, out));
         Ok(())
     }
 

@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::dialect::lenient;
+
 /// A request of `generateContent`; the model stands in the URL, and streaming too.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -31,6 +33,7 @@ pub struct Content {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub role: Option<Role>,
     /// What is said, in order.
+    #[serde(deserialize_with = "lenient::or_null")]
     pub parts: Vec<Part>,
 }
 

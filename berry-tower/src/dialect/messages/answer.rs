@@ -3,23 +3,25 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Block, Other, Role};
+use crate::dialect::lenient;
 
 /// A plain answer, and what a stream begins with.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 pub struct Answer {
     /// Anthropic's id of it.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::or_default")]
     pub id: String,
     /// `message`.
     #[serde(default, rename = "type")]
     pub kind: String,
     /// `assistant`.
-    #[serde(default = "assistant")]
+    #[serde(default = "assistant", deserialize_with = "lenient::or_default")]
     pub role: Role,
     /// The model that answered.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::or_default")]
     pub model: String,
     /// What it says.
+    #[serde(deserialize_with = "lenient::or_null")]
     pub content: Vec<Block>,
     /// Why it stopped; nothing where a stream begins.
     #[serde(default)]
@@ -28,7 +30,7 @@ pub struct Answer {
     #[serde(default)]
     pub stop_sequence: Option<String>,
     /// The tokens.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::or_default")]
     pub usage: Usage,
     /// Members that are not in the types.
     #[serde(flatten)]
@@ -66,16 +68,16 @@ pub enum StopReason {
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 pub struct Usage {
     /// Of the question, those that no cache had to do with.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "lenient::or_default", skip_serializing_if = "Option::is_none")]
     pub input_tokens: Option<u64>,
     /// Of the question, those that were put into a cache.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "lenient::or_default", skip_serializing_if = "Option::is_none")]
     pub cache_creation_input_tokens: Option<u64>,
     /// Of the question, those that came from a cache.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "lenient::or_default", skip_serializing_if = "Option::is_none")]
     pub cache_read_input_tokens: Option<u64>,
     /// Of the answer so far, thoughts included.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "lenient::or_default", skip_serializing_if = "Option::is_none")]
     pub output_tokens: Option<u64>,
     /// Members that are not in the types.
     #[serde(flatten)]

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Answer, Block, Other, StopReason, Usage};
+use crate::dialect::lenient;
 
 /// An event of a stream.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -35,9 +36,10 @@ pub enum Event {
     /// What is to be told of the whole answer, at its end.
     MessageDelta {
         /// Why it ended.
+        #[serde(default, deserialize_with = "lenient::or_null")]
         delta: MessageDelta,
         /// The tokens of the whole answer so far.
-        #[serde(default)]
+        #[serde(default, deserialize_with = "lenient::or_default")]
         usage: Usage,
     },
     /// The last.
@@ -47,6 +49,7 @@ pub enum Event {
     /// Anthropic gives up.
     Error {
         /// Why.
+        #[serde(default, deserialize_with = "lenient::or_default")]
         error: WireError,
     },
     /// An event that is not in the types.
@@ -119,9 +122,9 @@ pub struct MessageDelta {
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
 pub struct WireError {
     /// `overloaded_error`, `api_error`, …
-    #[serde(default, rename = "type")]
+    #[serde(default, rename = "type", deserialize_with = "lenient::or_default")]
     pub kind: String,
     /// What happened.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::or_default")]
     pub message: String,
 }

@@ -72,7 +72,6 @@ fn block(json: bool) -> impl Strategy<Value = Block> {
 
 fn said(json: bool) -> impl Strategy<Value = Said> {
     let stop = prop_oneof![
-        Just(None),
         Just(Some("end_turn")),
         Just(Some("stop_sequence")),
         Just(Some("max_tokens")),

@@ -9,6 +9,7 @@ mod fold;
 mod gemini_requests;
 mod gemini_streams;
 mod hub;
+mod lenient;
 mod messages_answers;
 mod messages_requests;
 mod wire;
