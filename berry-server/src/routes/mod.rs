@@ -189,6 +189,7 @@ fn cors(origins: &[String]) -> Option<CorsLayer> {
     };
     let exposed = [
         "x-request-id",
+        "request-id",
         "x-upstream-request-id",
         "x-berry-backend",
         "x-berry-attempts",

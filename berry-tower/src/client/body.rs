@@ -143,7 +143,7 @@ where
                     }
                     // Trailers mean nothing in these APIs.
                     let bytes = frame.into_data().unwrap_or_default();
-                    this.watch.heard |= !bytes.is_empty();
+                    this.watch.heard |= !bytes.is_empty() || upstream.has_heard();
                     let read = this.reader.read(bytes, ready, progress);
                     if seen() {
                         this.watch.output_seen();

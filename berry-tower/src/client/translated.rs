@@ -77,9 +77,18 @@ where
     /// A stream.
     pub(super) fn stream(body: B, ends: Ends) -> Self {
         let heard = Arc::new(Heard::default());
-        let events = Frames { body, heard: heard.clone(), mark: 0 }.eventsource();
+        let events = Frames { body, heard: heard.clone(), mark: 0, line: BytesMut::new(), over: false }.eventsource();
         let seen = 0;
         Self::Stream(Box::pin(Events { events, heard, seen, ends, items: Vec::new(), end: None, over: false }))
+    }
+
+    /// Whether the upstream has sent something, though nothing may have come of it yet.
+    pub(super) fn has_heard(&self) -> bool {
+        match self {
+            Self::Untouched(_) => false,
+            Self::Plain(plain) => !plain.read.is_empty(),
+            Self::Stream(events) => events.heard.frames.load(Relaxed) > 0,
+        }
     }
 
     /// The upstream has fallen silent: what the caller is still owed if the answer is whole.
@@ -273,7 +282,8 @@ struct Heard {
 /// The byte order mark in UTF-8.
 const MARK: [u8; 3] = [0xef, 0xbb, 0xbf];
 
-/// A body as a stream of its bytes, without a byte order mark, which the parser takes for one byte.
+/// A body as a stream of its bytes, in whole lines, since the parser reads a line that is not whole
+/// from its beginning each time; and without a byte order mark, which it takes for one byte.
 #[pin_project]
 struct Frames<B> {
     #[pin]
@@ -281,6 +291,24 @@ struct Frames<B> {
     heard: Arc<Heard>,
     /// How much of the mark has come.
     mark: usize,
+    /// A line that lacks its end.
+    line: BytesMut,
+    over: bool,
+}
+
+/// What there is of whole lines, with `bytes` behind what was held; the rest is held.
+fn whole_lines(line: &mut BytesMut, mut bytes: Bytes) -> Bytes {
+    let Some(last) = memchr::memrchr2(b'\n', b'\r', &bytes) else {
+        line.extend_from_slice(&bytes);
+        return Bytes::new();
+    };
+    let rest = bytes.split_off(last + 1);
+    let mut held = std::mem::replace(line, BytesMut::from(&*rest));
+    if held.is_empty() {
+        return bytes;
+    }
+    held.extend_from_slice(&bytes);
+    held.freeze()
 }
 
 /// Takes what is left of the mark off the stream's first bytes.
@@ -309,19 +337,24 @@ where
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.project();
-        Poll::Ready(match ready!(this.body.poll_frame(cx)) {
-            Some(Ok(frame)) => {
-                let bytes = frame.into_data().unwrap_or_default();
-                this.heard.frames.fetch_add(1, Relaxed);
-                let pending = this.heard.pending.fetch_add(bytes.len(), Relaxed) + bytes.len();
-                Some(if pending > MOST_EVENT {
-                    Err(Failure::Garbage("an event of over 8 MiB").into())
-                } else {
-                    without_mark(bytes, this.mark).map_err(Into::into)
-                })
+        if *this.over {
+            return Poll::Ready(None);
+        }
+        let bytes = match ready!(this.body.poll_frame(cx)) {
+            Some(Ok(frame)) => frame.into_data().unwrap_or_default(),
+            Some(Err(error)) => return Poll::Ready(Some(Err(error.into()))),
+            None => {
+                *this.over = true;
+                let last = this.line.split().freeze();
+                return Poll::Ready((!last.is_empty()).then_some(Ok(last)));
             }
-            Some(Err(error)) => Some(Err(error.into())),
-            None => None,
-        })
+        };
+        this.heard.frames.fetch_add(1, Relaxed);
+        let pending = this.heard.pending.fetch_add(bytes.len(), Relaxed) + bytes.len();
+        Poll::Ready(Some(if pending > MOST_EVENT {
+            Err(Failure::Garbage("an event of over 8 MiB").into())
+        } else {
+            without_mark(bytes, this.mark).map(|bytes| whole_lines(this.line, bytes)).map_err(Into::into)
+        }))
     }
 }

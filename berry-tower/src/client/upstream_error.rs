@@ -7,6 +7,7 @@ use serde_json::Value;
 use crate::{
     backend::Provider,
     classify::ErrorBody,
+    dialect::Dialect,
     endpoint::Endpoint,
     error::Failure,
     render::{AnthropicErrors, OpenAiErrors, Refusal, Render},
@@ -31,13 +32,24 @@ pub(crate) fn parse(body: &[u8], endpoint: Endpoint, provider: &Provider) -> Err
     let details = error.get("details").and_then(Value::as_array).into_iter().flatten();
     let message =
         error.as_str().map(|text| provider.mask(text)).or_else(|| field("message")).or_else(|| field("detail"));
+    let too_long = message.as_deref().is_some_and(|message| is_too_long(provider.dialect, message));
     ErrorBody {
         endpoint: Some(endpoint),
         kind: field("type").or_else(|| field("status")),
-        code: field("code"),
+        code: if too_long { Some("context_length_exceeded".to_owned()) } else { field("code") },
         param: field("param"),
         message,
         reason: details.filter_map(|d| d.get("reason").and_then(text)).next(),
+    }
+}
+
+/// Anthropic and Google have no code for a request that is too long for the model; it is told by
+/// the beginning of their own sentence, and of nobody else's.
+fn is_too_long(dialect: Dialect, message: &str) -> bool {
+    match dialect {
+        Dialect::Claude => message.starts_with("prompt is too long"),
+        Dialect::Gemini => message.starts_with("The input token count"),
+        Dialect::OpenAi | Dialect::Azure => false,
     }
 }
 
@@ -128,6 +140,20 @@ mod tests {
         assert_eq!(parse(r#"{"error":"text"}"#).message.as_deref(), Some("text"));
         assert_eq!(parse(r#"{"detail":"text"}"#).message.as_deref(), Some("text"));
         assert_eq!(parse("<html>").message, None);
+    }
+
+    #[test]
+    fn who_has_no_code_for_it_says_in_words_that_a_request_is_too_long() {
+        let too_long = |dialect, body: &str| {
+            let provider = Provider::new("p", "https://host").unwrap().dialect(dialect);
+            parse(body.as_bytes(), Endpoint::ChatCompletions, &provider).is_too_long()
+        };
+        let claude =
+            r#"{"type":"error","error":{"type":"invalid_request_error","message":"prompt is too long: 9 > 8"}}"#;
+        let google =
+            r#"{"error":{"code":400,"status":"INVALID_ARGUMENT","message":"The input token count (9) exceeds 8"}}"#;
+        assert!(too_long(Dialect::Claude, claude) && too_long(Dialect::Gemini, google));
+        assert!(!too_long(Dialect::OpenAi, claude) && !too_long(Dialect::Claude, google));
     }
 
     #[test]

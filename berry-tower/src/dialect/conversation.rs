@@ -95,6 +95,17 @@ impl Conversation {
         }
     }
 
+    /// What is known to be beyond a backend of this format: nothing as long as nobody has
+    /// [asked](Self::expressible), for asking costs a translation.
+    #[must_use]
+    pub fn known_inexpressible(&self, dialect: Dialect) -> Option<&Inexpressible> {
+        match dialect {
+            Dialect::Claude => self.claude.get()?.as_ref().err(),
+            Dialect::Gemini => self.gemini.get()?.as_ref().err(),
+            Dialect::OpenAi | Dialect::Azure => self.openai.get()?.as_ref().err(),
+        }
+    }
+
     /// The body for a backend.
     ///
     /// # Errors

@@ -37,8 +37,8 @@ pub struct Ask<'a> {
     pub policy: TagPolicy,
     /// Who was tried before.
     pub attempt: Option<&'a Attempt>,
-    /// What is said, for backends that speak another format; `None`: it is not known, and taken to
-    /// be such that everyone can express it.
+    /// What is said, for backends that speak another format. A backend that is not known to be
+    /// unable to express it is taken to be able.
     pub conversation: Option<&'a Conversation>,
 }
 
@@ -112,7 +112,7 @@ pub fn standing(backend: &Backend, view: &View, ask: &Ask<'_>) -> Standing {
         if !backend.provider.serves(endpoint) {
             return Standing::Endpoint;
         }
-        if ask.conversation.is_some_and(|said| said.expressible(backend.provider.dialect).is_err()) {
+        if ask.conversation.is_some_and(|said| said.known_inexpressible(backend.provider.dialect).is_some()) {
             return Standing::Inexpressible;
         }
     }
@@ -272,7 +272,7 @@ impl Out {
         }
         if !self.serves {
             let said = self.inexpressible.zip(ask.conversation);
-            let what = said.and_then(|(dialect, said)| said.expressible(dialect).err());
+            let what = said.and_then(|(dialect, said)| said.known_inexpressible(dialect));
             return what.map_or(Unroutable::UnsupportedEndpoint, |what| what.clone().into());
         }
         Unroutable::NoneAvailable { retry_after: self.available.unwrap_or(Duration::from_secs(1)) }

@@ -196,20 +196,33 @@ impl<S, C: Classify + Clone> Select<S, C> {
         let conversation = endpoint.filter(|endpoint| endpoint.is_chat()).filter(translates);
         let conversation = conversation.map(|e| Arc::new(Conversation::new(e, request.body().bytes().clone())));
         let ask = Ask { endpoint, tags, policy, attempt, conversation: conversation.as_deref() };
-        for _ in 0..LOST_RACES {
+        let can_be_told = |backend: &Backend| {
+            let said = ask.conversation.zip(endpoint).filter(|(_, endpoint)| !backend.provider.speaks(*endpoint));
+            said.is_none_or(|(said, _)| said.expressible(backend.provider.dialect).is_ok())
+        };
+        let mut lost = 0;
+        while lost < LOST_RACES {
             let now = Instant::now();
             let Candidates { list, last } = candidates(model, &ask, now)?;
             let picked = model.strategy.pick(&list, &mut rand::rng());
             let chosen = &list[picked.min(list.len() - 1)];
+            // A translation is dear, so only who would be asked is tried; it is known from now on.
+            if !can_be_told(chosen.backend) {
+                continue;
+            }
             if let Some(lease) = Lease::take(chosen, model, self.layer.classify.clone(), now) {
                 if let Some(attempt) = attempt {
                     attempt.picked(chosen.backend.id.clone());
                 }
-                let last = last && leg == asked.fallbacks.len();
+                // Who cannot be told is no reason to cut a late answer short.
+                let alone = || list.iter().all(|c| Arc::ptr_eq(c.backend, chosen.backend) || !can_be_told(c.backend));
+                let cuts = !chosen.backend.provider.timeouts.first_token.is_zero();
+                let last = (last || cuts && ask.conversation.is_some() && alone()) && leg == asked.fallbacks.len();
                 let (id, strategy) = (&chosen.backend.id, model.strategy.name());
                 tracing::debug!(provider = &*id.provider, model = &*id.model, strategy, "Backend selected");
                 return Ok(Leased { lease, last, conversation });
             }
+            lost += 1;
         }
         Err(Unroutable::NoneAvailable { retry_after: std::time::Duration::from_secs(1) }.into())
     }

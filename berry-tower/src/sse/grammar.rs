@@ -198,6 +198,7 @@ impl Progress {
                 return Verdict::Fault(StreamFault::NoOutput);
             }
             self.ended = true;
+            return Verdict::Close;
         }
         Verdict::Pass
     }

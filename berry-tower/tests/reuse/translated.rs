@@ -379,6 +379,26 @@ async fn who_cannot_express_a_request_is_passed_over_and_with_nobody_the_field_i
     assert_eq!((got.status, &got.json()["error"]["code"]), (400, &json!("unsupported_endpoint")));
 }
 
+/// A translation is made only of what is asked of somebody.
+#[tokio::test(start_paused = true)]
+async fn who_cannot_express_a_request_is_found_out_when_it_is_picked() {
+    let mut body = chat(false);
+    body["n"] = json!(2);
+    let pool = vec![backend("first", Dialect::OpenAi), backend("second", Dialect::Claude)];
+    let got = ask(OpenAiErrors, pool, CHAT, body, |_| Script::json(500, &json!({}))).await;
+    assert_eq!((got.status, &got.json()["error"]["code"]), (502, &json!("upstream_error")), "{}", got.text);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_is_over_with_its_last_event() {
+    let steps = claudes_events().into_iter().chain([Step::Stall]);
+    let (script, begun) = (Script::events(steps), Instant::now());
+    let claude = vec![backend("c", Dialect::Claude)];
+    let got = ask(AnthropicErrors, claude, MESSAGES, messages(true), move |_| script.clone()).await;
+    assert!(!got.broke && got.events().last().unwrap()["type"] == "message_stop", "{}", got.text);
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+}
+
 #[tokio::test(start_paused = true)]
 async fn errors_come_in_the_callers_shape() {
     let overloaded = json!({"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}});
