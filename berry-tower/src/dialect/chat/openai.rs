@@ -2,15 +2,21 @@
 
 use bytes::Bytes;
 
-use super::{Content, Message, Part, Request, Role, StreamOptions};
+use super::{Content, Message, Part, Request, Role, Stop, StreamOptions};
 use crate::dialect::{Inexpressible, data_url::DataUrl, unknown::Unknown};
 
 const UNKNOWN: Unknown = Unknown::to("OpenAI's format");
 
+/// The longest name of a tool, and of a user.
+const LONGEST_NAME: usize = 64;
+
+/// The most texts to stop at.
+const MOST_STOPS: usize = 4;
+
 impl Request {
     /// The request as OpenAI takes it, for the backend's `model`; a stream is asked to tell its usage.
-    /// Thoughts of earlier turns and hints for other providers' caches are left out; of a tool that
-    /// failed the text says so.
+    /// Thoughts of earlier turns, hints for other providers' caches and a user's name that is too long are
+    /// left out; of a tool that failed the text says so.
     ///
     /// # Errors
     /// The field that OpenAI's format has no words for.
@@ -35,9 +41,18 @@ impl Request {
         if self.top_k.is_some() {
             return Err(UNKNOWN.refuse("top_k"));
         }
+        if matches!(&self.stop, Some(Stop::Many(texts)) if texts.len() > MOST_STOPS) {
+            return Err(Inexpressible::new("stop", "OpenAI takes at most 4"));
+        }
         let mut request = self.clone();
+        if request.other.get("user").and_then(|user| user.as_str()).is_some_and(is_too_long) {
+            request.other.shift_remove("user");
+        }
         request.max_completion_tokens = request.max_completion_tokens.or(request.max_tokens.take());
-        for tool in request.tools.iter_mut().flatten() {
+        for (at, tool) in request.tools.iter_mut().flatten().enumerate() {
+            if tool.function.as_ref().is_some_and(|function| is_too_long(&function.name)) {
+                return Err(long_name(format!("tools[{at}].function.name")));
+            }
             tool.other.remove("cache_control");
         }
         for (at, message) in request.messages.iter_mut().enumerate() {
@@ -61,7 +76,12 @@ fn fit(message: &mut Message, path: &str) -> Result<(), Inexpressible> {
     message.reasoning_content = None;
     message.extra_content = None;
     message.other.remove("cache_control");
-    message.tool_calls.iter_mut().flatten().for_each(|call| call.extra_content = None);
+    for (at, call) in message.tool_calls.iter_mut().flatten().enumerate() {
+        if is_too_long(&call.function.name) {
+            return Err(long_name(format!("{path}.tool_calls[{at}].function.name")));
+        }
+        call.extra_content = None;
+    }
     if let Some(Content::Parts(parts)) = &mut message.content {
         for (at, part) in parts.iter_mut().enumerate() {
             fit_part(part, message.role, &format!("{path}.content[{at}]"))?;
@@ -77,6 +97,14 @@ fn fit(message: &mut Message, path: &str) -> Result<(), Inexpressible> {
         }
     }
     Ok(())
+}
+
+fn is_too_long(name: &str) -> bool {
+    name.chars().count() > LONGEST_NAME
+}
+
+fn long_name(path: String) -> Inexpressible {
+    Inexpressible::new(path, "OpenAI takes at most 64 characters")
 }
 
 fn fit_part(part: &mut Part, role: Role, path: &str) -> Result<(), Inexpressible> {

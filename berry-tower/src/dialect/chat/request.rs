@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{Content, Other};
-use crate::dialect::Inexpressible;
+use crate::dialect::{Inexpressible, lenient};
 
 /// A chat request. `null` counts as absent.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
@@ -17,7 +17,7 @@ pub struct Request {
     /// The conversation.
     pub messages: Vec<Message>,
     /// Whether the answer is streamed.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "lenient::or_default", skip_serializing_if = "Option::is_none")]
     pub stream: Option<bool>,
     /// How it is streamed.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -71,7 +71,7 @@ pub struct Request {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reasoning_effort: Option<String>,
     /// A hint: answers repeat as far as they can.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "lenient::or_default", skip_serializing_if = "Option::is_none")]
     pub seed: Option<i64>,
     /// What is not in the types, the other [hints](super::HINTS) with it.
     #[serde(flatten)]

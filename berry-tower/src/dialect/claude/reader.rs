@@ -8,8 +8,9 @@ use crate::dialect::{
     messages::{self, Answer, Block, Event, StopReason, Usage},
 };
 
-/// The longest thoughts that are kept, in bytes, to be given again with their proof.
-const MOST_THOUGHTS: usize = 1 << 20;
+/// The most that is kept of an answer, in bytes: its thoughts, to be given again with their proofs, and text
+/// that waits. Beyond it the proofs are dropped and the text waits no more.
+const MOST_KEPT: usize = 1 << 20;
 
 /// Reads what Anthropic answers to one request: see [the module's example](super).
 #[derive(Debug)]
@@ -30,6 +31,8 @@ pub struct Reader {
     spoke: bool,
     /// Text that counts only if no JSON comes.
     held: String,
+    /// How many bytes have been kept.
+    kept: usize,
     /// Whether the JSON answer has begun.
     json: bool,
     state: State,
@@ -83,6 +86,7 @@ impl Reader {
             calls: 0,
             spoke: false,
             held: String::new(),
+            kept: 0,
             json: false,
             state: State::New,
         }
@@ -131,16 +135,25 @@ impl Reader {
                 Open::Text
             }
             Block::Thinking { thinking, signature } => {
+                self.keep(thinking.len() + signature.len());
                 self.reasoning(&thinking, out);
                 Open::Thought { thinking, signature }
             }
             Block::RedactedThinking { data } => {
-                self.thoughts.push(Thought::RedactedThinking { data });
+                self.keep(data.len());
+                if self.has_room() {
+                    self.thoughts.push(Thought::RedactedThinking { data });
+                }
                 Open::Passed
             }
             Block::ToolUse { name, input, .. } if self.json_tool.as_deref() == Some(&name) => {
-                // A second answer would make the first no JSON.
-                if std::mem::replace(&mut self.json, true) { Open::Passed } else { Open::Json(Input::new(input)) }
+                // A second answer would make the first no JSON, and so would text that could not wait.
+                if self.json || self.spoke {
+                    Open::Passed
+                } else {
+                    self.json = true;
+                    Open::Json(Input::new(input))
+                }
             }
             Block::ToolUse { id, name, input, .. } => {
                 let number = self.calls;
@@ -160,6 +173,10 @@ impl Reader {
 
     fn block_delta(&mut self, index: u32, delta: messages::Delta, out: &mut Vec<Item>) -> Result<(), Malformed> {
         use messages::Delta::{InputJsonDelta, SignatureDelta, TextDelta, ThinkingDelta, Unknown};
+        if let ThinkingDelta { thinking: more } | SignatureDelta { signature: more } = &delta {
+            self.keep(more.len());
+        }
+        let has_room = self.has_room();
         let Some((_, open)) = self.open.iter_mut().find(|(open, _)| *open == index) else {
             return Err(Malformed("a piece of a block that has not begun"));
         };
@@ -167,13 +184,13 @@ impl Reader {
             (Open::Passed, _) | (_, Unknown) => {}
             (Open::Text, TextDelta { text }) => self.text(text, out),
             (Open::Thought { thinking, .. }, ThinkingDelta { thinking: more }) => {
-                if thinking.len() <= MOST_THOUGHTS {
+                if has_room {
                     thinking.push_str(&more);
                 }
                 self.reasoning(&more, out);
             }
             (Open::Thought { signature, .. }, SignatureDelta { signature: more }) => {
-                if signature.len() <= MOST_THOUGHTS {
+                if has_room {
                     signature.push_str(&more);
                 }
             }
@@ -204,7 +221,7 @@ impl Reader {
     fn close(&mut self, open: Open, out: &mut Vec<Item>) {
         match open {
             Open::Thought { thinking, signature } => {
-                if !signature.is_empty() && thinking.len().max(signature.len()) <= MOST_THOUGHTS {
+                if !signature.is_empty() && self.has_room() {
                     self.thoughts.push(Thought::Thinking { thinking, signature });
                 }
             }
@@ -220,9 +237,28 @@ impl Reader {
     fn text(&mut self, text: String, out: &mut Vec<Item>) {
         match (&self.json_tool, self.json) {
             (None, _) => self.content(text, out),
-            (Some(_), false) => self.held.push_str(&text),
+            (Some(_), false) => {
+                self.keep(text.len());
+                self.held.push_str(&text);
+                if !self.has_room() {
+                    let held = std::mem::take(&mut self.held);
+                    self.content(held, out);
+                }
+            }
             (Some(_), true) => {}
         }
+    }
+
+    /// Counts what is to be kept; where it is too much, thoughts are not, for they are of use only whole.
+    fn keep(&mut self, bytes: usize) {
+        self.kept = self.kept.saturating_add(bytes);
+        if !self.has_room() {
+            self.thoughts.clear();
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        self.kept <= MOST_KEPT
     }
 
     fn content(&mut self, content: String, out: &mut Vec<Item>) {

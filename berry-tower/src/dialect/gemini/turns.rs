@@ -5,6 +5,10 @@ use serde_json::{Map, Value};
 use super::{Content, FunctionCall, FunctionResponse, Part, Role, media, request::UNKNOWN};
 use crate::dialect::{Inexpressible, chat};
 
+/// What Google documents as the signature of a call that its model did not make itself, or whose signature is
+/// lost: newer models refuse a turn whose first call has none.
+const NO_SIGNATURE: &str = "skip_thought_signature_validator";
+
 /// What the application tells the model, and the turns.
 pub(super) fn contents(messages: &[chat::Message]) -> Result<(Option<String>, Vec<Content>), Inexpressible> {
     let (mut system, mut turns, mut open) = (Vec::new(), Vec::<Content>::new(), Open::default());
@@ -42,6 +46,12 @@ pub(super) fn contents(messages: &[chat::Message]) -> Result<(Option<String>, Ve
         }
     }
     open.all_answered()?;
+    for turn in &mut turns {
+        // A turn's other calls need none.
+        if let Some(first) = turn.parts.iter_mut().find(|part| part.function_call.is_some()) {
+            first.thought_signature.get_or_insert_with(|| NO_SIGNATURE.to_owned());
+        }
+    }
     Ok(((!system.is_empty()).then(|| system.join("\n\n")), turns))
 }
 

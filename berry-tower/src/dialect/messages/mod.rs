@@ -7,6 +7,7 @@
 mod answer;
 mod block;
 mod event;
+mod foreign;
 mod front;
 mod request;
 mod told;
@@ -16,6 +17,7 @@ mod writer;
 pub use answer::{Answer, StopReason, Usage};
 pub use block::{Block, Content, Source};
 pub use event::{Delta, Event, MessageDelta, WireError};
+pub use foreign::{foreign_thoughts, without_foreign_thoughts};
 pub use front::to_chat;
 pub use request::{
     CustomKind, CustomTool, Message, Metadata, OutputConfig, OutputFormat, Request, Role, Thinking, Tool, ToolChoice,

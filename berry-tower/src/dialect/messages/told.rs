@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{Answer, Block, Other, Role, StopReason, Usage, WireError};
+use super::{Answer, Block, Other, Role, StopReason, Usage, WireError, foreign};
 use crate::dialect::{self, chat};
 
 /// Anthropic's names for errors.
@@ -17,6 +17,9 @@ const KINDS: [&str; 9] = [
     "timeout_error",
     "overloaded_error",
 ];
+
+/// How many characters of an answer's id go into the ids of its calls; OpenAI takes ids of 40.
+const ID: usize = 24;
 
 /// An answer with nothing in it yet.
 pub(super) fn begun(id: &str, model: String, usage: Option<&chat::Usage>) -> Answer {
@@ -38,9 +41,15 @@ fn message_id(id: &str) -> String {
     if id.starts_with("msg_") { id.to_owned() } else { format!("msg_{}", plain(id.trim_start_matches("chatcmpl-"))) }
 }
 
-/// A call's id with Anthropic's letters alone, which refuses others when the conversation goes on.
-pub(super) fn call_id(id: &str, position: u32) -> String {
-    if id.is_empty() { format!("toolu_{position}") } else { plain(id) }
+/// A call's id with Anthropic's letters alone, which refuses others when the conversation goes on. One that
+/// has none is told from the other answers' by the answer's id.
+pub(super) fn call_id(id: &str, answer: &str, position: u32) -> String {
+    if !id.is_empty() {
+        return plain(id);
+    }
+    let answer = plain(answer.trim_start_matches("chatcmpl-"));
+    // The letters are ASCII; what is last in an id varies most.
+    format!("toolu_{}_{position}", &answer[answer.len().saturating_sub(ID)..])
 }
 
 fn plain(id: &str) -> String {
@@ -80,8 +89,15 @@ pub(super) fn thought(thought: chat::Thought) -> Block {
     }
 }
 
-/// What a plain answer says, as blocks: thoughts, texts, calls.
-pub(super) fn blocks(message: chat::Message) -> Vec<Block> {
+/// What Google wants to see again with a call, as the block before it.
+pub(super) fn google_thought(extra: Option<chat::ExtraContent>) -> Option<Block> {
+    let signature = extra?.google?.thought_signature?;
+    Some(Block::RedactedThinking { data: foreign::of_google(&signature) })
+}
+
+/// What a plain answer says, as blocks: thoughts, texts, calls; and whether a call was cut. The answer has
+/// this id.
+pub(super) fn blocks(message: chat::Message, id: &str) -> (Vec<Block>, bool) {
     let mut blocks = thoughts(message.reasoning_content.unwrap_or_default(), message.extra_content);
     let mut text = match message.content {
         None => String::new(),
@@ -92,17 +108,19 @@ pub(super) fn blocks(message: chat::Message) -> Vec<Block> {
     if !text.is_empty() {
         blocks.push(Block::Text { text, other: Other::new() });
     }
-    blocks.extend((0..).zip(message.tool_calls.into_iter().flatten()).map(|(at, call)| Block::ToolUse {
-        id: call_id(&call.id, at),
-        name: call.function.name,
-        input: input(call.function.arguments),
-        other: Other::new(),
-    }));
-    blocks
+    let mut is_cut = false;
+    for (at, call) in (0..).zip(message.tool_calls.into_iter().flatten()) {
+        blocks.extend(google_thought(call.extra_content));
+        let input = input(&call.function.arguments);
+        is_cut |= input.is_none();
+        let (id, input) = (call_id(&call.id, id, at), Value::Object(input.unwrap_or_default()));
+        blocks.push(Block::ToolUse { id, name: call.function.name, input, other: Other::new() });
+    }
+    (blocks, is_cut)
 }
 
-/// The thoughts with their signatures, if those are of all of them; else only what Anthropic alone can
-/// read is signed.
+/// The thoughts with their signatures, if those are of all of them; else they are marked as of another's, and
+/// only what Anthropic alone can read is signed.
 fn thoughts(thinking: String, extra: Option<chat::ExtraContent>) -> Vec<Block> {
     let mut signed = extra.and_then(|extra| extra.anthropic).unwrap_or_default();
     let text_of = |thought: &chat::Thought| match thought {
@@ -112,7 +130,7 @@ fn thoughts(thinking: String, extra: Option<chat::ExtraContent>) -> Vec<Block> {
     let mut blocks = Vec::new();
     if !thinking.is_empty() && signed.iter().map(text_of).collect::<String>() != thinking {
         signed.retain(|thought| matches!(thought, chat::Thought::RedactedThinking { .. }));
-        blocks.push(Block::Thinking { thinking, signature: String::new() });
+        blocks.push(Block::Thinking { thinking, signature: foreign::UNSIGNED.to_owned() });
     }
     blocks.extend(signed.into_iter().map(thought));
     blocks
@@ -126,12 +144,9 @@ fn text_of(part: chat::Part) -> Option<String> {
     }
 }
 
-/// A call's input; what the model wrote where it is no JSON.
-fn input(arguments: String) -> Value {
-    if arguments.trim().is_empty() {
-        return Value::Object(Map::new());
-    }
-    serde_json::from_str(&arguments).unwrap_or(Value::String(arguments))
+/// A call's input; nothing where it is no object, as one that was cut.
+fn input(arguments: &str) -> Option<Map<String, Value>> {
+    if arguments.trim().is_empty() { Some(Map::new()) } else { serde_json::from_str(arguments).ok() }
 }
 
 /// An error, by Anthropic's name for its kind.

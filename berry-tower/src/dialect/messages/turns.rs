@@ -2,7 +2,11 @@
 
 use serde_json::Value;
 
-use super::{Block, Content, Message, Other, Role, Source, front::UNKNOWN};
+use super::{
+    Block, Content, Message, Other, Role, Source,
+    foreign::{self, is_foreign},
+    front::UNKNOWN,
+};
 use crate::dialect::{Inexpressible, chat};
 
 /// Adds the turns as messages; a turn with tools' results is several.
@@ -70,22 +74,29 @@ fn result(block: &Block, path: &str) -> Result<chat::Message, Inexpressible> {
 
 fn assistant(blocks: &[Block], path: &str) -> Result<chat::Message, Inexpressible> {
     let (mut said, mut calls, mut thoughts, mut reasoning) = (Vec::new(), Vec::new(), Vec::new(), String::new());
+    let mut google = None;
     for (at, block) in blocks.iter().enumerate() {
         let path = format!("{path}.content[{at}]");
         match block {
             Block::ToolUse { id, name, input, other } => {
                 UNKNOWN.members(&path, other)?;
-                let function = chat::CalledFunction { name: name.clone(), arguments: input.to_string() };
-                calls.push(chat::ToolCall { id: id.clone(), function, ..chat::ToolCall::default() });
+                let arguments = if input.is_null() { "{}".to_owned() } else { input.to_string() };
+                let function = chat::CalledFunction { name: name.clone(), arguments };
+                let extra_content = google.take().map(|signature: &str| chat::ExtraContent {
+                    google: Some(chat::Google { thought_signature: Some(signature.to_owned()) }),
+                    ..chat::ExtraContent::default()
+                });
+                calls.push(chat::ToolCall { id: id.clone(), function, extra_content, ..chat::ToolCall::default() });
             }
             Block::Thinking { thinking, signature } => {
                 reasoning.push_str(thinking);
-                // What another provider's model thought has no signature.
-                if !signature.is_empty() {
+                // What another provider's model thought has no signature of Anthropic's.
+                if !is_foreign(signature) {
                     let (thinking, signature) = (thinking.clone(), signature.clone());
                     thoughts.push(chat::Thought::Thinking { thinking, signature });
                 }
             }
+            Block::RedactedThinking { data } if is_foreign(data) => google = foreign::google(data),
             Block::RedactedThinking { data } => {
                 thoughts.push(chat::Thought::RedactedThinking { data: data.clone() });
             }

@@ -1,12 +1,15 @@
 //! Writes answers in Anthropic's format, streams with its whole grammar.
 
-use super::{Block, Delta, Event, MessageDelta, Other, told};
+use super::{Block, Delta, Event, MessageDelta, Other, StopReason, foreign, told};
 use crate::dialect::{Item, WireError, Write, chat};
+
+/// The most that is held back, in bytes.
+const MOST_HELD: usize = 1 << 20;
 
 /// Writes Messages answers.
 ///
 /// A stream's blocks follow each other: thoughts, texts and calls in the order in which they come; what is
-/// said in the midst of a call comes after it. Why it ended is told at [`Item::Done`], when the tokens are known if ever.
+/// said in the midst of a call comes after it. Thoughts that Anthropic did not sign are marked as such. Why it ended is told at [`Item::Done`], when the tokens are known if ever.
 ///
 /// ```
 /// use berry_tower::dialect::{Item, WireError, Write, messages::Writer};
@@ -20,6 +23,8 @@ use crate::dialect::{Item, WireError, Write, chat};
 #[derive(Clone, Debug, Default)]
 pub struct Writer {
     has_begun: bool,
+    /// The provider's id of the answer.
+    id: String,
     is_over: bool,
     /// The block that is being written.
     open: Option<Open>,
@@ -27,12 +32,24 @@ pub struct Writer {
     blocks: u32,
     /// How many calls have been.
     calls: u32,
+    /// The provider's id of the last one.
+    call: String,
     /// How many bytes of thoughts have been told without their signature.
     unsigned: usize,
     /// What was said while a call was being written, which may go on.
-    held: Vec<chat::Delta>,
+    held: Vec<Piece>,
+    /// How many bytes that is.
+    held_bytes: usize,
     finish: Option<chat::FinishReason>,
     usage: Option<chat::Usage>,
+}
+
+/// Something that is said beside the calls.
+#[derive(Clone, Debug)]
+enum Piece {
+    Thinking(String),
+    Text(String),
+    Signed(chat::Thought),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,12 +61,18 @@ enum Open {
 
 impl Write for Writer {
     fn answer(&mut self, mut answer: chat::Answer) -> Vec<u8> {
-        let mut told = told::begun(&answer.id, std::mem::take(&mut answer.model), answer.usage.as_ref());
+        let (id, model) = (std::mem::take(&mut answer.id), std::mem::take(&mut answer.model));
+        let mut told = told::begun(&id, model, answer.usage.as_ref());
         // Nobody can ask for more than one in this format.
         if let Some(choice) = answer.choices.into_iter().next() {
             let has_called = choice.message.tool_calls.as_ref().is_some_and(|calls| !calls.is_empty());
             told.stop_reason = Some(told::stop_reason(choice.finish_reason, has_called));
-            told.content = told::blocks(choice.message);
+            let (content, is_cut) = told::blocks(choice.message, &id);
+            told.content = content;
+            if is_cut {
+                // A tool must not be run with half its input.
+                told.stop_reason = Some(StopReason::MaxTokens);
+            }
         }
         // Only a map with keys that are no texts could fail, and there is none.
         serde_json::to_vec(&told).unwrap_or_default()
@@ -70,7 +93,13 @@ impl Write for Writer {
 impl Writer {
     fn chunk(&mut self, chunk: chat::Chunk, out: &mut Vec<u8>) {
         self.usage = chunk.usage.or(self.usage.take());
-        if !std::mem::replace(&mut self.has_begun, true) {
+        if !self.has_begun {
+            if chunk.choices.is_empty() && chunk.id.is_empty() {
+                // What a provider tells of the question before the answer begins.
+                return;
+            }
+            self.has_begun = true;
+            self.id.clone_from(&chunk.id);
             let message = told::begun(&chunk.id, chunk.model, self.usage.as_ref());
             event(&Event::MessageStart { message }, out);
         }
@@ -82,36 +111,56 @@ impl Writer {
 
     fn delta(&mut self, mut delta: chat::Delta, out: &mut Vec<u8>) {
         let calls = delta.tool_calls.take();
-        if matches!(self.open, Some(Open::Call(_))) {
-            self.held.push(delta);
-        } else {
-            self.say(delta, out);
+        for piece in pieces(delta) {
+            if matches!(self.open, Some(Open::Call(_))) {
+                self.hold(piece, out);
+            } else {
+                self.say(piece, out);
+            }
         }
         for call in calls.into_iter().flatten() {
             self.call(call, out);
         }
     }
 
-    /// What was held back, when no call is being written any more.
-    fn release(&mut self, out: &mut Vec<u8>) {
-        self.close(out);
-        for delta in std::mem::take(&mut self.held) {
-            self.say(delta, out);
+    fn hold(&mut self, piece: Piece, out: &mut Vec<u8>) {
+        self.held_bytes += piece.bytes();
+        if self.held_bytes > MOST_HELD {
+            let message = "the provider said too much in the midst of a tool call".to_owned();
+            return self.fail(WireError { kind: None, code: None, message }, out);
+        }
+        match (self.held.last_mut(), piece) {
+            (Some(Piece::Thinking(held)), Piece::Thinking(more)) | (Some(Piece::Text(held)), Piece::Text(more)) => {
+                held.push_str(&more);
+            }
+            (_, piece) => self.held.push(piece),
         }
     }
 
-    fn say(&mut self, delta: chat::Delta, out: &mut Vec<u8>) {
-        if let Some(thinking) = delta.reasoning_content.filter(|it| !it.is_empty()) {
-            self.open(Open::Thinking, out, || Block::Thinking { thinking: String::new(), signature: String::new() });
-            self.unsigned += thinking.len();
-            self.more(Delta::ThinkingDelta { thinking }, out);
+    /// What was held back, when no call is being written any more.
+    fn release(&mut self, out: &mut Vec<u8>) {
+        self.close(out);
+        self.held_bytes = 0;
+        for piece in std::mem::take(&mut self.held) {
+            self.say(piece, out);
         }
-        for thought in delta.extra_content.and_then(|extra| extra.anthropic).into_iter().flatten() {
-            self.thought(thought, out);
-        }
-        for text in [delta.content, delta.refusal].into_iter().flatten().filter(|it| !it.is_empty()) {
-            self.open(Open::Text, out, || Block::Text { text: String::new(), other: Other::new() });
-            self.more(Delta::TextDelta { text }, out);
+    }
+
+    fn say(&mut self, piece: Piece, out: &mut Vec<u8>) {
+        match piece {
+            Piece::Thinking(thinking) => {
+                self.open(Open::Thinking, out, || Block::Thinking {
+                    thinking: String::new(),
+                    signature: String::new(),
+                });
+                self.unsigned += thinking.len();
+                self.more(Delta::ThinkingDelta { thinking }, out);
+            }
+            Piece::Text(text) => {
+                self.open(Open::Text, out, || Block::Text { text: String::new(), other: Other::new() });
+                self.more(Delta::TextDelta { text }, out);
+            }
+            Piece::Signed(thought) => self.thought(thought, out),
         }
     }
 
@@ -144,18 +193,31 @@ impl Writer {
     }
 
     fn call(&mut self, call: chat::ToolCallDelta, out: &mut Vec<u8>) {
+        if self.is_over {
+            return;
+        }
         let function = call.function.unwrap_or_default();
-        if self.open != Some(Open::Call(call.index)) {
-            if call.index < self.calls {
+        let (id, name) = (call.id.unwrap_or_default(), function.name.unwrap_or_default());
+        let is_open = self.open == Some(Open::Call(call.index));
+        // Some do not count their calls, but name each.
+        let is_another = is_open && !name.is_empty() && !id.is_empty() && !self.call.is_empty() && id != self.call;
+        if !is_open || is_another {
+            if call.index < self.calls && !is_another {
                 // A block that is closed cannot be gone on with, and half an input must not look whole.
                 let message = "the provider went back to a tool call that was over".to_owned();
                 return self.fail(WireError { kind: None, code: None, message }, out);
             }
             self.release(out);
-            let (id, name) = (call.id.unwrap_or_default(), function.name.unwrap_or_default());
-            let (id, input) = (told::call_id(&id, call.index), serde_json::Map::new().into());
+            if let Some(thought) = told::google_thought(call.extra_content) {
+                self.close(out);
+                self.begin(thought, out);
+                self.end(out);
+            }
+            let position = call.index.max(self.calls);
+            self.calls = position.saturating_add(1);
+            self.call.clone_from(&id);
+            let (id, input) = (told::call_id(&id, &self.id, position), serde_json::Map::new().into());
             self.open(Open::Call(call.index), out, || Block::ToolUse { id, name, input, other: Other::new() });
-            self.calls = call.index.saturating_add(1);
         }
         if let Some(partial_json) = function.arguments.filter(|it| !it.is_empty()) {
             self.more(Delta::InputJsonDelta { partial_json }, out);
@@ -181,7 +243,10 @@ impl Writer {
     }
 
     fn close(&mut self, out: &mut Vec<u8>) {
-        if self.open.take().is_some() {
+        if let Some(open) = self.open.take() {
+            if open == Open::Thinking && self.unsigned > 0 {
+                self.more(Delta::SignatureDelta { signature: foreign::UNSIGNED.to_owned() }, out);
+            }
             self.end(out);
         }
     }
@@ -206,6 +271,27 @@ impl Writer {
     fn fail(&mut self, error: WireError, out: &mut Vec<u8>) {
         self.is_over = true;
         event(&Event::Error { error: told::error(error) }, out);
+    }
+}
+
+/// What a delta says beside the calls, in order; nothing that is empty.
+fn pieces(delta: chat::Delta) -> impl Iterator<Item = Piece> {
+    let text = |it: &String| !it.is_empty();
+    let thinking = delta.reasoning_content.filter(text).map(Piece::Thinking);
+    let signed = delta.extra_content.and_then(|extra| extra.anthropic).into_iter().flatten().map(Piece::Signed);
+    let texts = [delta.content, delta.refusal].into_iter().flatten().filter(text).map(Piece::Text);
+    thinking.into_iter().chain(signed).chain(texts)
+}
+
+impl Piece {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Thinking(text) | Self::Text(text) => text.len(),
+            Self::Signed(chat::Thought::Thinking { thinking, signature }) => {
+                size_of::<Self>() + thinking.len() + signature.len()
+            }
+            Self::Signed(chat::Thought::RedactedThinking { data }) => size_of::<Self>() + data.len(),
+        }
     }
 }
 

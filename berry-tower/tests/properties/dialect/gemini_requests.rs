@@ -165,7 +165,7 @@ fn sent(body: &Body) -> Vec<Said> {
                 id: call.id.unwrap(),
                 name: call.name,
                 input: Value::Object(call.args.unwrap()),
-                signature: part.thought_signature,
+                signature: part.thought_signature.filter(|signature| signature != NO_SIGNATURE),
             }));
             said.extend(part.function_response.map(|response| Said::Result {
                 id: response.id.unwrap(),
@@ -176,6 +176,9 @@ fn sent(body: &Body) -> Vec<Said> {
     }
     join(said)
 }
+
+/// What Google documents in place of a signature.
+const NO_SIGNATURE: &str = "skip_thought_signature_validator";
 
 fn rules(body: &Body) {
     assert!(body.contents.windows(2).all(|pair| pair[0].role != pair[1].role), "roles alternate");
@@ -195,6 +198,8 @@ fn rules(body: &Body) {
             }
         }
         assert!(open.is_empty() || answered > 0, "results follow their calls");
+        let first = content.parts.iter().find(|part| part.function_call.is_some());
+        assert!(first.is_none_or(|part| part.thought_signature.is_some()), "a turn's first call is signed");
         let calls = content.parts.iter().filter_map(|part| part.function_call.as_ref());
         open.extend(calls.map(|call| (call.id.clone().unwrap(), call.name.clone())));
     }

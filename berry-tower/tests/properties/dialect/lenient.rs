@@ -136,3 +136,42 @@ fn after_an_error_the_rest_of_a_list_is_not_read() {
     let list = json!([{"error": {"code": 503, "message": "Busy", "status": "UNAVAILABLE"}}, said]);
     assert!(matches!(item(&mut google(), &list)[..], [Item::Error(_)]));
 }
+
+#[test]
+fn hints_of_another_type_do_not_refuse_a_request() {
+    for (name, value) in [("seed", json!(1.5)), ("seed", json!(1e300)), ("seed", json!("x")), ("stream", json!("yes"))]
+    {
+        let mut request = json!({"model": "m", "messages": [{"role": "user", "content": "Hi"}]});
+        request[name] = value;
+        let read = chat::Request::read(request.to_string().as_bytes()).unwrap();
+        assert_eq!((read.seed, read.stream), (None, None));
+    }
+}
+
+/// What is kept of an answer is bounded: beyond it signatures are dropped, and text waits no more.
+#[test]
+fn what_is_kept_of_an_answer_is_bounded() {
+    let question = json!({"model": "m", "messages": [{"role": "user", "content": "Hi"}],
+                          "response_format": {"type": "json_object"}});
+    let question = chat::Request::read(question.to_string().as_bytes()).unwrap();
+    let mut reader = claude::Request::from_chat(&question).unwrap().reader(1);
+    let (piece, mut items) = ("x".repeat(1 << 16), Vec::new());
+    let mut tell = |event: Value| reader.event("", &event.to_string(), &mut items).unwrap();
+    for index in 0..20 {
+        let begin = json!({"type": "thinking", "thinking": piece, "signature": "c2ln"});
+        tell(json!({"type": "content_block_start", "index": index, "content_block": begin}));
+        tell(json!({"type": "content_block_stop", "index": index}));
+    }
+    tell(json!({"type": "content_block_start", "index": 20, "content_block": {"type": "text", "text": "said"}}));
+    let is_said = |item: &Item| {
+        matches!(item, Item::Chunk(chunk)
+        if chunk.choices.iter().any(|choice| choice.delta.content.as_deref() == Some("said")))
+    };
+    tell(json!({"type": "content_block_stop", "index": 20}));
+    tell(json!({"type": "message_delta", "delta": {"stop_reason": "end_turn"}}));
+    tell(json!({"type": "message_stop"}));
+    assert!(items.iter().any(is_said));
+    assert_eq!(items.last(), Some(&Item::Done));
+    assert!(items.iter().all(|item| !matches!(item, Item::Chunk(chunk)
+        if chunk.choices.iter().any(|choice| choice.delta.extra_content.is_some()))));
+}

@@ -6,6 +6,7 @@ mod claude_rules;
 mod claude_streams;
 mod fixtures;
 mod fold;
+mod foreign;
 mod gemini_requests;
 mod gemini_streams;
 mod hub;
