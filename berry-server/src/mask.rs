@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use berry_tower::backend::secret_parts;
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::config::Config;
@@ -30,7 +31,7 @@ impl Mask {
     pub(crate) fn new(config: &Config) -> Self {
         let keys = config.providers.values().map(|provider| provider.api_key.expose_secret());
         let headers = config.providers.values().flat_map(|provider| provider.headers.values());
-        let headers = headers.filter_map(|value| value.to_str().ok());
+        let headers = headers.filter_map(|value| value.to_str().ok()).flat_map(secret_parts);
         let tokens = config.users.values().filter_map(|user| user.credential.token()).map(ExposeSecret::expose_secret);
         let mut secrets: Vec<String> = Vec::new();
         for secret in keys.chain(headers).chain(tokens).filter(|secret| secret.len() >= SHORTEST) {
@@ -43,6 +44,12 @@ impl Mask {
         // One may be the beginning of another.
         secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
         Self { secrets: secrets.into_iter().map(Into::into).collect(), lookalikes: config.settings.mask_api_keys }
+    }
+
+    /// How long what the end of a text has cut may be without being known, in bytes.
+    pub(crate) fn longest(&self) -> usize {
+        // The end may have cut a character too, which is another then.
+        self.secrets.first().map_or(0, |secret| secret.expose_secret().len()).max(LIKE_A_KEY) + '\u{fffd}'.len_utf8()
     }
 
     /// The text without them.
@@ -105,5 +112,17 @@ mod tests {
             r#"{"a":"sk-…wxyz","b":"quo…6789","c":"sk-from-elsewhere-0123456789abcd","d":"risk-free"}"#
         );
         assert!(!format!("{on:?}").contains("quoted"));
+    }
+
+    #[test]
+    fn what_follows_a_headers_scheme_is_masked_and_a_short_value_is_not() {
+        let text = BASIC_EXAMPLE.replacen(
+            "api_key =",
+            "headers = { x-house = \"Bearer house-secret-0123456789\", x-version = \"2024-10-21\" }\napi_key =",
+            1,
+        );
+        let mask = Mask::new(&parse(&text, &|_| Some("sk-of-the-house-0123456789wxyz".to_owned())).unwrap().config);
+        let shown = mask.text("house-secret-0123456789 on 2024-10-21");
+        assert_eq!(shown, "hou…6789 on 2024-10-21");
     }
 }

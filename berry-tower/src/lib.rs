@@ -64,7 +64,7 @@
 //! | [`Attempt`](attempt::Attempt) | Retry, also on the response | Select | Select works alone and excludes nobody |
 //! | [`Selected`](select::Selected) | Select | CircuitBreaker, BackendClient | client: 500; breaker: its own single state |
 //! | [`ServedBy`](attempt::ServedBy), [`For`](select::For), on the response | Select | logs, headers, tests | – |
-//! | [`UpstreamTime`](upstream_time::UpstreamTime) | whoever wants to know | BackendClient fills it in | nobody counts |
+//! | [`UpstreamTime`](upstream_time::UpstreamTime) | whoever wants to know | Inspect, Retry and BackendClient fill it in | nobody counts |
 //! | [`Progress`](progress::Progress), on the response | BackendClient | Commit, Resume, Early, logs | the whole body counts as output |
 //!
 //! # Features

@@ -1,4 +1,4 @@
-//! How long a request has waited for upstreams, so that what is left is the gateway's own time.
+//! How long a request has waited for others, so that what is left is the gateway's own time.
 
 use std::{
     sync::{
@@ -11,8 +11,9 @@ use std::{
 use tokio::time::Instant;
 
 /// The time that a request spends waiting for upstreams, over all its attempts, until the first
-/// output of the answer. Whoever wants to know puts one into the request's extensions, keeps a
-/// clone, and reads it when the answer's head has come; the client that asks upstreams fills it in.
+/// output of the answer; and for its caller's body, and between attempts. Whoever wants to know puts
+/// one into the request's extensions, keeps a clone, and reads it when the answer's head has come;
+/// the layers that wait fill it in.
 ///
 /// ```
 /// use berry_tower::upstream_time::UpstreamTime;
@@ -55,10 +56,16 @@ impl Default for UpstreamTime {
 }
 
 impl UpstreamTime {
-    /// Begins to wait; the wait is over when what this gives is dropped. Waits of one request come
-    /// one after the other.
+    /// Begins to wait for an upstream; the wait is over when what this gives is dropped. Waits of one
+    /// request come one after the other.
     pub fn wait(&self) -> Waiting {
         self.0.asked.store(true, Relaxed);
+        self.pause()
+    }
+
+    /// Begins to wait for something else that is no work of the gateway's. That alone asks no
+    /// upstream.
+    pub fn pause(&self) -> Waiting {
         self.0.since.store(self.0.now() + 1, Relaxed);
         Waiting(self.clone())
     }
@@ -78,7 +85,7 @@ impl Sum {
     }
 }
 
-/// A wait for an upstream, over when it is dropped.
+/// A wait, over when it is dropped.
 #[derive(Debug)]
 #[must_use = "the wait is over when it is dropped"]
 pub struct Waiting(UpstreamTime);

@@ -136,8 +136,12 @@ impl Snapshot {
     }
 }
 
-/// A model that is replaced goes on counting how often its backends were chosen.
+/// A model that is replaced goes on counting how often its backends were chosen, unless another
+/// strategy chooses now: the numbers are told as the strategy's.
 fn keep_counting(model: &mut Model, old: &Model) {
+    if model.strategy.name() != old.strategy.name() {
+        return;
+    }
     for backend in &mut model.backends {
         if let Some(old) = old.backends.iter().find(|old| old.id == backend.id)
             && !Arc::ptr_eq(&old.picks, &backend.picks)
@@ -214,7 +218,10 @@ mod tests {
     use std::sync::atomic::Ordering::Relaxed;
 
     use super::*;
-    use crate::{backend::Provider, select::strategy::Random};
+    use crate::{
+        backend::Provider,
+        select::strategy::{Failover, Random},
+    };
 
     #[test]
     fn a_successor_goes_on_counting_the_choices_for_each_model_apart() {
@@ -226,5 +233,9 @@ mod tests {
         let next = catalog.successor(models(), &Tuning::default());
         picks(&catalog, "a").fetch_add(1, Relaxed);
         assert_eq!(["a", "b"].map(|m| picks(&next, m).load(Relaxed)), [4, 0]);
+        // What another strategy chooses is counted anew.
+        let other = Model::new("a", Arc::new(Failover), [Backend::new(provider.clone(), "llama")]);
+        let next = next.successor([other], &Tuning::default());
+        assert_eq!(picks(&next, "a").load(Relaxed), 0);
     }
 }

@@ -32,7 +32,7 @@ pub use crate::{
 #[cfg(feature = "select")]
 pub use catalog::{Catalog, Model, Snapshot, StreamRecovery};
 pub use live::{DEFAULT_COOL_DOWN, HealthChange, Live, ProbeOutcome};
-pub use provider::{InvalidProvider, Provider, Timeouts};
+pub use provider::{InvalidProvider, Provider, Timeouts, secret_parts};
 pub use recovery::{Event as HealthEvent, Recovery, Stage};
 pub use snapshot::LiveSnapshot;
 pub use tuning::{Adjustments, SmartAi, Tuning};

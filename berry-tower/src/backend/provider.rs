@@ -165,9 +165,10 @@ impl Provider {
         header.set_sensitive(true);
         self.headers.insert(name, header);
         // Short values such as a version are no secrets, and masking them would garble messages.
-        if value.len() >= 16 {
-            self.secrets.push(value.into());
-        }
+        let secrets = secret_parts(value).map(Into::into);
+        self.secrets.extend(secrets);
+        // One may be the beginning of another.
+        self.secrets.sort_by_key(|secret| std::cmp::Reverse(secret.expose_secret().len()));
         Ok(self)
     }
 
@@ -251,6 +252,13 @@ impl Provider {
     }
 }
 
+/// What of a header's value must not be shown: the whole, and what follows a scheme such as `Bearer`,
+/// for a provider may quote either. Values of less than 16 bytes are no secrets.
+pub fn secret_parts(value: &str) -> impl Iterator<Item = &str> {
+    let after_scheme = value.trim().split_once(' ').map(|(_, rest)| rest.trim_start());
+    std::iter::once(value).chain(after_scheme).filter(|part| part.len() >= 16)
+}
+
 fn escape(segment: &str) -> String {
     let mut escaped = String::with_capacity(segment.len());
     for byte in segment.bytes() {
@@ -317,6 +325,9 @@ mod tests {
         let shown = format!("{provider:?} {:?}", provider.headers());
         assert!(!shown.contains("sk-secret") && !shown.contains("a-rather"), "{shown}");
         assert_eq!(provider.mask("bad key sk-secret!"), "bad key ***!");
+        let scheme = HeaderName::from_static("x-house-auth");
+        let provider = provider.header(scheme, "Bearer house-secret-0123456789").unwrap();
+        assert_eq!(provider.mask("no such token: house-secret-0123456789"), "no such token: ***");
     }
 
     #[test]

@@ -48,7 +48,7 @@ use std::{
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use http::{
-    HeaderMap, Request, Response, StatusCode,
+    Request, Response, StatusCode,
     header::{CONTENT_ENCODING, CONTENT_LENGTH},
     request::Parts,
 };
@@ -68,6 +68,7 @@ use crate::{
     endpoint::Endpoint,
     gate::{REQUEST_ID, answer},
     render::{OpenAiErrors, Refusal, Render},
+    upstream_time::UpstreamTime,
 };
 
 /// The largest body that is read unless told otherwise: 32 MiB.
@@ -222,7 +223,7 @@ async fn inspect<B: Body>(head: &mut Parts, body: B, bounds: Bounds) -> Result<B
     {
         return Err(bad_request("this gateway reads no compressed bodies; send the request without Content-Encoding"));
     }
-    let bytes = read(&head.headers, body, bounds).await?;
+    let bytes = read(head, body, bounds).await?;
     let mut requested = Requested::read(&bytes).map_err(|e| unreadable(&e))?;
     requested.endpoint = Endpoint::from_path(head.uri.path());
     head.extensions.insert(requested);
@@ -230,8 +231,9 @@ async fn inspect<B: Body>(head: &mut Parts, body: B, bounds: Bounds) -> Result<B
 }
 
 /// Reads a body whole. One that comes in one piece, as most do, is not copied.
-async fn read<B: Body>(headers: &HeaderMap, body: B, bounds: Bounds) -> Result<Bytes, Refusal> {
-    let announced = headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
+async fn read<B: Body>(head: &Parts, body: B, bounds: Bounds) -> Result<Bytes, Refusal> {
+    let time = head.extensions.get::<UpstreamTime>();
+    let announced = head.headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
     let least = announced.unwrap_or_default().max(body.size_hint().lower());
     if least > bounds.max_body as u64 {
         return Err(too_large(bounds.max_body));
@@ -241,7 +243,11 @@ async fn read<B: Body>(headers: &HeaderMap, body: B, bounds: Bounds) -> Result<B
     let mut pieces = BytesMut::new();
     let mut deadline = Instant::now() + bounds.max_silence;
     loop {
-        let Ok(frame) = timeout_at(deadline, body.frame()).await else {
+        // How fast the caller sends is its own affair.
+        let paused = time.map(UpstreamTime::pause);
+        let frame = timeout_at(deadline, body.frame()).await;
+        drop(paused);
+        let Ok(frame) = frame else {
             return Err(too_slow(bounds.max_silence));
         };
         let Some(frame) = frame else { break };

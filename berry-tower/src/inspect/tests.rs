@@ -49,6 +49,17 @@ async fn a_body_passes_on_byte_for_byte() {
     assert_eq!(ask(InspectLayer::new(), slow(pieces)).await, (StatusCode::OK, Bytes::from(r#"{"model":"m"}"#)));
 }
 
+#[tokio::test(start_paused = true)]
+async fn the_wait_for_the_body_is_not_the_gateways_time() {
+    let time = UpstreamTime::default();
+    let mut request = slow(vec![(2, r#"{"model":"#), (3, r#""m"}"#)]);
+    request.extensions_mut().insert(time.clone());
+    assert_eq!(ask(InspectLayer::new(), request).await.0, StatusCode::OK);
+    assert_eq!(time.total(), None, "no upstream was asked");
+    drop(time.wait());
+    assert_eq!(time.total(), Some(Duration::from_secs(5)));
+}
+
 #[tokio::test]
 async fn the_endpoint_comes_from_the_path() {
     let service = Inspect::new(service_fn(|request: Request<Buffered>| async move {

@@ -15,6 +15,7 @@ use crate::{
     body::Buffered,
     classify::{Class, Classify, ErrorBody},
     error::{BoxError, BreakerOpen, Failure, MissingLayer, TotalTimeout, Unroutable, find},
+    upstream_time::UpstreamTime,
 };
 
 /// How often in a row nobody may be asked, for want of a trial slot or the end of a cool-down that
@@ -100,7 +101,9 @@ impl<P: RetryPolicy, C: Classify> Run<P, C> {
                 Next::Now if self.attempt.number() == 1 && self.attempt.leg() == 0 && self.idle == 0 => {}
                 Next::Now => self.attempt = self.attempt.allowing_tried(false),
                 Next::After(wait) => {
+                    let paused = request.extensions().get().map(UpstreamTime::pause);
                     sleep(wait).await;
+                    drop(paused);
                     self.attempt = self.attempt.allowing_tried(true);
                 }
                 Next::NextLeg => {

@@ -21,11 +21,13 @@ use berry_tower::{
     inspect::InspectLayer,
     resume::ResumeLayer,
     retry::{Plan, RetryLayer},
+    upstream_time::UpstreamTime,
 };
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body_util::Full;
-use tower::{BoxError, Layer, ServiceBuilder, service_fn};
+use tokio::time::Instant;
+use tower::{BoxError, Layer, ServiceBuilder, ServiceExt, service_fn};
 
 use crate::support::{axum, hello, hyper, post};
 
@@ -74,6 +76,25 @@ async fn retry_asks_a_service_of_your_own_again() {
     let (status, text) = post(address, "", r#"{"model":"m"}"#).await;
     assert_eq!((status, calls.load(Relaxed)), (200, 2));
     assert!(text.ends_with("hello"), "{text}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_wait_between_attempts_is_not_the_gateways_time() {
+    let calls = Arc::new(AtomicU32::new(0));
+    let flaky = service_fn(move |request: Request<Buffered>| {
+        drop(request.extensions().get().map(UpstreamTime::wait));
+        let status = if calls.fetch_add(1, Relaxed) == 0 { 503 } else { 200 };
+        std::future::ready(Ok::<_, Infallible>(
+            Response::builder().status(status).body(Full::<Bytes>::default()).unwrap(),
+        ))
+    });
+    let (time, started) = (UpstreamTime::default(), Instant::now());
+    let request = Request::builder().extension(time.clone()).body(Buffered::from("{}")).unwrap();
+    let plan = Plan { backoff: Duration::from_secs(3), ..Plan::default() };
+    let answer = RetryLayer::new(plan).layer(flaky).oneshot(request).await.unwrap();
+    assert_eq!(answer.status(), 200);
+    assert!(started.elapsed() > Duration::from_millis(100), "it waited");
+    assert_eq!(time.total(), Some(started.elapsed()));
 }
 
 #[tokio::test]
