@@ -281,7 +281,7 @@ impl Story {
             connection.end();
         }
         self.measured.ended(self.status);
-        if outcome == CANCELLED {
+        if outcome == CANCELLED && self.method == Method::POST && self.measured.is_routed() {
             self.snapshot.shared.metrics.cancelled(self.model_name().as_deref());
         }
         let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);

@@ -184,8 +184,11 @@ impl Line {
             return "(no text)".to_owned();
         }
         let mut text = self.mask.text(&String::from_utf8_lossy(&self.kept));
-        if self.kept.len() > LONGEST || self.length > self.kept.len() as u64 {
-            text.truncate((0..=LONGEST).rev().find(|end| text.is_char_boundary(*end)).unwrap_or_default());
+        let cut = self.length > self.kept.len() as u64;
+        if cut || self.kept.len() > LONGEST {
+            // What was masked made it shorter, and a key that the end has cut was not known as one.
+            let whole = text.len().saturating_sub(if cut { self.mask.longest() } else { 0 });
+            text.truncate((0..=LONGEST.min(whole)).rev().find(|end| text.is_char_boundary(*end)).unwrap_or_default());
             text.push('…');
         }
         text

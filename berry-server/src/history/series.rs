@@ -97,6 +97,8 @@ impl Series {
     fn spread(&self, tokens: u64, since: Instant, last: u32) {
         let first = self.tick(since).max(last.saturating_sub(SLOTS as u32));
         let slots = u64::from(last - first) + 1;
+        // A provider may say any number.
+        let tokens = tokens.min(u64::from(u32::MAX));
         for (i, tick) in (first..=last).enumerate() {
             let until = |i: u64| tokens * i / slots;
             let share = until(i as u64 + 1) - until(i as u64);
@@ -215,6 +217,14 @@ mod tests {
         let output = (1_000_000, Duration::from_secs(36_000));
         series.record(Finished { output, ..finished(How::Complete, 1) }, after(40_000, &series));
         assert_eq!(tokens(40_005).iter().sum::<u64>(), 1_000_000 - 1_000_000 / 181);
+    }
+
+    #[test]
+    fn a_number_of_tokens_beyond_belief_is_cut() {
+        let series = Series::new(Instant::now());
+        let output = (u64::MAX, Duration::from_secs(19));
+        series.record(Finished { output, ..finished(How::Complete, 20_000) }, after(29, &series));
+        assert_eq!(series.latest(after(29, &series)).0.tokens, u64::from(u32::MAX));
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! What is measured of attempts: times and tokens, by backend.
 
-use std::{collections::HashSet, sync::Arc};
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering::Relaxed},
+};
 
-use arc_swap::ArcSwap;
 use berry_tower::{
     backend::BackendId,
     classify::Class,
@@ -20,7 +22,8 @@ const MOST: usize = 10_000;
 /// Hands out the handles of each backend.
 pub(super) struct Backends {
     recorder: Arc<PrometheusRecorder>,
-    known: ArcSwap<HashSet<BackendId>>,
+    /// How many have labels of their own.
+    labelled: AtomicUsize,
 }
 
 impl std::fmt::Debug for Backends {
@@ -31,19 +34,14 @@ impl std::fmt::Debug for Backends {
 
 impl Backends {
     pub(super) fn new(recorder: Arc<PrometheusRecorder>) -> Self {
-        Self { recorder, known: ArcSwap::default() }
+        Self { recorder, labelled: AtomicUsize::new(0) }
     }
 
-    /// Its labels: its own, unless there were too many before it.
+    /// Its labels: its own, unless there were too many before it. One that comes back after a reload
+    /// without it counts again: whether it has been here would have to be kept for ever.
     fn labels(&self, id: &BackendId) -> [(&'static str, String); 2] {
-        if !self.known.load().contains(id) {
-            self.known.rcu(|known| {
-                let next = (known.len() < MOST).then(|| known.iter().chain([id]).cloned().collect());
-                next.map_or_else(|| known.clone(), Arc::new)
-            });
-        }
-        let known = self.known.load().contains(id);
-        let label = |text: &str| if known { text } else { OTHER }.to_owned();
+        let room = self.labelled.fetch_update(Relaxed, Relaxed, |n| (n < MOST).then_some(n + 1)).is_ok();
+        let label = |text: &str| if room { text } else { OTHER }.to_owned();
         [("provider", label(&id.provider)), ("model", label(&id.model))]
     }
 }

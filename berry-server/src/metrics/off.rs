@@ -34,5 +34,9 @@ impl Measured {
 
     pub(crate) fn answered(&self) {}
 
+    pub(crate) fn is_routed(&self) -> bool {
+        false
+    }
+
     pub(crate) fn ended(&self, _: Option<StatusCode>) {}
 }

@@ -30,9 +30,9 @@ const METHODS: [Method; 9] = [
 
 /// What stands for the status of an answer that its client did not wait for.
 const CLIENT_LEFT: u16 = 499;
-/// The statuses that there are begin here, and there are so many of them.
-const FIRST_STATUS: u16 = 100;
-const STATUSES: usize = 900;
+/// How many statuses of a route and method have a handle that is kept. Fewer ever occur; a further
+/// one is looked up each time.
+const STATUSES: usize = 12;
 
 /// The handles of all routes that were asked for.
 pub(super) struct Routes {
@@ -58,8 +58,8 @@ struct Route {
 /// The handles of one route and method.
 struct Asked {
     duration: Histogram,
-    /// By status. Few ever occur.
-    statuses: Box<[OnceLock<Counter>]>,
+    /// With their statuses, in the order in which these came first.
+    statuses: [OnceLock<(u16, Counter)>; STATUSES],
 }
 
 impl Routes {
@@ -95,19 +95,22 @@ impl Route {
         self.methods[method].get_or_init(|| {
             let labels = [("method", label(method)), ("path", self.path.to_string())];
             let duration = with_local_recorder(recorder, || histogram!(DURATION, &labels));
-            Asked { duration, statuses: std::iter::repeat_with(OnceLock::new).take(STATUSES).collect() }
+            Asked { duration, statuses: Default::default() }
         })
     }
 
     fn ended(&self, method: usize, status: u16, started: Instant, recorder: &PrometheusRecorder) {
         let asked = self.asked(method, recorder);
         asked.duration.record(started.elapsed());
-        let Some(counter) = asked.statuses.get(usize::from(status.saturating_sub(FIRST_STATUS))) else { return };
         let new = || {
             let labels = [("method", label(method)), ("path", self.path.to_string()), ("status", status.to_string())];
             with_local_recorder(recorder, || counter!(REQUESTS, &labels))
         };
-        counter.get_or_init(new).increment(1);
+        let mut kept = asked.statuses.iter().map(|slot| slot.get_or_init(|| (status, new())));
+        match kept.find(|(of, _)| *of == status) {
+            Some((_, counter)) => counter.increment(1),
+            None => new().increment(1),
+        }
     }
 }
 
@@ -151,6 +154,11 @@ impl Measured {
         if let Some(waited) = self.upstream.as_ref().and_then(UpstreamTime::total) {
             self.metrics.routes.overhead.record(self.started.elapsed().saturating_sub(waited));
         }
+    }
+
+    /// Whether there is a route for it.
+    pub(crate) fn is_routed(&self) -> bool {
+        !Arc::ptr_eq(&self.route, &self.metrics.routes.other)
     }
 
     /// The answer has ended; without a status there was none.
