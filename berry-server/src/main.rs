@@ -118,8 +118,11 @@ async fn serve(loaded: Loaded, options: Options) -> Result<ExitCode, Fail> {
 /// Serves until a signal, then drains; a second signal ends it at once. `SIGHUP` reloads.
 async fn until_stopped(server: Server, mut signals: Signals) -> Result<ExitCode, Fail> {
     while signals.asks_for_reload().await {
-        // What is wrong with the file has been logged.
-        let _ = server.reload_file("SIGHUP").await;
+        tokio::select! {
+            // What is wrong with the file has been logged.
+            _ = server.reload_file("SIGHUP") => {}
+            () = signals.stop() => break,
+        }
     }
     tracing::info!("draining: requests under way may finish, new ones go elsewhere");
     tokio::select! {

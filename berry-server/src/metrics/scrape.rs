@@ -1,6 +1,9 @@
 //! What is read when it is asked for: the states of backends, and what they count themselves.
 
-use std::{collections::BTreeMap, sync::atomic::Ordering::Relaxed};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::atomic::Ordering::Relaxed,
+};
 
 use berry_tower::{
     backend::{BackendId, LiveSnapshot},
@@ -47,7 +50,15 @@ pub(super) fn render(snapshot: &Snapshot) -> String {
     describe(&recorder, &READ);
     with_local_recorder(&recorder, || {
         let (now, catalog) = (Instant::now(), snapshot.catalog.load());
-        catalog.live().for_each(|(id, live)| backend(id, &live.snapshot(now)));
+        let used: HashSet<&BackendId> = catalog
+            .models()
+            .iter()
+            .filter(|model| model.enabled)
+            .flat_map(|model| &model.backends)
+            .filter(|backend| backend.enabled && backend.provider.enabled)
+            .map(|backend| &backend.id)
+            .collect();
+        catalog.live().for_each(|(id, live)| backend(id, &live.snapshot(now), used.contains(id)));
         selections(snapshot);
         // The start was a success, or nobody would ask.
         let reload = snapshot.shared.last_reload.load();
@@ -63,23 +74,27 @@ fn text(recorder: &PrometheusRecorder) -> String {
     recorder.handle().render()
 }
 
-fn backend(id: &BackendId, live: &LiveSnapshot) {
+/// What it has counted stays; the state of one that nobody may ask, `used` or not, is no news.
+fn backend(id: &BackendId, live: &LiveSnapshot, used: bool) {
     let labels = || [("provider", id.provider.to_string()), ("model", id.model.to_string())];
     let with = |name: &'static str, value: &str| {
         let [provider, model] = labels();
         [provider, model, (name, value.to_owned())]
     };
-    gauge!(HEALTH, &labels()).set(if live.view.is_healthy() { 1.0 } else { 0.0 });
     counter!(ATTEMPTS, &labels()).absolute(live.requests());
     for (class, n) in live.errors_by_class() {
         counter!(ERRORS, &with("class", class)).absolute(n);
     }
     gauge!(IN_FLIGHT, &labels()).set(live.view.in_flight);
-    gauge!(CONFIDENCE, &labels()).set(live.view.confidence);
-    gauge!(CIRCUIT, &labels()).set(live.circuit.index() as f64);
     for (state, n) in BECAME.iter().zip(live.circuit_transitions) {
         counter!(TRANSITIONS, &with("to", state.name())).absolute(n);
     }
+    if !used {
+        return;
+    }
+    gauge!(HEALTH, &labels()).set(if live.view.is_healthy() { 1.0 } else { 0.0 });
+    gauge!(CONFIDENCE, &labels()).set(live.view.confidence);
+    gauge!(CIRCUIT, &labels()).set(live.circuit.index() as f64);
 }
 
 /// A model may list a provider more than once, with several of its models.
