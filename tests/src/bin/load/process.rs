@@ -104,8 +104,13 @@ fn configuration(provider: &str) -> String {
 /// The server's own program: what is measured is what is shipped.
 pub(crate) fn berry_server() -> Result<PathBuf, Failed> {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let built =
-        Command::new(cargo).args(["build", "--release", "-p", "berry-server", "--bin", "berry-server"]).status()?;
+    let mut build = Command::new(cargo);
+    build.args(["build", "-p", "berry-server", "--bin", "berry-server"]);
+    // It stands beside this program only when both are built alike.
+    if !cfg!(debug_assertions) {
+        build.arg("--release");
+    }
+    let built = build.status()?;
     let program = env::current_exe()?.with_file_name("berry-server");
     if built.success() && program.exists() { Ok(program) } else { Err("berry-server was not built beside this".into()) }
 }
