@@ -87,7 +87,7 @@ use crate::{
     backend::Backend,
     body::Buffered,
     classify::ErrorBody,
-    dialect::{Conversation, Dialect, Target},
+    dialect::{Conversation, Dialect, Target, messages},
     endpoint::Endpoint,
     error::{BoxError, Deadline, Failure, MissingLayer, Unroutable},
     inspect::{Prefill, Prefilled, Requested},
@@ -279,11 +279,14 @@ impl Call {
             return Ok(conversation.write(&target)?);
         }
         let body = self.prefill.as_ref().map_or(client, Buffered::bytes);
-        Ok(if self.usage {
+        let body = if self.usage {
             self.requested.with_usage(body, &id.model)
         } else {
             self.requested.with_model(body, &id.model)
-        })
+        };
+        // Thoughts that other backends of the pool have told are none that Anthropic has signed.
+        let foreign = self.endpoint == Endpoint::Messages && messages::foreign_thoughts(&body);
+        Ok(if foreign { messages::without_foreign_thoughts(&body) } else { body })
     }
 
     /// The upstream's body in the client's format.

@@ -390,6 +390,23 @@ async fn who_cannot_express_a_request_is_found_out_when_it_is_picked() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_claude_has_not_signed_is_not_sent_to_it() {
+    let thought = |signature: &str| json!({"type": "thinking", "thinking": "hm", "signature": signature});
+    let said = |thought: Value| json!({"role": "assistant", "content": [thought, {"type": "text", "text": "Hello"}]});
+    for (signature, blocks) in [("berry:unsigned", 1), ("", 1), ("by-anthropic", 2)] {
+        let mut body = messages(false);
+        let question = body["messages"][0].clone();
+        body["messages"] = json!([question, said(thought(signature)), question]);
+        let got = ask(AnthropicErrors, vec![backend("c", Dialect::Claude)], MESSAGES, body, move |(_, body)| {
+            assert_eq!(body["model"], "upstream-model");
+            assert_eq!(body["messages"][1]["content"].as_array().unwrap().len(), blocks, "{signature}: {body}");
+            Script::json(200, &claudes_answer())
+        });
+        assert_eq!(got.await.status, 200);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_message_is_over_with_its_last_event() {
     let steps = claudes_events().into_iter().chain([Step::Stall]);
     let (script, begun) = (Script::events(steps), Instant::now());
