@@ -68,8 +68,18 @@ impl Conversation {
         self.chat.get_or_init(read).as_ref()
     }
 
+    /// What the hub's request has and a format has not, by the caller's name for it.
+    fn as_called(&self, mut what: Inexpressible) -> Inexpressible {
+        if self.endpoint == Endpoint::Messages
+            && let Ok(request) = messages::Request::read(&self.body)
+        {
+            what.param = messages::place(&what.param, &request);
+        }
+        what
+    }
+
     fn openai(&self) -> Result<&chat::Request, &Inexpressible> {
-        let translate = || self.chat().map_err(Clone::clone)?.for_openai();
+        let translate = || self.chat().map_err(Clone::clone)?.for_openai().map_err(|what| self.as_called(what));
         self.openai.get_or_init(translate).as_ref()
     }
 
@@ -79,7 +89,8 @@ impl Conversation {
     }
 
     fn gemini(&self) -> Result<&gemini::Request, &Inexpressible> {
-        let translate = || gemini::Request::from_chat(self.chat().map_err(Clone::clone)?);
+        let translate =
+            || gemini::Request::from_chat(self.chat().map_err(Clone::clone)?).map_err(|what| self.as_called(what));
         self.gemini.get_or_init(translate).as_ref()
     }
 

@@ -27,6 +27,18 @@ pub use writer::Writer;
 /// Members that are not in the types.
 pub type Other = Map<String, Value>;
 
-/// The members of a chat request that are mere hints: a backend that has no words for one answers
-/// without it.
-pub const HINTS: [&str; 7] = ["seed", "logit_bias", "user", "service_tier", "prediction", "store", "metadata"];
+/// The members of a chat request that are mere hints – for what the answer is like, or for the
+/// provider's caches and books, which the answer does not depend on: a backend that has no words for
+/// one answers without it.
+pub const HINTS: [&str; 10] = [
+    "seed",
+    "logit_bias",
+    "user",
+    "service_tier",
+    "prediction",
+    "store",
+    "metadata",
+    "prompt_cache_key",
+    "prompt_cache_retention",
+    "safety_identifier",
+];

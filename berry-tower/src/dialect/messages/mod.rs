@@ -9,6 +9,7 @@ mod block;
 mod event;
 mod foreign;
 mod front;
+mod place;
 mod request;
 mod told;
 mod turns;
@@ -19,6 +20,7 @@ pub use block::{Block, Content, Source};
 pub use event::{Delta, Event, MessageDelta, WireError};
 pub use foreign::{foreign_thoughts, without_foreign_thoughts};
 pub use front::to_chat;
+pub(super) use place::place;
 pub use request::{
     CustomKind, CustomTool, Message, Metadata, OutputConfig, OutputFormat, Request, Role, Thinking, Tool, ToolChoice,
 };
