@@ -67,6 +67,8 @@ pub(super) struct Progress {
     choices: Choices,
     /// The Responses or the Messages API said that this is the end.
     ended: bool,
+    /// The Messages API has said why the answer ends.
+    reason: bool,
     output: bool,
     counts: Counts,
 }
@@ -79,6 +81,7 @@ impl Progress {
             expected: 1,
             choices: Choices::default(),
             ended: false,
+            reason: false,
             output: false,
             counts: Counts::default(),
         }
@@ -193,9 +196,10 @@ impl Progress {
 
     fn take_message(&mut self, event: &Event) -> Verdict {
         self.output |= self.bears_output(event.kind(), &event.facts);
+        self.reason |= event.kind() == EventType::MessageDelta && event.facts.stop;
         if event.kind() == EventType::MessageStop {
-            if !self.output {
-                return Verdict::Fault(StreamFault::NoOutput);
+            if !self.reason {
+                return Verdict::Fault(self.cut());
             }
             self.ended = true;
             return Verdict::Close;

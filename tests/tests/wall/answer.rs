@@ -7,9 +7,28 @@ use http::{HeaderMap, StatusCode};
 use serde_json::Value;
 use tokio::time::Instant;
 
+/// The API that the client speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Front {
+    /// OpenAI's chat completions.
+    Chat,
+    /// Anthropic's Messages.
+    Messages,
+}
+
+impl Front {
+    pub(crate) const fn path(self) -> &'static str {
+        match self {
+            Self::Chat => "/v1/chat/completions",
+            Self::Messages => "/v1/messages",
+        }
+    }
+}
+
 /// An answer, read to its end.
 #[derive(Debug)]
 pub(crate) struct Answer {
+    pub(crate) front: Front,
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     pub(crate) text: String,
@@ -24,7 +43,7 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    pub(crate) async fn read(response: reqwest::Response, began: Instant) -> Self {
+    pub(crate) async fn read(front: Front, response: reqwest::Response, began: Instant) -> Self {
         let (status, headers, head) = (response.status(), response.headers().clone(), began.elapsed());
         let mut body = response.bytes_stream();
         let (mut pieces, mut whole, mut clean) = (Vec::new(), Vec::new(), true);
@@ -38,7 +57,7 @@ impl Answer {
             }
         }
         let text = String::from_utf8(whole).unwrap();
-        Self { status, headers, text, clean, head, end: began.elapsed(), pieces }
+        Self { front, status, headers, text, clean, head, end: began.elapsed(), pieces }
     }
 
     /// When its last word came; a connection that is to break gets a moment more.
@@ -68,32 +87,55 @@ impl Answer {
         self.data().iter().filter_map(|data| serde_json::from_str(data).ok()).collect()
     }
 
+    /// The mark that says that a stream is whole.
     pub(crate) fn done(&self) -> bool {
-        self.data().last() == Some(&"[DONE]")
+        match self.front {
+            Front::Chat => self.data().last() == Some(&"[DONE]"),
+            Front::Messages => self.events().last().is_some_and(|event| event["type"] == "message_stop"),
+        }
     }
 
     pub(crate) fn finish_reason(&self) -> Option<String> {
-        let reason = |event: &Value| event["choices"][0]["finish_reason"].as_str().map(str::to_owned);
-        self.events().iter().find_map(reason)
+        let reason = |event: &Value| {
+            let reason = match self.front {
+                Front::Chat => &event["choices"][0]["finish_reason"],
+                Front::Messages if self.is_stream() => &event["delta"]["stop_reason"],
+                Front::Messages => &event["stop_reason"],
+            };
+            reason.as_str().map(str::to_owned)
+        };
+        if self.is_stream() { self.events().iter().find_map(reason) } else { reason(&self.json()) }
     }
 
     /// What the assistant has said.
     pub(crate) fn content(&self) -> String {
-        if !self.is_stream() {
-            return self.json()["choices"][0]["message"]["content"].as_str().unwrap_or_default().to_owned();
+        let said = |value: &Value, stream: bool| {
+            let (chat, text) = (&value["choices"][0], |text: &Value| text.as_str().unwrap_or_default().to_owned());
+            match (self.front, stream) {
+                (Front::Chat, true) => text(&chat["delta"]["content"]),
+                (Front::Chat, false) => text(&chat["message"]["content"]),
+                (Front::Messages, true) => text(&value["delta"]["text"]),
+                (Front::Messages, false) => {
+                    value["content"].as_array().into_iter().flatten().map(|block| text(&block["text"])).collect()
+                }
+            }
+        };
+        if self.is_stream() {
+            self.events().iter().map(|event| said(event, true)).collect()
+        } else {
+            said(&self.json(), false)
         }
-        let events = self.events();
-        events.iter().filter_map(|event| event["choices"][0]["delta"]["content"].as_str()).collect()
     }
 
-    /// The code of the error that it is, or ends with.
+    /// The code of the error that it is, or ends with; Anthropic's API has none, but a type.
     pub(crate) fn code(&self) -> Option<String> {
-        let error = if self.is_stream() {
-            self.events().pop()?.get("error").cloned()?
-        } else {
-            self.json().get("error").cloned()?
+        let last = if self.is_stream() { self.events().pop()? } else { self.json() };
+        let error = last.get("error")?;
+        let name = match self.front {
+            Front::Chat => "code",
+            Front::Messages => "type",
         };
-        Some(error["code"].as_str().unwrap_or_default().to_owned())
+        Some(error[name].as_str().unwrap_or_default().to_owned())
     }
 
     /// A client that trusts it takes it for a whole answer.
@@ -106,11 +148,43 @@ impl Answer {
 
     /// It is a whole answer by its grammar.
     pub(crate) fn is_whole(&self) -> bool {
-        let ended = if self.is_stream() {
-            self.done() && self.finish_reason().is_some()
-        } else {
-            self.json()["choices"][0]["finish_reason"].is_string()
+        let ended = match (self.is_stream(), self.front) {
+            (false, Front::Chat) => self.finish_reason().is_some(),
+            (false, Front::Messages) => self.json()["type"] == "message" && self.finish_reason().is_some(),
+            (true, Front::Chat) => self.done() && self.finish_reason().is_some(),
+            (true, Front::Messages) => self.done() && self.finish_reason().is_some() && self.is_in_grammar(),
         };
         self.status == 200 && self.clean && ended && self.code().is_none()
+    }
+
+    /// As far as it goes, a stream of messages keeps to Anthropic's grammar.
+    pub(crate) fn is_in_grammar(&self) -> bool {
+        let names = self.text.lines().filter_map(|line| line.strip_prefix("event: "));
+        // What one block or the message as a whole is in.
+        let (mut block, mut blocks, mut state) = (None, 0, "begin");
+        let mut is_next = |event: &Value| {
+            let kind = event["type"].as_str().unwrap_or_default();
+            let next = match (kind, state, block) {
+                ("ping", ..) => return true,
+                ("message_start", "begin", None) => "blocks",
+                ("content_block_start", "blocks", None) if event["index"] == blocks => {
+                    block = Some(blocks);
+                    "blocks"
+                }
+                ("content_block_delta", "blocks", Some(at)) if event["index"] == at => "blocks",
+                ("content_block_stop", "blocks", Some(at)) if event["index"] == at => {
+                    (block, blocks) = (None, blocks + 1);
+                    "blocks"
+                }
+                ("message_delta", "blocks" | "delta", None) => "delta",
+                ("message_stop", "delta", None) | ("error", "begin" | "blocks" | "delta", _) => "over",
+                _ => return false,
+            };
+            state = next;
+            true
+        };
+        let events = self.events();
+        names.eq(events.iter().map(|event| event["type"].as_str().unwrap_or_default()))
+            && events.iter().all(&mut is_next)
     }
 }

@@ -6,7 +6,10 @@ use berry_server::simulated::{Behavior, Fault};
 use futures_util::StreamExt;
 use tokio::time::{Instant, sleep};
 
-use crate::{answer::Answer, support::Plan};
+use crate::{
+    answer::{Answer, Front},
+    support::Plan,
+};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -110,7 +113,7 @@ async fn a_slow_reader_is_no_silent_upstream() {
     let mut response = wall.chat(true).send().await.unwrap();
     let mut head = response.chunk().await.unwrap().unwrap().to_vec();
     sleep(40 * SECOND).await;
-    let rest = Answer::read(response, began).await;
+    let rest = Answer::read(Front::Chat, response, began).await;
     head.extend_from_slice(rest.text.as_bytes());
     let answer = Answer { text: String::from_utf8(head).unwrap(), ..rest };
     assert!(answer.is_whole() && answer.content().len() > (10 << 20));

@@ -1,12 +1,17 @@
-//! Each fault, plain and streamed, with one backend and with a healthy one beside it.
+//! Each fault, plain and streamed, in each format behind and in front, with one backend and with a
+//! healthy one of another format beside it.
 
-use std::time::Duration;
+use std::{panic::AssertUnwindSafe, time::Duration};
 
-use berry_server::simulated::{AFTER_FINISH, Behavior, Fault};
+use berry_server::simulated::{AFTER_FINISH, Behavior, Dialect, Fault};
 use berry_tower::backend::Stage;
+use futures_util::FutureExt;
 use tokio::time::Instant;
 
-use crate::{answer::Answer, support::Plan};
+use crate::{
+    answer::{Answer, Front},
+    support::{Plan, Wall},
+};
 
 const SETTINGS: &str = "request_timeout_seconds = 7\nplain_timeout_seconds = 9\n\
     stream_idle_timeout_seconds = 5\nfirst_token_timeout_seconds = 3\nstream_keepalive_seconds = 0";
@@ -145,94 +150,186 @@ fn streamed() -> Vec<Case> {
     ]
 }
 
-fn check_told(case: &Case, told: Told, answer: &Answer, stream: bool) {
-    let what = format!("{}, stream {stream}: {answer:?}", case.name);
+/// What comes of it where the first backend speaks another format than OpenAI's: each provider has
+/// its own words for some of it, and its own way to end a stream.
+fn as_told_by(dialect: Dialect, case: Case) -> Case {
+    let name = case.name;
+    let cut = |code, class, case: Case| Case { alone: (Part(code), 1), beside: (Part(code), [1, 0]), class, ..case };
+    match (dialect, name) {
+        // A 404 of all backends is told as it came.
+        (Dialect::Azure, "404") => Case { alone: (Refused(404, "DeploymentNotFound"), 1), ..case },
+        (Dialect::Gemini, "404") => Case { alone: (Refused(404, "404"), 1), ..case },
+        // Google's word for a 503 is that of an overload.
+        (Dialect::Gemini, "503") => Case { alone: (Refused(503, "overloaded"), 3), ..case },
+        (Dialect::Azure, "refused") => Case::counts(name, case.fault, Refused(400, "content_filter"), "caller"),
+        // Anthropic says so in words alone.
+        (Dialect::Claude, "refused") => Case::counts(name, case.fault, Refused(400, ""), "caller"),
+        // An answer with nothing in it but the reason.
+        (Dialect::Gemini, "refused") => Case::counts(name, case.fault, Whole, "success"),
+        (Dialect::Gemini, "quota") => {
+            Case::fails(name, case.fault, Refused(429, "upstream_rate_limited"), "rate_limit")
+        }
+        // Only `message_stop` ends a message.
+        (Dialect::Claude, "no [DONE]" | "cut after the end" | "reset after the end") => {
+            cut("upstream_stream_interrupted", "network", case)
+        }
+        (Dialect::Claude, "stalls after the end") => {
+            cut("upstream_timeout", "timeout", case).takes([5000, 6000], [5000, 6000])
+        }
+        _ => case,
+    }
+}
+
+/// The type that Anthropic's API has for an error with this status, or of this code in a stream.
+fn kind(status: u16, code: &str) -> &'static str {
+    match (status, code) {
+        (400, _) => "invalid_request_error",
+        (404, _) => "not_found_error",
+        (429, _) => "rate_limit_error",
+        (503, _) => "overloaded_error",
+        (504, _) | (200, "upstream_timeout") => "timeout_error",
+        _ => "api_error",
+    }
+}
+
+fn check_told(what: &str, told: Told, answer: &Answer, stream: bool) {
+    let what = format!("{what}: {answer:?}");
+    let name = |status, code| match answer.front {
+        Front::Chat => code,
+        Front::Messages => kind(status, code),
+    };
     match told {
         Whole => assert!(answer.is_whole() && answer.is_stream() == stream, "{what}"),
         Refused(status, code) => {
-            assert_eq!((answer.status.as_u16(), answer.code().as_deref()), (status, Some(code)), "{what}");
-            assert!(answer.clean && !answer.is_stream(), "{what}");
-            let error = &answer.json()["error"];
-            assert!(
-                error["message"].is_string() && error["type"].is_string() && error.get("param").is_some(),
+            assert_eq!(
+                (answer.status.as_u16(), answer.code().as_deref()),
+                (status, Some(name(status, code))),
                 "{what}"
             );
+            assert!(answer.clean && !answer.is_stream(), "{what}");
+            let (body, chat) = (answer.json(), answer.front == Front::Chat);
+            let error = &body["error"];
+            // Azure's own refusals have a type that is null.
+            let typed = error["type"].is_string() || chat && code == "content_filter";
+            assert!(error["message"].is_string() && typed, "{what}");
+            assert!(if chat { error.get("param").is_some() } else { body["type"] == "error" }, "{what}");
         }
         Part(code) => {
-            assert_eq!((answer.status.as_u16(), answer.code().as_deref()), (200, Some(code)), "{what}");
+            assert_eq!((answer.status.as_u16(), answer.code().as_deref()), (200, Some(name(200, code))), "{what}");
             assert!(!answer.clean && !answer.done() && !answer.looks_whole(), "{what}");
-            assert!(answer.finish_reason().is_none(), "{what}");
+            assert!(answer.front == Front::Chat || answer.is_in_grammar(), "{what}");
+            // Anthropic's reason comes before the end, and is passed on.
+            assert!(answer.finish_reason().is_none() || answer.front == Front::Messages, "{what}");
         }
     }
 }
 
-fn check_time(case: &Case, [least, most]: [u64; 2], answer: &Answer) {
+fn check_time(what: &str, [least, most]: [u64; 2], answer: &Answer) {
     let took = u64::try_from(answer.told().as_millis()).unwrap();
     // The paused clock moves a little while sockets are at work.
-    assert!((least..=most + 100).contains(&took), "{}: told after {took} ms, not {least} to {most}", case.name);
+    assert!((least..=most + 100).contains(&took), "{what}: told after {took} ms, not {least} to {most}");
 }
 
-async fn run(case: &Case, stream: bool, backends: usize) {
-    let wall = Plan::of(backends).settings(SETTINGS).start().await;
+async fn run(what: &str, case: &Case, stream: bool, wall: &Wall) {
     wall.set(0, case.fault.clone());
     let began = Instant::now();
     let answer = wall.ask(stream).await;
     wall.settle().await;
-    let what = format!("{}, stream {stream}, {backends} backends", case.name);
-    if backends == 1 {
-        check_told(case, case.alone.0, &answer, stream);
+    if wall.providers.len() == 1 {
+        check_told(what, case.alone.0, &answer, stream);
         assert_eq!(wall.counts(), [case.alone.1], "{what}: {:?}", wall.calls(0, began));
-        check_time(case, case.time_alone, &answer);
+        check_time(what, case.time_alone, &answer);
         let failures = if matches!(case.alone.0, Whole) { 1 } else { case.alone.1 };
         assert_eq!(wall.outcomes(0, case.class), failures as u64, "{what}: {:?}", wall.state(0));
     } else {
-        check_told(case, case.beside.0, &answer, stream);
+        check_told(what, case.beside.0, &answer, stream);
         assert_eq!(wall.counts(), case.beside.1, "{what}");
-        check_time(case, case.time_beside, &answer);
+        check_time(what, case.time_beside, &answer);
         let first = if case.beside.1[1] > 0 && case.class == "success" { "timeout" } else { case.class };
         assert_eq!(wall.outcomes(0, first), 1, "{what}: {:?}", wall.state(0));
-        let (backend, attempts) = if case.beside.1[1] > 0 { ("p1:sim", "2") } else { ("p0:sim", "1") };
+        let (backend, attempts) = if case.beside.1[1] > 0 { (1, "2") } else { (0, "1") };
         assert_eq!(wall.outcomes(1, "success"), case.beside.1[1] as u64, "{what}");
         assert_eq!(
             (answer.header("x-berry-backend"), answer.header("x-berry-attempts")),
-            (backend, attempts),
+            (&*wall.id(backend), attempts),
             "{what}"
         );
-        check_state(case, first, &wall.state(0));
+        check_state(what, first, &wall.state(0));
     }
-    wall.next_works(&answer).await;
+    // An answer that a filter has stopped is whole and says nothing.
+    let filtered = answer.is_whole() && answer.content().is_empty();
+    let before = if filtered { Answer { text: String::new(), clean: false, ..answer } } else { answer };
+    wall.next_works(&before).await;
 }
 
-fn check_state(case: &Case, class: &str, state: &berry_tower::backend::LiveSnapshot) {
+fn check_state(what: &str, class: &str, state: &berry_tower::backend::LiveSnapshot) {
     let tells_against = matches!(class, "auth" | "model" | "server" | "timeout" | "network");
-    assert_eq!(state.view.stage == Stage::Unhealthy, tells_against, "{}: {state:?}", case.name);
-    assert_eq!(state.view.cooling.is_some(), class == "rate_limit", "{}: {state:?}", case.name);
+    assert_eq!(state.view.stage == Stage::Unhealthy, tells_against, "{what}: {state:?}");
+    assert_eq!(state.view.cooling.is_some(), class == "rate_limit", "{what}: {state:?}");
+}
+
+const DIALECTS: [Dialect; 4] = [Dialect::OpenAi, Dialect::Azure, Dialect::Claude, Dialect::Gemini];
+
+/// All faults of one way to answer, of the first backend in each format; beside it, each of the
+/// other formats has its turn.
+async fn all(stream: bool, backends: usize, front: Front) {
+    let (mut cases, mut pools) = (Vec::new(), Vec::new());
+    for (at, first) in DIALECTS.into_iter().enumerate() {
+        let more = if stream { streamed() } else { plain() };
+        for (turn, case) in either(stream).into_iter().chain(more).enumerate() {
+            let beside = DIALECTS[(at + 1 + turn % 3) % DIALECTS.len()];
+            let pool = [first, beside][..backends].to_vec();
+            cases.push((format!("{}, stream {stream}, {pool:?} to {front:?}", case.name), as_told_by(first, case)));
+            pools.push(pool);
+        }
+    }
+    let walls = Plan::pools(pools).front(front).settings(SETTINGS).start_all().await;
+    // Each of them is run, whatever becomes of the others.
+    let mut failed = Vec::new();
+    for ((what, case), wall) in cases.iter().zip(&walls) {
+        if AssertUnwindSafe(run(what, case, stream, wall)).catch_unwind().await.is_err() {
+            failed.push(what);
+        }
+    }
+    assert!(failed.is_empty(), "{failed:#?}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn of_a_plain_answer_with_one_backend() {
-    for case in either(false).iter().chain(&plain()) {
-        run(case, false, 1).await;
-    }
+    all(false, 1, Front::Chat).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn of_a_plain_answer_with_two_backends() {
-    for case in either(false).iter().chain(&plain()) {
-        run(case, false, 2).await;
-    }
+    all(false, 2, Front::Chat).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn of_a_stream_with_one_backend() {
-    for case in either(true).iter().chain(&streamed()) {
-        run(case, true, 1).await;
-    }
+    all(true, 1, Front::Chat).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn of_a_stream_with_two_backends() {
-    for case in either(true).iter().chain(&streamed()) {
-        run(case, true, 2).await;
-    }
+    all(true, 2, Front::Chat).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_a_plain_message_with_one_backend() {
+    all(false, 1, Front::Messages).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_a_plain_message_with_two_backends() {
+    all(false, 2, Front::Messages).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_a_streamed_message_with_one_backend() {
+    all(true, 1, Front::Messages).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_a_streamed_message_with_two_backends() {
+    all(true, 2, Front::Messages).await;
 }

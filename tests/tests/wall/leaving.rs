@@ -6,8 +6,8 @@ use berry_server::simulated::{Behavior, End, Fault};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
-    answer::Answer,
-    support::{Plan, Wall, question},
+    answer::{Answer, Front},
+    support::{Plan, Wall, question, stop},
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -76,7 +76,7 @@ async fn a_client_that_leaves_while_a_retry_is_waited_for_is_not_retried() {
 async fn begun(wall: &Wall) -> tokio::task::JoinHandle<Answer> {
     let (request, began) = (wall.chat(true), Instant::now());
     let response = request.send().await.unwrap();
-    tokio::spawn(Answer::read(response, began))
+    tokio::spawn(Answer::read(Front::Chat, response, began))
 }
 
 #[tokio::test(start_paused = true)]
@@ -85,7 +85,7 @@ async fn a_drain_lets_streams_finish() {
     wall.set(0, Behavior::healthy().per_token(SECOND));
     let stream = begun(&wall).await;
     let (addr, began) = (wall.server.addr(), Instant::now());
-    let stopping = tokio::spawn(wall.server.shutdown());
+    let stopping = tokio::spawn(stop(wall.server));
     sleep(5 * SECOND).await;
     assert!(tokio::net::TcpStream::connect(addr).await.is_err(), "nobody new is let in");
     assert!(stream.await.unwrap().is_whole());
@@ -99,7 +99,7 @@ async fn a_drain_tells_the_streams_that_are_over_the_grace_period() {
     wall.set(0, Behavior::healthy().per_token(SECOND));
     let stream = begun(&wall).await;
     let began = Instant::now();
-    wall.server.shutdown().await;
+    stop(wall.server).await;
     assert!((10 * SECOND..13 * SECOND).contains(&began.elapsed()), "{:?}", began.elapsed());
     let answer = stream.await.unwrap();
     assert_eq!(answer.code().as_deref(), Some("shutting_down"), "{answer:?}");
@@ -114,7 +114,7 @@ async fn a_drain_tells_a_stream_whose_head_went_early() {
     let wall = Plan::of(1).settings(settings).start().await;
     wall.set(0, Fault::Silent);
     let stream = begun(&wall).await;
-    wall.server.shutdown().await;
+    stop(wall.server).await;
     let answer = stream.await.unwrap();
     assert_eq!(answer.code().as_deref(), Some("shutting_down"), "{answer:?}");
     assert!(!answer.clean);

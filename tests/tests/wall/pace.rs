@@ -7,7 +7,7 @@ use serde_json::json;
 use tokio::time::{Instant, sleep};
 
 use crate::{
-    answer::Answer,
+    answer::{Answer, Front},
     support::{Plan, TOKENS, question},
 };
 
@@ -48,7 +48,7 @@ async fn slow_readers_slow_nobody_else() {
             if i % 10 == 0 {
                 sleep(Duration::from_secs(50)).await;
             }
-            (i % 10 == 0, Answer::read(response, began).await)
+            (i % 10 == 0, Answer::read(Front::Chat, response, began).await)
         }));
     }
     for stream in streams {

@@ -4,13 +4,13 @@ use std::{fmt::Write, sync::Arc, time::Duration};
 
 use berry_server::{
     Options, Server, config,
-    simulated::{Behavior, Config, Provider},
+    simulated::{Behavior, Config, Dialect, Provider},
 };
 use berry_tower::backend::{Backend, LiveSnapshot};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::answer::Answer;
+use crate::answer::{Answer, Front};
 
 pub(crate) const TOKEN: &str = "a-token-of-the-wall";
 
@@ -19,7 +19,9 @@ pub(crate) const TOKENS: usize = 60;
 
 /// What a gateway is to be made of.
 pub(crate) struct Plan {
-    backends: usize,
+    /// Of each pool, the formats of its backends.
+    pools: Vec<Vec<Dialect>>,
+    front: Front,
     settings: String,
     model: String,
     provider: String,
@@ -32,8 +34,20 @@ pub(crate) struct Plan {
 impl Plan {
     /// Of so many backends of one model, in order.
     pub(crate) fn of(backends: usize) -> Self {
+        Self::speaking(&vec![Dialect::OpenAi; backends])
+    }
+
+    /// Of one model's backends that speak these formats, in order.
+    pub(crate) fn speaking(dialects: &[Dialect]) -> Self {
+        Self::pools(vec![dialects.to_vec()])
+    }
+
+    /// Of several models, which share nothing but the gateway; each has a wall of its own.
+    pub(crate) fn pools(pools: Vec<Vec<Dialect>>) -> Self {
+        let backends = pools.iter().map(Vec::len).sum();
         Self {
-            backends,
+            pools,
+            front: Front::Chat,
             settings: String::new(),
             model: String::new(),
             provider: String::new(),
@@ -42,6 +56,12 @@ impl Plan {
             tokens: TOKENS,
             fallback: false,
         }
+    }
+
+    /// Asked in this API's words.
+    pub(crate) fn front(mut self, front: Front) -> Self {
+        self.front = front;
+        self
     }
 
     /// Lines for `[settings]`.
@@ -87,54 +107,92 @@ impl Plan {
     }
 
     pub(crate) async fn start(self) -> Wall {
+        self.start_all().await.remove(0)
+    }
+
+    /// Starts it, for all its models.
+    pub(crate) async fn start_all(self) -> Vec<Wall> {
         let mut providers = Vec::new();
-        for i in 0..self.backends {
-            let config = Config { tokens: Some(self.tokens), ..Config::named(&format!("p{i}")) };
+        for (i, dialect) in self.pools.iter().flatten().enumerate() {
+            let name = format!("p{i}");
+            let config = Config { tokens: Some(self.tokens), dialect: *dialect, ..Config::named(&name) };
             providers.push(Provider::start(config).await.unwrap());
         }
         let loaded = config::parse(&self.file(&providers), &|_| None).unwrap();
-        let server = Server::start(loaded, Options::loopback()).await.unwrap();
-        let client = reqwest::Client::builder().no_proxy().build().unwrap();
-        Wall { providers, server, client }
+        let server = Arc::new(Server::start(loaded, Options::loopback()).await.unwrap());
+        // Nothing here is asked by TLS, so that no roots need to be read.
+        let client = reqwest::Client::builder().no_proxy().tls_built_in_root_certs(false).build().unwrap();
+        let (mut walls, mut first, mut providers) = (Vec::new(), 0, providers.into_iter());
+        for (at, pool) in self.pools.iter().enumerate() {
+            walls.push(Wall {
+                providers: providers.by_ref().take(pool.len()).collect(),
+                server: server.clone(),
+                client: client.clone(),
+                front: self.front,
+                model: model_name(at),
+                first,
+            });
+            first += pool.len();
+        }
+        walls
     }
 
     fn file(&self, providers: &[Provider]) -> String {
         let mut file = format!("[settings]\n{}\n[users.me]\ntoken = \"{TOKEN}\"\ntags = [\"admin\"]\n", self.settings);
-        for (i, provider) in providers.iter().enumerate() {
+        for ((i, provider), dialect) in providers.iter().enumerate().zip(self.pools.iter().flatten()) {
             let url = self.urls[i].clone().unwrap_or_else(|| provider.base_url());
-            let (key, more) = (provider.key(), &self.provider);
+            let (key, more, kind) = (provider.key(), &self.provider, dialect.backend_type());
+            let version = if *dialect == Dialect::Azure { "api_version = \"2024-10-21\"\n" } else { "" };
             let _ = writeln!(
                 file,
-                "[providers.p{i}]\nbase_url = \"{url}\"\napi_key = \"{key}\"\nmodels = [\"sim\"]\n{more}"
+                "[providers.p{i}]\nbase_url = \"{url}\"\napi_key = \"{key}\"\nmodels = [\"sim\"]\n\
+                 backend_type = \"{kind}\"\n{version}{more}"
             );
         }
-        let fallback = providers.len() - usize::from(self.fallback);
-        let names = if self.fallback { "fallbacks = [\"spare\"]" } else { "" };
-        let _ = writeln!(file, "[models.m]\nname = \"m\"\nstrategy = \"failover\"\n{names}\n{}", self.model);
-        for i in 0..fallback {
-            self.entry(&mut file, "m", i);
-        }
-        if self.fallback {
-            let _ = writeln!(file, "[models.spare]\nname = \"spare\"\nstrategy = \"failover\"\n{}", self.model);
-            self.entry(&mut file, "spare", fallback);
+        let mut first = 0;
+        for (at, pool) in self.pools.iter().enumerate() {
+            self.pool(&mut file, &model_name(at), first, pool.len());
+            first += pool.len();
         }
         file
     }
 
-    fn entry(&self, file: &mut String, model: &str, i: usize) {
+    fn pool(&self, file: &mut String, name: &str, first: usize, backends: usize) {
+        let fallback = backends - usize::from(self.fallback);
+        let names = if self.fallback { "fallbacks = [\"spare\"]" } else { "" };
+        let _ = writeln!(file, "[models.{name}]\nname = \"{name}\"\nstrategy = \"failover\"\n{names}\n{}", self.model);
+        for i in 0..fallback {
+            self.entry(file, name, first, i);
+        }
+        if self.fallback {
+            let _ = writeln!(file, "[models.spare]\nname = \"spare\"\nstrategy = \"failover\"\n{}", self.model);
+            self.entry(file, "spare", first, fallback);
+        }
+    }
+
+    fn entry(&self, file: &mut String, model: &str, first: usize, at: usize) {
+        let i = first + at;
         let _ = writeln!(
             file,
-            "[[models.{model}.backends]]\nprovider = \"p{i}\"\nmodel = \"sim\"\npriority = {i}\nprobe = \"none\"\n{}",
+            "[[models.{model}.backends]]\nprovider = \"p{i}\"\nmodel = \"sim\"\npriority = {at}\nprobe = \"none\"\n{}",
             self.backend
         );
     }
 }
 
-/// A gateway that is running, and what is behind it.
+fn model_name(at: usize) -> String {
+    if at == 0 { "m".to_owned() } else { format!("m{at}") }
+}
+
+/// A gateway that is running, and what is behind one of its models.
 pub(crate) struct Wall {
     pub(crate) providers: Vec<Provider>,
-    pub(crate) server: Server,
+    pub(crate) server: Arc<Server>,
     pub(crate) client: reqwest::Client,
+    front: Front,
+    model: String,
+    /// The number of the first provider.
+    first: usize,
 }
 
 impl Wall {
@@ -145,11 +203,21 @@ impl Wall {
 
     pub(crate) fn request(&self, path: &str, body: &Value) -> reqwest::RequestBuilder {
         let url = format!("http://{}{path}", self.server.addr());
-        self.client.post(url).bearer_auth(TOKEN).json(body)
+        let request = self.client.post(url).json(body);
+        match self.front {
+            Front::Chat => request.bearer_auth(TOKEN),
+            Front::Messages => request.header("x-api-key", TOKEN).header("anthropic-version", "2023-06-01"),
+        }
     }
 
+    /// The question, in the words of the API in front.
     pub(crate) fn chat(&self, stream: bool) -> reqwest::RequestBuilder {
-        self.request("/v1/chat/completions", &question(stream))
+        let mut body = question(stream);
+        body["model"] = self.model.as_str().into();
+        if self.front == Front::Messages {
+            body["max_tokens"] = 1000.into();
+        }
+        self.request(self.front.path(), &body)
     }
 
     /// Asks, and reads the answer to its end.
@@ -159,7 +227,12 @@ impl Wall {
 
     pub(crate) async fn send(&self, request: reqwest::RequestBuilder) -> Answer {
         let began = Instant::now();
-        Answer::read(request.send().await.unwrap(), began).await
+        Answer::read(self.front, request.send().await.unwrap(), began).await
+    }
+
+    /// The name of a backend in the headers.
+    pub(crate) fn id(&self, backend: usize) -> String {
+        format!("p{}:sim", self.first + backend)
     }
 
     /// When each of a backend's calls came, since `began`.
@@ -175,7 +248,7 @@ impl Wall {
     fn backend(&self, i: usize) -> Arc<Backend> {
         let catalog = self.server.catalog().load();
         let mut all = catalog.models().iter().flat_map(|model| &model.backends);
-        all.find(|backend| *backend.id.provider == *format!("p{i}")).unwrap().clone()
+        all.find(|backend| *backend.id.provider == *format!("p{}", self.first + i)).unwrap().clone()
     }
 
     /// How a backend stands now.
@@ -218,6 +291,11 @@ impl Wall {
         }
         self.settle().await;
     }
+}
+
+/// Stops a gateway that nobody else uses.
+pub(crate) async fn stop(server: Arc<Server>) {
+    Arc::into_inner(server).unwrap().shutdown().await;
 }
 
 /// A question that each healthy provider answers with the same words.

@@ -132,7 +132,7 @@ mod tests {
     };
 
     /// What a format refuses of a request with these members.
-    fn refused(dialect: Dialect, members: Value) -> String {
+    fn refused(dialect: Dialect, members: &Value) -> String {
         let mut body = json!({"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}]});
         body.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
         let conversation = Conversation::new(Endpoint::Messages, body.to_string().into());
@@ -141,14 +141,14 @@ mod tests {
 
     #[test]
     fn what_a_format_refuses_has_its_callers_name() {
-        let gemini = |members: Value| refused(Dialect::Gemini, members);
+        let gemini = |members: Value| refused(Dialect::Gemini, &members);
         assert_eq!(gemini(json!({"stop_sequences": ["1", "2", "3", "4", "5", "6"]})), "stop_sequences");
         let tool = json!([{"name": "0 bad", "input_schema": {}}]);
         assert_eq!(gemini(json!({"tools": tool})), "tools[0].name");
         let alone = json!({"type": "auto", "disable_parallel_tool_use": true});
         let tool = json!([{"name": "look", "input_schema": {}}]);
         assert_eq!(gemini(json!({"tools": tool, "tool_choice": alone})), "tool_choice.disable_parallel_tool_use");
-        assert_eq!(refused(Dialect::OpenAi, json!({"top_k": 5})), "top_k");
+        assert_eq!(refused(Dialect::OpenAi, &json!({"top_k": 5})), "top_k");
     }
 
     #[test]
@@ -164,7 +164,7 @@ mod tests {
                 {"role": "assistant", "content": [thought, text, call("a"), call("b")]},
                 {"role": "user", "content": last},
             ]);
-            refused(Dialect::Gemini, json!({"system": "be brief", "messages": turns}))
+            refused(Dialect::Gemini, &json!({"system": "be brief", "messages": turns}))
         };
         let done = || json!("done");
         assert_eq!(gemini(json!([result("a", done()), result("c", done())])), "messages[2].content[1].tool_use_id");
@@ -176,9 +176,9 @@ mod tests {
         let pictures = json!([text, image("ftp://x/y.png")]);
         assert_eq!(gemini(json!([result("a", pictures)])), "messages[2].content[0].content[1].source");
         let pictures = json!([{"role": "user", "content": [result("a", json!([image("https://x/y.png")]))]}]);
-        assert_eq!(refused(Dialect::OpenAi, json!({"messages": pictures})), "messages[0].content[0].content[0]");
+        assert_eq!(refused(Dialect::OpenAi, &json!({"messages": pictures})), "messages[0].content[0].content[0]");
         assert_eq!(
-            refused(Dialect::Gemini, json!({"messages": [{"role": "assistant", "content": "so"}]})),
+            refused(Dialect::Gemini, &json!({"messages": [{"role": "assistant", "content": "so"}]})),
             "messages[0].role"
         );
     }

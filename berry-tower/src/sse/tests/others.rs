@@ -89,6 +89,10 @@ fn messages_run_from_start_to_stop() {
     assert_eq!(run.result, Ok(()));
     assert_eq!(run.sent(), whole);
     assert_eq!(run.filter.usage(), Some(Usage { input: 17, output: 30, cached: 5 }));
+    // Without a reason for its end it is no whole message, whatever it says.
+    let untold = of(Grammar::Messages, &format!("{quiet}{}{}", output[0], event("message_stop", "")));
+    assert_eq!(untold.result, Err(StreamFault::Interrupted));
+    assert!(!untold.sent().contains("message_stop"));
     let empty = of(Grammar::Messages, &format!("{quiet}{}", event("message_stop", "")));
     assert_eq!(empty.result, Err(StreamFault::NoOutput));
     assert!(!empty.sent().contains("message_stop"));

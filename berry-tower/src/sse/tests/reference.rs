@@ -286,6 +286,7 @@ struct Reading {
     expected: usize,
     choices: std::collections::BTreeMap<u64, bool>,
     ended: bool,
+    reason: bool,
     closed: bool,
     counts: [Option<u64>; 6],
     outcome: Outcome,
@@ -299,6 +300,7 @@ pub(crate) fn judge(bytes: &[u8], grammar: Grammar, hide_usage: bool, expected: 
         expected,
         choices: Default::default(),
         ended: false,
+        reason: false,
         closed: false,
         counts: [None; 6],
         outcome: Outcome { sent: Vec::new(), result: Ok(()), usage: None, malformed: 0, output: false },
@@ -356,6 +358,7 @@ impl Reading {
             expected: self.expected,
             choices: Default::default(),
             ended: false,
+            reason: false,
             closed: false,
             counts: [None; 6],
             outcome: Outcome { sent: Vec::new(), result: Ok(()), usage: None, malformed: 0, output: false },
@@ -444,8 +447,9 @@ impl Reading {
             }
             _ => {
                 self.take_message(&tree, kind);
-                if kind == "message_stop" && !self.outcome.output {
-                    return Some(Err(StreamFault::NoOutput));
+                let output = self.outcome.output;
+                if kind == "message_stop" && !self.reason {
+                    return Some(Err(if output { StreamFault::Interrupted } else { StreamFault::NoOutput }));
                 }
                 self.ended |= kind == "message_stop";
                 true
@@ -510,7 +514,9 @@ impl Reading {
             }),
             "message_delta" => {
                 let reason = delta.and_then(|d| d.get("stop_reason")).and_then(Tree::text);
-                reason.is_some_and(|r| !r.is_empty())
+                let told = reason.is_some_and(|r| !r.is_empty());
+                self.reason |= told;
+                told
             }
             _ => false,
         };
