@@ -31,7 +31,7 @@ use berry_tower::{
     render::{OpenAiErrors, Refusal, Render},
 };
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use tower::ServiceBuilder;
 use tower_http::{
     catch_panic::CatchPanicLayer,
@@ -116,7 +116,9 @@ where
         router = router.route(&format!("/v1{}", endpoint.path()), posted(&gateways.openai, log.as_ref()));
     }
     let messages = posted(&gateways.messages, log.as_ref());
-    let messages = messages.fallback(async || Errors::Anthropic.render(method_not_allowed(), None).map(Body::from));
+    let messages = messages.fallback(async |headers: HeaderMap| {
+        Errors::Anthropic.render(method_not_allowed(), headers.get("x-request-id")).map(Body::from)
+    });
     let messages = messages.layer(CatchPanicLayer::custom(|panic| panicked(Errors::Anthropic, panic)));
     router = router.route(MESSAGES, messages);
     let drained = settings.max_request_body_bytes.saturating_add(DRAINED_BEYOND);

@@ -7,6 +7,7 @@ use berry_tower::{
     backend::{Backend, Catalog, Dialect, Model, Provider},
     body::Buffered,
     gateway::{Settings, gateway},
+    progress::Progress,
     rate_limit::{Assigned, Quota},
     render::{AnthropicErrors, OpenAiErrors, Render},
     select::strategy::Failover,
@@ -83,6 +84,8 @@ struct Got {
     served: Option<String>,
     text: String,
     broke: bool,
+    /// What the log counts: input, output and cached tokens.
+    usage: Option<[u64; 3]>,
 }
 
 impl Got {
@@ -150,6 +153,7 @@ where
     let response = service.oneshot(request).await.unwrap();
     let status = response.status().as_u16();
     let served = response.extensions().get::<berry_tower::attempt::ServedBy>().map(|served| served.0.to_string());
+    let progress = response.extensions().get::<Progress>().cloned();
     let (mut text, mut broke) = (Vec::new(), false);
     let mut body = Box::pin(response.into_body());
     while let Some(frame) = body.frame().await {
@@ -158,7 +162,8 @@ where
             Err(_) => broke = true,
         }
     }
-    Got { status, served, text: String::from_utf8(text).unwrap(), broke }
+    let usage = progress.and_then(|progress| progress.usage()).map(|usage| [usage.input, usage.output, usage.cached]);
+    Got { status, served, text: String::from_utf8(text).unwrap(), broke, usage }
 }
 
 const CHAT: &str = "/v1/chat/completions";
@@ -228,6 +233,7 @@ async fn a_chat_is_answered_by_claude() {
     assert_eq!((&*streamed.said(), streamed.broke), ("Hello, world", false), "{}", streamed.text);
     assert!(streamed.text.ends_with("data: [DONE]\n\n"));
     assert!(!streamed.text.contains("\"usage\":{"), "usage that nobody asked for: {}", streamed.text);
+    assert_eq!((plain.usage, streamed.usage), (Some([3, 2, 0]), Some([3, 2, 0])), "it is counted all the same");
 }
 
 #[tokio::test(start_paused = true)]
@@ -265,7 +271,7 @@ async fn a_chat_is_answered_by_gemini() {
         let got = got.await;
         let text =
             if stream { got.said() } else { got.json()["choices"][0]["message"]["content"].as_str().unwrap().into() };
-        assert_eq!((got.status, &*text), (200, "Hello"), "{}", got.text);
+        assert_eq!((got.status, &*text, got.usage), (200, "Hello", Some([3, 2, 0])), "{}", got.text);
     }
 }
 
@@ -280,7 +286,9 @@ async fn messages_are_answered_by_openai() {
         assert_eq!(head.uri, "https://upstream/v1/chat/completions");
         Script::json(200, &answer)
     });
-    let got = got.await.json();
+    let got = got.await;
+    assert_eq!(got.usage, Some([3, 2, 0]));
+    let got = got.json();
     assert_eq!((&got["type"], &got["content"][0]["text"]), (&json!("message"), &json!("Hello")));
     assert_eq!((&got["usage"]["input_tokens"], &got["stop_reason"]), (&json!(3), &json!("end_turn")));
 }

@@ -13,6 +13,7 @@ mod fallbacks;
 mod headers;
 mod limits;
 mod many_streams;
+mod messages;
 mod models;
 mod openai_client;
 mod verdicts;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use berry_server::{
     Options, Server, config,
-    simulated::{Config, Fault, Provider, Scope},
+    simulated::{Config, Dialect, Fault, Provider, Scope},
 };
 use serde_json::Value;
 use tokio::time::{Instant, sleep, timeout};
@@ -16,12 +16,19 @@ const PATIENCE: Duration = Duration::from_secs(15);
 
 /// A gateway over these providers, by round robin; each line of `extra` goes to the backend.
 async fn gateway(providers: &[(&Provider, &str)], settings: &str) -> Server {
+    gateway_to(Dialect::OpenAi, providers, settings).await
+}
+
+/// The same, over providers that speak this format.
+async fn gateway_to(dialect: Dialect, providers: &[(&Provider, &str)], settings: &str) -> Server {
+    let kind = dialect.backend_type();
     let mut file =
         format!("[settings]\nhealth_check_interval_seconds = 1\n{settings}\n[users.u]\ntoken = \"{TOKEN}\"\n");
     let mut model = String::from("[models.m]\nname = \"m\"\nstrategy = \"round_robin\"\n");
     for (i, (provider, extra)) in providers.iter().enumerate() {
         let (url, key) = (provider.base_url(), provider.key());
         file += &format!("[providers.p{i}]\nbase_url = \"{url}\"\napi_key = \"{key}\"\nmodels = [\"sim\"]\n");
+        file += &format!("backend_type = \"{kind}\"\n");
         file += "headers = { x-team = \"berries\" }\n";
         model += &format!("[[models.m.backends]]\nprovider = \"p{i}\"\nmodel = \"sim\"\n{extra}\n");
     }
@@ -102,6 +109,35 @@ async fn the_dead_are_out_before_a_user_meets_them_and_back_in_two_seconds() {
     assert!(probes.iter().all(|seen| seen.header("x-team") == "berries"));
     assert!(probes.iter().all(|seen| seen.header("authorization") == format!("Bearer {}", other.key())));
     server.shutdown().await;
+}
+
+/// Their lists say that all is well, so that a chat alone can tell.
+#[tokio::test]
+async fn who_speaks_another_format_is_probed_in_it() {
+    for dialect in [Dialect::Claude, Dialect::Gemini] {
+        let config = |name| Config { dialect, ..Config::named(name) };
+        let (steady, other) = (Provider::start(config("steady")).await, Provider::start(config("other")).await);
+        let (steady, other) = (steady.unwrap(), other.unwrap());
+        let settings = "recovery_check_interval_seconds = 1";
+        let server = gateway_to(dialect, &[(&steady, ""), (&other, "")], settings).await;
+        until_ready(&server).await;
+        other.set(Fault::Overloaded);
+        for _ in 0..4 {
+            assert_eq!(ask(&server).await, 200);
+        }
+        until_available(&server, 1).await;
+        other.clear();
+        other.heal();
+        until_available(&server, 2).await;
+        let probes = other.calls();
+        assert!(!probes.is_empty(), "{dialect:?}");
+        for probe in &probes {
+            let path = if dialect == Dialect::Claude { "/v1/messages" } else { "/v1beta/models/sim:generateContent" };
+            assert_eq!((&*probe.path, probe.header("x-team")), (path, "berries"));
+            assert_eq!(probe.ended.as_ref().and_then(|ended| ended.status), Some(200), "{probe:?}");
+        }
+        server.shutdown().await;
+    }
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::{
     answer::{Answer, Front},
-    support::{Plan, Wall},
+    support::{DIALECTS, Plan, Wall},
 };
 
 const SETTINGS: &str = "request_timeout_seconds = 7\nplain_timeout_seconds = 9\n\
@@ -267,8 +267,6 @@ fn check_state(what: &str, class: &str, state: &berry_tower::backend::LiveSnapsh
     assert_eq!(state.view.stage == Stage::Unhealthy, tells_against, "{what}: {state:?}");
     assert_eq!(state.view.cooling.is_some(), class == "rate_limit", "{what}: {state:?}");
 }
-
-const DIALECTS: [Dialect; 4] = [Dialect::OpenAi, Dialect::Azure, Dialect::Claude, Dialect::Gemini];
 
 /// All faults of one way to answer, of the first backend in each format; beside it, each of the
 /// other formats has its turn.

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use berry_server::simulated::{Behavior, End, Fault};
+use berry_server::simulated::{Behavior, Dialect, End, Fault};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
     answer::{Answer, Front},
-    support::{Plan, Wall, question, stop},
+    support::{DIALECTS, Plan, Wall, question, stop},
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -41,14 +41,18 @@ async fn a_client_that_leaves_before_the_head_is_not_worked_for() {
 
 #[tokio::test(start_paused = true)]
 async fn a_client_that_leaves_in_the_middle_ends_the_stream_upstream() {
-    let wall = Plan::of(2).start().await;
-    wall.set(0, Behavior::healthy().per_token(SECOND));
-    let mut response = wall.chat(true).send().await.unwrap();
-    for _ in 0..5 {
-        assert!(response.chunk().await.unwrap().is_some());
+    for front in [Front::Chat, Front::Messages] {
+        for dialect in DIALECTS {
+            let wall = Plan::speaking(&[dialect, Dialect::OpenAi]).front(front).start().await;
+            wall.set(0, Behavior::healthy().per_token(SECOND));
+            let mut response = wall.chat(true).send().await.unwrap();
+            for _ in 0..5 {
+                assert!(response.chunk().await.unwrap().is_some());
+            }
+            drop(response);
+            is_left(&wall, &[1, 0]).await;
+        }
     }
-    drop(response);
-    is_left(&wall, &[1, 0]).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -73,17 +77,17 @@ async fn a_client_that_leaves_while_a_retry_is_waited_for_is_not_retried() {
 }
 
 /// Asks for a stream on a task of its own, and waits until it has begun.
-async fn begun(wall: &Wall) -> tokio::task::JoinHandle<Answer> {
+async fn begun(wall: &Wall, front: Front) -> tokio::task::JoinHandle<Answer> {
     let (request, began) = (wall.chat(true), Instant::now());
     let response = request.send().await.unwrap();
-    tokio::spawn(Answer::read(Front::Chat, response, began))
+    tokio::spawn(Answer::read(front, response, began))
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_drain_lets_streams_finish() {
     let wall = Plan::of(1).settings("shutdown_grace_seconds = 90").start().await;
     wall.set(0, Behavior::healthy().per_token(SECOND));
-    let stream = begun(&wall).await;
+    let stream = begun(&wall, Front::Chat).await;
     let (addr, began) = (wall.server.addr(), Instant::now());
     let stopping = tokio::spawn(stop(wall.server));
     sleep(5 * SECOND).await;
@@ -95,17 +99,22 @@ async fn a_drain_lets_streams_finish() {
 
 #[tokio::test(start_paused = true)]
 async fn a_drain_tells_the_streams_that_are_over_the_grace_period() {
-    let wall = Plan::of(1).settings("shutdown_grace_seconds = 10").start().await;
-    wall.set(0, Behavior::healthy().per_token(SECOND));
-    let stream = begun(&wall).await;
-    let began = Instant::now();
-    stop(wall.server).await;
-    assert!((10 * SECOND..13 * SECOND).contains(&began.elapsed()), "{:?}", began.elapsed());
-    let answer = stream.await.unwrap();
-    assert_eq!(answer.code().as_deref(), Some("shutting_down"), "{answer:?}");
-    assert!(!answer.clean && !answer.done() && !answer.content().is_empty());
-    wall.providers[0].wait_idle().await;
-    assert_eq!(wall.providers[0].calls()[0].end(), Some(End::PeerClosed));
+    for (front, code) in [(Front::Chat, "shutting_down"), (Front::Messages, "overloaded_error")] {
+        for dialect in DIALECTS {
+            let plan = Plan::speaking(&[dialect]).front(front).settings("shutdown_grace_seconds = 10");
+            let wall = plan.start().await;
+            wall.set(0, Behavior::healthy().per_token(SECOND));
+            let stream = begun(&wall, front).await;
+            let began = Instant::now();
+            stop(wall.server).await;
+            assert!((10 * SECOND..13 * SECOND).contains(&began.elapsed()), "{:?}", began.elapsed());
+            let answer = stream.await.unwrap();
+            assert_eq!(answer.code().as_deref(), Some(code), "{dialect:?}: {answer:?}");
+            assert!(!answer.clean && !answer.done() && !answer.content().is_empty());
+            wall.providers[0].wait_idle().await;
+            assert_eq!(wall.providers[0].calls()[0].end(), Some(End::PeerClosed));
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -113,7 +122,7 @@ async fn a_drain_tells_a_stream_whose_head_went_early() {
     let settings = "shutdown_grace_seconds = 10\ncommit_after_seconds = 1";
     let wall = Plan::of(1).settings(settings).start().await;
     wall.set(0, Fault::Silent);
-    let stream = begun(&wall).await;
+    let stream = begun(&wall, Front::Chat).await;
     stop(wall.server).await;
     let answer = stream.await.unwrap();
     assert_eq!(answer.code().as_deref(), Some("shutting_down"), "{answer:?}");

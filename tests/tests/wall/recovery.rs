@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use berry_server::simulated::{Behavior, Fault};
+use berry_server::simulated::{Behavior, Dialect, Fault};
 use serde_json::json;
 use tokio::time::sleep;
 
@@ -190,4 +190,65 @@ async fn a_client_that_leaves_while_it_is_resumed_is_not_worked_for() {
     wall.providers[1].wait_idle().await;
     sleep(Duration::from_secs(60)).await;
     assert_eq!(wall.counts(), [1, 1, 0]);
+}
+
+/// A format in which the answer begins, and another in which it goes on.
+const PAIRS: [[Dialect; 2]; 4] = [
+    [Dialect::Claude, Dialect::OpenAi],
+    [Dialect::Claude, Dialect::Gemini],
+    [Dialect::Gemini, Dialect::Claude],
+    [Dialect::OpenAi, Dialect::Claude],
+];
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_is_cut_in_one_format_goes_on_in_another() {
+    for pair in PAIRS {
+        for fault in [Fault::CutAfter(40), Fault::ErrorAfter(20), Fault::NoFinish, Fault::StallAfter(20)] {
+            let wall = Plan::speaking(&pair).settings(SETTINGS).model(REPLAY).start().await;
+            wall.set(0, fault.clone());
+            let answer = wall.ask(true).await;
+            is_resumed(&answer, 1);
+            assert_eq!(wall.counts(), [1, 1], "{pair:?} {fault:?}");
+            assert_eq!((wall.outcomes(1, "success"), wall.outcomes(0, "success")), (1, 0));
+            wall.next_works(&answer).await;
+        }
+        // But not where it says something else.
+        let wall = Plan::speaking(&pair).settings(SETTINGS).model(REPLAY).start().await;
+        wall.set(0, Fault::CutAfter(40));
+        wall.set(1, Behavior::healthy().tokens(30));
+        is_cut(&wall.ask(true).await);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn claude_goes_on_from_a_prefix() {
+    for first in [Dialect::OpenAi, Dialect::Claude, Dialect::Gemini] {
+        let plan = Plan::speaking(&[first, Dialect::Claude]).settings(SETTINGS).model(PREFILL);
+        let wall = plan.backend("supports_prefill = true").start().await;
+        wall.set(0, Fault::CutAfter(40));
+        let answer = wall.ask(true).await;
+        is_resumed(&answer, 1);
+        let sent = wall.providers[1].calls()[0].json();
+        let last = sent["messages"].as_array().unwrap().last().unwrap().clone();
+        assert_eq!((sent["messages"].as_array().unwrap().len(), &last["role"]), (2, &json!("assistant")), "{sent}");
+        let prefix = last["content"].as_str().or(last["content"][0]["text"].as_str()).unwrap();
+        assert!(answer.content().starts_with(prefix) && prefix.len() > 50, "{sent}");
+        wall.next_works(&answer).await;
+    }
+}
+
+/// Anthropic takes no beginning that ends in white space: then the question is asked anew.
+#[tokio::test(start_paused = true)]
+async fn claude_is_asked_anew_where_the_prefix_ends_in_white_space() {
+    let plan = Plan::speaking(&[Dialect::OpenAi, Dialect::Claude]).settings(SETTINGS).model(PREFILL);
+    let wall = plan.backend("supports_prefill = true").start().await;
+    // It stops before its second word, and says so only here.
+    wall.set(0, Fault::NoFinish);
+    let mut body = question(true);
+    body["stop"] = json!(["This"]);
+    let answer = wall.send(wall.request("/v1/chat/completions", &body)).await;
+    is_resumed(&answer, 1);
+    assert!(answer.content().ends_with(' '), "{answer:?}");
+    let sent = wall.providers[1].calls()[0].json();
+    assert_eq!(sent["messages"].as_array().unwrap().len(), 1, "{sent}");
 }

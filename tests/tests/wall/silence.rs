@@ -5,7 +5,10 @@ use std::time::Duration;
 use berry_server::simulated::{Behavior, End, Fault};
 use tokio::time::{Instant, sleep};
 
-use crate::{answer::Answer, support::Plan};
+use crate::{
+    answer::{Answer, Front},
+    support::{DIALECTS, Plan},
+};
 
 const SECOND: Duration = Duration::from_secs(1);
 const KEEP_ALIVE: &str = ": keep-alive\n\n";
@@ -17,13 +20,19 @@ fn keep_alives(answer: &Answer) -> Vec<u64> {
 
 #[tokio::test(start_paused = true)]
 async fn a_stalled_stream_is_kept_alive_and_then_ended() {
-    let wall = Plan::of(1).settings("stream_idle_timeout_seconds = 9\nstream_keepalive_seconds = 2").start().await;
-    wall.set(0, Fault::StallAfter(20));
-    let answer = wall.ask(true).await;
-    assert_eq!(keep_alives(&answer), [2, 4, 6, 8]);
-    assert_eq!(answer.code().as_deref(), Some("upstream_timeout"));
-    assert!(!answer.clean && !answer.done() && answer.end <= 10 * SECOND);
-    wall.next_works(&answer).await;
+    for (front, code) in [(Front::Chat, "upstream_timeout"), (Front::Messages, "timeout_error")] {
+        for dialect in DIALECTS {
+            let plan = Plan::speaking(&[dialect]).front(front);
+            let plan = plan.settings("stream_idle_timeout_seconds = 9\nstream_keepalive_seconds = 2");
+            let wall = plan.start().await;
+            wall.set(0, Fault::StallAfter(20));
+            let answer = wall.ask(true).await;
+            assert_eq!(keep_alives(&answer), [2, 4, 6, 8], "{dialect:?} {front:?}");
+            assert_eq!(answer.code().as_deref(), Some(code));
+            assert!(!answer.clean && !answer.done() && answer.end <= 10 * SECOND);
+            wall.next_works(&answer).await;
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -67,19 +76,26 @@ async fn an_early_head_goes_before_anyone_has_answered_and_failover_goes_on_behi
 
 #[tokio::test(start_paused = true)]
 async fn a_failure_behind_an_early_head_is_an_error_event() {
-    for (fault, code) in [
-        (Fault::Status(503), "upstream_error"),
-        (Fault::ContentPolicy, "content_policy_violation"),
-        (Fault::BadKey, "upstream_auth"),
+    for (fault, code, kind) in [
+        (Fault::Status(500), "upstream_error", "api_error"),
+        (Fault::Status(429), "upstream_rate_limited", "rate_limit_error"),
+        (Fault::BadKey, "upstream_auth", "api_error"),
     ] {
-        let wall = Plan::of(1).settings(EARLY).start().await;
-        wall.set(0, Fault::LateHead(5 * SECOND).and(fault));
-        let answer = wall.ask(true).await;
-        assert_eq!((answer.status.as_u16(), answer.head.as_secs()), (200, 3));
-        assert_eq!(answer.code().as_deref(), Some(code), "{answer:?}");
-        assert!(!answer.clean && !answer.done());
-        wall.next_works(&Answer { text: String::new(), ..answer }).await;
+        for (front, code) in [(Front::Chat, code), (Front::Messages, kind)] {
+            for dialect in DIALECTS {
+                let wall = Plan::speaking(&[dialect]).front(front).settings(EARLY).start().await;
+                wall.set(0, Fault::LateHead(5 * SECOND).and(fault.clone()));
+                let answer = wall.ask(true).await;
+                assert_eq!((answer.status.as_u16(), answer.head.as_secs()), (200, 3));
+                assert_eq!(answer.code().as_deref(), Some(code), "{dialect:?}: {answer:?}");
+                assert!(!answer.clean && !answer.done());
+                wall.next_works(&Answer { text: String::new(), ..answer }).await;
+            }
+        }
     }
+    let wall = Plan::of(1).settings(EARLY).start().await;
+    wall.set(0, Fault::LateHead(5 * SECOND).and(Fault::ContentPolicy));
+    assert_eq!(wall.ask(true).await.code().as_deref(), Some("content_policy_violation"));
 }
 
 #[tokio::test(start_paused = true)]

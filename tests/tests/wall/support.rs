@@ -17,6 +17,9 @@ pub(crate) const TOKEN: &str = "a-token-of-the-wall";
 /// How many tokens a healthy answer has.
 pub(crate) const TOKENS: usize = 60;
 
+/// All formats that a backend may speak.
+pub(crate) const DIALECTS: [Dialect; 4] = [Dialect::OpenAi, Dialect::Azure, Dialect::Claude, Dialect::Gemini];
+
 /// What a gateway is to be made of.
 pub(crate) struct Plan {
     /// Of each pool, the formats of its backends.

@@ -1,6 +1,6 @@
 //! Token counts that the gateway asks for and the client does not see.
 
-use berry_server::simulated::Fault;
+use berry_server::simulated::{Dialect, Fault};
 use serde_json::{Value, json};
 
 use crate::{
@@ -39,6 +39,22 @@ async fn a_client_that_asks_for_it_gets_it() {
     let answer = ask_with(&wall, json!({ "include_usage": true })).await;
     assert!(answer.is_whole() && shows_usage(&answer));
     assert_eq!(asks_usage(&wall), [true]);
+}
+
+/// Who translates knows the tokens without asking for them.
+#[tokio::test(start_paused = true)]
+async fn translated_it_is_shown_to_who_asks_for_it() {
+    for dialect in [Dialect::Claude, Dialect::Gemini] {
+        let wall = Plan::speaking(&[dialect]).start().await;
+        let hidden = wall.ask(true).await;
+        assert!(hidden.is_whole() && !shows_usage(&hidden), "{hidden:?}");
+        assert!(hidden.events().iter().all(|event| event["choices"][0].is_object()), "no chunk without a choice");
+        let shown = ask_with(&wall, json!({ "include_usage": true })).await;
+        let usage = shown.events().pop().unwrap()["usage"].clone();
+        assert!(shown.is_whole() && usage["completion_tokens"].as_u64() > Some(0), "{shown:?}");
+        let plain = wall.ask(false).await;
+        assert_eq!(plain.json()["usage"], usage, "{dialect:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

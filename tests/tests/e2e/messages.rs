@@ -1,0 +1,171 @@
+//! Anthropic's API in front: who may ask, how it refuses, and what passes as it is.
+
+use berry_server::simulated::{Config, Dialect};
+use berry_tests::{Ask, Connection, Gateway, Reply, TOKEN, soon};
+use http::Method;
+use serde_json::{Value, json};
+
+const PATH: &str = "/v1/messages";
+
+fn question(model: &str) -> Value {
+    json!({ "model": model, "max_tokens": 100, "messages": [{ "role": "user", "content": "How are you?" }] })
+}
+
+/// A question with a token where Anthropic's SDKs put it.
+fn message(body: impl Into<Vec<u8>>) -> Ask {
+    Ask::post(PATH, body).without("authorization").header("x-api-key", TOKEN)
+}
+
+/// Status and type of a refusal, which has Anthropic's shape and the request's id three times.
+fn verdict(reply: &Reply) -> (u16, String) {
+    assert_eq!(reply.header("content-type"), "application/json", "{reply:?}");
+    let body = reply.json();
+    let mut keys: Vec<&str> = body.as_object().expect("an object").keys().map(String::as_str).collect();
+    keys.sort_unstable();
+    assert_eq!((keys, &body["type"]), (vec!["error", "request_id", "type"], &json!("error")), "{body}");
+    let id = reply.header("x-request-id");
+    assert!(!id.is_empty() && reply.header("request-id") == id && body["request_id"] == id, "{reply:?}");
+    assert!(body["error"]["message"].as_str().is_some_and(|message| !message.is_empty()), "{body}");
+    (reply.status.as_u16(), body["error"]["type"].as_str().unwrap().to_owned())
+}
+
+/// A provider in Claude's format that takes what no published schema has.
+async fn claude() -> Gateway {
+    let config = Config { tokens: Some(4), lax: true, dialect: Dialect::Claude, ..Config::named("a") };
+    Gateway::builder().provider_as(config).with("backend_type = \"claude\"").start().await
+}
+
+#[tokio::test]
+async fn a_token_may_stand_in_either_place() {
+    let gateway = Gateway::single().await;
+    let body = question("pool").to_string();
+    for ask in [message(body.clone()), Ask::post(PATH, body.clone())] {
+        let reply = gateway.ask(&ask).await;
+        assert_eq!((reply.status.as_u16(), &reply.json()["type"]), (200, &json!("message")), "{reply:?}");
+        assert_eq!(reply.header("request-id"), reply.header("x-request-id"));
+        let seen = &gateway.providers[0].calls()[0];
+        assert!(!format!("{:?}", seen.headers).contains(TOKEN));
+    }
+    for ask in [
+        Ask::post(PATH, body.clone()).without("authorization"),
+        Ask::post(PATH, body.clone()).token("no-such-token-anywhere"),
+        message(body.clone()).without("x-api-key").header("x-api-key", "no-such-token-anywhere"),
+        message(body).header("x-api-key", TOKEN),
+    ] {
+        assert_eq!(verdict(&gateway.ask(&ask).await), (401, "authentication_error".to_owned()), "{ask:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_refused_is_refused_in_anthropics_words() {
+    let tables = "[models.tagged]\nname = \"tagged\"\n[[models.tagged.backends]]\nprovider = \"a\"\nmodel = \"sim\"\n\
+         tags = [\"vip\"]\n[models.other]\nname = \"other\"\n[[models.other.backends]]\nprovider = \"a\"\nmodel = \"sim\"";
+    let gateway = Gateway::builder()
+        .provider("a")
+        .settings("max_request_body_bytes = 2000")
+        .user("allowed_models = [\"pool\", \"tagged\"]\n[users.alice.rate_limit]\nrequests_per_minute = 9")
+        .tables(tables)
+        .start()
+        .await;
+    let ask = |body: Value| message(body.to_string());
+    let with = |name: &str, value: Value| {
+        let mut body = question("pool");
+        body[name] = value;
+        ask(body)
+    };
+    let text = "x".repeat(3000);
+    for (ask, status, kind, named) in [
+        (ask(question("unknown")), 404, "not_found_error", ""),
+        (ask(question("other")), 403, "permission_error", ""),
+        (ask(question("tagged")), 403, "permission_error", ""),
+        (with("system", json!(text)), 413, "request_too_large", ""),
+        (message("{"), 400, "invalid_request_error", ""),
+        (with("model", json!(7)), 400, "invalid_request_error", "model"),
+        (with("max_tokens", Value::Null), 400, "invalid_request_error", "`max_tokens`"),
+        (with("top_k", json!(5)), 400, "invalid_request_error", "`top_k`"),
+        (with("messages", json!([{ "role": "cat" }])), 400, "invalid_request_error", "`messages[0].role`"),
+        (ask(question("pool")), 429, "rate_limit_error", ""),
+    ] {
+        let mut connection = gateway.connect().await;
+        let reply = soon(connection.ask(&ask)).await.expect("an answer");
+        assert_eq!(verdict(&reply), (status, kind.to_owned()), "{ask:?}");
+        assert!(reply.json()["error"]["message"].as_str().unwrap().contains(named), "{reply:?}");
+        assert_eq!(reply.headers.contains_key("retry-after"), status == 429, "{reply:?}");
+        // The connection goes on.
+        assert_eq!(soon(connection.ask(&Ask::get("/v1/models"))).await.expect("an answer").status, 200);
+    }
+    assert_eq!(gateway.calls(0), 0);
+}
+
+#[tokio::test]
+async fn another_method_is_refused_too() {
+    let gateway = Gateway::single().await;
+    for method in [Method::GET, Method::DELETE, Method::PUT] {
+        let reply = gateway.ask(&Ask::new(method, PATH)).await;
+        assert_eq!(verdict(&reply), (405, "invalid_request_error".to_owned()));
+    }
+    let reply = gateway.ask(&Ask::new(Method::HEAD, PATH)).await;
+    assert_eq!((reply.status.as_u16(), reply.body.len()), (405, 0));
+    assert_eq!(reply.header("request-id"), reply.header("x-request-id"));
+}
+
+#[tokio::test]
+async fn what_a_format_has_no_words_for_goes_to_who_has_them_or_is_named() {
+    let config = |name, dialect| Config { tokens: Some(4), dialect, ..Config::named(name) };
+    let gateway = Gateway::builder()
+        .provider_as(config("o", Dialect::OpenAi))
+        .provider_as(config("c", Dialect::Claude))
+        .with("backend_type = \"claude\"")
+        .backend("priority = 1")
+        .strategy("failover")
+        .start()
+        .await;
+    let mut body = question("pool");
+    body["top_k"] = json!(5);
+    let reply = gateway.ask(&message(body.to_string())).await;
+    assert_eq!((reply.status.as_u16(), reply.header("x-berry-backend")), (200, "c:sim"), "{reply:?}");
+    assert_eq!((gateway.calls(0), gateway.providers[1].calls()[0].json()["top_k"].clone()), (0, json!(5)));
+
+    let gemini = config("g", Dialect::Gemini);
+    let gateway = Gateway::builder().provider_as(gemini).with("backend_type = \"gemini\"").start().await;
+    let mut body = question("pool");
+    body["stop_sequences"] = json!(["1", "2", "3", "4", "5", "6"]);
+    let reply = gateway.ask(&message(body.to_string())).await;
+    assert_eq!(verdict(&reply), (400, "invalid_request_error".to_owned()));
+    assert!(reply.text().contains("`stop_sequences`"), "{reply:?}");
+    assert_eq!(gateway.calls(0), 0);
+}
+
+#[tokio::test]
+async fn between_anthropics_api_and_claude_all_passes_byte_for_byte() {
+    let gateway = claude().await;
+    for stream in [false, true] {
+        let body = |model: &str| {
+            format!(
+                "{{ \"novelty\":{{\"b\":1,\"a\":[ ]}}, \"stream\" : {stream},\"model\": \"{model}\",\"max_tokens\":1e2,\n\
+                 \"messages\":[{{\"role\":\"user\",\"content\":[{{\"type\":\"text\",\"text\":\"h\\u0069\",\
+                 \"cache_control\":{{\"type\":\"ephemeral\"}}}}]}}],\"context_management\":{{\"edits\":[]}} }}"
+            )
+        };
+        let betas = |ask: Ask| {
+            ask.header("anthropic-version", "2023-06-01")
+                .header("anthropic-beta", "context-management-2025-06-27,novelty-2030-01-01")
+        };
+        let provider = &gateway.providers[0];
+        provider.clear();
+        let reply = gateway.ask(&betas(message(body("pool")))).await;
+        let mut connection = Connection::open(provider.addr()).await.unwrap();
+        let ask = betas(message(body("sim")).without("x-api-key").header("x-api-key", provider.key()));
+        let direct = soon(connection.ask(&ask)).await.unwrap();
+        assert_eq!((reply.status.as_u16(), reply.whole), (200, true), "{reply:?}");
+        assert_eq!(reply.text(), direct.text());
+        let kind = if stream { "text/event-stream" } else { "application/json" };
+        assert!([&reply, &direct].iter().all(|reply| reply.header("content-type").starts_with(kind)), "{reply:?}");
+        let [seen, bare] = &provider.calls()[..] else { panic!("two calls") };
+        assert_eq!(String::from_utf8_lossy(&seen.body), String::from_utf8_lossy(&bare.body));
+        for name in ["anthropic-version", "anthropic-beta", "x-api-key"] {
+            assert_eq!(seen.header(name), bare.header(name), "{name}");
+        }
+        assert!(!seen.headers.contains_key("authorization"));
+    }
+}
