@@ -87,7 +87,7 @@ use crate::{
     backend::Backend,
     body::Buffered,
     classify::ErrorBody,
-    dialect::{Conversation, Dialect, Target, messages},
+    dialect::{Conversation, Dialect, Target, chat, messages},
     endpoint::Endpoint,
     error::{BoxError, Deadline, Failure, MissingLayer, Unroutable},
     inspect::{Prefill, Prefilled, Requested},
@@ -188,6 +188,8 @@ struct Call {
     usage: bool,
     /// What is asked, where the backend speaks another format.
     conversation: Option<Arc<Conversation>>,
+    /// Whether the model has backends of another format than the client's.
+    mixed: bool,
     /// The client's name for the request, where its API repeats it in errors.
     request_id: Option<HeaderValue>,
     /// Where the waits for the upstream are added up.
@@ -205,6 +207,7 @@ impl Call {
         };
         let (requested, prefill) = (requested.clone(), prefill.map(|prefill| prefill.body.clone()));
         let endpoint = requested.endpoint.ok_or(Unroutable::UnsupportedEndpoint)?;
+        let mixed = request.extensions().get::<Arc<Conversation>>().is_some();
         let conversation = (endpoint.is_chat() && !selected.backend.provider.speaks(endpoint)).then(|| {
             let known = request.extensions().get::<Arc<Conversation>>().filter(|_| prefill.is_none());
             let body = || prefill.as_ref().unwrap_or(request.body()).bytes().clone();
@@ -218,8 +221,19 @@ impl Call {
             head = (sent + timeouts.first_token, Deadline::FirstToken);
         }
         let (request_id, time) = (request_id.flatten(), request.extensions().get().cloned());
-        let mut call =
-            Self { selected, requested, prefill, endpoint, sent, head, usage: false, conversation, request_id, time };
+        let mut call = Self {
+            selected,
+            requested,
+            prefill,
+            endpoint,
+            sent,
+            head,
+            usage: false,
+            conversation,
+            mixed,
+            request_id,
+            time,
+        };
         call.usage = call.asks_usage();
         Ok(call)
     }
@@ -284,9 +298,13 @@ impl Call {
         } else {
             self.requested.with_model(body, &id.model)
         };
-        // Thoughts that other backends of the pool have told are none that Anthropic has signed.
-        let foreign = self.endpoint == Endpoint::Messages && messages::foreign_thoughts(&body);
-        Ok(if foreign { messages::without_foreign_thoughts(&body) } else { body })
+        Ok(match self.endpoint {
+            // Thoughts that other backends of the pool have told are none that Anthropic has signed.
+            Endpoint::Messages if messages::foreign_thoughts(&body) => messages::without_foreign_thoughts(&body),
+            // Where all are of OpenAI's format one may be Google's, which wants its signatures back.
+            Endpoint::ChatCompletions if self.mixed => chat::without_signatures(&body),
+            _ => body,
+        })
     }
 
     /// The upstream's body in the client's format.

@@ -415,6 +415,36 @@ async fn what_claude_has_not_signed_is_not_sent_to_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn signatures_of_others_are_not_sent_to_openai_where_the_pool_has_others() {
+    let signed = json!({"google": {"thought_signature": "s"}});
+    let function = json!({"name": "f", "arguments": "{}"});
+    let call = json!({"id": "a", "type": "function", "function": function, "extra_content": signed});
+    let mut body = chat(false);
+    body["messages"] = json!([
+        body["messages"][0],
+        {"role": "assistant", "content": "Hm.", "tool_calls": [call], "extra_content": signed},
+        {"role": "tool", "tool_call_id": "a", "content": "1"},
+    ]);
+    let answer = json!({"id": "c", "object": "chat.completion", "created": 1, "model": "x", "choices": []});
+    for mixed in [true, false] {
+        let others = mixed.then(|| backend("second", Dialect::Gemini));
+        let pool = [backend("first", Dialect::OpenAi)].into_iter().chain(others).collect();
+        let (answer, mut wanted) = (answer.clone(), body.clone());
+        wanted["model"] = json!("upstream-model");
+        if mixed {
+            let turn = wanted["messages"][1].as_object_mut().unwrap();
+            turn.shift_remove("extra_content");
+            turn["tool_calls"][0].as_object_mut().unwrap().shift_remove("extra_content");
+        }
+        let got = ask(OpenAiErrors, pool, CHAT, body.clone(), move |(_, sent)| {
+            assert_eq!(*sent, wanted);
+            Script::json(200, &answer)
+        });
+        assert_eq!(got.await.status, 200);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_message_is_over_with_its_last_event() {
     let steps = claudes_events().into_iter().chain([Step::Stall]);
     let (script, begun) = (Script::events(steps), Instant::now());

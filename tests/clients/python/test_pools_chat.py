@@ -150,16 +150,29 @@ def test_one_tool_at_a_time(sdk, pool):
         assert len(sdk.call(ask).choices[0].message.tool_calls) == 1
 
 
-@pytest.mark.parametrize("way", ["tools"])
 @pytest.mark.parametrize("kind", POOLS)
-def test_a_conversation_may_go_on_with_any_other_provider(sdk, gateway, kind, way):
-    more = {"tools": TOOLS[:1]} | ({"reasoning_effort": "low"} if way == "thinking_tools" else {})
-    message = sdk.call(chat(Pool(gateway, kind).model(way), **more)).choices[0].message
-    assert way == "tools" or message.reasoning_content
+def test_thoughts_of_any_provider_may_come_back_to_a_pool_of_all(sdk, gateway, kind):
+    more = {"tools": TOOLS[:1], "reasoning_effort": "low"}
+    message = sdk.call(chat(Pool(gateway, kind).model("thinking_tools"), **more)).choices[0].message
+    assert message.reasoning_content
+    result = {"role": "tool", "tool_call_id": message.tool_calls[0].id, "content": "Sunny."}
+    messages = [*QUESTION, message.model_dump(exclude_none=True), result]
+    # Each of its providers has its turn.
+    sdk.served.clear()
+    for _ in POOLS["mixed"]:
+        answer = sdk.call(chat(gateway.models.mixed_thinking_tools, messages=messages, **more)).choices[0]
+        assert answer.finish_reason == "stop" and "Sunny." in answer.message.content
+    assert sdk.served == POOLS["mixed"]
+
+
+@pytest.mark.parametrize("kind", POOLS)
+def test_a_conversation_may_go_on_with_any_other_provider(sdk, gateway, kind):
+    more = {"tools": TOOLS[:1]}
+    message = sdk.call(chat(Pool(gateway, kind).model("tools"), **more)).choices[0].message
     result = {"role": "tool", "tool_call_id": message.tool_calls[0].id, "content": "Sunny."}
     messages = [*QUESTION, message.model_dump(exclude_none=True), result]
     for other in POOLS:
-        answer = sdk.call(chat(Pool(gateway, other).model(way), messages=messages, **more)).choices[0]
+        answer = sdk.call(chat(Pool(gateway, other).model("tools"), messages=messages, **more)).choices[0]
         assert answer.finish_reason == "stop" and "Sunny." in answer.message.content, other
 
 

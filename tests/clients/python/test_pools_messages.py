@@ -109,8 +109,6 @@ def test_the_tokens_are_told(sdk, pool):
 
 @pytest.mark.parametrize("way", ["tools", "thinking_tools"])
 def test_a_tool_is_called_and_its_result_answered(sdk, pool, way):
-    if pool.kind == "mixed" and way == "thinking_tools":
-        pytest.skip("thoughts of one provider are not another's")
     model = pool.model(way)
     more = {"tools": TOOLS[:1]} | (THINKING if way == "thinking_tools" else {})
     plain = sdk.call(ask(model, **more))
@@ -163,13 +161,25 @@ def test_a_tool_that_fails(sdk, pool):
     assert "No such city." in text(answer)
 
 
-@pytest.mark.parametrize("way", ["tools"])
 @pytest.mark.parametrize("kind", POOLS)
-def test_a_conversation_may_go_on_with_any_other_provider(sdk, gateway, kind, way):
-    more = {"tools": TOOLS[:1]} | (THINKING if way == "thinking_tools" else {})
-    message = sdk.call(ask(Pool(gateway, kind).model(way), **more))
+def test_thoughts_of_any_provider_may_come_back_to_a_pool_of_all(sdk, gateway, kind):
+    more = {"tools": TOOLS[:1]} | THINKING
+    message = sdk.call(ask(Pool(gateway, kind).model("thinking_tools"), **more))
+    assert message.content[0].type == "thinking"
+    # Each of its providers has its turn.
+    sdk.served.clear()
+    for _ in POOLS["mixed"]:
+        answer = sdk.call(ask(gateway.models.mixed_thinking_tools, messages=results(message), **more))
+        assert answer.stop_reason == "end_turn" and "Sunny." in text(answer)
+    assert sdk.served == POOLS["mixed"]
+
+
+@pytest.mark.parametrize("kind", POOLS)
+def test_a_conversation_may_go_on_with_any_other_provider(sdk, gateway, kind):
+    more = {"tools": TOOLS[:1]}
+    message = sdk.call(ask(Pool(gateway, kind).model("tools"), **more))
     for other in POOLS:
-        answer = sdk.call(ask(Pool(gateway, other).model(way), messages=results(message), **more))
+        answer = sdk.call(ask(Pool(gateway, other).model("tools"), messages=results(message), **more))
         assert answer.stop_reason == "end_turn" and "Sunny." in text(answer), other
 
 

@@ -6,6 +6,7 @@
 mod answer;
 mod chunk;
 mod content;
+mod foreign;
 mod openai;
 mod reader;
 mod request;
@@ -17,6 +18,7 @@ use serde_json::{Map, Value};
 pub use answer::{Answer, CachedTokens, Choice, FinishReason, ReasoningTokens, Usage};
 pub use chunk::{Chunk, ChunkChoice, Delta, FunctionDelta, ToolCallDelta};
 pub use content::{Content, File, ImageUrl, InputAudio, Part};
+pub use foreign::without_signatures;
 pub use reader::Reader;
 pub use request::{
     CalledFunction, ExtraContent, Function, FunctionKind, Google, JsonSchema, Message, NamedFunction, Request,

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use super::foreign::forget;
 use super::{Content, Message, Part, Request, Role, Stop, StreamOptions};
 use crate::dialect::{Inexpressible, data_url::DataUrl, unknown::Unknown};
 
@@ -74,13 +75,12 @@ impl Request {
 
 fn fit(message: &mut Message, path: &str) -> Result<(), Inexpressible> {
     message.reasoning_content = None;
-    message.extra_content = None;
+    forget(message);
     message.other.remove("cache_control");
-    for (at, call) in message.tool_calls.iter_mut().flatten().enumerate() {
+    for (at, call) in message.tool_calls.iter().flatten().enumerate() {
         if is_too_long(&call.function.name) {
             return Err(long_name(format!("{path}.tool_calls[{at}].function.name")));
         }
-        call.extra_content = None;
     }
     if let Some(Content::Parts(parts)) = &mut message.content {
         for (at, part) in parts.iter_mut().enumerate() {
