@@ -26,6 +26,8 @@ pub struct Options {
     pub bind: String,
     /// The most connections open at once.
     pub max_connections: usize,
+    /// Whether a change of the configuration's file is a reload.
+    pub watch: bool,
 }
 
 impl Options {
@@ -38,7 +40,7 @@ impl Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { bind: "0.0.0.0:3000".to_owned(), max_connections: 10_000 }
+        Self { bind: "0.0.0.0:3000".to_owned(), max_connections: 10_000, watch: true }
     }
 }
 
@@ -67,7 +69,7 @@ impl Server {
         let addr = listener.local_addr()?;
         let (closing, closed) = channel::channel(false);
         let task = tokio::spawn(listener::serve(listener, app.clone(), options.max_connections, closed));
-        let _watch = source.map(|file| watch(app.clone(), file));
+        let _watch = source.filter(|_| options.watch).map(|file| watch(app.clone(), file));
         Ok(Self { addr, app, closing, task, _watch })
     }
 

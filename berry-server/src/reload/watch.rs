@@ -11,12 +11,19 @@ use std::{
 };
 
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
-use tokio::{sync::Notify, task::JoinHandle, time::timeout};
+use tokio::{
+    sync::Notify,
+    task::JoinHandle,
+    time::{sleep, timeout},
+};
 
 use crate::app::App;
 
 /// How long the file must have been left alone, so that one that is being written is not read.
 const QUIET: Duration = Duration::from_millis(500);
+
+/// How long nobody looks again after something was heard.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// How often it is looked at though nothing was heard of it: not all file systems tell.
 const ANYWAY: Duration = Duration::from_secs(30);
@@ -59,12 +66,15 @@ async fn run(app: App, file: PathBuf) {
         let now = look(&file).await;
         if !is_new(&app, &now) {
             let _ = timeout(ANYWAY, woken.notified()).await;
+            // A log that is written beside it is no reason to look more often than this.
+            sleep(PAUSE).await;
             continue;
         }
         // Somebody may have asked for a reload meanwhile.
-        if is_new(&app, &settled(&file, now, &woken).await) {
-            // What is wrong has been told of.
-            let _ = app.reload_file("a change of the file").await;
+        let now = settled(&file, now, &woken).await;
+        if is_new(&app, &now) && app.reload_file("a change of the file").await.is_err() {
+            // It has been told of, once.
+            app.snapshot().shared.seen.store(now.map(Arc::new));
         }
     }
 }
@@ -79,7 +89,7 @@ async fn settled(file: &Path, mut last: Option<Seen>, woken: &Notify) -> Option<
     let mut since = tokio::time::Instant::now();
     loop {
         let left = QUIET.saturating_sub(since.elapsed());
-        if timeout(left, woken.notified()).await.is_err() {
+        if left.is_zero() || timeout(left, woken.notified()).await.is_err() {
             return last;
         }
         let now = look(file).await;

@@ -83,6 +83,9 @@ enum Command {
         /// Each provider's models too.
         #[arg(long)]
         detailed: bool,
+        /// Only whether it is alive, which takes no token and no file.
+        #[arg(long, conflicts_with = "detailed")]
+        live: bool,
     },
 
     /// Have one real chat of one token with a provider's model.
@@ -129,7 +132,8 @@ impl Tool {
                 Command::HealthCheck { provider, chat } => {
                     backends::health_check(&global, provider.as_deref(), chat, &out).await
                 }
-                Command::Metrics { detailed } => server::metrics(&global, detailed, &out).await,
+                Command::Metrics { live: true, .. } => server::live(&global, &out).await,
+                Command::Metrics { detailed, .. } => server::metrics(&global, detailed, &out).await,
                 Command::TestBackend { provider, model, stream } => {
                     backends::test(&global, &provider, &model, stream, &out).await
                 }

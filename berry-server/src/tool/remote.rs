@@ -61,6 +61,17 @@ impl Remote {
         }
     }
 
+    /// Whether the server is alive, whoever asks.
+    pub(super) async fn lives(&self) -> Result<(), Fail> {
+        let mut url = self.base.clone();
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.pop_if_empty().push("livez");
+        }
+        let unreached = |error| Fail::new(format!("{} does not answer: {}", self.base, without_address(error)));
+        let status = self.client.get(url).send().await.map_err(unreached)?.status();
+        if status.is_success() { Ok(()) } else { Err(self.refused(status, None)) }
+    }
+
     fn refused(&self, status: StatusCode, body: Option<Value>) -> Fail {
         let words = body.as_ref().and_then(|body| body["error"]["message"].as_str());
         let mut message = format!("the server says {}: {}", status.as_u16(), words.unwrap_or("(without a reason)"));

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use http::Method;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::{
     Global,
@@ -32,6 +32,14 @@ pub(super) async fn metrics(global: &Global, detailed: bool, out: &Output) -> Re
     let rows: Vec<_> = entries(strategies).map(|(name, picks)| vec![Cell::new(name), Cell::new(picks)]).collect();
     out.line("");
     out.table(&["strategy", "choices"], &rows);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `metrics --live`: for the health checks of containers.
+pub(super) async fn live(global: &Global, out: &Output) -> Result<ExitCode, Fail> {
+    Remote::new(global)?.lives().await?;
+    out.value(&json!({ "alive": true }));
+    out.line("alive");
     Ok(ExitCode::SUCCESS)
 }
 

@@ -107,6 +107,9 @@ async fn metrics_are_the_running_servers() {
     let ran = site.cli(&["metrics"]).await;
     assert_eq!(ran.code, Some(0), "{ran:?}");
     assert!(ran.out.lines().any(|line| line.starts_with("up ")), "{ran:?}");
+    // A container's health check has no token, and must not hang on a file that is being edited.
+    let live = site.cli(&["metrics", "--live", "-c", "/no/such/file.toml"]).await;
+    assert_eq!((live.code, live.out.trim()), (Some(0), "alive"), "{live:?}");
     let detailed = site.cli(&["metrics", "--detailed"]).await;
     assert!(detailed.out.contains("breaker") && !ran.out.contains("breaker"), "{detailed:?}");
     let told = site.cli(&["metrics", "--json"]).await.json();

@@ -77,7 +77,8 @@ impl Site {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("config.toml");
         fs::write(&path, file(settings, &up, &down)).unwrap();
-        let server = Server::start(config::load(&path).unwrap(), Options::loopback()).await.unwrap();
+        let server =
+            Server::start(config::load(&path).unwrap(), Options { watch: false, ..Options::loopback() }).await.unwrap();
         Self { server, up, down, folder }
     }
 

@@ -1,9 +1,10 @@
 //! Changes of the file are seen, however it is changed.
 
-use std::{fs, os::unix::fs::symlink, path::Path};
+use std::{fs, os::unix::fs::symlink, path::Path, time::Duration};
 
 use berry_tests::{Ask, Gateway};
 use serde_json::json;
+use tokio::time::sleep;
 
 use crate::support::{ADMIN, builder, status, until};
 
@@ -88,6 +89,10 @@ async fn what_else_happens_in_the_folder_reloads_nothing() {
         fs::write(&other, format!("{i}")).unwrap();
         let _ = fs::read(&file).unwrap();
     }
+    // Longer than a change of the file itself would take.
+    sleep(Duration::from_millis(900)).await;
+    let stats = gateway.ask(&Ask::get("/admin/system-stats").token(ADMIN)).await.json();
+    assert!(stats["config"]["last_reload"].is_null(), "{stats}");
     // A change of the file itself is seen all the same, while the other one goes on changing.
     fs::write(&file, with_user(&gateway.toml, "seen")).unwrap();
     let path = "/admin/rate-limit-usage?user_id=seen";
