@@ -52,6 +52,7 @@
 
 mod body;
 mod burst;
+mod call;
 mod head;
 mod translated;
 mod transport;
@@ -59,23 +60,16 @@ pub(crate) mod upstream_error;
 mod watch;
 
 use std::{
-    future::poll_fn,
+    future::{Future, poll_fn},
     mem,
     pin::Pin,
-    sync::{Arc, atomic::Ordering::Relaxed},
+    sync::atomic::Ordering::Relaxed,
     task::{Context, Poll},
-    time::{Duration, SystemTime},
 };
 
-use bytes::{Bytes, BytesMut};
-use http::{
-    HeaderValue, Request, Response, StatusCode,
-    header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER},
-    response,
-};
+use bytes::Bytes;
+use http::{Request, Response};
 use http_body::Body;
-use http_body_util::BodyExt;
-use tokio::time::{Instant, timeout, timeout_at};
 use tower_service::Service;
 
 pub use body::ClientBody;
@@ -83,25 +77,8 @@ pub use body::ClientBody;
 pub use transport::{Hyper, HyperBody, ResponseFuture};
 pub use transport::{Reqwest, Upstream};
 
-use crate::{
-    backend::Backend,
-    body::Buffered,
-    classify::ErrorBody,
-    dialect::{Conversation, Dialect, Target, chat, messages},
-    endpoint::Endpoint,
-    error::{BoxError, Deadline, Failure, MissingLayer, Unroutable},
-    inspect::{Prefill, Prefilled, Requested},
-    progress::{Hold, Progress},
-    select::Selected,
-    sse::{Grammar, StreamFilter},
-    upstream_time::UpstreamTime,
-};
-use body::Reader;
-use translated::{Ends, Translated};
-use watch::Watch;
-
-/// How long an error's body is waited for.
-const ERROR_BODY: Duration = Duration::from_secs(5);
+use crate::{body::Buffered, error::BoxError};
+use call::Call;
 
 /// See the [module](self). `T` is any service that sends a request to its address.
 #[derive(Clone, Debug, Default)]
@@ -172,302 +149,4 @@ where
             Ok(answer)
         })
     }
-}
-
-/// One attempt: what was asked, of whom, by when.
-struct Call {
-    selected: Selected,
-    requested: Requested,
-    /// A body with the beginning of the answer, for a backend that goes on from there.
-    prefill: Option<Buffered>,
-    endpoint: Endpoint,
-    sent: Instant,
-    /// The head must have come by then, and what it is called when it has not.
-    head: (Instant, Deadline),
-    /// Whether the upstream is asked for token counts that the client did not ask for.
-    usage: bool,
-    /// What is asked, where the backend speaks another format.
-    conversation: Option<Arc<Conversation>>,
-    /// Whether the model has backends of another format than the client's.
-    mixed: bool,
-    /// The client's name for the request, where its API repeats it in errors.
-    request_id: Option<HeaderValue>,
-    /// Where the waits for the upstream are added up.
-    time: Option<UpstreamTime>,
-}
-
-impl Call {
-    fn new(request: &Request<Buffered>) -> Result<Self, BoxError> {
-        let selected = request.extensions().get::<Selected>().ok_or(MissingLayer("SelectLayer"))?.clone();
-        let goes_on = |prefill: &&Prefill| goes_on(&selected.backend, prefill);
-        let prefill = request.extensions().get::<Prefill>().filter(goes_on);
-        let requested = match prefill {
-            Some(prefill) => &prefill.requested,
-            None => request.extensions().get::<Requested>().ok_or(MissingLayer("InspectLayer"))?,
-        };
-        let (requested, prefill) = (requested.clone(), prefill.map(|prefill| prefill.body.clone()));
-        let endpoint = requested.endpoint.ok_or(Unroutable::UnsupportedEndpoint)?;
-        let mixed = request.extensions().get::<Arc<Conversation>>().is_some();
-        let conversation = (endpoint.is_chat() && !selected.backend.provider.speaks(endpoint)).then(|| {
-            let known = request.extensions().get::<Arc<Conversation>>().filter(|_| prefill.is_none());
-            let body = || prefill.as_ref().unwrap_or(request.body()).bytes().clone();
-            known.cloned().unwrap_or_else(|| Arc::new(Conversation::new(endpoint, body())))
-        });
-        let request_id = (endpoint == Endpoint::Messages).then(|| request.headers().get("x-request-id").cloned());
-        let (sent, timeouts) = (Instant::now(), selected.backend.provider.timeouts);
-        let streams = requested.stream && endpoint.streams();
-        let mut head = (sent + if streams { timeouts.stream_head } else { timeouts.plain_head }, Deadline::Head);
-        if streams && !timeouts.first_token.is_zero() && !selected.last && sent + timeouts.first_token < head.0 {
-            head = (sent + timeouts.first_token, Deadline::FirstToken);
-        }
-        let (request_id, time) = (request_id.flatten(), request.extensions().get().cloned());
-        let mut call = Self {
-            selected,
-            requested,
-            prefill,
-            endpoint,
-            sent,
-            head,
-            usage: false,
-            conversation,
-            mixed,
-            request_id,
-            time,
-        };
-        call.usage = call.asks_usage();
-        Ok(call)
-    }
-
-    /// What the future gives, if it does so before the head is due. The upstream is waited for.
-    async fn within<F, R, E>(&self, future: F) -> Result<R, BoxError>
-    where
-        F: Future<Output = Result<R, E>>,
-        E: Into<BoxError>,
-    {
-        let _waiting = self.time.as_ref().map(UpstreamTime::wait);
-        match timeout_at(self.head.0, future).await {
-            Ok(Ok(value)) => Ok(value),
-            Ok(Err(error)) => Err(Failure::from_transport(error.into()).into()),
-            Err(_) => Err(Failure::Timeout(self.head.1).into()),
-        }
-    }
-
-    fn backend(&self) -> &Arc<Backend> {
-        &self.selected.backend
-    }
-
-    /// Whether the answer is to be a stream.
-    const fn streams(&self) -> bool {
-        self.requested.stream && self.endpoint.streams()
-    }
-
-    /// Whether to ask for token counts that the client did not ask for.
-    fn asks_usage(&self) -> bool {
-        let backend = self.backend();
-        let has_it = match backend.provider.dialect {
-            Dialect::OpenAi | Dialect::Azure => {
-                self.conversation.is_some()
-                    || matches!(self.endpoint, Endpoint::ChatCompletions | Endpoint::Completions)
-            }
-            Dialect::Claude | Dialect::Gemini => false,
-        };
-        has_it
-            && self.streams()
-            && backend.provider.stream_usage
-            && !self.requested.stream_options.include_usage
-            && !backend.usage_refused.load(Relaxed)
-    }
-
-    /// Whether a stream of chunks tells token counts that the client did not ask for: where we
-    /// asked for them, and where a translation brings them.
-    fn hides_usage(&self) -> bool {
-        self.usage || self.conversation.is_some() && !self.requested.stream_options.include_usage
-    }
-
-    /// The body for the upstream.
-    fn upstream_body(&self, client: &Bytes) -> Result<Bytes, Unroutable> {
-        let Backend { id, provider, sampling, .. } = &**self.backend();
-        if let Some(conversation) = &self.conversation {
-            let (dialect, model, stream, usage) = (provider.dialect, &*id.model, self.streams(), self.usage);
-            let target = Target { dialect, model, sampling: *sampling, stream, usage };
-            return Ok(conversation.write(&target)?);
-        }
-        let body = self.prefill.as_ref().map_or(client, Buffered::bytes);
-        let body = if self.usage {
-            self.requested.with_usage(body, &id.model)
-        } else {
-            self.requested.with_model(body, &id.model)
-        };
-        Ok(match self.endpoint {
-            // Thoughts that other backends of the pool have told are none that Anthropic has signed.
-            Endpoint::Messages if messages::foreign_thoughts(&body) => messages::without_foreign_thoughts(&body),
-            // Where all are of OpenAI's format one may be Google's, which wants its signatures back.
-            Endpoint::ChatCompletions if self.mixed => chat::without_signatures(&body),
-            _ => body,
-        })
-    }
-
-    /// The upstream's body in the client's format.
-    fn translated<B>(&self, body: B) -> Result<Translated<B>, Unroutable>
-    where
-        B: Body<Data = Bytes>,
-        B::Error: Into<BoxError>,
-    {
-        let Some(conversation) = &self.conversation else { return Ok(Translated::Untouched(body)) };
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        let provider = &self.backend().provider;
-        let ends = Ends { reader: conversation.reader(provider.dialect, now)?, writer: conversation.writer() };
-        Ok(if self.streams() {
-            Translated::stream(body, ends)
-        } else {
-            Translated::plain(body, ends, provider.clone())
-        })
-    }
-
-    fn upstream_request(&self, client: &Request<Buffered>) -> Result<Request<Buffered>, BoxError> {
-        let backend = self.backend();
-        let mut request = Request::new(Buffered::from(self.upstream_body(client.body().bytes())?));
-        *request.method_mut() = client.method().clone();
-        *request.uri_mut() = backend.uri(self.endpoint, self.streams()).ok_or(Unroutable::UnsupportedEndpoint)?;
-        *request.headers_mut() = head::upward(client.headers(), &backend.provider);
-        if !request.headers().contains_key(CONTENT_TYPE) {
-            request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        }
-        request.extensions_mut().insert(Upstream::backend(backend.clone(), self.endpoint, self.streams()));
-        Ok(request)
-    }
-
-    async fn answer<B>(&self, response: Response<B>) -> Result<Response<ClientBody<B>>, BoxError>
-    where
-        B: Body<Data = Bytes>,
-        B::Error: Into<BoxError>,
-    {
-        let (mut parts, body) = response.into_parts();
-        head::downward(&mut parts.headers);
-        if parts.status.is_success() {
-            return self.success(parts, body);
-        }
-        // The status says most of it: a body that does not come is not waited for long.
-        let waiting = self.time.as_ref().map(UpstreamTime::wait);
-        let raw = timeout(ERROR_BODY, read(body)).await.unwrap_or_default();
-        drop(waiting);
-        let error = upstream_error::parse(&raw, self.endpoint, &self.backend().provider);
-        if parts.status == StatusCode::TOO_MANY_REQUESTS
-            && !parts.headers.contains_key(RETRY_AFTER)
-            && let Some(wait) = upstream_error::retry_delay(&raw)
-        {
-            parts.headers.insert(RETRY_AFTER, wait.into());
-        }
-        let raw = upstream_error::body(raw, parts.status, &error, &self.backend().provider, self.request_id.as_ref());
-        parts.headers.remove(CONTENT_ENCODING);
-        parts.headers.insert(CONTENT_LENGTH, raw.len().into());
-        parts.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        parts.extensions.insert(error);
-        Ok(Response::from_parts(parts, ClientBody::from(raw)))
-    }
-
-    fn success<B>(&self, mut parts: response::Parts, body: B) -> Result<Response<ClientBody<B>>, BoxError>
-    where
-        B: Body<Data = Bytes>,
-        B::Error: Into<BoxError>,
-    {
-        let media = parts.headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
-        let is = |kind: &str| media.get(..kind.len()).is_some_and(|m| m.eq_ignore_ascii_case(kind));
-        let (hold, grammar) = self.expected();
-        match hold {
-            _ if body.is_end_stream() => return Err(Failure::Garbage("an empty body").into()),
-            _ if is("text/html") => return Err(Failure::Garbage("a web page").into()),
-            Hold::Whole if is("text/event-stream") => {
-                return Err(Failure::Garbage("a stream where a plain answer was asked for").into());
-            }
-            Hold::Output if is("application/json") => {
-                return Err(Failure::Garbage("a plain answer where a stream was asked for").into());
-            }
-            Hold::FirstByte if is("application/json") && !self.endpoint.answers_json() => {
-                return Err(Failure::Garbage("a JSON body where audio was asked for").into());
-            }
-            _ => {}
-        }
-        if self.conversation.is_some() {
-            parts.headers.remove(CONTENT_LENGTH);
-            parts.headers.remove(CONTENT_ENCODING);
-            parts.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        }
-        if hold == Hold::Output {
-            // The filter may add to the stream or leave something out.
-            parts.headers.remove(CONTENT_LENGTH);
-            parts.headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
-        }
-        let reader = match hold {
-            Hold::Output => Reader::Stream(Box::new(
-                StreamFilter::new(grammar, self.hides_usage()).expected_choices(self.requested.choices as usize),
-            )),
-            Hold::Whole => Reader::plain(self.endpoint),
-            Hold::FirstByte => Reader::Opaque,
-        };
-        let timeouts = self.backend().provider.timeouts;
-        let cuts_late = hold == Hold::Output && !timeouts.first_token.is_zero() && !self.selected.last;
-        let first_output = cuts_late.then(|| self.sent + timeouts.first_token);
-        let watch = Watch::new(timeouts.idle, first_output, self.time.clone());
-        let progress = Progress::new(hold, grammar);
-        parts.extensions.insert(progress.clone());
-        if self.prefill.is_some() {
-            parts.extensions.insert(Prefilled);
-        }
-        let provider = self.backend().provider.clone();
-        let body = self.translated(body)?;
-        Ok(Response::from_parts(parts, ClientBody::new(body, reader, progress, watch, provider)))
-    }
-
-    /// What kind of answer the request calls for.
-    fn expected(&self) -> (Hold, Grammar) {
-        let grammar = match self.endpoint {
-            Endpoint::ChatCompletions => Grammar::Chat,
-            Endpoint::Completions => Grammar::Completions,
-            Endpoint::Responses => Grammar::Responses,
-            Endpoint::Messages => Grammar::Messages,
-            _ => Grammar::Opaque,
-        };
-        match (self.streams(), grammar) {
-            (true, Grammar::Opaque) => (Hold::FirstByte, Grammar::Opaque),
-            (true, grammar) => (Hold::Output, grammar),
-            (false, _) if self.endpoint.answers_json() => (Hold::Whole, Grammar::Opaque),
-            (false, _) => (Hold::FirstByte, Grammar::Opaque),
-        }
-    }
-
-    /// Whether the upstream has refused `stream_options`, which the client did not send.
-    fn refuses_usage<B>(&self, answer: &Response<B>) -> bool {
-        let names =
-            |e: &ErrorBody| [&e.param, &e.message].into_iter().flatten().any(|text| text.contains("stream_options"));
-        self.usage
-            && self.requested.stream_options.at.is_none()
-            && matches!(answer.status(), StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY)
-            && answer.extensions().get::<ErrorBody>().is_some_and(names)
-    }
-}
-
-/// Whether the backend goes on from what the client has of an answer. Anthropic takes no beginning
-/// that ends in white space.
-fn goes_on(backend: &Backend, prefill: &Prefill) -> bool {
-    backend.supports_prefill && !(backend.provider.dialect == Dialect::Claude && prefill.ends_in_space)
-}
-
-/// An error's body, as far as it is read.
-async fn read<B>(body: B) -> Bytes
-where
-    B: Body<Data = Bytes>,
-    B::Error: Into<BoxError>,
-{
-    let mut body = std::pin::pin!(body);
-    let mut read = BytesMut::new();
-    while let Some(frame) = body.frame().await {
-        // What broke off is still an error answer, by its status.
-        let Ok(Ok(bytes)) = frame.map(http_body::Frame::into_data) else { break };
-        read.extend_from_slice(&bytes[..bytes.len().min(upstream_error::MOST - read.len())]);
-        if read.len() == upstream_error::MOST {
-            break;
-        }
-    }
-    read.freeze()
 }
