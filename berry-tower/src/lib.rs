@@ -63,6 +63,7 @@
 //! | [`Requested`](inspect::Requested) | Inspect | ModelPermission, Early, Select, BackendClient | 500 that names the layer |
 //! | [`Attempt`](attempt::Attempt) | Retry, also on the response | Select | Select works alone and excludes nobody |
 //! | [`Selected`](select::Selected) | Select | CircuitBreaker, BackendClient | client: 500; breaker: its own single state |
+//! | [`Conversation`](dialect::Conversation) | Select, where a model has backends of another format | BackendClient | it reads the body itself |
 //! | [`ServedBy`](attempt::ServedBy), [`For`](select::For), on the response | Select | logs, headers, tests | – |
 //! | [`UpstreamTime`](upstream_time::UpstreamTime) | whoever wants to know | Inspect, Retry and BackendClient fill it in | nobody counts |
 //! | [`Progress`](progress::Progress), on the response | BackendClient | Commit, Resume, Early, logs | the whole body counts as output |

@@ -1,10 +1,11 @@
 //! The upstream client: sends a request to the backend that was selected, and watches the answer.
 //!
-//! [`BackendClient`] needs a [`Selected`](crate::select::Selected) and a [`Requested`](crate::inspect::Requested) in the request's extensions. It puts
+//! [`BackendClient`] needs a [`Selected`](crate::select::Selected) and a
+//! [`Requested`](crate::inspect::Requested) in the request's extensions. It puts
 //! the backend's name for the model into the body by a splice (all else stays as the client wrote
 //! it), passes headers by an allow-list, adds the provider's own headers and key, and keeps every
-//! deadline of the attempt. Error answers are read whole and parsed once ([`ErrorBody`](crate::classify::ErrorBody)); a 2xx
-//! carries its [`Progress`](crate::progress::Progress).
+//! deadline of the attempt. Error answers are read whole and parsed once
+//! ([`ErrorBody`](crate::classify::ErrorBody)); a 2xx carries its [`Progress`](crate::progress::Progress).
 //!
 //! A [conversation](crate::dialect::Conversation) with a backend of another format is translated on
 //! its way there and back; all else passes byte for byte.
