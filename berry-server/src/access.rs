@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use axum::{body::Body, response::Response};
+use axum::body::Body;
 use berry_tower::{
     attempt::{Attempt, ServedBy},
     body::{End, Guard, GuardedBody},
@@ -22,7 +22,8 @@ use berry_tower::{
     select::For,
 };
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body_util::Either;
 use pin_project::pin_project;
 use tokio::time::Instant;
 use tower_layer::Layer;
@@ -31,16 +32,13 @@ use uuid::Uuid;
 
 pub(crate) use who::Who;
 
+#[cfg(feature = "observability")]
+use crate::history::{Finished, How};
 use crate::{
     app::Snapshot,
     connection::Serving,
-    metrics::Measured,
+    metrics::{Known, Measured},
     routes::{MESSAGES, refuse},
-};
-#[cfg(feature = "observability")]
-use {
-    crate::history::{Finished, How},
-    berry_tower::endpoint::Endpoint,
 };
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -60,19 +58,33 @@ const MOST_HEADER_BYTES: usize = 48 * 1024;
 #[derive(Clone, Debug)]
 pub(crate) struct AccessLayer {
     snapshot: Arc<Snapshot>,
+    endpoint: Option<Arc<KnownEndpoint>>,
 }
 
 impl AccessLayer {
     pub(crate) fn new(snapshot: Arc<Snapshot>) -> Self {
-        Self { snapshot }
+        Self { snapshot, endpoint: None }
     }
+
+    /// In front of one endpoint that is asked for models.
+    pub(crate) fn of(self, path: &str) -> Self {
+        let route = self.snapshot.shared.metrics.route(path);
+        Self { endpoint: Some(Arc::new(KnownEndpoint { path: path.into(), route })), ..self }
+    }
+}
+
+/// What need not be found out for each request.
+#[derive(Debug)]
+struct KnownEndpoint {
+    path: Arc<str>,
+    route: Known,
 }
 
 impl<S> Layer<S> for AccessLayer {
     type Service = Access<S>;
 
     fn layer(&self, inner: S) -> Access<S> {
-        Access { inner, snapshot: self.snapshot.clone() }
+        Access { inner, layer: self.clone() }
     }
 }
 
@@ -80,16 +92,19 @@ impl<S> Layer<S> for AccessLayer {
 #[derive(Clone, Debug)]
 pub(crate) struct Access<S> {
     inner: S,
-    snapshot: Arc<Snapshot>,
+    layer: AccessLayer,
 }
+
+/// An answer's body, or that of a refusal of the layer's own, with its story.
+type AccessBody<B> = GuardedBody<Either<B, Body>, Box<Story>>;
 
 impl<S, R, B> Service<Request<R>> for Access<S>
 where
-    S: Service<Request<R>, Response = http::Response<B>>,
-    B: http_body::Body<Data = Bytes> + Send + 'static,
+    S: Service<Request<R>, Response = Response<B>>,
+    B: http_body::Body<Data = Bytes>,
     B::Error: Into<BoxError>,
 {
-    type Response = Response;
+    type Response = Response<AccessBody<B>>;
     type Error = S::Error;
     type Future = ResponseFuture<S::Future>;
 
@@ -99,7 +114,7 @@ where
 
     fn call(&mut self, mut request: Request<R>) -> Self::Future {
         let id = request_id(request.headers());
-        let story = Story::new(id.clone(), &mut request, &self.snapshot);
+        let story = Box::new(Story::new(id.clone(), &mut request, &self.layer));
         if too_many_headers(request.headers()) {
             return ResponseFuture { call: None, refused: Some(headers_too_large()), story: Some(story) };
         }
@@ -125,7 +140,7 @@ fn too_many_headers(headers: &HeaderMap) -> bool {
     headers.len() > MOST_HEADERS || bytes() > MOST_HEADER_BYTES
 }
 
-fn headers_too_large() -> Response {
+fn headers_too_large() -> Response<Body> {
     let message = "the request's headers are more, or longer, than this gateway takes";
     let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
     refuse(&Refusal::new(status, "invalid_request_error", message).code("headers_too_large"))
@@ -137,17 +152,17 @@ fn headers_too_large() -> Response {
 pub(crate) struct ResponseFuture<F> {
     #[pin]
     call: Option<F>,
-    refused: Option<Response>,
-    story: Option<Story>,
+    refused: Option<Response<Body>>,
+    story: Option<Box<Story>>,
 }
 
 impl<F, B, E> Future for ResponseFuture<F>
 where
-    F: Future<Output = Result<http::Response<B>, E>>,
-    B: http_body::Body<Data = Bytes> + Send + 'static,
+    F: Future<Output = Result<Response<B>, E>>,
+    B: http_body::Body<Data = Bytes>,
     B::Error: Into<BoxError>,
 {
-    type Output = Result<Response, E>;
+    type Output = Result<Response<AccessBody<B>>, E>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
@@ -157,8 +172,8 @@ where
         };
         let Some(story) = this.story.take() else { return Poll::Pending };
         match answered {
-            Ok(response) => Poll::Ready(Ok(story.told_by(response))),
-            Err(Some(refused)) => Poll::Ready(Ok(story.told_by(refused))),
+            Ok(response) => Poll::Ready(Ok(story.told_by(response.map(Either::Left)))),
+            Err(Some(refused)) => Poll::Ready(Ok(story.told_by(refused.map(Either::Right)))),
             Err(None) => Poll::Pending,
         }
     }
@@ -169,17 +184,23 @@ where
 pub(crate) struct Panicked(pub(crate) String);
 
 /// A path as it is logged: whatever a client sends, a line stays a line.
-fn shortened(path: &str) -> String {
+fn shortened(path: &str) -> Arc<str> {
     const LONGEST: usize = 256;
-    if path.len() <= LONGEST { path.to_owned() } else { path.chars().take(LONGEST).chain(['…']).collect() }
+    if path.len() <= LONGEST {
+        path.into()
+    } else {
+        path.chars().take(LONGEST).chain(['…']).collect::<String>().into()
+    }
 }
 
 /// What there is to tell of a request.
 #[derive(Debug)]
-struct Story {
+pub(crate) struct Story {
     id: HeaderValue,
     method: Method,
-    path: String,
+    path: Arc<str>,
+    /// Whether it asks for a model's answer.
+    for_a_model: bool,
     started: Instant,
     status: Option<StatusCode>,
     user: Who,
@@ -194,11 +215,13 @@ struct Story {
 }
 
 impl Story {
-    fn new<R>(id: HeaderValue, request: &mut Request<R>, snapshot: &Arc<Snapshot>) -> Self {
+    fn new<R>(id: HeaderValue, request: &mut Request<R>, layer: &AccessLayer) -> Self {
+        let AccessLayer { snapshot, endpoint } = layer;
         Self {
             id,
             method: request.method().clone(),
-            path: shortened(request.uri().path()),
+            path: endpoint.as_ref().map_or_else(|| shortened(request.uri().path()), |known| known.path.clone()),
+            for_a_model: endpoint.is_some(),
             started: Instant::now(),
             status: None,
             user: Who::default(),
@@ -209,22 +232,21 @@ impl Story {
             told: false,
             connection: request.extensions_mut().remove(),
             snapshot: snapshot.clone(),
-            measured: Measured::new(&snapshot.shared.metrics, request),
+            measured: Measured::new(&snapshot.shared.metrics, request, endpoint.as_ref().map(|known| &known.route)),
         }
     }
 
     /// Goes on with the answer, to its end.
-    fn told_by<B>(mut self, mut response: http::Response<B>) -> Response
+    fn told_by<B>(mut self: Box<Self>, mut response: Response<B>) -> Response<GuardedBody<B, Box<Self>>>
     where
-        B: http_body::Body<Data = Bytes> + Send + 'static,
-        B::Error: Into<BoxError>,
+        B: http_body::Body<Data = Bytes>,
     {
         self.answered(&mut response);
-        response.map(|body| Body::new(GuardedBody::new(body, self)))
+        response.map(|body| GuardedBody::new(body, self))
     }
 
     /// Takes down where the answer came from, and tells the client.
-    fn answered<B>(&mut self, response: &mut http::Response<B>) {
+    fn answered<B>(&mut self, response: &mut Response<B>) {
         self.measured.answered();
         self.status = Some(response.status());
         let extensions = response.extensions_mut();
@@ -244,7 +266,7 @@ impl Story {
         }
         let headers = response.headers_mut();
         headers.insert(REQUEST_ID, self.id.clone());
-        if self.path == MESSAGES {
+        if *self.path == *MESSAGES {
             // By its name in Anthropic's API.
             headers.insert(HeaderName::from_static("request-id"), self.id.clone());
         }
@@ -281,7 +303,7 @@ impl Story {
             connection.end();
         }
         self.measured.ended(self.status);
-        if outcome == CANCELLED && self.method == Method::POST && self.measured.is_routed() {
+        if outcome == CANCELLED && self.for_a_model {
             self.snapshot.shared.metrics.cancelled(self.model_name().as_deref());
         }
         let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
@@ -292,7 +314,7 @@ impl Story {
         tracing::info!(
             request_id = self.id.to_str().unwrap_or_default(),
             method = self.method.as_str(),
-            path = self.path.as_str(),
+            path = &*self.path,
             user = self.user.caller().map(|user| &*user.id),
             model = self.model.as_ref().map(|model| &*model.0.name),
             strategy = self.model.as_ref().map(|model| model.0.strategy.name()),
@@ -315,8 +337,7 @@ impl Story {
 impl Story {
     /// Keeps it for the dashboard, where it is a request for a model.
     fn remember(&self, outcome: &'static str) {
-        let asked_for_a_model = |path| Endpoint::from_path(path).is_some_and(|endpoint| endpoint.path() == path);
-        if self.method != Method::POST || !self.path.strip_prefix("/v1").is_some_and(asked_for_a_model) {
+        if !self.for_a_model {
             return;
         }
         let now = Instant::now();

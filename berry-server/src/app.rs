@@ -1,4 +1,4 @@
-//! The application: what all requests share, and the router that one configuration makes.
+//! The application: what all requests share, and what serves one configuration.
 
 use std::{
     collections::HashMap,
@@ -11,7 +11,7 @@ use std::{
 };
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use axum::Router;
+use axum::extract::Request;
 use berry_tower::{
     backend::Catalog,
     client::Hyper,
@@ -36,7 +36,7 @@ use crate::{
     metrics::Metrics,
     probes::Probes,
     reload::{Reloaded, Seen},
-    routes::{self, Errors, Gateways},
+    routes::{self, Answer, Errors, Front, Gateways},
 };
 #[cfg(feature = "observability")]
 use {
@@ -92,10 +92,10 @@ impl Snapshot {
     }
 }
 
-/// The configuration in force and its router.
+/// The configuration in force and what serves it.
 struct Running {
     snapshot: Arc<Snapshot>,
-    router: Router,
+    front: Front,
     _probes: Probes,
 }
 
@@ -112,7 +112,7 @@ struct Inner {
 
 impl std::fmt::Debug for App {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("App")
+        f.debug_struct("App").field("front", &self.0.running.load().front).finish_non_exhaustive()
     }
 }
 
@@ -152,9 +152,9 @@ impl App {
         Ok(())
     }
 
-    /// The router of the configuration in force.
-    pub(crate) fn router(&self) -> Router {
-        self.0.running.load().router.clone()
+    /// Answers a request by the configuration in force.
+    pub(crate) fn serve(&self, request: Request) -> Answer {
+        self.0.running.load().front.call(request)
     }
 
     pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
@@ -226,9 +226,9 @@ fn run(shared: &Arc<Shared>, loaded: Loaded, before: Option<&Snapshot>) -> Resul
         tag_policy,
         budget,
     });
-    let router = routes::router(&snapshot, &gateways, keys);
+    let front = routes::front(&snapshot, &gateways, keys);
     let _probes = Probes::start(&snapshot);
-    Ok(Running { snapshot, router, _probes })
+    Ok(Running { snapshot, front, _probes })
 }
 
 /// What retries may be spent; what has been, unless the rule is another one.

@@ -9,11 +9,10 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use axum::{body::Body, extract::Request, response::Response};
-use berry_tower::error::BoxError;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, header::CONTENT_TYPE};
-use http_body::{Frame, SizeHint};
+use http::{HeaderMap, HeaderValue, Request, Response, header::CONTENT_TYPE};
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::Either;
 use pin_project::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
@@ -56,13 +55,11 @@ pub(crate) struct Logged<S> {
     what: LogBodies,
 }
 
-impl<S, B> Service<Request> for Logged<S>
+impl<S, R, B> Service<Request<R>> for Logged<S>
 where
-    S: Service<Request, Response = http::Response<B>>,
-    B: http_body::Body<Data = Bytes> + Send + 'static,
-    B::Error: Into<BoxError>,
+    S: Service<Request<Either<R, Watched<R>>>, Response = Response<B>>,
 {
-    type Response = Response;
+    type Response = Response<Either<B, Watched<B>>>;
     type Error = S::Error;
     type Future = ResponseFuture<S::Future>;
 
@@ -70,16 +67,18 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request) -> Self::Future {
+    fn call(&mut self, request: Request<R>) -> Self::Future {
         let LogBodies { requests, answers, mask } = &self.what;
         let on = tracing::enabled!(tracing::Level::DEBUG);
         let id = request.headers().get("x-request-id").cloned();
         let line = |what| Line { what, id: id.clone(), mask: mask.clone(), kept: Vec::new(), length: 0, text: true };
-        let request = if on && *requests {
-            request.map(|body| Body::new(Watched { inner: body, line: line("request body") }))
-        } else {
-            request
-        };
+        let request = request.map(|inner| {
+            if on && *requests {
+                Either::Right(Watched { inner, line: line("request body") })
+            } else {
+                Either::Left(inner)
+            }
+        });
         let answer = (on && *answers).then(|| line("response body"));
         ResponseFuture { call: self.inner.call(request), answer }
     }
@@ -96,11 +95,9 @@ pub(crate) struct ResponseFuture<F> {
 
 impl<F, B, E> Future for ResponseFuture<F>
 where
-    F: Future<Output = Result<http::Response<B>, E>>,
-    B: http_body::Body<Data = Bytes> + Send + 'static,
-    B::Error: Into<BoxError>,
+    F: Future<Output = Result<Response<B>, E>>,
 {
-    type Output = Result<Response, E>;
+    type Output = Result<Response<Either<B, Watched<B>>>, E>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
@@ -108,9 +105,9 @@ where
         Poll::Ready(Ok(match this.answer.take() {
             Some(mut line) => {
                 line.text = is_text(response.headers());
-                response.map(|inner| Body::new(Watched { inner, line }))
+                response.map(|inner| Either::Right(Watched { inner, line }))
             }
-            None => response.map(Body::new),
+            None => response.map(Either::Left),
         }))
     }
 }
@@ -123,13 +120,13 @@ fn is_text(headers: &HeaderMap) -> bool {
 /// A body whose beginning is kept for the log.
 #[pin_project]
 #[derive(Debug)]
-struct Watched<B> {
+pub(crate) struct Watched<B> {
     #[pin]
     inner: B,
     line: Line,
 }
 
-impl<B: http_body::Body<Data = Bytes>> http_body::Body for Watched<B> {
+impl<B: Body<Data = Bytes>> Body for Watched<B> {
     type Data = Bytes;
     type Error = B::Error;
 

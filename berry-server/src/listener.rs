@@ -1,8 +1,8 @@
 //! Connections: accepted up to a bound, cut off when their heads are slow, drained in good order.
 
-use std::{convert::Infallible, io, sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
-use axum::{body::Body, extract::Request};
+use axum::body::Body;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
@@ -13,7 +13,6 @@ use tokio::{
     sync::{Semaphore, watch},
     time::sleep,
 };
-use tower_service::Service;
 
 use crate::{
     app::App,
@@ -50,7 +49,7 @@ pub(crate) async fn serve(listener: TcpListener, app: App, max_connections: usiz
         let service = service_fn(move |mut request: http::Request<Incoming>| {
             serving.begin();
             request.extensions_mut().insert(serving.clone());
-            respond(app.clone(), request.map(Body::new))
+            app.serve(request.map(Body::new))
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
@@ -68,10 +67,6 @@ pub(crate) async fn serve(listener: TcpListener, app: App, max_connections: usiz
     }
     drop(listener);
     graceful.shutdown().await;
-}
-
-async fn respond(app: App, request: Request) -> Result<axum::response::Response, Infallible> {
-    app.router().call(request).await
 }
 
 /// The next connection, with its place; `None` when the listener is broken for good.

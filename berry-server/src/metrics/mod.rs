@@ -17,7 +17,7 @@ use metrics::{counter, histogram, with_local_recorder};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 use tokio::time::{MissedTickBehavior, interval};
 
-pub(crate) use requests::Measured;
+pub(crate) use requests::{Known, Measured};
 
 use crate::app::Snapshot;
 use requests::Routes;

@@ -20,7 +20,15 @@ impl Metrics {
     pub(crate) fn rate_limited(&self, _: Limited) {}
 
     pub(crate) fn cancelled(&self, _: Option<&str>) {}
+
+    pub(crate) fn route(&self, _: &str) -> Known {
+        Known
+    }
 }
+
+/// A route.
+#[derive(Clone, Debug)]
+pub(crate) struct Known;
 
 /// A request that is not measured.
 #[derive(Debug)]
@@ -28,15 +36,11 @@ pub(crate) struct Measured;
 
 #[allow(clippy::unused_self, reason = "the same methods as with metrics")]
 impl Measured {
-    pub(crate) fn new<R>(_: &Arc<Metrics>, _: &mut Request<R>) -> Self {
+    pub(crate) fn new<R>(_: &Arc<Metrics>, _: &mut Request<R>, _: Option<&Known>) -> Self {
         Self
     }
 
     pub(crate) fn answered(&self) {}
-
-    pub(crate) fn is_routed(&self) -> bool {
-        false
-    }
 
     pub(crate) fn ended(&self, _: Option<StatusCode>) {}
 }

@@ -71,8 +71,11 @@ impl Routes {
         Self { in_flight, overhead, known: ArcSwap::default(), other }
     }
 
-    fn route(&self, extensions: &Extensions) -> Arc<Route> {
-        let Some(path) = extensions.get::<MatchedPath>().map(MatchedPath::as_str) else { return self.other.clone() };
+    fn of(&self, extensions: &Extensions) -> Arc<Route> {
+        extensions.get::<MatchedPath>().map_or_else(|| self.other.clone(), |path| self.at(path.as_str()))
+    }
+
+    fn at(&self, path: &str) -> Arc<Route> {
         if let Some(route) = self.known.load().get(path) {
             return route.clone();
         }
@@ -114,6 +117,23 @@ impl Route {
     }
 }
 
+/// A route that is known before there is a request for it, so that none has to look it up.
+#[derive(Clone)]
+pub(crate) struct Known(Arc<Route>);
+
+impl std::fmt::Debug for Known {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Known").field(&self.0.path).finish()
+    }
+}
+
+impl super::Metrics {
+    /// The route of this path.
+    pub(crate) fn route(&self, path: &str) -> Known {
+        Known(self.routes.at(path))
+    }
+}
+
 fn label(method: usize) -> String {
     METHODS.get(method).map_or(OTHER, Method::as_str).to_owned()
 }
@@ -134,12 +154,12 @@ impl std::fmt::Debug for Measured {
 }
 
 impl Measured {
-    /// The head of a request has come.
-    pub(crate) fn new<R>(metrics: &Arc<super::Metrics>, request: &mut http::Request<R>) -> Self {
+    /// The head of a request has come, on this route, or on the one that the router has found.
+    pub(crate) fn new<R>(metrics: &Arc<super::Metrics>, request: &mut http::Request<R>, route: Option<&Known>) -> Self {
         let routes = &metrics.routes;
         routes.in_flight.increment(1.0);
         let method = METHODS.iter().position(|method| method == request.method()).unwrap_or(METHODS.len());
-        let route = routes.route(request.extensions());
+        let route = route.map_or_else(|| routes.of(request.extensions()), |known| known.0.clone());
         // What is not posted goes to no upstream.
         let upstream = (request.method() == Method::POST).then(UpstreamTime::default);
         if let Some(upstream) = &upstream {
@@ -154,11 +174,6 @@ impl Measured {
         if let Some(waited) = self.upstream.as_ref().and_then(UpstreamTime::total) {
             self.metrics.routes.overhead.record(self.started.elapsed().saturating_sub(waited));
         }
-    }
-
-    /// Whether there is a route for it.
-    pub(crate) fn is_routed(&self) -> bool {
-        !Arc::ptr_eq(&self.route, &self.metrics.routes.other)
     }
 
     /// The answer has ended; without a status there was none.

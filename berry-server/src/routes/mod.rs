@@ -5,6 +5,7 @@ mod admin_only;
 #[cfg(feature = "observability")]
 mod dashboard;
 mod errors;
+mod front;
 mod health;
 mod metrics;
 mod models;
@@ -22,31 +23,30 @@ use axum::{
     extract::Request,
     middleware::map_request,
     response::Response,
-    routing::{MethodRouter, get, post_service},
+    routing::{MethodRouter, get},
 };
 use berry_tower::{
     auth::{ApiKeys, AuthLayer},
     drain::DrainLayer,
-    endpoint::Endpoint,
     render::{OpenAiErrors, Refusal, Render},
 };
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
-use tower::ServiceBuilder;
-use tower_http::{
-    catch_panic::CatchPanicLayer,
-    cors::{AllowHeaders, AllowOrigin, CorsLayer},
-};
-use tower_layer::Layer;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header::ALLOW};
+use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 use tower_service::Service;
 
-use self::admin_only::admins_only;
-pub(crate) use self::errors::Errors;
+use self::{
+    admin_only::admins_only,
+    front::{Posted, ROUTED, layers},
+};
+pub(crate) use self::{
+    errors::Errors,
+    front::{Answer, Front},
+};
 use crate::{
     access::{AccessLayer, Panicked, Who},
     app::Snapshot,
-    bodies::LogBodies,
-    config::build::Caller,
+    config::{Settings, build::Caller},
 };
 
 /// The stack, once for each API in front: they differ in the shape of refusals, and in where a token
@@ -56,17 +56,6 @@ pub(crate) struct Gateways<G> {
     pub(crate) openai: G,
     pub(crate) messages: G,
 }
-
-/// The endpoints of OpenAI's API that go through the gateway.
-const ROUTED: [Endpoint; 7] = [
-    Endpoint::ChatCompletions,
-    Endpoint::Completions,
-    Endpoint::Embeddings,
-    Endpoint::Responses,
-    Endpoint::Moderations,
-    Endpoint::ImagesGenerations,
-    Endpoint::AudioSpeech,
-];
 
 /// The endpoint of Anthropic's.
 pub(crate) const MESSAGES: &str = "/v1/messages";
@@ -79,10 +68,11 @@ const DRAINED_FOR: Duration = Duration::from_secs(2);
 /// How long a browser may remember what it was allowed.
 const PREFLIGHT: Duration = Duration::from_secs(600);
 
-/// The router of one configuration.
-pub(crate) fn router<G, B>(snapshot: &Arc<Snapshot>, gateways: &Gateways<G>, keys: ApiKeys<Arc<Caller>>) -> Router
+/// All that one configuration serves.
+pub(crate) fn front<G, B>(snapshot: &Arc<Snapshot>, gateways: &Gateways<G>, keys: ApiKeys<Arc<Caller>>) -> Front
 where
-    G: Service<Request, Response = http::Response<B>, Error = Infallible> + Clone + Send + Sync + 'static,
+    G: Service<http::Request<Posted>, Response = http::Response<B>, Error = Infallible>,
+    G: Clone + Send + Sync + 'static,
     G::Future: Send + 'static,
     B: http_body::Body<Data = Bytes> + Send + 'static,
     B::Error: Into<axum::BoxError>,
@@ -111,41 +101,32 @@ where
         .merge(models)
         .merge(status)
         .merge(admins_only(admin::routes(), keys));
-    let log = LogBodies::new(&snapshot.config);
+    // What is posted to these has not come here.
     for endpoint in ROUTED {
-        router = router.route(&format!("/v1{}", endpoint.path()), posted(&gateways.openai, log.as_ref()));
+        let refused = async || with_allow(Errors::OpenAi, None);
+        router = router.route(&format!("/v1{}", endpoint.path()), MethodRouter::new().fallback(refused));
     }
-    let messages = posted(&gateways.messages, log.as_ref());
-    let messages = messages.fallback(async |headers: HeaderMap| {
-        Errors::Anthropic.render(method_not_allowed(), headers.get("x-request-id")).map(Body::from)
-    });
-    let messages = messages.layer(CatchPanicLayer::custom(|panic| panicked(Errors::Anthropic, panic)));
-    router = router.route(MESSAGES, messages);
-    let drained = settings.max_request_body_bytes.saturating_add(DRAINED_BEYOND);
-    let layers = ServiceBuilder::new()
-        .layer(DrainLayer::new().max_bytes(drained).max_time(DRAINED_FOR))
-        .layer(AccessLayer::new(snapshot.clone()))
-        .option_layer(cors(&settings.cors_allowed_origins))
-        .layer(CatchPanicLayer::custom(|panic| panicked(Errors::OpenAi, panic)));
-    router
+    let refused = async |headers: HeaderMap| with_allow(Errors::Anthropic, headers.get("x-request-id"));
+    router = router.route(MESSAGES, MethodRouter::new().fallback(refused));
+    let router = router
         .fallback(async || refuse(&not_found()))
         .method_not_allowed_fallback(async || refuse(&method_not_allowed()))
-        .layer(layers)
-        .with_state(snapshot.clone())
+        .layer(layers(snapshot, AccessLayer::new(snapshot.clone()), Errors::OpenAi))
+        .with_state(snapshot.clone());
+    Front::new(snapshot, gateways, router)
 }
 
-/// A gateway behind a route, its bodies logged where that is asked for.
-fn posted<G, B>(gateway: &G, log: Option<&LogBodies>) -> MethodRouter<Arc<Snapshot>>
-where
-    G: Service<Request, Response = http::Response<B>, Error = Infallible> + Clone + Send + Sync + 'static,
-    G::Future: Send + 'static,
-    B: http_body::Body<Data = Bytes> + Send + 'static,
-    B::Error: Into<axum::BoxError>,
-{
-    match log {
-        Some(log) => post_service(log.layer(gateway.clone())),
-        None => post_service(gateway.clone()),
-    }
+/// The refusal of what is not posted to an endpoint that only takes that.
+fn with_allow(errors: Errors, id: Option<&HeaderValue>) -> Response {
+    let mut response = errors.render(method_not_allowed(), id).map(Body::from);
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
+    response
+}
+
+/// What is read on of a request that was answered before its end.
+fn drain(settings: &Settings) -> DrainLayer {
+    let bytes = settings.max_request_body_bytes.saturating_add(DRAINED_BEYOND);
+    DrainLayer::new().max_bytes(bytes).max_time(DRAINED_FOR)
 }
 
 /// Tells the access log who asks.

@@ -29,6 +29,12 @@ pub trait Guard {
     fn ended(&mut self, end: End<'_>);
 }
 
+impl<G: Guard + ?Sized> Guard for Box<G> {
+    fn ended(&mut self, end: End<'_>) {
+        (**self).ended(end);
+    }
+}
+
 /// A body that tells its guard of its end.
 ///
 /// A body ends in four ways: with `None`, with an error, with `is_end_stream` right after a frame

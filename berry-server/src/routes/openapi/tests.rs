@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use axum::body::Body;
 use http::{Method, Request, StatusCode};
 use serde_json::Value;
-use tower::ServiceExt;
 
 use super::*;
 use crate::{app::App, config};
@@ -29,9 +28,9 @@ const FILE: &str = r#"
 /// The one whose path axum cannot say, since the name of a model may hold slashes.
 const BY_HAND: [(&str, &str); 1] = [("/smart-ai/models/{model}", "/smart-ai/models/{model}/weights")];
 
-fn router(settings: &str) -> Router {
+fn app(settings: &str) -> App {
     let text = format!("[settings]\n{settings}\n{FILE}");
-    App::new(config::parse(&text, &|_| None).unwrap()).unwrap().router()
+    App::new(config::parse(&text, &|_| None).unwrap()).unwrap()
 }
 
 /// The dashboard's files and the data that it alone asks for are no part of the API.
@@ -39,7 +38,7 @@ const OF_THE_PAGE: &str = "/dashboard/";
 
 /// Axum has no list of its routes but in what it shows of itself for debugging.
 fn served() -> BTreeSet<String> {
-    let shown = format!("{:?}", router(""));
+    let shown = format!("{:?}", app(""));
     let paths = shown.split("): \"").skip(1).filter_map(|rest| rest.split('"').next());
     let told = paths.map(|path| path.replace("{*", "{"));
     let by_hand =
@@ -63,12 +62,12 @@ async fn every_route_is_told_and_everything_told_is_a_route() {
 
 #[tokio::test]
 async fn every_method_that_a_route_takes_is_told_and_no_other() {
-    let router = router("");
+    let app = app("");
     for (path, item) in told()["paths"].as_object().unwrap() {
         for method in ["GET", "PUT", "POST", "DELETE", "OPTIONS", "PATCH", "TRACE"] {
             let request = Request::builder().method(Method::from_bytes(method.as_bytes()).unwrap());
             let request = request.uri(path.replace("{model}", "m")).body(Body::empty()).unwrap();
-            let response = router.clone().oneshot(request).await.unwrap();
+            let response = app.serve(request).await.unwrap();
             let taken = response.status() != StatusCode::METHOD_NOT_ALLOWED;
             assert_eq!(taken, item.get(method.to_lowercase()).is_some(), "{method} {path}");
         }
@@ -82,7 +81,7 @@ async fn it_is_served_where_status_is_open_and_to_admins_elsewhere() {
         if let Some(token) = token {
             request = request.header("authorization", format!("Bearer {token}"));
         }
-        let response = router(settings).oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+        let response = app(settings).serve(request.body(Body::empty()).unwrap()).await.unwrap();
         let (status, body) = (response.status(), axum::body::to_bytes(response.into_body(), 1 << 20).await.unwrap());
         (status, serde_json::from_slice::<Value>(&body).unwrap())
     };

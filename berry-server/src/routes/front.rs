@@ -1,0 +1,140 @@
+//! What a request meets first. What is posted to a model's endpoint is nearly all that a gateway is
+//! asked for, and goes past the router, which would box its body, its future and its answer several
+//! times over.
+
+use std::{any::Any, convert::Infallible, fmt, future::Future, pin::Pin, sync::Arc};
+
+use axum::{Router, body::Body, extract::Request, response::Response};
+use berry_tower::{
+    drain::{DrainLayer, RequestBody},
+    endpoint::Endpoint,
+};
+use bytes::Bytes;
+use futures_util::TryFutureExt;
+use http::Method;
+use http_body_util::Either;
+use tower::{
+    ServiceBuilder, ServiceExt,
+    layer::util::{Identity, Stack},
+    util::Either as Optional,
+};
+use tower_http::{catch_panic::CatchPanicLayer, cors::CorsLayer};
+use tower_service::Service;
+
+use super::{Errors, Gateways, MESSAGES, cors, drain, panicked};
+use crate::{
+    access::AccessLayer,
+    app::Snapshot,
+    bodies::{LogBodies, Watched},
+};
+
+/// The endpoints of OpenAI's API that go through the gateway.
+pub(super) const ROUTED: [Endpoint; 7] = [
+    Endpoint::ChatCompletions,
+    Endpoint::Completions,
+    Endpoint::Embeddings,
+    Endpoint::Responses,
+    Endpoint::Moderations,
+    Endpoint::ImagesGenerations,
+    Endpoint::AudioSpeech,
+];
+
+/// The body of a request for the gateway, logged or not.
+pub(crate) type Posted = Either<RequestBody<Body>, Watched<RequestBody<Body>>>;
+
+/// An answer on its way.
+pub(crate) type Answer = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+type Serve = Box<dyn Fn(Request) -> Answer + Send + Sync>;
+
+/// The endpoints by their paths, and the router for all else.
+pub(crate) struct Front {
+    posted: Vec<(String, Serve)>,
+    router: Router,
+}
+
+impl fmt::Debug for Front {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Front").field("router", &self.router).finish_non_exhaustive()
+    }
+}
+
+impl Front {
+    pub(super) fn new<G, B>(snapshot: &Arc<Snapshot>, gateways: &Gateways<G>, router: Router) -> Self
+    where
+        G: Service<http::Request<Posted>, Response = http::Response<B>, Error = Infallible>,
+        G: Clone + Send + Sync + 'static,
+        G::Future: Send + 'static,
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<axum::BoxError>,
+    {
+        let log = LogBodies::new(&snapshot.config);
+        let openai = ROUTED.map(|endpoint| (format!("/v1{}", endpoint.path()), &gateways.openai, Errors::OpenAi));
+        let messages = (MESSAGES.to_owned(), &gateways.messages, Errors::Anthropic);
+        let posted = openai.into_iter().chain([messages]).map(|(path, gateway, errors)| {
+            let access = AccessLayer::new(snapshot.clone()).of(&path);
+            (path, serve(layers(snapshot, access, errors), gateway.clone(), log.clone()))
+        });
+        Self { posted: posted.collect(), router }
+    }
+
+    pub(crate) fn call(&self, request: Request) -> Answer {
+        let path = request.uri().path();
+        if request.method() == Method::POST
+            && let Some((_, serve)) = self.posted.iter().find(|(known, _)| known == path)
+        {
+            return serve(request);
+        }
+        Box::pin(self.router.clone().oneshot(request))
+    }
+}
+
+type Panicked = fn(Box<dyn Any + Send>) -> Response;
+type Outer<L> = Stack<L, Stack<Optional<CorsLayer, Identity>, Stack<AccessLayer, Stack<DrainLayer, Identity>>>>;
+
+/// The layers around everything.
+pub(super) fn layers(
+    snapshot: &Snapshot,
+    access: AccessLayer,
+    errors: Errors,
+) -> ServiceBuilder<Outer<CatchPanicLayer<Panicked>>> {
+    let settings = &snapshot.config.settings;
+    let panicked: Panicked = match errors {
+        Errors::OpenAi => |panic| panicked(Errors::OpenAi, panic),
+        Errors::Anthropic => |panic| panicked(Errors::Anthropic, panic),
+    };
+    ServiceBuilder::new()
+        .layer(drain(settings))
+        .layer(access)
+        .option_layer(cors(&settings.cors_allowed_origins))
+        .layer(CatchPanicLayer::custom(panicked))
+}
+
+/// A gateway behind the layers around everything, its bodies logged where that is asked for.
+fn serve<G, B>(layers: ServiceBuilder<Outer<CatchPanicLayer<Panicked>>>, gateway: G, log: Option<LogBodies>) -> Serve
+where
+    G: Service<http::Request<Posted>, Response = http::Response<B>, Error = Infallible>,
+    G: Clone + Send + Sync + 'static,
+    G::Future: Send + 'static,
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<axum::BoxError>,
+{
+    fn boxed<S, B>(service: S) -> Serve
+    where
+        S: Service<Request, Response = http::Response<B>, Error = Infallible> + Clone + Send + Sync + 'static,
+        S::Future: Send,
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<axum::BoxError>,
+    {
+        Box::new(move |request| {
+            let answer = service.clone().oneshot(request);
+            Box::pin(answer.map_ok(|answer| answer.map(Body::new)))
+        })
+    }
+    match log {
+        Some(log) => boxed(layers.layer(log).service(gateway)),
+        None => {
+            let unlogged = |request: http::Request<RequestBody<Body>>| request.map(Either::Left);
+            boxed(layers.map_request(unlogged).service(gateway))
+        }
+    }
+}
