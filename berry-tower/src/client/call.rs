@@ -10,7 +10,6 @@ use bytes::{Bytes, BytesMut};
 use http::{
     HeaderValue, Request, Response, StatusCode,
     header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER},
-    response,
 };
 use http_body::Body;
 use http_body_util::BodyExt;
@@ -50,7 +49,7 @@ pub(super) struct Call {
     endpoint: Endpoint,
     sent: Instant,
     /// The head must have come by then, and what it is called when it has not.
-    head: (Instant, Deadline),
+    pub(super) head: (Instant, Deadline),
     /// Whether the upstream is asked for token counts that the client did not ask for.
     pub(super) usage: bool,
     /// What is asked, where the backend speaks another format.
@@ -60,7 +59,7 @@ pub(super) struct Call {
     /// The client's name for the request, where its API repeats it in errors.
     request_id: Option<HeaderValue>,
     /// Where the waits for the upstream are added up.
-    time: Option<UpstreamTime>,
+    pub(super) time: Option<UpstreamTime>,
 }
 
 impl Call {
@@ -209,11 +208,11 @@ impl Call {
         B: Body<Data = Bytes>,
         B::Error: Into<BoxError>,
     {
+        if response.status().is_success() {
+            return self.success(response);
+        }
         let (mut parts, body) = response.into_parts();
         head::downward(&mut parts.headers);
-        if parts.status.is_success() {
-            return self.success(parts, body);
-        }
         // The status says most of it: a body that does not come is not waited for long.
         let waiting = self.time.as_ref().map(UpstreamTime::wait);
         let raw = timeout(ERROR_BODY, read(body)).await.unwrap_or_default();
@@ -233,11 +232,13 @@ impl Call {
         Ok(Response::from_parts(parts, ClientBody::from(raw)))
     }
 
-    fn success<B>(&self, mut parts: response::Parts, body: B) -> Result<Response<ClientBody<B>>, BoxError>
+    pub(super) fn success<B>(&self, response: Response<B>) -> Result<Response<ClientBody<B>>, BoxError>
     where
         B: Body<Data = Bytes>,
         B::Error: Into<BoxError>,
     {
+        let (mut parts, body) = response.into_parts();
+        head::downward(&mut parts.headers);
         let media = parts.headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
         let is = |kind: &str| media.get(..kind.len()).is_some_and(|m| m.eq_ignore_ascii_case(kind));
         let (hold, grammar) = self.expected();

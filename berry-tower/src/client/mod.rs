@@ -54,19 +54,14 @@
 mod body;
 mod burst;
 mod call;
+mod future;
 mod head;
 mod translated;
 mod transport;
 pub(crate) mod upstream_error;
 mod watch;
 
-use std::{
-    future::{Future, poll_fn},
-    mem,
-    pin::Pin,
-    sync::atomic::Ordering::Relaxed,
-    task::{Context, Poll},
-};
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -74,12 +69,12 @@ use http_body::Body;
 use tower_service::Service;
 
 pub use body::ClientBody;
+pub use future::ResponseFuture as BackendFuture;
 #[cfg(feature = "client-hyper")]
 pub use transport::{Hyper, HyperBody, ResponseFuture};
 pub use transport::{Reqwest, Upstream};
 
 use crate::{body::Buffered, error::BoxError};
-use call::Call;
 
 /// See the [module](self). `T` is any service that sends a request to its address.
 #[derive(Clone, Debug, Default)]
@@ -119,35 +114,13 @@ where
 {
     type Response = Response<ClientBody<B>>;
     type Error = BoxError;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
+    type Future = BackendFuture<T, B>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         self.transport.poll_ready(cx).map_err(Into::into)
     }
 
     fn call(&mut self, request: Request<Buffered>) -> Self::Future {
-        let next = self.transport.clone();
-        let mut transport = mem::replace(&mut self.transport, next);
-        let call = Call::new(&request);
-        Box::pin(async move {
-            let mut call = call?;
-            let first = transport.call(call.upstream_request(&request)?);
-            let answer = call.answer(call.within(first).await?).await?;
-            if !call.refuses_usage(&answer) {
-                return Ok(answer);
-            }
-            // It is no attempt: the client did not ask for what was refused.
-            let refused = answer.status();
-            drop(answer);
-            call.usage = false;
-            poll_fn(|cx| transport.poll_ready(cx)).await.map_err(Into::into)?;
-            let again = transport.call(call.upstream_request(&request)?);
-            let answer = call.answer(call.within(again).await?).await?;
-            // Remembered only where it helped: a text that a client can shape may name the field too.
-            if answer.status() != refused {
-                call.selected.backend.usage_refused.store(true, Relaxed);
-            }
-            Ok(answer)
-        })
+        BackendFuture::new(&mut self.transport, request)
     }
 }

@@ -2,7 +2,6 @@
 
 use std::{
     collections::VecDeque,
-    future::poll_fn,
     pin::Pin,
     task::{Context, Poll, ready},
 };
@@ -40,9 +39,9 @@ where
     B::Error: Into<BoxError>,
 {
     /// Holds one more frame back; `false` at the end.
-    pub(super) async fn hold_frame(&mut self) -> Result<bool, BoxError> {
-        let Some(rest) = &mut self.rest else { return Ok(false) };
-        let frame = if rest.is_end_stream() { None } else { poll_fn(|cx| rest.as_mut().poll_frame(cx)).await };
+    pub(super) fn poll_hold(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, BoxError>> {
+        let Some(rest) = &mut self.rest else { return Poll::Ready(Ok(false)) };
+        let frame = if rest.is_end_stream() { None } else { ready!(rest.as_mut().poll_frame(cx)) };
         match frame {
             None => self.rest = None,
             Some(frame) => {
@@ -52,7 +51,7 @@ where
                 }
             }
         }
-        Ok(self.rest.is_some())
+        Poll::Ready(Ok(self.rest.is_some()))
     }
 }
 

@@ -42,12 +42,13 @@ mod body;
 use std::{
     future::Future,
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
+use pin_project::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 
@@ -104,28 +105,51 @@ impl<S, R, B> Service<Request<R>> for Commit<S>
 where
     S: Service<Request<R>, Response = Response<B>>,
     S::Error: Into<BoxError>,
-    S::Future: Send + 'static,
-    B: Body<Data = Bytes> + Send + 'static,
+    B: Body<Data = Bytes>,
     B::Error: Into<BoxError>,
 {
     type Response = Response<CommittedBody<B>>;
     type Error = BoxError;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
+    type Future = ResponseFuture<S::Future, B>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         self.inner.poll_ready(cx).map_err(Into::into)
     }
 
     fn call(&mut self, request: Request<R>) -> Self::Future {
-        let call = self.inner.call(request);
-        Box::pin(async move {
-            let (parts, body) = call.await.map_err(Into::into)?.into_parts();
-            let mut body = CommittedBody::new(body);
-            if let Some(progress) = parts.extensions.get::<Progress>() {
-                while !committed(progress, &body) && body.hold_frame().await? {}
-            }
-            Ok(Response::from_parts(parts, body))
-        })
+        ResponseFuture { call: self.inner.call(request), held: None }
+    }
+}
+
+/// The future of [`Commit`].
+#[pin_project]
+#[derive(Debug)]
+pub struct ResponseFuture<F, B> {
+    #[pin]
+    call: F,
+    /// An answer that is not shown yet.
+    held: Option<Response<CommittedBody<B>>>,
+}
+
+impl<F, B, E> Future for ResponseFuture<F, B>
+where
+    F: Future<Output = Result<Response<B>, E>>,
+    E: Into<BoxError>,
+    B: Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
+    type Output = Result<Response<CommittedBody<B>>, BoxError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let held = match this.held {
+            Some(held) => held,
+            None => this.held.insert(ready!(this.call.poll(cx)).map_err(Into::into)?.map(CommittedBody::new)),
+        };
+        if let Some(progress) = held.extensions().get::<Progress>().cloned() {
+            while !committed(&progress, held.body()) && ready!(held.body_mut().poll_hold(cx))? {}
+        }
+        this.held.take().map_or(Poll::Pending, |held| Poll::Ready(Ok(held)))
     }
 }
 

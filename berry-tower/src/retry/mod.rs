@@ -180,8 +180,8 @@ where
 
     fn call(&mut self, request: Request<Buffered>) -> Self::Future {
         let next = self.inner.clone();
-        let inner = mem::replace(&mut self.inner, next);
-        let shared = self.shared.clone();
-        Box::pin(async move { Run::new(shared, &request).run(inner, request).await })
+        let mut inner = mem::replace(&mut self.inner, next);
+        let mut run = Run::new(self.shared.clone(), &request);
+        Box::pin(async move { run.run(&mut inner, &request).await })
     }
 }

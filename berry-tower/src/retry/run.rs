@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
 use http_body_util::BodyExt;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, error::Elapsed, sleep, timeout_at};
 use tower_service::Service;
 
 use super::{Next, RetryPolicy, Shared, Spent, told::Told};
@@ -49,6 +49,8 @@ pub(super) struct Run<P, C> {
 enum Outcome<B> {
     /// This goes to the client.
     Done(Result<Response<B>, BoxError>),
+    /// This failed, and only a fallback could better it.
+    TooLong(Told, Response<B>),
     /// It failed; what now?
     Failed(Next),
     /// Nobody was asked, since only tried ones are left.
@@ -87,7 +89,12 @@ impl<P: RetryPolicy, C: Classify> Run<P, C> {
         }
     }
 
-    pub(super) async fn run<S, B>(mut self, mut inner: S, request: Request<Buffered>) -> Result<Response<B>, BoxError>
+    /// By reference, since a future that takes something by value has room for it twice.
+    pub(super) async fn run<S, B>(
+        &mut self,
+        inner: &mut S,
+        request: &Request<Buffered>,
+    ) -> Result<Response<B>, BoxError>
     where
         S: Service<Request<Buffered>, Response = Response<B>>,
         S::Error: Into<BoxError>,
@@ -113,9 +120,27 @@ impl<P: RetryPolicy, C: Classify> Run<P, C> {
                 }
                 Next::Stop => return self.give_up(Unroutable::NoneLeft { next_leg: false }.into()),
             }
-            let result = self.send(&mut inner, &request).await;
-            next = match self.judge(result).await {
+            let ready = poll_fn(|cx| inner.poll_ready(cx));
+            let ready = match self.deadline {
+                None => ready.await.map_err(Into::into),
+                Some(deadline) => in_time(timeout_at(deadline, ready).await),
+            };
+            let result = match (ready, self.deadline) {
+                (Err(error), _) => Err(error),
+                (Ok(()), None) => inner.call(self.ask(request)).await.map_err(Into::into),
+                (Ok(()), Some(deadline)) => in_time(timeout_at(deadline, inner.call(self.ask(request))).await),
+            };
+            let outcome = match self.judge(result) {
+                Outcome::TooLong(told, response) => {
+                    // So rare that not every request is to have room for it.
+                    self.kept = Box::pin(whole(response)).await;
+                    self.failed(Class::TooLong, told, false)
+                }
+                outcome => outcome,
+            };
+            next = match outcome {
                 Outcome::Done(result) => return self.finish(result),
+                Outcome::TooLong(..) => Next::NextLeg,
                 Outcome::Failed(next) => {
                     self.idle = 0;
                     next
@@ -131,7 +156,7 @@ impl<P: RetryPolicy, C: Classify> Run<P, C> {
                 Outcome::NoSuchLeg(why) => return self.give_up(why),
                 // What was learnt before may be worth more than that time has run out.
                 Outcome::Expired(why) => {
-                    self.told = self.told.filter(Told::outranks_timeout);
+                    self.told = self.told.take().filter(Told::outranks_timeout);
                     self.why = None;
                     return self.give_up(why);
                 }
@@ -163,27 +188,14 @@ impl<P: RetryPolicy, C: Classify> Run<P, C> {
         }
     }
 
-    async fn send<S, B>(&self, inner: &mut S, request: &Request<Buffered>) -> Result<Response<B>, BoxError>
-    where
-        S: Service<Request<Buffered>, Response = Response<B>>,
-        S::Error: Into<BoxError>,
-    {
+    /// The request for the attempt at hand.
+    fn ask(&self, request: &Request<Buffered>) -> Request<Buffered> {
         let mut request = request.clone();
         request.extensions_mut().insert(self.attempt.clone());
-        let send = async {
-            poll_fn(|cx| inner.poll_ready(cx)).await.map_err(Into::into)?;
-            inner.call(request).await.map_err(Into::into)
-        };
-        match self.deadline {
-            None => send.await,
-            Some(deadline) => timeout_at(deadline, send).await.unwrap_or_else(|_| Err(TotalTimeout.into())),
-        }
+        request
     }
 
-    async fn judge<B>(&mut self, result: Result<Response<B>, BoxError>) -> Outcome<B>
-    where
-        B: Body<Data = Bytes>,
-    {
+    fn judge<B>(&mut self, result: Result<Response<B>, BoxError>) -> Outcome<B> {
         match result {
             Ok(response) => {
                 let error = response.extensions().get::<ErrorBody>();
@@ -193,7 +205,7 @@ impl<P: RetryPolicy, C: Classify> Run<P, C> {
                 }
                 let told = Told::response(class, response.status(), error);
                 if class == Class::TooLong {
-                    self.kept = whole(response).await;
+                    return Outcome::TooLong(told, response);
                 }
                 self.failed(class, told, false)
             }
@@ -256,24 +268,34 @@ impl<P: RetryPolicy, C: Classify> Run<P, C> {
         }
     }
 
-    fn finish<B>(self, mut result: Result<Response<B>, BoxError>) -> Result<Response<B>, BoxError> {
+    fn finish<B>(&self, mut result: Result<Response<B>, BoxError>) -> Result<Response<B>, BoxError> {
         if let Ok(response) = &mut result {
-            response.extensions_mut().insert(self.attempt);
+            response.extensions_mut().insert(self.attempt.clone());
         }
         result
     }
 
     /// Nothing is left to try: the client is told of an attempt, or why there was none.
-    fn give_up<B: From<Bytes>>(mut self, why: BoxError) -> Result<Response<B>, BoxError> {
+    fn give_up<B: From<Bytes>>(&mut self, why: BoxError) -> Result<Response<B>, BoxError> {
         if let Some(kept) = self.kept.take() {
             // The next attempt was never made.
-            self.attempt = self.last.take().unwrap_or(self.attempt);
+            if let Some(last) = self.last.take() {
+                self.attempt = last;
+            }
             return self.finish(Ok(kept.map(B::from)));
         }
         let attempts = self.attempt.number() - 1;
         let backend = self.attempt.tried().next().and_then(|tried| tried.backend.clone());
-        Err(self.told.map_or(self.why.unwrap_or(why), |told| told.exhausted(attempts, backend).into()))
+        Err(match self.told.take() {
+            Some(told) => told.exhausted(attempts, backend).into(),
+            None => self.why.take().unwrap_or(why),
+        })
     }
+}
+
+/// What came of it before the deadline over all attempts, if anything has.
+fn in_time<T, E: Into<BoxError>>(result: Result<Result<T, E>, Elapsed>) -> Result<T, BoxError> {
+    result.map_or_else(|_| Err(TotalTimeout.into()), |result| result.map_err(Into::into))
 }
 
 /// What the attempts before this one have spent of the chances on its model.
