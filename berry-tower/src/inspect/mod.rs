@@ -33,42 +33,33 @@
 //! # }
 //! ```
 
+mod collect;
+mod future;
 mod prefill;
 mod read;
 mod requested;
 mod skip;
 
 use std::{
-    fmt,
-    future::poll_fn,
-    pin::{Pin, pin},
     task::{Context, Poll},
     time::Duration,
 };
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
-use http::{
-    Request, Response, StatusCode,
-    header::{CONTENT_ENCODING, CONTENT_LENGTH},
-    request::Parts,
-};
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
 use http_body::Body;
-use http_body_util::BodyExt;
-use tokio::time::{Instant, timeout_at};
 use tower_layer::Layer;
 use tower_service::Service;
 
 pub use self::{
+    future::ResponseFuture,
     prefill::{Prefill, Prefilled},
     read::Unreadable,
     requested::{Requested, StreamOptions},
 };
 use crate::{
     body::Buffered,
-    endpoint::Endpoint,
-    gate::{REQUEST_ID, answer},
     render::{OpenAiErrors, Refusal, Render},
-    upstream_time::UpstreamTime,
 };
 
 /// The largest body that is read unless told otherwise: 32 MiB.
@@ -166,137 +157,50 @@ impl<S, R> Inspect<S, R> {
 
 impl<S, R, B, ResBody> Service<Request<B>> for Inspect<S, R>
 where
-    S: Service<Request<Buffered>, Response = Response<ResBody>> + Clone + Send + 'static,
-    S::Future: Send,
-    S::Error: Send,
-    R: Render + Clone + Send + Sync + 'static,
-    B: Body<Data: Send> + Send + 'static,
-    B::Error: Send,
-    ResBody: From<Bytes> + Send + 'static,
+    S: Service<Request<Buffered>, Response = Response<ResBody>> + Clone,
+    R: Render + Clone,
+    B: Body,
+    ResBody: From<Bytes>,
 {
     type Response = S::Response;
     type Error = S::Error;
-    type Future = ResponseFuture<S::Response, S::Error>;
+    type Future = ResponseFuture<S, B, R>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let mut inner = self.inner.clone();
+        let inner = self.inner.clone();
         // The service that was made ready is let go, with whatever place it holds: a slow client
         // must not keep it from others.
         drop(std::mem::replace(&mut self.inner, inner.clone()));
-        let (bounds, render) = (self.bounds, self.render.clone());
-        ResponseFuture(Box::pin(async move {
-            let (mut head, body) = request.into_parts();
-            match inspect(&mut head, body, bounds).await {
-                Ok(body) => {
-                    poll_fn(|cx| inner.poll_ready(cx)).await?;
-                    inner.call(Request::from_parts(head, body)).await
-                }
-                Err(refusal) => Ok(answer(&render, refusal, head.headers.get(REQUEST_ID))),
-            }
-        }))
+        ResponseFuture::new(inner, request, self.bounds, self.render.clone())
     }
 }
 
-/// The future of [`Inspect`].
-pub struct ResponseFuture<T, E>(Pin<Box<dyn Future<Output = Result<T, E>> + Send>>);
-
-impl<T, E> Future for ResponseFuture<T, E> {
-    type Output = Result<T, E>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.0.as_mut().poll(cx)
-    }
+fn bad_request(message: &'static str) -> Box<Refusal> {
+    Box::new(Refusal::new(StatusCode::BAD_REQUEST, "invalid_request_error", message))
 }
 
-impl<T, E> fmt::Debug for ResponseFuture<T, E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ResponseFuture").finish_non_exhaustive()
-    }
-}
-
-async fn inspect<B: Body>(head: &mut Parts, body: B, bounds: Bounds) -> Result<Buffered, Refusal> {
-    if head.headers.get_all(CONTENT_ENCODING).iter().any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity"))
-    {
-        return Err(bad_request("this gateway reads no compressed bodies; send the request without Content-Encoding"));
-    }
-    let bytes = read(head, body, bounds).await?;
-    let mut requested = Requested::read(&bytes).map_err(|e| unreadable(&e))?;
-    requested.endpoint = Endpoint::from_path(head.uri.path());
-    head.extensions.insert(requested);
-    Ok(Buffered::from(bytes))
-}
-
-/// Reads a body whole. One that comes in one piece, as most do, is not copied.
-async fn read<B: Body>(head: &Parts, body: B, bounds: Bounds) -> Result<Bytes, Refusal> {
-    let time = head.extensions.get::<UpstreamTime>();
-    let announced = head.headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
-    let least = announced.unwrap_or_default().max(body.size_hint().lower());
-    if least > bounds.max_body as u64 {
-        return Err(too_large(bounds.max_body));
-    }
-    let mut body = pin!(body);
-    let mut whole = Bytes::new();
-    let mut pieces = BytesMut::new();
-    let mut deadline = Instant::now() + bounds.max_silence;
-    loop {
-        // How fast the caller sends is its own affair.
-        let paused = time.map(UpstreamTime::pause);
-        let frame = timeout_at(deadline, body.frame()).await;
-        drop(paused);
-        let Ok(frame) = frame else {
-            return Err(too_slow(bounds.max_silence));
-        };
-        let Some(frame) = frame else { break };
-        let frame = frame.map_err(|_| bad_request("the request's body broke off before its end"))?;
-        let Ok(mut data) = frame.into_data() else { continue };
-        let more = data.remaining();
-        if more == 0 {
-            continue;
-        }
-        if whole.len() + pieces.len() + more > bounds.max_body {
-            return Err(too_large(bounds.max_body));
-        }
-        if whole.is_empty() && pieces.is_empty() {
-            whole = data.copy_to_bytes(more);
-        } else {
-            if pieces.is_empty() {
-                // The announced length is believed only so far: no bytes have come for it yet.
-                pieces.reserve(usize::try_from(least).unwrap_or(0).min(1 << 20).max(whole.len() + more));
-                pieces.extend_from_slice(&whole);
-                whole = Bytes::new();
-            }
-            pieces.put(data);
-        }
-        deadline = Instant::now() + bounds.max_silence;
-    }
-    Ok(if pieces.is_empty() { whole } else { pieces.freeze() })
-}
-
-fn bad_request(message: &'static str) -> Refusal {
-    Refusal::new(StatusCode::BAD_REQUEST, "invalid_request_error", message)
-}
-
-fn too_large(max: usize) -> Refusal {
+fn too_large(max: usize) -> Box<Refusal> {
     let message = format!("the request's body is larger than the {max} bytes that this gateway takes");
-    Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "invalid_request_error", message).code("request_too_large")
+    let refusal = Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "invalid_request_error", message);
+    Box::new(refusal.code("request_too_large"))
 }
 
-fn too_slow(max: Duration) -> Refusal {
+fn too_slow(max: Duration) -> Box<Refusal> {
     let message = format!("no byte of the request's body came for {} s; this gateway stopped waiting", max.as_secs());
-    Refusal::new(StatusCode::REQUEST_TIMEOUT, "invalid_request_error", message).code("request_timeout")
+    Box::new(Refusal::new(StatusCode::REQUEST_TIMEOUT, "invalid_request_error", message).code("request_timeout"))
 }
 
-fn unreadable(why: &Unreadable) -> Refusal {
+fn unreadable(why: &Unreadable) -> Box<Refusal> {
     let refusal = Refusal::new(StatusCode::BAD_REQUEST, "invalid_request_error", why.to_string());
-    match why {
+    Box::new(match why {
         Unreadable::NotAnObject(_) => refusal,
         Unreadable::Twice(key) => refusal.param(key.clone()),
         Unreadable::NoModel | Unreadable::BadModel => refusal.param("model"),
-    }
+    })
 }
 
 #[cfg(test)]
