@@ -11,6 +11,7 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use http_body::{Body, Frame, SizeHint};
+use pin_project::pin_project;
 use serde_json::Value;
 use tokio::time::{Instant, Sleep, sleep_until};
 
@@ -24,21 +25,24 @@ const KEEP_ALIVE: Bytes = Bytes::from_static(b": keep-alive\n\n");
 type Next = Option<Result<Frame<Bytes>, BoxError>>;
 
 /// See the [module](super).
+#[pin_project]
 #[derive(Debug)]
 pub struct EarlyBody<F, B> {
+    #[pin]
     source: Source<F, B>,
     /// `None`: it is no stream, and passes as it is.
     open: Option<Open>,
     ending: Option<Ending>,
 }
 
+#[pin_project(project = SourceProj)]
 enum Source<F, B> {
     /// The head has gone first; nobody has answered yet.
     Waiting(Pin<Box<F>>, Grammar),
     /// The answer came late, and it is an error: it is read, to be told as an event.
-    Refused(Pin<Box<B>>, BytesMut, StatusCode, Grammar),
+    Refused(#[pin] B, BytesMut, StatusCode, Grammar),
     /// The answer.
-    Answered(Pin<Box<B>>, Option<Progress>),
+    Answered(#[pin] B, Option<Progress>),
 }
 
 impl<F, B> fmt::Debug for Source<F, B> {
@@ -121,7 +125,7 @@ impl<F, B> EarlyBody<F, B> {
     /// An answer that came before its head had to go.
     pub(super) fn answered(body: B, progress: Option<Progress>, layer: &EarlyLayer) -> Self {
         let open = progress.is_some().then(|| Open::new(layer));
-        Self { source: Source::Answered(Box::pin(body), progress), open, ending: None }
+        Self { source: Source::Answered(body, progress), open, ending: None }
     }
 
     /// Nobody has answered yet.
@@ -129,24 +133,27 @@ impl<F, B> EarlyBody<F, B> {
         Self { source: Source::Waiting(call, grammar), open: Some(Open::new(layer)), ending: None }
     }
 
+    fn end(self: Pin<&mut Self>, refusal: &Refusal, error: BoxError, cx: &mut Context<'_>) -> Poll<Next> {
+        let this = self.project();
+        let (grammar, between) = this.source.state();
+        this.ending.insert(Ending::told(grammar, refusal, between, error)).poll(cx)
+    }
+}
+
+impl<F, B> Source<F, B> {
     /// The grammar, and whether a comment may follow now.
     fn state(&self) -> (Grammar, bool) {
-        match &self.source {
-            Source::Waiting(_, grammar) | Source::Refused(.., grammar) => (*grammar, true),
-            Source::Answered(_, Some(progress)) => (progress.grammar(), progress.between_events()),
-            Source::Answered(_, None) => (Grammar::Opaque, false),
+        match self {
+            Self::Waiting(_, grammar) | Self::Refused(.., grammar) => (*grammar, true),
+            Self::Answered(_, Some(progress)) => (progress.grammar(), progress.between_events()),
+            Self::Answered(_, None) => (Grammar::Opaque, false),
         }
-    }
-
-    fn end(&mut self, refusal: &Refusal, error: BoxError, cx: &mut Context<'_>) -> Poll<Next> {
-        let (grammar, between) = self.state();
-        self.ending.insert(Ending::told(grammar, refusal, between, error)).poll(cx)
     }
 }
 
 impl<B: From<Bytes>, F> From<Bytes> for EarlyBody<F, B> {
     fn from(bytes: Bytes) -> Self {
-        Self { source: Source::Answered(Box::pin(B::from(bytes)), None), open: None, ending: None }
+        Self { source: Source::Answered(B::from(bytes), None), open: None, ending: None }
     }
 }
 
@@ -158,32 +165,33 @@ where
     B::Error: Into<BoxError>,
 {
     /// What the source has to give, through the stages before the answer too.
-    fn poll_source(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
+    fn poll_source(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Next> {
         loop {
-            match &mut self.source {
-                Source::Waiting(call, grammar) => match ready!(call.as_mut().poll(cx)) {
+            let mut source = self.as_mut().project().source;
+            match source.as_mut().project() {
+                SourceProj::Waiting(call, grammar) => match ready!(call.as_mut().poll(cx)) {
                     Ok(response) if response.status().is_success() => {
                         let progress = response.extensions().get::<Progress>().cloned();
-                        self.source = Source::Answered(Box::pin(response.into_body()), progress);
+                        source.set(Source::Answered(response.into_body(), progress));
                     }
                     Ok(response) => {
                         let (status, grammar) = (response.status(), *grammar);
-                        self.source = Source::Refused(Box::pin(response.into_body()), BytesMut::new(), status, grammar);
+                        source.set(Source::Refused(response.into_body(), BytesMut::new(), status, grammar));
                     }
                     Err(error) => {
                         let error = error.into();
                         return self.end(&refusal_for(&*error), error, cx);
                     }
                 },
-                Source::Refused(body, read, status, _) => match ready!(body.as_mut().poll_frame(cx)) {
+                SourceProj::Refused(body, read, status, _) => match ready!(body.poll_frame(cx)) {
                     Some(Ok(frame)) => read.extend(frame.into_data().ok()),
                     _ => {
                         let refusal = refusal_in(*status, read);
                         return self.end(&refusal, "the provider refused the request".into(), cx);
                     }
                 },
-                Source::Answered(body, _) => {
-                    return body.as_mut().poll_frame(cx).map(|next| next.map(|frame| frame.map_err(Into::into)));
+                SourceProj::Answered(body, _) => {
+                    return body.poll_frame(cx).map(|next| next.map(|frame| frame.map_err(Into::into)));
                 }
             }
         }
@@ -212,12 +220,12 @@ where
     type Error = BoxError;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Next> {
-        let this = &mut *self;
-        if let Some(ending) = &mut this.ending {
+        if let Some(ending) = self.as_mut().project().ending {
             return ending.poll(cx);
         }
-        let next = this.poll_source(cx);
-        let Some(open) = &mut this.open else { return next };
+        let next = self.as_mut().poll_source(cx);
+        let this = self.as_mut().project();
+        let Some(open) = this.open else { return next };
         if next.is_ready() {
             open.silent_since = None;
             return next;
@@ -229,10 +237,10 @@ where
         if open.stopped(cx) {
             let refusal = Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "server_error", "the gateway is shutting down")
                 .code("shutting_down");
-            return this.end(&refusal, "the gateway is shutting down".into(), cx);
+            return self.end(&refusal, "the gateway is shutting down".into(), cx);
         }
         while open.silent(cx) {
-            if matches!(&this.source, Source::Answered(_, Some(p)) if !p.between_events()) {
+            if matches!(&*this.source, Source::Answered(_, Some(p)) if !p.between_events()) {
                 continue;
             }
             return Poll::Ready(Some(Ok(Frame::data(KEEP_ALIVE))));

@@ -36,13 +36,14 @@ use std::{
     future::Future,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
+use pin_project::pin_project;
 use tokio::{sync::watch, time::Sleep};
 use tower_layer::Layer;
 use tower_service::Service;
@@ -142,17 +143,31 @@ where
             };
             Some((grammar, Box::pin(tokio::time::sleep(self.layer.commit_after?))))
         });
-        ResponseFuture { call: Some(Box::pin(self.inner.call(request))), commit, layer: self.layer.clone() }
+        let call = self.inner.call(request);
+        let call = match commit {
+            None => Call::Answer(call),
+            Some((grammar, timer)) => Call::Early(Some(Box::pin(call)), grammar, timer),
+        };
+        ResponseFuture { call, layer: self.layer.clone() }
     }
 }
 
 /// The future of [`Early`].
+#[pin_project]
 #[derive(Debug)]
 pub struct ResponseFuture<F> {
-    /// Boxed, since the body takes it over when the head goes first.
-    call: Option<Pin<Box<F>>>,
-    commit: Option<(Grammar, Pin<Box<Sleep>>)>,
+    #[pin]
+    call: Call<F>,
     layer: Arc<EarlyLayer>,
+}
+
+#[pin_project(project = CallProj)]
+#[derive(Debug)]
+enum Call<F> {
+    /// The head waits for the answer.
+    Answer(#[pin] F),
+    /// The head goes when the timer has run out; boxed, since the body takes the call over then.
+    Early(Option<Pin<Box<F>>>, Grammar, Pin<Box<Sleep>>),
 }
 
 impl<F, B, E> Future for ResponseFuture<F>
@@ -161,22 +176,28 @@ where
 {
     type Output = Result<Response<EarlyBody<F, B>>, E>;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let Some(mut call) = self.call.take() else { return Poll::Pending };
-        if let Poll::Ready(result) = call.as_mut().poll(cx) {
-            let layer = &self.layer;
-            return Poll::Ready(result.map(|response| {
-                let progress = response.extensions().get::<Progress>().filter(|p| p.is_stream()).cloned();
-                response.map(|body| EarlyBody::answered(body, progress, layer))
-            }));
-        }
-        if let Some((grammar, timer)) = &mut self.commit
-            && timer.as_mut().poll(cx).is_ready()
-        {
-            let grammar = *grammar;
-            return Poll::Ready(Ok(body::early_head(EarlyBody::waiting(call, grammar, &self.layer))));
-        }
-        self.call = Some(call);
-        Poll::Pending
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let result = match this.call.project() {
+            CallProj::Answer(call) => ready!(call.poll(cx)),
+            CallProj::Early(call, grammar, timer) => {
+                let Some(mut waiting) = call.take() else { return Poll::Pending };
+                match waiting.as_mut().poll(cx) {
+                    Poll::Ready(result) => result,
+                    Poll::Pending if timer.as_mut().poll(cx).is_ready() => {
+                        let body = EarlyBody::waiting(waiting, *grammar, this.layer);
+                        return Poll::Ready(Ok(body::early_head(body)));
+                    }
+                    Poll::Pending => {
+                        *call = Some(waiting);
+                        return Poll::Pending;
+                    }
+                }
+            }
+        };
+        Poll::Ready(result.map(|response| {
+            let progress = response.extensions().get::<Progress>().filter(|p| p.is_stream()).cloned();
+            response.map(|body| EarlyBody::answered(body, progress, this.layer))
+        }))
     }
 }

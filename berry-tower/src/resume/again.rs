@@ -41,14 +41,14 @@ struct Format {
 
 impl<S> Again<S> {
     /// Keeps what it takes to ask again, where the answer may be a stream that can be resumed.
-    pub(super) fn keep(service: &S, request: &Request<Buffered>) -> Option<Self>
+    pub(super) fn keep(service: &S, request: &Request<Buffered>) -> Option<Box<Self>>
     where
         S: Clone,
     {
         let requested = request.extensions().get::<Requested>()?;
         let chat = matches!(requested.endpoint, Some(Endpoint::ChatCompletions | Endpoint::Completions));
         (requested.stream && chat && requested.choices <= 1)
-            .then(|| Self { service: service.clone(), request: request.clone() })
+            .then(|| Box::new(Self { service: service.clone(), request: request.clone() }))
     }
 
     /// Whether an answer to it is plain text, which can be held against another.

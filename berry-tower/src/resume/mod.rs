@@ -124,7 +124,8 @@ where
 pub struct ResponseFuture<S: Service<Request<Buffered>>> {
     #[pin]
     call: S::Future,
-    again: Option<Again<S>>,
+    /// Boxed, since most requests have none.
+    again: Option<Box<Again<S>>>,
 }
 
 impl<S: Service<Request<Buffered>>> std::fmt::Debug for ResponseFuture<S> {
@@ -153,7 +154,7 @@ where
         let Some((again, attempt)) = resuming else {
             return Poll::Ready(Ok(response.map(|inner| ResumeBody::new(inner, Some(progress), None))));
         };
-        let resuming = Resuming::new(again, attempt, progress, recovery == StreamRecovery::Prefill);
+        let resuming = Resuming::new(*again, attempt, progress, recovery == StreamRecovery::Prefill);
         let whole = resuming.progress().clone();
         response.extensions_mut().insert(whole.clone());
         Poll::Ready(Ok(response.map(|inner| ResumeBody::new(inner, Some(whole), Some(resuming)))))

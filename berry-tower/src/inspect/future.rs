@@ -1,0 +1,125 @@
+//! The way of a request through Inspect: read, understood, passed on.
+
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Request, Response, header::CONTENT_ENCODING, request::Parts};
+use http_body::Body;
+use pin_project::pin_project;
+use tower_service::Service;
+
+use super::{Bounds, Requested, bad_request, collect::Collect, unreadable};
+use crate::{
+    body::Buffered,
+    endpoint::Endpoint,
+    gate::{REQUEST_ID, answer},
+    render::{Refusal, Render},
+    upstream_time::UpstreamTime,
+};
+
+/// The future of [`Inspect`](super::Inspect).
+#[pin_project]
+pub struct ResponseFuture<S: Service<Request<Buffered>>, B, R> {
+    #[pin]
+    stage: Stage<S, B>,
+    render: R,
+}
+
+#[pin_project(project = StageProj)]
+#[allow(clippy::large_enum_variant, reason = "every request is at each of the large ones once")]
+enum Stage<S: Service<Request<Buffered>>, B> {
+    Reading {
+        head: Option<Parts>,
+        #[pin]
+        body: Collect<B>,
+        inner: Option<S>,
+    },
+    Waiting(Option<(S, Request<Buffered>)>),
+    Passed(#[pin] S::Future),
+    /// With the request's id.
+    Refused(Option<(Box<Refusal>, Option<HeaderValue>)>),
+}
+
+impl<S: Service<Request<Buffered>>, B> Stage<S, B> {
+    fn refused(refusal: Box<Refusal>, headers: &HeaderMap) -> Self {
+        Self::Refused(Some((refusal, headers.get(REQUEST_ID).cloned())))
+    }
+}
+
+impl<S: Service<Request<Buffered>>, B: Body, R> ResponseFuture<S, B, R> {
+    pub(super) fn new(inner: S, request: Request<B>, bounds: Bounds, render: R) -> Self {
+        let (head, body) = request.into_parts();
+        let mut codings = head.headers.get_all(CONTENT_ENCODING).iter();
+        let body = if codings.any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity")) {
+            let refused = "this gateway reads no compressed bodies; send the request without Content-Encoding";
+            Err(bad_request(refused))
+        } else {
+            Collect::new(&head.headers, body, bounds)
+        };
+        let stage = match body {
+            Ok(body) => Stage::Reading { head: Some(head), body, inner: Some(inner) },
+            Err(refusal) => Stage::refused(refusal, &head.headers),
+        };
+        Self { stage, render }
+    }
+}
+
+impl<S, B, R, ResBody> Future for ResponseFuture<S, B, R>
+where
+    S: Service<Request<Buffered>, Response = Response<ResBody>>,
+    B: Body,
+    R: Render,
+    ResBody: From<Bytes>,
+{
+    type Output = Result<Response<ResBody>, S::Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        loop {
+            let next = match this.stage.as_mut().project() {
+                StageProj::Reading { head, body, inner } => {
+                    let time = head.as_ref().and_then(|head| head.extensions.get::<UpstreamTime>());
+                    let read = ready!(body.poll(time, cx)).and_then(|bytes| Ok((understood(&bytes, head)?, bytes)));
+                    let (Some(mut head), Some(inner)) = (head.take(), inner.take()) else { return Poll::Pending };
+                    match read {
+                        Ok((requested, bytes)) => {
+                            head.extensions.insert(requested);
+                            Stage::Waiting(Some((inner, Request::from_parts(head, Buffered::from(bytes)))))
+                        }
+                        Err(refusal) => Stage::refused(refusal, &head.headers),
+                    }
+                }
+                StageProj::Waiting(waiting) => {
+                    if let Some((inner, _)) = waiting {
+                        ready!(inner.poll_ready(cx))?;
+                    }
+                    let Some((mut inner, request)) = waiting.take() else { return Poll::Pending };
+                    Stage::Passed(inner.call(request))
+                }
+                StageProj::Passed(future) => return future.poll(cx),
+                StageProj::Refused(refused) => {
+                    let Some((refusal, id)) = refused.take() else { return Poll::Pending };
+                    return Poll::Ready(Ok(answer(this.render, *refusal, id.as_ref())));
+                }
+            };
+            this.stage.set(next);
+        }
+    }
+}
+
+fn understood(bytes: &Bytes, head: &Option<Parts>) -> Result<Requested, Box<Refusal>> {
+    let mut requested = Requested::read(bytes).map_err(|e| unreadable(&e))?;
+    requested.endpoint = head.as_ref().and_then(|head| Endpoint::from_path(head.uri.path()));
+    Ok(requested)
+}
+
+impl<S: Service<Request<Buffered>>, B, R> fmt::Debug for ResponseFuture<S, B, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseFuture").finish_non_exhaustive()
+    }
+}
