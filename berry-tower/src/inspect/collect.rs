@@ -73,7 +73,6 @@ impl<B: Body> Collect<B> {
                 }
                 return Poll::Pending;
             };
-            *this.silence = None;
             let Some(frame) = frame else { break };
             let Ok(frame) = frame else {
                 return Poll::Ready(Err(bad_request("the request's body broke off before its end")));
@@ -83,6 +82,7 @@ impl<B: Body> Collect<B> {
             if more == 0 {
                 continue;
             }
+            *this.silence = None;
             if this.whole.len() + this.pieces.len() + more > max_body {
                 return Poll::Ready(Err(too_large(max_body)));
             }
@@ -99,6 +99,7 @@ impl<B: Body> Collect<B> {
                 this.pieces.put(data);
             }
         }
+        *this.silence = None;
         let (whole, pieces) = (std::mem::take(this.whole), std::mem::take(this.pieces));
         Poll::Ready(Ok(if pieces.is_empty() { whole } else { pieces.freeze() }))
     }

@@ -1,12 +1,14 @@
 use std::convert::Infallible;
 
 use futures_util::stream;
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
 use http_body::Frame;
-use http_body_util::{Full, StreamBody};
+use http_body_util::{BodyExt, Full, StreamBody};
 use serde_json::Value;
 use tower::{ServiceExt, service_fn};
 
 use super::*;
+use crate::{endpoint::Endpoint, upstream_time::UpstreamTime};
 
 async fn echo(request: Request<Buffered>) -> Result<Response<Full<Bytes>>, Infallible> {
     assert!(request.extensions().get::<Requested>().is_some());
