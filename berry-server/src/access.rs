@@ -217,12 +217,14 @@ pub(crate) struct Story {
 impl Story {
     fn new<R>(id: HeaderValue, request: &mut Request<R>, layer: &AccessLayer) -> Self {
         let AccessLayer { snapshot, endpoint } = layer;
+        let started = Instant::now();
+        let route = endpoint.as_ref().map(|known| &known.route);
         Self {
             id,
             method: request.method().clone(),
             path: endpoint.as_ref().map_or_else(|| shortened(request.uri().path()), |known| known.path.clone()),
             for_a_model: endpoint.is_some(),
-            started: Instant::now(),
+            started,
             status: None,
             user: Who::default(),
             served: None,
@@ -232,7 +234,7 @@ impl Story {
             told: false,
             connection: request.extensions_mut().remove(),
             snapshot: snapshot.clone(),
-            measured: Measured::new(&snapshot.shared.metrics, request, endpoint.as_ref().map(|known| &known.route)),
+            measured: Measured::new(&snapshot.shared.metrics, request, route, started),
         }
     }
 
@@ -302,14 +304,15 @@ impl Story {
         if let Some(connection) = &self.connection {
             connection.end();
         }
-        self.measured.ended(self.status);
+        let now = Instant::now();
+        self.measured.ended(self.status, now);
         if outcome == CANCELLED && self.for_a_model {
             self.snapshot.shared.metrics.cancelled(self.model_name().as_deref());
         }
         let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let usage = self.progress.as_ref().and_then(Progress::usage);
         #[cfg(feature = "observability")]
-        self.remember(outcome);
+        self.remember(outcome, now);
         let ttft = self.progress.as_ref().and_then(Progress::first_output).map(|at| millis(at - self.started));
         tracing::info!(
             request_id = self.id.to_str().unwrap_or_default(),
@@ -323,7 +326,7 @@ impl Story {
             attempts = self.attempts,
             status = self.status.map(|status| status.as_u16()),
             outcome,
-            latency_ms = millis(self.started.elapsed()),
+            latency_ms = millis(now - self.started),
             ttft_ms = ttft,
             input_tokens = usage.map(|usage| usage.input),
             output_tokens = usage.map(|usage| usage.output),
@@ -336,11 +339,10 @@ impl Story {
 #[cfg(feature = "observability")]
 impl Story {
     /// Keeps it for the dashboard, where it is a request for a model.
-    fn remember(&self, outcome: &'static str) {
+    fn remember(&self, outcome: &'static str, now: Instant) {
         if !self.for_a_model {
             return;
         }
-        let now = Instant::now();
         let progress = self.progress.as_ref();
         let since = progress.and_then(Progress::first_output).unwrap_or(self.started);
         let tokens = progress.and_then(Progress::usage).map_or(0, |usage| usage.output);

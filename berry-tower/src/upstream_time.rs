@@ -46,16 +46,18 @@ struct Sum {
 
 impl Default for UpstreamTime {
     fn default() -> Self {
-        Self(Arc::new(Sum {
-            epoch: Instant::now(),
-            waited: AtomicU64::new(0),
-            since: AtomicU64::new(0),
-            asked: false.into(),
-        }))
+        Self::since(Instant::now())
     }
 }
 
 impl UpstreamTime {
+    /// For a request that came at this moment, for those who have read the clock already.
+    #[must_use]
+    pub fn since(came: Instant) -> Self {
+        let (waited, since, asked) = (AtomicU64::new(0), AtomicU64::new(0), false.into());
+        Self(Arc::new(Sum { epoch: came, waited, since, asked }))
+    }
+
     /// Begins to wait for an upstream; the wait is over when what this gives is dropped. Waits of one
     /// request come one after the other.
     pub fn wait(&self) -> Waiting {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use berry_tower::rate_limit::Limited;
 use http::{Request, StatusCode};
+use tokio::time::Instant;
 
 /// Nothing.
 #[derive(Debug)]
@@ -36,11 +37,11 @@ pub(crate) struct Measured;
 
 #[allow(clippy::unused_self, reason = "the same methods as with metrics")]
 impl Measured {
-    pub(crate) fn new<R>(_: &Arc<Metrics>, _: &mut Request<R>, _: Option<&Known>) -> Self {
+    pub(crate) fn new<R>(_: &Arc<Metrics>, _: &mut Request<R>, _: Option<&Known>, _: Instant) -> Self {
         Self
     }
 
     pub(crate) fn answered(&self) {}
 
-    pub(crate) fn ended(&self, _: Option<StatusCode>) {}
+    pub(crate) fn ended(&self, _: Option<StatusCode>, _: Instant) {}
 }

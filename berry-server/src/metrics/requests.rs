@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     sync::{Arc, OnceLock},
+    time::Duration,
 };
 
 use arc_swap::ArcSwap;
@@ -102,9 +103,9 @@ impl Route {
         })
     }
 
-    fn ended(&self, method: usize, status: u16, started: Instant, recorder: &PrometheusRecorder) {
+    fn ended(&self, method: usize, status: u16, took: Duration, recorder: &PrometheusRecorder) {
         let asked = self.asked(method, recorder);
-        asked.duration.record(started.elapsed());
+        asked.duration.record(took);
         let new = || {
             let labels = [("method", label(method)), ("path", self.path.to_string()), ("status", status.to_string())];
             with_local_recorder(recorder, || counter!(REQUESTS, &labels))
@@ -155,17 +156,22 @@ impl std::fmt::Debug for Measured {
 
 impl Measured {
     /// The head of a request has come, on this route, or on the one that the router has found.
-    pub(crate) fn new<R>(metrics: &Arc<super::Metrics>, request: &mut http::Request<R>, route: Option<&Known>) -> Self {
+    pub(crate) fn new<R>(
+        metrics: &Arc<super::Metrics>,
+        request: &mut http::Request<R>,
+        route: Option<&Known>,
+        started: Instant,
+    ) -> Self {
         let routes = &metrics.routes;
         routes.in_flight.increment(1.0);
         let method = METHODS.iter().position(|method| method == request.method()).unwrap_or(METHODS.len());
         let route = route.map_or_else(|| routes.of(request.extensions()), |known| known.0.clone());
         // What is not posted goes to no upstream.
-        let upstream = (request.method() == Method::POST).then(UpstreamTime::default);
+        let upstream = (request.method() == Method::POST).then(|| UpstreamTime::since(started));
         if let Some(upstream) = &upstream {
             request.extensions_mut().insert(upstream.clone());
         }
-        Self { metrics: metrics.clone(), route, method, started: Instant::now(), upstream }
+        Self { metrics: metrics.clone(), route, method, started, upstream }
     }
 
     /// The head of the answer is on its way. It is held back until there is something to show, so
@@ -177,9 +183,9 @@ impl Measured {
     }
 
     /// The answer has ended; without a status there was none.
-    pub(crate) fn ended(&self, status: Option<StatusCode>) {
+    pub(crate) fn ended(&self, status: Option<StatusCode>, at: Instant) {
         let status = status.map_or(CLIENT_LEFT, |status| status.as_u16());
-        self.route.ended(self.method, status, self.started, &self.metrics.recorder);
+        self.route.ended(self.method, status, at - self.started, &self.metrics.recorder);
     }
 }
 

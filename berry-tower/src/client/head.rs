@@ -4,39 +4,51 @@ use http::{HeaderMap, HeaderName, header};
 
 use crate::backend::Provider;
 
-/// What of a client's headers goes to the upstream; everything else stays here.
-const PASSED_UP: [HeaderName; 10] = [
-    header::CONTENT_TYPE,
-    header::ACCEPT,
-    header::USER_AGENT,
-    HeaderName::from_static("openai-beta"),
-    HeaderName::from_static("anthropic-version"),
-    HeaderName::from_static("anthropic-beta"),
-    HeaderName::from_static("idempotency-key"),
-    HeaderName::from_static("traceparent"),
-    HeaderName::from_static("tracestate"),
-    HeaderName::from_static("x-request-id"),
-];
+/// What of a client's headers goes to the upstream; everything else stays here. A `match`, since it
+/// is asked of every header of every request.
+fn is_passed_up(name: &str) -> bool {
+    matches!(
+        name,
+        "content-type"
+            | "accept"
+            | "user-agent"
+            | "openai-beta"
+            | "anthropic-version"
+            | "anthropic-beta"
+            | "idempotency-key"
+            | "traceparent"
+            | "tracestate"
+            | "x-request-id"
+    )
+}
+
+/// How many these are.
+const PASSED_UP: usize = 10;
 
 /// What of an upstream's headers stays here: what belongs to the connection, and what speaks of
 /// the gateway's account or of the provider's site.
-const KEPT_BACK: [HeaderName; 15] = [
-    header::CONNECTION,
-    header::PROXY_AUTHENTICATE,
-    header::TE,
-    header::TRAILER,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    header::SET_COOKIE,
-    header::SERVER,
-    header::ALT_SVC,
-    header::STRICT_TRANSPORT_SECURITY,
-    HeaderName::from_static("openai-organization"),
-    HeaderName::from_static("openai-project"),
-    HeaderName::from_static("anthropic-organization-id"),
-];
+fn is_kept_back(name: &str) -> bool {
+    matches!(
+        name,
+        "connection"
+            | "proxy-authenticate"
+            | "te"
+            | "trailer"
+            | "transfer-encoding"
+            | "upgrade"
+            | "keep-alive"
+            | "proxy-connection"
+            | "set-cookie"
+            | "server"
+            | "alt-svc"
+            | "strict-transport-security"
+            | "openai-organization"
+            | "openai-project"
+            | "anthropic-organization-id"
+    ) || PREFIXES_KEPT_BACK.iter().any(|prefix| name.starts_with(prefix))
+}
+
+const PREFIXES_KEPT_BACK: [&str; 3] = ["access-control-", "x-ratelimit-", "anthropic-ratelimit-"];
 
 /// What providers call the id that they gave a request; the first that is there counts.
 const IDS: [HeaderName; 3] = [
@@ -45,13 +57,11 @@ const IDS: [HeaderName; 3] = [
     HeaderName::from_static("apim-request-id"),
 ];
 
-const PREFIXES_KEPT_BACK: [&str; 3] = ["access-control-", "x-ratelimit-", "anthropic-ratelimit-"];
-
 /// The headers for the upstream: the client's by an allow-list, then the provider's own and its key.
 pub(super) fn upward(client: &HeaderMap, provider: &Provider) -> HeaderMap {
-    let mut headers = HeaderMap::with_capacity(PASSED_UP.len() + provider.headers().len());
+    let mut headers = HeaderMap::with_capacity(PASSED_UP + provider.headers().len());
     for (name, value) in client {
-        if PASSED_UP.contains(name) {
+        if is_passed_up(name.as_str()) {
             // Of a header that comes several times, the first.
             headers.entry(name).or_insert_with(|| value.clone());
         }
@@ -66,16 +76,11 @@ pub(super) fn upward(client: &HeaderMap, provider: &Provider) -> HeaderMap {
 /// name, since `x-request-id` is the gateway's own.
 pub(super) fn downward(headers: &mut HeaderMap) {
     // A header that `Connection` names belongs to the connection too.
-    let named: Vec<HeaderName> = headers
-        .get_all(header::CONNECTION)
-        .iter()
-        .filter_map(|v| v.to_str().ok())
-        .flat_map(|v| v.split(','))
-        .filter_map(|name| name.trim().parse().ok())
-        .collect();
-    let by_prefix = |name: &HeaderName| PREFIXES_KEPT_BACK.iter().any(|prefix| name.as_str().starts_with(prefix));
-    let kept_back = |name: &&HeaderName| KEPT_BACK.contains(name) || named.contains(name) || by_prefix(name);
+    let connection = headers.get_all(header::CONNECTION).iter().filter_map(|v| v.to_str().ok());
+    let named: Vec<HeaderName> =
+        connection.flat_map(|v| v.split(',')).filter_map(|name| name.trim().parse().ok()).collect();
     // One pass over the few that are there is cheaper than looking for each that could be.
+    let kept_back = |name: &&HeaderName| is_kept_back(name.as_str()) || named.contains(name);
     let kept_back: Vec<HeaderName> = headers.keys().filter(kept_back).cloned().collect();
     for name in kept_back {
         headers.remove(name);
