@@ -280,7 +280,9 @@ impl Story {
             headers.insert(BACKEND, value);
         }
         if self.attempts > 0 {
-            headers.insert(ATTEMPTS, self.attempts.into());
+            // Nearly always the first.
+            let once = self.attempts == 1;
+            headers.insert(ATTEMPTS, if once { HeaderValue::from_static("1") } else { self.attempts.into() });
         }
         if self.progress.as_ref().is_some_and(Progress::is_stream) {
             headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));

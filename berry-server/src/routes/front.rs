@@ -2,23 +2,17 @@
 //! asked for, and goes past the router, which would box its body, its future and its answer several
 //! times over.
 
-use std::{any::Any, convert::Infallible, fmt, future::Future, pin::Pin, sync::Arc};
+use std::{convert::Infallible, fmt, future::Future, pin::Pin, sync::Arc};
 
 use axum::{Router, body::Body, extract::Request, response::Response};
-use berry_tower::{
-    drain::{DrainLayer, RequestBody},
-    endpoint::Endpoint,
-};
+use berry_tower::{drain::RequestBody, endpoint::Endpoint};
 use bytes::Bytes;
 use futures_util::TryFutureExt;
 use http::Method;
 use http_body_util::Either;
-use tower::{
-    ServiceBuilder, ServiceExt,
-    layer::util::{Identity, Stack},
-    util::Either as Optional,
-};
+use tower::{ServiceBuilder, ServiceExt, service_fn};
 use tower_http::{catch_panic::CatchPanicLayer, cors::CorsLayer};
+use tower_layer::Layer;
 use tower_service::Service;
 
 use super::{Errors, Gateways, MESSAGES, cors, drain, panicked};
@@ -44,11 +38,13 @@ pub(crate) type Posted = Either<RequestBody<Body>, Watched<RequestBody<Body>>>;
 
 /// An answer on its way.
 pub(crate) type Answer = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
-type Serve = Box<dyn Fn(Request) -> Answer + Send + Sync>;
+type Serve = Arc<dyn Fn(Request) -> Answer + Send + Sync>;
 
 /// The endpoints by their paths, and the router for all else.
 pub(crate) struct Front {
     posted: Vec<(String, Serve)>,
+    /// Outside of what is boxed, since it is large and most servers do without.
+    cors: Option<CorsLayer>,
     router: Router,
 }
 
@@ -72,9 +68,9 @@ impl Front {
         let messages = (MESSAGES.to_owned(), &gateways.messages, Errors::Anthropic);
         let posted = openai.into_iter().chain([messages]).map(|(path, gateway, errors)| {
             let access = AccessLayer::new(snapshot.clone()).of(&path);
-            (path, serve(layers(snapshot, access, errors), gateway.clone(), log.clone()))
+            (path, serve(snapshot, access, errors, gateway.clone(), log.clone()))
         });
-        Self { posted: posted.collect(), router }
+        Self { posted: posted.collect(), cors: cors(&snapshot.config.settings.cors_allowed_origins), router }
     }
 
     pub(crate) fn call(&self, request: Request) -> Answer {
@@ -82,35 +78,20 @@ impl Front {
         if request.method() == Method::POST
             && let Some((_, serve)) = self.posted.iter().find(|(known, _)| known == path)
         {
-            return serve(request);
+            return match &self.cors {
+                None => serve(request),
+                Some(cors) => {
+                    let serve = serve.clone();
+                    Box::pin(cors.layer(service_fn(move |request| serve(request))).oneshot(request))
+                }
+            };
         }
         Box::pin(self.router.clone().oneshot(request))
     }
 }
 
-type Panicked = fn(Box<dyn Any + Send>) -> Response;
-type Outer<L> = Stack<L, Stack<Optional<CorsLayer, Identity>, Stack<AccessLayer, Stack<DrainLayer, Identity>>>>;
-
-/// The layers around everything.
-pub(super) fn layers(
-    snapshot: &Snapshot,
-    access: AccessLayer,
-    errors: Errors,
-) -> ServiceBuilder<Outer<CatchPanicLayer<Panicked>>> {
-    let settings = &snapshot.config.settings;
-    let panicked: Panicked = match errors {
-        Errors::OpenAi => |panic| panicked(Errors::OpenAi, panic),
-        Errors::Anthropic => |panic| panicked(Errors::Anthropic, panic),
-    };
-    ServiceBuilder::new()
-        .layer(drain(settings))
-        .layer(access)
-        .option_layer(cors(&settings.cors_allowed_origins))
-        .layer(CatchPanicLayer::custom(panicked))
-}
-
 /// A gateway behind the layers around everything, its bodies logged where that is asked for.
-fn serve<G, B>(layers: ServiceBuilder<Outer<CatchPanicLayer<Panicked>>>, gateway: G, log: Option<LogBodies>) -> Serve
+fn serve<G, B>(snapshot: &Snapshot, access: AccessLayer, errors: Errors, gateway: G, log: Option<LogBodies>) -> Serve
 where
     G: Service<http::Request<Posted>, Response = http::Response<B>, Error = Infallible>,
     G: Clone + Send + Sync + 'static,
@@ -125,11 +106,15 @@ where
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<axum::BoxError>,
     {
-        Box::new(move |request| {
+        Arc::new(move |request| {
             let answer = service.clone().oneshot(request);
             Box::pin(answer.map_ok(|answer| answer.map(Body::new)))
         })
     }
+    let layers = ServiceBuilder::new()
+        .layer(drain(&snapshot.config.settings))
+        .layer(access)
+        .layer(CatchPanicLayer::custom(move |panic| panicked(errors, panic)));
     match log {
         Some(log) => boxed(layers.layer(log).service(gateway)),
         None => {

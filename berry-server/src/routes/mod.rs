@@ -32,12 +32,16 @@ use berry_tower::{
 };
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header::ALLOW};
-use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
+use tower::ServiceBuilder;
+use tower_http::{
+    catch_panic::CatchPanicLayer,
+    cors::{AllowHeaders, AllowOrigin, CorsLayer},
+};
 use tower_service::Service;
 
 use self::{
     admin_only::admins_only,
-    front::{Posted, ROUTED, layers},
+    front::{Posted, ROUTED},
 };
 pub(crate) use self::{
     errors::Errors,
@@ -108,10 +112,15 @@ where
     }
     let refused = async |headers: HeaderMap| with_allow(Errors::Anthropic, headers.get("x-request-id"));
     router = router.route(MESSAGES, MethodRouter::new().fallback(refused));
+    let layers = ServiceBuilder::new()
+        .layer(drain(settings))
+        .layer(AccessLayer::new(snapshot.clone()))
+        .option_layer(cors(&settings.cors_allowed_origins))
+        .layer(CatchPanicLayer::custom(|panic| panicked(Errors::OpenAi, panic)));
     let router = router
         .fallback(async || refuse(&not_found()))
         .method_not_allowed_fallback(async || refuse(&method_not_allowed()))
-        .layer(layers(snapshot, AccessLayer::new(snapshot.clone()), Errors::OpenAi))
+        .layer(layers)
         .with_state(snapshot.clone());
     Front::new(snapshot, gateways, router)
 }

@@ -1,6 +1,6 @@
 //! Limits, windows and what is spent of them, as plain values.
 
-use std::{fmt::Write as _, time::Duration};
+use std::{fmt, time::Duration};
 
 /// How many requests a caller may make. A number of 0, like an absent one, sets no limit.
 ///
@@ -127,24 +127,40 @@ impl Snapshot {
 }
 
 /// A duration as Go prints it, rounded up to milliseconds: `1s`, `6m0s`, `1h0m0.5s`, `20ms`.
-#[must_use]
-pub fn go_duration(duration: Duration) -> String {
-    let millis = duration.as_nanos().div_ceil(1_000_000);
-    let mut text = String::with_capacity(12);
-    if millis < 1_000 {
-        // Writing to a string cannot fail.
-        let _ = if millis == 0 { write!(text, "0s") } else { write!(text, "{millis}ms") };
-        return text;
+///
+/// ```
+/// use berry_tower::rate_limit::GoDuration;
+/// use std::time::Duration;
+///
+/// assert_eq!(GoDuration(Duration::from_millis(360_500)).to_string(), "6m0.5s");
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct GoDuration(pub Duration);
+
+impl fmt::Display for GoDuration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let millis = self.0.as_nanos().div_ceil(1_000_000);
+        match millis {
+            0 => return f.write_str("0s"),
+            1..1_000 => return write!(f, "{millis}ms"),
+            _ => {}
+        }
+        let (seconds, mut fraction) = (millis / 1_000, millis % 1_000);
+        let (hours, minutes) = (seconds / 3_600, seconds / 60 % 60);
+        if hours > 0 {
+            write!(f, "{hours}h")?;
+        }
+        if hours > 0 || minutes > 0 {
+            write!(f, "{minutes}m")?;
+        }
+        write!(f, "{}", seconds % 60)?;
+        if fraction > 0 {
+            let mut digits = 3;
+            while fraction % 10 == 0 {
+                (fraction, digits) = (fraction / 10, digits - 1);
+            }
+            write!(f, ".{fraction:0digits$}")?;
+        }
+        f.write_str("s")
     }
-    let (seconds, millis) = (millis / 1_000, millis % 1_000);
-    let (hours, minutes) = (seconds / 3_600, seconds / 60 % 60);
-    let _ = if hours > 0 { write!(text, "{hours}h{minutes}m") } else { Ok(()) };
-    let _ = if hours == 0 && minutes > 0 { write!(text, "{minutes}m") } else { Ok(()) };
-    let _ = write!(text, "{}", seconds % 60);
-    if millis > 0 {
-        let fraction = format!("{millis:03}");
-        let _ = write!(text, ".{}", fraction.trim_end_matches('0'));
-    }
-    text.push('s');
-    text
 }

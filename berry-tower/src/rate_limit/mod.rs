@@ -39,13 +39,14 @@ mod limits;
 mod windows;
 
 use std::{
+    fmt::{self, Write},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, request::Parts};
 use http_body::Body;
 use pin_project::pin_project;
@@ -54,7 +55,7 @@ use tower_service::Service;
 
 pub use self::{
     keyed::{Assigned, Keyed},
-    limits::{Limits, Snapshot, Usage, Window, go_duration},
+    limits::{GoDuration, Limits, Snapshot, Usage, Window},
     windows::Quota,
 };
 use crate::{
@@ -291,12 +292,18 @@ fn refuse<R: Render, B: From<Bytes>>(render: &R, exceeded: Exceeded, headers: &H
 }
 
 fn tell(usage: Option<Usage>, headers: &mut HeaderMap) {
-    let Some(usage) = usage else { return };
-    headers.insert(HeaderName::from_static("x-ratelimit-limit-requests"), usage.limit.into());
-    headers.insert(HeaderName::from_static("x-ratelimit-remaining-requests"), usage.remaining.into());
-    if let Ok(reset) = HeaderValue::try_from(go_duration(usage.reset)) {
-        headers.insert(HeaderName::from_static("x-ratelimit-reset-requests"), reset);
-    }
+    let Some(Usage { limit, remaining, reset, .. }) = usage else { return };
+    // One allocation for all three.
+    let mut text = BytesMut::with_capacity(64);
+    let mut insert = |name, value: fmt::Arguments<'_>| {
+        let written = text.write_fmt(value).is_ok();
+        if let (true, Ok(value)) = (written, HeaderValue::from_maybe_shared(text.split().freeze())) {
+            headers.insert(HeaderName::from_static(name), value);
+        }
+    };
+    insert("x-ratelimit-limit-requests", format_args!("{limit}"));
+    insert("x-ratelimit-remaining-requests", format_args!("{remaining}"));
+    insert("x-ratelimit-reset-requests", format_args!("{}", GoDuration(reset)));
 }
 
 /// The future of [`RateLimit`].
