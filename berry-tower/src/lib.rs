@@ -112,14 +112,12 @@ mod gate;
 pub mod gateway;
 #[cfg(feature = "inspect")]
 pub mod inspect;
-#[cfg(feature = "sse")]
+#[cfg(any(feature = "inspect", feature = "sse"))]
 mod json;
 #[cfg(feature = "backend")]
 pub mod observe;
 #[cfg(feature = "permission")]
 pub mod permission;
-#[cfg(any(feature = "inspect", feature = "sse"))]
-mod plain;
 #[cfg(feature = "probe")]
 pub mod probe;
 pub mod progress;

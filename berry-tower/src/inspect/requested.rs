@@ -69,7 +69,8 @@ impl Requested {
         if body.starts_with(b"\xef\xbb\xbf") {
             return Err(Unreadable::NotAnObject("it starts with a byte order mark".into()));
         }
-        let text = std::str::from_utf8(body).map_err(|e| Unreadable::NotAnObject(format!("it is not UTF-8 ({e})")))?;
+        let text =
+            simdutf8::compat::from_utf8(body).map_err(|e| Unreadable::NotAnObject(format!("it is not UTF-8 ({e})")))?;
         let found = parse(text)?;
         let raw = found.model.ok_or(Unreadable::NoModel)?;
         let model = serde_json::from_str::<Cow<'_, str>>(raw).ok().filter(|m| !m.is_empty());

@@ -3,7 +3,7 @@
 use proptest::prelude::{Just, Strategy, any, prop_assert_eq, prop_oneof, proptest};
 use proptest::{collection, sample};
 
-use super::{NotAnObject, ObjectCheck, PlainFacts};
+use super::object_check::{NotAnObject, ObjectCheck, PlainFacts};
 use crate::sse::tests::reference::{Tree, is_object};
 use crate::sse::{ErrorEvent, Usage};
 

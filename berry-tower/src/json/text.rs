@@ -1,7 +1,7 @@
 //! The inside of a JSON string, read in parts: checked whole, kept only as far as is of use.
 
+use super::plain;
 use super::tokenizer::Malformed;
-use crate::plain::plain;
 
 /// How much of a text is kept: enough for any name, and for an error message worth quoting.
 const KEEP: usize = 2048;
@@ -68,7 +68,7 @@ impl Text {
                 Escape::None => {
                     let from = at;
                     let split = self.utf8_len > 0;
-                    at += if split { 0 } else { plain(&bytes[at..]) };
+                    at += if split { 0 } else { plain::ascii(&bytes[at..]) };
                     if split || bytes.get(at).is_some_and(|stop| !matches!(stop, b'"' | b'\\')) {
                         at += memchr::memchr2(b'"', b'\\', &bytes[at..]).unwrap_or(bytes.len() - at);
                         self.check(&bytes[from..at])?;
