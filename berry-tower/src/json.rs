@@ -16,5 +16,6 @@ pub(crate) use object_check::PlainFacts;
 #[cfg(feature = "sse")]
 pub(crate) use {
     object_check::ObjectCheck,
-    tokenizer::{Malformed, Scalar, Tokenizer, Visit},
+    text::KEEP,
+    tokenizer::{Tokenizer, Visit, Word},
 };

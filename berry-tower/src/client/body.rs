@@ -63,7 +63,7 @@ pub(super) enum Reader {
 
 /// What is read of a plain answer.
 pub(super) struct Plain {
-    check: Option<Box<ObjectCheck>>,
+    check: Option<ObjectCheck>,
     /// The Responses API's answers have an `error` of their own; it has no `type`, and an error in
     /// the place of an answer has one.
     own_errors: bool,
@@ -210,7 +210,7 @@ impl Reader {
     /// A reader of a plain answer from this endpoint.
     pub(super) fn plain(endpoint: Endpoint) -> Self {
         let own_errors = endpoint == Endpoint::Responses;
-        Self::Plain(Plain { check: Some(Box::new(ObjectCheck::new())), own_errors })
+        Self::Plain(Plain { check: Some(ObjectCheck::new()), own_errors })
     }
 
     /// Whether all that the client is to see has been read.

@@ -22,3 +22,50 @@ pub(crate) fn number(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     }
     bytes.split_at_checked(at)
 }
+
+/// How far a number has been read that comes in parts.
+#[cfg(feature = "sse")]
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Number {
+    Start,
+    Minus,
+    Zero,
+    Int,
+    Point,
+    Fraction,
+    Exponent,
+    Sign,
+    Power,
+}
+
+#[cfg(feature = "sse")]
+impl Number {
+    /// Reads on as far as the number goes; tells how many bytes that is.
+    pub(super) fn read(mut self, bytes: &[u8]) -> (Self, usize) {
+        let mut at = 0;
+        while let Some(next) = bytes.get(at).and_then(|byte| self.next(*byte)) {
+            self = next;
+            at += 1;
+        }
+        (self, at)
+    }
+
+    /// The state after one more byte, or `None` when the byte is no part of the number.
+    fn next(self, byte: u8) -> Option<Self> {
+        Some(match (self, byte) {
+            (Self::Int, b'0'..=b'9') | (Self::Start | Self::Minus, b'1'..=b'9') => Self::Int,
+            (Self::Start | Self::Minus, b'0') => Self::Zero,
+            (Self::Start, b'-') => Self::Minus,
+            (Self::Zero | Self::Int, b'.') => Self::Point,
+            (Self::Point | Self::Fraction, b'0'..=b'9') => Self::Fraction,
+            (Self::Zero | Self::Int | Self::Fraction, b'e' | b'E') => Self::Exponent,
+            (Self::Exponent, b'+' | b'-') => Self::Sign,
+            (Self::Exponent | Self::Sign | Self::Power, b'0'..=b'9') => Self::Power,
+            _ => return None,
+        })
+    }
+
+    pub(super) fn may_end(self) -> bool {
+        matches!(self, Self::Zero | Self::Int | Self::Fraction | Self::Power)
+    }
+}

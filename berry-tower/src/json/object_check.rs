@@ -3,7 +3,7 @@
 // Only the client reads plain answers.
 #![cfg_attr(not(any(test, fuzzing, feature = "client")), allow(dead_code))]
 
-use super::{Malformed, Tokenizer};
+use super::tokenizer::{Malformed, Tokenizer, is_space};
 use crate::sse::scan::Facts;
 use crate::sse::{ErrorEvent, Usage};
 
@@ -20,37 +20,82 @@ pub(crate) struct PlainFacts {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct NotAnObject;
 
-/// Checks a body that comes in parts; holds a few KiB at most, whatever the body's length.
-pub(crate) struct ObjectCheck {
+/// Checks a body that comes in parts; holds a few KiB at most, whatever the body's length, and next
+/// to nothing when the first part is the whole of it, as it mostly is.
+pub(crate) struct ObjectCheck(State);
+
+enum State {
+    Begin,
+    Open(Box<Reading>),
+    Whole(Option<Usage>, Option<Box<ErrorEvent>>),
+    Spoiled,
+}
+
+struct Reading {
     tokenizer: Tokenizer,
     facts: Facts,
 }
 
 impl ObjectCheck {
-    pub(crate) fn new() -> Self {
-        Self { tokenizer: Tokenizer::new(), facts: Facts::new() }
+    pub(crate) const fn new() -> Self {
+        Self(State::Begin)
     }
 
     /// Reads the next part. An error stays an error, and [`finish`](Self::finish) tells it again.
     pub(crate) fn push(&mut self, bytes: &[u8]) -> Result<(), NotAnObject> {
-        self.tokenizer.push(bytes, &mut self.facts).map_err(|Malformed| NotAnObject)
+        match &mut self.0 {
+            State::Begin => {
+                let mut reading = Reading { tokenizer: Tokenizer::new(), facts: Facts::plain() };
+                let read = reading.push(bytes);
+                self.0 = if reading.tokenizer.is_whole() {
+                    State::Whole(reading.facts.counts.usage(), reading.facts.take_top_error().map(Box::new))
+                } else {
+                    State::Open(Box::new(reading))
+                };
+                read
+            }
+            State::Open(reading) => reading.push(bytes),
+            State::Whole(..) if is_space(bytes) => Ok(()),
+            State::Whole(..) | State::Spoiled => {
+                self.0 = State::Spoiled;
+                Err(NotAnObject)
+            }
+        }
     }
 
     /// The object is complete (what follows may still spoil it).
     pub(crate) fn is_whole(&self) -> bool {
-        self.tokenizer.is_whole()
+        match &self.0 {
+            State::Begin | State::Spoiled => false,
+            State::Open(reading) => reading.tokenizer.is_whole(),
+            State::Whole(..) => true,
+        }
     }
 
     /// What was said so far of an error, for a body that need not be complete.
     pub(crate) fn take_error(&mut self) -> Option<ErrorEvent> {
-        self.facts.take_top_error()
+        match &mut self.0 {
+            State::Begin | State::Spoiled => None,
+            State::Open(reading) => reading.facts.take_top_error(),
+            State::Whole(_, error) => error.take().map(|error| *error),
+        }
     }
 
     /// The body has ended.
     pub(crate) fn finish(mut self) -> Result<PlainFacts, NotAnObject> {
-        if !self.tokenizer.is_whole() {
-            return Err(NotAnObject);
+        let error = self.take_error();
+        match self.0 {
+            State::Open(reading) if reading.tokenizer.is_whole() => {
+                Ok(PlainFacts { usage: reading.facts.counts.usage(), error })
+            }
+            State::Whole(usage, _) => Ok(PlainFacts { usage, error }),
+            State::Begin | State::Open(_) | State::Spoiled => Err(NotAnObject),
         }
-        Ok(PlainFacts { usage: self.facts.counts.usage(), error: self.take_error() })
+    }
+}
+
+impl Reading {
+    fn push(&mut self, bytes: &[u8]) -> Result<(), NotAnObject> {
+        self.tokenizer.push(bytes, &mut self.facts).map_err(|Malformed| NotAnObject)
     }
 }

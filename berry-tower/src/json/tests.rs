@@ -81,8 +81,27 @@ fn anything_else_is_none() {
 #[test]
 fn nesting_has_a_limit() {
     let nested = |n: usize| format!("{{\"a\":{}{}}}", "[".repeat(n), "]".repeat(n));
-    assert!(check(&[nested(126).as_bytes()]).is_ok());
-    assert!(check(&[nested(127).as_bytes()]).is_err());
+    for (depth, fits) in [(126, true), (127, false)] {
+        let body = nested(depth);
+        assert_eq!(check(&[body.as_bytes()]).is_ok(), fits);
+        assert_eq!(check(&body.as_bytes().chunks(1).collect::<Vec<_>>()).is_ok(), fits);
+    }
+}
+
+#[test]
+fn what_follows_a_whole_object_may_be_white_space() {
+    let of = |parts: &[&str]| check(&parts.iter().map(|part| part.as_bytes()).collect::<Vec<_>>());
+    let whole = of(&[r#"{"usage":{"input_tokens":1},"error":7}"#]);
+    assert!(whole.as_ref().is_ok_and(|facts| facts.usage.is_some() && facts.error.is_some()));
+    assert_eq!(of(&[r#"{"usage":{"input_tokens":1},"error":7}"#, "", " \n"]), whole);
+    assert_eq!(of(&["", " ", r#"{"usage":{"input_tokens":1},"#, r#""error":7}"#, "\t"]), whole);
+    for parts in [["{}", "x"], ["{}", "{}"], [" {", "}}"], ["{} ", ","], ["{}", "\u{a0}"]] {
+        assert_eq!(of(&parts), Err(NotAnObject), "{parts:?}");
+    }
+    let mut check = ObjectCheck::new();
+    assert!(check.push(b"{}").is_ok() && check.is_whole());
+    assert!(check.push(b"x").is_err() && !check.is_whole());
+    assert!(check.push(b" ").is_err() && check.finish().is_err(), "what is spoiled stays so");
 }
 
 #[test]
@@ -115,9 +134,13 @@ fn an_error_is_told_unless_it_is_null() {
     for bare in [r#"{"error":{}}"#, r#"{"error":false}"#, r#"{"error":[]}"#] {
         assert_eq!(of(bare), Some(ErrorEvent::default()), "{bare}");
     }
-    let long = format!("{{\"error\":\"{}\"}}", "é\\n".repeat(100_000));
-    let message = of(&long).unwrap().message.unwrap();
-    assert!(message.starts_with("é\né\n") && message.len() < 2100);
+    for (text, begin) in [("é\\n", "é\né\n"), ("é", "éé"), ("ab", "abab"), ("\\ud83d", "\u{fffd}")] {
+        let long = format!("{{\"error\":\"{}\"}}", text.repeat(100_000));
+        let message = of(&long).unwrap().message.unwrap();
+        assert!(message.starts_with(begin) && message.len() < 2100);
+        let parts: Vec<_> = long.as_bytes().chunks(1000).collect();
+        assert_eq!(check(&parts).unwrap().error.unwrap().message.unwrap(), message);
+    }
 }
 
 /// JSON, or nearly.
@@ -134,6 +157,10 @@ fn body() -> impl Strategy<Value = String> {
         "\"\\u00e9\\\\\"",
         "\"é€😀\"",
         "\"\\ud83d\\ude00\"",
+        "\"\\ud83d\\n\\udc00\"",
+        "\"a text of more than sixteen bytes\"",
+        "\"and one, with \\\"quotes\\\", of more than sixty-four bytes: long enough for the wider steps\"",
+        "\"und länger als vierundsechzig Bytes, mit Umlauten und 中文, an jeder Stelle zerschnitten\"",
         "01",
         "tru",
         "\"\\x\"",

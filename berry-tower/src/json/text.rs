@@ -4,17 +4,7 @@ use super::plain;
 use super::tokenizer::Malformed;
 
 /// How much of a text is kept: enough for any name, and for an error message worth quoting.
-const KEEP: usize = 2048;
-
-/// What a call of [`Text::read`] came to.
-pub(super) enum Read<'a> {
-    /// The string ended, and lay in the bytes as it is meant.
-    Here(&'a [u8], usize),
-    /// The string ended; [`Text::kept`] holds its beginning, unescaped.
-    Kept(usize),
-    /// All bytes are read and the string goes on.
-    More,
-}
+pub(crate) const KEEP: usize = 2048;
 
 #[derive(Clone, Copy)]
 enum Escape {
@@ -26,113 +16,112 @@ enum Escape {
 /// Reads one string after another, from behind the opening quote.
 pub(super) struct Text {
     kept: Vec<u8>,
+    /// How much is to be kept.
+    keep: usize,
     escape: Escape,
     /// The first half of a pair of `\u` escapes.
     high: Option<u16>,
     /// A character whose bytes have not all come.
     utf8: [u8; 4],
     utf8_len: usize,
-    /// Nothing of this string is in `kept` so far, and nothing needs to be.
-    fresh: bool,
 }
 
 impl Text {
-    pub(super) fn new() -> Self {
-        Self { kept: Vec::new(), escape: Escape::None, high: None, utf8: [0; 4], utf8_len: 0, fresh: true }
+    pub(super) const fn new() -> Self {
+        Self { kept: Vec::new(), keep: 0, escape: Escape::None, high: None, utf8: [0; 4], utf8_len: 0 }
     }
 
-    /// Makes ready for the next string.
-    pub(super) fn begin(&mut self) {
+    /// Makes ready for the next string; of one that nobody `wants` only a beginning is kept, which
+    /// tells that it is not empty.
+    pub(super) fn begin(&mut self, wants: bool) {
         self.kept.clear();
+        self.keep = if wants { KEEP } else { 1 };
         self.escape = Escape::None;
         self.high = None;
         self.utf8_len = 0;
-        self.fresh = true;
     }
 
-    /// The beginning of the string, or of the number that was pushed.
+    /// The beginning of the string, unescaped, or of the number that was pushed.
     pub(super) fn kept(&self) -> &[u8] {
         &self.kept
     }
 
     /// Keeps a part of a number, which needs no unescaping.
     pub(super) fn push(&mut self, part: &[u8]) {
-        let room = KEEP.saturating_sub(self.kept.len());
-        self.kept.extend_from_slice(&part[..part.len().min(room)]);
+        let room = self.keep - self.kept.len();
+        if room > 0 {
+            self.kept.extend_from_slice(&part[..part.len().min(room)]);
+        }
     }
 
-    pub(super) fn read<'a>(&mut self, bytes: &'a [u8]) -> Result<Read<'a>, Malformed> {
-        let mut at = 0;
-        while at < bytes.len() {
-            match self.escape {
-                Escape::None => {
-                    let from = at;
-                    let split = self.utf8_len > 0;
-                    at += if split { 0 } else { plain::ascii(&bytes[at..]) };
-                    if split || bytes.get(at).is_some_and(|stop| !matches!(stop, b'"' | b'\\')) {
-                        at += memchr::memchr2(b'"', b'\\', &bytes[at..]).unwrap_or(bytes.len() - at);
-                        self.check(&bytes[from..at])?;
-                    }
-                    let part = &bytes[from..at];
-                    let Some(&stop) = bytes.get(at) else {
-                        self.keep(part);
-                        break;
-                    };
-                    at += 1;
-                    if self.utf8_len > 0 {
-                        return Err(Malformed);
-                    }
-                    if stop == b'"' {
-                        if self.fresh {
-                            return Ok(Read::Here(part, at));
-                        }
-                        self.keep(part);
-                        self.lone_surrogate();
-                        return Ok(Read::Kept(at));
-                    }
-                    self.keep(part);
-                    self.escape = Escape::Backslash;
+    /// Reads on, over the first `ascii` bytes that are known to stand for themselves. Tells where
+    /// the string has ended, behind its quote, if it has.
+    pub(super) fn read(&mut self, bytes: &[u8], ascii: usize) -> Result<Option<usize>, Malformed> {
+        let (mut from, mut at) = (0, ascii);
+        if !matches!(self.escape, Escape::None) {
+            let Some(end) = self.cut_escape(bytes, 0)? else { return Ok(None) };
+            (from, at) = (end, end);
+        }
+        loop {
+            at += plain::ascii(&bytes[at..]);
+            if self.utf8_len > 0 || bytes.get(at).is_some_and(|byte| *byte >= 0x80) {
+                at += plain::text(&bytes[at..]);
+                self.check_utf8(&bytes[from..at])?;
+            }
+            self.keep(&bytes[from..at]);
+            let Some(&stop) = bytes.get(at) else { return Ok(None) };
+            if self.utf8_len > 0 {
+                return Err(Malformed);
+            }
+            match stop {
+                b'"' => {
+                    self.lone_surrogate();
+                    return Ok(Some(at + 1));
                 }
-                Escape::Backslash => {
-                    self.escape = self.short_escape(bytes[at])?;
-                    at += 1;
-                }
+                b'\\' => {}
+                _ => return Err(Malformed),
+            }
+            at += 2;
+            if let Some(meant) = bytes.get(at - 1).and_then(|byte| meant(*byte)) {
+                self.keep(&[meant]);
+            } else {
+                self.escape = Escape::Backslash;
+                let Some(end) = self.cut_escape(bytes, at - 1)? else { return Ok(None) };
+                at = end;
+            }
+            from = at;
+        }
+    }
+
+    /// Reads on in an escape; tells where it has ended, if it has.
+    fn cut_escape(&mut self, bytes: &[u8], from: usize) -> Result<Option<usize>, Malformed> {
+        for (at, byte) in bytes.iter().enumerate().skip(from) {
+            self.escape = match self.escape {
                 Escape::Hex { left, value } => {
-                    let digit = char::from(bytes[at]).to_digit(16).ok_or(Malformed)?;
+                    let digit = char::from(*byte).to_digit(16).ok_or(Malformed)?;
                     // A hexadecimal digit is less than 16.
                     let value = (value << 4) | digit as u16;
-                    at += 1;
-                    self.escape = if left > 1 {
+                    if left > 1 {
                         Escape::Hex { left: left - 1, value }
                     } else {
                         self.unit(value);
                         Escape::None
-                    };
+                    }
                 }
+                _ if *byte == b'u' => Escape::Hex { left: 4, value: 0 },
+                _ => {
+                    self.keep(&[meant(*byte).ok_or(Malformed)?]);
+                    Escape::None
+                }
+            };
+            if let Escape::None = self.escape {
+                return Ok(Some(at + 1));
             }
         }
-        self.fresh = false;
-        Ok(Read::More)
+        Ok(None)
     }
 
-    /// No control characters, and UTF-8, over the borders of frames.
-    fn check(&mut self, part: &[u8]) -> Result<(), Malformed> {
-        // Without a branch, so that the compiler turns it into vector code.
-        let mut all = 0;
-        let mut control = false;
-        for &byte in part {
-            all |= byte;
-            control |= byte < 0x20;
-        }
-        if control {
-            return Err(Malformed);
-        }
-        if all < 0x80 && self.utf8_len == 0 {
-            return Ok(());
-        }
-        self.check_utf8(part)
-    }
-
+    /// UTF-8, over the borders of frames.
     fn check_utf8(&mut self, mut part: &[u8]) -> Result<(), Malformed> {
         while self.utf8_len > 0 {
             let Some((&byte, rest)) = part.split_first() else {
@@ -148,7 +137,7 @@ impl Text {
                 Err(_) => return Err(Malformed),
             }
         }
-        let Err(e) = std::str::from_utf8(part) else {
+        let Err(e) = simdutf8::compat::from_utf8(part) else {
             return Ok(());
         };
         if e.error_len().is_some() {
@@ -160,24 +149,8 @@ impl Text {
         Ok(())
     }
 
-    fn short_escape(&mut self, byte: u8) -> Result<Escape, Malformed> {
-        let meant = match byte {
-            b'"' | b'\\' | b'/' => byte,
-            b'b' => 0x08,
-            b'f' => 0x0c,
-            b'n' => b'\n',
-            b'r' => b'\r',
-            b't' => b'\t',
-            b'u' => return Ok(Escape::Hex { left: 4, value: 0 }),
-            _ => return Err(Malformed),
-        };
-        self.keep(&[meant]);
-        Ok(Escape::None)
-    }
-
     /// One `\u` escape. Half a pair on its own is let through, as clients' parsers do.
     fn unit(&mut self, unit: u16) {
-        self.fresh = false;
         if let Some(high) = self.high.take() {
             if let Some(Ok(c)) = char::decode_utf16([high, unit]).next() {
                 self.keep_char(c);
@@ -199,14 +172,26 @@ impl Text {
     }
 
     fn keep_char(&mut self, c: char) {
-        self.keep(c.encode_utf8(&mut [0; 4]).as_bytes());
+        self.push(c.encode_utf8(&mut [0; 4]).as_bytes());
     }
 
     fn keep(&mut self, part: &[u8]) {
-        self.fresh = false;
         if !part.is_empty() {
             self.lone_surrogate();
+            self.push(part);
         }
-        self.push(part);
     }
+}
+
+/// What this byte means behind a backslash, if that is all of the escape.
+fn meant(byte: u8) -> Option<u8> {
+    Some(match byte {
+        b'"' | b'\\' | b'/' => byte,
+        b'b' => 0x08,
+        b'f' => 0x0c,
+        b'n' => b'\n',
+        b'r' => b'\r',
+        b't' => b'\t',
+        _ => return None,
+    })
 }

@@ -1,6 +1,8 @@
-//! A JSON object read byte by byte as it comes: checked by the grammar, shown to a visitor, kept nowhere.
+//! A JSON object read as it comes: checked by the grammar, shown to a visitor, kept nowhere.
 
-use super::text::{Read, Text};
+use super::number::{Number, number};
+use super::plain;
+use super::text::Text;
 
 /// The deepest nesting that is read, as in `serde_json`: an answer of a model comes nowhere near it.
 pub(crate) const DEPTH: usize = 127;
@@ -9,29 +11,32 @@ pub(crate) const DEPTH: usize = 127;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Malformed;
 
-/// A value without parts.
-#[derive(Clone, Copy)]
-pub(crate) enum Scalar<'a> {
+/// A value that is a word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Word {
     Null,
     Bool,
-    /// As it is written.
-    Number(&'a [u8]),
-    /// Unescaped; only the beginning when it is long.
-    Text(&'a [u8]),
 }
 
 /// Is told what the tokenizer meets. `depth` counts the objects and arrays around it.
 pub(crate) trait Visit {
     /// A member's name; its value comes next.
-    fn key(&mut self, depth: usize, name: &[u8]);
+    fn key(&mut self, name: &[u8]);
     /// An object or an array begins.
     fn open(&mut self, depth: usize, object: bool);
     /// The innermost object or array ends.
     fn close(&mut self, depth: usize);
-    fn scalar(&mut self, depth: usize, value: Scalar<'_>);
+    /// A string, unescaped; only the beginning when it is long.
+    fn text(&mut self, text: &[u8]);
+    /// A number as it is written; only the beginning when it is long.
+    fn number(&mut self, digits: &[u8]);
+    fn word(&mut self, word: Word);
+    /// Whether it matters what the text says that comes next, and not only that it is not empty.
+    fn wants_text(&self) -> bool;
 }
 
-#[derive(Clone, Copy)]
+/// What may come next, white space aside.
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
     Start,
     FirstKey,
@@ -40,67 +45,26 @@ enum State {
     FirstElement,
     Value,
     After,
-    Text { key: bool },
-    Number(Number),
-    Word { word: Word, at: u8 },
     Whole,
     Malformed,
 }
 
+/// What the last part left unfinished.
 #[derive(Clone, Copy)]
-enum Word {
-    True,
-    False,
-    Null,
-}
-
-impl Word {
-    fn bytes(self) -> &'static [u8] {
-        match self {
-            Self::True => b"true",
-            Self::False => b"false",
-            Self::Null => b"null",
-        }
-    }
-}
-
-#[derive(Clone, Copy)]
-enum Number {
-    Start,
-    Minus,
-    Zero,
-    Int,
-    Point,
-    Fraction,
-    Exponent,
-    Sign,
-    Power,
-}
-
-impl Number {
-    /// The state after one more byte, or `None` when the byte is no part of the number.
-    fn next(self, byte: u8) -> Option<Self> {
-        Some(match (self, byte) {
-            (Self::Int, b'0'..=b'9') | (Self::Start | Self::Minus, b'1'..=b'9') => Self::Int,
-            (Self::Start | Self::Minus, b'0') => Self::Zero,
-            (Self::Start, b'-') => Self::Minus,
-            (Self::Zero | Self::Int, b'.') => Self::Point,
-            (Self::Point | Self::Fraction, b'0'..=b'9') => Self::Fraction,
-            (Self::Zero | Self::Int | Self::Fraction, b'e' | b'E') => Self::Exponent,
-            (Self::Exponent, b'+' | b'-') => Self::Sign,
-            (Self::Exponent | Self::Sign | Self::Power, b'0'..=b'9') => Self::Power,
-            _ => return None,
-        })
-    }
-
-    fn may_end(self) -> bool {
-        matches!(self, Self::Zero | Self::Int | Self::Fraction | Self::Power)
-    }
+enum Cut {
+    Nowhere,
+    Text {
+        key: bool,
+    },
+    Number(Number),
+    /// What it will be, and what is still to come of `true`, `false`, `null`.
+    Word(Word, &'static [u8]),
 }
 
 /// Reads one JSON object, in parts of any size.
 pub(crate) struct Tokenizer {
     state: State,
+    cut: Cut,
     depth: usize,
     /// One bit for each container around: set for an object.
     objects: u128,
@@ -108,182 +72,271 @@ pub(crate) struct Tokenizer {
 }
 
 impl Tokenizer {
-    pub(crate) fn new() -> Self {
-        Self { state: State::Start, depth: 0, objects: 0, text: Text::new() }
+    pub(crate) const fn new() -> Self {
+        Self { state: State::Start, cut: Cut::Nowhere, depth: 0, objects: 0, text: Text::new() }
     }
 
     /// Makes ready for another object.
     pub(crate) fn reset(&mut self) {
         self.state = State::Start;
+        self.cut = Cut::Nowhere;
         self.depth = 0;
     }
 
     /// One complete object was read, and nothing but white space after it.
     pub(crate) fn is_whole(&self) -> bool {
-        matches!(self.state, State::Whole)
+        self.state == State::Whole
     }
 
     /// No further bytes can make this an object.
     pub(crate) fn is_malformed(&self) -> bool {
-        matches!(self.state, State::Malformed)
+        self.state == State::Malformed
     }
 
     /// Reads on; once malformed, always malformed.
     pub(crate) fn push(&mut self, bytes: &[u8], visit: &mut impl Visit) -> Result<(), Malformed> {
+        if self.is_malformed() {
+            return Err(Malformed);
+        }
         let read = self.read(bytes, visit);
         if read.is_err() {
-            self.state = State::Malformed;
+            (self.state, self.cut) = (State::Malformed, Cut::Nowhere);
         }
         read
     }
 
-    fn read(&mut self, mut rest: &[u8], visit: &mut impl Visit) -> Result<(), Malformed> {
-        while let Some((&byte, tail)) = rest.split_first() {
-            rest = match self.state {
-                State::Text { key } => self.text(key, rest, visit)?,
-                State::Number(number) => self.number(number, rest, visit)?,
-                State::Word { word, at } => self.word(word, at, rest, visit)?,
-                _ if matches!(byte, b' ' | b'\n' | b'\r' | b'\t') => tail,
-                State::Value | State::FirstElement if matches!(byte, b'-' | b'0'..=b'9') => {
-                    self.text.begin();
-                    self.state = State::Number(Number::Start);
-                    rest
-                }
-                _ => {
-                    self.structure(byte, visit)?;
-                    tail
-                }
-            };
+    fn read(&mut self, bytes: &[u8], visit: &mut impl Visit) -> Result<(), Malformed> {
+        let mut rest = self.finish_cut(bytes, visit)?;
+        let mut state = self.state;
+        if state == State::Start {
+            match trimmed(rest) {
+                [b'{', tail @ ..] => rest = tail,
+                [] => return Ok(()),
+                _ => return Err(Malformed),
+            }
+            state = self.open(true, visit)?;
         }
-        Ok(())
+        // One round reads a member of an object, or an element of an array; it begins where the
+        // last part has ended.
+        while state != State::Whole {
+            if let State::FirstKey | State::Key = state {
+                rest = trimmed(rest);
+                match rest {
+                    [b'"', tail @ ..] => {
+                        rest = self.text(true, tail, visit)?;
+                        state = State::Colon;
+                    }
+                    [b'}', tail @ ..] if state == State::FirstKey => {
+                        rest = tail;
+                        state = self.close(visit);
+                        continue;
+                    }
+                    [] => break,
+                    _ => return Err(Malformed),
+                }
+            }
+            if state == State::Colon {
+                match trimmed(rest) {
+                    [b':', tail @ ..] => rest = tail,
+                    [] => break,
+                    _ => return Err(Malformed),
+                }
+                state = State::Value;
+            }
+            if let State::Value | State::FirstElement = state {
+                rest = trimmed(rest);
+                let [byte, tail @ ..] = rest else { break };
+                rest = match byte {
+                    b'"' => self.text(false, tail, visit)?,
+                    b'-' | b'0'..=b'9' => self.number(rest, visit)?,
+                    b't' => self.word(Word::Bool, b"rue", tail, visit)?,
+                    b'f' => self.word(Word::Bool, b"alse", tail, visit)?,
+                    b'n' => self.word(Word::Null, b"ull", tail, visit)?,
+                    b'{' | b'[' => {
+                        rest = tail;
+                        state = self.open(*byte == b'{', visit)?;
+                        continue;
+                    }
+                    b']' if state == State::FirstElement => {
+                        _ = self.close(visit);
+                        tail
+                    }
+                    _ => return Err(Malformed),
+                };
+                // Within an object or an array there is always something after it.
+                state = State::After;
+            }
+            match trimmed(rest) {
+                [b',', tail @ ..] => {
+                    rest = tail;
+                    state = if self.in_object() { State::Key } else { State::Value };
+                }
+                [byte, tail @ ..] if *byte == if self.in_object() { b'}' } else { b']' } => {
+                    rest = tail;
+                    state = self.close(visit);
+                }
+                [] => break,
+                _ => return Err(Malformed),
+            }
+        }
+        self.state = state;
+        if state == State::Whole && !is_space(rest) { Err(Malformed) } else { Ok(()) }
     }
 
-    fn text<'a>(&mut self, key: bool, bytes: &'a [u8], visit: &mut impl Visit) -> Result<&'a [u8], Malformed> {
-        let read = self.text.read(bytes)?;
-        let (text, used) = match read {
-            Read::More => return Ok(&[]),
-            Read::Here(text, used) => (text, used),
-            Read::Kept(used) => (self.text.kept(), used),
-        };
-        if key {
-            visit.key(self.depth, text);
-            self.state = State::Colon;
-        } else {
-            visit.scalar(self.depth, Scalar::Text(text));
-            self.state = State::After;
+    /// Reads the rest of what the last part left unfinished.
+    fn finish_cut<'a>(&mut self, bytes: &'a [u8], visit: &mut impl Visit) -> Result<&'a [u8], Malformed> {
+        if bytes.is_empty() {
+            return Ok(bytes);
         }
+        match std::mem::replace(&mut self.cut, Cut::Nowhere) {
+            Cut::Nowhere => Ok(bytes),
+            Cut::Text { key } => self.long_text(key, bytes, 0, visit),
+            Cut::Number(number) => {
+                let (number, end) = number.read(bytes);
+                self.text.push(&bytes[..end]);
+                if end == bytes.len() {
+                    self.cut = Cut::Number(number);
+                } else if number.may_end() {
+                    visit.number(self.text.kept());
+                } else {
+                    return Err(Malformed);
+                }
+                Ok(&bytes[end..])
+            }
+            Cut::Word(word, letters) => self.word(word, letters, bytes, visit),
+        }
+    }
+
+    /// Behind the opening quote. Most strings are whole, short and plain.
+    #[inline(always)]
+    fn text<'a>(&mut self, key: bool, bytes: &'a [u8], visit: &mut impl Visit) -> Result<&'a [u8], Malformed> {
+        let plain = plain::ascii(bytes);
+        if let Some((text, [b'"', rest @ ..])) = bytes.split_at_checked(plain) {
+            Self::tell(key, text, visit);
+            return Ok(rest);
+        }
+        self.begin_text(key, bytes, plain, visit)
+    }
+
+    #[inline(never)]
+    fn begin_text<'a>(
+        &mut self,
+        key: bool,
+        bytes: &'a [u8],
+        plain: usize,
+        visit: &mut impl Visit,
+    ) -> Result<&'a [u8], Malformed> {
+        self.text.begin(key || visit.wants_text());
+        self.long_text(key, bytes, plain, visit)
+    }
+
+    /// A string that has escapes, or longer characters, or lies in several parts.
+    fn long_text<'a>(
+        &mut self,
+        key: bool,
+        bytes: &'a [u8],
+        plain: usize,
+        visit: &mut impl Visit,
+    ) -> Result<&'a [u8], Malformed> {
+        let Some(used) = self.text.read(bytes, plain)? else {
+            self.cut = Cut::Text { key };
+            return Ok(&[]);
+        };
+        Self::tell(key, self.text.kept(), visit);
         Ok(&bytes[used..])
     }
 
-    fn number<'a>(
+    #[inline(always)]
+    fn tell(key: bool, text: &[u8], visit: &mut impl Visit) {
+        if key {
+            visit.key(text);
+        } else {
+            visit.text(text);
+        }
+    }
+
+    #[inline(always)]
+    fn number<'a>(&mut self, bytes: &'a [u8], visit: &mut impl Visit) -> Result<&'a [u8], Malformed> {
+        if let Some((number, rest)) = number(bytes)
+            && !rest.is_empty()
+        {
+            visit.number(number);
+            return Ok(rest);
+        }
+        self.cut_number(bytes)?;
+        Ok(&[])
+    }
+
+    /// A number to which the next bytes may belong.
+    #[inline(never)]
+    fn cut_number(&mut self, part: &[u8]) -> Result<(), Malformed> {
+        let (number, end) = Number::Start.read(part);
+        self.text.begin(true);
+        self.text.push(part);
+        self.cut = Cut::Number(number);
+        if end == part.len() { Ok(()) } else { Err(Malformed) }
+    }
+
+    /// The rest of a word.
+    #[inline(always)]
+    fn word<'a>(
         &mut self,
-        mut number: Number,
+        word: Word,
+        letters: &'static [u8],
         bytes: &'a [u8],
         visit: &mut impl Visit,
     ) -> Result<&'a [u8], Malformed> {
-        let mut used = 0;
-        while let Some(next) = bytes.get(used).and_then(|byte| number.next(*byte)) {
-            number = next;
-            used += 1;
-        }
-        let (part, rest) = bytes.split_at(used);
-        if rest.is_empty() {
-            // The next bytes may belong to it.
-            self.text.push(part);
-            self.state = State::Number(number);
+        if let Some(rest) = bytes.strip_prefix(letters) {
+            visit.word(word);
             return Ok(rest);
         }
-        if !number.may_end() {
-            return Err(Malformed);
-        }
-        let whole = if self.text.kept().is_empty() {
-            part
-        } else {
-            self.text.push(part);
-            self.text.kept()
-        };
-        visit.scalar(self.depth, Scalar::Number(whole));
-        self.state = State::After;
-        Ok(rest)
+        self.cut_word(word, letters, bytes)?;
+        Ok(&[])
     }
 
-    fn word<'a>(&mut self, word: Word, at: u8, bytes: &'a [u8], visit: &mut impl Visit) -> Result<&'a [u8], Malformed> {
-        let expected = &word.bytes()[usize::from(at)..];
-        let come = bytes.len().min(expected.len());
-        if bytes[..come] != expected[..come] {
-            return Err(Malformed);
-        }
-        if come < expected.len() {
-            // No word is longer than five letters.
-            self.state = State::Word { word, at: at + come as u8 };
-            return Ok(&[]);
-        }
-        let null = matches!(word, Word::Null);
-        visit.scalar(self.depth, if null { Scalar::Null } else { Scalar::Bool });
-        self.state = State::After;
-        Ok(&bytes[come..])
-    }
-
-    /// A byte that is neither white space nor inside a scalar.
-    fn structure(&mut self, byte: u8, visit: &mut impl Visit) -> Result<(), Malformed> {
-        match (self.state, byte) {
-            (State::Start | State::Value | State::FirstElement, b'{') => self.open(true, visit),
-            (State::Value | State::FirstElement, b'[') => self.open(false, visit),
-            (State::FirstKey, b'}') => self.close(visit),
-            (State::FirstElement, b']') => self.close(visit),
-            (State::After, b'}') if self.in_object() => self.close(visit),
-            (State::After, b']') if !self.in_object() => self.close(visit),
-            (State::After, b',') => {
-                self.state = if self.in_object() { State::Key } else { State::Value };
-                Ok(())
-            }
-            (State::Colon, b':') => {
-                self.state = State::Value;
-                Ok(())
-            }
-            (State::FirstKey | State::Key, b'"') => {
-                self.text.begin();
-                self.state = State::Text { key: true };
-                Ok(())
-            }
-            (State::Value | State::FirstElement, _) => self.begin_scalar(byte),
-            _ => Err(Malformed),
-        }
-    }
-
-    fn begin_scalar(&mut self, byte: u8) -> Result<(), Malformed> {
-        let word = |word| State::Word { word, at: 1 };
-        self.state = match byte {
-            b'"' => State::Text { key: false },
-            b't' => word(Word::True),
-            b'f' => word(Word::False),
-            b'n' => word(Word::Null),
-            _ => return Err(Malformed),
-        };
-        self.text.begin();
+    #[inline(never)]
+    fn cut_word(&mut self, word: Word, letters: &'static [u8], part: &[u8]) -> Result<(), Malformed> {
+        self.cut = Cut::Word(word, letters.strip_prefix(part).ok_or(Malformed)?);
         Ok(())
     }
 
-    fn open(&mut self, object: bool, visit: &mut impl Visit) -> Result<(), Malformed> {
+    fn open(&mut self, object: bool, visit: &mut impl Visit) -> Result<State, Malformed> {
         if self.depth == DEPTH {
             return Err(Malformed);
         }
         visit.open(self.depth, object);
         self.depth += 1;
         self.objects = (self.objects << 1) | u128::from(object);
-        self.state = if object { State::FirstKey } else { State::FirstElement };
-        Ok(())
+        Ok(if object { State::FirstKey } else { State::FirstElement })
     }
 
-    fn close(&mut self, visit: &mut impl Visit) -> Result<(), Malformed> {
-        visit.close(self.depth);
+    fn close(&mut self, visit: &mut impl Visit) -> State {
         self.depth -= 1;
+        visit.close(self.depth);
         self.objects >>= 1;
-        self.state = if self.depth == 0 { State::Whole } else { State::After };
-        Ok(())
+        if self.depth == 0 { State::Whole } else { State::After }
     }
 
     fn in_object(&self) -> bool {
         self.objects & 1 == 1
     }
+}
+
+/// Without white space in front.
+#[inline(always)]
+fn trimmed(bytes: &[u8]) -> &[u8] {
+    match bytes {
+        [byte, ..] if *byte > b' ' => bytes,
+        _ => behind_space(bytes),
+    }
+}
+
+#[inline(never)]
+fn behind_space(bytes: &[u8]) -> &[u8] {
+    let space = |byte: &&u8| matches!(byte, b' ' | b'\n' | b'\r' | b'\t');
+    &bytes[bytes.iter().take_while(space).count()..]
+}
+
+pub(super) fn is_space(bytes: &[u8]) -> bool {
+    trimmed(bytes).is_empty()
 }

@@ -34,7 +34,7 @@ enum Mode {
 enum Phase {
     Open,
     /// The answer may be an error in JSON.
-    Json(Box<ObjectCheck>, usize),
+    Json(ObjectCheck, usize),
     /// The end has been handed on; what follows is dropped.
     Closed,
     Failed,
@@ -226,7 +226,7 @@ impl StreamFilter {
         if rest[0] != b'{' || !self.splitter.is_line_begin() {
             return Err(StreamFault::NotEvents(None));
         }
-        self.phase = Phase::Json(Box::new(ObjectCheck::new()), MOST_JSON);
+        self.phase = Phase::Json(ObjectCheck::new(), MOST_JSON);
         self.read_json(rest)
     }
 

@@ -8,9 +8,13 @@ pub(super) enum Node {
     #[default]
     Other,
     Top,
+    /// The top of a plain answer.
+    Plain,
     Type,
     /// `message`: an object in `message_start`, a text in a flat `error` event.
     Message,
+    /// `message` beside the error of a plain answer.
+    PlainMessage,
     /// `code` at the top, in a flat `error` event.
     Code,
     Choices,
@@ -44,6 +48,28 @@ impl Node {
         matches!(self, Self::Output | Self::BlockOutput | Self::DeltaOutput)
     }
 
+    /// What stands in here means something without a name.
+    pub(super) fn tells_of_elements(self) -> bool {
+        self == Self::Choices || self.bears_output()
+    }
+
+    /// It matters what a text here says.
+    pub(super) fn wants_text(self) -> bool {
+        matches!(
+            self,
+            Self::Type
+                | Self::BlockType
+                | Self::Message
+                | Self::PlainMessage
+                | Self::Code
+                | Self::Error
+                | Self::ResponseError
+                | Self::ErrorText
+                | Self::ErrorKind
+                | Self::ErrorCode
+        )
+    }
+
     /// The member `name` of this object.
     pub(super) fn child(self, name: &[u8]) -> Self {
         match (self, name) {
@@ -56,6 +82,10 @@ impl Node {
             (Self::Top, b"code") => Self::Code,
             (Self::Top, b"delta") => Self::EventDelta,
             (Self::Top, b"content_block") => Self::Block,
+            (Self::Plain, b"error") => Self::Error,
+            (Self::Plain, b"usage") => Self::Usage,
+            (Self::Plain, b"message") => Self::PlainMessage,
+            (Self::Plain, b"code") => Self::Code,
             (Self::Choice, b"index") => Self::Index,
             (Self::Choice, b"finish_reason") => Self::Finish,
             (Self::Choice, b"delta") => Self::ChoiceDelta,

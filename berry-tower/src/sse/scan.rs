@@ -4,7 +4,7 @@ use super::ErrorEvent;
 use super::counts::Counts;
 use super::event_type::EventType;
 use super::place::Node;
-use crate::json::{Scalar, Visit};
+use crate::json::{KEEP, Visit, Word};
 
 /// Containers deeper than this hold nothing that is looked for.
 const LEVELS: usize = 6;
@@ -25,6 +25,9 @@ pub(super) struct Choice {
 pub(crate) struct Facts {
     /// For each depth, what the container there is.
     path: [Node; LEVELS],
+    /// What the innermost container is, and whether what stands in it means something without a name.
+    within: Node,
+    elements: bool,
     /// What the next value is, when it is not an array's element.
     coming: Node,
     choice: Choice,
@@ -55,6 +58,8 @@ impl Facts {
     pub(crate) fn new() -> Self {
         Self {
             path: [Node::Other; LEVELS],
+            within: Node::Other,
+            elements: false,
             coming: Node::Top,
             choice: Choice::default(),
             kind: EventType::None,
@@ -72,6 +77,11 @@ impl Facts {
         }
     }
 
+    /// For a plain answer, of which only usage and errors are of interest.
+    pub(crate) fn plain() -> Self {
+        Self { coming: Node::Plain, ..Self::new() }
+    }
+
     /// Forgets the event, and keeps the memory for the next.
     pub(super) fn reset(&mut self) {
         let mut choices = std::mem::take(&mut self.choices);
@@ -84,14 +94,10 @@ impl Facts {
         self.error_at_top.then(|| std::mem::take(&mut self.error))
     }
 
-    fn within(&self, depth: usize) -> Node {
-        self.path.get(depth).copied().unwrap_or_default()
-    }
-
-    /// What the value that begins in the container at `depth` is.
-    fn value(&mut self, depth: usize) -> Node {
+    /// What the value is that begins.
+    fn value(&mut self) -> Node {
         let coming = std::mem::take(&mut self.coming);
-        match self.within(depth) {
+        match self.within {
             Node::Choices => {
                 self.choices_filled = true;
                 Node::Choice
@@ -103,56 +109,14 @@ impl Facts {
         }
     }
 
-    /// There is something in a place that bears output.
-    fn bears_output(&mut self, place: Node) {
-        self.output |= place == Node::Output;
-        self.block_output |= place == Node::BlockOutput;
-        self.delta_output |= place == Node::DeltaOutput;
+    /// The value that begins stands where one means something.
+    fn is_of_use(&self) -> bool {
+        self.coming != Node::Other || self.elements
     }
 
-    fn text(&mut self, node: Node, text: &[u8]) {
-        let owned = || Some(String::from_utf8_lossy(text).into_owned());
-        match node {
-            Node::Type => self.kind = EventType::read(text),
-            Node::Finish => {
-                self.choice.finished = !text.is_empty();
-                self.output |= self.choice.finished;
-            }
-            _ if node.bears_output() && !text.is_empty() => self.bears_output(node),
-            Node::Stop => self.stop = !text.is_empty(),
-            Node::BlockType => self.block_output |= !matches!(text, b"text" | b"thinking"),
-            Node::ErrorText | Node::Error | Node::ResponseError => self.error.message = owned(),
-            Node::ErrorCode => self.error.code = owned(),
-            // What stands inside an error goes before what stands beside it.
-            Node::Message if self.error.message.is_none() => self.error.message = owned(),
-            Node::Code if self.error.code.is_none() => self.error.code = owned(),
-            Node::ErrorKind => self.error.kind = owned(),
-            Node::Index => self.choice.index = None,
-            _ => {}
-        }
-    }
-
-    fn number(&mut self, node: Node, digits: &[u8]) {
-        let number = std::str::from_utf8(digits).ok().and_then(|n| n.parse::<u64>().ok());
-        match node {
-            Node::Count(count) => *self.counts.slot(count) = number,
-            Node::Index => {
-                self.choice.index =
-                    number.and_then(|n| u16::try_from(n).ok()).filter(|n| usize::from(*n) < MOST_CHOICES);
-            }
-            Node::ErrorCode => self.error.code = number.map(|n| n.to_string()),
-            Node::Code if self.error.code.is_none() => {
-                self.error.code = number.map(|n| n.to_string());
-            }
-            _ => {}
-        }
-    }
-}
-
-impl Visit for Facts {
-    fn key(&mut self, depth: usize, name: &[u8]) {
-        let within = self.within(depth);
-        self.coming = within.child(name);
+    /// A member of a container that means something.
+    fn member(&mut self, name: &[u8]) {
+        self.coming = self.within.child(name);
         // A name that comes again takes back what it said before.
         match self.coming {
             Node::Choices => {
@@ -168,8 +132,57 @@ impl Visit for Facts {
         }
     }
 
-    fn open(&mut self, depth: usize, object: bool) {
-        let node = self.value(depth);
+    /// There is something in a place that bears output.
+    fn bears_output(&mut self, place: Node) {
+        self.output |= place == Node::Output;
+        self.block_output |= place == Node::BlockOutput;
+        self.delta_output |= place == Node::DeltaOutput;
+    }
+
+    fn take_text(&mut self, text: &[u8]) {
+        let node = self.value();
+        self.error_at_top |= node == Node::Error;
+        let owned = || Some(String::from_utf8_lossy(&text[..text.len().min(KEEP)]).into_owned());
+        match node {
+            Node::Type => self.kind = EventType::read(text),
+            Node::Finish => {
+                self.choice.finished = !text.is_empty();
+                self.output |= self.choice.finished;
+            }
+            _ if node.bears_output() && !text.is_empty() => self.bears_output(node),
+            Node::Stop => self.stop = !text.is_empty(),
+            Node::BlockType => self.block_output |= !matches!(text, b"text" | b"thinking"),
+            Node::ErrorText | Node::Error | Node::ResponseError => self.error.message = owned(),
+            Node::ErrorCode => self.error.code = owned(),
+            // What stands inside an error goes before what stands beside it.
+            Node::Message | Node::PlainMessage if self.error.message.is_none() => self.error.message = owned(),
+            Node::Code if self.error.code.is_none() => self.error.code = owned(),
+            Node::ErrorKind => self.error.kind = owned(),
+            Node::Index => self.choice.index = None,
+            _ => {}
+        }
+    }
+
+    fn take_number(&mut self, digits: &[u8]) {
+        let node = self.value();
+        self.error_at_top |= node == Node::Error;
+        match node {
+            Node::Count(count) => *self.counts.slot(count) = whole(digits),
+            Node::Index => {
+                self.choice.index =
+                    whole(digits).and_then(|n| u16::try_from(n).ok()).filter(|n| usize::from(*n) < MOST_CHOICES);
+            }
+            Node::ErrorCode => self.error.code = whole(digits).map(|n| n.to_string()),
+            Node::Code if self.error.code.is_none() => {
+                self.error.code = whole(digits).map(|n| n.to_string());
+            }
+            _ => {}
+        }
+    }
+
+    /// What the container is that begins.
+    fn container(&mut self, object: bool) -> Node {
+        let node = self.value();
         match node {
             Node::Choices => self.choices_listed = !object,
             Node::Choice => self.choice = Choice { index: Some(0), finished: false },
@@ -178,14 +191,46 @@ impl Visit for Facts {
             Node::Index => self.choice.index = None,
             _ => {}
         }
-        if let Some(place) = self.path.get_mut(depth + 1) {
-            let meant = matches!(node, Node::Output | Node::BlockOutput) || object != (node == Node::Choices);
-            *place = if meant { node } else { Node::Other };
+        let meant = matches!(node, Node::Output | Node::BlockOutput) || object != (node == Node::Choices);
+        if meant { node } else { Node::Other }
+    }
+
+    #[inline]
+    fn enter(&mut self, container: Node) {
+        self.within = container;
+        self.elements = container.tells_of_elements();
+    }
+
+    fn take_word(&mut self, word: Word) {
+        let node = self.value();
+        if word == Word::Bool {
+            self.error_at_top |= node == Node::Error;
+            if node == Node::Index {
+                self.choice.index = None;
+            }
+        }
+    }
+}
+
+impl Visit for Facts {
+    #[inline]
+    fn key(&mut self, name: &[u8]) {
+        if self.within != Node::Other {
+            self.member(name);
         }
     }
 
+    #[inline]
+    fn open(&mut self, depth: usize, object: bool) {
+        let container = if self.is_of_use() { self.container(object) } else { Node::Other };
+        if let Some(place) = self.path.get_mut(depth + 1) {
+            *place = container;
+        }
+        self.enter(container);
+    }
+
     fn close(&mut self, depth: usize) {
-        if self.within(depth) == Node::Choice {
+        if self.within == Node::Choice {
             if self.choices.len() < MOST_CHOICES {
                 self.choices.push(self.choice);
             } else {
@@ -193,18 +238,39 @@ impl Visit for Facts {
                 self.choices[0] = self.choice;
             }
         }
+        self.enter(self.path.get(depth).copied().unwrap_or_default());
     }
 
-    fn scalar(&mut self, depth: usize, value: Scalar<'_>) {
-        let node = self.value(depth);
-        if node == Node::Error && !matches!(value, Scalar::Null) {
-            self.error_at_top = true;
-        }
-        match value {
-            Scalar::Text(text) => self.text(node, text),
-            Scalar::Number(digits) => self.number(node, digits),
-            Scalar::Bool if node == Node::Index => self.choice.index = None,
-            Scalar::Bool | Scalar::Null => {}
+    fn wants_text(&self) -> bool {
+        self.coming.wants_text()
+    }
+
+    #[inline]
+    fn text(&mut self, text: &[u8]) {
+        if self.is_of_use() {
+            self.take_text(text);
         }
     }
+
+    #[inline]
+    fn number(&mut self, digits: &[u8]) {
+        if self.is_of_use() {
+            self.take_number(digits);
+        }
+    }
+
+    #[inline]
+    fn word(&mut self, word: Word) {
+        if self.is_of_use() {
+            self.take_word(word);
+        }
+    }
+}
+
+/// A whole number that is written as one.
+fn whole(digits: &[u8]) -> Option<u64> {
+    digits.iter().try_fold(0u64, |number, digit| {
+        let digit = digit.is_ascii_digit().then(|| u64::from(digit - b'0'))?;
+        number.checked_mul(10)?.checked_add(digit)
+    })
 }
