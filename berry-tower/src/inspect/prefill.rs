@@ -52,7 +52,7 @@ impl Prefill {
         if inside.trim().is_empty() {
             return None;
         }
-        let at = place(whole, messages).end - 1;
+        let at = place(body, messages).end - 1;
         let ends_in_space = text.ends_with(char::is_whitespace);
         let text = serde_json::to_string(text).ok()?;
         let added = format!(r#"{},{{"role":"assistant","content":{text}}}{}"#, &whole[..at], &whole[at..]);

@@ -61,7 +61,7 @@ impl<'de> Visitor<'de> for UsageVisitor {
         while let Some(key) = map.next_key_seed(Key)? {
             usage.members += 1;
             let value = map.next_value::<&'de RawValue>()?.get();
-            if key == "include_usage" {
+            if *key == *b"include_usage" {
                 usage.value = Some(value);
             }
         }
@@ -89,10 +89,10 @@ struct Seen<'a> {
 }
 
 impl<'a> Seen<'a> {
-    fn key(&mut self, key: Cow<'a, str>) -> Name {
+    fn key(&mut self, key: Cow<'a, [u8]>) -> Name {
         let name = Name::of(&key);
         if let Some(again) = self.keys.insert(key) {
-            self.twice.get_or_insert_with(|| shortened(&again));
+            self.twice.get_or_insert_with(|| shortened(&String::from_utf8_lossy(&again)));
         }
         name
     }
@@ -109,22 +109,32 @@ impl<'a> Seen<'a> {
     }
 }
 
-pub(super) fn parse(text: &str) -> Result<Found<'_>, Unreadable> {
+pub(super) fn parse(body: &[u8]) -> Result<Found<'_>, Unreadable> {
     let mut seen = Seen::default();
-    let read = skip::members(text, |key, value| {
-        let inside = &key[1..key.len() - 1];
-        let key = if inside.contains('\\') { serde_json::from_str(key).ok()? } else { Cow::Borrowed(inside) };
-        let name = seen.key(key);
-        seen.value(name, value);
+    let read = skip::members(body, |key, value| {
+        match seen.key(unescaped(key)?) {
+            Name::Other => {}
+            name => seen.value(name, simdutf8::basic::from_utf8(value).ok()?),
+        }
         Some(())
     });
     if read.is_none() {
+        let text = str::from_utf8(body).map_err(|e| Unreadable::NotAnObject(format!("it is not UTF-8 ({e})")))?;
         seen = parse_again(text).map_err(|e| Unreadable::NotAnObject(shortened(&e.to_string())))?;
     }
     match seen.twice {
         Some(key) => Err(Unreadable::Twice(key)),
         None => Ok(seen.found),
     }
+}
+
+/// What a string says, from how it is written; borrowed where there is nothing to unescape.
+pub(super) fn unescaped(raw: &[u8]) -> Option<Cow<'_, [u8]>> {
+    let inside = raw.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
+    if inside.contains(&b'\\') {
+        return serde_json::from_slice(raw).ok().map(|text: String| Cow::Owned(text.into_bytes()));
+    }
+    Some(Cow::Borrowed(inside))
 }
 
 /// Reads what was not read before, or says what is wrong with it.
@@ -183,13 +193,13 @@ enum Name {
 }
 
 impl Name {
-    fn of(key: &str) -> Self {
+    fn of(key: &[u8]) -> Self {
         match key {
-            "model" => Self::Model,
-            "stream" => Self::Stream,
-            "stream_options" => Self::StreamOptions,
-            "n" => Self::N,
-            "prompt" => Self::Prompt,
+            b"model" => Self::Model,
+            b"stream" => Self::Stream,
+            b"stream_options" => Self::StreamOptions,
+            b"n" => Self::N,
+            b"prompt" => Self::Prompt,
             _ => Self::Other,
         }
     }
@@ -199,15 +209,15 @@ impl Name {
 /// its length.
 #[derive(Default)]
 struct Keys<'a> {
-    few: Vec<Cow<'a, str>>,
-    many: HashSet<Cow<'a, str>>,
+    few: Vec<Cow<'a, [u8]>>,
+    many: HashSet<Cow<'a, [u8]>>,
 }
 
 const FEW: usize = 32;
 
 impl<'a> Keys<'a> {
     /// Gives the key back if it was there already.
-    fn insert(&mut self, key: Cow<'a, str>) -> Option<Cow<'a, str>> {
+    fn insert(&mut self, key: Cow<'a, [u8]>) -> Option<Cow<'a, [u8]>> {
         if self.few.contains(&key) || self.many.contains(&key) {
             return Some(key);
         }
@@ -227,7 +237,7 @@ impl<'a> Keys<'a> {
 struct Key;
 
 impl<'de> DeserializeSeed<'de> for Key {
-    type Value = Cow<'de, str>;
+    type Value = Cow<'de, [u8]>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         deserializer.deserialize_str(self)
@@ -235,18 +245,18 @@ impl<'de> DeserializeSeed<'de> for Key {
 }
 
 impl<'de> Visitor<'de> for Key {
-    type Value = Cow<'de, str>;
+    type Value = Cow<'de, [u8]>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a key")
     }
 
     fn visit_borrowed_str<E>(self, key: &'de str) -> Result<Self::Value, E> {
-        Ok(Cow::Borrowed(key))
+        Ok(Cow::Borrowed(key.as_bytes()))
     }
 
     fn visit_str<E>(self, key: &str) -> Result<Self::Value, E> {
-        Ok(Cow::Owned(key.to_owned()))
+        Ok(Cow::Owned(key.as_bytes().to_owned()))
     }
 }
 
@@ -261,7 +271,7 @@ fn shortened(text: &str) -> String {
 }
 
 /// Where `part`, a piece of `whole`, lies in it.
-pub(super) fn place(whole: &str, part: &str) -> Range<usize> {
+pub(super) fn place(whole: &[u8], part: &str) -> Range<usize> {
     let start = part.as_ptr() as usize - whole.as_ptr() as usize;
     start..start + part.len()
 }

@@ -1,10 +1,10 @@
 //! What a request asks for, read from its body without building a tree, and how to change it.
 
-use std::{borrow::Cow, ops::Range, sync::Arc};
+use std::{ops::Range, sync::Arc};
 
 use bytes::Bytes;
 
-use super::read::{Unreadable, Usage, parse, place};
+use super::read::{Unreadable, Usage, parse, place, unescaped};
 use crate::endpoint::Endpoint;
 
 /// What a request asks for; an extension that [`Inspect`](super::Inspect) puts into requests.
@@ -69,17 +69,15 @@ impl Requested {
         if body.starts_with(b"\xef\xbb\xbf") {
             return Err(Unreadable::NotAnObject("it starts with a byte order mark".into()));
         }
-        let text =
-            simdutf8::compat::from_utf8(body).map_err(|e| Unreadable::NotAnObject(format!("it is not UTF-8 ({e})")))?;
-        let found = parse(text)?;
+        let found = parse(body)?;
         let raw = found.model.ok_or(Unreadable::NoModel)?;
-        let model = serde_json::from_str::<Cow<'_, str>>(raw).ok().filter(|m| !m.is_empty());
-        let model = Arc::from(model.ok_or(Unreadable::BadModel)?);
-        let model_at = place(text, raw);
+        let model = unescaped(raw.as_bytes()).filter(|m| !m.is_empty()).ok_or(Unreadable::BadModel)?;
+        let model = Arc::from(str::from_utf8(&model).map_err(|_| Unreadable::BadModel)?);
+        let model_at = place(body, raw);
         Ok(Self {
             model,
             stream: found.stream,
-            stream_options: StreamOptions::read(text, found.stream_options, model_at.end),
+            stream_options: StreamOptions::read(body, found.stream_options, model_at.end),
             model_at,
             endpoint: None,
             choices: found.choices.unwrap_or(1).saturating_mul(found.prompts.unwrap_or(1).max(1)),
@@ -146,7 +144,7 @@ fn slice(body: &[u8], at: Range<usize>) -> &[u8] {
 }
 
 impl StreamOptions {
-    fn read(text: &str, options: Option<&str>, after_model: usize) -> Self {
+    fn read(body: &[u8], options: Option<&str>, after_model: usize) -> Self {
         const MEMBER: &str = r#","stream_options":{"include_usage":true}"#;
         let Some(raw) = options else {
             return Self {
@@ -155,11 +153,11 @@ impl StreamOptions {
                 edit: Some(Edit { at: after_model..after_model, text: MEMBER }),
             };
         };
-        let at = place(text, raw);
+        let at = place(body, raw);
         let edit = |at, text| Some(Edit { at, text });
         let (include_usage, edit) = match Usage::find(raw) {
             Some(Usage { value: Some("true"), .. }) => (true, None),
-            Some(Usage { value: Some(value), .. }) => (false, edit(place(text, value), "true")),
+            Some(Usage { value: Some(value), .. }) => (false, edit(place(body, value), "true")),
             Some(Usage { members: 0, .. }) => (false, edit(at.clone(), r#"{"include_usage":true}"#)),
             Some(_) => (false, edit(at.start + 1..at.start + 1, r#""include_usage":true,"#)),
             None if raw == "null" => (false, edit(at.clone(), r#"{"include_usage":true}"#)),

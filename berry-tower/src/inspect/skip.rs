@@ -7,10 +7,10 @@ use crate::json::{number::number, plain};
 const DEPTH: u32 = 64;
 
 /// Calls `member` with each key, as it is written and with its quotes, and each value of the object
-/// that `text` is. `None`: it is no such object, or one that is not for this reader, or `member`
-/// gave it up; then a parser must say what it is.
-pub(super) fn members<'a>(text: &'a str, mut member: impl FnMut(&'a str, &'a str) -> Option<()>) -> Option<()> {
-    let mut cursor = Cursor { bytes: text.as_bytes(), at: 0 };
+/// that `bytes` are. `None`: they are no such object, or one that is not for this reader, or `member`
+/// gave it up; then a parser must say what it is. What was read to its end is UTF-8.
+pub(super) fn members<'a>(bytes: &'a [u8], mut member: impl FnMut(&'a [u8], &'a [u8]) -> Option<()>) -> Option<()> {
+    let mut cursor = Cursor { bytes, at: 0 };
     cursor.space();
     cursor.take(b'{')?;
     cursor.space();
@@ -18,11 +18,11 @@ pub(super) fn members<'a>(text: &'a str, mut member: impl FnMut(&'a str, &'a str
         loop {
             let from = cursor.at;
             cursor.string()?;
-            let key = text.get(from..cursor.at)?;
+            let key = &bytes[from..cursor.at];
             cursor.colon()?;
             let from = cursor.at;
             cursor.value()?;
-            member(key, text.get(from..cursor.at)?)?;
+            member(key, bytes.get(from..cursor.at)?)?;
             cursor.space();
             if !cursor.took(b',') {
                 break;
@@ -32,7 +32,7 @@ pub(super) fn members<'a>(text: &'a str, mut member: impl FnMut(&'a str, &'a str
         cursor.take(b'}')?;
     }
     cursor.space();
-    (cursor.at == text.len()).then_some(())
+    (cursor.at == bytes.len()).then_some(())
 }
 
 /// A place in a text.
@@ -127,15 +127,24 @@ impl Cursor<'_> {
     fn string(&mut self) -> Option<()> {
         self.take(b'"')?;
         loop {
-            self.at += plain::text(&self.bytes[self.at..]);
+            self.at += plain::ascii(&self.bytes[self.at..]);
             match self.peek()? {
                 b'"' => break,
                 b'\\' => self.escape()?,
+                0x80.. => self.longer()?,
                 _ => return None,
             }
         }
         self.at += 1;
         Some(())
+    }
+
+    /// Longer characters than those of ASCII, and what stands between them.
+    fn longer(&mut self) -> Option<()> {
+        let rest = &self.bytes[self.at..];
+        let part = &rest[..plain::text(rest)];
+        self.at += part.len();
+        simdutf8::basic::from_utf8(part).ok().map(drop)
     }
 
     fn escape(&mut self) -> Option<()> {
@@ -159,11 +168,15 @@ mod tests {
 
     use super::*;
 
+    fn str(bytes: &[u8]) -> String {
+        String::from_utf8(bytes.to_owned()).unwrap()
+    }
+
     /// Reads a text by this module, and whether `serde_json` holds it for an object.
     fn both(text: &str) -> (Option<Vec<(String, String)>>, bool) {
         let mut found = Vec::new();
-        let read = members(text, |key, value| {
-            found.push((key.to_owned(), value.to_owned()));
+        let read = members(text.as_bytes(), |key, value| {
+            found.push((str(key), str(value)));
             Some(())
         });
         let raw = serde_json::from_str::<&RawValue>(text);
@@ -240,6 +253,21 @@ mod tests {
             let text = pieces.concat();
             let (read, is_object) = both(&text);
             prop_assert_eq!(read.is_some(), is_object, "{}", text);
+        }
+
+        /// What it reads to its end is UTF-8, and spoiled text is as good as the parser says.
+        #[test]
+        fn what_is_no_utf8_is_left_to_others(
+            pieces in vec(select(vec!["é", "中文", "😀", " a few plain words between them, ", "\\n", "x"]), 0..20),
+            spoil: prop::sample::Index,
+            byte: u8,
+        ) {
+            let mut bytes = format!("{{\"é\":\"{}\"}}", pieces.concat()).into_bytes();
+            let at = spoil.index(bytes.len());
+            bytes[at] = byte;
+            let read = members(&bytes, |_, _| Some(()));
+            let is_object = std::str::from_utf8(&bytes).is_ok_and(|text| both(text).1);
+            prop_assert_eq!(read.is_some(), is_object, "{:?}", bytes);
         }
 
         #[test]

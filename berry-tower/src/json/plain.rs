@@ -4,7 +4,6 @@ use wide::u8x16;
 
 /// How many bytes at the front stand for themselves in a JSON string: ASCII, and no quote, no
 /// backslash, no control character.
-#[cfg(any(test, feature = "sse"))]
 #[inline(always)]
 pub(crate) fn ascii(bytes: &[u8]) -> usize {
     run::<false>(bytes)
