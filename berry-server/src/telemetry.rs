@@ -10,7 +10,7 @@ use tracing::{
     Event, Subscriber,
     field::{Field, Visit},
 };
-use tracing_appender::non_blocking::WorkerGuard;
+use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::{
     EnvFilter, Layer,
     fmt::{FmtContext, FormatEvent, FormatFields, format::Writer},
@@ -18,6 +18,10 @@ use tracing_subscriber::{
     registry::LookupSpan,
     util::SubscriberInitExt,
 };
+
+/// The most lines that wait to be written; further ones are lost, since no request waits for its
+/// line. Room for all of them is made at the start.
+const WAITING: usize = 16 * 1024;
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,7 +63,7 @@ pub fn init() -> Result<WorkerGuard, String> {
         Some(filter) => EnvFilter::try_new(&filter).map_err(|e| format!("RUST_LOG is `{filter}`: {e}"))?,
         None => EnvFilter::new("info"),
     };
-    let (writer, guard) = tracing_appender::non_blocking(std::io::stdout());
+    let (writer, guard) = NonBlockingBuilder::default().buffered_lines_limit(WAITING).finish(std::io::stdout());
     let lines = tracing_subscriber::fmt::layer().with_writer(writer);
     let lines = match format {
         Format::Text => lines.with_ansi(std::io::stdout().is_terminal()).boxed(),
