@@ -1,6 +1,6 @@
 //! Limits, windows and what is spent of them, as plain values.
 
-use std::{fmt, time::Duration};
+use std::time::Duration;
 
 /// How many requests a caller may make. A number of 0, like an absent one, sets no limit.
 ///
@@ -129,38 +129,43 @@ impl Snapshot {
 /// A duration as Go prints it, rounded up to milliseconds: `1s`, `6m0s`, `1h0m0.5s`, `20ms`.
 ///
 /// ```
-/// use berry_tower::rate_limit::GoDuration;
+/// use berry_tower::rate_limit::go_duration;
 /// use std::time::Duration;
 ///
-/// assert_eq!(GoDuration(Duration::from_millis(360_500)).to_string(), "6m0.5s");
+/// assert_eq!(go_duration(Duration::from_millis(360_500)), "6m0.5s");
 /// ```
-#[derive(Clone, Copy, Debug)]
-pub struct GoDuration(pub Duration);
-
-impl fmt::Display for GoDuration {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let millis = self.0.as_nanos().div_ceil(1_000_000);
-        match millis {
-            0 => return f.write_str("0s"),
-            1..1_000 => return write!(f, "{millis}ms"),
-            _ => {}
-        }
-        let (seconds, mut fraction) = (millis / 1_000, millis % 1_000);
-        let (hours, minutes) = (seconds / 3_600, seconds / 60 % 60);
-        if hours > 0 {
-            write!(f, "{hours}h")?;
-        }
-        if hours > 0 || minutes > 0 {
-            write!(f, "{minutes}m")?;
-        }
-        write!(f, "{}", seconds % 60)?;
-        if fraction > 0 {
-            let mut digits = 3;
-            while fraction % 10 == 0 {
-                (fraction, digits) = (fraction / 10, digits - 1);
-            }
-            write!(f, ".{fraction:0digits$}")?;
-        }
-        f.write_str("s")
+#[must_use]
+pub fn go_duration(duration: Duration) -> String {
+    let millis = duration.as_nanos().div_ceil(1_000_000);
+    let millis = u64::try_from(millis).unwrap_or(u64::MAX);
+    let mut text = String::with_capacity(32);
+    // Without the machinery of formats: it is done for every answer.
+    let mut push = |number: u64, unit: &str| {
+        text.push_str(itoa::Buffer::new().format(number));
+        text.push_str(unit);
+    };
+    let (seconds, mut fraction) = (millis / 1_000, millis % 1_000);
+    let (hours, minutes) = (seconds / 3_600, seconds / 60 % 60);
+    if seconds == 0 && fraction > 0 {
+        push(fraction, "ms");
+        return text;
     }
+    if hours > 0 {
+        push(hours, "h");
+    }
+    if hours > 0 || minutes > 0 {
+        push(minutes, "m");
+    }
+    if fraction == 0 {
+        push(seconds % 60, "s");
+        return text;
+    }
+    push(seconds % 60, ".");
+    let mut place = 100;
+    while fraction > 0 {
+        push(fraction / place, "");
+        (fraction, place) = (fraction % place, place / 10);
+    }
+    text.push('s');
+    text
 }

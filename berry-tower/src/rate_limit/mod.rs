@@ -39,14 +39,13 @@ mod limits;
 mod windows;
 
 use std::{
-    fmt::{self, Write},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, request::Parts};
 use http_body::Body;
 use pin_project::pin_project;
@@ -55,7 +54,7 @@ use tower_service::Service;
 
 pub use self::{
     keyed::{Assigned, Keyed},
-    limits::{GoDuration, Limits, Snapshot, Usage, Window},
+    limits::{Limits, Snapshot, Usage, Window, go_duration},
     windows::Quota,
 };
 use crate::{
@@ -293,17 +292,15 @@ fn refuse<R: Render, B: From<Bytes>>(render: &R, exceeded: Exceeded, headers: &H
 
 fn tell(usage: Option<Usage>, headers: &mut HeaderMap) {
     let Some(Usage { limit, remaining, reset, .. }) = usage else { return };
-    // One allocation for all three.
-    let mut text = BytesMut::with_capacity(64);
-    let mut insert = |name, value: fmt::Arguments<'_>| {
-        let written = text.write_fmt(value).is_ok();
-        if let (true, Ok(value)) = (written, HeaderValue::from_maybe_shared(text.split().freeze())) {
+    let mut digits = itoa::Buffer::new();
+    let mut insert = |name, text: &str| {
+        if let Ok(value) = HeaderValue::from_str(text) {
             headers.insert(HeaderName::from_static(name), value);
         }
     };
-    insert("x-ratelimit-limit-requests", format_args!("{limit}"));
-    insert("x-ratelimit-remaining-requests", format_args!("{remaining}"));
-    insert("x-ratelimit-reset-requests", format_args!("{}", GoDuration(reset)));
+    insert("x-ratelimit-limit-requests", digits.format(limit));
+    insert("x-ratelimit-remaining-requests", digits.format(remaining));
+    insert("x-ratelimit-reset-requests", &go_duration(reset));
 }
 
 /// The future of [`RateLimit`].

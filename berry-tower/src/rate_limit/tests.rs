@@ -200,7 +200,7 @@ fn durations_are_written_as_go_writes_them() {
         (3_600_000, "1h0m0s"),
         (86_399_999, "23h59m59.999s"),
     ] {
-        assert_eq!(GoDuration(Duration::from_millis(millis)).to_string(), text);
+        assert_eq!(go_duration(Duration::from_millis(millis)), text);
     }
-    assert_eq!(GoDuration(Duration::from_nanos(1)).to_string(), "1ms", "rounded up");
+    assert_eq!(go_duration(Duration::from_nanos(1)), "1ms", "rounded up");
 }
