@@ -2,6 +2,8 @@
 
 #[cfg(feature = "client-hyper")]
 mod hyper;
+#[cfg(feature = "client-hyper")]
+mod pool;
 mod reqwest;
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
