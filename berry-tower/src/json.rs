@@ -1,5 +1,6 @@
 //! Reads JSON without building a tree.
 
+pub(crate) mod escaped;
 pub(crate) mod number;
 #[cfg(feature = "sse")]
 mod object_check;

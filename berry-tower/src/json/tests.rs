@@ -195,6 +195,29 @@ fn body() -> impl Strategy<Value = String> {
 
 proptest! {
     #[test]
+    fn a_long_text_is_judged_the_same_however_it_is_cut(
+        pieces in collection::vec(sample::select(vec![
+            "x", "some words ", "\\n", "\\\"", "\\\\", "\\u00e9", "\\ud83d", "é", "中文",
+        ]), 0..100),
+        spoil in any::<Option<(sample::Index, u8)>>(),
+        cuts in collection::vec(any::<sample::Index>(), 0..5),
+    ) {
+        let mut bytes = format!("{{\"a\":\"{}\"}}", pieces.concat()).into_bytes();
+        if let Some((at, byte)) = spoil {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+        }
+        let mut at: Vec<_> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).collect();
+        at.extend([0, bytes.len()]);
+        at.sort_unstable();
+        let parts: Vec<_> = at.windows(2).map(|w| &bytes[w[0]..w[1]]).collect();
+        let whole = check(&[&bytes]);
+        prop_assert_eq!(whole.is_ok(), is_object(&bytes));
+        prop_assert_eq!(&whole, &check(&parts));
+        prop_assert_eq!(&whole, &check(&bytes.chunks(1).collect::<Vec<_>>()));
+    }
+
+    #[test]
     fn it_agrees_with_serde_json_however_the_body_is_cut(
         body in body(),
         cut in any::<Option<sample::Index>>(),

@@ -1,7 +1,7 @@
 //! The inside of a JSON string, read in parts: checked whole, kept only as far as is of use.
 
-use super::plain;
 use super::tokenizer::Malformed;
+use super::{escaped, plain};
 
 /// How much of a text is kept: enough for any name, and for an error message worth quoting.
 pub(crate) const KEEP: usize = 2048;
@@ -46,9 +46,13 @@ impl Text {
         &self.kept
     }
 
+    fn room(&self) -> usize {
+        self.keep - self.kept.len()
+    }
+
     /// Keeps a part of a number, which needs no unescaping.
     pub(super) fn push(&mut self, part: &[u8]) {
-        let room = self.keep - self.kept.len();
+        let room = self.room();
         if room > 0 {
             self.kept.extend_from_slice(&part[..part.len().min(room)]);
         }
@@ -57,7 +61,7 @@ impl Text {
     /// Reads on, over the first `ascii` bytes that are known to stand for themselves. Tells where
     /// the string has ended, behind its quote, if it has.
     pub(super) fn read(&mut self, bytes: &[u8], ascii: usize) -> Result<Option<usize>, Malformed> {
-        let (mut from, mut at) = (0, ascii);
+        let (mut from, mut at, mut escapes) = (0, ascii, 0);
         if !matches!(self.escape, Escape::None) {
             let Some(end) = self.cut_escape(bytes, 0)? else { return Ok(None) };
             (from, at) = (end, end);
@@ -80,6 +84,12 @@ impl Text {
                 }
                 b'\\' => {}
                 _ => return Err(Malformed),
+            }
+            let many = if self.room() == 0 { escaped::many(&mut escapes, &bytes[at..]) } else { 0 };
+            if many > 0 {
+                at += many;
+                from = at;
+                continue;
             }
             at += 2;
             if let Some(meant) = bytes.get(at - 1).and_then(|byte| meant(*byte)) {
