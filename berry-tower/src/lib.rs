@@ -71,7 +71,7 @@
 //! # Features
 //!
 //! One for each layer, none of them on by default; `gateway` is the standard stack, `full` is
-//! everything. `client-hyper` adds a [transport](client::Hyper) that costs half of reqwest's.
+//! everything. `client-hyper` adds a [transport](client::Hyper) that costs a third of reqwest's.
 //! `reqwest` comes with `client` only, `governor` with `rate-limit` only.
 
 pub mod attempt;

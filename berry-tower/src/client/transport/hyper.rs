@@ -218,6 +218,11 @@ mod tests {
         }
     }
 
+    #[test]
+    fn its_future_is_small() {
+        assert!(size_of::<ResponseFuture>() <= 64, "what holds it is moved, and lies cold in the caches");
+    }
+
     #[tokio::test]
     async fn what_cannot_be_reached_is_told_from_what_is_slow() {
         let gone = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
