@@ -187,17 +187,6 @@ async fn who_waits_for_a_connection_has_one_that_becomes_free() {
 }
 
 #[tokio::test]
-async fn who_comes_right_after_an_answer_has_its_connection() {
-    let upstream = Upstream::with(Speaks::Http1, Gates::shut()).await;
-    upstream.gates().handshakes.add_permits(1);
-    let pools = trusting(&upstream);
-    for _ in 0..10 {
-        // No other can be made.
-        assert_eq!(timeout(LONG, read(&pools, &upstream.uri("/"))).await.unwrap().unwrap(), "1");
-    }
-}
-
-#[tokio::test]
 async fn an_upstream_of_http1_over_tls_has_a_connection_for_each() {
     let upstream = Upstream::new(Speaks::Http1).await;
     let pools = trusting(&upstream);

@@ -1,13 +1,108 @@
-//! How long connections are kept.
+//! Which connections are kept, and how long.
 
-use std::time::Duration;
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
 
+use futures_util::task::AtomicWaker;
+use http::Request;
 use tokio::{
     task::yield_now,
     time::{advance, pause, resume},
 };
 
-use super::*;
+use super::{
+    super::connection::{Connection, Outcome},
+    *,
+};
+
+/// A connection that is what it is told to be.
+#[derive(Clone)]
+struct Told(Arc<State>);
+
+struct State {
+    is_ready: AtomicBool,
+    is_closed: AtomicBool,
+    waits: AtomicWaker,
+}
+
+impl Told {
+    fn new(is_ready: bool) -> Self {
+        let (is_ready, is_closed) = (AtomicBool::new(is_ready), AtomicBool::new(false));
+        Self(Arc::new(State { is_ready, is_closed, waits: AtomicWaker::new() }))
+    }
+
+    fn is_ready_now(&self) {
+        self.0.is_ready.store(true, Relaxed);
+        self.0.waits.wake();
+    }
+
+    /// Whether the pool still has it.
+    fn is_kept(&self) -> bool {
+        Arc::strong_count(&self.0) > 1
+    }
+}
+
+impl Connection for Told {
+    fn send(self: Pin<&mut Self>, _request: Request<Buffered>) {}
+
+    fn poll_answer(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<Outcome> {
+        Poll::Pending
+    }
+
+    fn is_ready(&self) -> bool {
+        self.0.is_ready.load(Relaxed)
+    }
+
+    fn poll_ready(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<hyper::Result<()>> {
+        self.0.waits.register(cx.waker());
+        if self.is_ready() { Poll::Ready(Ok(())) } else { Poll::Pending }
+    }
+
+    fn is_closed(&self) -> bool {
+        self.0.is_closed.load(Relaxed)
+    }
+
+    fn is_shared(&self) -> bool {
+        false
+    }
+}
+
+#[test]
+fn what_is_not_ready_is_passed_over_and_what_is_closed_is_dropped() {
+    let (idle, all) = (Idle::default(), [true, false, true, false].map(Told::new));
+    for connection in &all {
+        idle.put(Box::pin(connection.clone()));
+    }
+    all[3].0.is_closed.store(true, Relaxed);
+    drop(idle.take().unwrap());
+    assert_eq!(all.each_ref().map(Told::is_kept), [true, true, false, false], "the last that is ready");
+    drop(idle.take().unwrap());
+    assert_eq!(all.each_ref().map(Told::is_kept), [false, true, false, false]);
+    assert!(idle.take().is_none());
+    all[1].is_ready_now();
+    assert!(idle.take().is_some());
+    assert!(idle.is_empty());
+}
+
+#[tokio::test]
+async fn who_waits_is_told_when_a_connection_is_ready() {
+    let pools = Arc::new(Pools::default());
+    let pool = pools.find(&"https://127.0.0.1/".parse().unwrap(), LONG).unwrap();
+    // As if another had to make one, so that nothing else wakes it.
+    pool.is_connecting.store(true, Relaxed);
+    let connection = Told::new(false);
+    pool.put(Box::pin(connection.clone()));
+    let waiting = pool.clone();
+    let waits = tokio::spawn(async move { waiting.connect().await.map(|found| found.1) });
+    while pool.waiting.load(Relaxed) == 0 {
+        yield_now().await;
+    }
+    connection.is_ready_now();
+    assert!(timeout(LONG, waits).await.unwrap().unwrap().unwrap(), "it is the one that was there");
+}
 
 /// Lets time go by, as far as the pools see it.
 async fn pass(seconds: u64) {
