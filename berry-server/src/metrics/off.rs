@@ -10,7 +10,6 @@ use tokio::time::Instant;
 #[derive(Debug)]
 pub(crate) struct Metrics;
 
-#[allow(clippy::unused_self, reason = "the same methods as with metrics")]
 impl Metrics {
     pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self)
@@ -35,7 +34,6 @@ pub(crate) struct Known;
 #[derive(Debug)]
 pub(crate) struct Measured;
 
-#[allow(clippy::unused_self, reason = "the same methods as with metrics")]
 impl Measured {
     pub(crate) fn new<R>(_: &Arc<Metrics>, _: &mut Request<R>, _: Option<&Known>, _: Instant) -> Self {
         Self

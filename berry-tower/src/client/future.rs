@@ -31,7 +31,7 @@ pub struct ResponseFuture<T: Service<Request<Buffered>>, B> {
 }
 
 #[pin_project(project = StageProj)]
-#[allow(clippy::large_enum_variant, reason = "nearly every request is at the large one only")]
+#[expect(clippy::large_enum_variant, reason = "nearly every request is at the large one only")]
 enum Stage<T: Service<Request<Buffered>>, B> {
     Sent {
         call: Option<Call>,

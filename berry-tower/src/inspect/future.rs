@@ -31,7 +31,6 @@ pub struct ResponseFuture<S: Service<Request<Buffered>>, B, R> {
 }
 
 #[pin_project(project = StageProj)]
-#[allow(clippy::large_enum_variant, reason = "every request is at each of the large ones once")]
 enum Stage<S: Service<Request<Buffered>>, B> {
     Reading {
         head: Option<Parts>,
