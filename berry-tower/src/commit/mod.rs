@@ -142,12 +142,19 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let held = match this.held {
-            Some(held) => held,
-            None => this.held.insert(ready!(this.call.poll(cx)).map_err(Into::into)?.map(CommittedBody::new)),
+        let (held, mut shown) = match this.held {
+            Some(held) => (held, false),
+            None => {
+                let held = ready!(this.call.poll(cx)).map_err(Into::into)?.map(CommittedBody::new);
+                let shown = held.extensions().get().is_none_or(|progress| committed(progress, held.body()));
+                (this.held.insert(held), shown)
+            }
         };
-        if let Some(progress) = held.extensions().get::<Progress>().cloned() {
-            while !committed(&progress, held.body()) && ready!(held.body_mut().poll_hold(cx))? {}
+        while !shown {
+            // What has been asked for is waited for: the output that the progress tells of may be
+            // in a frame that the body is still putting together.
+            let more = ready!(held.body_mut().poll_hold(cx))?;
+            shown = !more || held.extensions().get().is_none_or(|progress| committed(progress, held.body()));
         }
         this.held.take().map_or(Poll::Pending, |held| Poll::Ready(Ok(held)))
     }

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a helper of tests may panic as a test may")]
 
 mod allocations;
+mod bursts;
 mod edge;
 mod inner;
 mod observe;
