@@ -22,8 +22,9 @@ use crate::{
 /// How long a connection may be idle between two requests: longer than the pools of the usual
 /// clients and proxies keep one, so that it is they who close it.
 const IDLE: Duration = Duration::from_secs(75);
-/// The longest head that is read at all.
-const MAX_HEAD: usize = 128 * 1024;
+/// The most that is read of a request at once, so also the longest head that is read at all. A long
+/// conversation comes in one piece then, which nobody has to join.
+const MAX_READ: usize = 400 * 1024;
 /// The most headers that are read at all. What is above the gateway's own bound is refused in its
 /// own error shape, so this one is wider. Not by more, since room for so many is made for every
 /// request.
@@ -55,7 +56,7 @@ pub(crate) async fn serve(listener: TcpListener, app: App, max_connections: usiz
             .timer(TokioTimer::new())
             .header_read_timeout(IDLE)
             .max_headers(MAX_HEADERS)
-            .max_buf_size(MAX_HEAD)
+            .max_buf_size(MAX_READ)
             .serve_connection(TokioIo::new(connection), service);
         let connection = graceful.watch(connection);
         tokio::spawn(async move {
