@@ -30,12 +30,12 @@ use tokio::{
 use crate::{
     access::Who,
     config::{
-        Config, Loaded,
+        Config, Loaded, Seen,
         build::{Built, Caller, build, seconds},
     },
     metrics::Metrics,
     probes::Probes,
-    reload::{Reloaded, Seen},
+    reload::Reloaded,
     routes::{self, Answer, Errors, Front, Gateways},
 };
 #[cfg(feature = "observability")]
@@ -127,7 +127,7 @@ impl App {
             stop: watch::Sender::new(false),
             metrics,
             last_reload: ArcSwapOption::empty(),
-            seen: ArcSwapOption::empty(),
+            seen: ArcSwapOption::from(loaded.seen.clone().map(Arc::new)),
             transport: Hyper::new(),
             #[cfg(feature = "observability")]
             history: Arc::new(History::new()),

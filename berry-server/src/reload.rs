@@ -8,11 +8,11 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 pub use difference::{Changed, Changes};
-pub(crate) use watch::{Seen, Watch, watch};
+pub(crate) use watch::{Watch, watch};
 
 use crate::{
     app::App,
-    config::{self, Errors, Finding, Loaded},
+    config::{self, Errors, Finding, Loaded, Seen},
 };
 
 /// What came of a reload.
@@ -64,6 +64,9 @@ impl App {
     /// It cannot be built; then the old configuration stays in force.
     pub(crate) async fn reload(&self, loaded: Loaded) -> Result<Success, Errors> {
         let _turn = self.reloading().await;
+        if let Some(seen) = &loaded.seen {
+            self.snapshot().shared.seen.store(Some(Arc::new(seen.clone())));
+        }
         self.turn_to(Ok(loaded), "the program")
     }
 

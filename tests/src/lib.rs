@@ -10,6 +10,6 @@ pub mod sim;
 
 pub use clock::{HeldClock, settle, soon};
 pub use connection::Connection;
-pub use gateway::{Builder, Gateway, TOKEN};
+pub use gateway::{Builder, Gateway, TOKEN, Toml};
 pub use reply::Reply;
 pub use request::Ask;

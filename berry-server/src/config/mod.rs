@@ -46,6 +46,7 @@ mod nested;
 mod options;
 mod providers;
 mod reader;
+mod seen;
 mod settings;
 mod suggest;
 #[cfg(test)]
@@ -67,6 +68,7 @@ pub use options::{BackendType, BillingMode, Probe, Sampling, Strategy, StreamRec
 pub use settings::{ConfidenceAdjustments, RetryBudget, Settings, SmartAi};
 
 use reader::{Reader, Table};
+pub(crate) use seen::Seen;
 
 /// A file with every key and every strategy, commented.
 pub const FULL_EXAMPLE: &str = include_str!("../../../examples/config/config-example.toml");
@@ -86,6 +88,8 @@ pub struct Loaded {
     pub warnings: Vec<Finding>,
     /// The file it came from, if from a file.
     pub source: Option<PathBuf>,
+    /// The file as it was before it was read, so that every change from there on is one.
+    pub(crate) seen: Option<Seen>,
 }
 
 /// Reads and checks a file, with `${NAME}` from the environment of the process.
@@ -94,6 +98,7 @@ pub struct Loaded {
 /// All that is wrong with the file, or that it cannot be read.
 pub fn load(path: &Path) -> Result<Loaded, Errors> {
     let whole = |line, message| Errors::whole_file(path, line, message);
+    let seen = Seen::of(path);
     let bytes = std::fs::read(path).map_err(|error| whole(None, format!("cannot be read: {error}")))?;
     let text = String::from_utf8(bytes).map_err(|error| {
         let valid = error.utf8_error().valid_up_to();
@@ -105,6 +110,7 @@ pub fn load(path: &Path) -> Result<Loaded, Errors> {
         Ok(mut loaded) => {
             loaded.warnings.splice(0..0, readable_by_others(path));
             loaded.source = Some(path.to_owned());
+            loaded.seen = seen;
             Ok(loaded)
         }
         Err(mut errors) => {
@@ -134,7 +140,7 @@ pub fn parse(text: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<Loaded,
         if let Err(message) = build::build(&config, &HashMap::new()) {
             return Err(Errors::unbuildable(&message, log.warnings));
         }
-        return Ok(Loaded { config, warnings: log.warnings, source: None });
+        return Ok(Loaded { config, warnings: log.warnings, source: None, seen: None });
     }
     Err(Errors { source: None, findings: log.errors, warnings: log.warnings })
 }

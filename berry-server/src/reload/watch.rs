@@ -7,7 +7,7 @@
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
@@ -17,7 +17,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use crate::app::App;
+use crate::{app::App, config::Seen};
 
 /// How long the file must have been left alone, so that one that is being written is not read.
 const QUIET: Duration = Duration::from_millis(500);
@@ -40,8 +40,6 @@ impl Drop for Watch {
 
 /// Reloads the file whenever it has changed.
 pub(crate) fn watch(app: App, file: PathBuf) -> Watch {
-    // What is looked at now is what was read a moment ago, so that a change from here on is seen.
-    app.snapshot().shared.seen.store(Seen::of(&file).map(Arc::new));
     Watch(tokio::spawn(run(app, file)))
 }
 
@@ -102,27 +100,6 @@ async fn settled(file: &Path, mut last: Option<Seen>, woken: &Notify) -> Option<
 async fn look(file: &Path) -> Option<Seen> {
     let file = file.to_owned();
     tokio::task::spawn_blocking(move || Seen::of(&file)).await.ok().flatten()
-}
-
-/// What tells one state of a file from another without reading it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Seen {
-    really: PathBuf,
-    modified: Option<SystemTime>,
-    length: u64,
-    inode: u64,
-}
-
-impl Seen {
-    pub(crate) fn of(file: &Path) -> Option<Self> {
-        let really = file.canonicalize().ok()?;
-        let metadata = really.metadata().ok()?;
-        #[cfg(unix)]
-        let inode = std::os::unix::fs::MetadataExt::ino(&metadata);
-        #[cfg(not(unix))]
-        let inode = 0;
-        Some(Self { really, modified: metadata.modified().ok(), length: metadata.len(), inode })
-    }
 }
 
 /// The folders that are watched.

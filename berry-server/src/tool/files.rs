@@ -39,7 +39,7 @@ pub(super) fn load(global: &Global) -> Result<Loaded, Fail> {
 
 /// `validate-config`
 pub(super) fn validate(global: &Global, out: &Output) -> Result<ExitCode, Fail> {
-    let Loaded { config, warnings, source } = load(global)?;
+    let Loaded { config, warnings, source, .. } = load(global)?;
     for warning in &warnings {
         out.warn(format_args!("warning: {warning}"));
     }

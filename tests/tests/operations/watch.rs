@@ -2,7 +2,11 @@
 
 use std::{fs, os::unix::fs::symlink, path::Path, time::Duration};
 
-use berry_tests::{Ask, Gateway};
+use berry_server::{
+    Options, Server,
+    config::{self, Loaded},
+};
+use berry_tests::{Ask, Gateway, Toml};
 use serde_json::json;
 use tokio::time::sleep;
 
@@ -20,6 +24,12 @@ async fn knows(gateway: &Gateway, id: &str) {
 
 async fn gateway(file: &Path) -> Gateway {
     builder().file(file).provider("a").start().await
+}
+
+/// A gateway of a file that has been read.
+async fn of(loaded: Loaded, toml: Toml) -> Gateway {
+    let server = Server::start(loaded.clone(), Options::loopback()).await.unwrap();
+    Gateway { addr: server.addr(), server, providers: Vec::new(), loaded, toml }
 }
 
 #[tokio::test]
@@ -63,20 +73,22 @@ async fn a_link_that_is_turned_elsewhere_is_followed() {
     let text = gateway(&seed.path().join("seed.toml")).await.toml;
     mount("..one", &text);
     symlink("..data/berry.toml", at("berry.toml")).unwrap();
-    let loaded = berry_server::config::load(&at("berry.toml")).unwrap();
-    let server = berry_server::Server::start(loaded, berry_server::Options::loopback()).await.unwrap();
-    let gateway = Gateway {
-        addr: server.addr(),
-        server,
-        providers: Vec::new(),
-        loaded: berry_server::config::load(&at("berry.toml")).unwrap(),
-        toml: text.clone(),
-    };
+    let gateway = of(config::load(&at("berry.toml")).unwrap(), text.clone()).await;
     for (version, id, old) in [("..two", "second", "..one"), ("..three", "third", "..two")] {
         mount(version, &with_user(&text, id));
         fs::remove_dir_all(at(old)).unwrap();
         knows(&gateway, id).await;
     }
+}
+
+#[tokio::test]
+async fn a_change_between_the_reading_and_the_start_is_seen() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("berry.toml");
+    let text = gateway(&file).await.toml;
+    let loaded = config::load(&file).unwrap();
+    fs::write(&file, with_user(&text, "meanwhile")).unwrap();
+    knows(&of(loaded, text).await, "meanwhile").await;
 }
 
 #[tokio::test]
