@@ -11,7 +11,6 @@ use std::{
 };
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use axum::extract::Request;
 use berry_tower::{
     backend::Catalog,
     client::Hyper,
@@ -36,7 +35,7 @@ use crate::{
     metrics::Metrics,
     probes::Probes,
     reload::Reloaded,
-    routes::{self, Answer, Errors, Front, Gateways},
+    routes::{self, Answer, Came, Errors, Front, Gateways},
 };
 #[cfg(feature = "observability")]
 use {
@@ -153,7 +152,7 @@ impl App {
     }
 
     /// Answers a request by the configuration in force.
-    pub(crate) fn serve(&self, request: Request) -> Answer {
+    pub(crate) fn serve(&self, request: http::Request<Came>) -> Answer {
         self.0.running.load().front.call(request)
     }
 

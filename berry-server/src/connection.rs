@@ -1,5 +1,5 @@
-//! One client's connection, cut off where it makes no progress: a head that comes slowly, and an
-//! answer that is not taken.
+//! One client's connection, cut off where it makes no progress: a head that comes slowly, an answer
+//! that is not taken, no request at all.
 
 use std::{
     future::Future,
@@ -22,6 +22,9 @@ use tokio::{
 /// A request's head must come within this time of its first byte; the first one within this time
 /// of the connection.
 const HEAD: Duration = Duration::from_secs(10);
+/// How long a connection may be idle between two requests: longer than the pools of the usual
+/// clients and proxies keep one, so that it is they who close it.
+const IDLE: Duration = Duration::from_secs(75);
 /// How long a client may take none of what it is sent.
 const WRITE: Duration = Duration::from_secs(60);
 
@@ -47,6 +50,7 @@ pub(crate) struct Connection {
     stream: TcpStream,
     serving: Serving,
     head: Deadline,
+    idle: Deadline,
     write: Deadline,
 }
 
@@ -80,7 +84,16 @@ impl Connection {
     pub(crate) fn new(stream: TcpStream, serving: Serving) -> Self {
         let mut head = Deadline::default();
         head.start(HEAD);
-        Self { stream, serving, head, write: Deadline::default() }
+        Self { stream, serving, head, idle: Deadline::default(), write: Deadline::default() }
+    }
+
+    /// Whether neither a head nor its first byte is waited for.
+    fn is_serving(&mut self) -> bool {
+        let serving = self.serving.0.load(Relaxed);
+        if serving {
+            (self.head.at, self.idle.at) = (None, None);
+        }
+        serving
     }
 
     /// What a write came to, or that the client has taken nothing for too long.
@@ -102,17 +115,25 @@ impl AsyncRead for Connection {
         let this = &mut *self;
         let before = buf.filled().len();
         let result = Pin::new(&mut this.stream).poll_read(cx, buf);
-        if this.serving.0.load(Relaxed) {
-            this.head.at = None;
+        if this.is_serving() {
             return result;
         }
-        if result.is_ready() && buf.filled().len() > before {
-            this.head.start(HEAD);
+        if result.is_ready() {
+            if buf.filled().len() > before {
+                this.head.start(HEAD);
+            }
+            return result;
         }
-        if result.is_pending() && this.head.passed(cx) {
+        if this.head.at.is_none() {
+            this.idle.start(IDLE);
+            if this.idle.passed(cx) {
+                // As if the client had closed it.
+                return Poll::Ready(Ok(()));
+            }
+        } else if this.head.passed(cx) {
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the request's head came too slowly")));
         }
-        result
+        Poll::Pending
     }
 }
 
@@ -136,7 +157,16 @@ impl AsyncWrite for Connection {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        let this = &mut *self;
+        // The next request may have been asked for while this one's answer was still going out, and
+        // is not asked for again: so it is here that the connection begins to be idle.
+        if !this.is_serving() && this.head.at.is_none() && this.idle.at.is_none() {
+            this.idle.start(IDLE);
+            if this.idle.passed(cx) {
+                cx.waker().wake_by_ref();
+            }
+        }
+        Pin::new(&mut this.stream).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -2,12 +2,9 @@
 
 use std::{io, sync::Arc, time::Duration};
 
-use axum::body::Body;
+use http_body_util::Either;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    server::graceful::GracefulShutdown,
-};
+use hyper_util::{rt::TokioIo, server::graceful::GracefulShutdown};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{Semaphore, watch},
@@ -19,9 +16,6 @@ use crate::{
     connection::{Connection, Serving},
 };
 
-/// How long a connection may be idle between two requests: longer than the pools of the usual
-/// clients and proxies keep one, so that it is they who close it.
-const IDLE: Duration = Duration::from_secs(75);
 /// The most that is read of a request at once, so also the longest head that is read at all. A long
 /// conversation comes in one piece then, which nobody has to join.
 const MAX_READ: usize = 400 * 1024;
@@ -50,11 +44,11 @@ pub(crate) async fn serve(listener: TcpListener, app: App, max_connections: usiz
         let service = service_fn(move |mut request: http::Request<Incoming>| {
             serving.begin();
             request.extensions_mut().insert(serving.clone());
-            app.serve(request.map(Body::new))
+            app.serve(request.map(Either::Left))
         });
         let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(IDLE)
+            // The connection has its own, which take no timer for each request.
+            .header_read_timeout(None)
             .max_headers(MAX_HEADERS)
             .max_buf_size(MAX_READ)
             .serve_connection(TokioIo::new(connection), service);

@@ -4,12 +4,13 @@
 
 use std::{convert::Infallible, fmt, future::Future, pin::Pin, sync::Arc};
 
-use axum::{Router, body::Body, extract::Request, response::Response};
+use axum::{Router, body::Body, response::Response};
 use berry_tower::{drain::RequestBody, endpoint::Endpoint};
 use bytes::Bytes;
 use futures_util::TryFutureExt;
-use http::Method;
+use http::{Method, Request};
 use http_body_util::Either;
+use hyper::body::Incoming;
 use tower::{ServiceBuilder, ServiceExt, service_fn};
 use tower_http::{catch_panic::CatchPanicLayer, cors::CorsLayer};
 use tower_layer::Layer;
@@ -33,12 +34,15 @@ pub(super) const ROUTED: [Endpoint; 7] = [
     Endpoint::AudioSpeech,
 ];
 
+/// The body of a request as it came, from a connection or from within.
+pub(crate) type Came = Either<Incoming, Body>;
+
 /// The body of a request for the gateway, logged or not.
-pub(crate) type Posted = Either<RequestBody<Body>, Watched<RequestBody<Body>>>;
+pub(crate) type Posted = Either<RequestBody<Came>, Watched<RequestBody<Came>>>;
 
 /// An answer on its way.
 pub(crate) type Answer = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
-type Serve = Arc<dyn Fn(Request) -> Answer + Send + Sync>;
+type Serve = Arc<dyn Fn(Request<Came>) -> Answer + Send + Sync>;
 
 /// The endpoints by their paths, and the router for all else.
 pub(crate) struct Front {
@@ -57,7 +61,7 @@ impl fmt::Debug for Front {
 impl Front {
     pub(super) fn new<G, B>(snapshot: &Arc<Snapshot>, gateways: &Gateways<G>, router: Router) -> Self
     where
-        G: Service<http::Request<Posted>, Response = http::Response<B>, Error = Infallible>,
+        G: Service<Request<Posted>, Response = http::Response<B>, Error = Infallible>,
         G: Clone + Send + Sync + 'static,
         G::Future: Send + 'static,
         B: http_body::Body<Data = Bytes> + Send + 'static,
@@ -73,7 +77,7 @@ impl Front {
         Self { posted: posted.collect(), cors: cors(&snapshot.config.settings.cors_allowed_origins), router }
     }
 
-    pub(crate) fn call(&self, request: Request) -> Answer {
+    pub(crate) fn call(&self, request: Request<Came>) -> Answer {
         let path = request.uri().path();
         if request.method() == Method::POST
             && let Some((_, serve)) = self.posted.iter().find(|(known, _)| known == path)
@@ -86,14 +90,14 @@ impl Front {
                 }
             };
         }
-        Box::pin(self.router.clone().oneshot(request))
+        Box::pin(self.router.clone().oneshot(request.map(Body::new)))
     }
 }
 
 /// A gateway behind the layers around everything, its bodies logged where that is asked for.
 fn serve<G, B>(snapshot: &Snapshot, access: AccessLayer, errors: Errors, gateway: G, log: Option<LogBodies>) -> Serve
 where
-    G: Service<http::Request<Posted>, Response = http::Response<B>, Error = Infallible>,
+    G: Service<Request<Posted>, Response = http::Response<B>, Error = Infallible>,
     G: Clone + Send + Sync + 'static,
     G::Future: Send + 'static,
     B: http_body::Body<Data = Bytes> + Send + 'static,
@@ -101,7 +105,7 @@ where
 {
     fn boxed<S, B>(service: S) -> Serve
     where
-        S: Service<Request, Response = http::Response<B>, Error = Infallible> + Clone + Send + Sync + 'static,
+        S: Service<Request<Came>, Response = http::Response<B>, Error = Infallible> + Clone + Send + Sync + 'static,
         S::Future: Send,
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<axum::BoxError>,
@@ -118,7 +122,7 @@ where
     match log {
         Some(log) => boxed(layers.layer(log).service(gateway)),
         None => {
-            let unlogged = |request: http::Request<RequestBody<Body>>| request.map(Either::Left);
+            let unlogged = |request: Request<RequestBody<Came>>| request.map(Either::Left);
             boxed(layers.map_request(unlogged).service(gateway))
         }
     }

@@ -45,7 +45,7 @@ use self::{
 };
 pub(crate) use self::{
     errors::Errors,
-    front::{Answer, Front},
+    front::{Answer, Came, Front},
 };
 use crate::{
     access::{AccessLayer, Panicked, Who},

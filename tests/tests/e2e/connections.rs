@@ -2,6 +2,7 @@
 
 use berry_tests::{Ask, Gateway, HeldClock, settle, soon};
 use futures_util::FutureExt;
+use http::Method;
 
 #[tokio::test]
 async fn beyond_the_bound_connections_wait() {
@@ -78,15 +79,32 @@ async fn many_requests_share_a_connection_and_few_go_up() {
 async fn an_idle_connection_outlives_the_pools_of_the_usual_clients() {
     let clock = HeldClock::new();
     let gateway = Gateway::single().await;
-    let mut connection = gateway.connect().await;
+    let asks = [
+        Ask::chat("pool", true),
+        Ask::chat("pool", false),
+        Ask::chat("unknown", false),
+        Ask::get("/health"),
+        Ask::new(Method::HEAD, "/health"),
+        Ask::get("/nowhere"),
+    ];
+    // Whatever it was asked last, it is idle from then on.
+    let mut connections = Vec::new();
+    for ask in asks {
+        connections.push((gateway.connect().await, ask));
+    }
     for _ in 0..3 {
-        let reply = soon(connection.ask(&Ask::chat("pool", true))).await.expect("an answer");
-        assert!(reply.is_good_chat());
+        for (connection, ask) in &mut connections {
+            soon(connection.ask(ask)).await.expect("an answer, since a minute is not too long");
+        }
         settle().await;
         clock.seconds(60).await;
         settle().await;
     }
-    assert!(connection.closed().now_or_never().is_none(), "a minute is not too long");
+    for (connection, ask) in &mut connections {
+        assert!(connection.closed().now_or_never().is_none(), "{ask:?}");
+    }
     clock.seconds(20).await;
-    soon(connection.closed()).await;
+    for (connection, _) in &mut connections {
+        soon(connection.closed()).await;
+    }
 }
