@@ -39,6 +39,7 @@ mod budget;
 mod policy;
 mod run;
 mod told;
+mod total;
 
 use std::{
     future::Future,

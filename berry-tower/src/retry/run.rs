@@ -1,15 +1,21 @@
 //! One request on its way from attempt to attempt.
 
-use std::{future::poll_fn, mem, sync::Arc, time::Duration};
+use std::{
+    future::{Future, poll_fn},
+    mem,
+    pin::pin,
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
 use http_body_util::BodyExt;
-use tokio::time::{Instant, error::Elapsed, sleep, timeout_at};
+use tokio::time::{Instant, sleep};
 use tower_service::Service;
 
-use super::{Next, RetryPolicy, Shared, Spent, told::Told};
+use super::{Next, RetryPolicy, Shared, Spent, told::Told, total::Total};
 use crate::{
     attempt::Attempt,
     body::Buffered,
@@ -100,6 +106,7 @@ impl<P: RetryPolicy, C: Classify> Run<P, C> {
         S::Error: Into<BoxError>,
         B: Body<Data = Bytes> + From<Bytes>,
     {
+        let mut total = pin!(Total::new(self.deadline));
         let mut next = self.begin();
         loop {
             match next {
@@ -120,15 +127,12 @@ impl<P: RetryPolicy, C: Classify> Run<P, C> {
                 }
                 Next::Stop => return self.give_up(Unroutable::NoneLeft { next_leg: false }.into()),
             }
-            let ready = poll_fn(|cx| inner.poll_ready(cx));
-            let ready = match self.deadline {
-                None => ready.await.map_err(Into::into),
-                Some(deadline) => in_time(timeout_at(deadline, ready).await),
-            };
-            let result = match (ready, self.deadline) {
-                (Err(error), _) => Err(error),
-                (Ok(()), None) => inner.call(self.ask(request)).await.map_err(Into::into),
-                (Ok(()), Some(deadline)) => in_time(timeout_at(deadline, inner.call(self.ask(request))).await),
+            let result = match poll_fn(|cx| total.as_mut().limit(inner.poll_ready(cx), cx)).await {
+                Err(error) => Err(error),
+                Ok(()) => {
+                    let mut call = pin!(inner.call(self.ask(request)));
+                    poll_fn(|cx| total.as_mut().limit(call.as_mut().poll(cx), cx)).await
+                }
             };
             let outcome = match self.judge(result) {
                 Outcome::TooLong(told, response) => {
@@ -291,11 +295,6 @@ impl<P: RetryPolicy, C: Classify> Run<P, C> {
             None => self.why.take().unwrap_or(why),
         })
     }
-}
-
-/// What came of it before the deadline over all attempts, if anything has.
-fn in_time<T, E: Into<BoxError>>(result: Result<Result<T, E>, Elapsed>) -> Result<T, BoxError> {
-    result.map_or_else(|_| Err(TotalTimeout.into()), |result| result.map_err(Into::into))
 }
 
 /// What the attempts before this one have spent of the chances on its model.
