@@ -1,12 +1,13 @@
-//! The outermost layer: request ids, the headers that tell where an answer came from, and one log
-//! line for each request when its answer has ended.
+//! The outermost layer: request ids, the headers that tell where an answer came from, an answer for
+//! a request that panicked, and one log line for each request when its answer has ended.
 
+mod panics;
 mod who;
 
 use std::{
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
     time::Duration,
 };
 
@@ -18,7 +19,7 @@ use berry_tower::{
     error_response::Cause,
     progress::Progress,
     rate_limit::Limited,
-    render::Refusal,
+    render::{Refusal, Render},
     select::For,
 };
 use bytes::Bytes;
@@ -38,8 +39,9 @@ use crate::{
     app::Snapshot,
     connection::Serving,
     metrics::{Known, Measured},
-    routes::{MESSAGES, refuse},
+    routes::{Errors, MESSAGES},
 };
+use panics::{Panicked, caught, mistake};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const BACKEND: HeaderName = HeaderName::from_static("x-berry-backend");
@@ -59,11 +61,13 @@ const MOST_HEADER_BYTES: usize = 48 * 1024;
 pub(crate) struct AccessLayer {
     snapshot: Arc<Snapshot>,
     endpoint: Option<Arc<KnownEndpoint>>,
+    /// The shape of its own refusals.
+    errors: Errors,
 }
 
 impl AccessLayer {
-    pub(crate) fn new(snapshot: Arc<Snapshot>) -> Self {
-        Self { snapshot, endpoint: None }
+    pub(crate) fn new(snapshot: Arc<Snapshot>, errors: Errors) -> Self {
+        Self { snapshot, endpoint: None, errors }
     }
 
     /// In front of one endpoint that is asked for models.
@@ -114,13 +118,18 @@ where
 
     fn call(&mut self, mut request: Request<R>) -> Self::Future {
         let id = request_id(request.headers());
+        let errors = self.layer.errors;
         let story = Box::new(Story::new(id.clone(), &mut request, &self.layer));
         if too_many_headers(request.headers()) {
-            return ResponseFuture { call: None, refused: Some(headers_too_large()), story: Some(story) };
+            return ResponseFuture { stage: Stage::Refused(Some(headers_too_large())), story: Some(story), errors };
         }
         request.headers_mut().insert(REQUEST_ID, id);
         request.extensions_mut().insert(story.user.clone());
-        ResponseFuture { call: Some(self.inner.call(request)), refused: None, story: Some(story) }
+        let stage = match caught(|| self.inner.call(request)) {
+            Ok(call) => Stage::Called(call),
+            Err(panic) => Stage::Refused(Some(story.panicked(&panic))),
+        };
+        ResponseFuture { stage, story: Some(story), errors }
     }
 }
 
@@ -140,10 +149,10 @@ fn too_many_headers(headers: &HeaderMap) -> bool {
     headers.len() > MOST_HEADERS || bytes() > MOST_HEADER_BYTES
 }
 
-fn headers_too_large() -> Response<Body> {
+fn headers_too_large() -> Refusal {
     let message = "the request's headers are more, or longer, than this gateway takes";
     let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
-    refuse(&Refusal::new(status, "invalid_request_error", message).code("headers_too_large"))
+    Refusal::new(status, "invalid_request_error", message).code("headers_too_large")
 }
 
 /// The future of [`Access`].
@@ -151,9 +160,17 @@ fn headers_too_large() -> Response<Body> {
 #[derive(Debug)]
 pub(crate) struct ResponseFuture<F> {
     #[pin]
-    call: Option<F>,
-    refused: Option<Response<Body>>,
+    stage: Stage<F>,
     story: Option<Box<Story>>,
+    errors: Errors,
+}
+
+#[pin_project(project = StageProj)]
+#[derive(Debug)]
+enum Stage<F> {
+    Called(#[pin] F),
+    /// By this layer itself.
+    Refused(Option<Refusal>),
 }
 
 impl<F, B, E> Future for ResponseFuture<F>
@@ -166,22 +183,31 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let answered = match this.call.as_pin_mut() {
-            Some(call) => Ok(ready!(call.poll(cx))?),
-            None => Err(this.refused.take()),
+        let refusal = match this.stage.project() {
+            StageProj::Called(call) => {
+                // Handed out this way, since what is caught around is moved at every poll.
+                let mut answered = None;
+                let poll = || {
+                    if let Poll::Ready(answer) = call.poll(cx) {
+                        answered = Some(answer);
+                    }
+                };
+                match (caught(poll), answered) {
+                    (Ok(()), Some(answer)) => {
+                        let Some(story) = this.story.take() else { return Poll::Pending };
+                        return Poll::Ready(answer.map(|answer| story.told_by(answer.map(Either::Left))));
+                    }
+                    (Ok(()), None) => return Poll::Pending,
+                    (Err(panic), _) => this.story.as_ref().map(|story| story.panicked(&panic)),
+                }
+            }
+            StageProj::Refused(refusal) => refusal.take(),
         };
-        let Some(story) = this.story.take() else { return Poll::Pending };
-        match answered {
-            Ok(response) => Poll::Ready(Ok(story.told_by(response.map(Either::Left)))),
-            Err(Some(refused)) => Poll::Ready(Ok(story.told_by(refused.map(Either::Right)))),
-            Err(None) => Poll::Pending,
-        }
+        let (Some(refusal), Some(story)) = (refusal, this.story.take()) else { return Poll::Pending };
+        let response = this.errors.render(refusal, Some(&story.id)).map(Body::from);
+        Poll::Ready(Ok(story.told_by(response.map(Either::Right))))
     }
 }
-
-/// What a request panicked with; an extension of the response that stands for it.
-#[derive(Clone, Debug)]
-pub(crate) struct Panicked(pub(crate) String);
 
 /// A path as it is logged: whatever a client sends, a line stays a line.
 fn shortened(path: &str) -> Arc<str> {
@@ -216,7 +242,7 @@ pub(crate) struct Story {
 
 impl Story {
     fn new<R>(id: HeaderValue, request: &mut Request<R>, layer: &AccessLayer) -> Self {
-        let AccessLayer { snapshot, endpoint } = layer;
+        let AccessLayer { snapshot, endpoint, .. } = layer;
         let started = Instant::now();
         let route = endpoint.as_ref().map(|known| &known.route);
         Self {
@@ -238,6 +264,12 @@ impl Story {
         }
     }
 
+    /// Logs a panic; gives what the client is told.
+    fn panicked(&self, Panicked(panic): &Panicked) -> Refusal {
+        tracing::error!(request_id = self.id.to_str().unwrap_or_default(), panic, "a request panicked");
+        mistake()
+    }
+
     /// Goes on with the answer, to its end.
     fn told_by<B>(mut self: Box<Self>, mut response: Response<B>) -> Response<GuardedBody<B, Box<Self>>>
     where
@@ -257,9 +289,6 @@ impl Story {
         self.progress = extensions.remove();
         if let Some(limit) = extensions.remove::<Limited>() {
             self.snapshot.shared.metrics.rate_limited(limit);
-        }
-        if let Some(Panicked(panic)) = extensions.remove() {
-            tracing::error!(request_id = self.id.to_str().unwrap_or_default(), panic, "a request panicked");
         }
         self.attempts = extensions.get::<Attempt>().map_or(0, Attempt::number);
         if let Some(failed) = extensions.get::<Cause>().and_then(|cause| find::<Exhausted>(&*cause.0)) {
@@ -378,5 +407,65 @@ impl Drop for Story {
     fn drop(&mut self) {
         // The client went away before there was an answer.
         self.tell(CANCELLED);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use http_body_util::BodyExt;
+    use serde_json::{Value, json};
+    use tower::{ServiceExt, service_fn};
+
+    use super::*;
+    use crate::{app::App, config};
+
+    const FILE: &str = r#"
+        [users.me]
+        token = "token-of-mine-0123456789"
+        [providers.p]
+        base_url = "http://127.0.0.1:9"
+        api_key = ""
+        models = ["m"]
+        [models.m]
+        name = "m"
+        [[models.m.backends]]
+        provider = "p"
+        model = "m"
+        probe = "none"
+    "#;
+
+    /// What a client gets of a service that panics at its call, or later.
+    async fn told(errors: Errors, later: bool) -> (HeaderMap, Value) {
+        let app = App::new(config::parse(FILE, &|_| None).unwrap()).unwrap();
+        let inner = service_fn(move |_: Request<Body>| {
+            assert!(later, "at once");
+            async move {
+                tokio::task::yield_now().await;
+                assert!(!later, "later");
+                Ok::<_, Infallible>(Response::new(Body::empty()))
+            }
+        });
+        let request = Request::post(MESSAGES).header(REQUEST_ID, "mine").body(Body::empty()).unwrap();
+        let response =
+            AccessLayer::new(app.snapshot(), errors).of(MESSAGES).layer(inner).oneshot(request).await.unwrap();
+        assert_eq!(response.status(), 500);
+        let (head, body) = response.into_parts();
+        (head.headers, serde_json::from_slice(&body.collect().await.unwrap().to_bytes()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn whoever_panics_the_client_is_told_in_the_shape_of_its_api() {
+        for later in [false, true] {
+            let (headers, body) = told(Errors::OpenAi, later).await;
+            assert_eq!(
+                (&headers[REQUEST_ID], &body["error"]["code"]),
+                (&"mine".parse().unwrap(), &json!("internal_error"))
+            );
+            let (headers, body) = told(Errors::Anthropic, later).await;
+            assert_eq!((&headers["request-id"], &body["request_id"]), (&"mine".parse().unwrap(), &json!("mine")));
+            assert_eq!(body["error"]["type"], json!("api_error"), "{body}");
+        }
     }
 }

@@ -12,11 +12,11 @@ use http::{Method, Request};
 use http_body_util::Either;
 use hyper::body::Incoming;
 use tower::{ServiceBuilder, ServiceExt, service_fn};
-use tower_http::{catch_panic::CatchPanicLayer, cors::CorsLayer};
+use tower_http::cors::CorsLayer;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::{Errors, Gateways, MESSAGES, cors, drain, panicked};
+use super::{Errors, Gateways, MESSAGES, cors, drain};
 use crate::{
     access::AccessLayer,
     app::Snapshot,
@@ -71,8 +71,8 @@ impl Front {
         let openai = ROUTED.map(|endpoint| (format!("/v1{}", endpoint.path()), &gateways.openai, Errors::OpenAi));
         let messages = (MESSAGES.to_owned(), &gateways.messages, Errors::Anthropic);
         let posted = openai.into_iter().chain([messages]).map(|(path, gateway, errors)| {
-            let access = AccessLayer::new(snapshot.clone()).of(&path);
-            (path, serve(snapshot, access, errors, gateway.clone(), log.clone()))
+            let access = AccessLayer::new(snapshot.clone(), errors).of(&path);
+            (path, serve(snapshot, access, gateway.clone(), log.clone()))
         });
         Self { posted: posted.collect(), cors: cors(&snapshot.config.settings.cors_allowed_origins), router }
     }
@@ -95,7 +95,7 @@ impl Front {
 }
 
 /// A gateway behind the layers around everything, its bodies logged where that is asked for.
-fn serve<G, B>(snapshot: &Snapshot, access: AccessLayer, errors: Errors, gateway: G, log: Option<LogBodies>) -> Serve
+fn serve<G, B>(snapshot: &Snapshot, access: AccessLayer, gateway: G, log: Option<LogBodies>) -> Serve
 where
     G: Service<Request<Posted>, Response = http::Response<B>, Error = Infallible>,
     G: Clone + Send + Sync + 'static,
@@ -115,10 +115,7 @@ where
             Box::pin(answer.map_ok(|answer| answer.map(Body::new)))
         })
     }
-    let layers = ServiceBuilder::new()
-        .layer(drain(&snapshot.config.settings))
-        .layer(access)
-        .layer(CatchPanicLayer::custom(move |panic| panicked(errors, panic)));
+    let layers = ServiceBuilder::new().layer(drain(&snapshot.config.settings)).layer(access);
     match log {
         Some(log) => boxed(layers.layer(log).service(gateway)),
         None => {

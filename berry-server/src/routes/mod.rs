@@ -15,7 +15,7 @@ mod prometheus;
 mod smart_ai;
 mod status;
 
-use std::{any::Any, convert::Infallible, sync::Arc, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -33,10 +33,7 @@ use berry_tower::{
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header::ALLOW};
 use tower::ServiceBuilder;
-use tower_http::{
-    catch_panic::CatchPanicLayer,
-    cors::{AllowHeaders, AllowOrigin, CorsLayer},
-};
+use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 use tower_service::Service;
 
 use self::{
@@ -48,7 +45,7 @@ pub(crate) use self::{
     front::{Answer, Came, Front},
 };
 use crate::{
-    access::{AccessLayer, Panicked, Who},
+    access::{AccessLayer, Who},
     app::Snapshot,
     config::{Settings, build::Caller},
 };
@@ -114,9 +111,8 @@ where
     router = router.route(MESSAGES, MethodRouter::new().fallback(refused));
     let layers = ServiceBuilder::new()
         .layer(drain(settings))
-        .layer(AccessLayer::new(snapshot.clone()))
-        .option_layer(cors(&settings.cors_allowed_origins))
-        .layer(CatchPanicLayer::custom(|panic| panicked(Errors::OpenAi, panic)));
+        .layer(AccessLayer::new(snapshot.clone(), Errors::OpenAi))
+        .option_layer(cors(&settings.cors_allowed_origins));
     let router = router
         .fallback(async || refuse(&not_found()))
         .method_not_allowed_fallback(async || refuse(&method_not_allowed()))
@@ -157,17 +153,6 @@ fn not_found() -> Refusal {
 fn method_not_allowed() -> Refusal {
     let message = "this path of the gateway does not take this method";
     Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "invalid_request_error", message).code("method_not_allowed")
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "the signature that CatchPanicLayer asks for")]
-fn panicked(errors: Errors, panic: Box<dyn Any + Send + 'static>) -> Response {
-    let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
-    let text = text.unwrap_or("not a text").to_owned();
-    let message = "the gateway made a mistake; its log has the request id";
-    let refusal = Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "server_error", message).code("internal_error");
-    let mut response = errors.render(refusal, None).map(Body::from);
-    response.extensions_mut().insert(Panicked(text));
-    response
 }
 
 fn cors(origins: &[String]) -> Option<CorsLayer> {
