@@ -100,7 +100,7 @@ pub(crate) struct Access<S> {
 }
 
 /// An answer's body, or that of a refusal of the layer's own, with its story.
-type AccessBody<B> = GuardedBody<Either<B, Body>, Box<Story>>;
+pub(crate) type AccessBody<B> = GuardedBody<Either<B, Body>, Box<Story>>;
 
 impl<S, R, B> Service<Request<R>> for Access<S>
 where
@@ -192,13 +192,13 @@ where
                         answered = Some(answer);
                     }
                 };
-                match (caught(poll), answered) {
-                    (Ok(()), Some(answer)) => {
+                match caught(poll) {
+                    Ok(()) => {
+                        let Some(answer) = answered else { return Poll::Pending };
                         let Some(story) = this.story.take() else { return Poll::Pending };
                         return Poll::Ready(answer.map(|answer| story.told_by(answer.map(Either::Left))));
                     }
-                    (Ok(()), None) => return Poll::Pending,
-                    (Err(panic), _) => this.story.as_ref().map(|story| story.panicked(&panic)),
+                    Err(panic) => this.story.as_ref().map(|story| story.panicked(&panic)),
                 }
             }
             StageProj::Refused(refusal) => refusal.take(),

@@ -4,11 +4,14 @@
 
 use std::{convert::Infallible, fmt, future::Future, pin::Pin, sync::Arc};
 
-use axum::{Router, body::Body, response::Response};
-use berry_tower::{drain::RequestBody, endpoint::Endpoint};
+use axum::{Router, body::Body};
+use berry_tower::{
+    drain::{RequestBody, ResponseBody},
+    endpoint::Endpoint,
+};
 use bytes::Bytes;
 use futures_util::TryFutureExt;
-use http::{Method, Request};
+use http::{Method, Request, Response};
 use http_body_util::Either;
 use hyper::body::Incoming;
 use tower::{ServiceBuilder, ServiceExt, service_fn};
@@ -18,7 +21,7 @@ use tower_service::Service;
 
 use super::{Errors, Gateways, MESSAGES, cors, drain};
 use crate::{
-    access::AccessLayer,
+    access::{AccessBody, AccessLayer},
     app::Snapshot,
     bodies::{LogBodies, Watched},
 };
@@ -40,8 +43,11 @@ pub(crate) type Came = Either<Incoming, Body>;
 /// The body of a request for the gateway, logged or not.
 pub(crate) type Posted = Either<RequestBody<Came>, Watched<RequestBody<Came>>>;
 
+/// The body of an answer: a gateway's, boxed before the layers around it move it on, or the router's.
+pub(crate) type Given = Either<ResponseBody<AccessBody<Body>, Came>, Body>;
+
 /// An answer on its way.
-pub(crate) type Answer = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+pub(crate) type Answer = Pin<Box<dyn Future<Output = Result<Response<Given>, Infallible>> + Send>>;
 type Serve = Arc<dyn Fn(Request<Came>) -> Answer + Send + Sync>;
 
 /// The endpoints by their paths, and the router for all else.
@@ -61,7 +67,7 @@ impl fmt::Debug for Front {
 impl Front {
     pub(super) fn new<G, B>(snapshot: &Arc<Snapshot>, gateways: &Gateways<G>, router: Router) -> Self
     where
-        G: Service<Request<Posted>, Response = http::Response<B>, Error = Infallible>,
+        G: Service<Request<Posted>, Response = Response<B>, Error = Infallible>,
         G: Clone + Send + Sync + 'static,
         G::Future: Send + 'static,
         B: http_body::Body<Data = Bytes> + Send + 'static,
@@ -86,41 +92,54 @@ impl Front {
                 None => serve(request),
                 Some(cors) => {
                     let serve = serve.clone();
-                    Box::pin(cors.layer(service_fn(move |request| serve(request))).oneshot(request))
+                    let served = service_fn(move |request| serve(request).map_ok(|answer| answer.map(Body::new)));
+                    Box::pin(cors.layer(served).oneshot(request).map_ok(routed))
                 }
             };
         }
-        Box::pin(self.router.clone().oneshot(request.map(Body::new)))
+        Box::pin(self.router.clone().oneshot(request.map(Body::new)).map_ok(routed))
     }
+}
+
+fn routed(answer: Response<Body>) -> Response<Given> {
+    answer.map(Either::Right)
 }
 
 /// A gateway behind the layers around everything, its bodies logged where that is asked for.
 fn serve<G, B>(snapshot: &Snapshot, access: AccessLayer, gateway: G, log: Option<LogBodies>) -> Serve
 where
-    G: Service<Request<Posted>, Response = http::Response<B>, Error = Infallible>,
+    G: Service<Request<Posted>, Response = Response<B>, Error = Infallible>,
     G: Clone + Send + Sync + 'static,
     G::Future: Send + 'static,
     B: http_body::Body<Data = Bytes> + Send + 'static,
     B::Error: Into<axum::BoxError>,
 {
-    fn boxed<S, B>(service: S) -> Serve
-    where
-        S: Service<Request<Came>, Response = http::Response<B>, Error = Infallible> + Clone + Send + Sync + 'static,
-        S::Future: Send,
-        B: http_body::Body<Data = Bytes> + Send + 'static,
-        B::Error: Into<axum::BoxError>,
-    {
-        Arc::new(move |request| {
-            let answer = service.clone().oneshot(request);
-            Box::pin(answer.map_ok(|answer| answer.map(Body::new)))
-        })
-    }
-    let layers = ServiceBuilder::new().layer(drain(&snapshot.config.settings)).layer(access);
+    let around = ServiceBuilder::new().layer(drain(&snapshot.config.settings)).layer(access);
     match log {
-        Some(log) => boxed(layers.layer(log).service(gateway)),
+        Some(log) => boxed(around.service(log.layer(gateway).map_response(bodied))),
         None => {
             let unlogged = |request: Request<RequestBody<Came>>| request.map(Either::Left);
-            boxed(layers.map_request(unlogged).service(gateway))
+            boxed(around.service(gateway.map_request(unlogged).map_response(bodied)))
         }
     }
+}
+
+fn bodied<B>(answer: Response<B>) -> Response<Body>
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<axum::BoxError>,
+{
+    answer.map(Body::new)
+}
+
+fn boxed<S>(service: S) -> Serve
+where
+    S: Service<Request<Came>, Response = Response<ResponseBody<AccessBody<Body>, Came>>, Error = Infallible>,
+    S: Clone + Send + Sync + 'static,
+    S::Future: Send,
+{
+    Arc::new(move |request| {
+        let answer = service.clone().oneshot(request);
+        Box::pin(answer.map_ok(|answer| answer.map(Either::Left)))
+    })
 }

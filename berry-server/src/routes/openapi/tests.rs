@@ -86,7 +86,8 @@ async fn it_is_served_where_status_is_open_and_to_admins_elsewhere() {
             request = request.header("authorization", format!("Bearer {token}"));
         }
         let response = app(settings).serve(request.body(none()).unwrap()).await.unwrap();
-        let (status, body) = (response.status(), axum::body::to_bytes(response.into_body(), 1 << 20).await.unwrap());
+        let (status, body) =
+            (response.status(), axum::body::to_bytes(Body::new(response.into_body()), 1 << 20).await.unwrap());
         (status, serde_json::from_slice::<Value>(&body).unwrap())
     };
     let (status, open) = ask("", None).await;
