@@ -266,3 +266,27 @@ impl Snapshot {
         self.shared.draining.load(Relaxed)
     }
 }
+
+#[cfg(test)]
+impl App {
+    /// One that has an admin and a model, for tests; nobody answers there.
+    pub(crate) fn of_one_model(settings: &str) -> Self {
+        let file = r#"
+            [users.root]
+            token = "token-of-root-0123456789"
+            tags = ["admin"]
+            [providers.p]
+            base_url = "http://127.0.0.1:9"
+            api_key = ""
+            models = ["m"]
+            [models.m]
+            name = "m"
+            [[models.m.backends]]
+            provider = "p"
+            model = "m"
+            probe = "none"
+        "#;
+        let text = format!("[settings]\n{settings}\n{file}");
+        Self::new(crate::config::parse(&text, &|_| None).unwrap()).unwrap()
+    }
+}
