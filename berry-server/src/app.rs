@@ -15,7 +15,7 @@ use berry_tower::{
     backend::Catalog,
     client::Hyper,
     gateway::{Settings, gateway},
-    rate_limit::Assigned,
+    rate_limit::QuotaFromRequest,
     retry::Budget,
     select::TagPolicy,
 };
@@ -201,7 +201,7 @@ fn run(shared: &Arc<Shared>, loaded: Loaded, before: Option<&Snapshot>) -> Resul
         render: Errors::OpenAi,
     };
     let keys = berry_tower::auth::ApiKeys::new(keys);
-    let limits = Assigned::by(|head: &Parts| {
+    let limits = QuotaFromRequest::new(|head: &Parts| {
         Who::learn(&head.extensions);
         head.extensions.get::<Arc<Caller>>()?.quota.as_ref()
     });

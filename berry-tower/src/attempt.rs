@@ -29,32 +29,32 @@ pub struct ServedBy(pub BackendId);
 
 /// Whether a backend that was tried may be tried again in the same request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Return {
+pub enum RetryEligibility {
     /// Not in this request: it refused the key, lacks the model, or was silent.
     Never,
     /// After the wait that its cool-down asks for.
-    Cooled,
+    AfterCooldown,
     /// After the request's own back-off, which stands in for a cool-down that nobody asked for.
-    BackedOff,
+    AfterBackoff,
 }
 
-impl Return {
+impl RetryEligibility {
     /// How a backend may come back after an attempt on it ended with this class; `silent` says
     /// that a deadline passed before the backend had sent a byte.
     ///
     /// ```
-    /// use berry_tower::{attempt::Return, classify::Class};
+    /// use berry_tower::{attempt::RetryEligibility, classify::Class};
     ///
-    /// assert_eq!(Return::after(Class::Server, false), Return::Cooled);
-    /// assert_eq!(Return::after(Class::Timeout, true), Return::Never);
+    /// assert_eq!(RetryEligibility::after(Class::Server, false), RetryEligibility::AfterCooldown);
+    /// assert_eq!(RetryEligibility::after(Class::Timeout, true), RetryEligibility::Never);
     /// ```
     #[must_use]
     pub const fn after(class: Class, silent: bool) -> Self {
         match class {
-            Class::Auth | Class::Model | Class::Unserved => Self::Never,
+            Class::Auth | Class::Model | Class::EndpointNotServed => Self::Never,
             Class::Timeout if silent => Self::Never,
-            Class::RateLimited { retry_after: None } => Self::BackedOff,
-            _ => Self::Cooled,
+            Class::RateLimited { retry_after: None } => Self::AfterBackoff,
+            _ => Self::AfterCooldown,
         }
     }
 }
@@ -64,20 +64,20 @@ impl Return {
 /// that Retry knows even when a layer between them gave up first.
 ///
 /// ```
-/// use berry_tower::{attempt::{Attempt, BackendId, Return}, classify::Class};
+/// use berry_tower::{attempt::{Attempt, BackendId, RetryEligibility}, classify::Class};
 ///
 /// let first = Attempt::first();
-/// first.picked(BackendId { provider: "a".into(), model: "m".into() });
+/// first.record_backend(BackendId { provider: "a".into(), model: "m".into() });
 /// let second = first.next(Class::Server, false);
 /// assert_eq!(second.number(), 2);
-/// assert_eq!(second.tried().next().unwrap().returns, Return::Cooled);
+/// assert_eq!(second.tried().next().unwrap().returns, RetryEligibility::AfterCooldown);
 /// assert_eq!(second.tried().count(), 1);
 /// assert!(!second.allow_tried());
 /// ```
 #[derive(Clone, Debug)]
 pub struct Attempt {
     number: u32,
-    leg: u32,
+    fallback_index: u32,
     allow_tried: bool,
     slot: Arc<OnceLock<BackendId>>,
     before: Option<Arc<Tried>>,
@@ -89,11 +89,11 @@ pub struct Tried {
     /// Who it was; nobody when no selection stands behind Retry.
     pub backend: Option<BackendId>,
     /// Whether it may be asked again.
-    pub returns: Return,
+    pub returns: RetryEligibility,
     /// What the attempt ended with.
     pub class: Class,
     /// Which of the model's fallbacks it was for; 0 is the model itself.
-    pub leg: u32,
+    pub fallback_index: u32,
     before: Option<Arc<Tried>>,
 }
 
@@ -101,17 +101,23 @@ impl Attempt {
     /// A request's first attempt.
     #[must_use]
     pub fn first() -> Self {
-        Self { number: 1, leg: 0, allow_tried: false, slot: Arc::default(), before: None }
+        Self { number: 1, fallback_index: 0, allow_tried: false, slot: Arc::default(), before: None }
     }
 
-    /// The attempt after this one has failed with `class`; `silent` as in [`Return::after`].
+    /// The attempt after this one has failed with `class`; `silent` as in [`RetryEligibility::after`].
     #[must_use]
     pub fn next(&self, class: Class, silent: bool) -> Self {
         let (backend, before) = (self.slot.get().cloned(), self.before.clone());
-        let tried = Tried { backend, returns: Return::after(class, silent), class, leg: self.leg, before };
+        let tried = Tried {
+            backend,
+            returns: RetryEligibility::after(class, silent),
+            class,
+            fallback_index: self.fallback_index,
+            before,
+        };
         Self {
             number: self.number + 1,
-            leg: self.leg,
+            fallback_index: self.fallback_index,
             allow_tried: false,
             slot: Arc::default(),
             before: Some(Arc::new(tried)),
@@ -132,8 +138,8 @@ impl Attempt {
 
     /// The same attempt for the model's next fallback.
     #[must_use]
-    pub fn next_leg(&self) -> Self {
-        Self { leg: self.leg + 1, allow_tried: false, ..self.again() }
+    pub fn next_fallback(&self) -> Self {
+        Self { fallback_index: self.fallback_index + 1, allow_tried: false, ..self.again() }
     }
 
     /// 1 for the first; counts over all legs.
@@ -144,8 +150,8 @@ impl Attempt {
 
     /// 0 for the model asked for, k for its k-th fallback.
     #[must_use]
-    pub const fn leg(&self) -> u32 {
-        self.leg
+    pub const fn fallback_index(&self) -> u32 {
+        self.fallback_index
     }
 
     /// Whether a backend that was tried before may be picked.
@@ -155,7 +161,7 @@ impl Attempt {
     }
 
     /// Writes down whom this attempt asks; only the first call counts.
-    pub fn picked(&self, backend: BackendId) {
+    pub fn record_backend(&self, backend: BackendId) {
         let _ = self.slot.set(backend);
     }
 

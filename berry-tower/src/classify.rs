@@ -15,8 +15,8 @@ pub const MAX_RETRY_AFTER: Duration = Duration::from_secs(600);
 /// ```
 /// use berry_tower::classify::Class;
 ///
-/// assert!(Class::Server.tells_against());
-/// assert!(!Class::Caller.tells_against());
+/// assert!(Class::Server.is_backend_failure());
+/// assert!(!Class::ClientError.is_backend_failure());
 /// assert_eq!(Class::RateLimited { retry_after: None }.name(), "rate_limit");
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -24,11 +24,11 @@ pub enum Class {
     /// A 2xx whose body was complete by its own grammar.
     Success,
     /// The caller's own fault: the answer passes through, nothing is retried.
-    Caller,
+    ClientError,
     /// The request is too long for this model; another model may take it, another backend not.
     TooLong,
     /// The backend does not serve this path (a 404 on other paths than chat); it tells nothing.
-    Unserved,
+    EndpointNotServed,
     /// The upstream refused the gateway's key, or its account has nothing left.
     Auth,
     /// The upstream asks to slow down.
@@ -72,9 +72,9 @@ impl Class {
     pub const fn index(self) -> usize {
         match self {
             Self::Success => 0,
-            Self::Caller => 1,
+            Self::ClientError => 1,
             Self::TooLong => 2,
-            Self::Unserved => 3,
+            Self::EndpointNotServed => 3,
             Self::Auth => 4,
             Self::RateLimited { .. } => 5,
             Self::Model => 6,
@@ -93,26 +93,26 @@ impl Class {
 
     /// Whether it makes the backend unhealthy and counts for its breaker.
     #[must_use]
-    pub const fn tells_against(self) -> bool {
+    pub const fn is_backend_failure(self) -> bool {
         matches!(self, Self::Auth | Self::Model | Self::Server | Self::Timeout | Self::Network)
     }
 
     /// Whether it says nothing about the backend, good or bad.
     #[must_use]
     pub const fn is_neutral(self) -> bool {
-        matches!(self, Self::Caller | Self::TooLong | Self::Unserved | Self::Cancelled)
+        matches!(self, Self::ClientError | Self::TooLong | Self::EndpointNotServed | Self::Cancelled)
     }
 
     /// Whether another backend might do better.
     #[must_use]
     pub const fn fails_over(self) -> bool {
-        self.tells_against() || matches!(self, Self::RateLimited { .. } | Self::Unserved)
+        self.is_backend_failure() || matches!(self, Self::RateLimited { .. } | Self::EndpointNotServed)
     }
 
     /// Whether it is counted as an error of the backend (all but the caller's own).
     #[must_use]
     pub const fn is_error(self) -> bool {
-        self.tells_against() || matches!(self, Self::RateLimited { .. } | Self::Unserved)
+        self.is_backend_failure() || matches!(self, Self::RateLimited { .. } | Self::EndpointNotServed)
     }
 }
 
@@ -172,17 +172,17 @@ pub trait Classify {
 /// by the typed body of the error, never by searching a text.
 ///
 /// ```
-/// use berry_tower::classify::{Class, Classify, ErrorBody, Standard};
+/// use berry_tower::classify::{Class, Classify, ErrorBody, ModelApiVerdict};
 /// use http::{HeaderMap, StatusCode};
 ///
 /// let quota = ErrorBody { code: Some("insufficient_quota".into()), ..ErrorBody::default() };
-/// let class = Standard.response(StatusCode::TOO_MANY_REQUESTS, &HeaderMap::new(), Some(&quota));
+/// let class = ModelApiVerdict.response(StatusCode::TOO_MANY_REQUESTS, &HeaderMap::new(), Some(&quota));
 /// assert_eq!(class, Class::Auth);
 /// ```
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Standard;
+pub struct ModelApiVerdict;
 
-impl Classify for Standard {
+impl Classify for ModelApiVerdict {
     fn response(&self, status: StatusCode, headers: &HeaderMap, error: Option<&ErrorBody>) -> Class {
         let says = |word: &str| error.is_some_and(|e| e.says(word));
         match status.as_u16() {
@@ -190,13 +190,13 @@ impl Classify for Standard {
             408 => Class::Timeout,
             429 if says("insufficient_quota") => Class::Auth,
             429 => Class::RateLimited { retry_after: retry_after(headers) },
-            401..=403 if error.is_some_and(ErrorBody::is_content_policy) => Class::Caller,
+            401..=403 if error.is_some_and(ErrorBody::is_content_policy) => Class::ClientError,
             401..=403 => Class::Auth,
-            404 if error.and_then(|e| e.endpoint).is_some_and(|e| !e.is_chat()) => Class::Unserved,
+            404 if error.and_then(|e| e.endpoint).is_some_and(|e| !e.is_chat()) => Class::EndpointNotServed,
             404 => Class::Model,
             400 if says("API_KEY_INVALID") => Class::Auth,
             400 | 413 | 422 if error.is_some_and(ErrorBody::is_too_long) => Class::TooLong,
-            400..=499 => Class::Caller,
+            400..=499 => Class::ClientError,
             _ => Class::Server,
         }
     }
@@ -237,7 +237,7 @@ mod tests {
     use super::*;
 
     fn class(status: u16, error: impl Into<Option<ErrorBody>>) -> Class {
-        Standard.response(StatusCode::from_u16(status).unwrap(), &HeaderMap::new(), error.into().as_ref())
+        ModelApiVerdict.response(StatusCode::from_u16(status).unwrap(), &HeaderMap::new(), error.into().as_ref())
     }
 
     fn code(code: &str) -> Option<ErrorBody> {
@@ -249,15 +249,15 @@ mod tests {
         for (status, expected) in [
             (200, Class::Success),
             (302, Class::Server),
-            (400, Class::Caller),
+            (400, Class::ClientError),
             (401, Class::Auth),
             (402, Class::Auth),
             (403, Class::Auth),
             (404, Class::Model),
             (408, Class::Timeout),
-            (409, Class::Caller),
-            (413, Class::Caller),
-            (422, Class::Caller),
+            (409, Class::ClientError),
+            (413, Class::ClientError),
+            (422, Class::ClientError),
             (429, Class::RateLimited { retry_after: None }),
             (500, Class::Server),
             (503, Class::Server),
@@ -269,22 +269,22 @@ mod tests {
 
     #[test]
     fn the_typed_body_decides_where_the_status_does_not() {
-        assert_eq!(class(403, code("content_policy_violation")), Class::Caller);
+        assert_eq!(class(403, code("content_policy_violation")), Class::ClientError);
         assert_eq!(class(400, code("context_length_exceeded")), Class::TooLong);
         assert_eq!(class(429, code("insufficient_quota")), Class::Auth);
         let google = ErrorBody { reason: Some("API_KEY_INVALID".into()), ..ErrorBody::default() };
         assert_eq!(class(400, Some(google)), Class::Auth);
         let embeddings = ErrorBody { endpoint: Some(Endpoint::Embeddings), ..ErrorBody::default() };
-        assert_eq!(class(404, Some(embeddings)), Class::Unserved);
+        assert_eq!(class(404, Some(embeddings)), Class::EndpointNotServed);
         let text = ErrorBody { message: Some("context_length_exceeded".into()), ..ErrorBody::default() };
-        assert_eq!(class(400, Some(text)), Class::Caller, "a text is not searched");
+        assert_eq!(class(400, Some(text)), Class::ClientError, "a text is not searched");
     }
 
     #[test]
     fn an_error_event_is_the_callers_fault_only_where_its_code_says_so() {
         let event = |code: &str| Failure::ErrorEvent(Box::new(self::code(code).unwrap())).class();
         assert_eq!(event("context_length_exceeded"), Class::TooLong);
-        assert_eq!(event("content_policy_violation"), Class::Caller);
+        assert_eq!(event("content_policy_violation"), Class::ClientError);
         assert_eq!(event("server_error"), Class::Server);
     }
 

@@ -47,9 +47,9 @@ pub enum Failure {
     /// No connection: DNS, TCP or TLS.
     Connect(BoxError),
     /// The connection broke, before the head or after it.
-    Broken(BoxError),
+    ConnectionLost(BoxError),
     /// A 2xx that is no answer; the text says why.
-    Garbage(&'static str),
+    InvalidResponse(&'static str),
     /// The stream told of an error of its own.
     ErrorEvent(Box<ErrorBody>),
     /// The stream ended, but not by its own grammar.
@@ -62,11 +62,11 @@ impl Failure {
     pub fn class(&self) -> Class {
         match self {
             Self::Timeout(_) => Class::Timeout,
-            Self::Connect(_) | Self::Broken(_) | Self::Interrupted => Class::Network,
+            Self::Connect(_) | Self::ConnectionLost(_) | Self::Interrupted => Class::Network,
             // One bad request must not put every backend out of service.
             Self::ErrorEvent(error) if error.is_too_long() => Class::TooLong,
-            Self::ErrorEvent(error) if error.is_content_policy() => Class::Caller,
-            Self::Garbage(_) | Self::ErrorEvent(_) => Class::Server,
+            Self::ErrorEvent(error) if error.is_content_policy() => Class::ClientError,
+            Self::InvalidResponse(_) | Self::ErrorEvent(_) => Class::Server,
         }
     }
 
@@ -75,7 +75,7 @@ impl Failure {
     pub fn from_transport(error: BoxError) -> Self {
         match error.downcast::<Self>() {
             Ok(failure) => *failure,
-            Err(other) => Self::Broken(other),
+            Err(other) => Self::ConnectionLost(other),
         }
     }
 
@@ -94,8 +94,8 @@ impl Display for Failure {
             Self::Timeout(Deadline::FirstToken) => f.write_str("the provider's first token did not come in time"),
             Self::Timeout(Deadline::Idle) => f.write_str("the provider fell silent in the middle of its answer"),
             Self::Connect(_) => f.write_str("the provider could not be reached"),
-            Self::Broken(_) => f.write_str("the connection to the provider broke"),
-            Self::Garbage(why) => write!(f, "the provider answered with {why}"),
+            Self::ConnectionLost(_) => f.write_str("the connection to the provider broke"),
+            Self::InvalidResponse(why) => write!(f, "the provider answered with {why}"),
             Self::ErrorEvent(body) => match &body.message {
                 Some(message) => write!(f, "the provider's stream told of an error: {message}"),
                 None => f.write_str("the provider's stream told of an error"),
@@ -108,7 +108,7 @@ impl Display for Failure {
 impl Error for Failure {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
-            Self::Connect(e) | Self::Broken(e) => Some(&**e),
+            Self::Connect(e) | Self::ConnectionLost(e) => Some(&**e),
             _ => None,
         }
     }
@@ -136,14 +136,14 @@ pub enum Unroutable {
         retry_after: Duration,
     },
     /// Only backends that this request has tried are left.
-    NoFresh {
+    OnlyTriedLeft {
         /// Until the soonest of them may be asked again; zero when only a back-off is due.
         soonest: Duration,
     },
     /// Nobody is left for this request.
-    NoneLeft {
+    NoCandidates {
         /// Whether the model has a further fallback.
-        next_leg: bool,
+        has_fallback: bool,
     },
 }
 
@@ -156,7 +156,7 @@ impl Display for Unroutable {
             Self::UnsupportedParameter { param, why } => {
                 write!(f, "no backend of this model can express `{param}` on this gateway: {why}")
             }
-            Self::NoneAvailable { .. } | Self::NoFresh { .. } | Self::NoneLeft { .. } => f.write_str(
+            Self::NoneAvailable { .. } | Self::OnlyTriedLeft { .. } | Self::NoCandidates { .. } => f.write_str(
                 "every backend of this model is out of service for the moment; the gateway will ask them again",
             ),
         }

@@ -24,7 +24,7 @@ use crate::{
     rate_limit::{Limit, RateLimitLayer},
     render::{OpenAiErrors, Render},
     resume::ResumeLayer,
-    retry::{Budget, Plan, RetryLayer},
+    retry::{BackoffPolicy, Budget, RetryLayer},
     select::{SelectLayer, Selected, TagPolicy},
 };
 
@@ -36,7 +36,7 @@ pub struct Settings<R = OpenAiErrors, T = Reqwest> {
     /// The connections to upstreams.
     pub transport: T,
     /// Whether and when a failed attempt is followed by another.
-    pub plan: Plan,
+    pub plan: BackoffPolicy,
     /// How many retries all requests together may spend.
     pub budget: Arc<Budget>,
     /// The bound on all attempts of a request together.
@@ -64,7 +64,7 @@ impl Settings {
         Self {
             catalog,
             transport: Reqwest::new(),
-            plan: Plan::default(),
+            plan: BackoffPolicy::default(),
             budget: Arc::default(),
             total_timeout: Some(Duration::from_secs(600)),
             keep_alive: Some(Duration::from_secs(15)),
@@ -123,7 +123,7 @@ impl<R: std::fmt::Debug, T> std::fmt::Debug for Settings<R, T> {
 ///     auth::{ApiKey, ApiKeys},
 ///     backend::{Backend, Catalog, Model, Provider},
 ///     gateway::{Settings, gateway},
-///     rate_limit::{Assigned, Quota},
+///     rate_limit::{QuotaFromRequest, Quota},
 ///     select::strategy::Random,
 /// };
 /// use http::{Request, request::Parts};
@@ -135,7 +135,7 @@ impl<R: std::fmt::Debug, T> std::fmt::Debug for Settings<R, T> {
 /// let provider = Arc::new(Provider::new("local", "http://127.0.0.1:9").unwrap());
 /// let catalog = Catalog::new([Model::new("llama", Arc::new(Random), [Backend::new(provider, "llama-70b")])]);
 /// let keys = ApiKeys::new([ApiKey::from_token("a-token-of-mine", "me")]);
-/// let unlimited = Assigned::by(|_: &Parts| None::<&Arc<Quota>>);
+/// let unlimited = QuotaFromRequest::new(|_: &Parts| None::<&Arc<Quota>>);
 /// let service = gateway(Settings::new(catalog), keys, unlimited, |_: &&str, model: &str| model != "secret");
 ///
 /// let ask = |token: &str, model: &str| {
@@ -179,7 +179,7 @@ where
     let early = if let Some(stop) = stop { early.stop_on(stop) } else { early };
     let breaker =
         CircuitBreakerLayer::new(BreakerPolicy::default()).find(|extensions: &Extensions| -> Option<Arc<Breaker>> {
-            extensions.get::<Selected>().map(|selected| selected.backend.live.breaker().clone())
+            extensions.get::<Selected>().map(|selected| selected.backend.state.breaker().clone())
         });
 
     let service = BackendClient::new(transport);

@@ -4,7 +4,7 @@
 //! client ─▶ ErrorResponse ─▶ Auth ─▶ RateLimit ─▶ Inspect ─▶ ModelPermission ─▶ Early ─▶ Resume ─▶ Retry ─▶ Commit ─▶ Select ─▶ CircuitBreaker ─▶ BackendClient ─▶ backend
 //!           Infallible       +User    reads User   +Requested   reads both        keep-alive          +Attempt  holds the  +Selected   reads Selected     deadlines, scanner,
 //!                                                  body→Buffered                                                head back  reads all                      +Progress
-//! client ◀──────────────── body: guards for in-flight, breaker permit, outcome; extensions ServedBy, For, Attempt, Progress ◀─────────────────────────────────────────┘
+//! client ◀──────────────── body: guards for in-flight, breaker permit, outcome; extensions ServedBy, RoutedModel, Attempt, Progress ◀─────────────────────────────────────────┘
 //! ```
 //!
 //! [`gateway::gateway`] is the whole stack as one function. A single layer needs no other part of
@@ -64,7 +64,7 @@
 //! | [`Attempt`](attempt::Attempt) | Retry, also on the response | Select | Select works alone and excludes nobody |
 //! | [`Selected`](select::Selected) | Select | CircuitBreaker, BackendClient | client: 500; breaker: its own single state |
 //! | [`Conversation`](dialect::Conversation) | Select, where a model has backends of another format | BackendClient | it reads the body itself |
-//! | [`ServedBy`](attempt::ServedBy), [`For`](select::For), on the response | Select | logs, headers, tests | – |
+//! | [`ServedBy`](attempt::ServedBy), [`RoutedModel`](select::RoutedModel), on the response | Select | logs, headers, tests | – |
 //! | [`UpstreamTime`](upstream_time::UpstreamTime) | whoever wants to know | Inspect, Retry and BackendClient fill it in | nobody counts |
 //! | [`Progress`](progress::Progress), on the response | BackendClient | Commit, Resume, Early, logs | the whole body counts as output |
 //!

@@ -11,7 +11,7 @@
 //! |---|---|---|
 //! | [`retried`](BackendObserver::retried) | Select | an attempt after the first has reached its backend, before its end |
 //! | [`attempt_ended`](BackendObserver::attempt_ended) | Select | once for each attempt that asked the backend, when its body has ended |
-//! | [`health_changed`](BackendObserver::health_changed) | [`Live`](crate::backend::Live) | the stage of its health is another one |
+//! | [`health_changed`](BackendObserver::health_changed) | [`BackendState`](crate::backend::BackendState) | the stage of its health is another one |
 //! | [`breaker_changed`](BackendObserver::breaker_changed) | its breaker | it has closed, opened, or become half-open |
 //!
 //! Hooks are called on the path of requests: they must neither block nor take long. Probes are no
@@ -49,7 +49,7 @@
 //! let falls = Falls::default();
 //! let catalog = Catalog::new(models).observed_by(Arc::new(falls.clone()));
 //!
-//! let live = catalog.load().find("llama").unwrap().backends[0].live.clone();
+//! let live = catalog.load().find("llama").unwrap().backends[0].state.clone();
 //! for class in [Class::Success, Class::Server, Class::Timeout] {
 //!     live.record(class, Instant::now());
 //! }

@@ -35,7 +35,7 @@ pub struct Usage {
 
 /// What of an answer must be there before its head may go to the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Hold {
+pub enum CommitPoint {
     /// A stream: the first event that bears output.
     Output,
     /// A plain answer: all of it.
@@ -50,7 +50,7 @@ pub struct Progress(Arc<State>);
 
 #[derive(Debug)]
 struct State {
-    hold: Hold,
+    hold: CommitPoint,
     grammar: Grammar,
     output: AtomicBool,
     finished: AtomicBool,
@@ -65,7 +65,7 @@ struct State {
 impl Progress {
     /// An answer of which nothing has been read.
     #[must_use]
-    pub fn new(hold: Hold, grammar: Grammar) -> Self {
+    pub fn new(hold: CommitPoint, grammar: Grammar) -> Self {
         Self(Arc::new(State {
             hold,
             grammar,
@@ -82,7 +82,7 @@ impl Progress {
 
     /// What must be there before the head may go.
     #[must_use]
-    pub fn hold(&self) -> Hold {
+    pub fn hold(&self) -> CommitPoint {
         self.0.hold
     }
 
@@ -95,7 +95,7 @@ impl Progress {
     /// Whether it is a stream of events.
     #[must_use]
     pub fn is_stream(&self) -> bool {
-        self.0.hold == Hold::Output
+        self.0.hold == CommitPoint::Output
     }
 
     /// Whether something that bears output has been read.
@@ -143,7 +143,7 @@ impl Progress {
 
     /// Says that something that bears output has been read. A client of your own calls this, and the
     /// other setters, as it reads.
-    pub fn saw_output(&self) {
+    pub fn mark_output_started(&self) {
         if !self.0.output.swap(true, Relaxed) {
             let _ = self.0.first_output.set(Instant::now());
         }

@@ -9,9 +9,9 @@ use berry_tower::{
     error::{Exhausted, find},
     error_response::Cause,
     progress::Progress,
-    rate_limit::Limited,
+    rate_limit::LimitKind,
     render::Refusal,
-    select::For,
+    select::RoutedModel,
 };
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
@@ -53,7 +53,7 @@ pub(crate) struct Story {
     status: Option<StatusCode>,
     user: Who,
     served: Option<ServedBy>,
-    model: Option<For>,
+    model: Option<RoutedModel>,
     attempts: u32,
     progress: Option<Progress>,
     told: bool,
@@ -117,7 +117,7 @@ impl Story {
         self.served = extensions.remove();
         self.model = extensions.remove();
         self.progress = extensions.remove();
-        if let Some(limit) = extensions.remove::<Limited>() {
+        if let Some(limit) = extensions.remove::<LimitKind>() {
             self.snapshot.shared.metrics.rate_limited(limit);
         }
         self.attempts = extensions.get::<Attempt>().map_or(0, Attempt::number);
@@ -151,7 +151,7 @@ impl Story {
 
     /// The public name of the model that answers, or else of the one that was asked for.
     fn model_name(&self) -> Option<Arc<str>> {
-        if let Some(For(model)) = &self.model {
+        if let Some(RoutedModel(model)) = &self.model {
             return Some(model.name.clone());
         }
         let asked = self.user.model()?;

@@ -8,10 +8,10 @@ use std::{
 
 use berry_tower::{
     auth::ApiKey,
-    backend::{self, Adjustments, Backend, Billing, Dialect, Live, Model, Provider, Timeouts, Tuning},
+    backend::{self, Adjustments, Backend, BackendState, Billing, Dialect, Model, Provider, Timeouts, Tuning},
     breaker::BreakerPolicy,
     rate_limit::{Limits, Quota},
-    retry::Plan,
+    retry::BackoffPolicy,
     select::{TagPolicy, strategy},
 };
 use secrecy::ExposeSecret;
@@ -53,7 +53,7 @@ pub struct Built {
     /// How the state of backends moves.
     pub tuning: Tuning,
     /// Whether and when a failed attempt is followed by another.
-    pub plan: Plan,
+    pub plan: BackoffPolicy,
     /// The users' keys.
     pub keys: Vec<ApiKey<Arc<Caller>>>,
     /// The users, by table id.
@@ -84,10 +84,10 @@ pub fn build(config: &Config, before: &HashMap<String, Arc<Caller>>) -> Result<B
         keys.push(key(user, caller.clone()));
         callers.insert(id.clone(), caller);
     }
-    let plan = Plan {
+    let plan = BackoffPolicy {
         max_retries: settings.max_retries,
-        max_internal_retries: settings.max_internal_retries,
-        ..Plan::default()
+        max_same_backend_retries: settings.max_internal_retries,
+        ..BackoffPolicy::default()
     };
     let tag_policy = match settings.tag_policy {
         super::TagPolicy::Strict => TagPolicy::Strict,
@@ -181,7 +181,7 @@ fn model(
             .tags(entry.tags.iter().map(String::as_str))
             .max_in_flight(entry.max_in_flight);
         // The catalogue joins those of the same provider and model.
-        backend = backend.live(Arc::new(Live::new(tuning.clone())));
+        backend = backend.with_state(Arc::new(BackendState::new(tuning.clone())));
         backend.enabled = entry.enabled;
         backend.billing = match entry.billing_mode {
             BillingMode::PerToken => Billing::PerToken,

@@ -12,7 +12,7 @@ mod scrape;
 
 use std::{sync::Arc, time::Duration};
 
-use berry_tower::{observe::Observer, rate_limit::Limited};
+use berry_tower::{observe::Observer, rate_limit::LimitKind};
 use metrics::{counter, histogram, with_local_recorder};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 use tokio::time::{MissedTickBehavior, interval};
@@ -67,12 +67,12 @@ impl Metrics {
     }
 
     /// A request was refused since its user has reached a limit.
-    pub(crate) fn rate_limited(&self, limit: Limited) {
+    pub(crate) fn rate_limited(&self, limit: LimitKind) {
         let reason = match limit {
-            Limited::Minute => "minute",
-            Limited::Hour => "hour",
-            Limited::Day => "day",
-            Limited::Concurrency => "concurrency",
+            LimitKind::Minute => "minute",
+            LimitKind::Hour => "hour",
+            LimitKind::Day => "day",
+            LimitKind::Concurrency => "concurrency",
         };
         with_local_recorder(&*self.recorder, || counter!(RATE_LIMITED, "reason" => reason).increment(1));
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use berry_tower::rate_limit::Limited;
+use berry_tower::rate_limit::LimitKind;
 use http::{Request, StatusCode};
 use tokio::time::Instant;
 
@@ -17,7 +17,7 @@ impl Metrics {
 
     pub(crate) fn keep(self: &Arc<Self>) {}
 
-    pub(crate) fn rate_limited(&self, _: Limited) {}
+    pub(crate) fn rate_limited(&self, _: LimitKind) {}
 
     pub(crate) fn cancelled(&self, _: Option<&str>) {}
 

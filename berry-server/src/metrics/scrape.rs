@@ -6,7 +6,7 @@ use std::{
 };
 
 use berry_tower::{
-    backend::{BackendId, LiveSnapshot},
+    backend::{BackendId, BackendStateSnapshot},
     breaker::State,
 };
 use metrics::{counter, gauge, with_local_recorder};
@@ -58,7 +58,7 @@ pub(super) fn render(snapshot: &Snapshot) -> String {
             .filter(|backend| backend.enabled && backend.provider.enabled)
             .map(|backend| &backend.id)
             .collect();
-        catalog.live().for_each(|(id, live)| backend(id, &live.snapshot(now), used.contains(id)));
+        catalog.states().for_each(|(id, live)| backend(id, &live.snapshot(now), used.contains(id)));
         selections(snapshot);
         // The start was a success, or nobody would ask.
         let reload = snapshot.shared.last_reload.load();
@@ -75,7 +75,7 @@ fn text(recorder: &PrometheusRecorder) -> String {
 }
 
 /// What it has counted stays; the state of one that nobody may ask, `used` or not, is no news.
-fn backend(id: &BackendId, live: &LiveSnapshot, used: bool) {
+fn backend(id: &BackendId, live: &BackendStateSnapshot, used: bool) {
     let labels = || [("provider", id.provider.to_string()), ("model", id.model.to_string())];
     let with = |name: &'static str, value: &str| {
         let [provider, model] = labels();

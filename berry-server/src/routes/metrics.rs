@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc, sync::atomic::Ordering::Relaxed, time::Duration};
 
 use axum::{Json, Router, extract::State, routing::get};
-use berry_tower::backend::{BackendId, LiveSnapshot};
+use berry_tower::backend::{BackendId, BackendStateSnapshot};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -84,14 +84,14 @@ struct LoadBalancer {
 }
 
 impl Provider {
-    fn of(provider: &config::Provider, backends: &[(&BackendId, LiveSnapshot)], moment: &Moment) -> Self {
-        let sum = |of: fn(&LiveSnapshot) -> u64| backends.iter().map(|(_, live)| of(live)).sum();
+    fn of(provider: &config::Provider, backends: &[(&BackendId, BackendStateSnapshot)], moment: &Moment) -> Self {
+        let sum = |of: fn(&BackendStateSnapshot) -> u64| backends.iter().map(|(_, live)| of(live)).sum();
         Self {
             healthy: provider_health(provider.enabled, backends),
             last_check: moment.ago(backends.iter().filter_map(|(_, live)| checked(live)).min()),
-            total_requests: sum(LiveSnapshot::requests),
-            successful_requests: sum(LiveSnapshot::successes),
-            failed_requests: sum(LiveSnapshot::errors),
+            total_requests: sum(BackendStateSnapshot::requests),
+            successful_requests: sum(BackendStateSnapshot::successes),
+            failed_requests: sum(BackendStateSnapshot::errors),
             average_latency_ms: average_latency_ms(backends.iter().map(|(_, live)| live)),
             models: backends.iter().map(|(id, live)| (id.model.to_string(), Backend::of(live))).collect(),
         }
@@ -99,12 +99,12 @@ impl Provider {
 }
 
 /// How long ago the last check of any kind was.
-fn checked(live: &LiveSnapshot) -> Option<Duration> {
+fn checked(live: &BackendStateSnapshot) -> Option<Duration> {
     [live.last_probe, live.last_connectivity_check].into_iter().flatten().min()
 }
 
 impl Backend {
-    fn of(live: &LiveSnapshot) -> Self {
+    fn of(live: &BackendStateSnapshot) -> Self {
         Self {
             healthy: live.view.is_healthy(),
             requests: live.requests(),

@@ -160,7 +160,7 @@ impl Backend {
             model: known.model(),
             original_weight: known.backend.weight,
             effective_weight: known.effective_weight,
-            confidence: known.live.view.confidence,
+            confidence: known.state.view.confidence,
             is_premium: known.backend.premium,
             enabled: known.is_enabled(),
             tags: known.tags(),
@@ -172,7 +172,7 @@ impl Backend {
 
 impl HealthDetails {
     fn of(known: &Known<'_>, moment: &Moment) -> Self {
-        let live = &known.live;
+        let live = &known.state;
         Self {
             total_requests: live.requests(),
             consecutive_successes: live.consecutive_successes,
@@ -188,7 +188,7 @@ impl HealthDetails {
 impl Stats {
     fn of(known: &[Known<'_>]) -> Self {
         let count = |which: &dyn Fn(&Known<'_>) -> bool| known.iter().filter(|known| which(known)).count();
-        let confidences = known.iter().map(|known| known.live.view.confidence);
+        let confidences = known.iter().map(|known| known.state.view.confidence);
         Self {
             total_backends: known.len(),
             enabled_backends: count(&|known| known.is_enabled()),

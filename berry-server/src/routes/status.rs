@@ -8,7 +8,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use berry_tower::{
-    backend::{Backend, BackendId, Billing, Live, LiveSnapshot, Model, PREMIUM, View},
+    backend::{Backend, BackendId, BackendState, BackendStateSnapshot, Billing, Model, PREMIUM, View},
     breaker::State as Circuit,
     render::Refusal,
     select::candidates::{ADMIN, Ask, explain},
@@ -53,7 +53,7 @@ pub(super) fn rfc3339(at: Timestamp) -> String {
 /// What is known of one of a model's backends.
 pub(super) struct Known<'a> {
     pub(super) backend: &'a Backend,
-    pub(super) live: LiveSnapshot,
+    pub(super) state: BackendStateSnapshot,
     /// The number that the strategy weighs it by; 0 for one that it never sees.
     pub(super) effective_weight: f64,
 }
@@ -66,7 +66,7 @@ impl Known<'_> {
 
     /// Healthy, or on its way back to that.
     pub(super) fn is_healthy(&self) -> bool {
-        self.live.view.is_healthy()
+        self.state.view.is_healthy()
     }
 
     pub(super) fn provider(&self) -> String {
@@ -98,7 +98,7 @@ pub(super) fn known<'a>(model: &'a Model, moment: &Moment) -> Vec<Known<'a>> {
     let known = |explained: berry_tower::select::candidates::Explained<'a>| Known {
         backend: explained.backend,
         // The very state that the weight was told by, so that the two agree.
-        live: LiveSnapshot { view: explained.view, ..explained.backend.live.snapshot(moment.now) },
+        state: BackendStateSnapshot { view: explained.view, ..explained.backend.state.snapshot(moment.now) },
         effective_weight: if is_enabled(explained.backend) { explained.effective_weight } else { 0.0 },
     };
     explain(model, &ask, moment.now).into_iter().map(known).collect()
@@ -124,23 +124,23 @@ pub(super) fn of_provider<'a>(
     catalog: &'a berry_tower::backend::Snapshot,
     provider: &str,
     moment: &Moment,
-) -> Vec<(&'a BackendId, LiveSnapshot)> {
-    let of = |(id, _): &(&BackendId, &Arc<Live>)| &*id.provider == provider;
-    let mut found: Vec<_> = catalog.live().filter(of).map(|(id, live)| (id, live.snapshot(moment.now))).collect();
+) -> Vec<(&'a BackendId, BackendStateSnapshot)> {
+    let of = |(id, _): &(&BackendId, &Arc<BackendState>)| &*id.provider == provider;
+    let mut found: Vec<_> = catalog.states().filter(of).map(|(id, live)| (id, live.snapshot(moment.now))).collect();
     found.sort_by(|(a, _), (b, _)| a.model.cmp(&b.model));
     found
 }
 
 /// Whether a provider can serve: it is switched on and one of its backends is healthy. Of one that
 /// no model uses, this is not known.
-pub(super) fn provider_health(enabled: bool, backends: &[(&BackendId, LiveSnapshot)]) -> Option<bool> {
-    let healthy = |(_, live): &(_, LiveSnapshot)| live.view.is_healthy();
+pub(super) fn provider_health(enabled: bool, backends: &[(&BackendId, BackendStateSnapshot)]) -> Option<bool> {
+    let healthy = |(_, live): &(_, BackendStateSnapshot)| live.view.is_healthy();
     (!backends.is_empty()).then(|| enabled && backends.iter().any(healthy))
 }
 
 /// The average time to the first byte over several backends, in milliseconds, each counting as
 /// much as it has succeeded.
-pub(super) fn average_latency_ms<'a>(of: impl IntoIterator<Item = &'a LiveSnapshot>) -> Option<f64> {
+pub(super) fn average_latency_ms<'a>(of: impl IntoIterator<Item = &'a BackendStateSnapshot>) -> Option<f64> {
     let measured = of.into_iter().filter_map(|live| Some((live.average_latency?, live.successes().max(1) as f64)));
     let (sum, count) = measured.fold((0.0, 0.0), |(sum, count), (latency, n)| (sum + millis(latency) * n, count + n));
     (count > 0.0).then(|| sum / count)

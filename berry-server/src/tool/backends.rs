@@ -44,7 +44,7 @@ impl State {
     const fn of(class: Class) -> Self {
         match class {
             Class::RateLimited { .. } => Self::RateLimited,
-            class if class.tells_against() => Self::Unhealthy,
+            class if class.is_backend_failure() => Self::Unhealthy,
             _ => Self::Healthy,
         }
     }

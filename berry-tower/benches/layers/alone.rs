@@ -13,10 +13,10 @@ use berry_tower::{
     error_response::ErrorResponseLayer,
     inspect::InspectLayer,
     permission::ModelPermissionLayer,
-    progress::{Hold, Progress},
-    rate_limit::{Keyed, Limits, RateLimitLayer},
+    progress::{CommitPoint, Progress},
+    rate_limit::{Limits, PerKey, RateLimitLayer},
     resume::ResumeLayer,
-    retry::{Plan, RetryLayer},
+    retry::{BackoffPolicy, RetryLayer},
     select::SelectLayer,
     sse::Grammar,
 };
@@ -44,7 +44,7 @@ pub(crate) fn layers(c: &mut Criterion) {
     group.bench_function("drain", |b| calls(b, &service, plain));
     let service = AuthLayer::new(ApiKeys::new([ApiKey::from_token(TOKEN, "me")])).layer(upstream());
     group.bench_function("auth", |b| calls(b, &service, plain));
-    let service = RateLimitLayer::new(Keyed::by(limits, |_: &Parts| Some(1_u64))).layer(upstream());
+    let service = RateLimitLayer::new(PerKey::new(limits, |_: &Parts| Some(1_u64))).layer(upstream());
     group.bench_function("rate_limit", |b| calls(b, &service, plain));
     let service = InspectLayer::new().layer(upstream());
     group.bench_function("inspect", |b| calls(b, &service, plain));
@@ -59,10 +59,11 @@ pub(crate) fn layers(c: &mut Criterion) {
     group.bench_function("early", |b| calls(b, &service, read));
     let service = ResumeLayer.layer(upstream());
     group.bench_function("resume", |b| calls(b, &service, read));
-    let service = RetryLayer::new(Plan::default()).total_timeout(Some(Duration::from_secs(600))).layer(upstream());
+    let service =
+        RetryLayer::new(BackoffPolicy::default()).total_timeout(Some(Duration::from_secs(600))).layer(upstream());
     group.bench_function("retry", |b| calls(b, &service, read));
     let whole = upstream().map_response(|mut response| {
-        response.extensions_mut().insert(Progress::new(Hold::Whole, Grammar::Opaque));
+        response.extensions_mut().insert(Progress::new(CommitPoint::Whole, Grammar::Opaque));
         response
     });
     let service = CommitLayer.layer(whole);

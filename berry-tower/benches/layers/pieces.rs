@@ -4,7 +4,7 @@ use std::{hint::black_box, sync::Arc};
 
 use berry_tower::{
     backend::{SmartAi, View},
-    rate_limit::{Keyed, Limit, Limits},
+    rate_limit::{Limit, Limits, PerKey},
     select::strategy::{Candidate, NAMES, by_name},
     sse::{Grammar, StreamFilter},
 };
@@ -75,7 +75,7 @@ pub(crate) fn limiter(c: &mut Criterion) {
     let _inside = runtime.enter();
     for keys in [10_u64, 100_000] {
         let limits = Limits::new().per_minute(u32::MAX).per_hour(u32::MAX);
-        let limit = Keyed::by(limits, |head: &Parts| head.extensions.get::<u64>().copied());
+        let limit = PerKey::new(limits, |head: &Parts| head.extensions.get::<u64>().copied());
         let head = |key: u64| Request::builder().extension(key).body(()).expect("a request").into_parts().0;
         let heads: Vec<_> = (0..keys).map(head).collect();
         let mut next = heads.iter().cycle();

@@ -6,7 +6,7 @@ use berry_tower::{
     auth::{ApiKey, ApiKeys},
     body::Buffered,
     gateway::{Settings, gateway},
-    rate_limit::{Assigned, Limits, Quota},
+    rate_limit::{Limits, Quota, QuotaFromRequest},
 };
 use bytes::Bytes;
 use criterion::{Criterion, Throughput};
@@ -39,7 +39,7 @@ where
 {
     let quota = Arc::new(Quota::new(Limits::new().per_minute(u32::MAX).per_hour(u32::MAX)));
     let keys = ApiKeys::new([ApiKey::from_token(TOKEN, User(quota))]);
-    let limit = Assigned::by(|head: &Parts| head.extensions.get::<User>().map(|user| &user.0));
+    let limit = QuotaFromRequest::new(|head: &Parts| head.extensions.get::<User>().map(|user| &user.0));
     gateway(Settings::new(catalog(2)).transport(transport), keys, limit, |_: &User, model: &str| model == "fast")
 }
 

@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use arc_swap::{ArcSwap, Guard};
 use foldhash::fast::RandomState;
 
-use super::{Backend, BackendId, Live, Tuning};
+use super::{Backend, BackendId, BackendState, Tuning};
 use crate::{observe::Observer, select::strategy::Strategy};
 
 /// What a gateway does when a committed stream breaks off.
@@ -78,21 +78,21 @@ impl Model {
 pub struct Snapshot {
     models: Vec<Arc<Model>>,
     by_name: HashMap<Arc<str>, Arc<Model>, RandomState>,
-    live: HashMap<BackendId, Arc<Live>>,
+    states: HashMap<BackendId, Arc<BackendState>>,
     observer: Option<Arc<dyn Observer>>,
 }
 
 impl Snapshot {
     fn new(models: impl IntoIterator<Item = Model>, tuning: &Tuning, before: &Self) -> Self {
-        let mut live: HashMap<BackendId, Arc<Live>> = HashMap::new();
+        let mut states: HashMap<BackendId, Arc<BackendState>> = HashMap::new();
         let mut share = |backend: &mut Arc<Backend>| {
-            let known = live.entry(backend.id.clone()).or_insert_with(|| {
-                let kept = before.live.get(&backend.id).unwrap_or(&backend.live).clone();
+            let known = states.entry(backend.id.clone()).or_insert_with(|| {
+                let kept = before.states.get(&backend.id).unwrap_or(&backend.state).clone();
                 kept.retune(tuning.clone());
                 kept
             });
-            if !Arc::ptr_eq(known, &backend.live) {
-                Arc::make_mut(backend).live = known.clone();
+            if !Arc::ptr_eq(known, &backend.state) {
+                Arc::make_mut(backend).state = known.clone();
             }
         };
         let mut all = Vec::new();
@@ -107,12 +107,12 @@ impl Snapshot {
         let ids = all.iter().map(|m| (m.id.clone(), m.clone()));
         let mut by_name: HashMap<_, _, _> = ids.collect();
         by_name.extend(all.iter().map(|m| (m.name.clone(), m.clone())));
-        Self { models: all, by_name, live, observer: None }.observed_by(before.observer.clone())
+        Self { models: all, by_name, states, observer: None }.observed_by(before.observer.clone())
     }
 
     fn observed_by(mut self, observer: Option<Arc<dyn Observer>>) -> Self {
         if let Some(observer) = &observer {
-            self.live.iter().for_each(|(id, live)| live.observe(|| observer.backend(id)));
+            self.states.iter().for_each(|(id, states)| states.observe(|| observer.backend(id)));
         }
         self.observer = observer;
         self
@@ -131,8 +131,8 @@ impl Snapshot {
     }
 
     /// The state of every backend, each once however many models share it.
-    pub fn live(&self) -> impl Iterator<Item = (&BackendId, &Arc<Live>)> {
-        self.live.iter()
+    pub fn states(&self) -> impl Iterator<Item = (&BackendId, &Arc<BackendState>)> {
+        self.states.iter()
     }
 }
 
@@ -164,7 +164,7 @@ fn keep_counting(model: &mut Model, old: &Model) {
 /// let pool = || [Backend::new(provider.clone(), "llama")];
 /// let catalog = Catalog::new([Model::new("fast", Arc::new(Random), pool()), Model::new("cheap", Arc::new(Random), pool())]);
 /// let (fast, cheap) = (catalog.load().find("fast").unwrap().clone(), catalog.load().find("cheap").unwrap().clone());
-/// assert!(Arc::ptr_eq(&fast.backends[0].live, &cheap.backends[0].live));
+/// assert!(Arc::ptr_eq(&fast.backends[0].state, &cheap.backends[0].state));
 /// assert!(catalog.load().find("dear").is_none());
 /// ```
 #[derive(Clone, Debug, Default)]
@@ -187,8 +187,8 @@ impl Catalog {
     pub fn observed_by(self, observer: Arc<dyn Observer>) -> Self {
         let observer = Some(observer);
         self.0.rcu(|now| {
-            let (models, by_name, live) = (now.models.clone(), now.by_name.clone(), now.live.clone());
-            Snapshot { models, by_name, live, observer: None }.observed_by(observer.clone())
+            let (models, by_name, states) = (now.models.clone(), now.by_name.clone(), now.states.clone());
+            Snapshot { models, by_name, states, observer: None }.observed_by(observer.clone())
         });
         self
     }

@@ -113,7 +113,7 @@ mod tests {
         let tuning = SmartAi::default();
         for (class, after_it) in [
             (Class::Success, 1.0),
-            (Class::Caller, 0.95),
+            (Class::ClientError, 0.95),
             (Class::Cancelled, 0.95),
             (Class::Auth, 0.15),
             (Class::RateLimited { retry_after: None }, 0.85),

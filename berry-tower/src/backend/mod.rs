@@ -4,10 +4,10 @@
 mod catalog;
 mod clock;
 pub mod confidence;
-mod live;
 mod provider;
 mod recovery;
 mod snapshot;
+mod state;
 mod tuning;
 mod view;
 
@@ -31,10 +31,10 @@ pub use crate::{
 };
 #[cfg(feature = "select")]
 pub use catalog::{Catalog, Model, Snapshot, StreamRecovery};
-pub use live::{DEFAULT_COOL_DOWN, HealthChange, Live, ProbeOutcome};
 pub use provider::{InvalidProvider, Provider, Timeouts, secret_parts};
 pub use recovery::{Event as HealthEvent, Recovery, Stage};
-pub use snapshot::LiveSnapshot;
+pub use snapshot::BackendStateSnapshot;
+pub use state::{BackendState, DEFAULT_COOL_DOWN, HealthChange, ProbeOutcome};
 pub use tuning::{Adjustments, SmartAi, Tuning};
 pub use view::View;
 
@@ -116,7 +116,7 @@ pub struct Backend {
     /// What of a request's sampling it takes, where it is Anthropic's.
     pub sampling: Sampling,
     /// What is known of it; all models that list the same provider and model share one.
-    pub live: Arc<Live>,
+    pub state: Arc<BackendState>,
     /// How often it was chosen for this model.
     pub picks: Arc<AtomicU64>,
     /// It has refused `stream_options`; forgotten when the backend is made anew.
@@ -133,8 +133,8 @@ impl Backend {
         let id = BackendId { provider: provider.id.clone(), model: model.into() };
         let addresses = Endpoint::ALL.map(|endpoint| Address::new(provider.uri(endpoint, &id.model, false)));
         let streams = Address::new(provider.uri(Endpoint::ChatCompletions, &id.model, true));
-        let live = Live::new(Tuning::default());
-        live.set_label(&id);
+        let state = BackendState::new(Tuning::default());
+        state.set_label(&id);
         let mut hasher = DefaultHasher::new();
         id.hash(&mut hasher);
         Self {
@@ -150,7 +150,7 @@ impl Backend {
             max_in_flight: 0,
             supports_prefill: false,
             sampling: Sampling::All,
-            live: Arc::new(live),
+            state: Arc::new(state),
             picks: Arc::default(),
             usage_refused: Arc::default(),
             addresses,
@@ -161,9 +161,9 @@ impl Backend {
 
     /// Shares the state of the same provider and model elsewhere.
     #[must_use]
-    pub fn live(mut self, live: Arc<Live>) -> Self {
-        live.set_label(&self.id);
-        self.live = live;
+    pub fn with_state(mut self, state: Arc<BackendState>) -> Self {
+        state.set_label(&self.id);
+        self.state = state;
         self
     }
 

@@ -7,7 +7,7 @@ use crate::{breaker::State, classify::Class};
 
 /// What there is to tell about a backend. Times are given as how long ago they were.
 #[derive(Clone, Debug, PartialEq)]
-pub struct LiveSnapshot {
+pub struct BackendStateSnapshot {
     /// What the strategies see.
     pub view: View,
     /// The circuit breaker's state.
@@ -40,7 +40,7 @@ pub struct LiveSnapshot {
     pub average_first_token: Option<Duration>,
 }
 
-impl LiveSnapshot {
+impl BackendStateSnapshot {
     /// All attempts of users.
     #[must_use]
     pub fn requests(&self) -> u64 {
@@ -76,10 +76,23 @@ mod tests {
     #[test]
     fn errors_are_what_the_verdict_calls_so() {
         use Class::{
-            Auth, Caller, Cancelled, Model, Network, RateLimited, Server, Success, Timeout, TooLong, Unserved,
+            Auth, Cancelled, ClientError, EndpointNotServed, Model, Network, RateLimited, Server, Success, Timeout,
+            TooLong,
         };
         let limited = RateLimited { retry_after: None };
-        for class in [Success, Caller, TooLong, Unserved, Auth, limited, Model, Server, Timeout, Network, Cancelled] {
+        for class in [
+            Success,
+            ClientError,
+            TooLong,
+            EndpointNotServed,
+            Auth,
+            limited,
+            Model,
+            Server,
+            Timeout,
+            Network,
+            Cancelled,
+        ] {
             assert_eq!(is_error(class.name()), class.is_error(), "{class:?}");
         }
     }

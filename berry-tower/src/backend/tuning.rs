@@ -101,7 +101,7 @@ impl Adjustments {
             Class::Server => Some(-self.server_error_penalty),
             Class::Timeout => Some(-self.timeout_penalty),
             Class::Network => Some(-self.network_error_penalty),
-            Class::Caller | Class::TooLong | Class::Unserved | Class::Cancelled => None,
+            Class::ClientError | Class::TooLong | Class::EndpointNotServed | Class::Cancelled => None,
         }
     }
 }

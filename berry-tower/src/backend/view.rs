@@ -9,10 +9,10 @@ use super::{confidence, recovery::Stage};
 /// The default is that of a backend that nobody has asked yet.
 ///
 /// ```
-/// use berry_tower::backend::{Live, Tuning, View};
+/// use berry_tower::backend::{BackendState, Tuning, View};
 /// use tokio::time::Instant;
 ///
-/// let view = Live::new(Tuning::default()).view(Instant::now());
+/// let view = BackendState::new(Tuning::default()).view(Instant::now());
 /// assert_eq!(view, View::default());
 /// assert!(view.is_healthy() && view.is_free());
 /// ```

@@ -56,7 +56,7 @@ impl From<Class> for Outcome {
         match class {
             Class::Success => Self::Success,
             Class::RateLimited { .. } => Self::RateLimited,
-            c if c.tells_against() => Self::Failure,
+            c if c.is_backend_failure() => Self::Failure,
             _ => Self::Neutral,
         }
     }

@@ -18,7 +18,7 @@ use tower_service::Service;
 use super::{Breaker, BreakerPolicy, FindBreaker, OwnBreaker, Permit};
 use crate::{
     body::{End, Guard, GuardedBody},
-    classify::{Class, Classify, ErrorBody, Standard},
+    classify::{Class, Classify, ErrorBody, ModelApiVerdict},
     error::{BoxError, BreakerOpen, MissingLayer, Unroutable, find},
     progress::Progress,
 };
@@ -56,7 +56,7 @@ use crate::{
 /// # }
 /// ```
 #[derive(Clone)]
-pub struct CircuitBreakerLayer<F = OwnBreaker, C = Standard> {
+pub struct CircuitBreakerLayer<F = OwnBreaker, C = ModelApiVerdict> {
     own: Arc<Breaker>,
     find: F,
     classify: C,
@@ -66,7 +66,7 @@ impl CircuitBreakerLayer {
     /// A layer with one breaker for all services that it makes.
     #[must_use]
     pub fn new(policy: BreakerPolicy) -> Self {
-        Self { own: Arc::new(Breaker::new(policy)), find: OwnBreaker, classify: Standard }
+        Self { own: Arc::new(Breaker::new(policy)), find: OwnBreaker, classify: ModelApiVerdict }
     }
 }
 
@@ -77,7 +77,7 @@ impl<F, C> CircuitBreakerLayer<F, C> {
         CircuitBreakerLayer { own: self.own, find, classify: self.classify }
     }
 
-    /// Asks `classify` instead of [`Standard`] what an answer or an error means.
+    /// Asks `classify` instead of [`ModelApiVerdict`] what an answer or an error means.
     #[must_use]
     pub fn classify<D: Classify>(self, classify: D) -> CircuitBreakerLayer<F, D> {
         CircuitBreakerLayer { own: self.own, find: self.find, classify }
@@ -106,7 +106,7 @@ impl<S, F: Clone, C: Clone> Layer<S> for CircuitBreakerLayer<F, C> {
 
 /// The service that [`CircuitBreakerLayer`] makes.
 #[derive(Clone)]
-pub struct CircuitBreaker<S, F = OwnBreaker, C = Standard> {
+pub struct CircuitBreaker<S, F = OwnBreaker, C = ModelApiVerdict> {
     inner: S,
     layer: CircuitBreakerLayer<F, C>,
 }

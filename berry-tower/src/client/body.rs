@@ -77,7 +77,7 @@ impl fmt::Debug for Plain {
 
 impl Plain {
     fn finish(&mut self) -> Result<PlainFacts, Failure> {
-        const NO_OBJECT: Failure = Failure::Garbage("a body that is no JSON object");
+        const NO_OBJECT: Failure = Failure::InvalidResponse("a body that is no JSON object");
         let mut facts = self.check.take().ok_or(NO_OBJECT)?.finish().map_err(|_| NO_OBJECT)?;
         match facts.error.take().filter(|error| !self.own_errors || error.kind.is_some()) {
             Some(error) => Err(told(error)),
@@ -248,7 +248,7 @@ impl Reader {
             Self::Opaque => {
                 ready.push_back(bytes);
                 if let Some(progress) = progress {
-                    progress.saw_output();
+                    progress.mark_output_started();
                 }
                 Ok(())
             }
@@ -267,12 +267,12 @@ impl Reader {
                 let facts = plain.finish()?;
                 if let Some(progress) = progress {
                     progress.set_usage(facts.usage);
-                    progress.saw_output();
+                    progress.mark_output_started();
                 }
                 Ok(())
             }
             Self::Opaque if seen => Ok(()),
-            Self::Opaque => Err(Failure::Garbage("an empty body")),
+            Self::Opaque => Err(Failure::InvalidResponse("an empty body")),
         }
     }
 
@@ -294,7 +294,7 @@ fn note(filter: &StreamFilter, progress: &Option<Progress>) {
     let Some(progress) = progress else { return };
     progress.set_events(filter.events(), filter.malformed(), filter.between_events());
     if filter.output_seen() {
-        progress.saw_output();
+        progress.mark_output_started();
     }
     if filter.finished() {
         progress.set_finished();
@@ -306,9 +306,9 @@ fn fault(fault: StreamFault) -> Failure {
     match fault {
         StreamFault::Error(event) => told(event),
         StreamFault::Interrupted => Failure::Interrupted,
-        StreamFault::NoOutput => Failure::Garbage("a stream that ended before any output"),
+        StreamFault::NoOutput => Failure::InvalidResponse("a stream that ended before any output"),
         StreamFault::NotEvents(Some(event)) => told(event),
-        StreamFault::NotEvents(None) => Failure::Garbage("something that is no event stream"),
+        StreamFault::NotEvents(None) => Failure::InvalidResponse("something that is no event stream"),
     }
 }
 

@@ -31,7 +31,7 @@ use crate::{
     endpoint::Endpoint,
     error::{BoxError, Deadline, Failure, MissingLayer, Unroutable},
     inspect::{Prefill, Prefilled, Requested},
-    progress::{Hold, Progress},
+    progress::{CommitPoint, Progress},
     select::Selected,
     sse::{Grammar, StreamFilter},
     upstream_time::UpstreamTime,
@@ -243,16 +243,16 @@ impl Call {
         let is = |kind: &str| media.get(..kind.len()).is_some_and(|m| m.eq_ignore_ascii_case(kind));
         let (hold, grammar) = self.expected();
         match hold {
-            _ if body.is_end_stream() => return Err(Failure::Garbage("an empty body").into()),
-            _ if is("text/html") => return Err(Failure::Garbage("a web page").into()),
-            Hold::Whole if is("text/event-stream") => {
-                return Err(Failure::Garbage("a stream where a plain answer was asked for").into());
+            _ if body.is_end_stream() => return Err(Failure::InvalidResponse("an empty body").into()),
+            _ if is("text/html") => return Err(Failure::InvalidResponse("a web page").into()),
+            CommitPoint::Whole if is("text/event-stream") => {
+                return Err(Failure::InvalidResponse("a stream where a plain answer was asked for").into());
             }
-            Hold::Output if is("application/json") => {
-                return Err(Failure::Garbage("a plain answer where a stream was asked for").into());
+            CommitPoint::Output if is("application/json") => {
+                return Err(Failure::InvalidResponse("a plain answer where a stream was asked for").into());
             }
-            Hold::FirstByte if is("application/json") && !self.endpoint.answers_json() => {
-                return Err(Failure::Garbage("a JSON body where audio was asked for").into());
+            CommitPoint::FirstByte if is("application/json") && !self.endpoint.answers_json() => {
+                return Err(Failure::InvalidResponse("a JSON body where audio was asked for").into());
             }
             _ => {}
         }
@@ -261,20 +261,20 @@ impl Call {
             parts.headers.remove(CONTENT_ENCODING);
             parts.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }
-        if hold == Hold::Output {
+        if hold == CommitPoint::Output {
             // The filter may add to the stream or leave something out.
             parts.headers.remove(CONTENT_LENGTH);
             parts.headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
         }
         let reader = match hold {
-            Hold::Output => Reader::Stream(Box::new(
+            CommitPoint::Output => Reader::Stream(Box::new(
                 StreamFilter::new(grammar, self.hides_usage()).expected_choices(self.requested.choices as usize),
             )),
-            Hold::Whole => Reader::plain(self.endpoint),
-            Hold::FirstByte => Reader::Opaque,
+            CommitPoint::Whole => Reader::plain(self.endpoint),
+            CommitPoint::FirstByte => Reader::Opaque,
         };
         let timeouts = self.backend().provider.timeouts;
-        let cuts_late = hold == Hold::Output && !timeouts.first_token.is_zero() && !self.selected.last;
+        let cuts_late = hold == CommitPoint::Output && !timeouts.first_token.is_zero() && !self.selected.last;
         let first_output = cuts_late.then(|| self.sent + timeouts.first_token);
         let watch = Watch::new(timeouts.idle, first_output, self.time.clone());
         let progress = Progress::new(hold, grammar);
@@ -288,7 +288,7 @@ impl Call {
     }
 
     /// What kind of answer the request calls for.
-    fn expected(&self) -> (Hold, Grammar) {
+    fn expected(&self) -> (CommitPoint, Grammar) {
         let grammar = match self.endpoint {
             Endpoint::ChatCompletions => Grammar::Chat,
             Endpoint::Completions => Grammar::Completions,
@@ -297,10 +297,10 @@ impl Call {
             _ => Grammar::Opaque,
         };
         match (self.streams(), grammar) {
-            (true, Grammar::Opaque) => (Hold::FirstByte, Grammar::Opaque),
-            (true, grammar) => (Hold::Output, grammar),
-            (false, _) if self.endpoint.answers_json() => (Hold::Whole, Grammar::Opaque),
-            (false, _) => (Hold::FirstByte, Grammar::Opaque),
+            (true, Grammar::Opaque) => (CommitPoint::FirstByte, Grammar::Opaque),
+            (true, grammar) => (CommitPoint::Output, grammar),
+            (false, _) if self.endpoint.answers_json() => (CommitPoint::Whole, Grammar::Opaque),
+            (false, _) => (CommitPoint::FirstByte, Grammar::Opaque),
         }
     }
 

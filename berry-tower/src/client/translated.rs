@@ -159,7 +159,7 @@ where
                 let bytes = frame.into_data().unwrap_or_default();
                 if this.read.len() + bytes.len() > MOST_PLAIN {
                     *this.over = true;
-                    Err(Failure::Garbage("an answer of over 64 MiB").into())
+                    Err(Failure::InvalidResponse("an answer of over 64 MiB").into())
                 } else {
                     this.read.extend_from_slice(&bytes);
                     Ok(Frame::data(Bytes::new()))
@@ -181,7 +181,7 @@ where
 fn no_answer(read: &[u8], what: &'static str, provider: &Provider) -> Failure {
     let error = upstream_error::parse(read, Endpoint::ChatCompletions, provider);
     let told = error.message.is_some() && serde_json::from_slice::<serde_json::Value>(read).is_ok();
-    if told { Failure::ErrorEvent(Box::new(error)) } else { Failure::Garbage(what) }
+    if told { Failure::ErrorEvent(Box::new(error)) } else { Failure::InvalidResponse(what) }
 }
 
 /// The events of a stream, each one translated.
@@ -265,8 +265,8 @@ where
 fn broken(error: EventStreamError<BoxError>) -> BoxError {
     match error {
         EventStreamError::Transport(error) => error,
-        EventStreamError::Utf8(_) => Failure::Garbage("a stream that is no UTF-8").into(),
-        EventStreamError::Parser(_) => Failure::Garbage("something that is no event stream").into(),
+        EventStreamError::Utf8(_) => Failure::InvalidResponse("a stream that is no UTF-8").into(),
+        EventStreamError::Parser(_) => Failure::InvalidResponse("something that is no event stream").into(),
     }
 }
 
@@ -322,7 +322,7 @@ fn without_mark(mut bytes: Bytes, mark: &mut usize) -> Result<Bytes, Failure> {
                 *mark += 1;
             }
             (false, 0) => *mark = MARK.len(),
-            (false, _) => return Err(Failure::Garbage("a stream that is no UTF-8")),
+            (false, _) => return Err(Failure::InvalidResponse("a stream that is no UTF-8")),
         }
     }
     Ok(bytes)
@@ -352,7 +352,7 @@ where
         this.heard.frames.fetch_add(1, Relaxed);
         let pending = this.heard.pending.fetch_add(bytes.len(), Relaxed) + bytes.len();
         Poll::Ready(Some(if pending > MOST_EVENT {
-            Err(Failure::Garbage("an event of over 8 MiB").into())
+            Err(Failure::InvalidResponse("an event of over 8 MiB").into())
         } else {
             without_mark(bytes, this.mark).map(|bytes| whole_lines(this.line, bytes)).map_err(Into::into)
         }))

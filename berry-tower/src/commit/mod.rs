@@ -9,7 +9,7 @@
 //! It fails with the inner service's errors and the body's.
 //!
 //! ```
-//! use berry_tower::{commit::CommitLayer, progress::{Hold, Progress}, sse::Grammar};
+//! use berry_tower::{commit::CommitLayer, progress::{CommitPoint, Progress}, sse::Grammar};
 //! use bytes::Bytes;
 //! use http::{Request, Response};
 //! use http_body_util::{BodyExt, Full, StreamBody};
@@ -19,7 +19,7 @@
 //! # #[tokio::main(flavor = "current_thread")] async fn main() {
 //! let whole = service_fn(async |_: Request<()>| {
 //!     let mut response = Response::new(Full::new(Bytes::from("{}")));
-//!     response.extensions_mut().insert(Progress::new(Hold::Whole, Grammar::Opaque));
+//!     response.extensions_mut().insert(Progress::new(CommitPoint::Whole, Grammar::Opaque));
 //!     Ok::<_, Infallible>(response)
 //! });
 //! let response = CommitLayer.layer(whole).oneshot(Request::new(())).await.unwrap();
@@ -29,7 +29,7 @@
 //! let broken = service_fn(async |_: Request<()>| {
 //!     let frames = [Ok(http_body::Frame::data(Bytes::from("{"))), Err("cut")];
 //!     let mut response = Response::new(StreamBody::new(futures_util::stream::iter(frames)));
-//!     response.extensions_mut().insert(Progress::new(Hold::Whole, Grammar::Opaque));
+//!     response.extensions_mut().insert(Progress::new(CommitPoint::Whole, Grammar::Opaque));
 //!     Ok::<_, Infallible>(response)
 //! });
 //! let error = CommitLayer.layer(broken).oneshot(Request::new(())).await.unwrap_err();
@@ -56,7 +56,7 @@ pub use body::CommittedBody;
 
 use crate::{
     error::BoxError,
-    progress::{Hold, Progress},
+    progress::{CommitPoint, Progress},
 };
 
 /// A plain answer longer than this is committed unfinished.
@@ -163,13 +163,13 @@ where
 /// Whether what has been held back may be shown.
 fn committed<B>(progress: &Progress, body: &CommittedBody<B>) -> bool {
     match progress.hold() {
-        Hold::Output => {
+        CommitPoint::Output => {
             progress.output_seen()
                 || progress.events() + progress.malformed() > MOST_EVENTS
                 || body.held() > MOST_PREAMBLE
         }
-        Hold::Whole => body.held() > MOST_PLAIN,
-        Hold::FirstByte => body.held() > 0,
+        CommitPoint::Whole => body.held() > MOST_PLAIN,
+        CommitPoint::FirstByte => body.held() > 0,
     }
 }
 
@@ -188,7 +188,7 @@ mod tests {
 
     /// A stream of so many preambles of this size, without an end.
     async fn committed_after(size: usize) -> u64 {
-        let progress = Progress::new(Hold::Output, Grammar::Chat);
+        let progress = Progress::new(CommitPoint::Output, Grammar::Chat);
         let seen = progress.clone();
         let endless = service_fn(move |_: Request<()>| {
             let progress = progress.clone();

@@ -10,7 +10,7 @@
 //! It fails with the inner service's errors.
 //!
 //! ```
-//! use berry_tower::{early::EarlyLayer, progress::{Hold, Progress}, sse::Grammar};
+//! use berry_tower::{early::EarlyLayer, progress::{CommitPoint, Progress}, sse::Grammar};
 //! use bytes::Bytes;
 //! use http::{Request, Response};
 //! use http_body_util::{BodyExt, StreamBody};
@@ -21,7 +21,7 @@
 //! let silent = service_fn(async |_: Request<()>| {
 //!     let never = futures_util::stream::pending::<Result<http_body::Frame<Bytes>, Infallible>>();
 //!     let mut response = Response::new(StreamBody::new(never));
-//!     response.extensions_mut().insert(Progress::new(Hold::Output, Grammar::Chat));
+//!     response.extensions_mut().insert(Progress::new(CommitPoint::Output, Grammar::Chat));
 //!     Ok::<_, Infallible>(response)
 //! });
 //! let layer = EarlyLayer::new(Some(Duration::from_secs(15)));

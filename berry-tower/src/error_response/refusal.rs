@@ -74,10 +74,10 @@ fn unroutable(e: &Unroutable) -> Refusal {
         Unroutable::UnsupportedParameter { param, .. } => {
             Refusal::new(StatusCode::BAD_REQUEST, CALLER, message).code("unsupported_parameter").param(param.clone())
         }
-        Unroutable::NoneAvailable { retry_after: wait } | Unroutable::NoFresh { soonest: wait } => {
+        Unroutable::NoneAvailable { retry_after: wait } | Unroutable::OnlyTriedLeft { soonest: wait } => {
             unavailable(e, *wait)
         }
-        Unroutable::NoneLeft { .. } => unavailable(e, Duration::ZERO),
+        Unroutable::NoCandidates { .. } => unavailable(e, Duration::ZERO),
     }
 }
 
@@ -110,8 +110,10 @@ fn exhausted(e: &Exhausted) -> Refusal {
             }
         }
         Class::Timeout => timeout(format!("{}; {}", attempts(e), masked(&e.reason))),
-        Class::Model | Class::Unserved => as_upstream(e, StatusCode::NOT_FOUND, Some("model_not_found"), Some("model")),
-        Class::Caller | Class::TooLong => as_upstream(e, StatusCode::BAD_REQUEST, None, None),
+        Class::Model | Class::EndpointNotServed => {
+            as_upstream(e, StatusCode::NOT_FOUND, Some("model_not_found"), Some("model"))
+        }
+        Class::ClientError | Class::TooLong => as_upstream(e, StatusCode::BAD_REQUEST, None, None),
         Class::Server if is_overload(e) => {
             let message = format!("the provider is overloaded{}", quoted(e));
             Refusal::new(StatusCode::SERVICE_UNAVAILABLE, SERVER, message).code("overloaded")

@@ -10,7 +10,7 @@ use tower_service::Service;
 use crate::{
     backend::{Backend, ProbeOutcome, Provider},
     body::Buffered,
-    classify::{Class, Classify, ErrorBody, Standard},
+    classify::{Class, Classify, ErrorBody, ModelApiVerdict},
     client::{BackendClient, Upstream, upstream_error},
     endpoint::Endpoint,
     error::{BoxError, Failure},
@@ -43,7 +43,7 @@ impl Refused {
             Some(cause) => format!("{error}: {cause}"),
             None => error.to_string(),
         };
-        Self::new(Standard.error(first), reason)
+        Self::new(ModelApiVerdict.error(first), reason)
     }
 
     fn answered(class: Class, status: StatusCode, error: Option<&ErrorBody>) -> Self {
@@ -113,8 +113,8 @@ where
         raw.extend_from_slice(frame.data_ref().map_or(&[][..], |data| data));
     }
     let error = upstream_error::parse(&raw, Endpoint::ChatCompletions, provider);
-    match Standard.response(status, headers, Some(&error)) {
-        class if class.tells_against() || matches!(class, Class::RateLimited { .. }) => {
+    match ModelApiVerdict.response(status, headers, Some(&error)) {
+        class if class.is_backend_failure() || matches!(class, Class::RateLimited { .. }) => {
             Err(Refused::answered(class, status, Some(&error)))
         }
         _ => Ok(()),
@@ -159,7 +159,7 @@ where
     B::Error: Into<BoxError>,
 {
     match one_token(transport, backend).await {
-        Err(Refused { class, .. }) if class.tells_against() || matches!(class, Class::RateLimited { .. }) => {
+        Err(Refused { class, .. }) if class.is_backend_failure() || matches!(class, Class::RateLimited { .. }) => {
             ProbeOutcome::Failed(class)
         }
         // Who refuses a question is alive.
@@ -173,7 +173,7 @@ where
     B: Body<Data = Bytes>,
     B::Error: Into<BoxError>,
 {
-    let unsent = |error: BoxError| Refused::new(Class::Caller, error.to_string());
+    let unsent = |error: BoxError| Refused::new(Class::ClientError, error.to_string());
     // The client puts the backend's own name for the model in.
     let body = format!(r#"{{"model":"probe","messages":[{{"role":"user","content":"hi"}}],"{bound}":1}}"#);
     let requested = Requested::read(body.as_bytes()).map_err(|e| unsent(e.into()))?;
@@ -184,11 +184,11 @@ where
     poll_fn(|cx| client.poll_ready(cx)).await.map_err(|e| Refused::failed(&e))?;
     let response = client.call(request).await.map_err(|e| Refused::failed(&e))?;
     let error = response.extensions().get::<ErrorBody>();
-    let class = Standard.response(response.status(), response.headers(), error);
+    let class = ModelApiVerdict.response(response.status(), response.headers(), error);
     if class != Class::Success {
         let names =
             |e: &ErrorBody| [&e.param, &e.message].into_iter().flatten().any(|text| text.contains("max_tokens"));
-        let bound = class == Class::Caller && error.is_some_and(names);
+        let bound = class == Class::ClientError && error.is_some_and(names);
         return Err(Refused { bound, ..Refused::answered(class, response.status(), error) });
     }
     match response.into_body().collect().await {

@@ -110,7 +110,7 @@ impl<'a> Listed<'a> {
         if !self.in_use || self.probe == Probe::None {
             return None;
         }
-        let checked = self.backend.live.snapshot(now).last_connectivity_check;
+        let checked = self.backend.state.snapshot(now).last_connectivity_check;
         Some(Target {
             backend: self.backend.clone(),
             may_chat: self.probe == Probe::Chat,
@@ -126,12 +126,12 @@ impl Target {
     /// error for a list, the chat decides too: some gateways bar the list and nothing else.
     #[must_use]
     pub fn after(&self, listing: Listing, now: Instant) -> Then {
-        let view = self.backend.live.view(now);
+        let view = self.backend.state.view(now);
         let may_chat = self.may_chat && view.cooling.is_none();
         match listing {
             Listing::Alive if may_chat && view.wants_chat_probe() => Then::Chat,
             Listing::Alive => Then::Done(ProbeOutcome::Listed { decides: !self.may_chat }),
-            Listing::Refused(class) if may_chat && class.tells_against() => Then::Chat,
+            Listing::Refused(class) if may_chat && class.is_backend_failure() => Then::Chat,
             Listing::Refused(class) | Listing::Silent(class) => Then::Done(ProbeOutcome::Failed(class)),
         }
     }

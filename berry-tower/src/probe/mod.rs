@@ -38,7 +38,7 @@
 //! first_round.await;
 //!
 //! let backend = catalog.load().find("llama").unwrap().backends[0].clone();
-//! assert_eq!(backend.live.view(tokio::time::Instant::now()).stage, Stage::Unhealthy);
+//! assert_eq!(backend.state.view(tokio::time::Instant::now()).stage, Stage::Unhealthy);
 //! # }
 //! ```
 
@@ -208,7 +208,7 @@ where
         async move {
             let backend = &target.backend;
             if target.connectivity {
-                backend.live.connectivity(listing.is_connected(), Instant::now());
+                backend.state.connectivity(listing.is_connected(), Instant::now());
             }
             let outcome = match target.after(listing, Instant::now()) {
                 Then::Done(outcome) => outcome,
@@ -226,7 +226,7 @@ where
 fn book(backend: &Backend, outcome: ProbeOutcome) {
     let id = &backend.id;
     let (provider, model) = (&*id.provider, &*id.model);
-    let Some(change) = backend.live.probed(outcome, Instant::now()) else { return };
+    let Some(change) = backend.state.probed(outcome, Instant::now()) else { return };
     let (from, to) = (change.from.name(), change.to.name());
     match (change.to, outcome) {
         (Stage::Unhealthy, ProbeOutcome::Failed(class)) => {

@@ -102,7 +102,7 @@ fn catalog(backends: impl IntoIterator<Item = Backend>) -> Catalog {
 }
 
 fn view(catalog: &Catalog, i: usize) -> View {
-    catalog.load().find("m").unwrap().backends[i].live.view(Instant::now())
+    catalog.load().find("m").unwrap().backends[i].state.view(Instant::now())
 }
 
 async fn some(millis: u64) {
@@ -151,7 +151,7 @@ async fn who_is_charged_by_the_request_or_off_is_never_asked() {
     let catalog = Catalog::new([model("m", "smart_ai", [shared, Backend::new(provider("asked"), "x")]), smart]);
     for m in catalog.load().models() {
         for backend in &m.backends {
-            backend.live.record(Class::Server, Instant::now());
+            backend.state.record(Class::Server, Instant::now());
         }
     }
     let probes = tokio::spawn(world.prober(&catalog).run());
@@ -194,15 +194,15 @@ async fn chats_bring_a_backend_back_and_leave_the_counters_alone() {
     let backend = catalog.load().find("m").unwrap().backends[0].clone();
     let now = Instant::now();
     for _ in 0..5 {
-        backend.live.breaker().try_acquire(now).unwrap().settle(Class::Server, now);
-        backend.live.record(Class::Server, now);
+        backend.state.breaker().try_acquire(now).unwrap().settle(Class::Server, now);
+        backend.state.record(Class::Server, now);
     }
-    let before = backend.live.snapshot(now).outcomes;
+    let before = backend.state.snapshot(now).outcomes;
     let probes = tokio::spawn(world.prober(&catalog).run());
     some(10).await;
-    assert_eq!(backend.live.breaker().state(Instant::now()), State::HalfOpen { trial: false });
+    assert_eq!(backend.state.breaker().state(Instant::now()), State::HalfOpen { trial: false });
     assert_eq!(view(&catalog, 0).stage, Stage::Returning);
-    assert_eq!(backend.live.snapshot(Instant::now()).outcomes, before);
+    assert_eq!(backend.state.snapshot(Instant::now()).outcomes, before);
     for asked in world.asked("p") {
         assert_eq!(
             (&asked.headers["authorization"], &asked.headers["x-team"]),
@@ -283,9 +283,9 @@ fn what_is_due_depends_on_the_state_alone() {
     let target = &checks[0].targets[0];
     assert_eq!(target.after(Listing::Alive, now), Then::Done(ProbeOutcome::Listed { decides: false }));
     assert_eq!(target.after(Listing::Silent(Class::Network), now), Then::Done(ProbeOutcome::Failed(Class::Network)));
-    target.backend.live.record(Class::Server, now);
+    target.backend.state.record(Class::Server, now);
     assert_eq!(target.after(Listing::Alive, now), Then::Chat);
-    target.backend.live.record(Class::RateLimited { retry_after: None }, now);
+    target.backend.state.record(Class::RateLimited { retry_after: None }, now);
     assert_ne!(target.after(Listing::Alive, now), Then::Chat, "it asked to be left alone");
     assert_eq!(checks[0].targets[1].after(Listing::Alive, now), Then::Done(ProbeOutcome::Listed { decides: true }));
 }

@@ -19,14 +19,14 @@ use super::{Allowance, Exceeded, Limit, Limits, Quota};
 /// user may have limits of their own, and state lives where it is about.
 ///
 /// ```
-/// use berry_tower::rate_limit::{Assigned, Limit, Limits, Quota};
+/// use berry_tower::rate_limit::{QuotaFromRequest, Limit, Limits, Quota};
 /// use http::Request;
 /// use std::sync::Arc;
 ///
 /// #[derive(Clone)]
 /// struct User { quota: Arc<Quota> }
 ///
-/// let limit = Assigned::by(|head| head.extensions.get::<User>().map(|user| &user.quota));
+/// let limit = QuotaFromRequest::new(|head| head.extensions.get::<User>().map(|user| &user.quota));
 /// let user = User { quota: Arc::new(Quota::new(Limits::new().per_minute(1))) };
 /// let (head, ()) = Request::builder().extension(user).body(()).unwrap().into_parts();
 /// assert!(limit.check(&head).is_ok());
@@ -37,22 +37,22 @@ use super::{Allowance, Exceeded, Limit, Limits, Quota};
 /// assert!(limit.require_key().check(&nobody).is_err());
 /// ```
 #[derive(Clone)]
-pub struct Assigned<F> {
+pub struct QuotaFromRequest<F> {
     find: F,
     required: bool,
 }
 
-impl<F> Assigned<F>
+impl<F> QuotaFromRequest<F>
 where
     F: for<'a> Fn(&'a Parts) -> Option<&'a Arc<Quota>>,
 {
     /// Finds a request's quota by `find`; a request without one is not limited.
-    pub const fn by(find: F) -> Self {
+    pub const fn new(find: F) -> Self {
         Self { find, required: false }
     }
 }
 
-impl<F> Assigned<F> {
+impl<F> QuotaFromRequest<F> {
     /// Refuses a request without a quota with a 500, since a layer must be missing.
     #[must_use]
     pub fn require_key(mut self) -> Self {
@@ -61,7 +61,7 @@ impl<F> Assigned<F> {
     }
 }
 
-impl<F> Limit for Assigned<F>
+impl<F> Limit for QuotaFromRequest<F>
 where
     F: for<'a> Fn(&'a Parts) -> Option<&'a Arc<Quota>>,
 {
@@ -73,9 +73,9 @@ where
     }
 }
 
-impl<F> fmt::Debug for Assigned<F> {
+impl<F> fmt::Debug for QuotaFromRequest<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Assigned").field("required", &self.required).finish_non_exhaustive()
+        f.debug_struct("QuotaFromRequest").field("required", &self.required).finish_non_exhaustive()
     }
 }
 
@@ -87,16 +87,16 @@ impl<F> fmt::Debug for Assigned<F> {
 /// bound, and at most once per second. While the bound is reached, new keys share one quota.
 ///
 /// ```
-/// use berry_tower::rate_limit::{Keyed, Limit, Limits};
+/// use berry_tower::rate_limit::{PerKey, Limit, Limits};
 /// use http::Request;
 ///
-/// let limit = Keyed::by(Limits::new().per_minute(1), |head| head.headers.get("x-tenant").cloned());
+/// let limit = PerKey::new(Limits::new().per_minute(1), |head| head.headers.get("x-tenant").cloned());
 /// let of = |tenant| Request::builder().header("x-tenant", tenant).body(()).unwrap().into_parts().0;
 /// assert!(limit.check(&of("a")).is_ok());
 /// assert!(limit.check(&of("a")).is_err());
 /// assert!(limit.check(&of("b")).is_ok());
 /// ```
-pub struct Keyed<K, F> {
+pub struct PerKey<K, F> {
     store: Arc<Store<K>>,
     key: F,
     required: bool,
@@ -118,13 +118,13 @@ struct Store<K> {
 const MAX_KEYS: usize = 100_000;
 const FIRST_SWEEP: usize = 1_024;
 
-impl<K, F> Keyed<K, F>
+impl<K, F> PerKey<K, F>
 where
     K: Eq + Hash,
     F: Fn(&Parts) -> Option<K>,
 {
     /// Limits each key that `key` finds; a request without one is not limited.
-    pub fn by(limits: Limits, key: F) -> Self {
+    pub fn new(limits: Limits, key: F) -> Self {
         Self { store: Arc::new(Store::new(limits, MAX_KEYS)), key, required: false }
     }
 
@@ -147,7 +147,7 @@ where
     }
 }
 
-impl<K, F> Keyed<K, F> {
+impl<K, F> PerKey<K, F> {
     /// Refuses a request without a key with a 500, since a layer must be missing.
     #[must_use]
     pub fn require_key(mut self) -> Self {
@@ -197,7 +197,7 @@ impl<K: Eq + Hash> Store<K> {
     }
 }
 
-impl<K, F> Limit for Keyed<K, F>
+impl<K, F> Limit for PerKey<K, F>
 where
     K: Eq + Hash,
     F: Fn(&Parts) -> Option<K>,
@@ -210,15 +210,15 @@ where
     }
 }
 
-impl<K, F: Clone> Clone for Keyed<K, F> {
+impl<K, F: Clone> Clone for PerKey<K, F> {
     fn clone(&self) -> Self {
         Self { store: Arc::clone(&self.store), key: self.key.clone(), required: self.required }
     }
 }
 
-impl<K, F> fmt::Debug for Keyed<K, F> {
+impl<K, F> fmt::Debug for PerKey<K, F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Keyed")
+        f.debug_struct("PerKey")
             .field("limits", &self.store.limits)
             .field("max_keys", &self.store.max_keys)
             .field("required", &self.required)
@@ -242,8 +242,8 @@ mod tests {
         Request::builder().extension(key).body(()).unwrap().into_parts().0
     }
 
-    fn by_number(limits: Limits) -> Keyed<u64, impl Fn(&Parts) -> Option<u64> + Clone> {
-        Keyed::by(limits, |head: &Parts| head.extensions.get::<u64>().copied())
+    fn by_number(limits: Limits) -> PerKey<u64, impl Fn(&Parts) -> Option<u64> + Clone> {
+        PerKey::new(limits, |head: &Parts| head.extensions.get::<u64>().copied())
     }
 
     #[tokio::test(start_paused = true)]

@@ -4,10 +4,10 @@
 //!
 //! It rejects at once and never waits; its state is shared by all clones of the service. A place
 //! taken for a request under way is given back when the response's body has ended, or when the
-//! future fails or is dropped. A refusal carries its reason, [`Limited`], in its extensions.
+//! future fails or is dropped. A refusal carries its reason, [`LimitKind`], in its extensions.
 //!
 //! ```
-//! use berry_tower::rate_limit::{Keyed, Limited, Limits, RateLimitLayer};
+//! use berry_tower::rate_limit::{PerKey, LimitKind, Limits, RateLimitLayer};
 //! use bytes::Bytes;
 //! use http::{Request, Response};
 //! use http_body_util::Full;
@@ -17,7 +17,7 @@
 //! # #[tokio::main(flavor = "current_thread")] async fn main() {
 //! let limits = Limits::new().per_minute(1).per_hour(30);
 //! let mut service = ServiceBuilder::new()
-//!     .layer(RateLimitLayer::new(Keyed::by(limits, |head| head.headers.get("x-tenant").cloned())))
+//!     .layer(RateLimitLayer::new(PerKey::new(limits, |head| head.headers.get("x-tenant").cloned())))
 //!     .service(service_fn(|_: Request<()>| async {
 //!         Ok::<_, Infallible>(Response::new(Full::new(Bytes::from("hello"))))
 //!     }));
@@ -30,7 +30,7 @@
 //! let refused = service.ready().await.unwrap().call(request()).await.unwrap();
 //! assert_eq!(refused.status(), 429);
 //! assert_eq!(refused.headers()["retry-after"], "60");
-//! assert_eq!(refused.extensions().get(), Some(&Limited::Minute));
+//! assert_eq!(refused.extensions().get(), Some(&LimitKind::Minute));
 //! # }
 //! ```
 
@@ -53,7 +53,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 pub use self::{
-    keyed::{Assigned, Keyed},
+    keyed::{PerKey, QuotaFromRequest},
     limits::{Limits, Snapshot, Usage, Window, go_duration},
     windows::Quota,
 };
@@ -66,7 +66,7 @@ use crate::{
 
 /// Decides whether a request is within its caller's limits.
 ///
-/// [`Assigned`] and [`Keyed`] are the two that most applications want; one's own may find its
+/// [`QuotaFromRequest`] and [`PerKey`] are the two that most applications want; one's own may find its
 /// [`Quota`] anywhere and return what [`Quota::take`] says. A closure will do, too.
 pub trait Limit {
     /// Spends one request, or says which limit is reached.
@@ -109,7 +109,7 @@ pub enum Exceeded {
     /// A limit is reached.
     Limit {
         /// Which one.
-        limited: Limited,
+        limited: LimitKind,
         /// Until a request may pass.
         retry_after: Duration,
         /// The window for the response's headers.
@@ -121,7 +121,7 @@ pub enum Exceeded {
 
 /// Which limit a request was refused for: an extension of the refusal, for metrics and logs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Limited {
+pub enum LimitKind {
     /// The limit per minute.
     Minute,
     /// The limit per hour.
@@ -132,7 +132,7 @@ pub enum Limited {
     Concurrency,
 }
 
-impl Limited {
+impl LimitKind {
     /// `minute`, `hour`, `day` or `concurrency`.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -145,7 +145,7 @@ impl Limited {
     }
 }
 
-impl From<Window> for Limited {
+impl From<Window> for LimitKind {
     fn from(window: Window) -> Self {
         match window {
             Window::Minute => Self::Minute,
@@ -273,7 +273,7 @@ fn refuse<R: Render, B: From<Bytes>>(render: &R, exceeded: Exceeded, headers: &H
         return answer(render, refusal.code("internal_error"), id);
     };
     let message = match (limited, usage) {
-        (Limited::Concurrency, _) => {
+        (LimitKind::Concurrency, _) => {
             "you have as many requests under way as this gateway allows you; wait for one to end".to_owned()
         }
         (_, Some(Usage { window, limit, .. })) => {

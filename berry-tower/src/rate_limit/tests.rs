@@ -44,7 +44,7 @@ fn assigned(head: &Parts) -> Option<&Arc<Quota>> {
     head.extensions.get()
 }
 
-fn limited(taken: &Result<Allowance, Exceeded>) -> Option<(Limited, Duration)> {
+fn limited(taken: &Result<Allowance, Exceeded>) -> Option<(LimitKind, Duration)> {
     match taken {
         Err(Exceeded::Limit { limited, retry_after, .. }) => Some((*limited, *retry_after)),
         _ => None,
@@ -57,9 +57,9 @@ async fn a_bucket_holds_n_and_refills_evenly() {
     for remaining in [2, 1, 0] {
         assert_eq!(quota.take().unwrap().usage.unwrap().remaining, remaining);
     }
-    assert_eq!(limited(&quota.take()), Some((Limited::Minute, Duration::from_secs(20))));
+    assert_eq!(limited(&quota.take()), Some((LimitKind::Minute, Duration::from_secs(20))));
     advance(Duration::from_secs(19)).await;
-    assert_eq!(limited(&quota.take()), Some((Limited::Minute, Duration::from_secs(1))));
+    assert_eq!(limited(&quota.take()), Some((LimitKind::Minute, Duration::from_secs(1))));
     advance(Duration::from_secs(1)).await;
     assert!(quota.take().is_ok());
     assert!(quota.take().is_err());
@@ -71,7 +71,7 @@ async fn a_refusal_spends_nothing_in_any_window() {
     assert!(quota.take().is_ok());
     assert!(quota.take().is_ok());
     let before = quota.snapshot(Instant::now());
-    assert_eq!(limited(&quota.take()).unwrap().0, Limited::Hour);
+    assert_eq!(limited(&quota.take()).unwrap().0, LimitKind::Hour);
     assert_eq!(quota.snapshot(Instant::now()), before);
     assert_eq!(before.minute.unwrap().remaining, 3);
     assert_eq!(before.day.unwrap().remaining, 98);
@@ -99,7 +99,7 @@ async fn concurrency_is_looked_at_before_the_windows_are_spent() {
     let quota = quota(Limits::new().per_minute(9).concurrent(2));
     let (a, b) = (quota.take().unwrap(), quota.take().unwrap());
     let refused = quota.take();
-    assert_eq!(limited(&refused), Some((Limited::Concurrency, Duration::from_secs(1))));
+    assert_eq!(limited(&refused), Some((LimitKind::Concurrency, Duration::from_secs(1))));
     assert_eq!(quota.snapshot(Instant::now()).minute.unwrap().remaining, 7);
     drop(a);
     let c = quota.take().unwrap();
@@ -112,7 +112,7 @@ async fn concurrency_is_looked_at_before_the_windows_are_spent() {
 async fn a_window_that_refuses_gives_the_place_back() {
     let quota = quota(Limits::new().per_minute(1).concurrent(2));
     drop(quota.take());
-    assert_eq!(limited(&quota.take()).unwrap().0, Limited::Minute);
+    assert_eq!(limited(&quota.take()).unwrap().0, LimitKind::Minute);
     assert_eq!(quota.snapshot(Instant::now()).in_flight, 0);
 }
 
@@ -128,7 +128,7 @@ fn a_reload_keeps_what_is_spent_unless_the_limits_change() {
 #[tokio::test(start_paused = true)]
 async fn headers_tell_of_the_tightest_window_in_both_answers() {
     let quota = quota(Limits::new().per_minute(1).per_hour(10));
-    let service = RateLimit::new(service_fn(hello), Assigned::by(assigned));
+    let service = RateLimit::new(service_fn(hello), QuotaFromRequest::new(assigned));
     let header = |r: &Response<_>, name: &str| r.headers().get(name).map(|v| v.to_str().unwrap().to_owned());
 
     let passed = service.clone().oneshot(request(&quota)).await.unwrap();
@@ -143,7 +143,7 @@ async fn headers_tell_of_the_tightest_window_in_both_answers() {
     assert_eq!(header(&refused, "retry-after").unwrap(), "60");
     assert_eq!(header(&refused, "retry-after-ms").unwrap(), "59500");
     assert_eq!(header(&refused, "x-ratelimit-reset-requests").unwrap(), "59.5s");
-    assert_eq!(refused.extensions().get(), Some(&Limited::Minute));
+    assert_eq!(refused.extensions().get(), Some(&LimitKind::Minute));
     let body = refused.into_body().collect().await.unwrap().to_bytes();
     let error: serde_json::Value = serde_json::from_slice(&body).unwrap();
     assert_eq!(error["error"]["type"], "requests");
@@ -154,7 +154,7 @@ async fn headers_tell_of_the_tightest_window_in_both_answers() {
 async fn a_place_is_held_until_the_body_ends_fails_or_is_dropped() {
     let quota = quota(Limits::new().concurrent(1));
     let in_flight = || quota.snapshot(Instant::now()).in_flight;
-    let service = RateLimit::new(service_fn(hello), Assigned::by(assigned));
+    let service = RateLimit::new(service_fn(hello), QuotaFromRequest::new(assigned));
 
     let response = service.clone().oneshot(request(&quota)).await.unwrap();
     assert_eq!(in_flight(), 1);
@@ -166,11 +166,11 @@ async fn a_place_is_held_until_the_body_ends_fails_or_is_dropped() {
     assert_eq!(in_flight(), 0, "a body that was dropped");
 
     let failing = service_fn(|_: Request<()>| async { Err::<Response<TestBody>, _>(BoxError::from("no")) });
-    assert!(RateLimit::new(failing, Assigned::by(assigned)).oneshot(request(&quota)).await.is_err());
+    assert!(RateLimit::new(failing, QuotaFromRequest::new(assigned)).oneshot(request(&quota)).await.is_err());
     assert_eq!(in_flight(), 0, "a future that failed");
 
     let hanging = service_fn(|_: Request<()>| std::future::pending::<Result<Response<TestBody>, BoxError>>());
-    let mut service = RateLimit::new(hanging, Assigned::by(assigned));
+    let mut service = RateLimit::new(hanging, QuotaFromRequest::new(assigned));
     let future = service.ready().await.unwrap().call(request(&quota));
     assert_eq!(in_flight(), 1);
     drop(future);
@@ -179,9 +179,9 @@ async fn a_place_is_held_until_the_body_ends_fails_or_is_dropped() {
 
 #[tokio::test]
 async fn a_required_key_that_is_missing_is_a_fault_of_the_stack() {
-    let service = RateLimit::new(service_fn(hello), Assigned::by(assigned));
+    let service = RateLimit::new(service_fn(hello), QuotaFromRequest::new(assigned));
     assert_eq!(service.oneshot(Request::new(())).await.unwrap().status(), 200);
-    let strict = RateLimit::new(service_fn(hello), Assigned::by(assigned).require_key());
+    let strict = RateLimit::new(service_fn(hello), QuotaFromRequest::new(assigned).require_key());
     let response = strict.oneshot(Request::new(())).await.unwrap();
     assert_eq!(response.status(), 500);
     let body = response.into_body().collect().await.unwrap().to_bytes();

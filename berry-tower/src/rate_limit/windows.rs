@@ -19,7 +19,7 @@ use governor::{
 use tokio::time::Instant;
 
 use super::{
-    Allowance, Exceeded, Limited, Slot,
+    Allowance, Exceeded, LimitKind, Slot,
     limits::{Limits, Snapshot, Usage, Window},
 };
 
@@ -127,7 +127,7 @@ impl Quota {
         match self.in_flight.fetch_update(Ordering::AcqRel, Ordering::Relaxed, one_more) {
             Ok(_) => Ok(Some(Slot(Arc::clone(self)))),
             Err(_) => Err(Exceeded::Limit {
-                limited: Limited::Concurrency,
+                limited: LimitKind::Concurrency,
                 retry_after: Duration::from_secs(1),
                 usage: self.at(self.clock.now()).tightest(),
             }),

@@ -107,7 +107,7 @@ impl<S, B> Resuming<S, B> {
     /// Passes on what is known of the answer that is being read.
     fn tell(&self) {
         if self.reading.output_seen() {
-            self.whole.saw_output();
+            self.whole.mark_output_started();
         }
         let between = match &self.stage {
             Stage::First(_) => self.broke.is_some() || self.reading.between_events(),

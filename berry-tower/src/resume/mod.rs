@@ -16,7 +16,7 @@
 //! It needs `Request<Buffered>`, and fails with the inner service's errors.
 //!
 //! ```
-//! use berry_tower::{body::Buffered, progress::{Hold, Progress}, resume::ResumeLayer, sse::Grammar};
+//! use berry_tower::{body::Buffered, progress::{CommitPoint, Progress}, resume::ResumeLayer, sse::Grammar};
 //! use bytes::Bytes;
 //! use http::{Request, Response};
 //! use http_body_util::{BodyExt, StreamBody};
@@ -28,7 +28,7 @@
 //!     let event = Bytes::from("data: {\"choices\":[]}\n\n");
 //!     let frames = [Ok(http_body::Frame::data(event)), Err("cut")];
 //!     let mut response = Response::new(StreamBody::new(futures_util::stream::iter(frames)));
-//!     response.extensions_mut().insert(Progress::new(Hold::Output, Grammar::Chat));
+//!     response.extensions_mut().insert(Progress::new(CommitPoint::Output, Grammar::Chat));
 //!     Ok::<_, Infallible>(response)
 //! });
 //! let mut body = ResumeLayer.layer(cut).oneshot(Request::default()).await.unwrap().into_body();
@@ -59,7 +59,7 @@ use tower_service::Service;
 pub use body::ResumeBody;
 
 use crate::{
-    attempt::Attempt, backend::StreamRecovery, body::Buffered, error::BoxError, progress::Progress, select::For,
+    attempt::Attempt, backend::StreamRecovery, body::Buffered, error::BoxError, progress::Progress, select::RoutedModel,
 };
 use again::Again;
 use body::Resuming;
@@ -147,7 +147,7 @@ where
         let Some(progress) = extensions.get::<Progress>().filter(|p| p.is_stream()).cloned() else {
             return Poll::Ready(Ok(response.map(|inner| ResumeBody::new(inner, None, None))));
         };
-        let recovery = extensions.get::<For>().map_or(StreamRecovery::Off, |model| model.0.recovery);
+        let recovery = extensions.get::<RoutedModel>().map_or(StreamRecovery::Off, |model| model.0.recovery);
         let attempt = extensions.get::<Attempt>().cloned();
         let resuming =
             this.again.take().zip(attempt).filter(|(again, _)| recovery != StreamRecovery::Off && again.is_plain());

@@ -9,7 +9,7 @@
 //! [`TotalTimeout`](crate::error::TotalTimeout) when its deadline passed, and passes on a selection's refusal.
 //!
 //! ```
-//! use berry_tower::{body::Buffered, retry::{Plan, RetryLayer}};
+//! use berry_tower::{body::Buffered, retry::{BackoffPolicy, RetryLayer}};
 //! use bytes::Bytes;
 //! use http::{Request, Response};
 //! use http_body_util::Full;
@@ -25,11 +25,11 @@
 //!     let response = Response::builder().status(status).body(Full::new(Bytes::new()));
 //!     Ok::<_, Infallible>(response.unwrap())
 //! });
-//! let response = RetryLayer::new(Plan::default()).layer(flaky).oneshot(Request::default()).await;
+//! let response = RetryLayer::new(BackoffPolicy::default()).layer(flaky).oneshot(Request::default()).await;
 //! assert_eq!(response.unwrap().status(), 200);
 //!
 //! CALLS.store(0, Relaxed);
-//! let once = Plan { max_retries: 1, ..Plan::default() };
+//! let once = BackoffPolicy { max_retries: 1, ..BackoffPolicy::default() };
 //! let error = RetryLayer::new(once).layer(flaky).oneshot(Request::default()).await.unwrap_err();
 //! assert_eq!(error.to_string(), "all 2 attempts failed: the provider answered 503");
 //! # }
@@ -57,18 +57,18 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 pub use budget::Budget;
-pub use policy::{Next, Plan, RetryPolicy, Spent};
+pub use policy::{BackoffPolicy, Next, RetryPolicy, Spent};
 
 use crate::{
     body::Buffered,
-    classify::{Classify, Standard},
+    classify::{Classify, ModelApiVerdict},
     error::BoxError,
 };
 use run::Run;
 
 /// Adds [`Retry`] to a service.
 #[derive(Debug)]
-pub struct RetryLayer<P = Plan, C = Standard> {
+pub struct RetryLayer<P = BackoffPolicy, C = ModelApiVerdict> {
     shared: Arc<Shared<P, C>>,
 }
 
@@ -83,7 +83,7 @@ struct Shared<P, C> {
 impl<P> RetryLayer<P> {
     /// Retries as `policy` says, with the standard verdicts and budget, and no total deadline.
     pub fn new(policy: P) -> Self {
-        let shared = Shared { policy, classify: Standard, budget: Arc::default(), total: None };
+        let shared = Shared { policy, classify: ModelApiVerdict, budget: Arc::default(), total: None };
         Self { shared: Arc::new(shared) }
     }
 }
@@ -130,7 +130,7 @@ impl<S, P, C> Layer<S> for RetryLayer<P, C> {
 
 /// See the [module](self).
 #[derive(Debug)]
-pub struct Retry<S, P = Plan, C = Standard> {
+pub struct Retry<S, P = BackoffPolicy, C = ModelApiVerdict> {
     inner: S,
     shared: Arc<Shared<P, C>>,
 }

@@ -14,7 +14,7 @@ pub enum Next {
     /// Wait so long, then allow those that were tried.
     After(Duration),
     /// Go on with the model's next fallback.
-    NextLeg,
+    Fallback,
     /// Give up: the answer, or the error, goes to the client.
     Stop,
 }
@@ -46,19 +46,19 @@ pub trait RetryPolicy {
 /// (2015): uniform between nothing and the exponential step.
 ///
 /// ```
-/// use berry_tower::{classify::Class, retry::{Next, Plan, RetryPolicy, Spent}};
+/// use berry_tower::{classify::Class, retry::{Next, BackoffPolicy, RetryPolicy, Spent}};
 ///
-/// let plan = Plan { max_retries: 1, ..Plan::default() };
+/// let plan = BackoffPolicy { max_retries: 1, ..BackoffPolicy::default() };
 /// assert_eq!(plan.after(Class::Server, Spent { attempts: 1, on_tried: 0 }), Next::Now);
-/// assert_eq!(plan.after(Class::Server, Spent { attempts: 2, on_tried: 0 }), Next::NextLeg);
-/// assert_eq!(plan.after(Class::Caller, Spent { attempts: 1, on_tried: 0 }), Next::Stop);
+/// assert_eq!(plan.after(Class::Server, Spent { attempts: 2, on_tried: 0 }), Next::Fallback);
+/// assert_eq!(plan.after(Class::ClientError, Spent { attempts: 1, on_tried: 0 }), Next::Stop);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Plan {
+pub struct BackoffPolicy {
     /// Most attempts after the first, on one model.
     pub max_retries: u32,
     /// Of those, most on backends that the request has tried before.
-    pub max_internal_retries: u32,
+    pub max_same_backend_retries: u32,
     /// The first step of the back-off; each further one doubles it.
     pub backoff: Duration,
     /// The longest step.
@@ -67,11 +67,11 @@ pub struct Plan {
     pub max_wait: Duration,
 }
 
-impl Default for Plan {
+impl Default for BackoffPolicy {
     fn default() -> Self {
         Self {
             max_retries: 3,
-            max_internal_retries: 2,
+            max_same_backend_retries: 2,
             backoff: Duration::from_millis(250),
             max_backoff: Duration::from_secs(4),
             max_wait: Duration::from_secs(10),
@@ -79,24 +79,24 @@ impl Default for Plan {
     }
 }
 
-impl RetryPolicy for Plan {
+impl RetryPolicy for BackoffPolicy {
     fn after(&self, class: Class, spent: Spent) -> Next {
         match class {
-            Class::TooLong => Next::NextLeg,
+            Class::TooLong => Next::Fallback,
             class if !class.fails_over() => Next::Stop,
-            _ if spent.attempts > self.max_retries => Next::NextLeg,
+            _ if spent.attempts > self.max_retries => Next::Fallback,
             _ => Next::Now,
         }
     }
 
     fn again(&self, soonest: Duration, spent: Spent, left: Option<Duration>, rng: &mut dyn Rng) -> Next {
-        if spent.on_tried >= self.max_internal_retries || spent.attempts > self.max_retries {
-            return Next::NextLeg;
+        if spent.on_tried >= self.max_same_backend_retries || spent.attempts > self.max_retries {
+            return Next::Fallback;
         }
         let step = self.backoff.saturating_mul(1 << spent.on_tried.min(16)).min(self.max_backoff);
         let wait = if soonest.is_zero() { step.mul_f64(rng.random::<f64>()) } else { soonest };
         if wait > self.max_wait || left.is_some_and(|left| wait >= left) {
-            return Next::NextLeg;
+            return Next::Fallback;
         }
         Next::After(wait)
     }
@@ -111,15 +111,15 @@ mod tests {
     fn again(soonest: u64, on_tried: u32, left: Option<u64>) -> Next {
         let left = left.map(Duration::from_secs);
         let spent = Spent { attempts: 1 + on_tried, on_tried };
-        Plan::default().again(Duration::from_secs(soonest), spent, left, &mut ThreadRng::default())
+        BackoffPolicy::default().again(Duration::from_secs(soonest), spent, left, &mut ThreadRng::default())
     }
 
     #[test]
     fn a_long_wait_is_not_waited() {
         assert_eq!(again(2, 0, None), Next::After(Duration::from_secs(2)));
-        assert_eq!(again(11, 0, None), Next::NextLeg);
-        assert_eq!(again(3, 0, Some(2)), Next::NextLeg);
-        assert_eq!(again(2, 2, None), Next::NextLeg, "both chances on tried ones are spent");
+        assert_eq!(again(11, 0, None), Next::Fallback);
+        assert_eq!(again(3, 0, Some(2)), Next::Fallback);
+        assert_eq!(again(2, 2, None), Next::Fallback, "both chances on tried ones are spent");
     }
 
     #[test]

@@ -112,7 +112,7 @@ impl<P: RetryPolicy, C: Classify> Run<P, C> {
             match next {
                 Next::Now if mem::take(&mut self.lost) => self.attempt = self.attempt.again(),
                 // A first attempt is as it should be.
-                Next::Now if self.attempt.number() == 1 && self.attempt.leg() == 0 && self.idle == 0 => {}
+                Next::Now if self.attempt.number() == 1 && self.attempt.fallback_index() == 0 && self.idle == 0 => {}
                 Next::Now => self.attempt = self.attempt.allowing_tried(false),
                 Next::After(wait) => {
                     let paused = request.extensions().get().map(UpstreamTime::pause);
@@ -120,12 +120,12 @@ impl<P: RetryPolicy, C: Classify> Run<P, C> {
                     drop(paused);
                     self.attempt = self.attempt.allowing_tried(true);
                 }
-                Next::NextLeg => {
-                    self.attempt = self.attempt.next_leg();
+                Next::Fallback => {
+                    self.attempt = self.attempt.next_fallback();
                     self.spent = Spent::default();
                     self.idle = 0;
                 }
-                Next::Stop => return self.give_up(Unroutable::NoneLeft { next_leg: false }.into()),
+                Next::Stop => return self.give_up(Unroutable::NoCandidates { has_fallback: false }.into()),
             }
             let result = match poll_fn(|cx| total.as_mut().limit(inner.poll_ready(cx), cx)).await {
                 Err(error) => Err(error),
@@ -144,7 +144,7 @@ impl<P: RetryPolicy, C: Classify> Run<P, C> {
             };
             next = match outcome {
                 Outcome::Done(result) => return self.finish(result),
-                Outcome::TooLong(..) => Next::NextLeg,
+                Outcome::TooLong(..) => Next::Fallback,
                 Outcome::Failed(next) => {
                     self.idle = 0;
                     next
@@ -155,7 +155,7 @@ impl<P: RetryPolicy, C: Classify> Run<P, C> {
                 }
                 Outcome::NobodyLeft(why) => {
                     self.why.get_or_insert(why);
-                    Next::NextLeg
+                    Next::Fallback
                 }
                 Outcome::NoSuchLeg(why) => return self.give_up(why),
                 // What was learnt before may be worth more than that time has run out.
@@ -171,7 +171,7 @@ impl<P: RetryPolicy, C: Classify> Run<P, C> {
                     }
                     self.selects = true;
                     self.lost = self.idle <= MOST_IDLE;
-                    if self.lost { Next::Now } else { Next::NextLeg }
+                    if self.lost { Next::Now } else { Next::Fallback }
                 }
             };
         }
@@ -187,7 +187,7 @@ impl<P: RetryPolicy, C: Classify> Run<P, C> {
         match self.shared.policy.after(Class::Network, self.spent) {
             _ if !self.paid => Next::Stop,
             // Without a selection there is nobody else to ask.
-            Next::NextLeg if !self.selects => Next::Stop,
+            Next::Fallback if !self.selects => Next::Stop,
             next => next,
         }
     }
@@ -217,9 +217,9 @@ impl<P: RetryPolicy, C: Classify> Run<P, C> {
             Err(error) if find::<MissingLayer>(&*error).is_some() => Outcome::Done(Err(error)),
             Err(error) if find::<BreakerOpen>(&*error).is_some() => Outcome::LostRace(error),
             Err(error) => match find::<Unroutable>(&*error) {
-                Some(Unroutable::NoFresh { soonest }) => Outcome::OnlyTried(*soonest),
-                Some(Unroutable::NoneLeft { next_leg: false }) => Outcome::NoSuchLeg(error),
-                Some(Unroutable::UnknownModel) if self.attempt.leg() == 0 => Outcome::Done(Err(error)),
+                Some(Unroutable::OnlyTriedLeft { soonest }) => Outcome::OnlyTried(*soonest),
+                Some(Unroutable::NoCandidates { has_fallback: false }) => Outcome::NoSuchLeg(error),
+                Some(Unroutable::UnknownModel) if self.attempt.fallback_index() == 0 => Outcome::Done(Err(error)),
                 Some(_) => {
                     self.selects = true;
                     Outcome::NobodyLeft(error)
@@ -246,14 +246,14 @@ impl<P: RetryPolicy, C: Classify> Run<P, C> {
         self.attempt = self.attempt.next(class, silent);
         match self.shared.policy.after(class, self.spent) {
             // Without a selection there is one service and one model, and it has been tried.
-            Next::Now if !selects && matches!(class, Class::Auth | Class::Model | Class::Unserved) => {
+            Next::Now if !selects && matches!(class, Class::Auth | Class::Model | Class::EndpointNotServed) => {
                 Outcome::Failed(Next::Stop)
             }
             Next::Now if !selects => Outcome::OnlyTried(match class {
                 Class::RateLimited { retry_after: Some(wait) } => wait,
                 _ => Duration::ZERO,
             }),
-            Next::NextLeg if !selects => Outcome::Failed(Next::Stop),
+            Next::Fallback if !selects => Outcome::Failed(Next::Stop),
             next => Outcome::Failed(next),
         }
     }
@@ -264,10 +264,10 @@ impl<P: RetryPolicy, C: Classify> Run<P, C> {
         let left = self.deadline.map(|deadline| deadline.saturating_duration_since(now));
         let next = self.shared.policy.again(soonest, self.spent, left, &mut rand::rng());
         match next {
-            Next::After(_) if self.idle > MOST_IDLE => Next::NextLeg,
+            Next::After(_) if self.idle > MOST_IDLE => Next::Fallback,
             Next::After(_) if mem::take(&mut self.paid) || self.shared.budget.withdraw(now) => next,
-            Next::After(_) | Next::NextLeg if self.selects => Next::NextLeg,
-            Next::After(_) | Next::NextLeg => Next::Stop,
+            Next::After(_) | Next::Fallback if self.selects => Next::Fallback,
+            Next::After(_) | Next::Fallback => Next::Stop,
             next => next,
         }
     }
@@ -300,7 +300,8 @@ impl<P: RetryPolicy, C: Classify> Run<P, C> {
 /// What the attempts before this one have spent of the chances on its model.
 fn spent(attempt: &Attempt) -> Spent {
     let mut spent = Spent::default();
-    for (at, tried) in attempt.tried().enumerate().filter(|(_, tried)| tried.leg == attempt.leg()) {
+    for (at, tried) in attempt.tried().enumerate().filter(|(_, tried)| tried.fallback_index == attempt.fallback_index())
+    {
         let before = attempt.tried().skip(at + 1).any(|earlier| earlier.backend == tried.backend);
         spent.attempts += 1;
         spent.on_tried += u32::from(before);

@@ -31,7 +31,7 @@ impl Told {
 
     /// An attempt that failed without an error status.
     pub(super) fn failure(class: Class, failure: Option<&Failure>) -> Self {
-        let garbage = matches!(failure, Some(Failure::Garbage(_)));
+        let garbage = matches!(failure, Some(Failure::InvalidResponse(_)));
         let error = match failure {
             Some(Failure::ErrorEvent(body)) => Some((**body).clone()),
             _ => None,

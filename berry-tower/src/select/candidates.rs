@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::strategy::{Candidate, Strategy};
 use crate::{
-    attempt::{Attempt, Return},
+    attempt::{Attempt, RetryEligibility},
     backend::{Backend, Model, View},
     dialect::{Conversation, Dialect},
     endpoint::Endpoint,
@@ -117,11 +117,11 @@ pub fn standing(backend: &Backend, view: &View, ask: &Ask<'_>) -> Standing {
         }
     }
     let tried = tried(backend, ask.attempt);
-    if tried == Some(Return::Never) {
+    if tried == Some(RetryEligibility::Never) {
         return Standing::Spent;
     }
     // A back-off of the request's own stands in for a cool-down that no upstream asked for.
-    let backed_off = tried == Some(Return::BackedOff) && view.cooling_default;
+    let backed_off = tried == Some(RetryEligibility::AfterBackoff) && view.cooling_default;
     let cooling = if backed_off { None } else { view.cooling };
     if tried.is_some() && !view.breaker_available() {
         return Standing::Spent;
@@ -154,7 +154,7 @@ pub fn open_to(backend: &Backend, ask: &Ask<'_>) -> bool {
 }
 
 /// How a backend that the request has tried may come back; `None`: it was not tried.
-fn tried(backend: &Backend, attempt: Option<&Attempt>) -> Option<Return> {
+fn tried(backend: &Backend, attempt: Option<&Attempt>) -> Option<RetryEligibility> {
     let (mut found, mut on_provider) = (None, 0);
     for tried in attempt?.tried() {
         let Some(id) = &tried.backend else { continue };
@@ -165,14 +165,14 @@ fn tried(backend: &Backend, attempt: Option<&Attempt>) -> Option<Return> {
         if id.model == backend.id.model {
             // The latest try decides, unless an earlier one barred it.
             found = match found {
-                Some(Return::Never) => found,
-                _ if tried.returns == Return::Never => Some(Return::Never),
+                Some(RetryEligibility::Never) => found,
+                _ if tried.returns == RetryEligibility::Never => Some(RetryEligibility::Never),
                 None => Some(tried.returns),
                 earlier => earlier,
             };
         }
     }
-    if on_provider > backend.provider.max_retries { Some(Return::Never) } else { found }
+    if on_provider > backend.provider.max_retries { Some(RetryEligibility::Never) } else { found }
 }
 
 /// The backends that a strategy chooses from: those that are healthy, recovering or due for a
@@ -186,7 +186,7 @@ pub fn candidates<'a>(model: &'a Model, ask: &Ask<'_>, now: Instant) -> Result<C
     let mut out = Out::default();
     let mut better = 0;
     for backend in &model.backends {
-        let view = backend.live.view(now);
+        let view = backend.state.view(now);
         match standing(backend, &view, ask) {
             standing if standing.is_in() => {
                 better += usize::from(standing != Standing::Unhealthy);
@@ -261,11 +261,11 @@ impl Out {
 
     fn why(&self, model: &Model, ask: &Ask<'_>) -> Unroutable {
         if let Some(soonest) = self.returns {
-            return Unroutable::NoFresh { soonest };
+            return Unroutable::OnlyTriedLeft { soonest };
         }
         if self.tried {
-            let leg = ask.attempt.map_or(0, Attempt::leg);
-            return Unroutable::NoneLeft { next_leg: (leg as usize) < model.fallbacks.len() };
+            let fallback_index = ask.attempt.map_or(0, Attempt::fallback_index);
+            return Unroutable::NoCandidates { has_fallback: (fallback_index as usize) < model.fallbacks.len() };
         }
         if !self.open {
             return Unroutable::NoBackendForUser;
@@ -288,7 +288,7 @@ pub fn explain<'a>(model: &'a Model, ask: &Ask<'_>, now: Instant) -> Vec<Explain
     let explain = |backend: &'a Arc<Backend>| {
         let at = chosen.iter().position(|c| Arc::ptr_eq(c.backend, backend));
         // What the strategy has seen, though it may have changed by now.
-        let view = at.map_or_else(|| backend.live.view(now), |at| chosen[at].view);
+        let view = at.map_or_else(|| backend.state.view(now), |at| chosen[at].view);
         let standing = standing(backend, &view, ask);
         let effective_weight = model.strategy.effective_weight(&Candidate { backend, view });
         Explained {

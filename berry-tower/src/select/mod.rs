@@ -72,7 +72,7 @@ use crate::{
     attempt::Attempt,
     backend::{Backend, Catalog, Model, Snapshot},
     body::{Buffered, GuardedBody},
-    classify::{Classify, Standard},
+    classify::{Classify, ModelApiVerdict},
     dialect::Conversation,
     endpoint::Endpoint,
     error::{BoxError, MissingLayer, Unroutable},
@@ -92,7 +92,7 @@ pub struct Selected {
 /// The model that a request is for, or the fallback that stands in for it; in the extensions, put
 /// by [`Select`] on requests and responses.
 #[derive(Clone, Debug)]
-pub struct For(pub Arc<Model>);
+pub struct RoutedModel(pub Arc<Model>);
 
 /// How often a choice is made anew when somebody else took the place or the trial first.
 const LOST_RACES: usize = 4;
@@ -101,7 +101,7 @@ type TagsOf = dyn for<'a> Fn(&'a Extensions) -> &'a [Arc<str>] + Send + Sync;
 
 /// Adds [`Select`] to a service.
 #[derive(Clone)]
-pub struct SelectLayer<C = Standard> {
+pub struct SelectLayer<C = ModelApiVerdict> {
     catalog: Catalog,
     tags: Arc<TagsOf>,
     policy: TagPolicy,
@@ -111,7 +111,7 @@ pub struct SelectLayer<C = Standard> {
 impl SelectLayer {
     /// Selects among the models of `catalog`, for users without tags, with the standard verdicts.
     pub fn new(catalog: Catalog) -> Self {
-        Self { catalog, tags: Arc::new(|_| &[]), policy: TagPolicy::Strict, classify: Standard }
+        Self { catalog, tags: Arc::new(|_| &[]), policy: TagPolicy::Strict, classify: ModelApiVerdict }
     }
 }
 
@@ -158,7 +158,7 @@ impl<S, C: Clone> Layer<S> for SelectLayer<C> {
 
 /// See the [module](self).
 #[derive(Clone, Debug)]
-pub struct Select<S, C = Standard> {
+pub struct Select<S, C = ModelApiVerdict> {
     inner: S,
     layer: Arc<SelectLayer<C>>,
 }
@@ -187,8 +187,8 @@ impl<S, C: Classify + Clone> Select<S, C> {
         let attempt = extensions.get::<Attempt>();
         let snapshot = self.layer.catalog.load();
         let asked = snapshot.find(&requested.model).ok_or(Unroutable::UnknownModel)?;
-        let leg = attempt.map_or(0, Attempt::leg) as usize;
-        let model = on_leg(&snapshot, asked, leg)?;
+        let fallback_index = attempt.map_or(0, Attempt::fallback_index) as usize;
+        let model = on_leg(&snapshot, asked, fallback_index)?;
         let (tags, policy) = ((self.layer.tags)(extensions), self.layer.policy);
         let endpoint = requested.endpoint;
         // Read only where somebody may have to be told it in another format.
@@ -212,12 +212,13 @@ impl<S, C: Classify + Clone> Select<S, C> {
             }
             if let Some(lease) = Lease::take(chosen, model, self.layer.classify.clone(), now) {
                 if let Some(attempt) = attempt {
-                    attempt.picked(chosen.backend.id.clone());
+                    attempt.record_backend(chosen.backend.id.clone());
                 }
                 // Who cannot be told is no reason to cut a late answer short.
                 let alone = || list.iter().all(|c| Arc::ptr_eq(c.backend, chosen.backend) || !can_be_told(c.backend));
                 let cuts = !chosen.backend.provider.timeouts.first_token.is_zero();
-                let last = (last || cuts && ask.conversation.is_some() && alone()) && leg == asked.fallbacks.len();
+                let last =
+                    (last || cuts && ask.conversation.is_some() && alone()) && fallback_index == asked.fallbacks.len();
                 let (id, strategy) = (&chosen.backend.id, model.strategy.name());
                 tracing::debug!(provider = &*id.provider, model = &*id.model, strategy, "Backend selected");
                 return Ok(Leased { lease, last, conversation });
@@ -236,10 +237,14 @@ struct Leased<C: Classify> {
     conversation: Option<Arc<Conversation>>,
 }
 
-/// The model asked for, or its `leg`-th fallback.
-fn on_leg<'a>(snapshot: &'a Snapshot, asked: &'a Arc<Model>, leg: usize) -> Result<&'a Arc<Model>, Unroutable> {
-    let Some(k) = leg.checked_sub(1) else { return Ok(asked) };
-    let name = asked.fallbacks.get(k).ok_or(Unroutable::NoneLeft { next_leg: false })?;
+/// The model asked for, or its `fallback_index`-th fallback.
+fn on_leg<'a>(
+    snapshot: &'a Snapshot,
+    asked: &'a Arc<Model>,
+    fallback_index: usize,
+) -> Result<&'a Arc<Model>, Unroutable> {
+    let Some(k) = fallback_index.checked_sub(1) else { return Ok(asked) };
+    let name = asked.fallbacks.get(k).ok_or(Unroutable::NoCandidates { has_fallback: false })?;
     snapshot.find(name).ok_or(Unroutable::UnknownModel)
 }
 
@@ -264,7 +269,7 @@ where
                 let request_id = request.headers().get("x-request-id").cloned();
                 lease.name(request_id, request.extensions().get());
                 request.extensions_mut().insert(Selected { backend: lease.backend().clone(), last });
-                request.extensions_mut().insert(For(lease.model().clone()));
+                request.extensions_mut().insert(RoutedModel(lease.model().clone()));
                 if let Some(conversation) = conversation {
                     request.extensions_mut().insert(conversation);
                 }
@@ -313,7 +318,7 @@ where
             Ok(mut response) => {
                 lease.answered(&response);
                 response.extensions_mut().insert(ServedBy(lease.backend().id.clone()));
-                response.extensions_mut().insert(For(lease.model().clone()));
+                response.extensions_mut().insert(RoutedModel(lease.model().clone()));
                 Ok(response.map(|body| GuardedBody::new(body, lease)))
             }
             Err(error) => {

@@ -24,7 +24,7 @@ const DONE: Bytes = Bytes::from_static(b"data: [DONE]\n\n");
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Mode {
     /// Held until it is complete.
-    Hold,
+    CommitPoint,
     /// Too long for that: handed on as it comes.
     Long,
     /// Left out to its end, though it may have `begun` to be handed on.
@@ -47,7 +47,7 @@ pub struct StreamFilter {
     progress: Progress,
     phase: Phase,
     mode: Mode,
-    /// What has come of the open event in earlier frames, in [`Mode::Hold`].
+    /// What has come of the open event in earlier frames, in [`Mode::CommitPoint`].
     held: BytesMut,
     /// What has come of the open event in all, in bytes.
     length: usize,
@@ -83,7 +83,7 @@ impl StreamFilter {
             event: Event::new(),
             progress: Progress::new(grammar, hide_usage),
             phase: Phase::Open,
-            mode: Mode::Hold,
+            mode: Mode::CommitPoint,
             held: BytesMut::new(),
             length: 0,
             hold: HOLD,

@@ -17,7 +17,7 @@ fn strategy() -> SmartAiStrategy {
 }
 
 fn odds(pool: &[Arc<Backend>], now: Instant) -> Vec<f64> {
-    let candidates: Vec<_> = pool.iter().map(|b| Candidate::new(b, b.live.view(now))).collect();
+    let candidates: Vec<_> = pool.iter().map(|b| Candidate::new(b, b.state.view(now))).collect();
     strategy().probabilities(&candidates)
 }
 
@@ -30,7 +30,7 @@ fn steady() -> (Vec<Arc<Backend>>, Instant) {
     let pool = three();
     let now = Instant::now();
     for backend in pool.iter().cycle().take(12) {
-        backend.live.record(Class::Success, now);
+        backend.state.record(Class::Success, now);
     }
     (pool, now)
 }
@@ -46,8 +46,8 @@ fn equals_share_alike() {
 #[test]
 fn exploration_tries_the_others_alone() {
     let (pool, now) = steady();
-    pool[0].live.record(Class::Server, now);
-    pool[1].live.record(Class::Server, now);
+    pool[0].state.record(Class::Server, now);
+    pool[1].state.record(Class::Server, now);
     let odds = odds(&pool, now);
     assert!((odds[2] - 0.8).abs() < 1e-12 && (odds[0] - 0.1).abs() < 1e-12, "{odds:?}");
 }
@@ -57,10 +57,10 @@ fn one_that_always_fails_falls_to_its_floor_within_ten_requests() {
     for class in [Class::Auth, Class::Model, Class::Server, Class::Timeout, Class::Network] {
         let (pool, now) = steady();
         for _ in 0..10 {
-            pool[0].live.record(class, now);
+            pool[0].state.record(class, now);
         }
         let floor = SmartAi::default().min_confidence;
-        assert!(pool[0].live.view(now).confidence <= floor, "{class:?}");
+        assert!(pool[0].state.view(now).confidence <= floor, "{class:?}");
         assert!(odds(&pool, now)[0] < 0.002, "{class:?}");
     }
 }
@@ -69,11 +69,11 @@ fn one_that_always_fails_falls_to_its_floor_within_ten_requests() {
 fn it_regains_its_share_by_its_successes() {
     let (pool, now) = steady();
     for _ in 0..10 {
-        pool[0].live.record(Class::Server, now);
+        pool[0].state.record(Class::Server, now);
     }
     let mut last = odds(&pool, now)[0];
     for _ in 0..10 {
-        pool[0].live.record(Class::Success, now);
+        pool[0].state.record(Class::Success, now);
         let share = odds(&pool, now)[0];
         assert!(share >= last - 1e-12, "a success never costs anything");
         last = share;
@@ -85,9 +85,9 @@ fn it_regains_its_share_by_its_successes() {
 fn a_chat_probe_gives_it_a_new_start_without_a_flood() {
     let (pool, now) = steady();
     for _ in 0..10 {
-        pool[0].live.record(Class::Server, now);
+        pool[0].state.record(Class::Server, now);
     }
-    pool[0].live.probed(ProbeOutcome::Chatted, now);
+    pool[0].state.probed(ProbeOutcome::Chatted, now);
     let share = odds(&pool, now)[0];
     assert!((0.01..0.05).contains(&share), "{share}");
 }
@@ -108,7 +108,7 @@ fn the_weight_is_made_as_the_handbook_says() {
 #[test]
 fn an_idle_backend_drifts_to_the_middle_and_an_outcome_starts_from_there() {
     let (pool, now) = steady();
-    let live = &pool[0].live;
+    let live = &pool[0].state;
     let later = now + Duration::from_secs(100 * 3_600);
     assert_eq!(live.view(later).confidence, 0.85);
     live.record(Class::Server, later);

@@ -3,7 +3,7 @@
 use std::{sync::Arc, thread, time::Duration};
 
 use berry_tower::{
-    backend::{Live, ProbeOutcome, SmartAi, Stage, Tuning, View},
+    backend::{BackendState, ProbeOutcome, SmartAi, Stage, Tuning, View},
     classify::Class,
 };
 use proptest::prelude::*;
@@ -11,8 +11,8 @@ use tokio::time::Instant;
 
 const INTERVAL: Duration = Duration::from_secs(120);
 
-fn live() -> (Live, Instant) {
-    let live = Live::new(Tuning::default());
+fn live() -> (BackendState, Instant) {
+    let live = BackendState::new(Tuning::default());
     (live, Instant::now())
 }
 
@@ -50,7 +50,7 @@ proptest! {
 
     #[test]
     fn neutral_outcomes_change_nothing_but_counters(outcomes in prop::collection::vec(0usize..8, 0..30)) {
-        let all = [Class::Caller, Class::TooLong, Class::Unserved, Class::Cancelled, Class::Success, Class::Server,
+        let all = [Class::ClientError, Class::TooLong, Class::EndpointNotServed, Class::Cancelled, Class::Success, Class::Server,
             Class::Timeout, Class::RateLimited { retry_after: None }];
         let (with, start) = live();
         let (without, _) = live();
@@ -109,7 +109,7 @@ fn probes_bring_a_backend_back_by_what_they_prove() {
     live.record(Class::Server, now);
     assert_eq!(live.probed(ProbeOutcome::Listed { decides: false }, now), None);
     assert_eq!(live.view(now).stage, Stage::Unhealthy, "the chat has yet to tell");
-    assert_eq!(live.probed(ProbeOutcome::Failed(Class::Caller), now), None);
+    assert_eq!(live.probed(ProbeOutcome::Failed(Class::ClientError), now), None);
     assert!(live.probed(ProbeOutcome::Listed { decides: true }, now).is_some());
     assert_eq!(live.view(now).stage, Stage::Returning);
     for _ in 0..5 {
@@ -163,7 +163,7 @@ fn new_numbers_leave_the_state_as_it_is() {
     live.retune(Tuning { smart_ai: smart_ai.clone(), ..Tuning::default() });
     assert_eq!(live.snapshot(now), before);
 
-    let fresh = Live::new(Tuning::default());
+    let fresh = BackendState::new(Tuning::default());
     fresh.retune(Tuning { smart_ai, ..Tuning::default() });
     assert_eq!(fresh.view(now).confidence, 0.3, "one that nobody has asked starts by the new ones");
 }
@@ -174,7 +174,7 @@ fn threads_lose_no_count() {
     let (live, now) = live();
     let live = Arc::new(live);
     thread::scope(|scope| {
-        for class in [Class::Server, Class::Server, Class::Network, Class::Caller] {
+        for class in [Class::Server, Class::Server, Class::Network, Class::ClientError] {
             let live = &live;
             scope.spawn(move || (0..EACH).for_each(|_| _ = live.record(class, now)));
         }
@@ -182,7 +182,7 @@ fn threads_lose_no_count() {
     let snapshot = live.snapshot(now);
     assert_eq!(snapshot.outcomes[Class::Server.index()], 2 * EACH);
     assert_eq!(snapshot.outcomes[Class::Network.index()], EACH);
-    assert_eq!(snapshot.outcomes[Class::Caller.index()], EACH);
+    assert_eq!(snapshot.outcomes[Class::ClientError.index()], EACH);
     assert_eq!((snapshot.requests(), snapshot.errors()), (4 * EACH, 3 * EACH));
     assert_eq!(snapshot.consecutive_failures, 3 * EACH);
 }
@@ -214,7 +214,7 @@ fn confidence_adds_up_under_threads() {
     let smart_ai = SmartAi { initial_confidence: 0.0, min_confidence: 0.0, ..SmartAi::default() };
     let mut tuning = Tuning { smart_ai, ..Tuning::default() };
     tuning.smart_ai.adjustments.success_boost = 1.0 / 16_384.0;
-    let live = Live::new(tuning);
+    let live = BackendState::new(tuning);
     let now = Instant::now();
     thread::scope(|scope| {
         for _ in 0..4 {

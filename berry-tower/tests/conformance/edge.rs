@@ -9,7 +9,7 @@ use berry_tower::{
     error_response::ErrorResponseLayer,
     inspect::{InspectLayer, Requested},
     permission::ModelPermissionLayer,
-    rate_limit::{Assigned, Keyed, Limits, Quota, RateLimitLayer},
+    rate_limit::{Limits, PerKey, Quota, QuotaFromRequest, RateLimitLayer},
 };
 use bytes::Bytes;
 use futures_util::stream;
@@ -66,13 +66,13 @@ async fn auth_keeps_no_place_while_it_waits() {
 
 #[tokio::test(start_paused = true)]
 async fn rate_limit() {
-    check(RateLimitLayer::new(Keyed::by(Limits::new().per_minute(100), |_| Some(0))), plain).await;
-    let none = RateLimitLayer::new(Keyed::by(Limits::new().per_minute(100), |_| None::<u8>).require_key());
+    check(RateLimitLayer::new(PerKey::new(Limits::new().per_minute(100), |_| Some(0))), plain).await;
+    let none = RateLimitLayer::new(PerKey::new(Limits::new().per_minute(100), |_| None::<u8>).require_key());
     refuses(none, plain(), 500).await;
 
     let quota = Arc::new(Quota::new(Limits::new().concurrent(2)));
     let request = || Request::builder().extension(Arc::clone(&quota)).body(Full::<Bytes>::default()).unwrap();
-    let layer = RateLimitLayer::new(Assigned::by(|head| head.extensions.get()));
+    let layer = RateLimitLayer::new(QuotaFromRequest::new(|head| head.extensions.get()));
     check(layer.clone(), request).await;
     assert_eq!(quota.snapshot(Instant::now()).in_flight, 0, "every place was given back");
     let (_a, _b) = (quota.take().unwrap(), quota.take().unwrap());

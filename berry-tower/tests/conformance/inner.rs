@@ -14,7 +14,7 @@ use berry_tower::{
     error::Unroutable,
     inspect::Requested,
     resume::ResumeLayer,
-    retry::{Plan, RetryLayer},
+    retry::{BackoffPolicy, RetryLayer},
     select::{SelectLayer, Selected, strategy::RoundRobin},
 };
 use http::Request;
@@ -37,7 +37,7 @@ fn asked() -> Request<Buffered> {
 
 #[tokio::test(start_paused = true)]
 async fn retry() {
-    check(RetryLayer::new(Plan::default()).total_timeout(Some(Duration::from_secs(60))), asked).await;
+    check(RetryLayer::new(BackoffPolicy::default()).total_timeout(Some(Duration::from_secs(60))), asked).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -72,18 +72,18 @@ async fn select() {
     let catalog = Catalog::new([Model::new("fast", Arc::new(RoundRobin::default()), pool())]);
     check(SelectLayer::new(catalog.clone()), asked).await;
     let in_flight =
-        || catalog.load().live().map(|(_, live)| live.view(tokio::time::Instant::now()).in_flight).sum::<u32>();
+        || catalog.load().states().map(|(_, live)| live.view(tokio::time::Instant::now()).in_flight).sum::<u32>();
     assert_eq!(in_flight(), 0, "every place was given back");
 
     // It refuses by an error, and keeps nothing for it.
     let strict = Strict::new(1, Behaviour::Hangs);
     let mut request = asked();
     let tried = catalog.load().models()[0].backends.iter().fold(Attempt::first(), |attempt, backend| {
-        attempt.picked(backend.id.clone());
+        attempt.record_backend(backend.id.clone());
         attempt.next(Class::Auth, false)
     });
     request.extensions_mut().insert(tried);
     let error = SelectLayer::new(catalog.clone()).layer(strict).oneshot(request).await.unwrap_err();
-    assert_eq!(error.downcast_ref(), Some(&Unroutable::NoneLeft { next_leg: false }));
+    assert_eq!(error.downcast_ref(), Some(&Unroutable::NoCandidates { has_fallback: false }));
     assert_eq!(in_flight(), 0);
 }

@@ -15,7 +15,7 @@ use berry_tower::{
     inspect::Requested,
     observe::{AttemptEnd, BackendObserver, Cause, Observer},
     progress::Usage,
-    retry::{Plan, RetryLayer},
+    retry::{BackoffPolicy, RetryLayer},
     select::{SelectLayer, Selected, strategy::RoundRobin},
 };
 use bytes::Bytes;
@@ -119,10 +119,10 @@ fn observed(
     let tuning = Tuning { breaker: policy, ..Tuning::default() };
     let catalog = Catalog::tuned([model], &tuning).observed_by(Arc::new(twice));
     let breaker = CircuitBreakerLayer::new(policy).find(|extensions: &Extensions| -> Option<Arc<Breaker>> {
-        extensions.get::<Selected>().map(|selected| selected.backend.live.breaker().clone())
+        extensions.get::<Selected>().map(|selected| selected.backend.state.breaker().clone())
     });
     let service = ServiceBuilder::new()
-        .layer(RetryLayer::new(Plan::default()))
+        .layer(RetryLayer::new(BackoffPolicy::default()))
         .layer(CommitLayer)
         .layer(SelectLayer::new(catalog.clone()))
         .layer(breaker)
@@ -187,7 +187,7 @@ async fn a_retry_names_its_model_and_reason_and_changes_are_told_once() {
     let provider = Arc::new(Provider::new("p", "http://127.0.0.1:9").unwrap());
     let backends = ["bad", "new"].map(|model| Backend::new(provider.clone(), model));
     let catalog = catalog.successor([Model::new("m", Arc::new(RoundRobin::default()), backends)], &Tuning::default());
-    let live = |i: usize| catalog.load().models()[0].backends[i].live.clone();
+    let live = |i: usize| catalog.load().models()[0].backends[i].state.clone();
     let now = tokio::time::Instant::now();
     live(0).probed(berry_tower::backend::ProbeOutcome::Chatted, now);
     live(1).record(Class::Server, now);

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use berry_tower::{
-    attempt::{Attempt, Return},
+    attempt::{Attempt, RetryEligibility},
     backend::{Backend, Catalog, Model, Provider, SmartAi},
     classify::Class,
     endpoint::Endpoint,
@@ -31,7 +31,7 @@ struct State {
     tag: Option<&'static str>,
     outcomes: Vec<Class>,
     in_flight: u32,
-    tried: Option<Return>,
+    tried: Option<RetryEligibility>,
 }
 
 fn class() -> impl Strategy<Value = Class> {
@@ -39,7 +39,7 @@ fn class() -> impl Strategy<Value = Class> {
         Just(Class::Success),
         Just(Class::Server),
         Just(Class::Auth),
-        Just(Class::Caller),
+        Just(Class::ClientError),
         Just(Class::RateLimited { retry_after: None }),
         Just(Class::RateLimited { retry_after: Some(Duration::from_secs(9)) }),
     ]
@@ -51,9 +51,9 @@ fn state() -> impl Strategy<Value = State> {
         None,
         None,
         None,
-        Some(Return::Never),
-        Some(Return::Cooled),
-        Some(Return::BackedOff),
+        Some(RetryEligibility::Never),
+        Some(RetryEligibility::AfterCooldown),
+        Some(RetryEligibility::AfterBackoff),
     ]);
     (prop::bool::weighted(0.9), prop::bool::weighted(0.9), tag, prop::collection::vec(class(), 0..8), 0..3_u32, tried)
         .prop_map(|(enabled, provider_enabled, tag, outcomes, in_flight, tried)| State {
@@ -84,29 +84,29 @@ fn catalog(case: &Case, now: Instant) -> Catalog {
     let catalog = Catalog::new([Model::new("m", strategy, backends)]);
     for (backend, state) in catalog.load().models()[0].backends.iter().zip(&case.backends) {
         for class in &state.outcomes {
-            if let Ok(permit) = backend.live.breaker().try_acquire(now) {
+            if let Ok(permit) = backend.state.breaker().try_acquire(now) {
                 permit.settle(*class, now);
             }
-            backend.live.record(*class, now);
+            backend.state.record(*class, now);
         }
-        (0..state.in_flight).for_each(|_| assert!(backend.live.try_enter(0)));
+        (0..state.in_flight).for_each(|_| assert!(backend.state.try_enter(0)));
     }
     catalog
 }
 
 /// A class after which a backend may come back in this way.
-fn ending_in(returns: Return) -> Class {
+fn ending_in(returns: RetryEligibility) -> Class {
     match returns {
-        Return::Never => Class::Auth,
-        Return::Cooled => Class::Server,
-        Return::BackedOff => Class::RateLimited { retry_after: None },
+        RetryEligibility::Never => Class::Auth,
+        RetryEligibility::AfterCooldown => Class::Server,
+        RetryEligibility::AfterBackoff => Class::RateLimited { retry_after: None },
     }
 }
 
 fn attempt(case: &Case, model: &Model) -> Attempt {
     let tried = model.backends.iter().zip(&case.backends).filter_map(|(b, state)| Some((b, state.tried?)));
     let attempt = tried.fold(Attempt::first(), |attempt, (backend, returns)| {
-        attempt.picked(backend.id.clone());
+        attempt.record_backend(backend.id.clone());
         attempt.next(ending_in(returns), false)
     });
     attempt.allowing_tried(case.allow_tried)
@@ -126,7 +126,7 @@ proptest! {
         let attempt = attempt(&case, model);
         let tags: Vec<Arc<str>> = case.tags.iter().map(|tag| Arc::from(*tag)).collect();
         let ask = Ask { endpoint: Some(Endpoint::ChatCompletions), tags: &tags, attempt: Some(&attempt), ..Ask::default() };
-        let standings: Vec<Standing> = model.backends.iter().map(|b| standing(b, &b.live.view(now), &ask)).collect();
+        let standings: Vec<Standing> = model.backends.iter().map(|b| standing(b, &b.state.view(now), &ask)).collect();
         match candidates(model, &ask, now) {
             Ok(chosen) => {
                 prop_assert!(!chosen.list.is_empty());
@@ -137,10 +137,10 @@ proptest! {
                     prop_assert!(state.enabled && state.provider_enabled, "disabled");
                     prop_assert!(state.in_flight < 2, "full");
                     prop_assert!(candidate.view.breaker_available(), "open");
-                    prop_assert!(state.tried != Some(Return::Never), "spent");
+                    prop_assert!(state.tried != Some(RetryEligibility::Never), "spent");
                     prop_assert!(state.tried.is_none() || case.allow_tried, "tried");
                     let waits = candidate.view.cooling.is_some();
-                    prop_assert!(!waits || state.tried == Some(Return::BackedOff) && candidate.view.cooling_default, "cooling");
+                    prop_assert!(!waits || state.tried == Some(RetryEligibility::AfterBackoff) && candidate.view.cooling_default, "cooling");
                     let opens = |tag| tag == "premium" || case.tags.contains(&tag) || case.tags.contains(&"admin");
                     prop_assert!(state.tag.is_none_or(opens), "not the user's");
                 }
@@ -150,7 +150,7 @@ proptest! {
             Err(why) => {
                 prop_assert!(standings.iter().all(|s| !s.is_in()), "somebody could have been asked");
                 let returns = standings.iter().any(|s| matches!(s, Standing::Tried(_)));
-                prop_assert_eq!(returns, matches!(why, Unroutable::NoFresh { .. }));
+                prop_assert_eq!(returns, matches!(why, Unroutable::OnlyTriedLeft { .. }));
             }
         }
     }

@@ -10,9 +10,9 @@ use proptest::{option, prelude::*};
 
 fn class() -> impl Strategy<Value = Class> {
     prop::sample::select(vec![
-        Class::Caller,
+        Class::ClientError,
         Class::TooLong,
-        Class::Unserved,
+        Class::EndpointNotServed,
         Class::Auth,
         Class::RateLimited { retry_after: None },
         Class::Model,

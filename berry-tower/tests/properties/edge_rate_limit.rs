@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use berry_tower::rate_limit::{Exceeded, Limited, Limits, Quota};
+use berry_tower::rate_limit::{Exceeded, LimitKind, Limits, Quota};
 use proptest::prelude::*;
 use tokio::time::{Instant, advance};
 
@@ -68,7 +68,7 @@ proptest! {
                         _ => None,
                     };
                     prop_assert_ne!(again, Some(limited));
-                    prop_assert!(again != Some(Limited::Concurrency));
+                    prop_assert!(again != Some(LimitKind::Concurrency));
                 }
             }
             Ok(())

@@ -16,7 +16,7 @@ use berry_tower::{
     body::Buffered,
     error::{Deadline, Exhausted, Failure},
     inspect::Requested,
-    retry::{Budget, Plan, RetryLayer},
+    retry::{BackoffPolicy, Budget, RetryLayer},
     select::{
         SelectLayer, Selected,
         strategy::{NAMES, by_name},
@@ -57,7 +57,7 @@ struct Case {
     /// What each backend does at its first, second, … request; the last stands for all later ones.
     backends: Vec<Vec<Does>>,
     max_retries: u32,
-    max_internal_retries: u32,
+    max_same_backend_retries: u32,
     provider_retries: u32,
 }
 
@@ -68,7 +68,7 @@ fn case() -> impl Strategy<Value = Case> {
             strategy,
             backends,
             max_retries,
-            max_internal_retries: internal.min(max_retries),
+            max_same_backend_retries: internal.min(max_retries),
             provider_retries,
         },
     )
@@ -88,7 +88,7 @@ fn act(does: Does) -> Result<Response<Full<Bytes>>, BoxError> {
     match does {
         Does::Answers => answer(200),
         Does::Status(status) => answer(status),
-        Does::Breaks => Err(Failure::Broken("reset".into()).into()),
+        Does::Breaks => Err(Failure::ConnectionLost("reset".into()).into()),
         Does::IsSilent => Err(Failure::Timeout(Deadline::Head).into()),
     }
 }
@@ -107,8 +107,11 @@ async fn run(case: &Case, catalog: &Catalog) -> (Vec<(BackendId, Does)>, bool) {
         tell.send((id, does)).unwrap();
         std::future::ready(act(does))
     });
-    let plan =
-        Plan { max_retries: case.max_retries, max_internal_retries: case.max_internal_retries, ..Plan::default() };
+    let plan = BackoffPolicy {
+        max_retries: case.max_retries,
+        max_same_backend_retries: case.max_same_backend_retries,
+        ..BackoffPolicy::default()
+    };
     let service = ServiceBuilder::new()
         .layer(RetryLayer::new(plan).budget(Arc::new(Budget::new(1.0, 1000))))
         .layer(SelectLayer::new(catalog.clone()))
@@ -162,12 +165,12 @@ proptest! {
                     prop_assert!(!barred, "{did:?} does not come back: {asked:?}");
                 }
             }
-            prop_assert!(on_tried <= case.max_internal_retries, "{asked:?}");
+            prop_assert!(on_tried <= case.max_same_backend_retries, "{asked:?}");
             let good_at_once = case.backends.iter().any(|scripts| scripts[0] == Does::Answers);
             if good_at_once && case.backends.len() <= 1 + case.max_retries as usize {
                 prop_assert!(answered, "somebody would have answered: {asked:?}");
             }
-            for (_, live) in catalog.load().live() {
+            for (_, live) in catalog.load().states() {
                 prop_assert_eq!(live.view(Instant::now()).in_flight, 0);
             }
             Ok(())

@@ -10,7 +10,7 @@ use berry_tower::{
     client::BackendClient,
     commit::CommitLayer,
     inspect::Requested,
-    retry::{Budget, Plan, RetryLayer},
+    retry::{BackoffPolicy, Budget, RetryLayer},
     select::{
         SelectLayer, Selected,
         strategy::{NAMES, by_name},
@@ -108,10 +108,10 @@ async fn ask(catalog: Catalog, client: Client, does: Upstream) {
     });
     let breaker =
         CircuitBreakerLayer::new(BreakerPolicy::default()).find(|extensions: &Extensions| -> Option<Arc<Breaker>> {
-            extensions.get::<Selected>().map(|selected| selected.backend.live.breaker().clone())
+            extensions.get::<Selected>().map(|selected| selected.backend.state.breaker().clone())
         });
     let service = ServiceBuilder::new()
-        .layer(RetryLayer::new(Plan::default()).budget(Arc::new(Budget::new(1.0, 1000))))
+        .layer(RetryLayer::new(BackoffPolicy::default()).budget(Arc::new(Budget::new(1.0, 1000))))
         .layer(CommitLayer)
         .layer(SelectLayer::new(catalog))
         .layer(breaker)
@@ -155,11 +155,11 @@ proptest! {
         runtime.block_on(async {
             let catalog = catalog(strategy, most);
             join_all(requests.into_iter().map(|(client, does)| ask(catalog.clone(), client, does))).await;
-            for (id, live) in catalog.load().live() {
+            for (id, live) in catalog.load().states() {
                 prop_assert_eq!(live.view(Instant::now()).in_flight, 0, "{}", id);
             }
             can_be_asked(&catalog).await;
-            for (id, live) in catalog.load().live() {
+            for (id, live) in catalog.load().states() {
                 let view = live.view(Instant::now());
                 prop_assert_eq!(view.in_flight, 0, "{}", id);
                 prop_assert!(view.breaker_available(), "{}: its breaker never comes back", id);

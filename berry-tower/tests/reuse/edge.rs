@@ -11,7 +11,7 @@ use berry_tower::{
     error_response::ErrorResponseLayer,
     inspect::{InspectLayer, Requested},
     permission::ModelPermissionLayer,
-    rate_limit::{Keyed, Limits, RateLimitLayer},
+    rate_limit::{Limits, PerKey, RateLimitLayer},
 };
 use bytes::Bytes;
 use http::{Request, Response};
@@ -45,7 +45,8 @@ async fn auth() {
 
 #[tokio::test]
 async fn rate_limit() {
-    let layer = || RateLimitLayer::new(Keyed::by(Limits::new().per_hour(1), |head| head.headers.get("x-who").cloned()));
+    let layer =
+        || RateLimitLayer::new(PerKey::new(Limits::new().per_hour(1), |head| head.headers.get("x-who").cloned()));
     for address in [axum(app().layer(layer())).await, hyper(layer().layer(hello())).await] {
         assert_eq!(post(address, "x-who: a\r\n", "").await.0, 200);
         let (status, text) = post(address, "x-who: a\r\n", "").await;

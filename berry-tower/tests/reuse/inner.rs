@@ -20,7 +20,7 @@ use berry_tower::{
     error_response::ErrorResponseLayer,
     inspect::InspectLayer,
     resume::ResumeLayer,
-    retry::{Plan, RetryLayer},
+    retry::{BackoffPolicy, RetryLayer},
     upstream_time::UpstreamTime,
 };
 use bytes::Bytes;
@@ -66,7 +66,7 @@ async fn retry_asks_a_service_of_your_own_again() {
         let status = if counted.fetch_add(1, Relaxed) == 0 { 503 } else { 200 };
         std::future::ready(Ok::<_, Infallible>(Response::builder().status(status).body(Body::from("hello")).unwrap()))
     });
-    let plan = Plan { backoff: Duration::from_millis(1), ..Plan::default() };
+    let plan = BackoffPolicy { backoff: Duration::from_millis(1), ..BackoffPolicy::default() };
     let stack = ServiceBuilder::new()
         .layer(ErrorResponseLayer::new())
         .layer(InspectLayer::new())
@@ -90,7 +90,7 @@ async fn the_wait_between_attempts_is_not_the_gateways_time() {
     });
     let (time, started) = (UpstreamTime::default(), Instant::now());
     let request = Request::builder().extension(time.clone()).body(Buffered::from("{}")).unwrap();
-    let plan = Plan { backoff: Duration::from_secs(3), ..Plan::default() };
+    let plan = BackoffPolicy { backoff: Duration::from_secs(3), ..BackoffPolicy::default() };
     let answer = RetryLayer::new(plan).layer(flaky).oneshot(request).await.unwrap();
     assert_eq!(answer.status(), 200);
     assert!(started.elapsed() > Duration::from_millis(100), "it waited");
@@ -110,7 +110,7 @@ async fn a_callers_fault_told_in_a_stream_is_not_asked_again() {
     let stack = ServiceBuilder::new()
         .layer(ErrorResponseLayer::new())
         .layer(InspectLayer::new())
-        .layer(RetryLayer::new(Plan::default()))
+        .layer(RetryLayer::new(BackoffPolicy::default()))
         .service(refuses);
     let address = axum(Router::new().route_service("/", stack)).await;
     let (status, text) = post(address, "", r#"{"model":"m","stream":true}"#).await;

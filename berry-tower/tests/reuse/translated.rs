@@ -8,7 +8,7 @@ use berry_tower::{
     body::Buffered,
     gateway::{Settings, gateway},
     progress::Progress,
-    rate_limit::{Assigned, Quota},
+    rate_limit::{Quota, QuotaFromRequest},
     render::{AnthropicErrors, OpenAiErrors, Render},
     select::strategy::Failover,
 };
@@ -143,7 +143,7 @@ where
         render,
     };
     let keys = ApiKeys::new([ApiKey::from_token("a-token-of-mine", "me")]);
-    let unlimited = Assigned::by(|_: &Parts| None::<&Arc<Quota>>);
+    let unlimited = QuotaFromRequest::new(|_: &Parts| None::<&Arc<Quota>>);
     let service = gateway(settings, keys, unlimited, |_: &&str, _: &str| true);
     let request = Request::post(path)
         .header("authorization", "Bearer a-token-of-mine")

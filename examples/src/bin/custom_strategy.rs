@@ -60,7 +60,7 @@ mod tests {
     fn whoever_is_busy_is_spared() {
         let catalog = super::catalog().unwrap();
         let model = catalog.load().find("llama").unwrap().clone();
-        assert!(model.backends[0].live.try_enter(0));
+        assert!(model.backends[0].state.try_enter(0));
         let chosen = candidates(&model, &Ask::default(), Instant::now()).unwrap().list;
         assert_eq!(model.strategy.pick(&chosen, &mut rand::rng()), 1);
         assert_eq!(model.strategy.probabilities(&chosen), [0.0, 1.0]);

@@ -11,7 +11,7 @@ use berry_tower::{
     backend::{Backend, Catalog, Model, Provider},
     error::BoxError,
     gateway::{Settings, gateway},
-    rate_limit::{Keyed, Limits},
+    rate_limit::{Limits, PerKey},
     select::strategy::RoundRobin,
 };
 use http::request::Parts;
@@ -28,7 +28,7 @@ fn app(url: &str, key: &str) -> Result<Router, BoxError> {
 
     let keys = ApiKeys::new([ApiKey::from_token("example-token-of-alice", User { name: "Alice" })]);
     let by_user = |head: &Parts| head.extensions.get::<User>().map(|user| user.name);
-    let limit = Keyed::by(Limits::new().per_minute(60), by_user).require_key();
+    let limit = PerKey::new(Limits::new().per_minute(60), by_user).require_key();
     let allow = |user: &User, model: &str| user.name == "Alice" || model != "fast";
 
     let gateway = gateway(Settings::new(catalog), keys, limit, allow);

@@ -6,7 +6,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use axum::{Router, extract::ConnectInfo, routing::get};
-use berry_tower::rate_limit::{Keyed, Limits, RateLimitLayer};
+use berry_tower::rate_limit::{Limits, PerKey, RateLimitLayer};
 use http::request::Parts;
 
 /// The address that the connection comes from. Behind a proxy of your own, read the header that it
@@ -23,7 +23,7 @@ fn app() -> Router {
     let limits = Limits::new().per_minute(5).per_hour(100).concurrent(2);
     Router::new()
         .route("/", get(|| async { "Hello!\n" }))
-        .layer(RateLimitLayer::new(Keyed::by(limits, address).max_keys(10_000).require_key()))
+        .layer(RateLimitLayer::new(PerKey::new(limits, address).max_keys(10_000).require_key()))
 }
 
 #[tokio::main]

@@ -150,18 +150,18 @@ impl<'a> Engine<'a> {
         let (endpoint, attempt) = (Some(Endpoint::ChatCompletions), Some(&request.attempt));
         let list = match candidates(&model, &Ask { endpoint, attempt, ..Ask::default() }, now) {
             Ok(found) => found.list,
-            Err(Unroutable::NoFresh { soonest }) => return self.again(soonest, request),
+            Err(Unroutable::OnlyTriedLeft { soonest }) => return self.again(soonest, request),
             Err(_) => return self.give_up(),
         };
         let picked = model.strategy.pick(&list, &mut self.rng).min(list.len() - 1);
         let chosen = &list[picked];
-        let live = &chosen.backend.live;
+        let live = &chosen.backend.state;
         let trial = needs_trial(chosen, &*model.strategy);
         // One request at a time looks, so that nobody takes a place from another.
         assert!(live.try_enter(chosen.backend.max_in_flight), "there was a place");
         assert!(!trial || live.try_trial(), "the trial was free");
         let permit = live.breaker().try_acquire(now).expect("the breaker had let it through");
-        request.attempt.picked(chosen.backend.id.clone());
+        request.attempt.record_backend(chosen.backend.id.clone());
         let site = self.run.site(&model, chosen.backend);
         let fate = self.setup.sites[site].fate(self.now, &mut self.rng);
         self.run.sent(&model, site, self.now, now);
@@ -172,7 +172,7 @@ impl<'a> Engine<'a> {
     fn ended(&mut self, mut request: Request, sent: Sent) {
         let now = self.instant();
         let Sent { site, permit, trial, at, fate } = sent;
-        let live = &self.model.backends[site].live;
+        let live = &self.model.backends[site].state;
         permit.settle(fate.class, now);
         if !fate.class.is_error() {
             live.first_byte(self.now - at, now);
@@ -197,7 +197,7 @@ impl<'a> Engine<'a> {
         match self.setup.plan.after(fate.class, request.spent) {
             Next::Now => self.send(request),
             Next::After(wait) => self.at(self.now + wait, What::Wake(request)),
-            Next::NextLeg | Next::Stop => self.give_up(),
+            Next::Fallback | Next::Stop => self.give_up(),
         }
     }
 
@@ -234,7 +234,7 @@ impl<'a> Engine<'a> {
     fn listed(&mut self, target: &Target, listing: Listing) {
         let now = self.instant();
         let site = self.run.site(&self.model, &target.backend);
-        let live = &target.backend.live;
+        let live = &target.backend.state;
         if target.connectivity {
             live.connectivity(listing.is_connected(), now);
         }

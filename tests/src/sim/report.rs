@@ -61,7 +61,7 @@ impl Run {
             return;
         }
         let cheap = |b: &Arc<Backend>| {
-            let Candidate { view, .. } = Candidate::new(b, b.live.view(now));
+            let Candidate { view, .. } = Candidate::new(b, b.state.view(now));
             !b.premium && view.is_free() && view.confidence >= TRUSTED
         };
         if model.backends.iter().any(cheap) {

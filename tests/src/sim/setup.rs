@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use berry_tower::{
     backend::{Backend, Catalog, Model, PREMIUM, Provider, Tuning, View},
     probe::Settings,
-    retry::Plan,
+    retry::BackoffPolicy,
     select::strategy::{Candidate, by_name},
 };
 
@@ -29,7 +29,7 @@ pub struct Setup {
     /// The numbers of the backends' state.
     pub tuning: Tuning,
     /// Whether and when a failed attempt is followed by another.
-    pub plan: Plan,
+    pub plan: BackoffPolicy,
 }
 
 /// The name of the one model.
@@ -47,7 +47,7 @@ impl Setup {
             seed: 1,
             probes: Some(Settings::default()),
             tuning: Tuning::default(),
-            plan: Plan::default(),
+            plan: BackoffPolicy::default(),
         }
     }
 

@@ -21,7 +21,7 @@ use berry_tower::{
     commit::CommitLayer,
     early::EarlyLayer,
     resume::ResumeLayer,
-    retry::{Budget, Plan, RetryLayer},
+    retry::{BackoffPolicy, Budget, RetryLayer},
     select::{SelectLayer, Selected, strategy},
 };
 use http::Extensions;
@@ -71,12 +71,12 @@ fn catalog() -> Catalog {
 async fn chaos(seed: u64, commit_after: Option<Duration>) {
     let (upstream, catalog) = (Upstream::new(seed, REQUESTS), catalog());
     let breaker = CircuitBreakerLayer::new(BreakerPolicy::default()).find(|e: &Extensions| -> Option<Arc<Breaker>> {
-        e.get::<Selected>().map(|s| s.backend.live.breaker().clone())
+        e.get::<Selected>().map(|s| s.backend.state.breaker().clone())
     });
     let service = breaker.layer(BackendClient::new(upstream.clone()));
     let service = CommitLayer.layer(SelectLayer::new(catalog.clone()).layer(service));
     let budget = Arc::new(Budget::new(0.2, FLOOR_PER_SECOND));
-    let retry = RetryLayer::new(Plan::default()).budget(budget).total_timeout(Some(Duration::from_secs(30)));
+    let retry = RetryLayer::new(BackoffPolicy::default()).budget(budget).total_timeout(Some(Duration::from_secs(30)));
     let service = ResumeLayer.layer(retry.layer(service));
     let service = EarlyLayer::new(Some(Duration::from_secs(2))).commit_after(commit_after).layer(service);
 
@@ -111,7 +111,7 @@ fn check(upstream: &Upstream, catalog: &Catalog, outcomes: &[Outcome], took: Dur
     assert_eq!(upstream.open().load(Relaxed), 0, "every answer of an upstream is let go");
     for model in catalog.load().models() {
         for backend in &model.backends {
-            assert_eq!(backend.live.view(Instant::now()).in_flight, 0, "{}", backend.id);
+            assert_eq!(backend.state.view(Instant::now()).in_flight, 0, "{}", backend.id);
         }
     }
 }

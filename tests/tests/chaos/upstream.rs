@@ -140,7 +140,7 @@ impl Upstream {
         let seed = self.0.seed ^ (number as u64) << 16 ^ (backend as u64) << 8 ^ u64::from(before);
         let mut rng = StdRng::seed_from_u64(seed);
         let fault = self.fault(backend, &mut rng);
-        let broken = || Failure::Broken("reset".into());
+        let broken = || Failure::ConnectionLost("reset".into());
         sleep(Duration::from_millis(rng.random_range(5..50))).await;
         match fault {
             Some(Fault::NoConnection) => return Err(Failure::Connect("refused".into())),
@@ -198,7 +198,7 @@ fn frames(pieces: Vec<String>, end: End, pace: Duration, open: Open) -> Frames {
         }
         match end {
             End::Well => None,
-            End::Break => Some((Err(Failure::Broken("cut".into())), (pieces, open, true))),
+            End::Break => Some((Err(Failure::ConnectionLost("cut".into())), (pieces, open, true))),
             End::Never => pending().await,
         }
     }))

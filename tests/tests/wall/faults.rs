@@ -262,9 +262,9 @@ async fn run(what: &str, case: &Case, stream: bool, wall: &Wall) {
     wall.next_works(&before).await;
 }
 
-fn check_state(what: &str, class: &str, state: &berry_tower::backend::LiveSnapshot) {
-    let tells_against = matches!(class, "auth" | "model" | "server" | "timeout" | "network");
-    assert_eq!(state.view.stage == Stage::Unhealthy, tells_against, "{what}: {state:?}");
+fn check_state(what: &str, class: &str, state: &berry_tower::backend::BackendStateSnapshot) {
+    let is_backend_failure = matches!(class, "auth" | "model" | "server" | "timeout" | "network");
+    assert_eq!(state.view.stage == Stage::Unhealthy, is_backend_failure, "{what}: {state:?}");
     assert_eq!(state.view.cooling.is_some(), class == "rate_limit", "{what}: {state:?}");
 }
 

@@ -6,7 +6,7 @@ use berry_server::{
     Options, Server, config,
     simulated::{Behavior, Config, Dialect, Provider},
 };
-use berry_tower::backend::{Backend, LiveSnapshot};
+use berry_tower::backend::{Backend, BackendStateSnapshot};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -255,8 +255,8 @@ impl Wall {
     }
 
     /// How a backend stands now.
-    pub(crate) fn state(&self, i: usize) -> LiveSnapshot {
-        self.backend(i).live.snapshot(Instant::now())
+    pub(crate) fn state(&self, i: usize) -> BackendStateSnapshot {
+        self.backend(i).state.snapshot(Instant::now())
     }
 
     /// How often a backend's attempts ended like this, by the class's name.

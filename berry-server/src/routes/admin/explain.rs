@@ -80,7 +80,7 @@ impl Candidate {
             model: explained.backend.id.model.to_string(),
             r#in: is_in,
             why: barred.map_or_else(|| explained.why(), str::to_owned),
-            state: state(explained.backend, &explained.view, explained.backend.live.breaker().state(moment.now)),
+            state: state(explained.backend, &explained.view, explained.backend.state.breaker().state(moment.now)),
             weight: explained.backend.weight,
             effective_weight: if enabled { explained.effective_weight } else { 0.0 },
             probability: if is_in { explained.probability } else { 0.0 },

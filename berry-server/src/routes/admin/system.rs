@@ -123,7 +123,7 @@ impl ModelStats {
             healthy_backends: healthy,
             total_backends: total,
             health_ratio: if total == 0 { 0.0 } else { healthy as f64 / total as f64 },
-            average_latency_ms: average_latency_ms(known.iter().map(|known| &known.live)),
+            average_latency_ms: average_latency_ms(known.iter().map(|known| &known.state)),
         }
     }
 }

@@ -108,9 +108,9 @@ impl Weight {
             priority: known.backend.priority,
             tags: known.tags(),
             billing_mode: known.billing_mode(),
-            failure_count: known.live.consecutive_failures,
-            circuit_state: known.live.circuit.name(),
-            recovery_stage: known.live.view.stage.name(),
+            failure_count: known.state.consecutive_failures,
+            circuit_state: known.state.circuit.name(),
+            recovery_stage: known.state.view.stage.name(),
         }
     }
 }

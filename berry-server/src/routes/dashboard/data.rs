@@ -175,7 +175,7 @@ impl Model {
 
 impl Backend {
     fn of(known: &Known<'_>) -> Self {
-        let (backend, live) = (known.backend, &known.live);
+        let (backend, live) = (known.backend, &known.state);
         let view = &live.view;
         Self {
             provider: known.provider(),

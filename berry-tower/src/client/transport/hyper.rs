@@ -70,7 +70,7 @@ impl Shared {
 
     fn send(&self, request: Request<Buffered>) -> Result<Answer, Failure> {
         if !matches!(request.version(), Version::HTTP_10 | Version::HTTP_11 | Version::HTTP_2) {
-            return Err(Failure::Broken("a version of HTTP that is not spoken".into()));
+            return Err(Failure::ConnectionLost("a version of HTTP that is not spoken".into()));
         }
         let pool = self.pools.find(request.uri(), connect_timeout(request.extensions()))?;
         Ok(Answer::new(pool, request))

@@ -100,6 +100,6 @@ fn failure(error: reqwest::Error) -> Failure {
     match (error.is_connect(), error.is_timeout()) {
         (true, true) => Failure::Timeout(Deadline::Connect),
         (true, false) => Failure::Connect(error.into()),
-        _ => Failure::Broken(error.into()),
+        _ => Failure::ConnectionLost(error.into()),
     }
 }

@@ -61,8 +61,8 @@ fn what_cannot_be_routed() {
     assert_eq!(check(e, 400, CALLER, Some("unsupported_parameter")).param.as_deref(), Some("tools"));
     for (e, wait) in [
         (Unroutable::NoneAvailable { retry_after: 9 * second }, "9"),
-        (Unroutable::NoFresh { soonest: second / 2 }, "1"),
-        (Unroutable::NoneLeft { next_leg: false }, "1"),
+        (Unroutable::OnlyTriedLeft { soonest: second / 2 }, "1"),
+        (Unroutable::NoCandidates { has_fallback: false }, "1"),
     ] {
         assert_eq!(check(e, 503, SERVER, Some("no_backend_available")).headers["retry-after"], wait);
     }
@@ -99,9 +99,9 @@ fn what_the_provider_says_for_itself() {
     let theirs = ErrorBody { code: Some("no_such".into()), param: Some("model".into()), ..kind("not_found") };
     check(exhausted(Class::Model, 404, theirs), 404, "not_found", Some("no_such"));
     check(exhausted(Class::Model, 404, ErrorBody::default()), 404, CALLER, Some("model_not_found"));
-    check(exhausted(Class::Unserved, 404, ErrorBody::default()), 404, CALLER, Some("model_not_found"));
+    check(exhausted(Class::EndpointNotServed, 404, ErrorBody::default()), 404, CALLER, Some("model_not_found"));
     check(exhausted(Class::TooLong, 413, ErrorBody::default()), 413, CALLER, None);
-    check(exhausted(Class::Caller, 422, kind("their_kind")), 422, "their_kind", None);
+    check(exhausted(Class::ClientError, 422, kind("their_kind")), 422, "their_kind", None);
 }
 
 #[test]
@@ -109,8 +109,8 @@ fn what_failed_without_a_retry() {
     for (e, status, code) in [
         (Failure::Timeout(Deadline::Head), 504, "upstream_timeout"),
         (Failure::Connect("at https://10.0.0.1/".into()), 502, "upstream_error"),
-        (Failure::Broken("reset".into()), 502, "upstream_error"),
-        (Failure::Garbage("no JSON"), 502, "upstream_error"),
+        (Failure::ConnectionLost("reset".into()), 502, "upstream_error"),
+        (Failure::InvalidResponse("no JSON"), 502, "upstream_error"),
         (Failure::Interrupted, 502, "upstream_error"),
         (Failure::ErrorEvent(Box::new(kind("server_error"))), 502, "upstream_error"),
         (Failure::ErrorEvent(Box::new(kind("overloaded_error"))), 503, "overloaded"),

@@ -53,7 +53,7 @@ impl StreamFilter {
         let mut start = 0;
         let mut at = 0;
         while at < frame.len() {
-            if self.mode == Mode::Hold && self.length >= self.hold {
+            if self.mode == Mode::CommitPoint && self.length >= self.hold {
                 self.outgrow(sink, start, at)?;
                 start = at;
             }
@@ -83,7 +83,7 @@ impl StreamFilter {
                 return Ok(());
             }
         }
-        if self.mode == Mode::Hold {
+        if self.mode == Mode::CommitPoint {
             self.held.extend_from_slice(&frame[start..]);
         }
         Ok(())
@@ -93,7 +93,7 @@ impl StreamFilter {
     /// becomes of it does not hang on where the frames are cut.
     fn reach(&self, at: usize, end: usize) -> usize {
         match self.mode {
-            Mode::Hold => end.min(at.saturating_add(self.hold - self.length)),
+            Mode::CommitPoint => end.min(at.saturating_add(self.hold - self.length)),
             _ => end,
         }
     }
@@ -141,7 +141,7 @@ impl StreamFilter {
         let verdict = self.progress.take(&mut self.event);
         let verdict = match (self.mode, verdict) {
             (_, Verdict::Fault(fault)) => return Err(fault),
-            (Mode::Hold, verdict) => verdict,
+            (Mode::CommitPoint, verdict) => verdict,
             (Mode::Long, Verdict::Pass | Verdict::Hide) => Verdict::Pass,
             (Mode::Skip { begun: false }, Verdict::Hide) => Verdict::Hide,
             (Mode::Skip { begun: false }, _) => Verdict::Malformed,
@@ -158,7 +158,7 @@ impl StreamFilter {
         if verdict == Verdict::Close {
             self.phase = Phase::Closed;
         }
-        self.mode = Mode::Hold;
+        self.mode = Mode::CommitPoint;
         self.held.clear();
         self.length = 0;
         self.event.reset();

@@ -71,7 +71,7 @@ impl Future for Answer {
                 Err(mut error) => match error.take_message() {
                     // Nothing of it was written, so that it is no attempt.
                     Some(request) if sent.reused => *self = Self::new(sent.pool, request),
-                    _ => return Poll::Ready(Err(Failure::Broken(error.into_error().into()))),
+                    _ => return Poll::Ready(Err(Failure::ConnectionLost(error.into_error().into()))),
                 },
             }
         }

@@ -89,7 +89,7 @@ impl Pool {
             let is_exclusive = !stream.connected().is_negotiated_h2();
             pool.is_exclusive.store(is_exclusive, Relaxed);
             let made = if is_exclusive { exclusive(stream).await } else { pool.shared(stream).await };
-            made.map_err(|error| Failure::Broken(error.into()))
+            made.map_err(|error| Failure::ConnectionLost(error.into()))
         })
     }
 

@@ -84,7 +84,7 @@ impl Pools {
     /// When it is no address of HTTP's, or TLS cannot be set up.
     pub(super) fn find(self: &Arc<Self>, to: &Uri, timeout: Duration) -> Result<Arc<Pool>, Failure> {
         let (Some(scheme), Some(authority)) = (to.scheme(), to.authority()) else {
-            return Err(Failure::Broken("an address without a scheme or a host".into()));
+            return Err(Failure::ConnectionLost("an address without a scheme or a host".into()));
         };
         let tls = *scheme == Scheme::HTTPS;
         if !tls && *scheme != Scheme::HTTP {

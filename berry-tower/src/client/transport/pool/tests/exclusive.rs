@@ -144,7 +144,7 @@ async fn a_request_that_was_written_is_not_sent_again() {
     assert_eq!(read(&pools, &upstream.uri).await.unwrap(), "1");
     upstream.close.send(()).unwrap();
     let broken = read(&pools, &upstream.uri).await;
-    assert!(matches!(broken, Err(Failure::Broken(_))), "{broken:?}");
+    assert!(matches!(broken, Err(Failure::ConnectionLost(_))), "{broken:?}");
     assert_eq!(upstream.closed.recv().unwrap(), 1);
     assert_eq!(read(&pools, &upstream.uri).await.unwrap(), "2");
 }
@@ -156,7 +156,7 @@ async fn a_new_connection_that_breaks_is_not_replaced() {
     for number in 1..=100 {
         upstream.close.send(()).unwrap();
         let broken = timeout(LONG, read(&pools, &upstream.uri)).await.unwrap();
-        assert!(matches!(broken, Err(Failure::Broken(_))), "{broken:?}");
+        assert!(matches!(broken, Err(Failure::ConnectionLost(_))), "{broken:?}");
         assert_eq!(upstream.closed.recv().unwrap(), number);
     }
     assert!(upstream.closed.try_recv().is_err());

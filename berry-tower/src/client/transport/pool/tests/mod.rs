@@ -70,6 +70,6 @@ fn a_destination_with_a_connect_timeout_has_one_pool() {
     assert_eq!(find("http://b.example/v2", 5).unwrap(), first);
     assert_eq!(pools.list.load().len(), 7);
     assert!(matches!(find("ftp://b.example/", 5), Err(Failure::Connect(_))));
-    assert!(matches!(find("/v1", 5), Err(Failure::Broken(_))));
+    assert!(matches!(find("/v1", 5), Err(Failure::ConnectionLost(_))));
     assert_eq!(pools.list.load().len(), 7);
 }

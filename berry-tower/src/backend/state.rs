@@ -16,7 +16,7 @@ use super::{
     clock::{Float, Last, millis},
     confidence,
     recovery::{Event, Recovery, Stage},
-    snapshot::LiveSnapshot,
+    snapshot::BackendStateSnapshot,
     tuning::Tuning,
     view::View,
 };
@@ -62,18 +62,18 @@ pub enum ProbeOutcome {
 /// told of both.
 ///
 /// ```
-/// use berry_tower::{backend::{Live, Stage, Tuning}, classify::Class};
+/// use berry_tower::{backend::{BackendState, Stage, Tuning}, classify::Class};
 /// use tokio::time::Instant;
 ///
-/// let live = Live::new(Tuning::default());
+/// let live = BackendState::new(Tuning::default());
 /// let now = Instant::now();
 /// assert!(live.record(Class::Server, now).is_some());
 /// assert_eq!(live.view(now).stage, Stage::Unhealthy);
-/// live.record(Class::Caller, now);
+/// live.record(Class::ClientError, now);
 /// assert_eq!(live.snapshot(now).requests(), 2);
 /// ```
 #[derive(Debug)]
-pub struct Live {
+pub struct BackendState {
     tuning: ArcSwap<Tuning>,
     epoch: Instant,
     breaker: Arc<Breaker>,
@@ -103,7 +103,7 @@ pub struct Live {
     observer: OnceLock<Arc<dyn BackendObserver>>,
 }
 
-impl Live {
+impl BackendState {
     /// A healthy backend that nobody has asked yet.
     #[must_use]
     pub fn new(tuning: Tuning) -> Self {
@@ -279,7 +279,9 @@ impl Live {
                 self.cool_down(retry_after, at);
                 None
             }
-            ProbeOutcome::Failed(class) if class.tells_against() => self.step(Event::ProbeFailed, at, Cause::Probe),
+            ProbeOutcome::Failed(class) if class.is_backend_failure() => {
+                self.step(Event::ProbeFailed, at, Cause::Probe)
+            }
             ProbeOutcome::Failed(_) => None,
         }
     }
@@ -296,11 +298,11 @@ impl Live {
 
     /// What there is to tell about it.
     #[must_use]
-    pub fn snapshot(&self, now: Instant) -> LiveSnapshot {
+    pub fn snapshot(&self, now: Instant) -> BackendStateSnapshot {
         let at = self.millis(now);
         let streak = self.streak.load(Ordering::Relaxed);
         let last_error = usize::from(self.last_error.load(Ordering::Relaxed));
-        LiveSnapshot {
+        BackendStateSnapshot {
             view: self.view(now),
             circuit: self.breaker.state(now),
             circuit_transitions: self.breaker.transitions(),
