@@ -124,7 +124,7 @@ impl<R: std::fmt::Debug, T> std::fmt::Debug for Settings<R, T> {
 ///     backend::{Backend, Catalog, Model, Provider},
 ///     gateway::{Settings, gateway},
 ///     rate_limit::{QuotaFromRequest, Quota},
-///     select::strategy::Random,
+///     backend::strategy::Random,
 /// };
 /// use http::{Request, request::Parts};
 /// use http_body_util::Full;

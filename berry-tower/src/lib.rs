@@ -110,6 +110,8 @@ pub mod error_response;
 mod gate;
 #[cfg(feature = "gateway")]
 pub mod gateway;
+#[cfg(feature = "backend")]
+mod health;
 #[cfg(feature = "inspect")]
 pub mod inspect;
 #[cfg(any(feature = "inspect", feature = "sse"))]

@@ -19,10 +19,9 @@
 //!
 //! ```
 //! use berry_tower::{
-//!     backend::{Backend, BackendId, Catalog, HealthChange, Model, Provider},
+//!     backend::{Backend, BackendId, Catalog, HealthChange, Model, Provider, strategy::Random},
 //!     classify::Class,
 //!     observe::{BackendObserver, Cause, Observer},
-//!     select::strategy::Random,
 //! };
 //! use std::sync::{Arc, atomic::{AtomicU32, Ordering::Relaxed}};
 //! use tokio::time::Instant;
@@ -47,9 +46,9 @@
 //! let provider = Arc::new(Provider::new("local", "http://127.0.0.1:9").unwrap());
 //! let models = [Model::new("llama", Arc::new(Random), [Backend::new(provider, "llama-70b")])];
 //! let falls = Falls::default();
-//! let catalog = Catalog::new(models).observed_by(Arc::new(falls.clone()));
+//! let catalog = Catalog::new(models).unwrap().observed_by(Arc::new(falls.clone()));
 //!
-//! let live = catalog.load().find("llama").unwrap().backends[0].state.clone();
+//! let live = catalog.load().find("llama").unwrap().backends()[0].state().clone();
 //! for class in [Class::Success, Class::Server, Class::Timeout] {
 //!     live.record(class, Instant::now());
 //! }
@@ -60,7 +59,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use http::{HeaderValue, StatusCode};
 
-use crate::{attempt::BackendId, backend::HealthChange, breaker::Transition, classify::Class, progress::Usage};
+use crate::{attempt::BackendId, breaker::Transition, classify::Class, health::HealthChange, progress::Usage};
 
 /// Hands out those who are told of the backends.
 pub trait Observer: fmt::Debug + Send + Sync {
@@ -86,6 +85,7 @@ pub trait BackendObserver: fmt::Debug + Send + Sync {
 
 /// What a change of health comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Cause {
     /// A user's request.
     Request,
@@ -95,6 +95,7 @@ pub enum Cause {
 
 /// An attempt that has ended.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct AttemptEnd<'a> {
     /// The request's `x-request-id`.
     pub request_id: Option<&'a HeaderValue>,

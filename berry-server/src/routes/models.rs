@@ -10,7 +10,7 @@ use axum::{
 use berry_tower::{
     backend::Model,
     render::Refusal,
-    select::candidates::{Ask, open_to},
+    select::candidates::{SelectionContext, open_to},
 };
 use http::StatusCode;
 use serde::Serialize;
@@ -85,7 +85,7 @@ pub(super) async fn one(
 
 /// Enabled, on the user's list, and with a backend that the user's tags open.
 fn may_call(snapshot: &Snapshot, caller: &Caller, model: &Model) -> bool {
-    let ask = Ask { tags: &caller.tags, policy: snapshot.tag_policy, ..Ask::default() };
+    let ask = SelectionContext { tags: &caller.tags, policy: snapshot.tag_policy, ..SelectionContext::default() };
     let open = |b: &Arc<berry_tower::backend::Backend>| b.enabled && b.provider.enabled && open_to(b, &ask);
     model.enabled && caller.allows(model) && model.backends.iter().any(open)
 }

@@ -11,7 +11,7 @@ use berry_tower::{
     backend::{Backend, BackendId, BackendState, BackendStateSnapshot, Billing, Model, PREMIUM, View},
     breaker::State as Circuit,
     render::Refusal,
-    select::candidates::{ADMIN, Ask, explain},
+    select::candidates::{ADMIN, SelectionContext, explain},
 };
 use http::{StatusCode, request::Parts};
 use jiff::Timestamp;
@@ -94,7 +94,7 @@ impl Known<'_> {
 /// What is known of a model's backends, in the order of the file.
 pub(super) fn known<'a>(model: &'a Model, moment: &Moment) -> Vec<Known<'a>> {
     let admin = [Arc::from(ADMIN)];
-    let ask = Ask { tags: &admin, ..Ask::default() };
+    let ask = SelectionContext { tags: &admin, ..SelectionContext::default() };
     let known = |explained: berry_tower::select::candidates::Explained<'a>| Known {
         backend: explained.backend,
         // The very state that the weight was told by, so that the two agree.

@@ -6,7 +6,7 @@ use berry_server::{
     Options, Server, config,
     simulated::{Config, Provider},
 };
-use berry_tower::select::strategy::NAMES;
+use berry_tower::backend::strategy::NAMES;
 use serde_json::Value;
 
 use crate::support::{Ran, program, run};

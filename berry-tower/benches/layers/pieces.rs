@@ -5,7 +5,7 @@ use std::{hint::black_box, sync::Arc};
 use berry_tower::{
     backend::{SmartAi, View},
     rate_limit::{Limit, Limits, PerKey},
-    select::strategy::{Candidate, NAMES, by_name},
+    backend::strategy::{Candidate, NAMES, by_name},
     sse::{Grammar, StreamFilter},
 };
 use bytes::Bytes;

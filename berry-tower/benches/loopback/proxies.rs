@@ -14,7 +14,7 @@ use berry_tower::{
     backend::{Backend, Catalog, Model, Provider},
     gateway::{Settings, gateway},
     rate_limit::{Limits, Quota, QuotaFromRequest},
-    select::strategy::WeightedFailover,
+    backend::strategy::WeightedFailover,
 };
 use http::{HeaderValue, header, request::Parts};
 use tower::ServiceExt;

@@ -6,24 +6,29 @@ use http::{HeaderMap, HeaderName, HeaderValue, Uri, header::AUTHORIZATION};
 
 use secrecy::{ExposeSecret, SecretString};
 
+use super::options::OptionalField;
 use crate::{dialect::Dialect, endpoint::Endpoint};
 
 /// The version of Anthropic's API that the translation is made for.
 const ANTHROPIC_VERSION: HeaderValue = HeaderValue::from_static("2023-06-01");
 
-/// How long the parts of one attempt may take.
+/// How long the parts of one attempt may take. `Duration::MAX` means no limit.
+///
+/// ```
+/// use berry_tower::backend::Timeouts;
+/// use std::time::Duration;
+///
+/// let timeouts = Timeouts::default().with_connect(Duration::from_secs(1)).with_idle(None);
+/// assert_eq!(timeouts.stream_head(), Duration::from_secs(30));
+/// assert_eq!(timeouts.idle(), None);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
-    /// Until the connection stands.
-    pub connect: Duration,
-    /// Until the head of a streamed answer.
-    pub stream_head: Duration,
-    /// Until the head of a plain answer, which comes only when all of it is thought out.
-    pub plain_head: Duration,
-    /// Until a stream's first event that bears output; zero is no bound.
-    pub first_token: Duration,
-    /// Between two frames; zero is no bound.
-    pub idle: Duration,
+    connect: Duration,
+    stream_head: Duration,
+    plain_head: Duration,
+    first_token: Option<Duration>,
+    idle: Option<Duration>,
 }
 
 impl Default for Timeouts {
@@ -32,44 +37,136 @@ impl Default for Timeouts {
             connect: Duration::from_secs(5),
             stream_head: Duration::from_secs(30),
             plain_head: Duration::from_secs(300),
-            first_token: Duration::ZERO,
-            idle: Duration::from_secs(120),
+            first_token: None,
+            idle: Some(Duration::from_secs(120)),
         }
     }
 }
 
-/// A provider of models.
+impl Timeouts {
+    /// Sets the time until the connection is established; 5 s by default.
+    #[must_use]
+    pub const fn with_connect(mut self, timeout: Duration) -> Self {
+        self.connect = timeout;
+        self
+    }
+
+    /// Sets the time until the head of a streamed response; 30 s by default.
+    #[must_use]
+    pub const fn with_stream_head(mut self, timeout: Duration) -> Self {
+        self.stream_head = timeout;
+        self
+    }
+
+    /// Sets the time until the head of a plain response, which comes only when the whole answer has
+    /// been generated; 300 s by default.
+    #[must_use]
+    pub const fn with_plain_head(mut self, timeout: Duration) -> Self {
+        self.plain_head = timeout;
+        self
+    }
+
+    /// Sets the time until a stream's first event with output; none by default.
+    #[must_use]
+    pub fn with_first_token(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.first_token = timeout.into();
+        self
+    }
+
+    /// Sets the longest time between two frames of a body; 120 s by default.
+    #[must_use]
+    pub fn with_idle(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.idle = timeout.into();
+        self
+    }
+
+    /// The time until the connection is established.
+    #[must_use]
+    pub const fn connect(&self) -> Duration {
+        self.connect
+    }
+
+    /// The time until the head of a streamed response.
+    #[must_use]
+    pub const fn stream_head(&self) -> Duration {
+        self.stream_head
+    }
+
+    /// The time until the head of a plain response.
+    #[must_use]
+    pub const fn plain_head(&self) -> Duration {
+        self.plain_head
+    }
+
+    /// The time until a stream's first event with output; `None` means no limit.
+    #[must_use]
+    pub const fn first_token(&self) -> Option<Duration> {
+        self.first_token
+    }
+
+    /// The longest time between two frames of a body; `None` means no limit.
+    #[must_use]
+    pub const fn idle(&self) -> Option<Duration> {
+        self.idle
+    }
+}
+
+/// A provider of models: an address, a key, and the wire format that it speaks.
+///
+/// The order of the setters does not matter.
 ///
 /// ```
-/// use berry_tower::{backend::Provider, endpoint::Endpoint};
+/// use berry_tower::{backend::{Dialect, Provider}, endpoint::Endpoint};
 ///
 /// let provider = Provider::new("local", "http://127.0.0.1:8080").unwrap();
 /// let uri = provider.uri(Endpoint::Embeddings, "any", false).unwrap();
 /// assert_eq!(uri, "http://127.0.0.1:8080/v1/embeddings");
 /// assert!(Provider::new("local", "ftp://127.0.0.1").is_err());
+///
+/// let claude = Provider::new("claude", "https://api.anthropic.com").unwrap();
+/// let claude = claude.with_key("sk-ant").unwrap().with_dialect(Dialect::Claude);
+/// assert!(claude.headers().contains_key("x-api-key"));
 /// ```
 #[derive(Clone)]
 pub struct Provider {
-    /// What it is called in the configuration, in logs and in metrics.
-    pub id: Arc<str>,
-    /// Its wire format.
-    pub dialect: Dialect,
-    /// Off: it gets nothing, probes included.
-    pub enabled: bool,
-    /// How long the parts of an attempt may take.
-    pub timeouts: Timeouts,
-    /// Most attempts after the first on this provider for one request.
-    pub max_retries: u32,
-    /// Whether to ask for `usage` in streams.
-    pub stream_usage: bool,
+    id: Arc<str>,
+    dialect: Dialect,
+    enabled: bool,
+    timeouts: Timeouts,
+    max_retries: u32,
+    stream_usage: bool,
     base: String,
     api_version: String,
-    /// Own headers and the key, ready to be copied into a request.
+    key: Option<Key>,
+    /// Headers that the user has set.
+    own_headers: HeaderMap,
+    /// The headers of every request: the format's, the key's and the user's own, of which a later
+    /// one replaces an earlier one of the same name. Derived from the fields above.
     headers: HeaderMap,
     secrets: Vec<SecretString>,
 }
 
-/// A provider that cannot be: the text says which part is wrong.
+/// A key, and the header values that carry it.
+#[derive(Clone)]
+struct Key {
+    secret: SecretString,
+    plain: HeaderValue,
+    bearer: HeaderValue,
+}
+
+impl Key {
+    fn new(key: &str) -> Result<Self, InvalidProvider> {
+        let value = |text: &str| {
+            let mut value =
+                HeaderValue::from_str(text).map_err(|_| InvalidProvider("api_key holds a control character"))?;
+            value.set_sensitive(true);
+            Ok(value)
+        };
+        Ok(Self { secret: key.into(), plain: value(key)?, bearer: value(&format!("Bearer {key}"))? })
+    }
+}
+
+/// Returned when a provider cannot be created; the text says which part is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InvalidProvider(pub &'static str);
 
@@ -82,10 +179,10 @@ impl fmt::Display for InvalidProvider {
 impl std::error::Error for InvalidProvider {}
 
 impl Provider {
-    /// An OpenAI-type provider at `base_url`, without a key.
+    /// Creates a provider of OpenAI's format at `base_url`, without a key.
     ///
     /// # Errors
-    /// The address is no `http` or `https` URL, or carries a query.
+    /// The address is not an `http` or `https` URL, or has a query.
     pub fn new(id: impl Into<Arc<str>>, base_url: &str) -> Result<Self, InvalidProvider> {
         let uri: Uri = base_url.parse().map_err(|_| InvalidProvider("base_url is no URL"))?;
         if !matches!(uri.scheme_str(), Some("http" | "https")) || uri.host().is_none_or(str::is_empty) {
@@ -106,76 +203,158 @@ impl Provider {
             stream_usage: true,
             base: base_url.trim_end_matches('/').to_owned(),
             api_version: String::new(),
+            key: None,
+            own_headers: HeaderMap::new(),
             headers: HeaderMap::new(),
             secrets: Vec::new(),
         })
     }
 
-    /// Sets the wire format. Set it before the key, which goes into the header that the format
-    /// wants, and before other headers: Anthropic's version is one that they may replace.
+    /// Sets the wire format.
     #[must_use]
-    pub fn dialect(mut self, dialect: Dialect) -> Self {
+    pub fn with_dialect(mut self, dialect: Dialect) -> Self {
         self.dialect = dialect;
-        if dialect == Dialect::Claude {
-            self.headers.insert("anthropic-version", ANTHROPIC_VERSION);
-        }
+        self.rebuild_headers();
         self
     }
 
     /// Sets Azure's `api-version`.
     #[must_use]
-    pub fn api_version(mut self, version: impl Into<String>) -> Self {
+    pub fn with_api_version(mut self, version: impl Into<String>) -> Self {
         self.api_version = version.into();
         self
     }
 
-    /// Sets the timeouts.
+    /// Sets the timeouts of one attempt.
     #[must_use]
-    pub const fn timeouts(mut self, timeouts: Timeouts) -> Self {
+    pub const fn with_timeouts(mut self, timeouts: Timeouts) -> Self {
         self.timeouts = timeouts;
         self
     }
 
-    /// Sets the key; an empty one is not sent.
-    ///
-    /// # Errors
-    /// The key holds a character that no header may hold.
-    pub fn key(self, key: &str) -> Result<Self, InvalidProvider> {
-        if key.is_empty() {
-            return Ok(self);
-        }
-        let (name, value) = match self.dialect {
-            Dialect::OpenAi => (AUTHORIZATION, format!("Bearer {key}")),
-            Dialect::Azure => (HeaderName::from_static("api-key"), key.to_owned()),
-            Dialect::Claude => (HeaderName::from_static("x-api-key"), key.to_owned()),
-            Dialect::Gemini => (HeaderName::from_static("x-goog-api-key"), key.to_owned()),
-        };
-        let mut this = self.header(name, &value).map_err(|_| InvalidProvider("api_key holds a control character"))?;
-        this.secrets.push(key.into());
-        Ok(this)
+    /// Enables or disables the provider. A disabled provider gets no requests and no probes.
+    #[must_use]
+    pub const fn with_enabled(mut self, enabled: bool) -> Self {
+        self.enabled = enabled;
+        self
     }
 
-    /// Adds a header that goes with every call and probe.
+    /// Sets the maximum number of attempts after the first on this provider for one request; 10 by
+    /// default.
+    #[must_use]
+    pub const fn with_max_retries(mut self, retries: u32) -> Self {
+        self.max_retries = retries;
+        self
+    }
+
+    /// Says whether streams are asked for their token counts; they are by default.
+    #[must_use]
+    pub const fn with_stream_usage(mut self, usage: bool) -> Self {
+        self.stream_usage = usage;
+        self
+    }
+
+    /// Sets the key, which goes into the header that the wire format prescribes. An empty key is
+    /// not sent.
     ///
     /// # Errors
-    /// The value holds a character that no header may hold.
-    pub fn header(mut self, name: HeaderName, value: &str) -> Result<Self, InvalidProvider> {
-        let mut header =
-            HeaderValue::from_str(value).map_err(|_| InvalidProvider("a header value holds a control character"))?;
-        header.set_sensitive(true);
-        self.headers.insert(name, header);
-        // Short values such as a version are no secrets, and masking them would garble messages.
-        let secrets = secret_parts(value).map(Into::into);
-        self.secrets.extend(secrets);
-        // One may be the beginning of another.
-        self.secrets.sort_by_key(|secret| std::cmp::Reverse(secret.expose_secret().len()));
+    /// The key has a character that no header may have.
+    pub fn with_key(mut self, key: &str) -> Result<Self, InvalidProvider> {
+        self.key = if key.is_empty() { None } else { Some(Key::new(key)?) };
+        self.rebuild_headers();
         Ok(self)
     }
 
-    /// The headers that go with every call, key included.
+    /// Adds a header that goes with every request and probe. It replaces the format's own header
+    /// and the key's header of the same name.
+    ///
+    /// # Errors
+    /// The value has a character that no header may have.
+    pub fn with_header(mut self, name: HeaderName, value: &str) -> Result<Self, InvalidProvider> {
+        let mut header =
+            HeaderValue::from_str(value).map_err(|_| InvalidProvider("a header value holds a control character"))?;
+        header.set_sensitive(true);
+        self.own_headers.insert(name, header);
+        self.rebuild_headers();
+        Ok(self)
+    }
+
+    fn rebuild_headers(&mut self) {
+        self.headers.clear();
+        self.secrets.clear();
+        if self.dialect == Dialect::Claude {
+            self.headers.insert("anthropic-version", ANTHROPIC_VERSION);
+        }
+        if let Some(key) = &self.key {
+            let (name, value) = match self.dialect {
+                Dialect::OpenAi => (AUTHORIZATION, &key.bearer),
+                Dialect::Azure => (HeaderName::from_static("api-key"), &key.plain),
+                Dialect::Claude => (HeaderName::from_static("x-api-key"), &key.plain),
+                Dialect::Gemini => (HeaderName::from_static("x-goog-api-key"), &key.plain),
+            };
+            self.headers.insert(name, value.clone());
+            self.secrets.push(key.secret.clone());
+        }
+        for (name, value) in &self.own_headers {
+            self.headers.insert(name, value.clone());
+            // Short values such as a version are no secrets, and masking them would garble messages.
+            self.secrets.extend(value.to_str().into_iter().flat_map(secret_parts).map(Into::into));
+        }
+        // One secret may begin with another, so the longest is masked first.
+        self.secrets.sort_by_key(|secret| std::cmp::Reverse(secret.expose_secret().len()));
+    }
+
+    /// The id in the configuration, in logs and in metrics.
     #[must_use]
-    pub const fn headers(&self) -> &HeaderMap {
-        &self.headers
+    pub const fn id(&self) -> &Arc<str> {
+        &self.id
+    }
+
+    /// The wire format.
+    #[must_use]
+    pub const fn dialect(&self) -> Dialect {
+        self.dialect
+    }
+
+    /// Whether the provider gets requests and probes.
+    #[must_use]
+    pub const fn is_enabled(&self) -> bool {
+        self.enabled
+    }
+
+    /// The timeouts of one attempt.
+    #[must_use]
+    pub const fn timeouts(&self) -> &Timeouts {
+        &self.timeouts
+    }
+
+    /// The maximum number of attempts after the first on this provider for one request.
+    #[must_use]
+    pub const fn max_retries(&self) -> u32 {
+        self.max_retries
+    }
+
+    /// Whether requests may have this field.
+    #[must_use]
+    pub const fn accepts(&self, field: OptionalField) -> bool {
+        match field {
+            OptionalField::StreamOptions => self.stream_usage,
+        }
+    }
+
+    /// The headers of every request, the key's included.
+    #[must_use]
+    pub fn headers(&self) -> HeaderMap {
+        self.headers.clone()
+    }
+
+    /// Inserts the headers of every request into `headers`, where they replace others of the same
+    /// name.
+    pub fn insert_headers(&self, headers: &mut HeaderMap) {
+        headers.reserve(self.headers.len());
+        for (name, value) in &self.headers {
+            headers.insert(name, value.clone());
+        }
     }
 
     /// Whether the provider's own format is the endpoint's, so that requests pass as they are.
@@ -297,7 +476,7 @@ mod tests {
             let provider = Provider::new("p", base).unwrap();
             assert_eq!(provider.uri(Endpoint::ChatCompletions, "m", true).unwrap(), uri);
         }
-        let gemini = Provider::new("p", "https://generativelanguage.googleapis.com").unwrap().dialect(Dialect::Gemini);
+        let gemini = Provider::new("p", "https://generativelanguage.googleapis.com").unwrap().with_dialect(Dialect::Gemini);
         assert_eq!(
             gemini.uri(Endpoint::Messages, "models/gemini-2.5-pro", false).unwrap(),
             "https://generativelanguage.googleapis.com/v1beta/models/gemini-2.5-pro:generateContent"
@@ -308,10 +487,10 @@ mod tests {
             "the key is in no address"
         );
         assert_eq!(gemini.uri(Endpoint::Embeddings, "m", false), None);
-        let claude = Provider::new("p", "https://api.anthropic.com").unwrap().dialect(Dialect::Claude);
+        let claude = Provider::new("p", "https://api.anthropic.com").unwrap().with_dialect(Dialect::Claude);
         assert_eq!(claude.uri(Endpoint::ChatCompletions, "m", false).unwrap(), "https://api.anthropic.com/v1/messages");
         let azure = Provider::new("p", "https://x.openai.azure.com").unwrap();
-        let azure = azure.dialect(Dialect::Azure).api_version("2024-02-01");
+        let azure = azure.with_dialect(Dialect::Azure).with_api_version("2024-02-01");
         assert_eq!(
             azure.uri(Endpoint::ChatCompletions, "my model", false).unwrap(),
             "https://x.openai.azure.com/openai/deployments/my%20model/chat/completions?api-version=2024-02-01"
@@ -320,14 +499,27 @@ mod tests {
 
     #[test]
     fn neither_key_nor_header_is_shown() {
-        let provider = Provider::new("p", "https://host").unwrap().key("sk-secret").unwrap();
-        let provider = provider.header(HeaderName::from_static("x-team"), "a-rather-long-secret").unwrap();
+        let provider = Provider::new("p", "https://host").unwrap().with_key("sk-secret").unwrap();
+        let provider = provider.with_header(HeaderName::from_static("x-team"), "a-rather-long-secret").unwrap();
         let shown = format!("{provider:?} {:?}", provider.headers());
         assert!(!shown.contains("sk-secret") && !shown.contains("a-rather"), "{shown}");
         assert_eq!(provider.mask("bad key sk-secret!"), "bad key ***!");
         let scheme = HeaderName::from_static("x-house-auth");
-        let provider = provider.header(scheme, "Bearer house-secret-0123456789").unwrap();
+        let provider = provider.with_header(scheme, "Bearer house-secret-0123456789").unwrap();
         assert_eq!(provider.mask("no such token: house-secret-0123456789"), "no such token: ***");
+    }
+
+    #[test]
+    fn the_order_of_the_setters_does_not_matter() {
+        let version = || HeaderName::from_static("anthropic-version");
+        let provider = || Provider::new("c", "https://c").unwrap();
+        let one = provider().with_key("sk").unwrap().with_header(version(), "2025-01-01").unwrap();
+        let one = one.with_dialect(Dialect::Claude);
+        let other = provider().with_dialect(Dialect::Claude).with_header(version(), "2025-01-01").unwrap();
+        let other = other.with_key("sk").unwrap();
+        assert_eq!(one.headers(), other.headers());
+        assert_eq!((&one.headers()["x-api-key"], &one.headers()["anthropic-version"]), (&"sk".parse().unwrap(), &"2025-01-01".parse().unwrap()));
+        assert!(!one.headers().contains_key(AUTHORIZATION));
     }
 
     #[test]
@@ -335,6 +527,6 @@ mod tests {
         for base in ["", "host", "ftp://host", "https://", "https://host?x=1", "https://user:pw@host"] {
             assert!(Provider::new("p", base).is_err(), "{base}");
         }
-        assert!(Provider::new("p", "https://host").unwrap().key("line\nbreak").is_err());
+        assert!(Provider::new("p", "https://host").unwrap().with_key("line\nbreak").is_err());
     }
 }

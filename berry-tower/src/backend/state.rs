@@ -15,7 +15,6 @@ use super::{
     BackendId,
     clock::{Float, Last, millis},
     confidence,
-    recovery::{Event, Recovery, Stage},
     snapshot::BackendStateSnapshot,
     tuning::Tuning,
     view::View,
@@ -23,6 +22,7 @@ use super::{
 use crate::{
     breaker::Breaker,
     classify::{Class, MAX_RETRY_AFTER},
+    health::{Event, HealthChange, Recovery, Stage},
     observe::{BackendObserver, Cause},
 };
 
@@ -31,15 +31,6 @@ pub const DEFAULT_COOL_DOWN: Duration = Duration::from_secs(5);
 
 /// The weight of the newest sample in the average of latencies.
 const ALPHA: f64 = 0.3;
-
-/// A change of a backend's health.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct HealthChange {
-    /// The stage before.
-    pub from: Stage,
-    /// The stage after.
-    pub to: Stage,
-}
 
 /// What a probe found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -141,8 +132,11 @@ impl BackendState {
     /// Tells somebody of all that happens from now on; `observer` is asked for once, and who came
     /// first stays.
     pub fn observe(&self, observer: impl FnOnce() -> Arc<dyn BackendObserver>) {
-        let observer = self.observer.get_or_init(observer).clone();
-        self.breaker.on_change(move |transition| observer.breaker_changed(transition));
+        let mut added = None;
+        let _ = self.observer.get_or_init(|| added.insert(observer()).clone());
+        if let Some(observer) = added {
+            self.breaker.on_change(move |transition| observer.breaker_changed(transition));
+        }
     }
 
     /// Who is told.

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::{confidence, recovery::Stage};
+use super::confidence;
+use crate::health::Stage;
 
 /// A backend's state at one moment.
 ///

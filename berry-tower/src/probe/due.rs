@@ -11,16 +11,16 @@ use crate::{
 
 /// One provider to ask for its list of models, and who hangs on the answer.
 #[derive(Clone, Debug)]
-pub struct Check {
+pub struct ProviderCheck {
     /// The provider.
     pub provider: Arc<Provider>,
     /// Its backends that are probed, each once however many models share it.
-    pub targets: Vec<Target>,
+    pub targets: Vec<ProbeTarget>,
 }
 
 /// A backend that is probed.
 #[derive(Clone, Debug)]
-pub struct Target {
+pub struct ProbeTarget {
     /// The backend.
     pub backend: Arc<Backend>,
     /// Whether a chat may be sent to it: it is set to, and its provider has chats.
@@ -31,7 +31,7 @@ pub struct Target {
 
 /// What came of asking for the list of models.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Listing {
+pub enum ModelListResult {
     /// It came, or there is no such list, or the request was at fault: the provider lives.
     Alive,
     /// The provider answered with an error that tells against it, or asked to slow down.
@@ -42,7 +42,7 @@ pub enum Listing {
 
 /// What follows for one backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Then {
+pub enum NextStep {
     /// The probe is over.
     Done(ProbeOutcome),
     /// A chat decides.
@@ -55,7 +55,7 @@ pub enum Then {
 /// probe is [`Probe::None`], and to those that any model lists as charged by the request: there a
 /// probe costs money. Where two models disagree on the kind of probe, the lesser one holds.
 #[must_use]
-pub fn due(snapshot: &Snapshot, connectivity_interval: Duration, now: Instant) -> Vec<Check> {
+pub fn due(snapshot: &Snapshot, connectivity_interval: Duration, now: Instant) -> Vec<ProviderCheck> {
     let mut listed: Vec<Listed<'_>> = Vec::new();
     let mut at: HashMap<&BackendId, usize> = HashMap::new();
     for model in snapshot.models() {
@@ -69,12 +69,12 @@ pub fn due(snapshot: &Snapshot, connectivity_interval: Duration, now: Instant) -
             }
         }
     }
-    let mut checks: Vec<Check> = Vec::new();
+    let mut checks: Vec<ProviderCheck> = Vec::new();
     for target in listed.iter().filter_map(|one| one.target(connectivity_interval, now)) {
         let provider = &target.backend.provider;
         match checks.iter_mut().find(|check| check.provider.id == provider.id) {
             Some(check) => check.targets.push(target),
-            None => checks.push(Check { provider: provider.clone(), targets: vec![target] }),
+            None => checks.push(ProviderCheck { provider: provider.clone(), targets: vec![target] }),
         }
     }
     checks
@@ -106,12 +106,12 @@ impl<'a> Listed<'a> {
         };
     }
 
-    fn target(&self, connectivity_interval: Duration, now: Instant) -> Option<Target> {
+    fn target(&self, connectivity_interval: Duration, now: Instant) -> Option<ProbeTarget> {
         if !self.in_use || self.probe == Probe::None {
             return None;
         }
         let checked = self.backend.state.snapshot(now).last_connectivity_check;
-        Some(Target {
+        Some(ProbeTarget {
             backend: self.backend.clone(),
             may_chat: self.probe == Probe::Chat,
             connectivity: self.smart && checked.is_none_or(|ago| ago >= connectivity_interval),
@@ -119,25 +119,25 @@ impl<'a> Listed<'a> {
     }
 }
 
-impl Target {
+impl ProbeTarget {
     /// What follows for this backend from its provider's list of models.
     ///
     /// A chat is sent to a backend that is not wholly well. Where the provider answers, but has an
     /// error for a list, the chat decides too: some gateways bar the list and nothing else.
     #[must_use]
-    pub fn after(&self, listing: Listing, now: Instant) -> Then {
+    pub fn after(&self, listing: ModelListResult, now: Instant) -> NextStep {
         let view = self.backend.state.view(now);
         let may_chat = self.may_chat && view.cooling.is_none();
         match listing {
-            Listing::Alive if may_chat && view.wants_chat_probe() => Then::Chat,
-            Listing::Alive => Then::Done(ProbeOutcome::Listed { decides: !self.may_chat }),
-            Listing::Refused(class) if may_chat && class.is_backend_failure() => Then::Chat,
-            Listing::Refused(class) | Listing::Silent(class) => Then::Done(ProbeOutcome::Failed(class)),
+            ModelListResult::Alive if may_chat && view.wants_chat_probe() => NextStep::Chat,
+            ModelListResult::Alive => NextStep::Done(ProbeOutcome::Listed { decides: !self.may_chat }),
+            ModelListResult::Refused(class) if may_chat && class.is_backend_failure() => NextStep::Chat,
+            ModelListResult::Refused(class) | ModelListResult::Silent(class) => NextStep::Done(ProbeOutcome::Failed(class)),
         }
     }
 }
 
-impl Listing {
+impl ModelListResult {
     /// Whether a connectivity check is content with it.
     #[must_use]
     pub const fn is_connected(self) -> bool {

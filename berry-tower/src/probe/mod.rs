@@ -15,7 +15,7 @@
 //!     backend::{Backend, Catalog, Model, Provider, Stage},
 //!     body::Buffered,
 //!     probe::{Prober, Settings},
-//!     select::strategy::Random,
+//!     backend::strategy::Random,
 //! };
 //! use bytes::Bytes;
 //! use http::{Request, Response};
@@ -66,7 +66,7 @@ use tokio::{
 use tower_service::Service;
 
 pub use ask::{Refused, list, one_token};
-pub use due::{Check, Listing, Target, Then, due};
+pub use due::{ProviderCheck, ModelListResult, ProbeTarget, NextStep, due};
 
 use crate::{
     backend::{Backend, Catalog, ProbeOutcome, Stage},
@@ -187,7 +187,7 @@ where
 }
 
 /// Probes one provider and books what was found; tells which provider it was.
-async fn check<T, B>(check: Check, transport: T, timeout: Duration) -> Arc<str>
+async fn check<T, B>(check: ProviderCheck, transport: T, timeout: Duration) -> Arc<str>
 where
     T: Service<Request<Buffered>, Response = Response<B>> + Clone + Send + 'static,
     T::Error: Into<BoxError>,
@@ -196,14 +196,14 @@ where
     B::Error: Into<BoxError>,
 {
     let deadline = Instant::now() + timeout;
-    let Check { provider, targets } = check;
+    let ProviderCheck { provider, targets } = check;
     let listing = match timeout_at(deadline, list(transport.clone(), &provider)).await {
-        Ok(Ok(())) => Listing::Alive,
-        Ok(Err(Refused { class, silent: false, .. })) => Listing::Refused(class),
-        Ok(Err(Refused { class, silent: true, .. })) => Listing::Silent(class),
-        Err(_) => Listing::Silent(Class::Timeout),
+        Ok(Ok(())) => ModelListResult::Alive,
+        Ok(Err(Refused { class, silent: false, .. })) => ModelListResult::Refused(class),
+        Ok(Err(Refused { class, silent: true, .. })) => ModelListResult::Silent(class),
+        Err(_) => ModelListResult::Silent(Class::Timeout),
     };
-    let finish = |target: Target| {
+    let finish = |target: ProbeTarget| {
         let transport = transport.clone();
         async move {
             let backend = &target.backend;
@@ -211,8 +211,8 @@ where
                 backend.state.connectivity(listing.is_connected(), Instant::now());
             }
             let outcome = match target.after(listing, Instant::now()) {
-                Then::Done(outcome) => outcome,
-                Then::Chat => timeout_at(deadline, ask::chat(transport, backend))
+                NextStep::Done(outcome) => outcome,
+                NextStep::Chat => timeout_at(deadline, ask::chat(transport, backend))
                     .await
                     .unwrap_or(ProbeOutcome::Failed(Class::Timeout)),
             };

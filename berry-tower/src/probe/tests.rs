@@ -10,7 +10,7 @@ use super::*;
 use crate::{
     backend::{Billing, Model, Probe, Provider, SmartAi, Tuning, View},
     breaker::State,
-    select::strategy::by_name,
+    backend::strategy::by_name,
 };
 
 /// What a provider at the other end does.
@@ -281,11 +281,11 @@ fn what_is_due_depends_on_the_state_alone() {
         checks.iter().map(|c| (&*c.provider.id, c.targets.iter().map(|t| t.may_chat).collect())).collect();
     assert_eq!(seen, [("a", vec![true, false]), ("c", vec![true])], "a chat can be had in every dialect");
     let target = &checks[0].targets[0];
-    assert_eq!(target.after(Listing::Alive, now), Then::Done(ProbeOutcome::Listed { decides: false }));
-    assert_eq!(target.after(Listing::Silent(Class::Network), now), Then::Done(ProbeOutcome::Failed(Class::Network)));
+    assert_eq!(target.after(ModelListResult::Alive, now), NextStep::Done(ProbeOutcome::Listed { decides: false }));
+    assert_eq!(target.after(ModelListResult::Silent(Class::Network), now), NextStep::Done(ProbeOutcome::Failed(Class::Network)));
     target.backend.state.record(Class::Server, now);
-    assert_eq!(target.after(Listing::Alive, now), Then::Chat);
+    assert_eq!(target.after(ModelListResult::Alive, now), NextStep::Chat);
     target.backend.state.record(Class::RateLimited { retry_after: None }, now);
-    assert_ne!(target.after(Listing::Alive, now), Then::Chat, "it asked to be left alone");
-    assert_eq!(checks[0].targets[1].after(Listing::Alive, now), Then::Done(ProbeOutcome::Listed { decides: true }));
+    assert_ne!(target.after(ModelListResult::Alive, now), NextStep::Chat, "it asked to be left alone");
+    assert_eq!(checks[0].targets[1].after(ModelListResult::Alive, now), NextStep::Done(ProbeOutcome::Listed { decides: true }));
 }

@@ -1,169 +1,209 @@
-//! Which backends a request may go to, and why not to the others.
+//! Which backends of a model are available to a request, and why the others are not.
 
 use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use super::strategy::{Candidate, Strategy};
 use crate::{
     attempt::{Attempt, RetryEligibility},
-    backend::{Backend, Model, View},
+    backend::{
+        Backend, Model, View,
+        strategy::{Candidate, Strategy},
+    },
     dialect::{Conversation, Dialect},
     endpoint::Endpoint,
     error::Unroutable,
 };
 
-/// The tag that opens every backend to a user.
+/// The tag of a user who may use every backend.
 pub const ADMIN: &str = "admin";
 
-/// What users without tags may use.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// Which backends users without tags may use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum TagPolicy {
     /// The backends without tags.
     #[default]
     Strict,
-    /// All of them.
+    /// All backends.
     Open,
 }
 
-/// What is asked for, as far as it decides who may answer.
+/// The facts of a request that decide which backends are available to it.
+///
+/// The default is a request for an unknown endpoint, of a user without tags, at its first attempt.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Ask<'a> {
-    /// The endpoint; `None` is one that Berry does not know.
-    pub endpoint: Option<Endpoint>,
-    /// The user's tags.
-    pub tags: &'a [Arc<str>],
-    /// What users without tags may use.
-    pub policy: TagPolicy,
-    /// Who was tried before.
-    pub attempt: Option<&'a Attempt>,
-    /// What is said, for backends that speak another format. A backend that is not known to be
-    /// unable to express it is taken to be able.
-    pub conversation: Option<&'a Conversation>,
+pub struct SelectionContext<'a> {
+    endpoint: Option<Endpoint>,
+    tags: &'a [Arc<str>],
+    tag_policy: TagPolicy,
+    attempt: Option<&'a Attempt>,
+    conversation: Option<&'a Conversation>,
 }
 
-/// Where a backend stands for a request.
+impl<'a> SelectionContext<'a> {
+    /// Sets the endpoint; `None` is an endpoint that is not in [`Endpoint`].
+    #[must_use]
+    pub fn with_endpoint(mut self, endpoint: impl Into<Option<Endpoint>>) -> Self {
+        self.endpoint = endpoint.into();
+        self
+    }
+
+    /// Sets the user's tags.
+    #[must_use]
+    pub const fn with_tags(mut self, tags: &'a [Arc<str>]) -> Self {
+        self.tags = tags;
+        self
+    }
+
+    /// Sets which backends users without tags may use.
+    #[must_use]
+    pub const fn with_tag_policy(mut self, policy: TagPolicy) -> Self {
+        self.tag_policy = policy;
+        self
+    }
+
+    /// Sets the attempt, which knows the backends that the request has tried.
+    #[must_use]
+    pub fn with_attempt(mut self, attempt: impl Into<Option<&'a Attempt>>) -> Self {
+        self.attempt = attempt.into();
+        self
+    }
+
+    /// Sets the parsed request, for backends of another format. A backend that is not known to be
+    /// unable to express it counts as able.
+    #[must_use]
+    pub fn with_conversation(mut self, conversation: impl Into<Option<&'a Conversation>>) -> Self {
+        self.conversation = conversation.into();
+        self
+    }
+}
+
+/// Whether a backend is available to a request, and why not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
-    /// It may be picked.
-    In,
-    /// It is unhealthy and due for a trial: it may be picked, by one request at a time.
+#[non_exhaustive]
+pub enum Eligibility {
+    /// It is healthy or recovering.
+    Eligible,
+    /// It is unhealthy and due for a trial, which one request at a time may make.
     Trial,
-    /// It is unhealthy; it may be picked when nobody better is there.
+    /// It is unhealthy; it is picked only if no better backend is available.
     Unhealthy,
-    /// It or its provider is switched off.
+    /// It or its provider is disabled.
     Disabled,
-    /// The user's tags do not open it.
-    Tags,
-    /// Its type does not serve the endpoint.
-    Endpoint,
-    /// Its format has no words for the request.
+    /// The user shares none of its tags.
+    TagsDiffer,
+    /// Its provider does not serve the endpoint.
+    EndpointNotServed,
+    /// Its format cannot express the request.
     Inexpressible,
-    /// The request has tried it, and it may be asked again after so long.
-    Tried(Duration),
-    /// The request has tried it and may not do so again.
-    Spent,
-    /// Its breaker is open for so long, or its trial is taken.
-    Open(Duration),
-    /// It asked to be left alone for so long.
-    Cooling(Duration),
-    /// It has as many requests as it may have.
+    /// The request has tried it, and may try it again after this time.
+    RetryLater(Duration),
+    /// The request has tried it, and may not try it again.
+    AlreadyTried,
+    /// Its breaker is open for this time, or half-open with its trial in flight.
+    BreakerOpen(Duration),
+    /// It asked for this time without requests.
+    CoolingDown(Duration),
+    /// It has its maximum number of requests in flight.
     Full,
 }
 
-impl Standing {
-    /// Whether it may be picked at all.
+impl Eligibility {
+    /// Whether the backend may be picked at all.
     #[must_use]
-    pub const fn is_in(self) -> bool {
-        matches!(self, Self::In | Self::Trial | Self::Unhealthy)
+    pub const fn is_eligible(self) -> bool {
+        matches!(self, Self::Eligible | Self::Trial | Self::Unhealthy)
     }
 
-    /// Why, in words for an operator.
+    /// The reason, for an operator.
     #[must_use]
-    pub fn why(self) -> String {
+    pub fn reason(self) -> String {
         match self {
-            Self::In => "healthy or recovering".into(),
+            Self::Eligible => "healthy or recovering".into(),
             Self::Trial => "unhealthy, due for a trial".into(),
             Self::Unhealthy => "unhealthy".into(),
             Self::Disabled => "the backend or its provider is disabled".into(),
-            Self::Tags => "the user's tags do not open it".into(),
-            Self::Endpoint => "its type does not serve this endpoint".into(),
-            Self::Inexpressible => "its format has no words for the request".into(),
-            Self::Tried(_) | Self::Spent => "the request has tried it".into(),
-            Self::Open(left) => format!("its circuit breaker is open for {:.1} s", left.as_secs_f64()),
-            Self::Cooling(left) => format!("it asked to be left alone for {:.1} s", left.as_secs_f64()),
-            Self::Full => "it has as many requests as it may have".into(),
+            Self::TagsDiffer => "the user shares none of its tags".into(),
+            Self::EndpointNotServed => "its provider does not serve this endpoint".into(),
+            Self::Inexpressible => "its format cannot express the request".into(),
+            Self::RetryLater(_) | Self::AlreadyTried => "the request has tried it".into(),
+            Self::BreakerOpen(left) => format!("its circuit breaker is open for {:.1} s", left.as_secs_f64()),
+            Self::CoolingDown(left) => format!("it cools down for {:.1} s", left.as_secs_f64()),
+            Self::Full => "it has its maximum number of requests in flight".into(),
         }
     }
 }
 
-/// Where a backend with this state stands for a request.
+/// Determines whether a backend in this state is available to a request.
 #[must_use]
-pub fn standing(backend: &Backend, view: &View, ask: &Ask<'_>) -> Standing {
-    if !backend.enabled || !backend.provider.enabled {
-        return Standing::Disabled;
+pub fn eligibility(backend: &Backend, view: &View, context: &SelectionContext<'_>) -> Eligibility {
+    if !backend.is_enabled() {
+        return Eligibility::Disabled;
     }
-    if !open_to(backend, ask) {
-        return Standing::Tags;
+    if !shares_tags(backend, context) {
+        return Eligibility::TagsDiffer;
     }
-    if let Some(endpoint) = ask.endpoint
-        && !backend.provider.speaks(endpoint)
+    let provider = backend.provider();
+    if let Some(endpoint) = context.endpoint
+        && !provider.speaks(endpoint)
     {
-        if !backend.provider.serves(endpoint) {
-            return Standing::Endpoint;
+        if !provider.serves(endpoint) {
+            return Eligibility::EndpointNotServed;
         }
-        if ask.conversation.is_some_and(|said| said.known_inexpressible(backend.provider.dialect).is_some()) {
-            return Standing::Inexpressible;
+        let known = |said: &Conversation| said.known_inexpressible(provider.dialect()).is_some();
+        if context.conversation.is_some_and(known) {
+            return Eligibility::Inexpressible;
         }
     }
-    let tried = tried(backend, ask.attempt);
+    let tried = tried(backend, context.attempt);
     if tried == Some(RetryEligibility::Never) {
-        return Standing::Spent;
+        return Eligibility::AlreadyTried;
     }
-    // A back-off of the request's own stands in for a cool-down that no upstream asked for.
+    // The request's own back-off replaces a cool-down that no provider asked for.
     let backed_off = tried == Some(RetryEligibility::AfterBackoff) && view.cooling_default;
     let cooling = if backed_off { None } else { view.cooling };
     if tried.is_some() && !view.breaker_available() {
-        return Standing::Spent;
+        return Eligibility::AlreadyTried;
     }
-    if tried.is_some() && (cooling.is_some() || !ask.attempt.is_some_and(Attempt::allow_tried)) {
-        return Standing::Tried(cooling.unwrap_or_default());
+    if tried.is_some() && (cooling.is_some() || !context.attempt.is_some_and(Attempt::allow_tried)) {
+        return Eligibility::RetryLater(cooling.unwrap_or_default());
     }
     if view.breaker_reopens_in.is_some() {
-        return Standing::Open(view.free_in());
+        return Eligibility::BreakerOpen(view.free_in());
     }
     if let Some(left) = cooling {
-        return Standing::Cooling(left);
+        return Eligibility::CoolingDown(left);
     }
-    if view.is_full(backend.max_in_flight) {
-        return Standing::Full;
+    if view.is_full(backend.max_in_flight()) {
+        return Eligibility::Full;
     }
     match (view.is_healthy(), view.due_for_trial) {
-        (true, _) => Standing::In,
-        (false, true) => Standing::Trial,
-        (false, false) => Standing::Unhealthy,
+        (true, _) => Eligibility::Eligible,
+        (false, true) => Eligibility::Trial,
+        (false, false) => Eligibility::Unhealthy,
     }
 }
 
-/// Whether the user's tags open a backend.
+/// Whether the user's tags allow a backend.
 #[must_use]
-pub fn open_to(backend: &Backend, ask: &Ask<'_>) -> bool {
-    backend.tags.is_empty()
-        || (ask.tags.is_empty() && ask.policy == TagPolicy::Open)
-        || ask.tags.iter().any(|tag| &**tag == ADMIN || backend.tags.contains(tag))
+pub fn shares_tags(backend: &Backend, context: &SelectionContext<'_>) -> bool {
+    backend.tags().is_empty()
+        || (context.tags.is_empty() && context.tag_policy == TagPolicy::Open)
+        || context.tags.iter().any(|tag| &**tag == ADMIN || backend.tags().contains(tag))
 }
 
-/// How a backend that the request has tried may come back; `None`: it was not tried.
+/// Whether a backend that the request has tried may be tried again; `None` if it was not tried.
 fn tried(backend: &Backend, attempt: Option<&Attempt>) -> Option<RetryEligibility> {
     let (mut found, mut on_provider) = (None, 0);
     for tried in attempt?.tried() {
         let Some(id) = &tried.backend else { continue };
-        if id.provider != backend.id.provider {
+        if id.provider != backend.id().provider {
             continue;
         }
         on_provider += 1;
-        if id.model == backend.id.model {
-            // The latest try decides, unless an earlier one barred it.
+        if id.model == backend.id().model {
+            // The latest try decides, unless an earlier one ruled the backend out.
             found = match found {
                 Some(RetryEligibility::Never) => found,
                 _ if tried.returns == RetryEligibility::Never => Some(RetryEligibility::Never),
@@ -172,164 +212,166 @@ fn tried(backend: &Backend, attempt: Option<&Attempt>) -> Option<RetryEligibilit
             };
         }
     }
-    if on_provider > backend.provider.max_retries { Some(RetryEligibility::Never) } else { found }
+    if on_provider > backend.provider().max_retries() { Some(RetryEligibility::Never) } else { found }
 }
 
-/// The backends that a strategy chooses from: those that are healthy, recovering or due for a
-/// trial; when that leaves nobody, the unhealthy ones too, since a doubtful backend beats none.
-/// A strategy that weighs health itself sees all of them.
+/// Returns the backends that a strategy picks from: those that are healthy, recovering or due for a
+/// trial; if there are none, the unhealthy ones. A strategy that weighs health itself gets them all.
 ///
 /// # Errors
-/// Why there is nobody.
-pub fn candidates<'a>(model: &'a Model, ask: &Ask<'_>, now: Instant) -> Result<Candidates<'a>, Unroutable> {
-    let mut all = Vec::with_capacity(model.backends.len());
-    let mut out = Out::default();
+/// No backend is available; the error says why.
+pub fn candidates<'a>(
+    model: &'a Model,
+    context: &SelectionContext<'_>,
+    now: Instant,
+) -> Result<Candidates<'a>, Unroutable> {
+    let mut all = Vec::with_capacity(model.backends().len());
+    let mut rejections = RejectionSummary::default();
     let mut better = 0;
-    for backend in &model.backends {
-        let view = backend.state.view(now);
-        match standing(backend, &view, ask) {
-            standing if standing.is_in() => {
-                better += usize::from(standing != Standing::Unhealthy);
-                all.push(Candidate { backend, view });
-            }
-            standing => {
-                if standing == Standing::Inexpressible {
-                    out.inexpressible = out.inexpressible.or(Some(backend.provider.dialect));
-                }
-                out.note(standing, open_to(backend, ask));
-            }
+    for backend in model.backends() {
+        let view = backend.state().view(now);
+        let eligibility = eligibility(backend, &view, context);
+        if eligibility.is_eligible() {
+            better += usize::from(eligibility != Eligibility::Unhealthy);
+            all.push(Candidate::new(backend, view));
+        } else {
+            rejections.add(backend, eligibility, context);
         }
     }
     if all.is_empty() {
-        return Err(out.why(model, ask));
+        return Err(rejections.into_error(model, context));
     }
-    let last = all.len() == 1;
-    if !model.strategy.weighs_health() && better > 0 && better < all.len() {
+    let is_last_resort = all.len() == 1;
+    if !model.strategy().weighs_health() && better > 0 && better < all.len() {
         all.retain(|c| c.view.is_healthy() || c.view.due_for_trial);
     }
-    Ok(Candidates { list: all, last })
+    Ok(Candidates { list: all, is_last_resort })
 }
 
-/// Whether a request to this candidate is its trial, or the one that measures its latency: then it
-/// must hold the backend's one place for that.
+/// Whether a request to this candidate is its trial or measures its latency, so that it must hold
+/// the backend's one trial slot.
 #[must_use]
-pub fn needs_trial(chosen: &Candidate<'_>, strategy: &dyn Strategy) -> bool {
-    let view = &chosen.view;
-    let measures = strategy.measures() && view.latency.is_none() && view.trial_free;
+pub fn needs_trial(candidate: &Candidate<'_>, strategy: &dyn Strategy) -> bool {
+    let view = &candidate.view;
+    let measures = strategy.measures_latency() && view.latency.is_none() && view.trial_free;
     (!view.is_healthy() && view.due_for_trial && !strategy.weighs_health()) || measures
 }
 
-/// Whom a strategy chooses from.
+/// The backends that a strategy picks from.
 #[derive(Debug, Default)]
+#[non_exhaustive]
 pub struct Candidates<'a> {
-    /// Never empty when [`candidates`] returns it.
+    /// The candidates; not empty if [`candidates`] has returned them.
     pub list: Vec<Candidate<'a>>,
-    /// Whether there is one, and nobody doubtful behind it.
-    pub last: bool,
+    /// Whether one backend is available and no other, not even an unhealthy one.
+    pub is_last_resort: bool,
 }
 
-/// Why nobody is there, gathered over all backends.
+/// Why no backend is available, gathered over all backends.
 #[derive(Debug, Default)]
-struct Out {
-    /// Somebody is open to the user.
-    open: bool,
-    /// Somebody serves the endpoint, and can express the request.
-    serves: bool,
-    /// The format of somebody who serves the endpoint and cannot.
+struct RejectionSummary {
+    /// A backend shares a tag with the user.
+    tags_shared: bool,
+    /// A backend serves the endpoint and can express the request.
+    served: bool,
+    /// The format of a backend that serves the endpoint and cannot express the request.
     inexpressible: Option<Dialect>,
-    /// Somebody was tried, for good or not.
+    /// The request has tried a backend.
     tried: bool,
-    /// The soonest of the tried ones.
-    returns: Option<Duration>,
-    /// The soonest of the others.
-    available: Option<Duration>,
+    /// The shortest wait for a backend that the request has tried.
+    retry_in: Option<Duration>,
+    /// The shortest wait for another backend.
+    available_in: Option<Duration>,
 }
 
-impl Out {
-    fn note(&mut self, standing: Standing, open: bool) {
-        let soonest = |old: Option<Duration>, new: Duration| Some(old.map_or(new, |old| old.min(new)));
-        self.open |= open;
-        self.serves |= !matches!(standing, Standing::Tags | Standing::Endpoint | Standing::Inexpressible);
-        self.tried |= matches!(standing, Standing::Tried(_) | Standing::Spent);
-        match standing {
-            Standing::Tried(wait) => self.returns = soonest(self.returns, wait),
-            Standing::Open(wait) | Standing::Cooling(wait) => self.available = soonest(self.available, wait),
-            Standing::Full => self.available = soonest(self.available, Duration::from_secs(1)),
+impl RejectionSummary {
+    fn add(&mut self, backend: &Backend, eligibility: Eligibility, context: &SelectionContext<'_>) {
+        use Eligibility::{
+            AlreadyTried, BreakerOpen, CoolingDown, EndpointNotServed, Full, Inexpressible, RetryLater, TagsDiffer,
+        };
+        let shortest = |old: Option<Duration>, new: Duration| Some(old.map_or(new, |old| old.min(new)));
+        self.tags_shared |= shares_tags(backend, context);
+        self.served |= !matches!(eligibility, TagsDiffer | EndpointNotServed | Inexpressible);
+        self.tried |= matches!(eligibility, RetryLater(_) | AlreadyTried);
+        match eligibility {
+            RetryLater(wait) => self.retry_in = shortest(self.retry_in, wait),
+            BreakerOpen(wait) | CoolingDown(wait) => self.available_in = shortest(self.available_in, wait),
+            Full => self.available_in = shortest(self.available_in, Duration::from_secs(1)),
+            Inexpressible => self.inexpressible = self.inexpressible.or(Some(backend.provider().dialect())),
             _ => {}
         }
     }
 
-    fn why(&self, model: &Model, ask: &Ask<'_>) -> Unroutable {
-        if let Some(soonest) = self.returns {
-            return Unroutable::OnlyTriedLeft { soonest };
+    fn into_error(self, model: &Model, context: &SelectionContext<'_>) -> Unroutable {
+        if let Some(retry_after) = self.retry_in {
+            return Unroutable::OnlyTriedLeft { soonest: retry_after };
         }
         if self.tried {
-            let fallback_index = ask.attempt.map_or(0, Attempt::fallback_index);
-            return Unroutable::NoCandidates { has_fallback: (fallback_index as usize) < model.fallbacks.len() };
+            let fallback_index = context.attempt.map_or(0, Attempt::fallback_index);
+            return Unroutable::NoCandidates { has_fallback: (fallback_index as usize) < model.fallbacks().len() };
         }
-        if !self.open {
+        if !self.tags_shared {
             return Unroutable::NoBackendForUser;
         }
-        if !self.serves {
-            let said = self.inexpressible.zip(ask.conversation);
-            let what = said.and_then(|(dialect, said)| said.known_inexpressible(dialect));
+        if !self.served {
+            let request = self.inexpressible.zip(context.conversation);
+            let what = request.and_then(|(dialect, conversation)| conversation.known_inexpressible(dialect));
             return what.map_or(Unroutable::UnsupportedEndpoint, |what| what.clone().into());
         }
-        Unroutable::NoneAvailable { retry_after: self.available.unwrap_or(Duration::from_secs(1)) }
+        Unroutable::NoneAvailable { retry_after: self.available_in.unwrap_or(Duration::from_secs(1)) }
     }
 }
 
-/// How a strategy would choose among a model's backends now, for an operator's eyes; it picks
+/// Describes how a strategy would pick among a model's backends now, for an operator. It picks
 /// nothing and changes nothing.
 #[must_use]
-pub fn explain<'a>(model: &'a Model, ask: &Ask<'_>, now: Instant) -> Vec<Explained<'a>> {
-    let chosen = candidates(model, ask, now).unwrap_or_default().list;
-    let odds = if chosen.is_empty() { Vec::new() } else { model.strategy.probabilities(&chosen) };
+pub fn explain<'a>(model: &'a Model, context: &SelectionContext<'_>, now: Instant) -> Vec<Explained<'a>> {
+    let candidates = candidates(model, context, now).unwrap_or_default().list;
+    let probabilities =
+        if candidates.is_empty() { Vec::new() } else { model.strategy().probabilities(&candidates) };
     let explain = |backend: &'a Arc<Backend>| {
-        let at = chosen.iter().position(|c| Arc::ptr_eq(c.backend, backend));
-        // What the strategy has seen, though it may have changed by now.
-        let view = at.map_or_else(|| backend.state.view(now), |at| chosen[at].view);
-        let standing = standing(backend, &view, ask);
-        let effective_weight = model.strategy.effective_weight(&Candidate { backend, view });
+        let index = candidates.iter().position(|c| Arc::ptr_eq(c.backend, backend));
+        // The view that the strategy has seen, though the state may have changed since.
+        let view = index.map_or_else(|| backend.state().view(now), |index| candidates[index].view);
         Explained {
             backend,
             view,
-            standing,
-            is_in: at.is_some(),
-            effective_weight,
-            probability: at.and_then(|at| odds.get(at).copied()).unwrap_or(0.0),
+            eligibility: eligibility(backend, &view, context),
+            is_candidate: index.is_some(),
+            effective_weight: model.strategy().effective_weight(&Candidate::new(backend, view)),
+            probability: index.and_then(|index| probabilities.get(index).copied()).unwrap_or(0.0),
         }
     };
-    model.backends.iter().map(explain).collect()
+    model.backends().iter().map(explain).collect()
 }
 
-/// One backend's part in [`explain`].
+/// One backend's part in the result of [`explain`].
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct Explained<'a> {
     /// The backend.
     pub backend: &'a Arc<Backend>,
     /// Its state.
     pub view: View,
-    /// Where it stands for the request.
-    pub standing: Standing,
-    /// Whether the strategy chooses among it and others.
-    pub is_in: bool,
+    /// Whether it is available to the request.
+    pub eligibility: Eligibility,
+    /// Whether the strategy picks among it and others.
+    pub is_candidate: bool,
     /// The weight that the strategy gives it.
     pub effective_weight: f64,
-    /// The probability with which it is chosen.
+    /// The probability with which the strategy picks it.
     pub probability: f64,
 }
 
 impl Explained<'_> {
-    /// Why it is in or out, in words for an operator. What is unhealthy stands back behind others
-    /// unless nobody better is there, or the strategy weighs health itself.
+    /// Why the backend is a candidate or not, for an operator.
     #[must_use]
-    pub fn why(&self) -> String {
-        let why = self.standing.why();
-        match (self.standing, self.is_in) {
-            (Standing::Unhealthy, true) => why + ", but not barred",
-            (Standing::Unhealthy, false) => why + ", and others are better",
-            _ => why,
+    pub fn reason(&self) -> String {
+        let reason = self.eligibility.reason();
+        match (self.eligibility, self.is_candidate) {
+            (Eligibility::Unhealthy, true) => reason + ", but no better backend is available",
+            (Eligibility::Unhealthy, false) => reason + ", and better backends are available",
+            _ => reason,
         }
     }
 }

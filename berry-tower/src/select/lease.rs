@@ -5,10 +5,10 @@ use std::{error::Error, sync::Arc, time::Duration};
 use http::{HeaderValue, Response, StatusCode};
 use tokio::time::Instant;
 
-use super::{candidates::needs_trial, strategy::Candidate};
+use super::candidates::needs_trial;
 use crate::{
     attempt::Attempt,
-    backend::{Backend, HealthChange, Model},
+    backend::{Backend, HealthChange, Model, strategy::Candidate},
     body::{End, Guard},
     classify::{Class, Classify, ErrorBody},
     error::{BreakerOpen, Failure, MissingLayer, Unroutable, find},
@@ -47,13 +47,13 @@ impl<C: Classify> Lease<C> {
         if !live.try_enter(chosen.backend.max_in_flight) {
             return None;
         }
-        let trial = needs_trial(chosen, &*model.strategy);
+        let trial = needs_trial(chosen, model.strategy());
         if trial && !live.try_trial() {
             live.leave();
             return None;
         }
         let (backend, model) = (chosen.backend.clone(), model.clone());
-        backend.picks.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        backend.record_pick();
         Some(Self {
             backend,
             model,

@@ -1,21 +1,22 @@
-//! Backend selection: each attempt goes to one of the model's backends, as the strategy chooses.
+//! Backend selection: sends each attempt to the backend that the model's strategy picks.
 //!
-//! [`Select`] needs a [`Requested`] in the request's extensions (put an [`Inspect`](crate::inspect)
-//! outside) and gives the inner service the backend as [`Selected`], with the
-//! [`Conversation`] where the model has backends of another format; responses carry [`ServedBy`].
-//! With an [`Attempt`] in the extensions ([`Retry`](crate::retry) puts it there) it never picks a
-//! backend twice, unless the attempt allows it. It holds a place among the backend's requests in
-//! flight until the response's body has ended, and then books the outcome with the backend's state.
+//! With an [`Attempt`] in the extensions [`Select`] picks no backend twice, unless the attempt allows
+//! it. It counts the request among the backend's requests in flight until the response's body has
+//! ended, and then records the outcome in the backend's state.
 //!
-//! It fails with [`Unroutable`] when nobody may be asked, and with [`MissingLayer`].
+//! * Needs: [`Requested`] in the extensions, from [`Inspect`](crate::inspect). Reads the [`Attempt`]
+//!   from [`Retry`](crate::retry) if there is one.
+//! * Adds: [`Selected`] and [`RoutedModel`] to the request, and the [`Conversation`] if the model has
+//!   backends of another format; [`ServedBy`] and [`RoutedModel`] to the response.
+//! * Fails with: [`Unroutable`] if no backend is available, and [`MissingLayer`].
 //!
 //! ```
 //! use berry_tower::{
-//!     backend::{Backend, Catalog, Model, Provider},
+//!     backend::{Backend, Catalog, Model, Provider, strategy::Random},
 //!     body::Buffered,
 //!     error::Unroutable,
 //!     inspect::Requested,
-//!     select::{SelectLayer, Selected, ServedBy, strategy::Random},
+//!     select::{SelectLayer, Selected, ServedBy},
 //! };
 //! use bytes::Bytes;
 //! use http::{Request, Response};
@@ -25,10 +26,10 @@
 //!
 //! # #[tokio::main(flavor = "current_thread")] async fn main() {
 //! let provider = Arc::new(Provider::new("local", "http://127.0.0.1:8080").unwrap());
-//! let catalog = Catalog::new([Model::new("llama", Arc::new(Random), [Backend::new(provider, "llama-70b")])]);
+//! let catalog = Catalog::new([Model::new("llama", Arc::new(Random), [Backend::new(provider, "llama-70b")])]).unwrap();
 //! let inner = service_fn(async |request: Request<Buffered>| {
-//!     let Selected { backend, .. } = request.extensions().get().unwrap();
-//!     Ok::<_, Infallible>(Response::new(Full::new(Bytes::from(backend.id.to_string()))))
+//!     let selected = request.extensions().get::<Selected>().unwrap();
+//!     Ok::<_, Infallible>(Response::new(Full::new(Bytes::from(selected.backend().id().to_string()))))
 //! });
 //! let ask = |model: &str| {
 //!     let body = Buffered::from(format!(r#"{{"model":"{model}"}}"#));
@@ -48,13 +49,13 @@
 
 pub mod candidates;
 mod lease;
-pub mod strategy;
 
 use std::{
     fmt,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use http::{Extensions, Request, Response};
@@ -70,36 +71,87 @@ pub use lease::Lease;
 pub use crate::attempt::ServedBy;
 use crate::{
     attempt::Attempt,
-    backend::{Backend, Catalog, Model, Snapshot},
+    backend::{Backend, Catalog, CatalogSnapshot, Model},
     body::{Buffered, GuardedBody},
+    breaker::{Breaker, FindBreaker},
     classify::{Classify, ModelApiVerdict},
     dialect::Conversation,
     endpoint::Endpoint,
     error::{BoxError, MissingLayer, Unroutable},
     inspect::Requested,
 };
-use candidates::{Ask, Candidates, candidates};
+use candidates::{Candidates, SelectionContext, candidates};
 
-/// The backend that a request goes to; in the extensions, put by [`Select`].
+/// The backend that a request goes to; in its extensions, put by [`Select`].
 #[derive(Clone, Debug)]
 pub struct Selected {
-    /// The backend.
-    pub backend: Arc<Backend>,
-    /// Nobody else is left to ask, so that a late answer is better than none.
-    pub last: bool,
+    backend: Arc<Backend>,
+    is_last_resort: bool,
 }
 
-/// The model that a request is for, or the fallback that stands in for it; in the extensions, put
-/// by [`Select`] on requests and responses.
-#[derive(Clone, Debug)]
-pub struct RoutedModel(pub Arc<Model>);
+impl Selected {
+    /// Selects a backend, which is not the last resort.
+    #[must_use]
+    pub const fn new(backend: Arc<Backend>) -> Self {
+        Self { backend, is_last_resort: false }
+    }
 
-/// How often a choice is made anew when somebody else took the place or the trial first.
-const LOST_RACES: usize = 4;
+    /// Says whether no candidate remains besides this backend.
+    #[must_use]
+    pub const fn with_last_resort(mut self, is_last_resort: bool) -> Self {
+        self.is_last_resort = is_last_resort;
+        self
+    }
+
+    /// The backend.
+    #[must_use]
+    pub const fn backend(&self) -> &Arc<Backend> {
+        &self.backend
+    }
+
+    /// Whether no candidate remains besides this backend: the first-token deadline is not enforced.
+    #[must_use]
+    pub const fn is_last_resort(&self) -> bool {
+        self.is_last_resort
+    }
+}
+
+/// The model that a request is for, or the fallback that replaces it; in the extensions of requests
+/// and responses, put by [`Select`].
+#[derive(Clone, Debug)]
+pub struct RoutedModel(Arc<Model>);
+
+impl RoutedModel {
+    /// Wraps a model.
+    #[must_use]
+    pub const fn new(model: Arc<Model>) -> Self {
+        Self(model)
+    }
+
+    /// The model.
+    #[must_use]
+    pub const fn model(&self) -> &Arc<Model> {
+        &self.0
+    }
+}
+
+/// Finds the circuit breaker of the backend that [`Select`] has chosen, for
+/// [`CircuitBreakerLayer::find`](crate::breaker::CircuitBreakerLayer::find).
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SelectedBreaker;
+
+impl FindBreaker for SelectedBreaker {
+    fn find(&self, extensions: &Extensions) -> Option<Arc<Breaker>> {
+        extensions.get::<Selected>().map(|selected| selected.backend.state().breaker().clone())
+    }
+}
+
+/// The maximum number of picks whose slot or trial another request took first.
+const MAX_LOST_RACES: usize = 4;
 
 type TagsOf = dyn for<'a> Fn(&'a Extensions) -> &'a [Arc<str>] + Send + Sync;
 
-/// Adds [`Select`] to a service.
+/// [`Layer`] that applies [`Select`].
 #[derive(Clone)]
 pub struct SelectLayer<C = ModelApiVerdict> {
     catalog: Catalog,
@@ -109,14 +161,15 @@ pub struct SelectLayer<C = ModelApiVerdict> {
 }
 
 impl SelectLayer {
-    /// Selects among the models of `catalog`, for users without tags, with the standard verdicts.
+    /// Creates a layer that selects among the models of `catalog`, for users without tags, with
+    /// [`ModelApiVerdict`].
     pub fn new(catalog: Catalog) -> Self {
         Self { catalog, tags: Arc::new(|_| &[]), policy: TagPolicy::Strict, classify: ModelApiVerdict }
     }
 }
 
 impl<C> SelectLayer<C> {
-    /// Says which tags the user has, from what earlier layers have put into the extensions.
+    /// Sets how the user's tags are read from the extensions that outer layers have added.
     #[must_use]
     pub fn tags<F>(mut self, tags: F) -> Self
     where
@@ -126,14 +179,14 @@ impl<C> SelectLayer<C> {
         self
     }
 
-    /// Says what users without tags may use.
+    /// Sets which backends users without tags may use.
     #[must_use]
     pub const fn tag_policy(mut self, policy: TagPolicy) -> Self {
         self.policy = policy;
         self
     }
 
-    /// Judges answers and errors by other verdicts.
+    /// Sets how responses and errors are classified.
     #[must_use]
     pub fn classify<D>(self, classify: D) -> SelectLayer<D> {
         let Self { catalog, tags, policy, .. } = self;
@@ -156,7 +209,7 @@ impl<S, C: Clone> Layer<S> for SelectLayer<C> {
     }
 }
 
-/// See the [module](self).
+/// Service that sends each request to a backend. See the [module](self).
 #[derive(Clone, Debug)]
 pub struct Select<S, C = ModelApiVerdict> {
     inner: S,
@@ -181,70 +234,76 @@ impl<S, C> Select<S, C> {
 }
 
 impl<S, C: Classify + Clone> Select<S, C> {
-    fn lease(&self, request: &Request<Buffered>) -> Result<Leased<C>, BoxError> {
+    fn lease(&self, request: &Request<Buffered>) -> Result<Selection<C>, BoxError> {
         let extensions = request.extensions();
         let requested = extensions.get::<Requested>().ok_or(MissingLayer("InspectLayer"))?;
         let attempt = extensions.get::<Attempt>();
         let snapshot = self.layer.catalog.load();
         let asked = snapshot.find(&requested.model).ok_or(Unroutable::UnknownModel)?;
         let fallback_index = attempt.map_or(0, Attempt::fallback_index) as usize;
-        let model = on_leg(&snapshot, asked, fallback_index)?;
-        let (tags, policy) = ((self.layer.tags)(extensions), self.layer.policy);
+        let model = model_or_fallback(&snapshot, asked, fallback_index)?;
         let endpoint = requested.endpoint;
-        // Read only where somebody may have to be told it in another format.
-        let translates = |endpoint: &Endpoint| model.backends.iter().any(|b| !b.provider.speaks(*endpoint));
+        // The request is parsed only if a backend may need it in another format.
+        let translates = |endpoint: &Endpoint| model.backends().iter().any(|b| !b.provider().speaks(*endpoint));
         let conversation = endpoint.filter(|endpoint| endpoint.is_chat()).filter(translates);
         let conversation = conversation.map(|e| Arc::new(Conversation::new(e, request.body().bytes().clone())));
-        let ask = Ask { endpoint, tags, policy, attempt, conversation: conversation.as_deref() };
-        let can_be_told = |backend: &Backend| {
-            let said = ask.conversation.zip(endpoint).filter(|(_, endpoint)| !backend.provider.speaks(*endpoint));
-            said.is_none_or(|(said, _)| said.expressible(backend.provider.dialect).is_ok())
+        let context = SelectionContext::default()
+            .with_endpoint(endpoint)
+            .with_tags((self.layer.tags)(extensions))
+            .with_tag_policy(self.layer.policy)
+            .with_attempt(attempt)
+            .with_conversation(conversation.as_deref());
+        let can_translate = |backend: &Backend| {
+            let provider = backend.provider();
+            let foreign = conversation.as_deref().zip(endpoint).filter(|(_, endpoint)| !provider.speaks(*endpoint));
+            foreign.is_none_or(|(conversation, _)| conversation.expressible(provider.dialect()).is_ok())
         };
-        let mut lost = 0;
-        while lost < LOST_RACES {
+        let mut lost_races = 0;
+        while lost_races < MAX_LOST_RACES {
             let now = Instant::now();
-            let Candidates { list, last } = candidates(model, &ask, now)?;
-            let picked = model.strategy.pick(&list, &mut rand::rng());
-            let chosen = &list[picked.min(list.len() - 1)];
-            // A translation is dear, so only who would be asked is tried; it is known from now on.
-            if !can_be_told(chosen.backend) {
+            let Candidates { list, is_last_resort, .. } = candidates(model, &context, now)?;
+            let picked = model.strategy().pick(&list, &mut rand::random::<f64>);
+            let Some(chosen) = list.get(picked).or(list.last()) else { break };
+            // A translation is expensive, so only the picked backend's is tried. Its result is kept
+            // in the conversation, and the next round leaves the backend out.
+            if !can_translate(chosen.backend) {
                 continue;
             }
             if let Some(lease) = Lease::take(chosen, model, self.layer.classify.clone(), now) {
+                let id = chosen.backend.id();
                 if let Some(attempt) = attempt {
-                    attempt.record_backend(chosen.backend.id.clone());
+                    attempt.record_backend(id.clone());
                 }
-                // Who cannot be told is no reason to cut a late answer short.
-                let alone = || list.iter().all(|c| Arc::ptr_eq(c.backend, chosen.backend) || !can_be_told(c.backend));
-                let cuts = !chosen.backend.provider.timeouts.first_token.is_zero();
-                let last =
-                    (last || cuts && ask.conversation.is_some() && alone()) && fallback_index == asked.fallbacks.len();
-                let (id, strategy) = (&chosen.backend.id, model.strategy.name());
+                // A backend that cannot express the request does not make a late answer worse.
+                let is_alone = || list.iter().all(|c| Arc::ptr_eq(c.backend, chosen.backend) || !can_translate(c.backend));
+                let has_deadline = chosen.backend.provider().timeouts().first_token().is_some();
+                let is_last_resort = (is_last_resort || has_deadline && conversation.is_some() && is_alone())
+                    && fallback_index == asked.fallbacks().len();
+                let strategy = model.strategy().name();
                 tracing::debug!(provider = &*id.provider, model = &*id.model, strategy, "Backend selected");
-                return Ok(Leased { lease, last, conversation });
+                return Ok(Selection { lease, is_last_resort, conversation });
             }
-            lost += 1;
+            lost_races += 1;
         }
-        Err(Unroutable::NoneAvailable { retry_after: std::time::Duration::from_secs(1) }.into())
+        Err(Unroutable::NoneAvailable { retry_after: Duration::from_secs(1) }.into())
     }
 }
 
-/// Who is asked, and what for that is known already.
-struct Leased<C: Classify> {
+/// The lease on the chosen backend, the last-resort flag, and the parsed conversation.
+struct Selection<C: Classify> {
     lease: Lease<C>,
-    /// Nobody else is left.
-    last: bool,
+    is_last_resort: bool,
     conversation: Option<Arc<Conversation>>,
 }
 
-/// The model asked for, or its `fallback_index`-th fallback.
-fn on_leg<'a>(
-    snapshot: &'a Snapshot,
+/// Returns the model, or its fallback number `fallback_index`, counted from 1.
+fn model_or_fallback<'a>(
+    snapshot: &'a CatalogSnapshot,
     asked: &'a Arc<Model>,
     fallback_index: usize,
 ) -> Result<&'a Arc<Model>, Unroutable> {
     let Some(k) = fallback_index.checked_sub(1) else { return Ok(asked) };
-    let name = asked.fallbacks.get(k).ok_or(Unroutable::NoCandidates { has_fallback: false })?;
+    let name = asked.fallbacks().get(k).ok_or(Unroutable::NoCandidates { has_fallback: false })?;
     snapshot.find(name).ok_or(Unroutable::UnknownModel)
 }
 
@@ -264,35 +323,43 @@ where
     }
 
     fn call(&mut self, mut request: Request<Buffered>) -> Self::Future {
-        match self.lease(&request) {
-            Ok(Leased { mut lease, last, conversation }) => {
+        let state = match self.lease(&request) {
+            Ok(Selection { mut lease, is_last_resort, conversation }) => {
                 let request_id = request.headers().get("x-request-id").cloned();
                 lease.name(request_id, request.extensions().get());
-                request.extensions_mut().insert(Selected { backend: lease.backend().clone(), last });
+                let selected = Selected::new(lease.backend().clone()).with_last_resort(is_last_resort);
+                request.extensions_mut().insert(selected);
                 request.extensions_mut().insert(RoutedModel(lease.model().clone()));
                 if let Some(conversation) = conversation {
                     request.extensions_mut().insert(conversation);
                 }
-                ResponseFuture::Sent { future: self.inner.call(request), lease: Some(lease) }
+                State::Sent { future: self.inner.call(request), lease: Some(lease) }
             }
-            Err(error) => ResponseFuture::Refused(Some(error)),
-        }
+            Err(error) => State::Refused(Some(error)),
+        };
+        ResponseFuture { state }
     }
 }
 
 /// The future of [`Select`].
-#[pin_project(project = FutureProj)]
+#[pin_project]
 #[derive(Debug)]
-pub enum ResponseFuture<F, C: Classify> {
-    /// A backend is being asked.
+pub struct ResponseFuture<F, C: Classify> {
+    #[pin]
+    state: State<F, C>,
+}
+
+#[pin_project(project = StateProj)]
+#[derive(Debug)]
+enum State<F, C: Classify> {
+    /// The inner service has the request.
     Sent {
-        /// The inner service's future.
         #[pin]
         future: F,
-        /// The place among the backend's requests; given to the body.
+        /// The slot on the backend; moved to the response's body.
         lease: Option<Lease<C>>,
     },
-    /// Nobody may be asked.
+    /// No backend is available.
     Refused(Option<BoxError>),
 }
 
@@ -306,9 +373,9 @@ where
     type Output = Result<Response<GuardedBody<B, Lease<C>>>, BoxError>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let (future, lease) = match self.project() {
-            FutureProj::Sent { future, lease } => (future, lease),
-            FutureProj::Refused(error) => {
+        let (future, lease) = match self.project().state.project() {
+            StateProj::Sent { future, lease } => (future, lease),
+            StateProj::Refused(error) => {
                 return error.take().map_or(Poll::Pending, |error| Poll::Ready(Err(error)));
             }
         };
@@ -317,7 +384,7 @@ where
         Poll::Ready(match result {
             Ok(mut response) => {
                 lease.answered(&response);
-                response.extensions_mut().insert(ServedBy(lease.backend().id.clone()));
+                response.extensions_mut().insert(ServedBy(lease.backend().id().clone()));
                 response.extensions_mut().insert(RoutedModel(lease.model().clone()));
                 Ok(response.map(|body| GuardedBody::new(body, lease)))
             }

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use berry_tower::{
     backend::{Backend, Provider, SmartAi, Stage, View},
-    select::strategy::{Candidate, NAMES, Strategy, by_name},
+    backend::strategy::{Candidate, NAMES, Strategy, by_name},
 };
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 

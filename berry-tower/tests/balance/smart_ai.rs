@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use berry_tower::{
     backend::{Backend, ProbeOutcome, SmartAi, View},
     classify::Class,
-    select::strategy::{Candidate, SmartAiStrategy, Strategy},
+    backend::strategy::{Candidate, SmartAiStrategy, Strategy},
 };
 use proptest::prelude::*;
 use tokio::time::Instant;

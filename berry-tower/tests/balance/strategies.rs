@@ -4,7 +4,7 @@ use std::{sync::Arc, thread, time::Duration};
 
 use berry_tower::{
     backend::{SmartAi, Stage, View},
-    select::strategy::{Candidate, RoundRobin, Strategy, by_name},
+    backend::strategy::{Candidate, RoundRobin, Strategy, by_name},
 };
 
 use crate::pools::{Pool, all_eight, backend, candidates, pool, rng};

@@ -9,7 +9,7 @@ use berry_tower::{
     body::Buffered,
     gateway::{Settings, gateway},
     rate_limit::{Limits, Quota, QuotaFromRequest},
-    select::strategy::WeightedFailover,
+    backend::strategy::WeightedFailover,
 };
 use bytes::Bytes;
 use futures_util::stream;

@@ -8,7 +8,7 @@ use berry_tower::{
     body::Buffered,
     gateway::{Settings, gateway},
     rate_limit::{Quota, QuotaFromRequest},
-    select::strategy::Random,
+    backend::strategy::Random,
 };
 use bytes::Bytes;
 use futures_util::stream;

@@ -9,7 +9,7 @@ use berry_tower::{
     endpoint::Endpoint,
     error::Unroutable,
     select::{
-        candidates::{Ask, Standing, candidates, explain, standing},
+        candidates::{SelectionContext, Eligibility, candidates, eligibility, explain},
         strategy::{NAMES, by_name},
     },
 };
@@ -125,15 +125,15 @@ proptest! {
         let model = &snapshot.models()[0];
         let attempt = attempt(&case, model);
         let tags: Vec<Arc<str>> = case.tags.iter().map(|tag| Arc::from(*tag)).collect();
-        let ask = Ask { endpoint: Some(Endpoint::ChatCompletions), tags: &tags, attempt: Some(&attempt), ..Ask::default() };
-        let standings: Vec<Standing> = model.backends.iter().map(|b| standing(b, &b.state.view(now), &ask)).collect();
+        let ask = SelectionContext { endpoint: Some(Endpoint::ChatCompletions), tags: &tags, attempt: Some(&attempt), ..SelectionContext::default() };
+        let standings: Vec<Eligibility> = model.backends.iter().map(|b| eligibility(b, &b.state.view(now), &ask)).collect();
         match candidates(model, &ask, now) {
             Ok(chosen) => {
                 prop_assert!(!chosen.list.is_empty());
                 for candidate in &chosen.list {
                     let i = model.backends.iter().position(|b| Arc::ptr_eq(b, candidate.backend)).unwrap();
                     let state = &case.backends[i];
-                    prop_assert!(standings[i].is_in());
+                    prop_assert!(standings[i].is_eligible());
                     prop_assert!(state.enabled && state.provider_enabled, "disabled");
                     prop_assert!(state.in_flight < 2, "full");
                     prop_assert!(candidate.view.breaker_available(), "open");
@@ -148,8 +148,8 @@ proptest! {
                 prop_assert!((odds - 1.0).abs() < 1e-9, "{odds}");
             }
             Err(why) => {
-                prop_assert!(standings.iter().all(|s| !s.is_in()), "somebody could have been asked");
-                let returns = standings.iter().any(|s| matches!(s, Standing::Tried(_)));
+                prop_assert!(standings.iter().all(|s| !s.is_eligible()), "somebody could have been asked");
+                let returns = standings.iter().any(|s| matches!(s, Eligibility::RetryLater(_)));
                 prop_assert_eq!(returns, matches!(why, Unroutable::OnlyTriedLeft { .. }));
             }
         }

@@ -10,7 +10,7 @@ use berry_tower::{
     progress::Progress,
     rate_limit::{Quota, QuotaFromRequest},
     render::{AnthropicErrors, OpenAiErrors, Render},
-    select::strategy::Failover,
+    backend::strategy::Failover,
 };
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};

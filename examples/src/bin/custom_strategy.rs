@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use berry_tower::{
     backend::{Backend, Catalog, Model, Provider},
-    select::strategy::{Candidate, Strategy},
+    backend::strategy::{Candidate, Strategy},
 };
 use rand::Rng;
 
@@ -53,7 +53,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
 #[cfg(test)]
 mod tests {
-    use berry_tower::select::candidates::{Ask, candidates};
+    use berry_tower::select::candidates::{SelectionContext, candidates};
     use tokio::time::Instant;
 
     #[test]
@@ -61,7 +61,7 @@ mod tests {
         let catalog = super::catalog().unwrap();
         let model = catalog.load().find("llama").unwrap().clone();
         assert!(model.backends[0].state.try_enter(0));
-        let chosen = candidates(&model, &Ask::default(), Instant::now()).unwrap().list;
+        let chosen = candidates(&model, &SelectionContext::default(), Instant::now()).unwrap().list;
         assert_eq!(model.strategy.pick(&chosen, &mut rand::rng()), 1);
         assert_eq!(model.strategy.probabilities(&chosen), [0.0, 1.0]);
     }

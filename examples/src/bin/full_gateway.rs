@@ -12,7 +12,7 @@ use berry_tower::{
     error::BoxError,
     gateway::{Settings, gateway},
     rate_limit::{Limits, PerKey},
-    select::strategy::RoundRobin,
+    backend::strategy::RoundRobin,
 };
 use http::request::Parts;
 

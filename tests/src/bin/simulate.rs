@@ -8,7 +8,7 @@ use std::{
 };
 
 use berry_tests::sim::{Setup, Table, pools};
-use berry_tower::select::strategy::NAMES;
+use berry_tower::backend::strategy::NAMES;
 use clap::Parser;
 use tokio::time::Instant;
 

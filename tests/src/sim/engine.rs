@@ -13,9 +13,9 @@ use berry_tower::{
     breaker::Permit,
     endpoint::Endpoint,
     error::Unroutable,
-    probe::{Listing, Settings, Target, Then, due},
+    probe::{ModelListResult, Settings, ProbeTarget, NextStep, due},
     retry::{Budget, Next, RetryPolicy, Spent},
-    select::candidates::{Ask, candidates, needs_trial},
+    select::candidates::{SelectionContext, candidates, needs_trial},
 };
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use tokio::time::Instant;
@@ -53,7 +53,7 @@ enum What {
     /// A round of probes begins.
     Round(Settings),
     /// A probe has heard of a provider's list.
-    Listed(Target, Listing),
+    Listed(ProbeTarget, ModelListResult),
 }
 
 /// One request on its way from attempt to attempt.
@@ -148,7 +148,7 @@ impl<'a> Engine<'a> {
         let now = self.instant();
         let model = self.model.clone();
         let (endpoint, attempt) = (Some(Endpoint::ChatCompletions), Some(&request.attempt));
-        let list = match candidates(&model, &Ask { endpoint, attempt, ..Ask::default() }, now) {
+        let list = match candidates(&model, &SelectionContext { endpoint, attempt, ..SelectionContext::default() }, now) {
             Ok(found) => found.list,
             Err(Unroutable::OnlyTriedLeft { soonest }) => return self.again(soonest, request),
             Err(_) => return self.give_up(),
@@ -231,7 +231,7 @@ impl<'a> Engine<'a> {
         self.at(self.now + settings.interval, What::Round(settings));
     }
 
-    fn listed(&mut self, target: &Target, listing: Listing) {
+    fn listed(&mut self, target: &ProbeTarget, listing: ModelListResult) {
         let now = self.instant();
         let site = self.run.site(&self.model, &target.backend);
         let live = &target.backend.state;
@@ -239,8 +239,8 @@ impl<'a> Engine<'a> {
             live.connectivity(listing.is_connected(), now);
         }
         let outcome = match target.after(listing, now) {
-            Then::Done(outcome) => outcome,
-            Then::Chat => self.setup.sites[site].chat(self.now, &mut self.rng),
+            NextStep::Done(outcome) => outcome,
+            NextStep::Chat => self.setup.sites[site].chat(self.now, &mut self.rng),
         };
         live.probed(outcome, now);
     }

@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use berry_tower::{
     backend::{Backend, Model, confidence::TRUSTED},
-    select::strategy::Candidate,
+    backend::strategy::Candidate,
 };
 use tokio::time::Instant;
 

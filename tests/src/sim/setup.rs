@@ -6,7 +6,7 @@ use berry_tower::{
     backend::{Backend, Catalog, Model, PREMIUM, Provider, Tuning, View},
     probe::Settings,
     retry::BackoffPolicy,
-    select::strategy::{Candidate, by_name},
+    backend::strategy::{Candidate, by_name},
 };
 
 use super::{Run, Site, engine::Engine};

@@ -7,7 +7,7 @@ use std::{
 
 use berry_server::simulated::{Behavior, Fault};
 use berry_tests::{Ask, Gateway, HeldClock, soon};
-use berry_tower::select::strategy::NAMES;
+use berry_tower::backend::strategy::NAMES;
 use futures_util::future::join_all;
 use tokio::time::timeout;
 

@@ -5,7 +5,7 @@
 use std::{thread, time::Duration};
 
 use berry_tests::sim::{Down, Kind, Run, Setup, Site, Table, pools};
-use berry_tower::select::strategy::NAMES;
+use berry_tower::backend::strategy::NAMES;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
 const SEEDS: u64 = 200;

@@ -1,7 +1,7 @@
 //! The explanation agrees with the strategy, and changes nothing.
 
 use berry_server::simulated::Fault;
-use berry_tower::select::strategy::NAMES;
+use berry_tower::backend::strategy::NAMES;
 use serde_json::Value;
 
 use crate::gateway::{Gateway, USER, VIP, model, near};

@@ -6,7 +6,7 @@ use axum::{Json, extract::State};
 use berry_tower::{
     backend::Model,
     endpoint::Endpoint,
-    select::candidates::{self, ADMIN, Ask, Explained, Standing},
+    select::candidates::{self, ADMIN, SelectionContext, Explained, Eligibility},
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -74,7 +74,7 @@ impl Candidate {
     /// `barred` says why the user gets none of the model's backends.
     fn of(explained: &Explained<'_>, barred: Option<&str>, moment: &Moment) -> Self {
         let is_in = barred.is_none() && explained.is_in;
-        let enabled = explained.standing != Standing::Disabled;
+        let enabled = explained.standing != Eligibility::Disabled;
         Self {
             provider: explained.backend.id.provider.to_string(),
             model: explained.backend.id.model.to_string(),
@@ -126,7 +126,7 @@ pub(super) async fn explain(
     let admin = [Arc::from(ADMIN)];
     let tags = caller.map_or(&admin[..], |caller| &caller.tags);
     let (endpoint, policy) = (Some(Endpoint::ChatCompletions), snapshot.tag_policy);
-    let ask = Ask { endpoint, tags, policy, ..Ask::default() };
+    let ask = SelectionContext { endpoint, tags, policy, ..SelectionContext::default() };
     let barred = caller.and_then(|caller| barred(&snapshot, caller, &model));
     let explained = candidates::explain(&model, &ask, moment.now);
     Ok(Json(Explanation {

@@ -2,8 +2,6 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use rand::Rng;
-
 use super::{Candidate, Strategy};
 
 const TURNS: usize = 32;
@@ -33,7 +31,7 @@ impl Strategy for RoundRobin {
         "round_robin"
     }
 
-    fn pick(&self, candidates: &[Candidate<'_>], _: &mut dyn Rng) -> usize {
+    fn pick(&self, candidates: &[Candidate<'_>], _: &mut dyn FnMut() -> f64) -> usize {
         match candidates.len() {
             0 => 0,
             n => self.turn(candidates).fetch_add(1, Ordering::Relaxed) % n,
@@ -44,7 +42,4 @@ impl Strategy for RoundRobin {
         vec![1.0 / candidates.len() as f64; candidates.len()]
     }
 
-    fn effective_weight(&self, _: &Candidate<'_>) -> f64 {
-        1.0
-    }
 }

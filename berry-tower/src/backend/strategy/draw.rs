@@ -1,7 +1,5 @@
 //! Draws by weight, and the probabilities of the same draws: one rule for both.
 
-use rand::{Rng, RngExt};
-
 /// More than this no weight counts for, so that sums stay finite.
 const MOST: f64 = 1e12;
 
@@ -10,15 +8,21 @@ fn sane(weight: f64) -> f64 {
     if weight > 0.0 { weight.min(MOST) } else { 0.0 }
 }
 
+/// A number in `0.0..1.0`, whatever the caller's source of randomness returns.
+pub(super) fn unit(random: &mut dyn FnMut() -> f64) -> f64 {
+    let number = random();
+    if (0.0..1.0).contains(&number) { number } else { 0.0 }
+}
+
 /// Draws one of `0..n` in proportion to `weight`; `None` is never drawn. If all weights are 0,
 /// all that have one are alike.
-pub(super) fn draw(n: usize, weight: impl Fn(usize) -> Option<f64>, rng: &mut dyn Rng) -> usize {
+pub(super) fn draw(n: usize, weight: impl Fn(usize) -> Option<f64>, random: &mut dyn FnMut() -> f64) -> usize {
     let (count, total) = sum(n, &weight);
     if count == 0 {
         return 0;
     }
     let weight = |i| weight(i).map(|w| if total > 0.0 { sane(w) } else { 1.0 });
-    let mut left = rng.random::<f64>() * if total > 0.0 { total } else { count as f64 };
+    let mut left = unit(random) * if total > 0.0 { total } else { count as f64 };
     // Rounding may leave a hair after the last one: then it is the last that can be drawn.
     let mut last = 0;
     for i in 0..n {

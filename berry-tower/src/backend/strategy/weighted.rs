@@ -1,7 +1,5 @@
 //! `weighted_random` and `weighted_failover`: by weight, among all or among the healthy.
 
-use rand::Rng;
-
 use super::{
     Candidate, Strategy,
     draw::{draw, shares},
@@ -16,8 +14,8 @@ impl Strategy for WeightedRandom {
         "weighted_random"
     }
 
-    fn pick(&self, candidates: &[Candidate<'_>], rng: &mut dyn Rng) -> usize {
-        draw(candidates.len(), |i| Some(self.effective_weight(&candidates[i])), rng)
+    fn pick(&self, candidates: &[Candidate<'_>], random: &mut dyn FnMut() -> f64) -> usize {
+        draw(candidates.len(), |i| Some(self.effective_weight(&candidates[i])), random)
     }
 
     fn probabilities(&self, candidates: &[Candidate<'_>]) -> Vec<f64> {
@@ -25,7 +23,7 @@ impl Strategy for WeightedRandom {
     }
 
     fn effective_weight(&self, candidate: &Candidate<'_>) -> f64 {
-        candidate.backend.weight
+        candidate.backend.weight()
     }
 }
 
@@ -49,8 +47,8 @@ impl Strategy for WeightedFailover {
         "weighted_failover"
     }
 
-    fn pick(&self, candidates: &[Candidate<'_>], rng: &mut dyn Rng) -> usize {
-        draw(candidates.len(), self.weights(candidates), rng)
+    fn pick(&self, candidates: &[Candidate<'_>], random: &mut dyn FnMut() -> f64) -> usize {
+        draw(candidates.len(), self.weights(candidates), random)
     }
 
     fn probabilities(&self, candidates: &[Candidate<'_>]) -> Vec<f64> {
@@ -58,6 +56,6 @@ impl Strategy for WeightedFailover {
     }
 
     fn effective_weight(&self, candidate: &Candidate<'_>) -> f64 {
-        candidate.backend.weight
+        candidate.backend.weight()
     }
 }

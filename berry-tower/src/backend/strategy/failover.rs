@@ -1,7 +1,5 @@
 //! `failover`: the first rank takes all, the next ones wait.
 
-use rand::Rng;
-
 use super::{
     Candidate, Strategy,
     draw::{draw, shares},
@@ -13,8 +11,8 @@ pub struct Failover;
 
 impl Failover {
     fn weights<'a>(&'a self, candidates: &'a [Candidate<'a>]) -> impl Fn(usize) -> Option<f64> + 'a {
-        let first = candidates.iter().map(|c| c.backend.priority).min();
-        move |i| (Some(candidates[i].backend.priority) == first).then(|| self.effective_weight(&candidates[i]))
+        let first = candidates.iter().map(|c| c.backend.priority()).min();
+        move |i| (Some(candidates[i].backend.priority()) == first).then(|| self.effective_weight(&candidates[i]))
     }
 }
 
@@ -23,8 +21,8 @@ impl Strategy for Failover {
         "failover"
     }
 
-    fn pick(&self, candidates: &[Candidate<'_>], rng: &mut dyn Rng) -> usize {
-        draw(candidates.len(), self.weights(candidates), rng)
+    fn pick(&self, candidates: &[Candidate<'_>], random: &mut dyn FnMut() -> f64) -> usize {
+        draw(candidates.len(), self.weights(candidates), random)
     }
 
     fn probabilities(&self, candidates: &[Candidate<'_>]) -> Vec<f64> {
@@ -32,6 +30,6 @@ impl Strategy for Failover {
     }
 
     fn effective_weight(&self, candidate: &Candidate<'_>) -> f64 {
-        candidate.backend.weight
+        candidate.backend.weight()
     }
 }

@@ -1,10 +1,8 @@
 //! `smart_ai`: mostly the backend that has earned the most confidence, sparing the premium ones.
 
-use rand::{Rng, RngExt};
-
 use super::{
     Candidate, Strategy,
-    draw::{add_shares, draw},
+    draw::{add_shares, draw, unit},
 };
 use crate::backend::{SmartAi, confidence::TRUSTED};
 
@@ -32,7 +30,7 @@ impl SmartAiStrategy {
 
     /// Tells which candidates are the best.
     fn best<'a>(&'a self, candidates: &'a [Candidate<'a>]) -> impl Fn(usize) -> Option<f64> + 'a {
-        let spare = |c: &Candidate<'_>| !c.backend.premium && c.view.confidence >= TRUSTED;
+        let spare = |c: &Candidate<'_>| !c.backend.is_premium() && c.view.confidence >= TRUSTED;
         let any = candidates.iter().any(spare);
         let among = move |c: &Candidate<'_>| !any || spare(c);
         let highest = candidates.iter().filter(|c| among(c)).map(|c| self.effective_weight(c)).max_by(f64::total_cmp);
@@ -54,13 +52,13 @@ impl Strategy for SmartAiStrategy {
         "smart_ai"
     }
 
-    fn pick(&self, candidates: &[Candidate<'_>], rng: &mut dyn Rng) -> usize {
+    fn pick(&self, candidates: &[Candidate<'_>], random: &mut dyn FnMut() -> f64) -> usize {
         let n = candidates.len();
-        let best = draw(n, self.best(candidates), rng);
-        if n < 2 || rng.random::<f64>() >= self.exploration {
+        let best = draw(n, self.best(candidates), random);
+        if n < 2 || unit(random) >= self.exploration {
             return best;
         }
-        draw(n, self.others(candidates, best), rng)
+        draw(n, self.others(candidates, best), random)
     }
 
     fn probabilities(&self, candidates: &[Candidate<'_>]) -> Vec<f64> {
@@ -78,8 +76,8 @@ impl Strategy for SmartAiStrategy {
 
     fn effective_weight(&self, candidate: &Candidate<'_>) -> f64 {
         let view = &candidate.view;
-        let bonus = if !candidate.backend.premium && view.confidence > STABLE { self.bonus } else { 1.0 };
-        candidate.backend.weight * view.trust() * bonus * view.stage.factor()
+        let bonus = if !candidate.backend.is_premium() && view.confidence > STABLE { self.bonus } else { 1.0 };
+        candidate.backend.weight() * view.trust() * bonus * view.stage.factor()
     }
 
     fn weighs_health(&self) -> bool {

@@ -1,15 +1,17 @@
-//! The eight strategies: which of the backends that may be asked is.
+//! The eight strategies: how a model picks one of the backends that are available to a request.
 //!
 //! | name | picks |
 //! |---|---|
 //! | `random` | uniformly |
 //! | `weighted_random` | in proportion to the weight |
 //! | `round_robin` | the next in turn |
-//! | `least_latency` | the lowest average time to the first byte; one not measured lately comes first |
+//! | `least_latency` | the lowest average time to the first byte; an unmeasured backend comes first |
 //! | `failover` | the lowest priority; among equals by weight |
-//! | `weighted_failover` | by weight among the healthy; when none is, by weight among all |
-//! | `smart_weighted_failover` | by weight, cut down while a backend recovers |
-//! | `smart_ai` | mostly the one that has earned the most confidence, sparing the premium ones |
+//! | `weighted_failover` | by weight among the healthy backends; if none is healthy, by weight among all |
+//! | `smart_weighted_failover` | by weight, reduced while a backend recovers |
+//! | `smart_ai` | mostly the backend with the highest confidence, sparing premium backends |
+//!
+//! A strategy is pure: it decides by its [`Candidate`]s and by the random numbers that it is given.
 
 mod draw;
 mod failover;
@@ -22,8 +24,6 @@ mod weighted;
 
 use std::{fmt::Debug, sync::Arc};
 
-use rand::Rng;
-
 pub use failover::Failover;
 pub use least_latency::LeastLatency;
 pub use random::Random;
@@ -32,10 +32,11 @@ pub use smart_ai::SmartAiStrategy;
 pub use smart_weighted::SmartWeightedFailover;
 pub use weighted::{WeightedFailover, WeightedRandom};
 
-use crate::backend::{Backend, SmartAi, View};
+use super::{definition::Backend, tuning::SmartAi, view::View};
 
-/// A backend that may be asked, and its state when this was found out.
+/// A backend that is available to a request, and its state when that was determined.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct Candidate<'a> {
     /// The backend.
     pub backend: &'a Arc<Backend>,
@@ -44,27 +45,23 @@ pub struct Candidate<'a> {
 }
 
 impl<'a> Candidate<'a> {
-    /// A backend in a certain state.
+    /// Creates a candidate from a backend and its state.
     #[must_use]
     pub const fn new(backend: &'a Arc<Backend>, view: View) -> Self {
         Self { backend, view }
     }
 }
 
-/// Picks one of the backends that may be asked.
+/// Picks one of the backends that are available to a request.
 ///
-/// A strategy decides by the candidates and the random source alone (`round_robin` has its turn
-/// besides). It never sees a backend that it may not pick.
+/// A strategy decides by the candidates and the random numbers alone (`round_robin` also keeps its
+/// turn). Backends that must not be picked are never among the candidates.
 ///
 /// ```
-/// use berry_tower::{
-///     backend::{Backend, Provider, View},
-///     select::strategy::{Candidate, Strategy},
-/// };
-/// use rand::Rng;
+/// use berry_tower::backend::{Backend, Provider, View, strategy::{Candidate, Strategy}};
 /// use std::sync::Arc;
 ///
-/// /// Always the heaviest.
+/// /// Picks the backend with the highest weight.
 /// #[derive(Debug)]
 /// struct Heaviest;
 ///
@@ -72,54 +69,55 @@ impl<'a> Candidate<'a> {
 ///     fn name(&self) -> &'static str {
 ///         "heaviest"
 ///     }
-///     fn pick(&self, candidates: &[Candidate<'_>], _: &mut dyn Rng) -> usize {
-///         let weight = |i: &usize| candidates[*i].backend.weight;
+///     fn pick(&self, candidates: &[Candidate<'_>], _: &mut dyn FnMut() -> f64) -> usize {
+///         let weight = |i: &usize| candidates[*i].backend.weight();
 ///         (0..candidates.len()).max_by(|a, b| weight(a).total_cmp(&weight(b))).unwrap_or(0)
 ///     }
 ///     fn probabilities(&self, candidates: &[Candidate<'_>]) -> Vec<f64> {
-///         let pick = self.pick(candidates, &mut rand::rng());
+///         let pick = self.pick(candidates, &mut || 0.0);
 ///         (0..candidates.len()).map(|i| f64::from(u8::from(i == pick))).collect()
-///     }
-///     fn effective_weight(&self, candidate: &Candidate<'_>) -> f64 {
-///         candidate.backend.weight
 ///     }
 /// }
 ///
 /// let provider = Arc::new(Provider::new("local", "http://127.0.0.1:8080").unwrap());
-/// let [light, heavy] = [1.0, 2.0].map(|w| Arc::new(Backend::new(provider.clone(), "m").weight(w)));
+/// let [light, heavy] = [1.0, 2.0].map(|w| Arc::new(Backend::new(provider.clone(), "m").with_weight(w)));
 /// let candidates = [Candidate::new(&light, View::default()), Candidate::new(&heavy, View::default())];
-/// assert_eq!(Heaviest.pick(&candidates, &mut rand::rng()), 1);
+/// assert_eq!(Heaviest.pick(&candidates, &mut || 0.0), 1);
 /// assert_eq!(Heaviest.probabilities(&candidates), [0.0, 1.0]);
 /// ```
 pub trait Strategy: Send + Sync + Debug {
     /// The name used in the configuration, in logs and in metrics.
     fn name(&self) -> &'static str;
 
-    /// The index of the one to ask. Called with at least one candidate; an index beyond the last
-    /// is taken as the last.
-    fn pick(&self, candidates: &[Candidate<'_>], rng: &mut dyn Rng) -> usize;
+    /// Returns the index of the candidate to use. `random` returns uniformly distributed numbers in
+    /// `0.0..1.0`.
+    ///
+    /// There is always at least one candidate. An index past the end selects the last candidate.
+    fn pick(&self, candidates: &[Candidate<'_>], random: &mut dyn FnMut() -> f64) -> usize;
 
-    /// With what probability [`pick`](Self::pick) picks each, now or, for one that takes turns,
-    /// in the long run. They add up to 1.
+    /// Returns the probability with which [`pick`](Self::pick) picks each candidate: now or, for a
+    /// strategy that takes turns, in the long run. The probabilities add up to 1.
     fn probabilities(&self, candidates: &[Candidate<'_>]) -> Vec<f64>;
 
-    /// The number by which it weighs a candidate against the others: the very one that
-    /// [`pick`](Self::pick) uses. Strategies that weigh nothing have 1.
-    fn effective_weight(&self, candidate: &Candidate<'_>) -> f64;
+    /// Returns the number by which [`pick`](Self::pick) weighs a candidate against the others, 1 by
+    /// default.
+    fn effective_weight(&self, _candidate: &Candidate<'_>) -> f64 {
+        1.0
+    }
 
-    /// Whether it weighs ill health itself, and wants to see unhealthy candidates too.
+    /// Whether the strategy weighs health itself, and is offered unhealthy candidates too.
     fn weighs_health(&self) -> bool {
         false
     }
 
-    /// Whether it goes by latency: a candidate whose latency is not known is then asked for it by
-    /// one request at a time, which holds the candidate's place for a trial.
-    fn measures(&self) -> bool {
+    /// Whether the strategy needs each candidate's time to the first byte. A candidate without a
+    /// measurement is then measured by one request at a time, which occupies the candidate's trial slot.
+    fn measures_latency(&self) -> bool {
         false
     }
 }
 
-/// The names of the eight.
+/// The names of the eight strategies.
 pub const NAMES: [&str; 8] = [
     "random",
     "weighted_random",
@@ -131,10 +129,10 @@ pub const NAMES: [&str; 8] = [
     "smart_ai",
 ];
 
-/// A new strategy by its name; `tuning` matters to `smart_ai` alone.
+/// Creates a strategy by its name; only `smart_ai` reads `tuning`.
 ///
 /// ```
-/// use berry_tower::{backend::SmartAi, select::strategy::{NAMES, by_name}};
+/// use berry_tower::{backend::{SmartAi, strategy::{NAMES, by_name}}};
 ///
 /// for name in NAMES {
 ///     assert_eq!(by_name(name, &SmartAi::default()).unwrap().name(), name);

@@ -44,6 +44,15 @@ impl Stage {
     }
 }
 
+/// A change of a backend's health.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HealthChange {
+    /// The stage before.
+    pub from: Stage,
+    /// The stage after.
+    pub to: Stage,
+}
+
 /// What a backend's health learns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
@@ -116,11 +125,11 @@ impl Recovery {
         self.successes == 0 && now >= self.since.saturating_add(interval)
     }
 
-    pub(super) const fn pack(self) -> u64 {
+    pub(crate) const fn pack(self) -> u64 {
         self.since << 3 | self.successes as u64
     }
 
-    pub(super) const fn unpack(word: u64) -> Self {
+    pub(crate) const fn unpack(word: u64) -> Self {
         Self { successes: (word & 7) as u8, since: word >> 3 }
     }
 }

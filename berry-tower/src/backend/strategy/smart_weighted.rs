@@ -1,7 +1,5 @@
 //! `smart_weighted_failover`: by weight, cut down while a backend recovers.
 
-use rand::Rng;
-
 use super::{
     Candidate, Strategy,
     draw::{draw, shares},
@@ -16,8 +14,8 @@ impl Strategy for SmartWeightedFailover {
         "smart_weighted_failover"
     }
 
-    fn pick(&self, candidates: &[Candidate<'_>], rng: &mut dyn Rng) -> usize {
-        draw(candidates.len(), |i| Some(self.effective_weight(&candidates[i])), rng)
+    fn pick(&self, candidates: &[Candidate<'_>], random: &mut dyn FnMut() -> f64) -> usize {
+        draw(candidates.len(), |i| Some(self.effective_weight(&candidates[i])), random)
     }
 
     fn probabilities(&self, candidates: &[Candidate<'_>]) -> Vec<f64> {
@@ -25,7 +23,7 @@ impl Strategy for SmartWeightedFailover {
     }
 
     fn effective_weight(&self, candidate: &Candidate<'_>) -> f64 {
-        candidate.backend.weight * candidate.view.stage.factor()
+        candidate.backend.weight() * candidate.view.stage.factor()
     }
 
     fn weighs_health(&self) -> bool {

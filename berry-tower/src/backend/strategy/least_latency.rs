@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use rand::Rng;
-
 use super::{
     Candidate, Strategy,
     draw::{draw, shares},
@@ -41,19 +39,16 @@ impl Strategy for LeastLatency {
         "least_latency"
     }
 
-    fn pick(&self, candidates: &[Candidate<'_>], rng: &mut dyn Rng) -> usize {
-        draw(candidates.len(), self.weights(candidates), rng)
+    fn pick(&self, candidates: &[Candidate<'_>], random: &mut dyn FnMut() -> f64) -> usize {
+        draw(candidates.len(), self.weights(candidates), random)
     }
 
     fn probabilities(&self, candidates: &[Candidate<'_>]) -> Vec<f64> {
         shares(candidates.len(), self.weights(candidates))
     }
 
-    fn effective_weight(&self, _: &Candidate<'_>) -> f64 {
-        1.0
-    }
 
-    fn measures(&self) -> bool {
+    fn measures_latency(&self) -> bool {
         true
     }
 }

@@ -1,7 +1,5 @@
 //! `random`: all alike.
 
-use rand::Rng;
-
 use super::{
     Candidate, Strategy,
     draw::{draw, shares},
@@ -16,15 +14,12 @@ impl Strategy for Random {
         "random"
     }
 
-    fn pick(&self, candidates: &[Candidate<'_>], rng: &mut dyn Rng) -> usize {
-        draw(candidates.len(), |_| Some(1.0), rng)
+    fn pick(&self, candidates: &[Candidate<'_>], random: &mut dyn FnMut() -> f64) -> usize {
+        draw(candidates.len(), |_| Some(1.0), random)
     }
 
     fn probabilities(&self, candidates: &[Candidate<'_>]) -> Vec<f64> {
         shares(candidates.len(), |_| Some(1.0))
     }
 
-    fn effective_weight(&self, _: &Candidate<'_>) -> f64 {
-        1.0
-    }
 }

@@ -1,0 +1,350 @@
+//! A backend: one provider's model, with the weight, priority and rules of the pool that lists it.
+
+#[cfg(feature = "client")]
+use std::sync::OnceLock;
+use std::{
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use http::Uri;
+
+use super::{
+    options::{OptionalField, Refusals},
+    provider::Provider,
+    state::BackendState,
+    tuning::Tuning,
+};
+use crate::{
+    attempt::BackendId,
+    dialect::{Dialect, Sampling},
+    endpoint::Endpoint,
+};
+
+/// The tag that marks a backend as expensive. It restricts nobody.
+pub const PREMIUM: &str = "premium";
+
+/// What a provider charges for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Billing {
+    /// For each token: a probe costs next to nothing.
+    #[default]
+    PerToken,
+    /// For each request: a probe costs as much as a request, so there are no probes.
+    PerRequest,
+}
+
+/// How a backend is probed while it is not in use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Probe {
+    /// Requests the models list and, while the backend is unhealthy, a chat of one token.
+    #[default]
+    Chat,
+    /// Requests the models list only.
+    Models,
+    /// Sends no probe.
+    None,
+}
+
+/// The address of an endpoint, in the types of its users.
+#[derive(Clone, Debug, Default)]
+struct Address {
+    uri: Option<Uri>,
+    /// Parsed on first use, since most addresses are never used.
+    #[cfg(feature = "client")]
+    url: OnceLock<Box<reqwest::Url>>,
+}
+
+impl Address {
+    fn new(uri: Option<Uri>) -> Self {
+        Self { uri, ..Self::default() }
+    }
+}
+
+/// One way to serve a model: a provider's model, with the pool's weight, priority and rules.
+///
+/// The provider and the model are fixed when the backend is created, since its addresses follow
+/// from them: a backend for another provider is another backend.
+///
+/// ```
+/// use berry_tower::backend::{Backend, Provider};
+/// use std::sync::Arc;
+///
+/// let provider = Provider::new("openai", "https://api.openai.com").unwrap().with_key("sk-secret").unwrap();
+/// let backend = Backend::new(Arc::new(provider), "gpt-4o").with_weight(2.0);
+/// assert_eq!(backend.id().to_string(), "openai:gpt-4o");
+/// assert!(!format!("{backend:?}").contains("sk-secret"));
+/// ```
+#[derive(Clone, Debug)]
+pub struct Backend {
+    id: BackendId,
+    provider: Arc<Provider>,
+    weight: f64,
+    priority: u8,
+    enabled: bool,
+    tags: Vec<Arc<str>>,
+    premium: bool,
+    billing: Billing,
+    probe: Probe,
+    max_in_flight: u32,
+    supports_prefill: bool,
+    sampling: Sampling,
+    state: Arc<BackendState>,
+    picks: Arc<AtomicU64>,
+    refusals: Arc<Refusals>,
+    fingerprint: u64,
+    addresses: [Address; Endpoint::ALL.len()],
+    /// The address for streamed conversations, which differs from the plain one at Google.
+    stream_address: Address,
+}
+
+impl Backend {
+    /// Creates a backend with weight 1 and priority 0, without tags, with a state of its own.
+    pub fn new(provider: Arc<Provider>, model: impl Into<Arc<str>>) -> Self {
+        let id = BackendId { provider: provider.id().clone(), model: model.into() };
+        let addresses = Endpoint::ALL.map(|endpoint| Address::new(provider.uri(endpoint, &id.model, false)));
+        let stream_address = Address::new(provider.uri(Endpoint::ChatCompletions, &id.model, true));
+        let state = BackendState::new(Tuning::default());
+        state.set_label(&id);
+        let mut hasher = DefaultHasher::new();
+        id.hash(&mut hasher);
+        Self {
+            id,
+            provider,
+            weight: 1.0,
+            priority: 0,
+            enabled: true,
+            tags: Vec::new(),
+            premium: false,
+            billing: Billing::PerToken,
+            probe: Probe::Chat,
+            max_in_flight: 0,
+            supports_prefill: false,
+            sampling: Sampling::All,
+            state: Arc::new(state),
+            picks: Arc::default(),
+            refusals: Arc::default(),
+            addresses,
+            stream_address,
+            fingerprint: hasher.finish(),
+        }
+    }
+
+    /// Sets the weight, which must be above 0.
+    #[must_use]
+    pub const fn with_weight(mut self, weight: f64) -> Self {
+        self.weight = weight;
+        self
+    }
+
+    /// Sets the priority; lower is preferred.
+    #[must_use]
+    pub const fn with_priority(mut self, priority: u8) -> Self {
+        self.priority = priority;
+        self
+    }
+
+    /// Enables or disables the backend. A disabled backend gets no requests.
+    #[must_use]
+    pub const fn with_enabled(mut self, enabled: bool) -> Self {
+        self.enabled = enabled;
+        self
+    }
+
+    /// Sets the tags, of which [`PREMIUM`] may be one.
+    #[must_use]
+    pub fn with_tags<T: Into<Arc<str>>>(mut self, tags: impl IntoIterator<Item = T>) -> Self {
+        self.tags = tags.into_iter().map(Into::into).collect();
+        self.premium = self.tags.iter().any(|t| &**t == PREMIUM);
+        self.tags.retain(|t| &**t != PREMIUM);
+        self
+    }
+
+    /// Sets what the provider charges for.
+    #[must_use]
+    pub const fn with_billing(mut self, billing: Billing) -> Self {
+        self.billing = billing;
+        self
+    }
+
+    /// Sets how the backend is probed.
+    #[must_use]
+    pub const fn with_probe(mut self, probe: Probe) -> Self {
+        self.probe = probe;
+        self
+    }
+
+    /// Sets the maximum number of requests in flight; 0 means no maximum.
+    #[must_use]
+    pub const fn with_max_in_flight(mut self, max: u32) -> Self {
+        self.max_in_flight = max;
+        self
+    }
+
+    /// Says whether the backend continues an assistant's message that the request begins.
+    #[must_use]
+    pub const fn with_prefill(mut self, supported: bool) -> Self {
+        self.supports_prefill = supported;
+        self
+    }
+
+    /// Sets which sampling parameters a translated request may carry.
+    #[must_use]
+    pub const fn with_sampling(mut self, sampling: Sampling) -> Self {
+        self.sampling = sampling;
+        self
+    }
+
+    /// Shares the state of the same provider and model elsewhere.
+    #[must_use]
+    pub fn with_state(mut self, state: Arc<BackendState>) -> Self {
+        state.set_label(&self.id);
+        self.state = state;
+        self
+    }
+
+    /// The ids of the provider and of its model.
+    #[must_use]
+    pub const fn id(&self) -> &BackendId {
+        &self.id
+    }
+
+    /// The provider.
+    #[must_use]
+    pub const fn provider(&self) -> &Arc<Provider> {
+        &self.provider
+    }
+
+    /// The weight, relative to the other backends of the model.
+    #[must_use]
+    pub const fn weight(&self) -> f64 {
+        self.weight
+    }
+
+    /// The priority; lower is preferred.
+    #[must_use]
+    pub const fn priority(&self) -> u8 {
+        self.priority
+    }
+
+    /// Whether the backend and its provider are enabled.
+    #[must_use]
+    pub fn is_enabled(&self) -> bool {
+        self.enabled && self.provider.is_enabled()
+    }
+
+    /// The tags, without [`PREMIUM`]. A user must share one of them, if there are any.
+    #[must_use]
+    pub fn tags(&self) -> &[Arc<str>] {
+        &self.tags
+    }
+
+    /// Whether the backend has the tag [`PREMIUM`].
+    #[must_use]
+    pub const fn is_premium(&self) -> bool {
+        self.premium
+    }
+
+    /// What the provider charges for.
+    #[must_use]
+    pub const fn billing(&self) -> Billing {
+        self.billing
+    }
+
+    /// How the backend is probed.
+    #[must_use]
+    pub const fn probe(&self) -> Probe {
+        self.probe
+    }
+
+    /// The maximum number of requests in flight; 0 means no maximum.
+    #[must_use]
+    pub const fn max_in_flight(&self) -> u32 {
+        self.max_in_flight
+    }
+
+    /// Whether the backend continues an assistant's message that the request begins.
+    #[must_use]
+    pub const fn supports_prefill(&self) -> bool {
+        self.supports_prefill
+    }
+
+    /// Which sampling parameters a translated request may carry.
+    #[must_use]
+    pub const fn sampling(&self) -> Sampling {
+        self.sampling
+    }
+
+    /// The state, which all models that list the same provider and model share.
+    #[must_use]
+    pub const fn state(&self) -> &Arc<BackendState> {
+        &self.state
+    }
+
+    /// How many times the backend was picked for this model.
+    #[must_use]
+    pub fn picks(&self) -> u64 {
+        self.picks.load(Ordering::Relaxed)
+    }
+
+    /// Counts a pick.
+    pub(crate) fn record_pick(&self) {
+        self.picks.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Whether requests to this backend may have this field: the provider accepts it, and this
+    /// backend has not refused it since it was made.
+    #[must_use]
+    pub fn accepts(&self, field: OptionalField) -> bool {
+        self.provider.accepts(field) && !self.refusals.contains(field)
+    }
+
+    /// Records that the backend has refused a request because of this field.
+    pub fn record_refusal(&self, field: OptionalField) {
+        self.refusals.insert(field);
+    }
+
+    /// The address of an endpoint; `None` if the provider does not serve it.
+    #[must_use]
+    pub fn uri(&self, endpoint: Endpoint, stream: bool) -> Option<Uri> {
+        self.address(endpoint, stream).uri.clone()
+    }
+
+    fn address(&self, endpoint: Endpoint, stream: bool) -> &Address {
+        match self.provider.dialect() {
+            Dialect::Gemini if stream && endpoint.is_chat() => &self.stream_address,
+            _ => &self.addresses[endpoint.index()],
+        }
+    }
+
+    /// The address of an endpoint in reqwest's type.
+    #[cfg(feature = "client")]
+    pub(crate) fn url(&self, endpoint: Endpoint, stream: bool) -> Option<reqwest::Url> {
+        let Address { uri, url } = self.address(endpoint, stream);
+        if url.get().is_none() {
+            let _ = url.set(Box::new(uri.as_ref()?.to_string().parse().ok()?));
+        }
+        url.get().map(|url| (**url).clone())
+    }
+
+    /// A hash of the id, the same in every run of one build.
+    #[must_use]
+    pub const fn fingerprint(&self) -> u64 {
+        self.fingerprint
+    }
+
+    /// Replaces the state by the one that the catalogue shares.
+    pub(super) fn set_state(&mut self, state: Arc<BackendState>) {
+        self.state = state;
+    }
+
+    /// Continues the count of picks of `other`.
+    pub(super) fn share_picks(&mut self, other: &Self) {
+        self.picks = other.picks.clone();
+    }
+}
