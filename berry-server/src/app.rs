@@ -178,9 +178,11 @@ fn run(shared: &Arc<Shared>, loaded: Loaded, before: Option<&Snapshot>) -> Resul
     let Built { models, tuning, plan, keys, callers, tag_policy } =
         build(&config, before.map_or(&none, |before| &before.callers))?;
     let catalog = match before {
-        Some(before) => before.catalog.successor(models, &tuning),
-        None => observed(Catalog::tuned(models, &tuning), shared),
+        Some(before) => before.catalog.fork(),
+        None => observed(Catalog::default(), shared),
     };
+    catalog.replace(models).map_err(|error| error.to_string())?;
+    catalog.retune(&tuning);
     let settings = &config.settings;
     let budget = budget(&config, before);
     let stack = Settings {

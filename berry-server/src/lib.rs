@@ -46,7 +46,6 @@ mod probes;
 mod reload;
 mod routes;
 mod server;
-pub mod simulated;
 pub mod telemetry;
 pub mod tool;
 

@@ -13,7 +13,7 @@ use crate::{
     auth::{AuthLayer, Authenticate},
     backend::Catalog,
     body::Buffered,
-    breaker::{Breaker, BreakerPolicy, CircuitBreakerLayer},
+    breaker::{BreakerPolicy, CircuitBreakerLayer},
     client::{BackendClient, Reqwest},
     commit::CommitLayer,
     early::EarlyLayer,
@@ -25,7 +25,7 @@ use crate::{
     render::{OpenAiErrors, Render},
     resume::ResumeLayer,
     retry::{BackoffPolicy, Budget, RetryLayer},
-    select::{SelectLayer, Selected, TagPolicy},
+    select::{SelectLayer, SelectedBreaker, TagPolicy},
 };
 
 /// What the standard stack is made of, beside who may call, how often, and what.
@@ -121,10 +121,9 @@ impl<R: std::fmt::Debug, T> std::fmt::Debug for Settings<R, T> {
 /// ```
 /// use berry_tower::{
 ///     auth::{ApiKey, ApiKeys},
-///     backend::{Backend, Catalog, Model, Provider},
+///     backend::{Backend, Catalog, Model, Provider, strategy::Random},
 ///     gateway::{Settings, gateway},
 ///     rate_limit::{QuotaFromRequest, Quota},
-///     backend::strategy::Random,
 /// };
 /// use http::{Request, request::Parts};
 /// use http_body_util::Full;
@@ -133,7 +132,7 @@ impl<R: std::fmt::Debug, T> std::fmt::Debug for Settings<R, T> {
 ///
 /// # #[tokio::main(flavor = "current_thread")] async fn main() {
 /// let provider = Arc::new(Provider::new("local", "http://127.0.0.1:9").unwrap());
-/// let catalog = Catalog::new([Model::new("llama", Arc::new(Random), [Backend::new(provider, "llama-70b")])]);
+/// let catalog = Catalog::new([Model::new("llama", Arc::new(Random), [Backend::new(provider, "llama-70b")])]).unwrap();
 /// let keys = ApiKeys::new([ApiKey::from_token("a-token-of-mine", "me")]);
 /// let unlimited = QuotaFromRequest::new(|_: &Parts| None::<&Arc<Quota>>);
 /// let service = gateway(Settings::new(catalog), keys, unlimited, |_: &&str, model: &str| model != "secret");
@@ -154,7 +153,7 @@ pub fn gateway<A, L, P, R, T, B, U>(
     allow: P,
 ) -> impl Service<
     Request<B>,
-    Response = Response<impl Body<Data = Bytes, Error = BoxError> + From<Bytes> + Send + 'static>,
+    Response = Response<impl Body<Data = Bytes, Error = BoxError> + Default + Send + 'static>,
     Error = Infallible,
     Future: Future<Output: Send> + Send + 'static,
 > + Clone
@@ -178,9 +177,7 @@ where
     let early = EarlyLayer::new(keep_alive).commit_after(commit_after);
     let early = if let Some(stop) = stop { early.stop_on(stop) } else { early };
     let breaker =
-        CircuitBreakerLayer::new(BreakerPolicy::default()).find(|extensions: &Extensions| -> Option<Arc<Breaker>> {
-            extensions.get::<Selected>().map(|selected| selected.backend.state.breaker().clone())
-        });
+        CircuitBreakerLayer::new(BreakerPolicy::default()).find(SelectedBreaker);
 
     let service = BackendClient::new(transport);
     let service = breaker.layer(service);

@@ -8,11 +8,11 @@ use std::{
 
 use berry_tower::{
     auth::ApiKey,
-    backend::{self, Adjustments, Backend, BackendState, Billing, Dialect, Model, Provider, Timeouts, Tuning},
+    backend::{self, Adjustments, Backend, BackendState, Billing, Dialect, Model, Provider, Timeouts, Tuning, strategy},
     breaker::BreakerPolicy,
     rate_limit::{Limits, Quota},
     retry::BackoffPolicy,
-    select::{TagPolicy, strategy},
+    select::TagPolicy,
 };
 use secrecy::ExposeSecret;
 
@@ -142,24 +142,24 @@ pub(crate) fn provider(
         BackendType::Claude => Dialect::Claude,
         BackendType::Gemini => Dialect::Gemini,
     };
+    let timeouts = Timeouts::default()
+        .with_connect(Duration::from_secs(file.connect_timeout_seconds))
+        .with_stream_head(Duration::from_secs(file.timeout_seconds))
+        .with_plain_head(Duration::from_secs(file.plain_timeout_seconds))
+        .with_first_token(seconds(settings.first_token_timeout_seconds))
+        .with_idle(Duration::from_secs(settings.stream_idle_timeout_seconds));
     let mut provider = Provider::new(id, &file.base_url)?
-        .dialect(dialect)
-        .api_version(file.api_version.clone().unwrap_or_default())
-        .timeouts(Timeouts {
-            connect: Duration::from_secs(file.connect_timeout_seconds),
-            stream_head: Duration::from_secs(file.timeout_seconds),
-            plain_head: Duration::from_secs(file.plain_timeout_seconds),
-            first_token: Duration::from_secs(settings.first_token_timeout_seconds),
-            idle: Duration::from_secs(settings.stream_idle_timeout_seconds),
-        })
-        .key(file.api_key.expose_secret())?;
+        .with_dialect(dialect)
+        .with_api_version(file.api_version.clone().unwrap_or_default())
+        .with_timeouts(timeouts)
+        .with_enabled(file.enabled)
+        .with_max_retries(file.max_retries)
+        .with_stream_usage(file.stream_usage)
+        .with_key(file.api_key.expose_secret())?;
     for (name, value) in &file.headers {
         let value = value.to_str().map_err(|_| backend::InvalidProvider("a header value is no visible ASCII"))?;
-        provider = provider.header(name.clone(), value)?;
+        provider = provider.with_header(name.clone(), value)?;
     }
-    provider.enabled = file.enabled;
-    provider.max_retries = file.max_retries;
-    provider.stream_usage = file.stream_usage;
     Ok(provider)
 }
 
@@ -176,39 +176,42 @@ fn model(
         let provider = providers.get(entry.provider.as_str());
         let provider = provider.ok_or_else(|| format!("models.{id}.backends[{i}].provider: unknown"))?;
         let mut backend = Backend::new(provider.clone(), &*entry.model)
-            .weight(entry.weight)
-            .priority(entry.priority)
-            .tags(entry.tags.iter().map(String::as_str))
-            .max_in_flight(entry.max_in_flight);
+            .with_weight(entry.weight)
+            .with_priority(entry.priority)
+            .with_tags(entry.tags.iter().map(String::as_str))
+            .with_max_in_flight(entry.max_in_flight);
         // The catalogue joins those of the same provider and model.
         backend = backend.with_state(Arc::new(BackendState::new(tuning.clone())));
-        backend.enabled = entry.enabled;
-        backend.billing = match entry.billing_mode {
+        let billing = match entry.billing_mode {
             BillingMode::PerToken => Billing::PerToken,
             BillingMode::PerRequest => Billing::PerRequest,
         };
-        backend.probe = match entry.probe {
+        let probe = match entry.probe {
             super::Probe::Chat => backend::Probe::Chat,
             super::Probe::Models => backend::Probe::Models,
             super::Probe::None => backend::Probe::None,
         };
-        backend.supports_prefill = entry.supports_prefill;
-        backend.sampling = match entry.sampling {
+        let sampling = match entry.sampling {
             super::Sampling::All => backend::Sampling::All,
             super::Sampling::Temperature => backend::Sampling::Temperature,
             super::Sampling::None => backend::Sampling::None,
         };
+        let backend = backend
+            .with_enabled(entry.enabled)
+            .with_billing(billing)
+            .with_probe(probe)
+            .with_prefill(entry.supports_prefill)
+            .with_sampling(sampling);
         backends.push(backend);
     }
     let fallbacks = file.fallbacks.iter().map(String::as_str);
-    let mut model = Model::new(&*file.name, strategy, backends).id(id).fallbacks(fallbacks);
-    model.enabled = file.enabled;
-    model.recovery = match file.stream_recovery {
+    let stream_recovery = match file.stream_recovery {
         StreamRecovery::Off => backend::StreamRecovery::Off,
         StreamRecovery::Replay => backend::StreamRecovery::Replay,
         StreamRecovery::Prefill => backend::StreamRecovery::Prefill,
     };
-    Ok(model)
+    let model = Model::new(&*file.name, strategy, backends).with_id(id).with_fallbacks(fallbacks);
+    Ok(model.with_enabled(file.enabled).with_stream_recovery(stream_recovery))
 }
 
 fn caller(id: &str, user: &User, before: Option<&Arc<Caller>>) -> Caller {

@@ -55,7 +55,7 @@ pub(super) fn render(snapshot: &Snapshot) -> String {
             .iter()
             .filter(|model| model.enabled)
             .flat_map(|model| &model.backends)
-            .filter(|backend| backend.enabled && backend.provider.enabled)
+            .filter(|backend| backend.is_enabled())
             .map(|backend| &backend.id)
             .collect();
         catalog.states().for_each(|(id, live)| backend(id, &live.snapshot(now), used.contains(id)));
@@ -102,7 +102,7 @@ fn selections(snapshot: &Snapshot) {
     for model in snapshot.catalog.load().models() {
         let mut by_provider: BTreeMap<&str, u64> = BTreeMap::new();
         for backend in &model.backends {
-            *by_provider.entry(&backend.id.provider).or_default() += backend.picks.load(Relaxed);
+            *by_provider.entry(&backend.id().provider).or_default() += backend.picks();
         }
         for (provider, n) in by_provider {
             let labels = [

@@ -30,7 +30,7 @@ pub(super) struct Census {
 impl Census {
     pub(super) fn of(snapshot: &Snapshot) -> Self {
         let now = Instant::now();
-        let enabled = |backend: &&Arc<Backend>| backend.enabled && backend.provider.enabled;
+        let enabled = |backend: &&Arc<Backend>| backend.is_enabled();
         let usable = |backend: &&Arc<Backend>| {
             let view = backend.state.view(now);
             enabled(backend) && view.is_healthy() && view.is_free()

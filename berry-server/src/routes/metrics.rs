@@ -120,7 +120,7 @@ impl LoadBalancer {
     fn of(snapshot: &Snapshot) -> Self {
         let mut strategy_distribution = BTreeMap::new();
         for model in snapshot.catalog.load().models() {
-            let picks: u64 = model.backends.iter().map(|backend| backend.picks.load(Relaxed)).sum();
+            let picks: u64 = model.backends.iter().map(|backend| backend.picks()).sum();
             *strategy_distribution.entry(model.strategy.name()).or_insert(0) += picks;
         }
         Self { total_selections: strategy_distribution.values().sum(), strategy_distribution }

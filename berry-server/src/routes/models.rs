@@ -10,7 +10,7 @@ use axum::{
 use berry_tower::{
     backend::Model,
     render::Refusal,
-    select::candidates::{SelectionContext, open_to},
+    select::candidates::{SelectionContext, shares_tags},
 };
 use http::StatusCode;
 use serde::Serialize;
@@ -85,8 +85,8 @@ pub(super) async fn one(
 
 /// Enabled, on the user's list, and with a backend that the user's tags open.
 fn may_call(snapshot: &Snapshot, caller: &Caller, model: &Model) -> bool {
-    let ask = SelectionContext { tags: &caller.tags, policy: snapshot.tag_policy, ..SelectionContext::default() };
-    let open = |b: &Arc<berry_tower::backend::Backend>| b.enabled && b.provider.enabled && open_to(b, &ask);
+    let context = SelectionContext::default().with_tags(&caller.tags).with_tag_policy(snapshot.tag_policy);
+    let open = |b: &Arc<berry_tower::backend::Backend>| b.is_enabled() && shares_tags(b, &context);
     model.enabled && caller.allows(model) && model.backends.iter().any(open)
 }
 

@@ -94,14 +94,14 @@ impl Known<'_> {
 /// What is known of a model's backends, in the order of the file.
 pub(super) fn known<'a>(model: &'a Model, moment: &Moment) -> Vec<Known<'a>> {
     let admin = [Arc::from(ADMIN)];
-    let ask = SelectionContext { tags: &admin, ..SelectionContext::default() };
+    let context = SelectionContext::default().with_tags(&admin);
     let known = |explained: berry_tower::select::candidates::Explained<'a>| Known {
         backend: explained.backend,
         // The very state that the weight was told by, so that the two agree.
         state: BackendStateSnapshot { view: explained.view, ..explained.backend.state.snapshot(moment.now) },
         effective_weight: if is_enabled(explained.backend) { explained.effective_weight } else { 0.0 },
     };
-    explain(model, &ask, moment.now).into_iter().map(known).collect()
+    explain(model, &context, moment.now).into_iter().map(known).collect()
 }
 
 /// The name of a backend's state: what bars it, or else the stage of its health.
@@ -116,7 +116,7 @@ pub(super) fn state(backend: &Backend, view: &View, circuit: Circuit) -> &'stati
 }
 
 fn is_enabled(backend: &Backend) -> bool {
-    backend.enabled && backend.provider.enabled
+    backend.is_enabled()
 }
 
 /// The backends of a provider, each once however many models share it, by name.

@@ -54,7 +54,7 @@ async fn ask(provider: &Provider, model: &str, bound: &str) -> Result<Duration, 
         ),
     };
     let url = url.ok_or("the provider has no address for a chat")?;
-    let client = Client::builder().connect_timeout(provider.timeouts.connect).redirect(Policy::none());
+    let client = Client::builder().connect_timeout(provider.timeouts().connect()).redirect(Policy::none());
     let client = if url.host().is_some_and(is_loopback) { client.no_proxy() } else { client };
     let client = client.build().map_err(|error| error.to_string())?;
     let request = client.post(url.to_string()).headers(headers(provider)).body(body.to_string());
@@ -67,7 +67,7 @@ async fn ask(provider: &Provider, model: &str, bound: &str) -> Result<Duration, 
 }
 
 fn headers(provider: &Provider) -> HeaderMap {
-    let mut headers = provider.headers().clone();
+    let mut headers = provider.headers();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers
 }
@@ -75,12 +75,12 @@ fn headers(provider: &Provider) -> HeaderMap {
 async fn read(events: &mut EventSource, provider: &Provider) -> Result<Duration, String> {
     let asked = Instant::now();
     let (mut first, mut opened, mut ended) = (None, false, false);
-    let mut within = provider.timeouts.stream_head;
+    let mut within = provider.timeouts().stream_head();
     loop {
         let next = timeout(within, events.next()).await.map_err(|_| silent(within))?;
         let message = match next {
             Some(Ok(Event::Open)) => {
-                (within, opened) = (provider.timeouts.idle, true);
+                (within, opened) = (provider.timeouts().idle().unwrap_or(Duration::MAX), true);
                 continue;
             }
             Some(Ok(Event::Message(message))) => message,

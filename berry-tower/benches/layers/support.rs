@@ -3,10 +3,10 @@
 use std::{convert::Infallible, hint::black_box, sync::Arc};
 
 use berry_tower::{
-    backend::{Backend, Catalog, Model, Provider},
+    backend::{Backend, Catalog, Model, Provider, strategy::WeightedFailover},
     body::Buffered,
     inspect::Requested,
-    select::{Selected, strategy::WeightedFailover},
+    select::Selected,
 };
 use bytes::Bytes;
 use criterion::{BatchSize, Bencher};
@@ -54,7 +54,7 @@ pub(crate) fn inspected(body: &Bytes, selected: Option<&Arc<Backend>>) -> Reques
     let requested = Requested::read(body).expect("a chat request").on("/v1/chat/completions");
     request.extensions_mut().insert(requested);
     if let Some(backend) = selected {
-        request.extensions_mut().insert(Selected { backend: backend.clone(), last: false });
+        request.extensions_mut().insert(Selected::new(backend.clone()));
     }
     request
 }
@@ -62,12 +62,12 @@ pub(crate) fn inspected(body: &Bytes, selected: Option<&Arc<Backend>>) -> Reques
 /// A catalogue with one model on `n` backends.
 pub(crate) fn catalog(n: usize) -> Catalog {
     let backends = (0..n).map(|i| backend(&format!("provider-{i}")));
-    Catalog::new([Model::new("fast", Arc::new(WeightedFailover), backends)])
+    Catalog::new([Model::new("fast", Arc::new(WeightedFailover), backends)]).unwrap()
 }
 
 pub(crate) fn backend(provider: &str) -> Backend {
     let provider =
-        Provider::new(provider, "http://127.0.0.1:9").and_then(|p| p.key("sk-upstream")).expect("an address");
+        Provider::new(provider, "http://127.0.0.1:9").and_then(|p| p.with_key("sk-upstream")).expect("an address");
     Backend::new(Arc::new(provider), "gpt-4o-mini")
 }
 

@@ -11,10 +11,9 @@ use axum::{
 };
 use berry_tower::{
     auth::{ApiKey, ApiKeys},
-    backend::{Backend, Catalog, Model, Provider},
+    backend::{Backend, Catalog, Model, Provider, strategy::WeightedFailover},
     gateway::{Settings, gateway},
     rate_limit::{Limits, Quota, QuotaFromRequest},
-    backend::strategy::WeightedFailover,
 };
 use http::{HeaderValue, header, request::Parts};
 use tower::ServiceExt;
@@ -46,10 +45,10 @@ async fn forward(State((client, upstream)): State<(reqwest::Client, SocketAddr)>
 pub(crate) fn berry(upstream: SocketAddr) -> Thread {
     serve(move || {
         let backends = ["a", "b"].map(|name| {
-            let provider = Provider::new(name, &format!("http://{upstream}")).and_then(|p| p.key("sk-upstream"));
+            let provider = Provider::new(name, &format!("http://{upstream}")).and_then(|p| p.with_key("sk-upstream"));
             Backend::new(Arc::new(provider.expect("an address")), "gpt-4o-mini")
         });
-        let catalog = Catalog::new([Model::new("fast", Arc::new(WeightedFailover), backends)]);
+        let catalog = Catalog::new([Model::new("fast", Arc::new(WeightedFailover), backends)]).unwrap();
         let quota = Arc::new(Quota::new(Limits::new().per_minute(u32::MAX).per_hour(u32::MAX)));
         let keys = ApiKeys::new([ApiKey::from_token(TOKEN, User(quota))]);
         let limit = QuotaFromRequest::new(|head: &Parts| head.extensions.get::<User>().map(|user| &user.0));

@@ -224,7 +224,7 @@ impl Reader {
             && filter.malformed() > 0
         {
             let events = filter.malformed();
-            tracing::warn!(provider = &*provider.id, events, "malformed events of a stream were left out");
+            tracing::warn!(provider = &**provider.id(), events, "malformed events of a stream were left out");
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::{
     future::Future,
-    sync::{Arc, atomic::Ordering::Relaxed},
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
@@ -24,7 +24,7 @@ use super::{
     watch::Watch,
 };
 use crate::{
-    backend::Backend,
+    backend::{Backend, OptionalField},
     body::Buffered,
     classify::ErrorBody,
     dialect::{Conversation, Dialect, Target, chat, messages},
@@ -65,7 +65,7 @@ pub(super) struct Call {
 impl Call {
     pub(super) fn new(request: &Request<Buffered>) -> Result<Self, BoxError> {
         let selected = request.extensions().get::<Selected>().ok_or(MissingLayer("SelectLayer"))?.clone();
-        let goes_on = |prefill: &&Prefill| goes_on(&selected.backend, prefill);
+        let goes_on = |prefill: &&Prefill| goes_on(&selected.backend(), prefill);
         let prefill = request.extensions().get::<Prefill>().filter(goes_on);
         let requested = match prefill {
             Some(prefill) => &prefill.requested,
@@ -74,17 +74,20 @@ impl Call {
         let (requested, prefill) = (requested.clone(), prefill.map(|prefill| prefill.body.clone()));
         let endpoint = requested.endpoint.ok_or(Unroutable::UnsupportedEndpoint)?;
         let mixed = request.extensions().get::<Arc<Conversation>>().is_some();
-        let conversation = (endpoint.is_chat() && !selected.backend.provider.speaks(endpoint)).then(|| {
+        let conversation = (endpoint.is_chat() && !selected.backend().provider().speaks(endpoint)).then(|| {
             let known = request.extensions().get::<Arc<Conversation>>().filter(|_| prefill.is_none());
             let body = || prefill.as_ref().unwrap_or(request.body()).bytes().clone();
             known.cloned().unwrap_or_else(|| Arc::new(Conversation::new(endpoint, body())))
         });
         let request_id = (endpoint == Endpoint::Messages).then(|| request.headers().get("x-request-id").cloned());
-        let (sent, timeouts) = (Instant::now(), selected.backend.provider.timeouts);
+        let (sent, timeouts) = (Instant::now(), *selected.backend().provider().timeouts());
         let streams = requested.stream && endpoint.streams();
-        let mut head = (sent + if streams { timeouts.stream_head } else { timeouts.plain_head }, Deadline::Head);
-        if streams && !timeouts.first_token.is_zero() && !selected.last && sent + timeouts.first_token < head.0 {
-            head = (sent + timeouts.first_token, Deadline::FirstToken);
+        let mut head = (sent + if streams { timeouts.stream_head() } else { timeouts.plain_head() }, Deadline::Head);
+        let first_token = timeouts.first_token().filter(|_| streams && !selected.is_last_resort());
+        if let Some(first_token) = first_token.and_then(|timeout| sent.checked_add(timeout))
+            && first_token < head.0
+        {
+            head = (first_token, Deadline::FirstToken);
         }
         let (request_id, time) = (request_id.flatten(), request.extensions().get().cloned());
         let mut call = Self {
@@ -119,7 +122,7 @@ impl Call {
     }
 
     fn backend(&self) -> &Arc<Backend> {
-        &self.selected.backend
+        &self.selected.backend()
     }
 
     /// Whether the answer is to be a stream.
@@ -130,7 +133,7 @@ impl Call {
     /// Whether to ask for token counts that the client did not ask for.
     fn asks_usage(&self) -> bool {
         let backend = self.backend();
-        let has_it = match backend.provider.dialect {
+        let has_it = match backend.provider().dialect() {
             Dialect::OpenAi | Dialect::Azure => {
                 self.conversation.is_some()
                     || matches!(self.endpoint, Endpoint::ChatCompletions | Endpoint::Completions)
@@ -139,9 +142,8 @@ impl Call {
         };
         has_it
             && self.streams()
-            && backend.provider.stream_usage
             && !self.requested.stream_options.include_usage
-            && !backend.usage_refused.load(Relaxed)
+            && backend.accepts(OptionalField::StreamOptions)
     }
 
     /// Whether a stream of chunks tells token counts that the client did not ask for: where we
@@ -152,10 +154,11 @@ impl Call {
 
     /// The body for the upstream.
     fn upstream_body(&self, client: &Bytes) -> Result<Bytes, Unroutable> {
-        let Backend { id, provider, sampling, .. } = &**self.backend();
+        let backend = self.backend();
+        let (id, provider) = (backend.id(), backend.provider());
         if let Some(conversation) = &self.conversation {
-            let (dialect, model, stream, usage) = (provider.dialect, &*id.model, self.streams(), self.usage);
-            let target = Target { dialect, model, sampling: *sampling, stream, usage };
+            let (dialect, model, stream, usage) = (provider.dialect(), &*id.model, self.streams(), self.usage);
+            let target = Target { dialect, model, sampling: backend.sampling(), stream, usage };
             return Ok(conversation.write(&target)?);
         }
         let body = self.prefill.as_ref().map_or(client, Buffered::bytes);
@@ -181,8 +184,8 @@ impl Call {
     {
         let Some(conversation) = &self.conversation else { return Ok(Translated::Untouched(body)) };
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        let provider = &self.backend().provider;
-        let ends = Ends { reader: conversation.reader(provider.dialect, now)?, writer: conversation.writer() };
+        let provider = self.backend().provider();
+        let ends = Ends { reader: conversation.reader(provider.dialect(), now)?, writer: conversation.writer() };
         Ok(if self.streams() {
             Translated::stream(body, ends)
         } else {
@@ -195,7 +198,7 @@ impl Call {
         let mut request = Request::new(Buffered::from(self.upstream_body(client.body().bytes())?));
         *request.method_mut() = client.method().clone();
         *request.uri_mut() = backend.uri(self.endpoint, self.streams()).ok_or(Unroutable::UnsupportedEndpoint)?;
-        *request.headers_mut() = head::upward(client.headers(), &backend.provider);
+        *request.headers_mut() = head::upward(client.headers(), &backend.provider());
         if !request.headers().contains_key(CONTENT_TYPE) {
             request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }
@@ -217,14 +220,14 @@ impl Call {
         let waiting = self.time.as_ref().map(UpstreamTime::wait);
         let raw = timeout(ERROR_BODY, read(body)).await.unwrap_or_default();
         drop(waiting);
-        let error = upstream_error::parse(&raw, self.endpoint, &self.backend().provider);
+        let error = upstream_error::parse(&raw, self.endpoint, &self.backend().provider());
         if parts.status == StatusCode::TOO_MANY_REQUESTS
             && !parts.headers.contains_key(RETRY_AFTER)
             && let Some(wait) = upstream_error::retry_delay(&raw)
         {
             parts.headers.insert(RETRY_AFTER, wait.into());
         }
-        let raw = upstream_error::body(raw, parts.status, &error, &self.backend().provider, self.request_id.as_ref());
+        let raw = upstream_error::body(raw, parts.status, &error, &self.backend().provider(), self.request_id.as_ref());
         parts.headers.remove(CONTENT_ENCODING);
         parts.headers.insert(CONTENT_LENGTH, raw.len().into());
         parts.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -273,16 +276,17 @@ impl Call {
             CommitPoint::Whole => Reader::plain(self.endpoint),
             CommitPoint::FirstByte => Reader::Opaque,
         };
-        let timeouts = self.backend().provider.timeouts;
-        let cuts_late = hold == CommitPoint::Output && !timeouts.first_token.is_zero() && !self.selected.last;
-        let first_output = cuts_late.then(|| self.sent + timeouts.first_token);
-        let watch = Watch::new(timeouts.idle, first_output, self.time.clone());
+        let timeouts = self.backend().provider().timeouts();
+        let cuts_late = hold == CommitPoint::Output && !self.selected.is_last_resort();
+        let first_token = timeouts.first_token().filter(|_| cuts_late);
+        let first_output = first_token.and_then(|timeout| self.sent.checked_add(timeout));
+        let watch = Watch::new(timeouts.idle().unwrap_or_default(), first_output, self.time.clone());
         let progress = Progress::new(hold, grammar);
         parts.extensions.insert(progress.clone());
         if self.prefill.is_some() {
             parts.extensions.insert(Prefilled);
         }
-        let provider = self.backend().provider.clone();
+        let provider = self.backend().provider().clone();
         let body = self.translated(body)?;
         Ok(Response::from_parts(parts, ClientBody::new(body, reader, progress, watch, provider)))
     }
@@ -318,7 +322,7 @@ impl Call {
 /// Whether the backend goes on from what the client has of an answer. Anthropic takes no beginning
 /// that ends in white space.
 fn goes_on(backend: &Backend, prefill: &Prefill) -> bool {
-    backend.supports_prefill && !(backend.provider.dialect == Dialect::Claude && prefill.ends_in_space)
+    backend.supports_prefill() && !(backend.provider().dialect() == Dialect::Claude && prefill.ends_in_space)
 }
 
 /// An error's body, as far as it is read.

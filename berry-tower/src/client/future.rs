@@ -5,7 +5,6 @@ use std::{
     fmt,
     future::{Future, poll_fn},
     pin::Pin,
-    sync::atomic::Ordering::Relaxed,
     task::{Context, Poll, ready},
 };
 
@@ -18,6 +17,7 @@ use tower_service::Service;
 
 use super::{ClientBody, call::Call};
 use crate::{
+    backend::OptionalField,
     body::Buffered,
     error::{BoxError, Failure},
     upstream_time::{UpstreamTime, Waiting},
@@ -147,7 +147,7 @@ where
     let answer = call.answer(call.within(sent).await?).await?;
     // Remembered only where it helped: a text that a client can shape may name the field too.
     if answer.status() != status {
-        call.selected.backend.usage_refused.store(true, Relaxed);
+        call.selected.backend().record_refusal(OptionalField::StreamOptions);
     }
     Ok(answer)
 }

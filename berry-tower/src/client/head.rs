@@ -59,16 +59,14 @@ const IDS: [HeaderName; 3] = [
 
 /// The headers for the upstream: the client's by an allow-list, then the provider's own and its key.
 pub(super) fn upward(client: &HeaderMap, provider: &Provider) -> HeaderMap {
-    let mut headers = HeaderMap::with_capacity(PASSED_UP + provider.headers().len());
+    let mut headers = HeaderMap::with_capacity(PASSED_UP);
     for (name, value) in client {
         if is_passed_up(name.as_str()) {
             // Of a header that comes several times, the first.
             headers.entry(name).or_insert_with(|| value.clone());
         }
     }
-    for (name, value) in provider.headers() {
-        headers.insert(name, value.clone());
-    }
+    provider.insert_headers(&mut headers);
     headers
 }
 
@@ -105,7 +103,7 @@ mod tests {
 
     #[test]
     fn the_callers_token_and_cookies_stay_here() {
-        let provider = Provider::new("p", "https://host").unwrap().key("sk-up").unwrap();
+        let provider = Provider::new("p", "https://host").unwrap().with_key("sk-up").unwrap();
         let sent = upward(
             &headers(&[
                 ("authorization", "Bearer the-callers"),

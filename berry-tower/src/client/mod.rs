@@ -35,13 +35,13 @@
 //!     assert_eq!(request.body().bytes(), r#"{ "model":"gpt-4o-2024-08-06", "n":1.0 }"#);
 //!     Ok::<_, Infallible>(Response::new(Full::new(Bytes::from("{}"))))
 //! });
-//! let provider = Provider::new("openai", "https://api.openai.com").unwrap().key("sk-key").unwrap();
+//! let provider = Provider::new("openai", "https://api.openai.com").unwrap().with_key("sk-key").unwrap();
 //! let backend = Arc::new(Backend::new(Arc::new(provider), "gpt-4o-2024-08-06"));
 //!
 //! let mut request = Request::post("/v1/chat/completions").body(Buffered::from(r#"{ "model":"fast", "n":1.0 }"#)).unwrap();
 //! let requested = Requested::read(request.body().bytes()).unwrap().on("/v1/chat/completions");
 //! request.extensions_mut().insert(requested);
-//! request.extensions_mut().insert(Selected { backend, last: true });
+//! request.extensions_mut().insert(Selected::new(backend).with_last_resort(true));
 //! let response = BackendClient::new(upstream).oneshot(request).await.unwrap();
 //! assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "{}");
 //!

@@ -32,7 +32,7 @@ pub(crate) fn parse(body: &[u8], endpoint: Endpoint, provider: &Provider) -> Err
     let details = error.get("details").and_then(Value::as_array).into_iter().flatten();
     let message =
         error.as_str().map(|text| provider.mask(text)).or_else(|| field("message")).or_else(|| field("detail"));
-    let too_long = message.as_deref().is_some_and(|message| is_too_long(provider.dialect, message));
+    let too_long = message.as_deref().is_some_and(|message| is_too_long(provider.dialect(), message));
     ErrorBody {
         endpoint: Some(endpoint),
         kind: field("type").or_else(|| field("status")),
@@ -120,7 +120,7 @@ mod tests {
     use super::*;
 
     fn provider() -> Provider {
-        Provider::new("p", "https://host").unwrap().key("sk-the-key").unwrap()
+        Provider::new("p", "https://host").unwrap().with_key("sk-the-key").unwrap()
     }
 
     #[test]
@@ -145,7 +145,7 @@ mod tests {
     #[test]
     fn who_has_no_code_for_it_says_in_words_that_a_request_is_too_long() {
         let too_long = |dialect, body: &str| {
-            let provider = Provider::new("p", "https://host").unwrap().dialect(dialect);
+            let provider = Provider::new("p", "https://host").unwrap().with_dialect(dialect);
             parse(body.as_bytes(), Endpoint::ChatCompletions, &provider).is_too_long()
         };
         let claude =

@@ -78,8 +78,8 @@ where
     let Some(uri) = provider.models_uri() else { return Ok(()) };
     let mut request = Request::new(Buffered::default());
     *request.uri_mut() = uri;
-    request.headers_mut().clone_from(provider.headers());
-    request.extensions_mut().insert(Upstream::new(provider.timeouts.connect));
+    provider.insert_headers(request.headers_mut());
+    request.extensions_mut().insert(Upstream::new(provider.timeouts().connect()));
     let answer = async {
         poll_fn(|cx| transport.poll_ready(cx)).await?;
         transport.call(request).await
@@ -180,7 +180,7 @@ where
     let request = Request::post("/v1/chat/completions").body(Buffered::from(body));
     let mut request = request.map_err(|e| unsent(e.into()))?;
     request.extensions_mut().insert(requested.on("/v1/chat/completions"));
-    request.extensions_mut().insert(Selected { backend: backend.clone(), last: true });
+    request.extensions_mut().insert(Selected::new(backend.clone()).with_last_resort(true));
     poll_fn(|cx| client.poll_ready(cx)).await.map_err(|e| Refused::failed(&e))?;
     let response = client.call(request).await.map_err(|e| Refused::failed(&e))?;
     let error = response.extensions().get::<ErrorBody>();

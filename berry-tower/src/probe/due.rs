@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 use crate::{
-    backend::{Backend, BackendId, Billing, Model, Probe, ProbeOutcome, Provider, Snapshot},
+    backend::{Backend, BackendId, Billing, Model, Probe, ProbeOutcome, CatalogSnapshot, Provider},
     classify::Class,
 };
 
@@ -55,15 +55,15 @@ pub enum NextStep {
 /// probe is [`Probe::None`], and to those that any model lists as charged by the request: there a
 /// probe costs money. Where two models disagree on the kind of probe, the lesser one holds.
 #[must_use]
-pub fn due(snapshot: &Snapshot, connectivity_interval: Duration, now: Instant) -> Vec<ProviderCheck> {
+pub fn due(snapshot: &CatalogSnapshot, connectivity_interval: Duration, now: Instant) -> Vec<ProviderCheck> {
     let mut listed: Vec<Listed<'_>> = Vec::new();
     let mut at: HashMap<&BackendId, usize> = HashMap::new();
     for model in snapshot.models() {
-        for backend in &model.backends {
-            match at.get(&backend.id) {
+        for backend in model.backends() {
+            match at.get(backend.id()) {
                 Some(&i) => listed[i].join(model, backend),
                 None => {
-                    at.insert(&backend.id, listed.len());
+                    at.insert(backend.id(), listed.len());
                     listed.push(Listed::new(model, backend));
                 }
             }
@@ -71,8 +71,8 @@ pub fn due(snapshot: &Snapshot, connectivity_interval: Duration, now: Instant) -
     }
     let mut checks: Vec<ProviderCheck> = Vec::new();
     for target in listed.iter().filter_map(|one| one.target(connectivity_interval, now)) {
-        let provider = &target.backend.provider;
-        match checks.iter_mut().find(|check| check.provider.id == provider.id) {
+        let provider = target.backend.provider();
+        match checks.iter_mut().find(|check| check.provider.id() == provider.id()) {
             Some(check) => check.targets.push(target),
             None => checks.push(ProviderCheck { provider: provider.clone(), targets: vec![target] }),
         }
@@ -96,10 +96,10 @@ impl<'a> Listed<'a> {
     }
 
     fn join(&mut self, model: &Model, backend: &Backend) {
-        let in_use = model.enabled && backend.enabled && backend.provider.enabled;
+        let in_use = model.is_enabled() && backend.is_enabled();
         self.in_use |= in_use;
-        self.smart |= in_use && model.strategy.name() == "smart_ai";
-        self.probe = match (backend.billing, self.probe, backend.probe) {
+        self.smart |= in_use && model.strategy().name() == "smart_ai";
+        self.probe = match (backend.billing(), self.probe, backend.probe()) {
             (Billing::PerRequest, ..) | (_, Probe::None, _) | (.., Probe::None) => Probe::None,
             (_, Probe::Models, _) | (.., Probe::Models) => Probe::Models,
             (_, Probe::Chat, Probe::Chat) => Probe::Chat,
@@ -110,7 +110,7 @@ impl<'a> Listed<'a> {
         if !self.in_use || self.probe == Probe::None {
             return None;
         }
-        let checked = self.backend.state.snapshot(now).last_connectivity_check;
+        let checked = self.backend.state().snapshot(now).last_connectivity_check;
         Some(ProbeTarget {
             backend: self.backend.clone(),
             may_chat: self.probe == Probe::Chat,
@@ -126,7 +126,7 @@ impl ProbeTarget {
     /// error for a list, the chat decides too: some gateways bar the list and nothing else.
     #[must_use]
     pub fn after(&self, listing: ModelListResult, now: Instant) -> NextStep {
-        let view = self.backend.state.view(now);
+        let view = self.backend.state().view(now);
         let may_chat = self.may_chat && view.cooling.is_none();
         match listing {
             ModelListResult::Alive if may_chat && view.wants_chat_probe() => NextStep::Chat,

@@ -12,10 +12,9 @@
 //!
 //! ```
 //! use berry_tower::{
-//!     backend::{Backend, Catalog, Model, Provider, Stage},
+//!     backend::{Backend, Catalog, Model, Provider, Stage, strategy::Random},
 //!     body::Buffered,
 //!     probe::{Prober, Settings},
-//!     backend::strategy::Random,
 //! };
 //! use bytes::Bytes;
 //! use http::{Request, Response};
@@ -30,7 +29,7 @@
 //!     Ok::<_, Infallible>(Response::builder().status(503).body(Full::new(Bytes::new())).unwrap())
 //! });
 //! let provider = Arc::new(Provider::new("local", "http://127.0.0.1:9").unwrap());
-//! let catalog = Catalog::new([Model::new("llama", Arc::new(Random), [Backend::new(provider, "llama-70b")])]);
+//! let catalog = Catalog::new([Model::new("llama", Arc::new(Random), [Backend::new(provider, "llama-70b")])]).unwrap();
 //!
 //! let prober = Prober::new(catalog.clone(), upstream, Settings::default());
 //! let first_round = prober.first_round();
@@ -152,7 +151,7 @@ where
                 Event::Tick => {
                     let checks = due(&catalog.load(), settings.connectivity_interval, Instant::now());
                     for one in checks {
-                        if busy.insert(one.provider.id.clone()) {
+                        if busy.insert(one.provider.id().clone()) {
                             under_way.push(check(one, transport.clone(), settings.timeout));
                         }
                     }
@@ -208,7 +207,7 @@ where
         async move {
             let backend = &target.backend;
             if target.connectivity {
-                backend.state.connectivity(listing.is_connected(), Instant::now());
+                backend.state().connectivity(listing.is_connected(), Instant::now());
             }
             let outcome = match target.after(listing, Instant::now()) {
                 NextStep::Done(outcome) => outcome,
@@ -220,13 +219,13 @@ where
         }
     };
     join_all(targets.into_iter().map(finish)).await;
-    provider.id.clone()
+    provider.id().clone()
 }
 
 fn book(backend: &Backend, outcome: ProbeOutcome) {
-    let id = &backend.id;
+    let id = &backend.id();
     let (provider, model) = (&*id.provider, &*id.model);
-    let Some(change) = backend.state.probed(outcome, Instant::now()) else { return };
+    let Some(change) = backend.state().probed(outcome, Instant::now()) else { return };
     let (from, to) = (change.from.name(), change.to.name());
     match (change.to, outcome) {
         (Stage::Unhealthy, ProbeOutcome::Failed(class)) => {

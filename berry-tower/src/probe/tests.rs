@@ -8,9 +8,8 @@ use tower::util::BoxCloneSyncService;
 
 use super::*;
 use crate::{
-    backend::{Billing, Model, Probe, Provider, SmartAi, Tuning, View},
+    backend::{Billing, Model, Probe, Provider, SmartAi, Tuning, View, strategy::by_name},
     breaker::State,
-    backend::strategy::by_name,
 };
 
 /// What a provider at the other end does.
@@ -98,11 +97,11 @@ fn model(name: &str, strategy: &str, backends: impl IntoIterator<Item = Backend>
 }
 
 fn catalog(backends: impl IntoIterator<Item = Backend>) -> Catalog {
-    Catalog::new([model("m", "random", backends)])
+    Catalog::new([model("m", "random", backends)]).unwrap()
 }
 
 fn view(catalog: &Catalog, i: usize) -> View {
-    catalog.load().find("m").unwrap().backends[i].state.view(Instant::now())
+    catalog.load().find("m").unwrap().backends()[i].state().view(Instant::now())
 }
 
 async fn some(millis: u64) {
@@ -134,24 +133,17 @@ async fn a_provider_that_hangs_delays_no_other() {
 #[tokio::test(start_paused = true)]
 async fn who_is_charged_by_the_request_or_off_is_never_asked() {
     let world = World::default();
-    let by_request = |host: &str| {
-        let mut backend = Backend::new(provider(host), "x");
-        backend.billing = Billing::PerRequest;
-        backend
-    };
-    let mut off = Backend::new(provider("off"), "x");
-    off.enabled = false;
-    let mut none = Backend::new(provider("none"), "x");
-    none.probe = Probe::None;
-    let mut disabled = Provider::new("disabled", "http://disabled").unwrap();
-    disabled.enabled = false;
+    let by_request = |host: &str| Backend::new(provider(host), "x").with_billing(Billing::PerRequest);
+    let off = Backend::new(provider("off"), "x").with_enabled(false);
+    let none = Backend::new(provider("none"), "x").with_probe(Probe::None);
+    let disabled = Provider::new("disabled", "http://disabled").unwrap().with_enabled(false);
     let disabled = Backend::new(Arc::new(disabled), "x");
     let shared = Backend::new(provider("shared"), "x");
     let smart = model("smart", "smart_ai", [by_request("shared"), by_request("dear"), disabled, off, none]);
-    let catalog = Catalog::new([model("m", "smart_ai", [shared, Backend::new(provider("asked"), "x")]), smart]);
+    let catalog = Catalog::new([model("m", "smart_ai", [shared, Backend::new(provider("asked"), "x")]), smart]).unwrap();
     for m in catalog.load().models() {
-        for backend in &m.backends {
-            backend.state.record(Class::Server, Instant::now());
+        for backend in m.backends() {
+            backend.state().record(Class::Server, Instant::now());
         }
     }
     let probes = tokio::spawn(world.prober(&catalog).run());
@@ -188,21 +180,21 @@ async fn a_missing_list_is_not_ill_health_and_a_refused_one_lets_the_chat_decide
 async fn chats_bring_a_backend_back_and_leave_the_counters_alone() {
     let world = World::default();
     world.set("p", Does { chat: 299, ..WELL });
-    let key = Provider::new("p", "http://p").unwrap().key("sk-key").unwrap();
-    let p = Arc::new(key.header(HeaderName::from_static("x-team"), "berries").unwrap());
+    let key = Provider::new("p", "http://p").unwrap().with_key("sk-key").unwrap();
+    let p = Arc::new(key.with_header(HeaderName::from_static("x-team"), "berries").unwrap());
     let catalog = catalog([Backend::new(p, "the-model")]);
-    let backend = catalog.load().find("m").unwrap().backends[0].clone();
+    let backend = catalog.load().find("m").unwrap().backends()[0].clone();
     let now = Instant::now();
     for _ in 0..5 {
-        backend.state.breaker().try_acquire(now).unwrap().settle(Class::Server, now);
-        backend.state.record(Class::Server, now);
+        backend.state().breaker().try_acquire(now).unwrap().settle(Class::Server, now);
+        backend.state().record(Class::Server, now);
     }
-    let before = backend.state.snapshot(now).outcomes;
+    let before = backend.state().snapshot(now).outcomes;
     let probes = tokio::spawn(world.prober(&catalog).run());
     some(10).await;
-    assert_eq!(backend.state.breaker().state(Instant::now()), State::HalfOpen { trial: false });
+    assert_eq!(backend.state().breaker().state(Instant::now()), State::HalfOpen { trial: false });
     assert_eq!(view(&catalog, 0).stage, Stage::Returning);
-    assert_eq!(backend.state.snapshot(Instant::now()).outcomes, before);
+    assert_eq!(backend.state().snapshot(Instant::now()).outcomes, before);
     for asked in world.asked("p") {
         assert_eq!(
             (&asked.headers["authorization"], &asked.headers["x-team"]),
@@ -237,7 +229,7 @@ async fn connectivity_is_checked_for_smart_models_at_its_own_interval() {
     let world = World::default();
     world.set("dead", Does { list: 500, chat: 200, hangs: false });
     let backends = || [Backend::new(provider("dead"), "x")];
-    let smart = Catalog::new([model("m", "smart_ai", backends())]);
+    let smart = Catalog::new([model("m", "smart_ai", backends())]).unwrap();
     let settings = Settings {
         interval: Duration::from_secs(1),
         connectivity_interval: Duration::from_secs(3),
@@ -262,7 +254,7 @@ async fn each_round_reads_the_catalogue_anew() {
     let catalog = catalog([Backend::new(provider("old"), "x")]);
     let probes = tokio::spawn(world.prober(&catalog).run());
     some(500).await;
-    catalog.replace([model("m", "random", [Backend::new(provider("new"), "x")])], &Tuning::default());
+    catalog.replace([model("m", "random", [Backend::new(provider("new"), "x")])]).unwrap();
     some(3_000).await;
     assert_eq!((world.asked("old").len(), world.asked("new").len()), (1, 3));
     probes.abort();
@@ -270,22 +262,21 @@ async fn each_round_reads_the_catalogue_anew() {
 
 #[test]
 fn what_is_due_depends_on_the_state_alone() {
-    let mut listed_only = Backend::new(provider("a"), "listed");
-    listed_only.probe = Probe::Models;
-    let claude = Provider::new("c", "http://c").unwrap().dialect(crate::backend::Dialect::Claude);
+    let listed_only = Backend::new(provider("a"), "listed").with_probe(Probe::Models);
+    let claude = Provider::new("c", "http://c").unwrap().with_dialect(crate::backend::Dialect::Claude);
     let claude = Backend::new(Arc::new(claude), "y");
     let catalog = catalog([Backend::new(provider("a"), "x"), listed_only, claude]);
     let now = Instant::now();
     let checks = due(&catalog.load(), Duration::from_secs(1), now);
     let seen: Vec<_> =
-        checks.iter().map(|c| (&*c.provider.id, c.targets.iter().map(|t| t.may_chat).collect())).collect();
+        checks.iter().map(|c| (&**c.provider.id(), c.targets.iter().map(|t| t.may_chat).collect())).collect();
     assert_eq!(seen, [("a", vec![true, false]), ("c", vec![true])], "a chat can be had in every dialect");
     let target = &checks[0].targets[0];
     assert_eq!(target.after(ModelListResult::Alive, now), NextStep::Done(ProbeOutcome::Listed { decides: false }));
     assert_eq!(target.after(ModelListResult::Silent(Class::Network), now), NextStep::Done(ProbeOutcome::Failed(Class::Network)));
-    target.backend.state.record(Class::Server, now);
+    target.backend.state().record(Class::Server, now);
     assert_eq!(target.after(ModelListResult::Alive, now), NextStep::Chat);
-    target.backend.state.record(Class::RateLimited { retry_after: None }, now);
+    target.backend.state().record(Class::RateLimited { retry_after: None }, now);
     assert_ne!(target.after(ModelListResult::Alive, now), NextStep::Chat, "it asked to be left alone");
     assert_eq!(checks[0].targets[1].after(ModelListResult::Alive, now), NextStep::Done(ProbeOutcome::Listed { decides: true }));
 }

@@ -43,8 +43,8 @@ pub struct Lease<C: Classify> {
 impl<C: Classify> Lease<C> {
     /// Takes a place, and the trial where it is one; `None` when somebody else was first.
     pub(super) fn take(chosen: &Candidate<'_>, model: &Arc<Model>, classify: C, now: Instant) -> Option<Self> {
-        let live = &chosen.backend.state;
-        if !live.try_enter(chosen.backend.max_in_flight) {
+        let live = &chosen.backend.state();
+        if !live.try_enter(chosen.backend.max_in_flight()) {
             return None;
         }
         let trial = needs_trial(chosen, model.strategy());
@@ -95,7 +95,7 @@ impl<C: Classify> Lease<C> {
         let now = Instant::now();
         self.head_after = Some(now - self.started);
         if class == Class::Success {
-            self.backend.state.first_byte(now - self.started, now);
+            self.backend.state().first_byte(now - self.started, now);
         }
         self.tell_of_retry();
         self.head = Some(class);
@@ -120,7 +120,7 @@ impl<C: Classify> Lease<C> {
         }
         self.booked = true;
         if class.is_error() {
-            let id = &self.backend.id;
+            let id = &self.backend.id();
             let request_id = self.request_id.as_ref().and_then(|id| id.to_str().ok());
             let (provider, model, status) = (&*id.provider, &*id.model, self.status.map(|status| status.as_u16()));
             tracing::warn!(
@@ -137,11 +137,11 @@ impl<C: Classify> Lease<C> {
         if class == Class::Success
             && let Some(after) = self.first_token_after()
         {
-            self.backend.state.first_token(after);
+            self.backend.state().first_token(after);
         }
         self.tell_observer(class, now);
-        if let Some(HealthChange { from, to }) = self.backend.state.record(class, now) {
-            let id = &self.backend.id;
+        if let Some(HealthChange { from, to }) = self.backend.state().record(class, now) {
+            let id = &self.backend.id();
             let (from, to) = (from.name(), to.name());
             tracing::warn!(provider = &*id.provider, model = &*id.model, from, to, "health changed");
         }
@@ -151,9 +151,9 @@ impl<C: Classify> Lease<C> {
 impl<C: Classify> Lease<C> {
     fn tell_of_retry(&mut self) {
         if let Some(reason) = self.retry_of.take()
-            && let Some(observer) = self.backend.state.observer()
+            && let Some(observer) = self.backend.state().observer()
         {
-            observer.retried(&self.model.name, reason);
+            observer.retried(&self.model.name(), reason);
         }
     }
 
@@ -164,11 +164,11 @@ impl<C: Classify> Lease<C> {
 
     fn tell_observer(&mut self, class: Class, now: Instant) {
         self.tell_of_retry();
-        let Some(observer) = self.backend.state.observer() else { return };
+        let Some(observer) = self.backend.state().observer() else { return };
         observer.attempt_ended(&AttemptEnd {
             request_id: self.request_id.as_ref(),
-            backend: &self.backend.id,
-            model: &self.model.name,
+            backend: &self.backend.id(),
+            model: &self.model.name(),
             number: self.number,
             class,
             status: self.status,
@@ -216,9 +216,9 @@ impl<C: Classify> Drop for Lease<C> {
     fn drop(&mut self) {
         self.book(self.head.filter(|class| *class != Class::Success).unwrap_or(Class::Cancelled));
         if self.trial {
-            self.backend.state.end_trial();
+            self.backend.state().end_trial();
         }
-        self.backend.state.leave();
+        self.backend.state().leave();
     }
 }
 

@@ -3,8 +3,10 @@
 use std::{sync::Arc, thread, time::Duration};
 
 use berry_tower::{
-    backend::{SmartAi, Stage, View},
-    backend::strategy::{Candidate, RoundRobin, Strategy, by_name},
+    backend::{
+        SmartAi, Stage, View,
+        strategy::{Candidate, RoundRobin, Strategy, by_name},
+    },
 };
 
 use crate::pools::{Pool, all_eight, backend, candidates, pool, rng};
@@ -14,7 +16,7 @@ fn frequencies(strategy: &dyn Strategy, candidates: &[Candidate<'_>], times: usi
     let mut rng = rng(seed);
     let mut counts = vec![0.0; candidates.len()];
     for _ in 0..times {
-        counts[strategy.pick(candidates, &mut rng)] += 1.0;
+        counts[strategy.pick(candidates, &mut || rng.random())] += 1.0;
     }
     counts
 }
@@ -72,7 +74,7 @@ fn the_test_of_frequencies_tells_a_wrong_probability() {
 
 #[test]
 fn twice_the_weight_is_twice_the_picks() {
-    let pool: Pool = [1.0, 2.0].map(|w| (Arc::new(backend("m").weight(w)), View::default())).into();
+    let pool: Pool = [1.0, 2.0].map(|w| (Arc::new(backend("m").with_weight(w)), View::default())).into();
     for name in ["weighted_random", "failover", "weighted_failover", "smart_weighted_failover"] {
         let strategy = by_name(name, &SmartAi::default()).unwrap();
         let seen = frequencies(&*strategy, &candidates(&pool), 30_000, 7);
@@ -120,8 +122,8 @@ fn a_retry_does_not_move_the_turn_of_round_robin() {
     let strategy = RoundRobin::default();
     let firsts: Vec<usize> = (0..4)
         .map(|_| {
-            let first = strategy.pick(&both, &mut rng(0));
-            strategy.pick(&rest, &mut rng(0));
+            let first = strategy.pick(&both, &mut || 0.0);
+            strategy.pick(&rest, &mut || 0.0);
             first
         })
         .collect();
@@ -155,7 +157,7 @@ fn weighted_failover_looks_at_the_unhealthy_only_when_there_is_nobody_else() {
     let due = View { due_for_trial: true, ..down };
     let back = View { stage: Stage::Returning, ..View::default() };
     let odds = |views: [View; 2]| {
-        let pool: Pool = views.into_iter().map(|v| (Arc::new(backend("m").weight(2.0).priority(1)), v)).collect();
+        let pool: Pool = views.into_iter().map(|v| (Arc::new(backend("m").with_weight(2.0).with_priority(1)), v)).collect();
         strategy.probabilities(&candidates(&pool))
     };
     assert_eq!(odds([back, down]), [1.0, 0.0]);
@@ -166,7 +168,7 @@ fn weighted_failover_looks_at_the_unhealthy_only_when_there_is_nobody_else() {
 #[test]
 fn no_weight_makes_it_panic() {
     for weights in [[0.0, 0.0], [f64::NAN, 1.0], [f64::INFINITY, f64::INFINITY], [-1.0, f64::MIN_POSITIVE]] {
-        let pool: Pool = weights.map(|w| (Arc::new(backend("m").weight(w)), View::default())).into();
+        let pool: Pool = weights.map(|w| (Arc::new(backend("m").with_weight(w)), View::default())).into();
         for strategy in all_eight() {
             let odds = strategy.probabilities(&candidates(&pool));
             assert!((odds.iter().sum::<f64>() - 1.0).abs() < 1e-9, "{} {weights:?} {odds:?}", strategy.name());

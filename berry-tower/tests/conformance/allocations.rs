@@ -5,11 +5,10 @@ use std::{convert::Infallible, sync::Arc};
 use allocation_counter::{AllocationInfo, measure};
 use berry_tower::{
     auth::{ApiKey, ApiKeys},
-    backend::{Backend, Catalog, Model, Provider},
+    backend::{Backend, Catalog, Model, Provider, strategy::WeightedFailover},
     body::Buffered,
     gateway::{Settings, gateway},
     rate_limit::{Limits, Quota, QuotaFromRequest},
-    backend::strategy::WeightedFailover,
 };
 use bytes::Bytes;
 use futures_util::stream;
@@ -43,10 +42,10 @@ where
         std::future::ready(Ok::<_, Infallible>(response.unwrap()))
     });
     let backends = ["a", "b"].map(|name| {
-        let provider = Provider::new(name, "http://127.0.0.1:9").unwrap().key("sk-upstream").unwrap();
+        let provider = Provider::new(name, "http://127.0.0.1:9").unwrap().with_key("sk-upstream").unwrap();
         Backend::new(Arc::new(provider), "gpt-4o-mini")
     });
-    let catalog = Catalog::new([Model::new("fast", Arc::new(WeightedFailover), backends)]);
+    let catalog = Catalog::new([Model::new("fast", Arc::new(WeightedFailover), backends)]).unwrap();
     let quota = Arc::new(Quota::new(Limits::new().per_minute(1_000).per_hour(1_000)));
     let keys = ApiKeys::new([ApiKey::from_token("a-token-of-mine", User(quota))]);
     let limit = QuotaFromRequest::new(|head: &Parts| head.extensions.get::<User>().map(|user| &user.0));

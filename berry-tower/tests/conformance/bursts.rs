@@ -4,11 +4,10 @@ use std::{convert::Infallible, future::poll_fn, mem, pin::pin, sync::Arc, time::
 
 use berry_tower::{
     auth::{ApiKey, ApiKeys},
-    backend::{Backend, Catalog, Model, Provider},
+    backend::{Backend, Catalog, Model, Provider, strategy::Random},
     body::Buffered,
     gateway::{Settings, gateway},
     rate_limit::{Quota, QuotaFromRequest},
-    backend::strategy::Random,
 };
 use bytes::Bytes;
 use futures_util::stream;
@@ -55,7 +54,7 @@ async fn writes(apart: Duration) -> Vec<(Duration, usize)> {
         Ok::<_, Infallible>(response.body(connection(apart)).unwrap())
     });
     let provider = Arc::new(Provider::new("a", "http://127.0.0.1:9").unwrap());
-    let catalog = Catalog::new([Model::new("fast", Arc::new(Random), [Backend::new(provider, "fast")])]);
+    let catalog = Catalog::new([Model::new("fast", Arc::new(Random), [Backend::new(provider, "fast")])]).unwrap();
     let keys = ApiKeys::new([ApiKey::from_token("a-token-of-mine", ())]);
     let unlimited = QuotaFromRequest::new(|_: &Parts| None::<&Arc<Quota>>);
     let service = gateway(Settings::new(catalog).transport(upstream), keys, unlimited, |(): &(), _: &str| true);

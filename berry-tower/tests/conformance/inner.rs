@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use berry_tower::{
     attempt::Attempt,
-    backend::{Backend, Catalog, Model, Provider},
+    backend::{Backend, Catalog, Model, Provider, strategy::RoundRobin},
     body::Buffered,
     breaker::{BreakerPolicy, CircuitBreakerLayer},
     classify::Class,
@@ -15,7 +15,7 @@ use berry_tower::{
     inspect::Requested,
     resume::ResumeLayer,
     retry::{BackoffPolicy, RetryLayer},
-    select::{SelectLayer, Selected, strategy::RoundRobin},
+    select::{SelectLayer, Selected},
 };
 use http::Request;
 use tower::{Layer, ServiceExt, layer::layer_fn};
@@ -61,7 +61,7 @@ async fn client() {
     let selected = || {
         let backend = Arc::new(pool().remove(0));
         let mut request = asked();
-        request.extensions_mut().insert(Selected { backend, last: true });
+        request.extensions_mut().insert(Selected::new(backend).with_last_resort(true));
         request
     };
     check(layer_fn(BackendClient::new), selected).await;
@@ -69,7 +69,7 @@ async fn client() {
 
 #[tokio::test]
 async fn select() {
-    let catalog = Catalog::new([Model::new("fast", Arc::new(RoundRobin::default()), pool())]);
+    let catalog = Catalog::new([Model::new("fast", Arc::new(RoundRobin::default()), pool())]).unwrap();
     check(SelectLayer::new(catalog.clone()), asked).await;
     let in_flight =
         || catalog.load().states().map(|(_, live)| live.view(tokio::time::Instant::now()).in_flight).sum::<u32>();
@@ -78,8 +78,8 @@ async fn select() {
     // It refuses by an error, and keeps nothing for it.
     let strict = Strict::new(1, Behaviour::Hangs);
     let mut request = asked();
-    let tried = catalog.load().models()[0].backends.iter().fold(Attempt::first(), |attempt, backend| {
-        attempt.record_backend(backend.id.clone());
+    let tried = catalog.load().models()[0].backends().iter().fold(Attempt::first(), |attempt, backend| {
+        attempt.record_backend(backend.id().clone());
         attempt.next(Class::Auth, false)
     });
     request.extensions_mut().insert(tried);

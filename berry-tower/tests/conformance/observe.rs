@@ -6,7 +6,7 @@ use std::{
 };
 
 use berry_tower::{
-    backend::{Backend, BackendId, Catalog, HealthChange, Model, Provider, Stage, Tuning},
+    backend::{Backend, BackendId, Catalog, HealthChange, Model, Provider, Stage, Tuning, strategy::RoundRobin},
     body::Buffered,
     breaker::{Breaker, BreakerPolicy, CircuitBreakerLayer, Transition},
     classify::Class,
@@ -16,11 +16,11 @@ use berry_tower::{
     observe::{AttemptEnd, BackendObserver, Cause, Observer},
     progress::Usage,
     retry::{BackoffPolicy, RetryLayer},
-    select::{SelectLayer, Selected, strategy::RoundRobin},
+    select::{SelectLayer, SelectedBreaker},
 };
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
-use http::{Extensions, Request, Response};
+use http::{Request, Response};
 use http_body::{Body, Frame};
 use http_body_util::{BodyExt, StreamBody};
 use tokio::time::sleep;
@@ -117,10 +117,9 @@ fn observed(
     let twice: Vec<Arc<dyn Observer>> = vec![Arc::new(Notes(notes)), Arc::new(Vec::new())];
     let policy = BreakerPolicy { failure_threshold: 1, ..BreakerPolicy::default() };
     let tuning = Tuning { breaker: policy, ..Tuning::default() };
-    let catalog = Catalog::tuned([model], &tuning).observed_by(Arc::new(twice));
-    let breaker = CircuitBreakerLayer::new(policy).find(|extensions: &Extensions| -> Option<Arc<Breaker>> {
-        extensions.get::<Selected>().map(|selected| selected.backend.state.breaker().clone())
-    });
+    let catalog = Catalog::new([model]).unwrap().observed_by(Arc::new(twice));
+    catalog.retune(&tuning);
+    let breaker = CircuitBreakerLayer::new(policy).find(SelectedBreaker);
     let service = ServiceBuilder::new()
         .layer(RetryLayer::new(BackoffPolicy::default()))
         .layer(CommitLayer)
@@ -186,7 +185,7 @@ async fn a_retry_names_its_model_and_reason_and_changes_are_told_once() {
     // Those who replace the models are watched too, and those who were stay so, once.
     let provider = Arc::new(Provider::new("p", "http://127.0.0.1:9").unwrap());
     let backends = ["bad", "new"].map(|model| Backend::new(provider.clone(), model));
-    let catalog = catalog.successor([Model::new("m", Arc::new(RoundRobin::default()), backends)], &Tuning::default());
+    catalog.replace([Model::new("m", Arc::new(RoundRobin::default()), backends)]).unwrap();
     let live = |i: usize| catalog.load().models()[0].backends[i].state.clone();
     let now = tokio::time::Instant::now();
     live(0).probed(berry_tower::backend::ProbeOutcome::Chatted, now);

@@ -4,14 +4,11 @@ use std::{sync::Arc, time::Duration};
 
 use berry_tower::{
     attempt::{Attempt, RetryEligibility},
-    backend::{Backend, Catalog, Model, Provider, SmartAi},
+    backend::{Backend, Catalog, Model, Provider, SmartAi, strategy::{NAMES, by_name}},
     classify::Class,
     endpoint::Endpoint,
     error::Unroutable,
-    select::{
-        candidates::{SelectionContext, Eligibility, candidates, eligibility, explain},
-        strategy::{NAMES, by_name},
-    },
+    select::candidates::{SelectionContext, Eligibility, candidates, eligibility, explain},
 };
 use proptest::prelude::*;
 use tokio::time::Instant;
@@ -74,22 +71,20 @@ fn case() -> impl Strategy<Value = Case> {
 
 fn catalog(case: &Case, now: Instant) -> Catalog {
     let backends = case.backends.iter().enumerate().map(|(i, state)| {
-        let mut provider = Provider::new(format!("p{i}"), "http://127.0.0.1:9").unwrap();
-        provider.enabled = state.provider_enabled;
-        let mut backend = Backend::new(Arc::new(provider), "m").tags(state.tag).max_in_flight(2);
-        backend.enabled = state.enabled;
-        backend
+        let provider = Provider::new(format!("p{i}"), "http://127.0.0.1:9").unwrap();
+        let provider = Arc::new(provider.with_enabled(state.provider_enabled));
+        Backend::new(provider, "m").with_tags(state.tag).with_max_in_flight(2).with_enabled(state.enabled)
     });
     let strategy = by_name(NAMES[case.strategy], &SmartAi::default()).unwrap();
-    let catalog = Catalog::new([Model::new("m", strategy, backends)]);
-    for (backend, state) in catalog.load().models()[0].backends.iter().zip(&case.backends) {
+    let catalog = Catalog::new([Model::new("m", strategy, backends)]).unwrap();
+    for (backend, state) in catalog.load().models()[0].backends().iter().zip(&case.backends) {
         for class in &state.outcomes {
-            if let Ok(permit) = backend.state.breaker().try_acquire(now) {
+            if let Ok(permit) = backend.state().breaker().try_acquire(now) {
                 permit.settle(*class, now);
             }
-            backend.state.record(*class, now);
+            backend.state().record(*class, now);
         }
-        (0..state.in_flight).for_each(|_| assert!(backend.state.try_enter(0)));
+        (0..state.in_flight).for_each(|_| assert!(backend.state().try_enter(0)));
     }
     catalog
 }
@@ -104,9 +99,9 @@ fn ending_in(returns: RetryEligibility) -> Class {
 }
 
 fn attempt(case: &Case, model: &Model) -> Attempt {
-    let tried = model.backends.iter().zip(&case.backends).filter_map(|(b, state)| Some((b, state.tried?)));
+    let tried = model.backends().iter().zip(&case.backends).filter_map(|(b, state)| Some((b, state.tried?)));
     let attempt = tried.fold(Attempt::first(), |attempt, (backend, returns)| {
-        attempt.record_backend(backend.id.clone());
+        attempt.record_backend(backend.id().clone());
         attempt.next(ending_in(returns), false)
     });
     attempt.allowing_tried(case.allow_tried)
@@ -125,15 +120,15 @@ proptest! {
         let model = &snapshot.models()[0];
         let attempt = attempt(&case, model);
         let tags: Vec<Arc<str>> = case.tags.iter().map(|tag| Arc::from(*tag)).collect();
-        let ask = SelectionContext { endpoint: Some(Endpoint::ChatCompletions), tags: &tags, attempt: Some(&attempt), ..SelectionContext::default() };
-        let standings: Vec<Eligibility> = model.backends.iter().map(|b| eligibility(b, &b.state.view(now), &ask)).collect();
-        match candidates(model, &ask, now) {
+        let context = SelectionContext::default().with_endpoint(Endpoint::ChatCompletions).with_tags(&tags).with_attempt(&attempt);
+        let all: Vec<Eligibility> = model.backends().iter().map(|b| eligibility(b, &b.state().view(now), &context)).collect();
+        match candidates(model, &context, now) {
             Ok(chosen) => {
                 prop_assert!(!chosen.list.is_empty());
                 for candidate in &chosen.list {
-                    let i = model.backends.iter().position(|b| Arc::ptr_eq(b, candidate.backend)).unwrap();
+                    let i = model.backends().iter().position(|b| Arc::ptr_eq(b, candidate.backend)).unwrap();
                     let state = &case.backends[i];
-                    prop_assert!(standings[i].is_eligible());
+                    prop_assert!(all[i].is_eligible());
                     prop_assert!(state.enabled && state.provider_enabled, "disabled");
                     prop_assert!(state.in_flight < 2, "full");
                     prop_assert!(candidate.view.breaker_available(), "open");
@@ -144,12 +139,12 @@ proptest! {
                     let opens = |tag| tag == "premium" || case.tags.contains(&tag) || case.tags.contains(&"admin");
                     prop_assert!(state.tag.is_none_or(opens), "not the user's");
                 }
-                let odds: f64 = explain(model, &ask, now).iter().map(|e| e.probability).sum();
-                prop_assert!((odds - 1.0).abs() < 1e-9, "{odds}");
+                let sum: f64 = explain(model, &context, now).iter().map(|e| e.probability).sum();
+                prop_assert!((sum - 1.0).abs() < 1e-9, "{sum}");
             }
             Err(why) => {
-                prop_assert!(standings.iter().all(|s| !s.is_eligible()), "somebody could have been asked");
-                let returns = standings.iter().any(|s| matches!(s, Eligibility::RetryLater(_)));
+                prop_assert!(all.iter().all(|s| !s.is_eligible()), "a backend was available");
+                let returns = all.iter().any(|s| matches!(s, Eligibility::RetryLater(_)));
                 prop_assert_eq!(returns, matches!(why, Unroutable::OnlyTriedLeft { .. }));
             }
         }

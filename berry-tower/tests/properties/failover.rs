@@ -12,15 +12,12 @@ use std::{
 
 use berry_tower::{
     attempt::BackendId,
-    backend::{Backend, Catalog, Model, Provider, SmartAi},
+    backend::{Backend, Catalog, Model, Provider, SmartAi, strategy::{NAMES, by_name}},
     body::Buffered,
     error::{Deadline, Exhausted, Failure},
     inspect::Requested,
     retry::{BackoffPolicy, Budget, RetryLayer},
-    select::{
-        SelectLayer, Selected,
-        strategy::{NAMES, by_name},
-    },
+    select::{SelectLayer, Selected},
 };
 use bytes::Bytes;
 use http::{Request, Response};
@@ -76,11 +73,10 @@ fn case() -> impl Strategy<Value = Case> {
 
 fn catalog(case: &Case) -> Catalog {
     let backends = (0..case.backends.len()).map(|i| {
-        let mut provider = Provider::new(format!("p{i}"), "http://127.0.0.1:9").unwrap();
-        provider.max_retries = case.provider_retries;
-        Backend::new(Arc::new(provider), "m")
+        let provider = Provider::new(format!("p{i}"), "http://127.0.0.1:9").unwrap();
+        Backend::new(Arc::new(provider.with_max_retries(case.provider_retries)), "m")
     });
-    Catalog::new([Model::new("m", by_name(NAMES[case.strategy], &SmartAi::default()).unwrap(), backends)])
+    Catalog::new([Model::new("m", by_name(NAMES[case.strategy], &SmartAi::default()).unwrap(), backends)]).unwrap()
 }
 
 fn act(does: Does) -> Result<Response<Full<Bytes>>, BoxError> {
@@ -100,7 +96,7 @@ async fn run(case: &Case, catalog: &Catalog) -> (Vec<(BackendId, Does)>, bool) {
         Arc::new((0..case.backends.len()).map(|i| (format!("p{i}"), AtomicUsize::new(0))).collect());
     let backends = case.backends.clone();
     let upstream = service_fn(move |request: Request<Buffered>| {
-        let id = request.extensions().get::<Selected>().unwrap().backend.id.clone();
+        let id = request.extensions().get::<Selected>().unwrap().backend().id().clone();
         let n = asked[&*id.provider].fetch_add(1, Relaxed);
         let scripts = &backends[id.provider[1..].parse::<usize>().unwrap()];
         let does = scripts[n.min(scripts.len() - 1)];

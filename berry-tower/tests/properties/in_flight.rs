@@ -4,17 +4,14 @@
 use std::{sync::Arc, time::Duration};
 
 use berry_tower::{
-    backend::{Backend, Catalog, Model, Provider, SmartAi},
+    backend::{Backend, Catalog, Model, Provider, SmartAi, strategy::{NAMES, by_name}},
     body::Buffered,
     breaker::{Breaker, BreakerPolicy, CircuitBreakerLayer},
     client::BackendClient,
     commit::CommitLayer,
     inspect::Requested,
     retry::{BackoffPolicy, Budget, RetryLayer},
-    select::{
-        SelectLayer, Selected,
-        strategy::{NAMES, by_name},
-    },
+    select::{SelectLayer, Selected},
 };
 use bytes::Bytes;
 use futures_util::{StreamExt, future::join_all, stream};
@@ -90,9 +87,9 @@ fn body(does: Upstream) -> impl http_body::Body<Data = Bytes, Error = BoxError> 
 fn catalog(strategy: usize, most: u32) -> Catalog {
     let backends = (0..2).map(|i| {
         let provider = Provider::new(format!("p{i}"), "http://127.0.0.1:9").unwrap();
-        Backend::new(Arc::new(provider), "m").max_in_flight(most)
+        Backend::new(Arc::new(provider), "m").with_max_in_flight(most)
     });
-    Catalog::new([Model::new("m", by_name(NAMES[strategy], &SmartAi::default()).unwrap(), backends)])
+    Catalog::new([Model::new("m", by_name(NAMES[strategy], &SmartAi::default()).unwrap(), backends)]).unwrap()
 }
 
 async fn ask(catalog: Catalog, client: Client, does: Upstream) {
@@ -108,7 +105,7 @@ async fn ask(catalog: Catalog, client: Client, does: Upstream) {
     });
     let breaker =
         CircuitBreakerLayer::new(BreakerPolicy::default()).find(|extensions: &Extensions| -> Option<Arc<Breaker>> {
-            extensions.get::<Selected>().map(|selected| selected.backend.state.breaker().clone())
+            extensions.get::<Selected>().map(|selected| selected.backend().state().breaker().clone())
         });
     let service = ServiceBuilder::new()
         .layer(RetryLayer::new(BackoffPolicy::default()).budget(Arc::new(Budget::new(1.0, 1000))))

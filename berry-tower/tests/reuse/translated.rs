@@ -4,13 +4,12 @@ use std::{pin::Pin, sync::Arc, time::Duration};
 
 use berry_tower::{
     auth::{ApiKey, ApiKeys},
-    backend::{Backend, Catalog, Dialect, Model, Provider},
+    backend::{Backend, Catalog, Dialect, Model, Provider, strategy::Failover},
     body::Buffered,
     gateway::{Settings, gateway},
     progress::Progress,
     rate_limit::{Quota, QuotaFromRequest},
     render::{AnthropicErrors, OpenAiErrors, Render},
-    backend::strategy::Failover,
 };
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
@@ -74,8 +73,8 @@ fn done() -> Step {
 }
 
 fn backend(id: &'static str, dialect: Dialect) -> Backend {
-    let provider = Provider::new(id, "https://upstream").unwrap().dialect(dialect).key("sk-the-key-of-the-provider");
-    Backend::new(Arc::new(provider.unwrap()), "upstream-model").priority(u8::from(id != "first"))
+    let provider = Provider::new(id, "https://upstream").unwrap().with_dialect(dialect).with_key("sk-the-key-of-the-provider");
+    Backend::new(Arc::new(provider.unwrap()), "upstream-model").with_priority(u8::from(id != "first"))
 }
 
 /// What the caller gets: the status, the whole text, and whether it broke off.
@@ -118,7 +117,7 @@ async fn ask<R>(
 where
     R: Render + Clone + Send + Sync + 'static,
 {
-    let catalog = Catalog::new([Model::new("m", Arc::new(Failover), backends)]);
+    let catalog = Catalog::new([Model::new("m", Arc::new(Failover), backends)]).unwrap();
     let transport = service_fn(move |request: Request<Buffered>| {
         let (head, body) = request.into_parts();
         let script = upstream(&(head, serde_json::from_slice(body.bytes()).unwrap()));

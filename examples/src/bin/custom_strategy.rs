@@ -7,10 +7,11 @@
 use std::sync::Arc;
 
 use berry_tower::{
-    backend::{Backend, Catalog, Model, Provider},
-    backend::strategy::{Candidate, Strategy},
+    backend::{
+        Backend, Catalog, Model, Provider,
+        strategy::{Candidate, Strategy},
+    },
 };
-use rand::Rng;
 
 #[derive(Debug)]
 struct LeastBusy;
@@ -20,14 +21,14 @@ impl Strategy for LeastBusy {
         "least_busy"
     }
 
-    fn pick(&self, candidates: &[Candidate<'_>], _: &mut dyn Rng) -> usize {
+    fn pick(&self, candidates: &[Candidate<'_>], _: &mut dyn FnMut() -> f64) -> usize {
         let load = |i: &usize| candidates[*i].view.in_flight;
         (0..candidates.len()).min_by_key(load).unwrap_or(0)
     }
 
     fn probabilities(&self, candidates: &[Candidate<'_>]) -> Vec<f64> {
         // Nothing is left to chance: one is picked for certain.
-        let picked = self.pick(candidates, &mut rand::rng());
+        let picked = self.pick(candidates, &mut || 0.0);
         (0..candidates.len()).map(|i| if i == picked { 1.0 } else { 0.0 }).collect()
     }
 
@@ -39,13 +40,13 @@ impl Strategy for LeastBusy {
 fn catalog() -> Result<Catalog, Box<dyn std::error::Error>> {
     let provider = Arc::new(Provider::new("local", "http://127.0.0.1:8080")?);
     let backends = ["small", "large"].map(|model| Backend::new(provider.clone(), model));
-    Ok(Catalog::new([Model::new("llama", Arc::new(LeastBusy), backends)]))
+    Ok(Catalog::new([Model::new("llama", Arc::new(LeastBusy), backends)])?)
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let catalog = catalog()?;
     let snapshot = catalog.load();
-    for backend in snapshot.models().iter().flat_map(|model| &model.backends) {
+    for backend in snapshot.models().iter().flat_map(|model| model.backends()) {
         println!("{}", backend.id);
     }
     Ok(())
@@ -62,7 +63,7 @@ mod tests {
         let model = catalog.load().find("llama").unwrap().clone();
         assert!(model.backends[0].state.try_enter(0));
         let chosen = candidates(&model, &SelectionContext::default(), Instant::now()).unwrap().list;
-        assert_eq!(model.strategy.pick(&chosen, &mut rand::rng()), 1);
+        assert_eq!(model.strategy.pick(&chosen, &mut || 0.0), 1);
         assert_eq!(model.strategy.probabilities(&chosen), [0.0, 1.0]);
     }
 }

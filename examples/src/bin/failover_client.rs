@@ -7,14 +7,14 @@
 use std::{env, sync::Arc};
 
 use berry_tower::{
-    backend::{Backend, Catalog, Model, Provider},
+    backend::{Backend, Catalog, Model, Provider, strategy::Failover},
     body::Buffered,
     client::{BackendClient, Reqwest},
     commit::CommitLayer,
     error::BoxError,
     inspect::Requested,
     retry::{BackoffPolicy, RetryLayer},
-    select::{SelectLayer, ServedBy, strategy::Failover},
+    select::{SelectLayer, ServedBy},
 };
 use http::Request;
 use http_body_util::BodyExt;
@@ -39,10 +39,10 @@ async fn ask(catalog: &Catalog, model: &str, question: &str) -> Result<(String, 
 }
 
 fn catalog(first: &str, second: &str, key: &str) -> Result<Catalog, BoxError> {
-    let provider = |id: &str, url: &str| Ok::<_, BoxError>(Arc::new(Provider::new(id, url)?.key(key)?));
-    let first = Backend::new(provider("first", first)?, "gpt-4o-mini").priority(0);
-    let second = Backend::new(provider("second", second)?, "gpt-4o-mini").priority(1);
-    Ok(Catalog::new([Model::new("fast", Arc::new(Failover), [first, second])]))
+    let provider = |id: &str, url: &str| Ok::<_, BoxError>(Arc::new(Provider::new(id, url)?.with_key(key)?));
+    let first = Backend::new(provider("first", first)?, "gpt-4o-mini").with_priority(0);
+    let second = Backend::new(provider("second", second)?, "gpt-4o-mini").with_priority(1);
+    Ok(Catalog::new([Model::new("fast", Arc::new(Failover), [first, second])])?)
 }
 
 #[tokio::main]

@@ -8,11 +8,10 @@ use std::{env, sync::Arc};
 use axum::{Router, routing::post_service};
 use berry_tower::{
     auth::{ApiKey, ApiKeys},
-    backend::{Backend, Catalog, Model, Provider},
+    backend::{Backend, Catalog, Model, Provider, strategy::RoundRobin},
     error::BoxError,
     gateway::{Settings, gateway},
     rate_limit::{Limits, PerKey},
-    backend::strategy::RoundRobin,
 };
 use http::request::Parts;
 
@@ -22,9 +21,9 @@ struct User {
 }
 
 fn app(url: &str, key: &str) -> Result<Router, BoxError> {
-    let provider = Arc::new(Provider::new("openai", url)?.key(key)?);
+    let provider = Arc::new(Provider::new("openai", url)?.with_key(key)?);
     let pool = ["gpt-4o-mini", "gpt-4.1-mini"].map(|model| Backend::new(provider.clone(), model));
-    let catalog = Catalog::new([Model::new("fast", Arc::new(RoundRobin::default()), pool)]);
+    let catalog = Catalog::new([Model::new("fast", Arc::new(RoundRobin::default()), pool)])?;
 
     let keys = ApiKeys::new([ApiKey::from_token("example-token-of-alice", User { name: "Alice" })]);
     let by_user = |head: &Parts| head.extensions.get::<User>().map(|user| user.name);

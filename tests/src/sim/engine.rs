@@ -148,12 +148,12 @@ impl<'a> Engine<'a> {
         let now = self.instant();
         let model = self.model.clone();
         let (endpoint, attempt) = (Some(Endpoint::ChatCompletions), Some(&request.attempt));
-        let list = match candidates(&model, &SelectionContext { endpoint, attempt, ..SelectionContext::default() }, now) {
+        let list = match candidates(&model, &SelectionContext::default().with_endpoint(endpoint).with_attempt(attempt), now) {
             Ok(found) => found.list,
             Err(Unroutable::OnlyTriedLeft { soonest }) => return self.again(soonest, request),
             Err(_) => return self.give_up(),
         };
-        let picked = model.strategy.pick(&list, &mut self.rng).min(list.len() - 1);
+        let picked = model.strategy.pick(&list, &mut || self.rng.random()).min(list.len() - 1);
         let chosen = &list[picked];
         let live = &chosen.backend.state;
         let trial = needs_trial(chosen, &*model.strategy);

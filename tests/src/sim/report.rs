@@ -3,8 +3,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use berry_tower::{
-    backend::{Backend, Model, confidence::TRUSTED},
-    backend::strategy::Candidate,
+    backend::{Backend, Model, confidence::TRUSTED, strategy::Candidate},
 };
 use tokio::time::Instant;
 

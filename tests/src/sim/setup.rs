@@ -3,10 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use berry_tower::{
-    backend::{Backend, Catalog, Model, PREMIUM, Provider, Tuning, View},
+    backend::{Backend, Catalog, Model, PREMIUM, Provider, Tuning, View, strategy::{Candidate, by_name}},
     probe::Settings,
     retry::BackoffPolicy,
-    backend::strategy::{Candidate, by_name},
 };
 
 use super::{Run, Site, engine::Engine};
@@ -89,8 +88,10 @@ impl Setup {
         let backends = self.sites.iter().map(|site| {
             let provider = Provider::new(site.name.as_str(), "http://127.0.0.1:9").expect("a good address");
             let tags = site.premium.then_some(PREMIUM);
-            Backend::new(Arc::new(provider), "model").weight(site.weight).priority(site.priority).tags(tags)
+            Backend::new(Arc::new(provider), "model").with_weight(site.weight).with_priority(site.priority).with_tags(tags)
         });
-        Catalog::tuned([Model::new(MODEL, strategy, backends)], &self.tuning)
+        let catalog = Catalog::new([Model::new(MODEL, strategy, backends)]).expect("one model");
+        catalog.retune(&self.tuning);
+        catalog
     }
 }

@@ -15,14 +15,14 @@ use std::{
 };
 
 use berry_tower::{
-    backend::{Backend, Catalog, Model, Provider, SmartAi, StreamRecovery, Timeouts, Tuning},
+    backend::{Backend, Catalog, Model, Provider, SmartAi, StreamRecovery, Timeouts, Tuning, strategy},
     breaker::{Breaker, BreakerPolicy, CircuitBreakerLayer},
     client::BackendClient,
     commit::CommitLayer,
     early::EarlyLayer,
     resume::ResumeLayer,
     retry::{BackoffPolicy, Budget, RetryLayer},
-    select::{SelectLayer, Selected, strategy},
+    select::{SelectLayer, Selected},
 };
 use http::Extensions;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
@@ -38,24 +38,19 @@ const APART: Duration = Duration::from_millis(180);
 const FLOOR_PER_SECOND: u32 = 1;
 
 fn catalog() -> Catalog {
-    let timeouts = Timeouts {
-        connect: Duration::from_secs(1),
-        stream_head: Duration::from_secs(3),
-        plain_head: Duration::from_secs(4),
-        first_token: Duration::from_secs(2),
-        idle: Duration::from_secs(3),
-    };
+    let timeouts = Timeouts::default()
+        .with_connect(Duration::from_secs(1))
+        .with_stream_head(Duration::from_secs(3))
+        .with_plain_head(Duration::from_secs(4))
+        .with_first_token(Duration::from_secs(2))
+        .with_idle(Duration::from_secs(3));
     let backend = |i: usize| {
-        let provider = Provider::new(format!("b{i}"), &format!("http://b{i}/v1")).unwrap().timeouts(timeouts);
-        let mut backend = Backend::new(Arc::new(provider), "sim");
-        backend.supports_prefill = i % 2 == 1;
-        backend
+        let provider = Provider::new(format!("b{i}"), &format!("http://b{i}/v1")).unwrap().with_timeouts(timeouts);
+        Backend::new(Arc::new(provider), "sim").with_prefill(i % 2 == 1)
     };
     let model = |name: &str, recovery| {
         let strategy = strategy::by_name("weighted_failover", &SmartAi::default()).unwrap();
-        let mut model = Model::new(name, strategy, (0..BACKENDS).map(backend));
-        model.recovery = recovery;
-        model
+        Model::new(name, strategy, (0..BACKENDS).map(backend)).with_stream_recovery(recovery)
     };
     let models = [
         model("plain", StreamRecovery::Off),
@@ -65,7 +60,9 @@ fn catalog() -> Catalog {
     // What changes in seconds must be looked at again in seconds.
     let breaker = BreakerPolicy { failure_threshold: 5, open_for: Duration::from_secs(4) };
     let recovery_interval = Duration::from_secs(4);
-    Catalog::tuned(models, &Tuning { breaker, recovery_interval, ..Tuning::default() })
+    let catalog = Catalog::new(models).unwrap();
+    catalog.retune(&Tuning { breaker, recovery_interval, ..Tuning::default() });
+    catalog
 }
 
 async fn chaos(seed: u64, commit_after: Option<Duration>) {

@@ -1,6 +1,6 @@
 //! The explanation agrees with the strategy, and changes nothing.
 
-use berry_server::simulated::Fault;
+use berry_simulated::Fault;
 use berry_tower::backend::strategy::NAMES;
 use serde_json::Value;
 
@@ -82,7 +82,7 @@ async fn each_state_is_told_with_its_reason() {
     let told = explain(&gateway, "pool").await;
     let expected = [
         ("healthy", true, "healthy or recovering"),
-        ("unhealthy", false, "unhealthy, and others are better"),
+        ("unhealthy", false, "unhealthy, and better backends are available"),
         ("cooling_down", false, "left alone"),
         ("open", false, "circuit breaker is open"),
         ("disabled", false, "disabled"),
@@ -113,7 +113,7 @@ async fn it_is_told_for_a_user_or_as_for_an_admin() {
     assert_eq!(ins(&explain(&gateway, "pool&user=vip").await), [true, true]);
     let some = explain(&gateway, "pool&user=some").await;
     assert_eq!(ins(&some), [true, false]);
-    assert_eq!(some[1]["why"], "the user's tags do not open it");
+    assert_eq!(some[1]["why"], "the user shares none of its tags");
     assert_eq!(some[1]["state"], "healthy", "the state is the backend's own");
     for (user, why) in [("narrow", "the user may not call this model"), ("gone", "the user is disabled")] {
         let told = explain(&gateway, &format!("pool&user={user}")).await;

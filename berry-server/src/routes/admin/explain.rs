@@ -74,12 +74,12 @@ impl Candidate {
     /// `barred` says why the user gets none of the model's backends.
     fn of(explained: &Explained<'_>, barred: Option<&str>, moment: &Moment) -> Self {
         let is_in = barred.is_none() && explained.is_in;
-        let enabled = explained.standing != Eligibility::Disabled;
+        let enabled = explained.eligibility != Eligibility::Disabled;
         Self {
             provider: explained.backend.id.provider.to_string(),
             model: explained.backend.id.model.to_string(),
             r#in: is_in,
-            why: barred.map_or_else(|| explained.why(), str::to_owned),
+            why: barred.map_or_else(|| explained.reason(), str::to_owned),
             state: state(explained.backend, &explained.view, explained.backend.state.breaker().state(moment.now)),
             weight: explained.backend.weight,
             effective_weight: if enabled { explained.effective_weight } else { 0.0 },
@@ -126,9 +126,9 @@ pub(super) async fn explain(
     let admin = [Arc::from(ADMIN)];
     let tags = caller.map_or(&admin[..], |caller| &caller.tags);
     let (endpoint, policy) = (Some(Endpoint::ChatCompletions), snapshot.tag_policy);
-    let ask = SelectionContext { endpoint, tags, policy, ..SelectionContext::default() };
+    let context = SelectionContext::default().with_endpoint(endpoint).with_tags(tags).with_tag_policy(policy);
     let barred = caller.and_then(|caller| barred(&snapshot, caller, &model));
-    let explained = candidates::explain(&model, &ask, moment.now);
+    let explained = candidates::explain(&model, &context, moment.now);
     Ok(Json(Explanation {
         model: model.name.to_string(),
         strategy: model.strategy.name(),

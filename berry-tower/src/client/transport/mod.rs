@@ -32,7 +32,7 @@ impl Upstream {
 
     /// This backend's endpoint, for a stream or a plain answer.
     pub(super) fn backend(backend: Arc<Backend>, endpoint: Endpoint, stream: bool) -> Self {
-        Self { connect_timeout: backend.provider.timeouts.connect, backend: Some((backend, endpoint, stream)) }
+        Self { connect_timeout: backend.provider().timeouts().connect(), backend: Some((backend, endpoint, stream)) }
     }
 
     /// How long the connection may take.
