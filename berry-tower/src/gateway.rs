@@ -176,8 +176,7 @@ where
     let Settings { max_body, tags, tag_policy, render, .. } = settings;
     let early = EarlyLayer::new(keep_alive).commit_after(commit_after);
     let early = if let Some(stop) = stop { early.stop_on(stop) } else { early };
-    let breaker =
-        CircuitBreakerLayer::new(BreakerPolicy::default()).find(SelectedBreaker);
+    let breaker = CircuitBreakerLayer::new(BreakerPolicy::default()).find(SelectedBreaker);
 
     let service = BackendClient::new(transport);
     let service = breaker.layer(service);

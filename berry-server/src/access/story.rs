@@ -151,11 +151,11 @@ impl Story {
 
     /// The public name of the model that answers, or else of the one that was asked for.
     fn model_name(&self) -> Option<Arc<str>> {
-        if let Some(RoutedModel(model)) = &self.model {
-            return Some(model.name.clone());
+        if let Some(routed) = &self.model {
+            return Some(routed.model().name().clone());
         }
         let asked = self.user.model()?;
-        self.snapshot.catalog.load().find(asked).map(|model| model.name.clone())
+        self.snapshot.catalog.load().find(asked).map(|model| model.name().clone())
     }
 
     fn tell(&mut self, outcome: &'static str) {
@@ -180,8 +180,8 @@ impl Story {
             method = self.method.as_str(),
             path = &*self.path,
             user = self.user.caller().map(|user| &*user.id),
-            model = self.model.as_ref().map(|model| &*model.0.name),
-            strategy = self.model.as_ref().map(|model| model.0.strategy.name()),
+            model = self.model.as_ref().map(|model| &**model.model().name()),
+            strategy = self.model.as_ref().map(|model| model.model().strategy().name()),
             provider = self.served.as_ref().map(|served| &*served.0.provider),
             backend = self.served.as_ref().map(|served| &*served.0.model),
             attempts = self.attempts,

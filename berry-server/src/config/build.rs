@@ -8,7 +8,9 @@ use std::{
 
 use berry_tower::{
     auth::ApiKey,
-    backend::{self, Adjustments, Backend, BackendState, Billing, Dialect, Model, Provider, Timeouts, Tuning, strategy},
+    backend::{
+        self, Adjustments, Backend, BackendState, Billing, Dialect, Model, Provider, Timeouts, Tuning, strategy,
+    },
     breaker::BreakerPolicy,
     rate_limit::{Limits, Quota},
     retry::BackoffPolicy,
@@ -41,7 +43,7 @@ impl Caller {
     /// Whether the user's list holds the model.
     #[must_use]
     pub fn allows(&self, model: &Model) -> bool {
-        self.allowed.as_ref().is_none_or(|allowed| allowed.contains(&*model.name) || allowed.contains(&*model.id))
+        self.allowed.as_ref().is_none_or(|allowed| allowed.contains(&**model.name()) || allowed.contains(&**model.id()))
     }
 }
 

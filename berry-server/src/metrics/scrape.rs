@@ -1,9 +1,6 @@
 //! What is read when it is asked for: the states of backends, and what they count themselves.
 
-use std::{
-    collections::{BTreeMap, HashSet},
-    sync::atomic::Ordering::Relaxed,
-};
+use std::collections::{BTreeMap, HashSet};
 
 use berry_tower::{
     backend::{BackendId, BackendStateSnapshot},
@@ -53,10 +50,10 @@ pub(super) fn render(snapshot: &Snapshot) -> String {
         let used: HashSet<&BackendId> = catalog
             .models()
             .iter()
-            .filter(|model| model.enabled)
-            .flat_map(|model| &model.backends)
+            .filter(|model| model.is_enabled())
+            .flat_map(|model| model.backends())
             .filter(|backend| backend.is_enabled())
-            .map(|backend| &backend.id)
+            .map(|backend| backend.id())
             .collect();
         catalog.states().for_each(|(id, live)| backend(id, &live.snapshot(now), used.contains(id)));
         selections(snapshot);
@@ -101,14 +98,14 @@ fn backend(id: &BackendId, live: &BackendStateSnapshot, used: bool) {
 fn selections(snapshot: &Snapshot) {
     for model in snapshot.catalog.load().models() {
         let mut by_provider: BTreeMap<&str, u64> = BTreeMap::new();
-        for backend in &model.backends {
+        for backend in model.backends() {
             *by_provider.entry(&backend.id().provider).or_default() += backend.picks();
         }
         for (provider, n) in by_provider {
             let labels = [
-                ("model", model.name.to_string()),
+                ("model", model.name().to_string()),
                 ("provider", provider.to_owned()),
-                ("strategy", model.strategy.name().to_owned()),
+                ("strategy", model.strategy().name().to_owned()),
             ];
             counter!(SELECTIONS, &labels).absolute(n);
         }

@@ -32,13 +32,13 @@ impl Census {
         let now = Instant::now();
         let enabled = |backend: &&Arc<Backend>| backend.is_enabled();
         let usable = |backend: &&Arc<Backend>| {
-            let view = backend.state.view(now);
+            let view = backend.state().view(now);
             enabled(backend) && view.is_healthy() && view.is_free()
         };
-        let healthy = |backend: &&Arc<Backend>| enabled(backend) && backend.state.view(now).is_healthy();
+        let healthy = |backend: &&Arc<Backend>| enabled(backend) && backend.state().view(now).is_healthy();
         let mut census = Self { models: 0, usable_models: 0, backends: 0, healthy_backends: 0, usable_backends: 0 };
-        for model in snapshot.catalog.load().models().iter().filter(|model| model.enabled) {
-            let count = |which: &dyn Fn(&&Arc<Backend>) -> bool| model.backends.iter().filter(which).count();
+        for model in snapshot.catalog.load().models().iter().filter(|model| model.is_enabled()) {
+            let count = |which: &dyn Fn(&&Arc<Backend>) -> bool| model.backends().iter().filter(which).count();
             let here = count(&usable);
             census.models += 1;
             census.usable_models += usize::from(here > 0);

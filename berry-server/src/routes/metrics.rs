@@ -1,6 +1,6 @@
 //! The status of the whole gateway as JSON: providers, their models, and the choices made.
 
-use std::{collections::BTreeMap, sync::Arc, sync::atomic::Ordering::Relaxed, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use axum::{Json, Router, extract::State, routing::get};
 use berry_tower::backend::{BackendId, BackendStateSnapshot};
@@ -120,8 +120,8 @@ impl LoadBalancer {
     fn of(snapshot: &Snapshot) -> Self {
         let mut strategy_distribution = BTreeMap::new();
         for model in snapshot.catalog.load().models() {
-            let picks: u64 = model.backends.iter().map(|backend| backend.picks()).sum();
-            *strategy_distribution.entry(model.strategy.name()).or_insert(0) += picks;
+            let picks: u64 = model.backends().iter().map(|backend| backend.picks()).sum();
+            *strategy_distribution.entry(model.strategy().name()).or_insert(0) += picks;
         }
         Self { total_selections: strategy_distribution.values().sum(), strategy_distribution }
     }

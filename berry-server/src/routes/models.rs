@@ -52,7 +52,7 @@ pub(super) async fn list(
     let catalog = snapshot.catalog.load();
     let mut models: Vec<&Arc<Model>> =
         catalog.models().iter().filter(|model| may_call(&snapshot, &caller, model)).collect();
-    models.sort_by(|a, b| a.name.cmp(&b.name));
+    models.sort_by(|a, b| a.name().cmp(b.name()));
     let data = models.into_iter().map(|model| describe(&snapshot, model)).collect();
     Json(List { object: "list", data })
 }
@@ -87,12 +87,12 @@ pub(super) async fn one(
 fn may_call(snapshot: &Snapshot, caller: &Caller, model: &Model) -> bool {
     let context = SelectionContext::default().with_tags(&caller.tags).with_tag_policy(snapshot.tag_policy);
     let open = |b: &Arc<berry_tower::backend::Backend>| b.is_enabled() && shares_tags(b, &context);
-    model.enabled && caller.allows(model) && model.backends.iter().any(open)
+    model.is_enabled() && caller.allows(model) && model.backends().iter().any(open)
 }
 
 fn describe(snapshot: &Snapshot, model: &Model) -> Entry {
     Entry {
-        id: model.name.to_string(),
+        id: model.name().to_string(),
         object: "model",
         created: snapshot.loaded_at.as_second(),
         owned_by: "berry-api",

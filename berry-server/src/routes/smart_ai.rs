@@ -144,9 +144,9 @@ impl Model {
         let known = known(model, moment);
         let told = known.iter().filter(|known| !query.enabled_only || known.is_enabled());
         Self {
-            name: model.name.to_string(),
-            strategy: model.strategy.name(),
-            enabled: model.enabled,
+            name: model.name().to_string(),
+            strategy: model.strategy().name(),
+            enabled: model.is_enabled(),
             backends: told.map(|known| Backend::of(known, query, moment)).collect(),
             stats: Stats::of(&known),
         }
@@ -158,10 +158,10 @@ impl Backend {
         Self {
             provider: known.provider(),
             model: known.model(),
-            original_weight: known.backend.weight,
+            original_weight: known.backend.weight(),
             effective_weight: known.effective_weight,
             confidence: known.state.view.confidence,
-            is_premium: known.backend.premium,
+            is_premium: known.backend.is_premium(),
             enabled: known.is_enabled(),
             tags: known.tags(),
             billing_mode: known.billing_mode(),
@@ -193,7 +193,7 @@ impl Stats {
             total_backends: known.len(),
             enabled_backends: count(&|known| known.is_enabled()),
             healthy_backends: count(&|known| known.is_enabled() && known.is_healthy()),
-            premium_backends: count(&|known| known.backend.premium),
+            premium_backends: count(&|known| known.backend.is_premium()),
             average_confidence: (!known.is_empty()).then(|| confidences.sum::<f64>() / known.len() as f64),
         }
     }
@@ -206,7 +206,7 @@ impl Stats {
 pub(super) async fn weights(State(snapshot): State<Arc<Snapshot>>, Params(query): Params<Query>) -> Json<Weights> {
     let moment = Moment::now();
     let catalog = snapshot.catalog.load();
-    let told = catalog.models().iter().filter(|model| !query.enabled_only || model.enabled);
+    let told = catalog.models().iter().filter(|model| !query.enabled_only || model.is_enabled());
     Json(Weights {
         models: told.map(|model| Model::of(model, &query, &moment)).collect(),
         timestamp: moment.timestamp(),

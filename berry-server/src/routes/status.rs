@@ -8,7 +8,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use berry_tower::{
-    backend::{Backend, BackendId, BackendState, BackendStateSnapshot, Billing, Model, PREMIUM, View},
+    backend::{Backend, BackendId, BackendState, BackendStateSnapshot, Model, PREMIUM, View},
     breaker::State as Circuit,
     render::Refusal,
     select::candidates::{ADMIN, SelectionContext, explain},
@@ -70,24 +70,21 @@ impl Known<'_> {
     }
 
     pub(super) fn provider(&self) -> String {
-        self.backend.id.provider.to_string()
+        self.backend.id().provider.to_string()
     }
 
     pub(super) fn model(&self) -> String {
-        self.backend.id.model.to_string()
+        self.backend.id().model.to_string()
     }
 
     /// All its tags, the one that marks it as dear included.
     pub(super) fn tags(&self) -> Vec<String> {
-        let premium = self.backend.premium.then_some(PREMIUM);
-        self.backend.tags.iter().map(|tag| &**tag).chain(premium).map(str::to_owned).collect()
+        let premium = self.backend.is_premium().then_some(PREMIUM);
+        self.backend.tags().iter().map(|tag| &**tag).chain(premium).map(str::to_owned).collect()
     }
 
     pub(super) fn billing_mode(&self) -> &'static str {
-        match self.backend.billing {
-            Billing::PerToken => "per_token",
-            Billing::PerRequest => "per_request",
-        }
+        self.backend.billing().name()
     }
 }
 
@@ -98,7 +95,7 @@ pub(super) fn known<'a>(model: &'a Model, moment: &Moment) -> Vec<Known<'a>> {
     let known = |explained: berry_tower::select::candidates::Explained<'a>| Known {
         backend: explained.backend,
         // The very state that the weight was told by, so that the two agree.
-        state: BackendStateSnapshot { view: explained.view, ..explained.backend.state.snapshot(moment.now) },
+        state: BackendStateSnapshot { view: explained.view, ..explained.backend.state().snapshot(moment.now) },
         effective_weight: if is_enabled(explained.backend) { explained.effective_weight } else { 0.0 },
     };
     explain(model, &context, moment.now).into_iter().map(known).collect()
@@ -110,7 +107,7 @@ pub(super) fn state(backend: &Backend, view: &View, circuit: Circuit) -> &'stati
         () if !is_enabled(backend) => "disabled",
         () if circuit.index() != 0 => circuit.name(),
         () if view.cooling.is_some() => "cooling_down",
-        () if view.is_full(backend.max_in_flight) => "full",
+        () if view.is_full(backend.max_in_flight()) => "full",
         () => view.stage.name(),
     }
 }
@@ -121,7 +118,7 @@ fn is_enabled(backend: &Backend) -> bool {
 
 /// The backends of a provider, each once however many models share it, by name.
 pub(super) fn of_provider<'a>(
-    catalog: &'a berry_tower::backend::Snapshot,
+    catalog: &'a berry_tower::backend::CatalogSnapshot,
     provider: &str,
     moment: &Moment,
 ) -> Vec<(&'a BackendId, BackendStateSnapshot)> {
@@ -155,7 +152,8 @@ pub(super) fn millis(duration: Duration) -> f64 {
 pub(super) fn find_model(snapshot: &Snapshot, name: &str) -> Result<Arc<Model>, Refused> {
     let catalog = snapshot.catalog.load();
     let models = catalog.models();
-    let found = models.iter().find(|model| &*model.name == name).or_else(|| models.iter().find(|m| &*m.id == name));
+    let found =
+        models.iter().find(|model| **model.name() == *name).or_else(|| models.iter().find(|m| **m.id() == *name));
     found.cloned().ok_or_else(|| no_such_model("the model does not exist on this gateway"))
 }
 

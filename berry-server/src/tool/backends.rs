@@ -72,7 +72,7 @@ impl Row {
             Err(_) => (State::Unhealthy, Some(format!("timeout: no answer within {} s", within.as_secs()))),
         };
         let latency_ms = millis(asked.elapsed());
-        Self { provider: provider.id.to_string(), model: model.map(str::to_owned), state, latency_ms, error }
+        Self { provider: provider.id().to_string(), model: model.map(str::to_owned), state, latency_ms, error }
     }
 
     fn cells(&self) -> Vec<Cell> {
@@ -107,7 +107,7 @@ pub(super) async fn health_check(
     });
     let chats = backends.iter().map(async |backend| {
         let question = probe::one_token(transport.clone(), backend);
-        let row = Row::ask(&backend.provider, Some(&backend.id.model), within, question).await;
+        let row = Row::ask(backend.provider(), Some(&backend.id().model), within, question).await;
         bar.inc(1);
         row
     });
@@ -197,9 +197,10 @@ fn no_such_provider(config: &Config, id: &str) -> Fail {
 fn backends(config: &Config, providers: &[Provider]) -> Result<Vec<Arc<Backend>>, Fail> {
     let built = build::build(config, &Default::default()).map_err(Fail::new)?;
     let mut met = HashSet::new();
-    let enabled = built.models.iter().filter(|model| model.enabled).flat_map(|model| &model.backends);
-    let asked = enabled.filter(|backend| backend.enabled && providers.iter().any(|p| p.id == backend.provider.id));
-    Ok(asked.filter(|backend| met.insert(backend.id.clone())).cloned().collect())
+    let enabled = built.models.iter().filter(|model| model.is_enabled()).flat_map(|model| model.backends());
+    let asked =
+        enabled.filter(|backend| backend.is_enabled() && providers.iter().any(|p| p.id() == backend.provider().id()));
+    Ok(asked.filter(|backend| met.insert(backend.id().clone())).cloned().collect())
 }
 
 fn millis(time: Duration) -> u64 {

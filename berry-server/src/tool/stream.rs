@@ -31,12 +31,12 @@ pub(super) async fn one_token(provider: &Provider, model: &str) -> Result<Durati
 }
 
 fn is_openai(provider: &Provider) -> bool {
-    matches!(provider.dialect, Dialect::OpenAi | Dialect::Azure)
+    matches!(provider.dialect(), Dialect::OpenAi | Dialect::Azure)
 }
 
 async fn ask(provider: &Provider, model: &str, bound: &str) -> Result<Duration, String> {
     let question = [json!({ "role": "user", "content": "hi" })];
-    let (url, body) = match provider.dialect {
+    let (url, body) = match provider.dialect() {
         Dialect::OpenAi | Dialect::Azure => (
             provider.uri(Endpoint::ChatCompletions, model, true),
             json!({ "model": model, "messages": question, "stream": true, bound: 1 }),
@@ -101,7 +101,7 @@ async fn read(events: &mut EventSource, provider: &Provider) -> Result<Duration,
             let words = error["message"].as_str().unwrap_or("without a reason");
             return Err(provider.mask(&format!("the stream told of an error: {words}")));
         }
-        let (output, end) = meaning(&event, provider.dialect);
+        let (output, end) = meaning(&event, provider.dialect());
         if output || end {
             first.get_or_insert_with(|| asked.elapsed());
         }

@@ -3,7 +3,10 @@
 use std::{hint::black_box, sync::Arc};
 
 use berry_tower::{
-    backend::{SmartAi, View, strategy::{Candidate, NAMES, by_name}},
+    backend::{
+        SmartAi, View,
+        strategy::{Candidate, NAMES, by_name},
+    },
     rate_limit::{Limit, Limits, PerKey},
     sse::{Grammar, StreamFilter},
 };
@@ -60,7 +63,9 @@ pub(crate) fn strategies(c: &mut Criterion) {
         let candidates: Vec<_> = backends.iter().map(|b| Candidate::new(b, View::default())).collect();
         for name in NAMES {
             let Some(strategy) = by_name(name, &SmartAi::default()) else { continue };
-            group.bench_function(BenchmarkId::new(name, n), |b| b.iter(|| strategy.pick(&candidates, &mut rand::random::<f64>)));
+            group.bench_function(BenchmarkId::new(name, n), |b| {
+                b.iter(|| strategy.pick(&candidates, &mut rand::random::<f64>))
+            });
         }
     }
     group.finish();

@@ -164,9 +164,10 @@ impl CatalogSnapshot {
         let mut next = Self { observer: self.observer.clone(), ..Self::default() };
         for mut model in models {
             for backend in &mut model.backends {
-                let state = next.states.entry(backend.id().clone()).or_insert_with(|| {
-                    self.states.get(backend.id()).unwrap_or(backend.state()).clone()
-                });
+                let state = next
+                    .states
+                    .entry(backend.id().clone())
+                    .or_insert_with(|| self.states.get(backend.id()).unwrap_or(backend.state()).clone());
                 if !Arc::ptr_eq(state, backend.state()) {
                     Arc::make_mut(backend).set_state(state.clone());
                 }
@@ -367,7 +368,8 @@ mod tests {
     }
 
     fn trips_at_once() -> Tuning {
-        let breaker = BreakerPolicy { failure_threshold: 1, open_for: Duration::from_secs(9), ..BreakerPolicy::default() };
+        let breaker =
+            BreakerPolicy { failure_threshold: 1, open_for: Duration::from_secs(9), ..BreakerPolicy::default() };
         Tuning { breaker, ..Tuning::default() }
     }
 

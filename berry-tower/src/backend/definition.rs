@@ -38,6 +38,17 @@ pub enum Billing {
     PerRequest,
 }
 
+impl Billing {
+    /// The name in the configuration and in answers.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::PerToken => "per_token",
+            Self::PerRequest => "per_request",
+        }
+    }
+}
+
 /// How a backend is probed while it is not in use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]

@@ -476,7 +476,8 @@ mod tests {
             let provider = Provider::new("p", base).unwrap();
             assert_eq!(provider.uri(Endpoint::ChatCompletions, "m", true).unwrap(), uri);
         }
-        let gemini = Provider::new("p", "https://generativelanguage.googleapis.com").unwrap().with_dialect(Dialect::Gemini);
+        let gemini =
+            Provider::new("p", "https://generativelanguage.googleapis.com").unwrap().with_dialect(Dialect::Gemini);
         assert_eq!(
             gemini.uri(Endpoint::Messages, "models/gemini-2.5-pro", false).unwrap(),
             "https://generativelanguage.googleapis.com/v1beta/models/gemini-2.5-pro:generateContent"
@@ -518,7 +519,10 @@ mod tests {
         let other = provider().with_dialect(Dialect::Claude).with_header(version(), "2025-01-01").unwrap();
         let other = other.with_key("sk").unwrap();
         assert_eq!(one.headers(), other.headers());
-        assert_eq!((&one.headers()["x-api-key"], &one.headers()["anthropic-version"]), (&"sk".parse().unwrap(), &"2025-01-01".parse().unwrap()));
+        assert_eq!(
+            (&one.headers()["x-api-key"], &one.headers()["anthropic-version"]),
+            (&"sk".parse().unwrap(), &"2025-01-01".parse().unwrap())
+        );
         assert!(!one.headers().contains_key(AUTHORIZATION));
     }
 

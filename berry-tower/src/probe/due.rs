@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 use crate::{
-    backend::{Backend, BackendId, Billing, Model, Probe, ProbeOutcome, CatalogSnapshot, Provider},
+    backend::{Backend, BackendId, Billing, CatalogSnapshot, Model, Probe, ProbeOutcome, Provider},
     classify::Class,
 };
 
@@ -132,7 +132,9 @@ impl ProbeTarget {
             ModelListResult::Alive if may_chat && view.wants_chat_probe() => NextStep::Chat,
             ModelListResult::Alive => NextStep::Done(ProbeOutcome::Listed { decides: !self.may_chat }),
             ModelListResult::Refused(class) if may_chat && class.is_backend_failure() => NextStep::Chat,
-            ModelListResult::Refused(class) | ModelListResult::Silent(class) => NextStep::Done(ProbeOutcome::Failed(class)),
+            ModelListResult::Refused(class) | ModelListResult::Silent(class) => {
+                NextStep::Done(ProbeOutcome::Failed(class))
+            }
         }
     }
 }

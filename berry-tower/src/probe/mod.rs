@@ -65,7 +65,7 @@ use tokio::{
 use tower_service::Service;
 
 pub use ask::{Refused, list, one_token};
-pub use due::{ProviderCheck, ModelListResult, ProbeTarget, NextStep, due};
+pub use due::{ModelListResult, NextStep, ProbeTarget, ProviderCheck, due};
 
 use crate::{
     backend::{Backend, Catalog, ProbeOutcome, Stage},

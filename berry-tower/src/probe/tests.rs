@@ -8,7 +8,7 @@ use tower::util::BoxCloneSyncService;
 
 use super::*;
 use crate::{
-    backend::{Billing, Model, Probe, Provider, SmartAi, Tuning, View, strategy::by_name},
+    backend::{Billing, Model, Probe, Provider, SmartAi, View, strategy::by_name},
     breaker::State,
 };
 
@@ -140,7 +140,8 @@ async fn who_is_charged_by_the_request_or_off_is_never_asked() {
     let disabled = Backend::new(Arc::new(disabled), "x");
     let shared = Backend::new(provider("shared"), "x");
     let smart = model("smart", "smart_ai", [by_request("shared"), by_request("dear"), disabled, off, none]);
-    let catalog = Catalog::new([model("m", "smart_ai", [shared, Backend::new(provider("asked"), "x")]), smart]).unwrap();
+    let catalog =
+        Catalog::new([model("m", "smart_ai", [shared, Backend::new(provider("asked"), "x")]), smart]).unwrap();
     for m in catalog.load().models() {
         for backend in m.backends() {
             backend.state().record(Class::Server, Instant::now());
@@ -273,10 +274,16 @@ fn what_is_due_depends_on_the_state_alone() {
     assert_eq!(seen, [("a", vec![true, false]), ("c", vec![true])], "a chat can be had in every dialect");
     let target = &checks[0].targets[0];
     assert_eq!(target.after(ModelListResult::Alive, now), NextStep::Done(ProbeOutcome::Listed { decides: false }));
-    assert_eq!(target.after(ModelListResult::Silent(Class::Network), now), NextStep::Done(ProbeOutcome::Failed(Class::Network)));
+    assert_eq!(
+        target.after(ModelListResult::Silent(Class::Network), now),
+        NextStep::Done(ProbeOutcome::Failed(Class::Network))
+    );
     target.backend.state().record(Class::Server, now);
     assert_eq!(target.after(ModelListResult::Alive, now), NextStep::Chat);
     target.backend.state().record(Class::RateLimited { retry_after: None }, now);
     assert_ne!(target.after(ModelListResult::Alive, now), NextStep::Chat, "it asked to be left alone");
-    assert_eq!(checks[0].targets[1].after(ModelListResult::Alive, now), NextStep::Done(ProbeOutcome::Listed { decides: true }));
+    assert_eq!(
+        checks[0].targets[1].after(ModelListResult::Alive, now),
+        NextStep::Done(ProbeOutcome::Listed { decides: true })
+    );
 }

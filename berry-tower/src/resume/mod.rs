@@ -147,7 +147,8 @@ where
         let Some(progress) = extensions.get::<Progress>().filter(|p| p.is_stream()).cloned() else {
             return Poll::Ready(Ok(response.map(|inner| ResumeBody::new(inner, None, None))));
         };
-        let recovery = extensions.get::<RoutedModel>().map_or(StreamRecovery::Off, |model| model.model().stream_recovery());
+        let recovery =
+            extensions.get::<RoutedModel>().map_or(StreamRecovery::Off, |model| model.model().stream_recovery());
         let attempt = extensions.get::<Attempt>().cloned();
         let resuming =
             this.again.take().zip(attempt).filter(|(again, _)| recovery != StreamRecovery::Off && again.is_plain());

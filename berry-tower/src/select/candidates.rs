@@ -327,8 +327,7 @@ impl RejectionSummary {
 #[must_use]
 pub fn explain<'a>(model: &'a Model, context: &SelectionContext<'_>, now: Instant) -> Vec<Explained<'a>> {
     let candidates = candidates(model, context, now).unwrap_or_default().list;
-    let probabilities =
-        if candidates.is_empty() { Vec::new() } else { model.strategy().probabilities(&candidates) };
+    let probabilities = if candidates.is_empty() { Vec::new() } else { model.strategy().probabilities(&candidates) };
     let explain = |backend: &'a Arc<Backend>| {
         let index = candidates.iter().position(|c| Arc::ptr_eq(c.backend, backend));
         // The view that the strategy has seen, though the state may have changed since.

@@ -275,7 +275,8 @@ impl<S, C: Classify + Clone> Select<S, C> {
                     attempt.record_backend(id.clone());
                 }
                 // A backend that cannot express the request does not make a late answer worse.
-                let is_alone = || list.iter().all(|c| Arc::ptr_eq(c.backend, chosen.backend) || !can_translate(c.backend));
+                let is_alone =
+                    || list.iter().all(|c| Arc::ptr_eq(c.backend, chosen.backend) || !can_translate(c.backend));
                 let has_deadline = chosen.backend.provider().timeouts().first_token().is_some();
                 let is_last_resort = (is_last_resort || has_deadline && conversation.is_some() && is_alone())
                     && fallback_index == asked.fallbacks().len();

@@ -2,8 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use berry_tower::{
-    backend::{Backend, Provider, SmartAi, Stage, View, strategy::{Candidate, NAMES, Strategy, by_name}},
+use berry_tower::backend::{
+    Backend, Provider, SmartAi, Stage, View,
+    strategy::{Candidate, NAMES, Strategy, by_name},
 };
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
@@ -39,7 +40,10 @@ fn one_of<T: Copy>(rng: &mut StdRng, all: &[T]) -> T {
 fn any_backend(i: usize, rng: &mut StdRng) -> Backend {
     let tags: &[&str] = if rng.random_bool(0.3) { &["premium"] } else { &[] };
     let weight = one_of(rng, &[0.01, 0.5, 1.0, 1.0, 2.0, 100.0]);
-    backend(&format!("m{i}")).with_weight(weight).with_priority(one_of(rng, &[0, 0, 1, 10])).with_tags(tags.iter().copied())
+    backend(&format!("m{i}"))
+        .with_weight(weight)
+        .with_priority(one_of(rng, &[0, 0, 1, 10]))
+        .with_tags(tags.iter().copied())
 }
 
 fn any_view(rng: &mut StdRng) -> View {

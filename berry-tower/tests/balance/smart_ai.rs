@@ -3,7 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use berry_tower::{
-    backend::{Backend, ProbeOutcome, SmartAi, View, strategy::{Candidate, SmartAiStrategy, Strategy}},
+    backend::{
+        Backend, ProbeOutcome, SmartAi, View,
+        strategy::{Candidate, SmartAiStrategy, Strategy},
+    },
     classify::Class,
 };
 use proptest::prelude::*;

@@ -2,12 +2,11 @@
 
 use std::{sync::Arc, thread, time::Duration};
 
-use berry_tower::{
-    backend::{
-        SmartAi, Stage, View,
-        strategy::{Candidate, RoundRobin, Strategy, by_name},
-    },
+use berry_tower::backend::{
+    SmartAi, Stage, View,
+    strategy::{Candidate, RoundRobin, Strategy, by_name},
 };
+use rand::RngExt;
 
 use crate::pools::{Pool, all_eight, backend, candidates, pool, rng};
 
@@ -157,7 +156,8 @@ fn weighted_failover_looks_at_the_unhealthy_only_when_there_is_nobody_else() {
     let due = View { due_for_trial: true, ..down };
     let back = View { stage: Stage::Returning, ..View::default() };
     let odds = |views: [View; 2]| {
-        let pool: Pool = views.into_iter().map(|v| (Arc::new(backend("m").with_weight(2.0).with_priority(1)), v)).collect();
+        let pool: Pool =
+            views.into_iter().map(|v| (Arc::new(backend("m").with_weight(2.0).with_priority(1)), v)).collect();
         strategy.probabilities(&candidates(&pool))
     };
     assert_eq!(odds([back, down]), [1.0, 0.0]);

@@ -8,7 +8,7 @@ use std::{
 use berry_tower::{
     backend::{Backend, BackendId, Catalog, HealthChange, Model, Provider, Stage, Tuning, strategy::RoundRobin},
     body::Buffered,
-    breaker::{Breaker, BreakerPolicy, CircuitBreakerLayer, Transition},
+    breaker::{BreakerPolicy, CircuitBreakerLayer, Transition},
     classify::Class,
     client::BackendClient,
     commit::CommitLayer,
@@ -186,7 +186,7 @@ async fn a_retry_names_its_model_and_reason_and_changes_are_told_once() {
     let provider = Arc::new(Provider::new("p", "http://127.0.0.1:9").unwrap());
     let backends = ["bad", "new"].map(|model| Backend::new(provider.clone(), model));
     catalog.replace([Model::new("m", Arc::new(RoundRobin::default()), backends)]).unwrap();
-    let live = |i: usize| catalog.load().models()[0].backends[i].state.clone();
+    let live = |i: usize| catalog.load().models()[0].backends()[i].state().clone();
     let now = tokio::time::Instant::now();
     live(0).probed(berry_tower::backend::ProbeOutcome::Chatted, now);
     live(1).record(Class::Server, now);

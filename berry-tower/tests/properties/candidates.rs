@@ -4,11 +4,14 @@ use std::{sync::Arc, time::Duration};
 
 use berry_tower::{
     attempt::{Attempt, RetryEligibility},
-    backend::{Backend, Catalog, Model, Provider, SmartAi, strategy::{NAMES, by_name}},
+    backend::{
+        Backend, Catalog, Model, Provider, SmartAi,
+        strategy::{NAMES, by_name},
+    },
     classify::Class,
     endpoint::Endpoint,
     error::Unroutable,
-    select::candidates::{SelectionContext, Eligibility, candidates, eligibility, explain},
+    select::candidates::{Eligibility, SelectionContext, candidates, eligibility, explain},
 };
 use proptest::prelude::*;
 use tokio::time::Instant;

@@ -12,7 +12,10 @@ use std::{
 
 use berry_tower::{
     attempt::BackendId,
-    backend::{Backend, Catalog, Model, Provider, SmartAi, strategy::{NAMES, by_name}},
+    backend::{
+        Backend, Catalog, Model, Provider, SmartAi,
+        strategy::{NAMES, by_name},
+    },
     body::Buffered,
     error::{Deadline, Exhausted, Failure},
     inspect::Requested,

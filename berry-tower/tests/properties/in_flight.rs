@@ -4,7 +4,10 @@
 use std::{sync::Arc, time::Duration};
 
 use berry_tower::{
-    backend::{Backend, Catalog, Model, Provider, SmartAi, strategy::{NAMES, by_name}},
+    backend::{
+        Backend, Catalog, Model, Provider, SmartAi,
+        strategy::{NAMES, by_name},
+    },
     body::Buffered,
     breaker::{Breaker, BreakerPolicy, CircuitBreakerLayer},
     client::BackendClient,

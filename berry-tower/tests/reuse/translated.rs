@@ -73,7 +73,8 @@ fn done() -> Step {
 }
 
 fn backend(id: &'static str, dialect: Dialect) -> Backend {
-    let provider = Provider::new(id, "https://upstream").unwrap().with_dialect(dialect).with_key("sk-the-key-of-the-provider");
+    let provider =
+        Provider::new(id, "https://upstream").unwrap().with_dialect(dialect).with_key("sk-the-key-of-the-provider");
     Backend::new(Arc::new(provider.unwrap()), "upstream-model").with_priority(u8::from(id != "first"))
 }
 

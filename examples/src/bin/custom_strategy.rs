@@ -6,11 +6,9 @@
 
 use std::sync::Arc;
 
-use berry_tower::{
-    backend::{
-        Backend, Catalog, Model, Provider,
-        strategy::{Candidate, Strategy},
-    },
+use berry_tower::backend::{
+    Backend, Catalog, Model, Provider,
+    strategy::{Candidate, Strategy},
 };
 
 #[derive(Debug)]
@@ -47,7 +45,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let catalog = catalog()?;
     let snapshot = catalog.load();
     for backend in snapshot.models().iter().flat_map(|model| model.backends()) {
-        println!("{}", backend.id);
+        println!("{}", backend.id());
     }
     Ok(())
 }
@@ -61,9 +59,9 @@ mod tests {
     fn whoever_is_busy_is_spared() {
         let catalog = super::catalog().unwrap();
         let model = catalog.load().find("llama").unwrap().clone();
-        assert!(model.backends[0].state.try_enter(0));
+        assert!(model.backends()[0].state().try_enter(0));
         let chosen = candidates(&model, &SelectionContext::default(), Instant::now()).unwrap().list;
-        assert_eq!(model.strategy.pick(&chosen, &mut || 0.0), 1);
-        assert_eq!(model.strategy.probabilities(&chosen), [0.0, 1.0]);
+        assert_eq!(model.strategy().pick(&chosen, &mut || 0.0), 1);
+        assert_eq!(model.strategy().probabilities(&chosen), [0.0, 1.0]);
     }
 }

@@ -13,7 +13,7 @@ use berry_tower::{
     breaker::Permit,
     endpoint::Endpoint,
     error::Unroutable,
-    probe::{ModelListResult, Settings, ProbeTarget, NextStep, due},
+    probe::{ModelListResult, NextStep, ProbeTarget, Settings, due},
     retry::{Budget, Next, RetryPolicy, Spent},
     select::candidates::{SelectionContext, candidates, needs_trial},
 };
@@ -148,20 +148,21 @@ impl<'a> Engine<'a> {
         let now = self.instant();
         let model = self.model.clone();
         let (endpoint, attempt) = (Some(Endpoint::ChatCompletions), Some(&request.attempt));
-        let list = match candidates(&model, &SelectionContext::default().with_endpoint(endpoint).with_attempt(attempt), now) {
-            Ok(found) => found.list,
-            Err(Unroutable::OnlyTriedLeft { soonest }) => return self.again(soonest, request),
-            Err(_) => return self.give_up(),
-        };
-        let picked = model.strategy.pick(&list, &mut || self.rng.random()).min(list.len() - 1);
+        let list =
+            match candidates(&model, &SelectionContext::default().with_endpoint(endpoint).with_attempt(attempt), now) {
+                Ok(found) => found.list,
+                Err(Unroutable::OnlyTriedLeft { soonest }) => return self.again(soonest, request),
+                Err(_) => return self.give_up(),
+            };
+        let picked = model.strategy().pick(&list, &mut || self.rng.random()).min(list.len() - 1);
         let chosen = &list[picked];
-        let live = &chosen.backend.state;
-        let trial = needs_trial(chosen, &*model.strategy);
+        let live = chosen.backend.state();
+        let trial = needs_trial(chosen, &*model.strategy());
         // One request at a time looks, so that nobody takes a place from another.
-        assert!(live.try_enter(chosen.backend.max_in_flight), "there was a place");
+        assert!(live.try_enter(chosen.backend.max_in_flight()), "there was a place");
         assert!(!trial || live.try_trial(), "the trial was free");
         let permit = live.breaker().try_acquire(now).expect("the breaker had let it through");
-        request.attempt.record_backend(chosen.backend.id.clone());
+        request.attempt.record_backend(chosen.backend.id().clone());
         let site = self.run.site(&model, chosen.backend);
         let fate = self.setup.sites[site].fate(self.now, &mut self.rng);
         self.run.sent(&model, site, self.now, now);
@@ -172,7 +173,7 @@ impl<'a> Engine<'a> {
     fn ended(&mut self, mut request: Request, sent: Sent) {
         let now = self.instant();
         let Sent { site, permit, trial, at, fate } = sent;
-        let live = &self.model.backends[site].state;
+        let live = self.model.backends()[site].state();
         permit.settle(fate.class, now);
         if !fate.class.is_error() {
             live.first_byte(self.now - at, now);
@@ -234,7 +235,7 @@ impl<'a> Engine<'a> {
     fn listed(&mut self, target: &ProbeTarget, listing: ModelListResult) {
         let now = self.instant();
         let site = self.run.site(&self.model, &target.backend);
-        let live = &target.backend.state;
+        let live = target.backend.state();
         if target.connectivity {
             live.connectivity(listing.is_connected(), now);
         }

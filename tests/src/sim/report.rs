@@ -2,9 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use berry_tower::{
-    backend::{Backend, Model, confidence::TRUSTED, strategy::Candidate},
-};
+use berry_tower::backend::{Backend, Model, confidence::TRUSTED, strategy::Candidate};
 use tokio::time::Instant;
 
 use super::{Kind, Setup, Trouble};
@@ -51,7 +49,7 @@ impl Run {
     }
 
     pub(super) fn site(&self, model: &Model, backend: &Arc<Backend>) -> usize {
-        model.backends.iter().position(|b| b.id == backend.id).expect("a backend of the pool")
+        model.backends().iter().position(|b| b.id() == backend.id()).expect("a backend of the pool")
     }
 
     pub(super) fn sent(&mut self, model: &Model, site: usize, at: Duration, now: Instant) {
@@ -60,10 +58,10 @@ impl Run {
             return;
         }
         let cheap = |b: &Arc<Backend>| {
-            let Candidate { view, .. } = Candidate::new(b, b.state.view(now));
-            !b.premium && view.is_free() && view.confidence >= TRUSTED
+            let Candidate { view, .. } = Candidate::new(b, b.state().view(now));
+            !b.is_premium() && view.is_free() && view.confidence >= TRUSTED
         };
-        if model.backends.iter().any(cheap) {
+        if model.backends().iter().any(cheap) {
             self.while_cheap[0] += 1;
             self.while_cheap[1] += u64::from(self.premium[site]);
         }

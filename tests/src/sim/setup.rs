@@ -3,7 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use berry_tower::{
-    backend::{Backend, Catalog, Model, PREMIUM, Provider, Tuning, View, strategy::{Candidate, by_name}},
+    backend::{
+        Backend, Catalog, Model, PREMIUM, Provider, Tuning, View,
+        strategy::{Candidate, by_name},
+    },
     probe::Settings,
     retry::BackoffPolicy,
 };
@@ -76,10 +79,10 @@ impl Setup {
         let snapshot = catalog.load();
         let model = &snapshot.models()[0];
         let latency = |i: usize| Some(self.sites[i].median);
-        let candidates: Vec<_> = (model.backends.iter().enumerate())
+        let candidates: Vec<_> = (model.backends().iter().enumerate())
             .map(|(i, b)| Candidate::new(b, View { confidence: 1.0, latency: latency(i), ..View::default() }))
             .collect();
-        model.strategy.probabilities(&candidates)
+        model.strategy().probabilities(&candidates)
     }
 
     /// The pool as the gateway knows it. Each site is a provider of its own.
@@ -88,7 +91,10 @@ impl Setup {
         let backends = self.sites.iter().map(|site| {
             let provider = Provider::new(site.name.as_str(), "http://127.0.0.1:9").expect("a good address");
             let tags = site.premium.then_some(PREMIUM);
-            Backend::new(Arc::new(provider), "model").with_weight(site.weight).with_priority(site.priority).with_tags(tags)
+            Backend::new(Arc::new(provider), "model")
+                .with_weight(site.weight)
+                .with_priority(site.priority)
+                .with_tags(tags)
         });
         let catalog = Catalog::new([Model::new(MODEL, strategy, backends)]).expect("one model");
         catalog.retune(&self.tuning);

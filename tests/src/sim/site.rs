@@ -2,7 +2,7 @@
 
 use std::{f64::consts::TAU, time::Duration};
 
-use berry_tower::{backend::ProbeOutcome, classify::Class, probe::Listing};
+use berry_tower::{backend::ProbeOutcome, classify::Class, probe::ModelListResult};
 use rand::{RngExt, rngs::StdRng};
 
 /// How long the gateway waits for a head.
@@ -169,16 +169,16 @@ impl Site {
 
     /// What a probe that begins at `at` hears of the list of models, and how much later. A site
     /// that limits or decays still has its list.
-    pub(super) fn list(&self, at: Duration, timeout: Duration, rng: &mut StdRng) -> (Listing, Duration) {
+    pub(super) fn list(&self, at: Duration, timeout: Duration, rng: &mut StdRng) -> (ModelListResult, Duration) {
         let kind = self.troubles.iter().find(|t| (t.from..t.to).contains(&at)).map(|t| t.kind);
         if !matches!(kind, Some(Kind::Outage(_) | Kind::Flapping { .. })) {
-            return (Listing::Alive, PROBE);
+            return (ModelListResult::Alive, PROBE);
         }
         match self.trouble_at(at, rng) {
-            None => (Listing::Alive, PROBE),
-            Some(Fate { class, silent: true, .. }) => (Listing::Silent(class), timeout),
-            Some(Fate { class: Class::Network, .. }) => (Listing::Silent(Class::Network), PROBE),
-            Some(Fate { class, .. }) => (Listing::Refused(class), PROBE),
+            None => (ModelListResult::Alive, PROBE),
+            Some(Fate { class, silent: true, .. }) => (ModelListResult::Silent(class), timeout),
+            Some(Fate { class: Class::Network, .. }) => (ModelListResult::Silent(Class::Network), PROBE),
+            Some(Fate { class, .. }) => (ModelListResult::Refused(class), PROBE),
         }
     }
 

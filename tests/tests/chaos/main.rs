@@ -68,7 +68,7 @@ fn catalog() -> Catalog {
 async fn chaos(seed: u64, commit_after: Option<Duration>) {
     let (upstream, catalog) = (Upstream::new(seed, REQUESTS), catalog());
     let breaker = CircuitBreakerLayer::new(BreakerPolicy::default()).find(|e: &Extensions| -> Option<Arc<Breaker>> {
-        e.get::<Selected>().map(|s| s.backend.state.breaker().clone())
+        e.get::<Selected>().map(|s| s.backend().state().breaker().clone())
     });
     let service = breaker.layer(BackendClient::new(upstream.clone()));
     let service = CommitLayer.layer(SelectLayer::new(catalog.clone()).layer(service));
@@ -107,8 +107,8 @@ fn check(upstream: &Upstream, catalog: &Catalog, outcomes: &[Outcome], took: Dur
     assert!(attempts < 2 * REQUESTS, "{told}");
     assert_eq!(upstream.open().load(Relaxed), 0, "every answer of an upstream is let go");
     for model in catalog.load().models() {
-        for backend in &model.backends {
-            assert_eq!(backend.state.view(Instant::now()).in_flight, 0, "{}", backend.id);
+        for backend in model.backends() {
+            assert_eq!(backend.state().view(Instant::now()).in_flight, 0, "{}", backend.id());
         }
     }
 }

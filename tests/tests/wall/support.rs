@@ -248,13 +248,13 @@ impl Wall {
 
     fn backend(&self, i: usize) -> Arc<Backend> {
         let catalog = self.server.catalog().load();
-        let mut all = catalog.models().iter().flat_map(|model| &model.backends);
-        all.find(|backend| *backend.id.provider == *format!("p{}", self.first + i)).unwrap().clone()
+        let mut all = catalog.models().iter().flat_map(|model| model.backends());
+        all.find(|backend| *backend.id().provider == *format!("p{}", self.first + i)).unwrap().clone()
     }
 
     /// How a backend stands now.
     pub(crate) fn state(&self, i: usize) -> BackendStateSnapshot {
-        self.backend(i).state.snapshot(Instant::now())
+        self.backend(i).state().snapshot(Instant::now())
     }
 
     /// How often a backend's attempts ended like this, by the class's name.

@@ -6,7 +6,7 @@ use axum::{Json, extract::State};
 use berry_tower::{
     backend::Model,
     endpoint::Endpoint,
-    select::candidates::{self, ADMIN, SelectionContext, Explained, Eligibility},
+    select::candidates::{self, ADMIN, Eligibility, Explained, SelectionContext},
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -73,15 +73,15 @@ struct Candidate {
 impl Candidate {
     /// `barred` says why the user gets none of the model's backends.
     fn of(explained: &Explained<'_>, barred: Option<&str>, moment: &Moment) -> Self {
-        let is_in = barred.is_none() && explained.is_in;
+        let is_in = barred.is_none() && explained.is_candidate;
         let enabled = explained.eligibility != Eligibility::Disabled;
         Self {
-            provider: explained.backend.id.provider.to_string(),
-            model: explained.backend.id.model.to_string(),
+            provider: explained.backend.id().provider.to_string(),
+            model: explained.backend.id().model.to_string(),
             r#in: is_in,
             why: barred.map_or_else(|| explained.reason(), str::to_owned),
-            state: state(explained.backend, &explained.view, explained.backend.state.breaker().state(moment.now)),
-            weight: explained.backend.weight,
+            state: state(explained.backend, &explained.view, explained.backend.state().breaker().state(moment.now)),
+            weight: explained.backend.weight(),
             effective_weight: if enabled { explained.effective_weight } else { 0.0 },
             probability: if is_in { explained.probability } else { 0.0 },
         }
@@ -115,7 +115,7 @@ pub(super) async fn explain(
 ) -> Result<Json<Explanation>, Refused> {
     let name = query.model.ok_or_else(|| missing("model"))?;
     let model = find_model(&snapshot, &name)?;
-    if !model.enabled {
+    if !model.is_enabled() {
         return Err(no_such_model("the model is disabled, so this gateway does not serve it"));
     }
     let caller = match &query.user {
@@ -130,8 +130,8 @@ pub(super) async fn explain(
     let barred = caller.and_then(|caller| barred(&snapshot, caller, &model));
     let explained = candidates::explain(&model, &context, moment.now);
     Ok(Json(Explanation {
-        model: model.name.to_string(),
-        strategy: model.strategy.name(),
+        model: model.name().to_string(),
+        strategy: model.strategy().name(),
         candidates: explained.iter().map(|explained| Candidate::of(explained, barred, &moment)).collect(),
         timestamp: moment.timestamp(),
     }))

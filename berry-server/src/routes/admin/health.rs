@@ -76,10 +76,10 @@ impl ModelHealth {
             last_success: moment.ago(known.state.last_success),
             last_failure: moment.ago(known.state.last_failure),
             tags: known.tags(),
-            priority: known.backend.priority,
+            priority: known.backend.priority(),
         };
         let backends = known(model, moment).iter().map(health).collect();
-        Self { model_name: model.name.to_string(), enabled: model.enabled, backends }
+        Self { model_name: model.name().to_string(), enabled: model.is_enabled(), backends }
     }
 }
 
@@ -88,6 +88,6 @@ impl ModelHealth {
 pub(super) async fn backend_health(State(snapshot): State<Arc<Snapshot>>) -> Json<BackendHealth> {
     let moment = Moment::now();
     let catalog = snapshot.catalog.load();
-    let of = |model: &Arc<Model>| (model.id.to_string(), ModelHealth::of(model, &moment));
+    let of = |model: &Arc<Model>| (model.id().to_string(), ModelHealth::of(model, &moment));
     Json(BackendHealth { backend_health: catalog.models().iter().map(of).collect(), timestamp: moment.timestamp() })
 }

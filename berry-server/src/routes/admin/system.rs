@@ -134,7 +134,7 @@ pub(super) async fn system_stats(State(snapshot): State<Arc<Snapshot>>) -> Json<
     let moment = Moment::now();
     let census = Census::of(&snapshot);
     let catalog = snapshot.catalog.load();
-    let stats = |model: &Arc<Model>| (model.id.to_string(), ModelStats::of(model, &moment));
+    let stats = |model: &Arc<Model>| (model.id().to_string(), ModelStats::of(model, &moment));
     Json(SystemStats {
         system: System {
             is_running: !snapshot.draining(),

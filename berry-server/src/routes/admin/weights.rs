@@ -86,10 +86,10 @@ impl Weights {
     fn of(model: &Model, moment: &Moment) -> Self {
         let known = known(model, moment);
         Self {
-            model_name: model.name.to_string(),
-            display_name: model.name.to_string(),
-            strategy: model.strategy.name(),
-            enabled: model.enabled,
+            model_name: model.name().to_string(),
+            display_name: model.name().to_string(),
+            strategy: model.strategy().name(),
+            enabled: model.is_enabled(),
             total_effective_weight: known.iter().map(|known| known.effective_weight).sum(),
             backends: known.iter().map(Weight::of).collect(),
         }
@@ -101,11 +101,11 @@ impl Weight {
         Self {
             provider: known.provider(),
             model: known.model(),
-            original_weight: known.backend.weight,
+            original_weight: known.backend.weight(),
             effective_weight: known.effective_weight,
             is_healthy: known.is_healthy(),
             is_enabled: known.is_enabled(),
-            priority: known.backend.priority,
+            priority: known.backend.priority(),
             tags: known.tags(),
             billing_mode: known.billing_mode(),
             failure_count: known.state.consecutive_failures,
@@ -135,7 +135,7 @@ pub(super) async fn model_weights(
     };
     Ok(Json(ModelWeights {
         total_models: told.len(),
-        models: told.iter().map(|model| (model.id.to_string(), Weights::of(model, &moment))).collect(),
+        models: told.iter().map(|model| (model.id().to_string(), Weights::of(model, &moment))).collect(),
         timestamp: moment.timestamp(),
     }))
 }

@@ -164,10 +164,10 @@ enum Told {
 impl Model {
     fn of(model: &Served, moment: &Moment) -> Self {
         Self {
-            name: model.name.to_string(),
-            strategy: model.strategy.name(),
-            enabled: model.enabled,
-            fallbacks: model.fallbacks.iter().map(ToString::to_string).collect(),
+            name: model.name().to_string(),
+            strategy: model.strategy().name(),
+            enabled: model.is_enabled(),
+            fallbacks: model.fallbacks().iter().map(ToString::to_string).collect(),
             backends: known(model, moment).iter().map(Backend::of).collect(),
         }
     }
@@ -183,13 +183,13 @@ impl Backend {
             state: state(backend, view, live.circuit),
             usable: known.is_enabled() && view.is_healthy() && view.is_free(),
             retry_in_seconds: (!view.is_free()).then(|| view.free_in().as_secs_f64()),
-            weight: backend.weight,
+            weight: backend.weight(),
             effective_weight: known.effective_weight,
-            priority: backend.priority,
-            premium: backend.premium,
+            priority: backend.priority(),
+            premium: backend.is_premium(),
             confidence: view.confidence,
             in_flight: view.in_flight,
-            max_in_flight: backend.max_in_flight,
+            max_in_flight: backend.max_in_flight(),
             requests: live.requests(),
             errors: live.errors(),
             errors_by_class: live.errors_by_class().filter(|(_, n)| *n > 0).collect(),

@@ -47,7 +47,6 @@ impl Strategy for LeastLatency {
         shares(candidates.len(), self.weights(candidates))
     }
 
-
     fn measures_latency(&self) -> bool {
         true
     }

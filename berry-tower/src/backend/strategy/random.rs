@@ -21,5 +21,4 @@ impl Strategy for Random {
     fn probabilities(&self, candidates: &[Candidate<'_>]) -> Vec<f64> {
         shares(candidates.len(), |_| Some(1.0))
     }
-
 }

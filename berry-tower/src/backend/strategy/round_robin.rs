@@ -41,5 +41,4 @@ impl Strategy for RoundRobin {
     fn probabilities(&self, candidates: &[Candidate<'_>]) -> Vec<f64> {
         vec![1.0 / candidates.len() as f64; candidates.len()]
     }
-
 }
