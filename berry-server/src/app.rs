@@ -13,7 +13,7 @@ use std::{
 use arc_swap::{ArcSwap, ArcSwapOption};
 use berry_tower::{
     backend::Catalog,
-    client::Hyper,
+    client::EnvProxy,
     gateway::{Settings, gateway},
     rate_limit::QuotaFromRequest,
     retry::Budget,
@@ -58,7 +58,7 @@ pub(crate) struct Shared {
     pub(crate) last_reload: ArcSwapOption<Reloaded>,
     /// What the configuration's file looked like when it was read last.
     pub(crate) seen: ArcSwapOption<Seen>,
-    transport: Hyper,
+    transport: EnvProxy,
     #[cfg(feature = "observability")]
     pub(crate) history: Arc<History>,
     /// For handlers that act on the whole; it holds them.
@@ -86,7 +86,7 @@ pub(crate) struct Snapshot {
 }
 
 impl Snapshot {
-    pub(crate) fn transport(&self) -> Hyper {
+    pub(crate) fn transport(&self) -> EnvProxy {
         self.shared.transport.clone()
     }
 }
@@ -127,7 +127,7 @@ impl App {
             metrics,
             last_reload: ArcSwapOption::empty(),
             seen: ArcSwapOption::from(loaded.seen.clone().map(Arc::new)),
-            transport: Hyper::new(),
+            transport: EnvProxy::default(),
             #[cfg(feature = "observability")]
             history: Arc::new(History::new()),
             app: OnceLock::new(),

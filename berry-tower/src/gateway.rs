@@ -14,7 +14,7 @@ use crate::{
     backend::Catalog,
     body::Buffered,
     breaker::{Breaker, BreakerPolicy, CircuitBreakerLayer},
-    client::{BackendClient, Reqwest},
+    client::{BackendClient, DefaultTransport},
     commit::CommitLayer,
     early::EarlyLayer,
     error::BoxError,
@@ -30,7 +30,7 @@ use crate::{
 
 /// What the standard stack is made of, beside who may call, how often, and what.
 #[derive(Clone)]
-pub struct Settings<R = OpenAiErrors, T = Reqwest> {
+pub struct Settings<R = OpenAiErrors, T = DefaultTransport> {
     /// The models and their backends.
     pub catalog: Catalog,
     /// The connections to upstreams.
@@ -63,7 +63,7 @@ impl Settings {
     pub fn new(catalog: Catalog) -> Self {
         Self {
             catalog,
-            transport: Reqwest::new(),
+            transport: DefaultTransport::default(),
             plan: BackoffPolicy::default(),
             budget: Arc::default(),
             total_timeout: Some(Duration::from_secs(600)),

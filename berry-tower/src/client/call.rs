@@ -190,7 +190,12 @@ impl Call {
         })
     }
 
-    pub(super) fn upstream_request(&self, client: &Request<Buffered>) -> Result<Request<Buffered>, BoxError> {
+    /// The request for the transport; a `fresh` one wants a connection of its own.
+    pub(super) fn upstream_request(
+        &self,
+        client: &Request<Buffered>,
+        fresh: bool,
+    ) -> Result<Request<Buffered>, BoxError> {
         let backend = self.backend();
         let mut request = Request::new(Buffered::from(self.upstream_body(client.body().bytes())?));
         *request.method_mut() = client.method().clone();
@@ -199,7 +204,8 @@ impl Call {
         if !request.headers().contains_key(CONTENT_TYPE) {
             request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }
-        request.extensions_mut().insert(Upstream::backend(backend.clone(), self.endpoint, self.streams()));
+        let upstream = Upstream::new(backend.provider.timeouts.connect).with_head_due(self.head.0);
+        request.extensions_mut().insert(if fresh { upstream.with_fresh_connection() } else { upstream });
         Ok(request)
     }
 

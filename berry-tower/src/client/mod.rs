@@ -69,16 +69,22 @@ use http_body::Body;
 use tower_service::Service;
 
 pub use body::ClientBody;
-pub use future::ResponseFuture as BackendFuture;
+pub use future::ResponseFuture;
+#[cfg(feature = "probe")]
+pub(crate) use future::is_unprocessed;
+pub use transport::{DefaultTransport, Unprocessed, Upstream};
+#[cfg(all(feature = "client-hyper", feature = "client-reqwest"))]
+pub use transport::{EnvProxy, EnvProxyBody, EnvProxyFuture};
 #[cfg(feature = "client-hyper")]
-pub use transport::{Hyper, HyperBody, ResponseFuture};
-pub use transport::{Reqwest, Upstream};
+pub use transport::{Hyper, HyperBody, HyperBuilder, HyperFuture, InvalidCertificate};
+#[cfg(feature = "client-reqwest")]
+pub use transport::{Reqwest, ReqwestBody, ReqwestFuture};
 
 use crate::{body::Buffered, error::BoxError};
 
 /// See the [module](self). `T` is any service that sends a request to its address.
 #[derive(Clone, Debug, Default)]
-pub struct BackendClient<T = Reqwest> {
+pub struct BackendClient<T = DefaultTransport> {
     transport: T,
 }
 
@@ -114,13 +120,13 @@ where
 {
     type Response = Response<ClientBody<B>>;
     type Error = BoxError;
-    type Future = BackendFuture<T, B>;
+    type Future = ResponseFuture<T, B>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         self.transport.poll_ready(cx).map_err(Into::into)
     }
 
     fn call(&mut self, request: Request<Buffered>) -> Self::Future {
-        BackendFuture::new(&mut self.transport, request)
+        ResponseFuture::new(&mut self.transport, request)
     }
 }

@@ -11,7 +11,7 @@ use crate::{
     backend::{Backend, ProbeOutcome, Provider},
     body::Buffered,
     classify::{Class, Classify, ErrorBody, ModelApiVerdict},
-    client::{BackendClient, Upstream, upstream_error},
+    client::{BackendClient, Upstream, is_unprocessed, upstream_error},
     endpoint::Endpoint,
     error::{BoxError, Failure},
     inspect::Requested,
@@ -76,20 +76,24 @@ where
     B::Error: Into<BoxError>,
 {
     let Some(uri) = provider.models_uri() else { return Ok(()) };
-    let mut request = Request::new(Buffered::default());
-    *request.uri_mut() = uri;
-    request.headers_mut().clone_from(provider.headers());
-    request.extensions_mut().insert(Upstream::new(provider.timeouts.connect));
-    let answer = async {
+    let mut ask = async |upstream: Upstream| {
+        let mut request = Request::new(Buffered::default());
+        *request.uri_mut() = uri.clone();
+        request.headers_mut().clone_from(provider.headers());
+        request.extensions_mut().insert(upstream);
         poll_fn(|cx| transport.poll_ready(cx)).await?;
         transport.call(request).await
     };
-    let response = match answer.await {
+    let failed = |error: T::Error| Failure::from_transport(error.into());
+    let upstream = Upstream::new(provider.timeouts.connect);
+    let mut answer = ask(upstream.clone()).await.map_err(failed);
+    // A pooled connection that was closed meanwhile says nothing about the provider.
+    if answer.as_ref().is_err_and(is_unprocessed) {
+        answer = ask(upstream.with_fresh_connection()).await.map_err(failed);
+    }
+    let response = match answer {
         Ok(response) => response,
-        Err(error) => {
-            let error = Failure::from_transport(error.into()).into();
-            return Err(Refused { silent: true, ..Refused::failed(&error) });
-        }
+        Err(failure) => return Err(Refused { silent: true, ..Refused::failed(&failure.into()) }),
     };
     let (head, body) = response.into_parts();
     if head.status.is_success() {
