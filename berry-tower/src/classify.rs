@@ -139,6 +139,8 @@ pub struct ErrorBody {
     pub message: Option<String>,
     /// The reasons of Google's `error.details[]`, the first one.
     pub reason: Option<String>,
+    /// The class that the reader of the vendor's format found. It goes before status and codes.
+    pub class: Option<Class>,
 }
 
 impl ErrorBody {
@@ -149,7 +151,7 @@ impl ErrorBody {
     /// Whether the request is too long for the model.
     #[must_use]
     pub fn is_too_long(&self) -> bool {
-        self.says("context_length_exceeded")
+        self.class == Some(Class::TooLong) || self.says("context_length_exceeded")
     }
 
     /// Whether the provider's rules forbid the request's content.
@@ -192,12 +194,16 @@ pub struct ModelApiVerdict;
 
 impl Classify for ModelApiVerdict {
     fn response(&self, status: StatusCode, headers: &HeaderMap, error: Option<&ErrorBody>) -> Class {
+        if let Some(class) = error.and_then(|e| e.class).filter(|_| !status.is_success()) {
+            return class;
+        }
         let says = |word: &str| error.is_some_and(|e| e.says(word));
         match status.as_u16() {
             200..=299 => Class::Success,
             408 => Class::Timeout,
             429 if says("insufficient_quota") => Class::Auth,
             429 => Class::RateLimited { retry_after: retry_after(headers) },
+            421 | 424 | 425 | 498 => Class::Server,
             401..=403 if error.is_some_and(ErrorBody::is_content_policy) => Class::ClientError,
             401..=403 => Class::Auth,
             404 if error.and_then(|e| e.endpoint).is_some_and(|e| !e.is_chat()) => Class::EndpointNotServed,

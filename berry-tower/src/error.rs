@@ -69,7 +69,8 @@ impl Failure {
             // One bad request must not put every backend out of service.
             Self::ErrorEvent(error) if error.is_too_long() => Class::TooLong,
             Self::ErrorEvent(error) if error.is_content_policy() => Class::ClientError,
-            Self::InvalidResponse(_) | Self::ErrorEvent(_) => Class::Server,
+            Self::ErrorEvent(error) => error.class.unwrap_or(Class::Server),
+            Self::InvalidResponse(_) => Class::Server,
             Self::LocalResource(_) => Class::LocalResource,
         }
     }

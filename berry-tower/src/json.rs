@@ -5,6 +5,8 @@ pub(crate) mod number;
 #[cfg(feature = "sse")]
 mod object_check;
 pub(crate) mod plain;
+#[cfg(feature = "sse")]
+mod shape;
 #[cfg(all(test, feature = "sse"))]
 mod tests;
 #[cfg(feature = "sse")]
@@ -13,7 +15,10 @@ mod text;
 mod tokenizer;
 
 #[cfg(feature = "client")]
-pub(crate) use object_check::PlainFacts;
+pub(crate) use {
+    object_check::PlainFacts,
+    shape::{Presence, Shape},
+};
 #[cfg(feature = "sse")]
 pub(crate) use {
     object_check::ObjectCheck,

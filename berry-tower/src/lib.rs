@@ -95,6 +95,8 @@ pub mod drain;
 pub mod early;
 #[cfg(any(feature = "early", feature = "resume"))]
 mod ending;
+#[cfg(feature = "content-encoding")]
+mod content_encoding;
 pub mod endpoint;
 pub mod error;
 #[cfg(feature = "error-response")]
@@ -114,6 +116,8 @@ pub mod gateway;
 pub mod inspect;
 #[cfg(any(feature = "inspect", feature = "sse"))]
 mod json;
+#[cfg(any(feature = "client", feature = "error-response"))]
+mod mask;
 #[cfg(feature = "backend")]
 pub mod observe;
 #[cfg(feature = "permission")]

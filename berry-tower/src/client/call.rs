@@ -9,7 +9,7 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use http::{
     HeaderValue, Request, Response, StatusCode,
-    header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER},
+    header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER},
 };
 use http_body::Body;
 use http_body_util::BodyExt;
@@ -18,7 +18,8 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::{
     ClientBody, Upstream,
     body::Reader,
-    head,
+    decoded::Decoded,
+    head::{self, HeadSettings},
     translated::{Ends, Translated},
     upstream_error,
     watch::Watch,
@@ -26,7 +27,7 @@ use super::{
 use crate::{
     backend::Backend,
     body::Buffered,
-    classify::ErrorBody,
+    classify::{self, Class, ErrorBody},
     dialect::{Conversation, Dialect, Target, chat, messages},
     endpoint::Endpoint,
     error::{BoxError, Deadline, Failure, MissingLayer, Unroutable},
@@ -60,10 +61,11 @@ pub(super) struct Call {
     request_id: Option<HeaderValue>,
     /// Where the waits for the upstream are added up.
     pub(super) time: Option<UpstreamTime>,
+    settings: HeadSettings,
 }
 
 impl Call {
-    pub(super) fn new(request: &Request<Buffered>) -> Result<Self, BoxError> {
+    pub(super) fn new(request: &Request<Buffered>, settings: &HeadSettings) -> Result<Self, BoxError> {
         let selected = request.extensions().get::<Selected>().ok_or(MissingLayer("SelectLayer"))?.clone();
         let goes_on = |prefill: &&Prefill| goes_on(&selected.backend, prefill);
         let prefill = request.extensions().get::<Prefill>().filter(goes_on);
@@ -99,6 +101,7 @@ impl Call {
             mixed,
             request_id,
             time,
+            settings: settings.clone(),
         };
         call.usage = call.asks_usage();
         Ok(call)
@@ -174,7 +177,7 @@ impl Call {
     }
 
     /// The upstream's body in the client's format.
-    fn translated<B>(&self, body: B) -> Result<Translated<B>, Unroutable>
+    fn translated<B>(&self, body: Decoded<B>) -> Result<Translated<Decoded<B>>, Unroutable>
     where
         B: Body<Data = Bytes>,
         B::Error: Into<BoxError>,
@@ -190,6 +193,17 @@ impl Call {
         })
     }
 
+    /// The media type that is asked for.
+    const fn accept(&self) -> HeaderValue {
+        if self.streams() {
+            HeaderValue::from_static("text/event-stream")
+        } else if self.endpoint.answers_json() {
+            HeaderValue::from_static("application/json")
+        } else {
+            HeaderValue::from_static("*/*")
+        }
+    }
+
     /// The request for the transport; a `fresh` one wants a connection of its own.
     pub(super) fn upstream_request(
         &self,
@@ -200,10 +214,7 @@ impl Call {
         let mut request = Request::new(Buffered::from(self.upstream_body(client.body().bytes())?));
         *request.method_mut() = client.method().clone();
         *request.uri_mut() = backend.uri(self.endpoint, self.streams()).ok_or(Unroutable::UnsupportedEndpoint)?;
-        *request.headers_mut() = head::upward(client.headers(), &backend.provider);
-        if !request.headers().contains_key(CONTENT_TYPE) {
-            request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        }
+        *request.headers_mut() = self.settings.request_headers(client.headers(), self.accept(), &backend.provider);
         let upstream = Upstream::new(backend.provider.timeouts.connect).with_head_due(self.head.0);
         request.extensions_mut().insert(if fresh { upstream.with_fresh_connection() } else { upstream });
         Ok(request)
@@ -218,20 +229,27 @@ impl Call {
             return self.success(response);
         }
         let (mut parts, body) = response.into_parts();
-        head::downward(&mut parts.headers);
-        // The status says most of it: a body that does not come is not waited for long.
+        let body = Decoded::new(body, &parts.headers);
+        head::sanitize_response_headers(&mut parts.headers, &self.backend().provider);
+        // The status says most of it: a body that does not come is not waited for long, and one that
+        // cannot be decoded counts as none.
         let waiting = self.time.as_ref().map(UpstreamTime::wait);
-        let raw = timeout(ERROR_BODY, read(body)).await.unwrap_or_default();
+        let raw = match body {
+            Ok(body) => timeout(ERROR_BODY, read(body)).await.unwrap_or_default(),
+            Err(_) => Bytes::new(),
+        };
         drop(waiting);
-        let error = upstream_error::parse(&raw, self.endpoint, &self.backend().provider);
+        let mut error = upstream_error::parse(&raw, self.endpoint, &self.backend().provider);
         if parts.status == StatusCode::TOO_MANY_REQUESTS
             && !parts.headers.contains_key(RETRY_AFTER)
             && let Some(wait) = upstream_error::retry_delay(&raw)
         {
             parts.headers.insert(RETRY_AFTER, wait.into());
         }
+        if let Some(Class::RateLimited { retry_after }) = &mut error.class {
+            *retry_after = classify::retry_after(&parts.headers);
+        }
         let raw = upstream_error::body(raw, parts.status, &error, &self.backend().provider, self.request_id.as_ref());
-        parts.headers.remove(CONTENT_ENCODING);
         parts.headers.insert(CONTENT_LENGTH, raw.len().into());
         parts.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         parts.extensions.insert(error);
@@ -244,7 +262,11 @@ impl Call {
         B::Error: Into<BoxError>,
     {
         let (mut parts, body) = response.into_parts();
-        head::downward(&mut parts.headers);
+        let body = Decoded::new(body, &parts.headers)?;
+        head::sanitize_response_headers(&mut parts.headers, &self.backend().provider);
+        if body.is_encoded() {
+            parts.headers.remove(CONTENT_LENGTH);
+        }
         let media = parts.headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
         let is = |kind: &str| media.get(..kind.len()).is_some_and(|m| m.eq_ignore_ascii_case(kind));
         let (hold, grammar) = self.expected();
@@ -264,7 +286,6 @@ impl Call {
         }
         if self.conversation.is_some() {
             parts.headers.remove(CONTENT_LENGTH);
-            parts.headers.remove(CONTENT_ENCODING);
             parts.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }
         if hold == CommitPoint::Output {
@@ -338,8 +359,8 @@ where
     while let Some(frame) = body.frame().await {
         // What broke off is still an error answer, by its status.
         let Ok(Ok(bytes)) = frame.map(http_body::Frame::into_data) else { break };
-        read.extend_from_slice(&bytes[..bytes.len().min(upstream_error::MOST - read.len())]);
-        if read.len() == upstream_error::MOST {
+        read.extend_from_slice(&bytes[..bytes.len().min(upstream_error::MAX_BODY - read.len())]);
+        if read.len() == upstream_error::MAX_BODY {
             break;
         }
     }

@@ -16,7 +16,7 @@ use pin_project::pin_project;
 use tokio::time::{Sleep, sleep_until};
 use tower_service::Service;
 
-use super::{ClientBody, Unprocessed, call::Call};
+use super::{ClientBody, Unprocessed, call::Call, head::HeadSettings};
 use crate::{
     body::Buffered,
     error::{BoxError, Failure, find},
@@ -60,8 +60,8 @@ impl<T, B> ResponseFuture<T, B>
 where
     T: Service<Request<Buffered>, Response = Response<B>> + Clone,
 {
-    pub(super) fn new(transport: &mut T, request: Request<Buffered>) -> Self {
-        let stage = Stage::new(transport, request).unwrap_or_else(|error| Stage::Failed(Some(error)));
+    pub(super) fn new(transport: &mut T, settings: &HeadSettings, request: Request<Buffered>) -> Self {
+        let stage = Stage::new(transport, settings, request).unwrap_or_else(|error| Stage::Failed(Some(error)));
         Self { stage }
     }
 }
@@ -70,8 +70,8 @@ impl<T, B> Stage<T, B>
 where
     T: Service<Request<Buffered>, Response = Response<B>> + Clone,
 {
-    fn new(transport: &mut T, request: Request<Buffered>) -> Result<Self, BoxError> {
-        let call = Call::new(&request)?;
+    fn new(transport: &mut T, settings: &HeadSettings, request: Request<Buffered>) -> Result<Self, BoxError> {
+        let call = Call::new(&request, settings)?;
         let upstream = call.upstream_request(&request, false)?;
         let sent = transport.call(upstream);
         let waiting = call.time.as_ref().map(UpstreamTime::wait);

@@ -111,7 +111,7 @@ where
     if matches!(status, StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED) {
         return Ok(());
     }
-    let mut body = std::pin::pin!(http_body_util::Limited::new(body, upstream_error::MOST));
+    let mut body = std::pin::pin!(http_body_util::Limited::new(body, upstream_error::MAX_BODY));
     let mut raw = Vec::new();
     while let Some(Ok(frame)) = body.frame().await {
         raw.extend_from_slice(frame.data_ref().map_or(&[][..], |data| data));

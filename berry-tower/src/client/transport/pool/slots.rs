@@ -136,11 +136,6 @@ pub(super) struct StreamSlot {
 }
 
 impl StreamSlot {
-    /// The connection's slots.
-    pub(super) const fn slots(&self) -> &Arc<StreamSlots> {
-        &self.slots
-    }
-
     /// The request has been sent; its head is due by then.
     pub(super) fn sent(&mut self, head_due: Option<Instant>) {
         self.unanswered = Some((head_due, self.slots.heads.load(Relaxed)));
