@@ -15,6 +15,7 @@ use crate::{
     body::Buffered,
     breaker::{Breaker, BreakerPolicy, CircuitBreakerLayer},
     client::{BackendClient, Reqwest},
+    collect::CollectLayer,
     commit::CommitLayer,
     early::EarlyLayer,
     error::BoxError,
@@ -70,7 +71,7 @@ impl Settings {
             keep_alive: Some(Duration::from_secs(15)),
             commit_after: None,
             stop: None,
-            max_body: crate::inspect::MAX_BODY,
+            max_body: crate::collect::MAX_BODY,
             tags: |_| &[],
             tag_policy: TagPolicy::Strict,
             render: OpenAiErrors,
@@ -190,7 +191,8 @@ where
     let service = ResumeLayer.layer(service);
     let service = early.layer(service);
     let service = ModelPermissionLayer::new(allow).render(render.clone()).layer(service);
-    let service = InspectLayer::new().max_body(max_body).render(render.clone()).layer(service);
+    let service = InspectLayer::new().render(render.clone()).layer(service);
+    let service = CollectLayer::new().max_body(max_body).render(render.clone()).layer(service);
     let service = RateLimitLayer::new(limit).render(render.clone()).layer(service);
     let service = AuthLayer::new(auth).render(render.clone()).layer(service);
     ErrorResponseLayer::new().render(render).layer(service)

@@ -176,10 +176,11 @@ where
     let unsent = |error: BoxError| Refused::new(Class::ClientError, error.to_string());
     // The client puts the backend's own name for the model in.
     let body = format!(r#"{{"model":"probe","messages":[{{"role":"user","content":"hi"}}],"{bound}":1}}"#);
-    let requested = Requested::read(body.as_bytes()).map_err(|e| unsent(e.into()))?;
-    let request = Request::post("/v1/chat/completions").body(Buffered::from(body));
+    let body = Buffered::from(body);
+    let requested = Requested::read(body.bytes()).map_err(|e| unsent(e.into()))?;
+    let request = Request::post("/v1/chat/completions").body(body);
     let mut request = request.map_err(|e| unsent(e.into()))?;
-    request.extensions_mut().insert(requested.on("/v1/chat/completions"));
+    request.extensions_mut().insert(requested.with_path("/v1/chat/completions"));
     request.extensions_mut().insert(Selected { backend: backend.clone(), last: true });
     poll_fn(|cx| client.poll_ready(cx)).await.map_err(|e| Refused::failed(&e))?;
     let response = client.call(request).await.map_err(|e| Refused::failed(&e))?;

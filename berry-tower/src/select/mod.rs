@@ -181,7 +181,8 @@ impl<S, C> Select<S, C> {
 }
 
 impl<S, C: Classify + Clone> Select<S, C> {
-    fn lease(&self, request: &Request<Buffered>) -> Result<Leased<C>, BoxError> {
+    fn lease(&self, request: &mut Request<Buffered>) -> Result<Leased<C>, BoxError> {
+        Requested::of(request)?;
         let extensions = request.extensions();
         let requested = extensions.get::<Requested>().ok_or(MissingLayer("InspectLayer"))?;
         let attempt = extensions.get::<Attempt>();
@@ -264,7 +265,7 @@ where
     }
 
     fn call(&mut self, mut request: Request<Buffered>) -> Self::Future {
-        match self.lease(&request) {
+        match self.lease(&mut request) {
             Ok(Leased { mut lease, last, conversation }) => {
                 let request_id = request.headers().get("x-request-id").cloned();
                 lease.name(request_id, request.extensions().get());
