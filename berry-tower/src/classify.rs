@@ -46,11 +46,13 @@ pub enum Class {
     Network,
     /// The client went away before the end.
     Cancelled,
+    /// The gateway lacked a file, a port, a connection or a thread of its own: says nothing about the backend.
+    LocalResource,
 }
 
 impl Class {
     /// How many classes [`index`](Self::index) tells apart.
-    pub const COUNT: usize = 11;
+    pub const COUNT: usize = 12;
 
     /// All names, in the order of [`index`](Self::index).
     pub const NAMES: [&'static str; Self::COUNT] = [
@@ -65,6 +67,7 @@ impl Class {
         "timeout",
         "network",
         "cancelled",
+        "local",
     ];
 
     /// A small number for tables of counters.
@@ -82,6 +85,7 @@ impl Class {
             Self::Timeout => 8,
             Self::Network => 9,
             Self::Cancelled => 10,
+            Self::LocalResource => 11,
         }
     }
 
@@ -100,13 +104,17 @@ impl Class {
     /// Whether it says nothing about the backend, good or bad.
     #[must_use]
     pub const fn is_neutral(self) -> bool {
-        matches!(self, Self::ClientError | Self::TooLong | Self::EndpointNotServed | Self::Cancelled)
+        matches!(
+            self,
+            Self::ClientError | Self::TooLong | Self::EndpointNotServed | Self::Cancelled | Self::LocalResource
+        )
     }
 
     /// Whether another backend might do better.
     #[must_use]
     pub const fn fails_over(self) -> bool {
-        self.is_backend_failure() || matches!(self, Self::RateLimited { .. } | Self::EndpointNotServed)
+        self.is_backend_failure()
+            || matches!(self, Self::RateLimited { .. } | Self::EndpointNotServed | Self::LocalResource)
     }
 
     /// Whether it is counted as an error of the backend (all but the caller's own).

@@ -54,6 +54,9 @@ pub enum Failure {
     ErrorEvent(Box<ErrorBody>),
     /// The stream ended, but not by its own grammar.
     Interrupted,
+    /// The gateway lacked a resource of its own: a file, a port, a buffer, a connection or a
+    /// resolver thread. It says nothing about the provider.
+    LocalResource(BoxError),
 }
 
 impl Failure {
@@ -67,6 +70,7 @@ impl Failure {
             Self::ErrorEvent(error) if error.is_too_long() => Class::TooLong,
             Self::ErrorEvent(error) if error.is_content_policy() => Class::ClientError,
             Self::InvalidResponse(_) | Self::ErrorEvent(_) => Class::Server,
+            Self::LocalResource(_) => Class::LocalResource,
         }
     }
 
@@ -101,6 +105,7 @@ impl Display for Failure {
                 None => f.write_str("the provider's stream told of an error"),
             },
             Self::Interrupted => f.write_str("the provider's stream ended before the answer was whole"),
+            Self::LocalResource(_) => f.write_str("the gateway has no free connection to the provider at the moment"),
         }
     }
 }
@@ -108,7 +113,7 @@ impl Display for Failure {
 impl Error for Failure {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
-            Self::Connect(e) | Self::ConnectionLost(e) => Some(&**e),
+            Self::Connect(e) | Self::ConnectionLost(e) | Self::LocalResource(e) => Some(&**e),
             _ => None,
         }
     }

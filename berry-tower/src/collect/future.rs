@@ -7,7 +7,6 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header::CONTENT_ENCODING, request::Parts};
 use http_body::Body;
 use pin_project::pin_project;
@@ -15,8 +14,8 @@ use tower_service::Service;
 
 use super::{Limits, read_body::ReadBody};
 use crate::{
-    body::Buffered,
-    gate::{REQUEST_ID, answer},
+    body::{Buffered, ResponseBody},
+    gate::REQUEST_ID,
     render::{Refusal, Render},
     upstream_time::UpstreamTime,
 };
@@ -72,9 +71,8 @@ where
     S: Service<Request<Buffered>, Response = Response<ResBody>>,
     B: Body,
     R: Render,
-    ResBody: From<Bytes>,
 {
-    type Output = Result<Response<ResBody>, S::Error>;
+    type Output = Result<Response<ResponseBody<ResBody>>, S::Error>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
@@ -96,10 +94,12 @@ where
                     let Some((mut inner, request)) = waiting.take() else { return Poll::Pending };
                     Stage::Called(inner.call(request))
                 }
-                StageProj::Called(future) => return future.poll(cx),
+                StageProj::Called(future) => {
+                    return future.poll(cx).map(|result| result.map(|response| response.map(ResponseBody::new)));
+                }
                 StageProj::Rejected(rejected) => {
                     let Some((refusal, id)) = rejected.take() else { return Poll::Pending };
-                    return Poll::Ready(Ok(answer(this.render, *refusal, id.as_ref())));
+                    return Poll::Ready(Ok(this.render.render(*refusal, id.as_ref()).map(ResponseBody::from)));
                 }
             };
             this.stage.set(next);

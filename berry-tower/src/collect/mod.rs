@@ -41,7 +41,6 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
 use tower_layer::Layer;
@@ -49,7 +48,7 @@ use tower_service::Service;
 
 pub use self::future::ResponseFuture;
 use crate::{
-    body::Buffered,
+    body::{Buffered, ResponseBody},
     render::{OpenAiErrors, Render},
 };
 
@@ -177,9 +176,8 @@ where
     S: Service<Request<Buffered>, Response = Response<ResBody>> + Clone,
     R: Render + Clone,
     B: Body,
-    ResBody: From<Bytes>,
 {
-    type Response = S::Response;
+    type Response = Response<ResponseBody<ResBody>>;
     type Error = S::Error;
     type Future = ResponseFuture<S, B, R>;
 

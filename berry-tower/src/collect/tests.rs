@@ -1,5 +1,6 @@
 use std::convert::Infallible;
 
+use bytes::Bytes;
 use futures_util::stream;
 use http::{
     StatusCode,

@@ -109,6 +109,11 @@ fn exhausted(e: &Exhausted) -> Refusal {
                 None => refusal,
             }
         }
+        Class::LocalResource => {
+            let message = "the gateway has no free connection to a backend of this model at the moment";
+            let refusal = Refusal::new(StatusCode::SERVICE_UNAVAILABLE, SERVER, message).code("no_backend_available");
+            refusal.retry_after(Duration::from_secs(1))
+        }
         Class::Timeout => timeout(format!("{}; {}", attempts(e), masked(&e.reason))),
         Class::Model | Class::EndpointNotServed => {
             as_upstream(e, StatusCode::NOT_FOUND, Some("model_not_found"), Some("model"))

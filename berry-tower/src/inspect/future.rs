@@ -7,15 +7,14 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use bytes::Bytes;
 use http::{HeaderValue, Request, Response};
 use pin_project::pin_project;
 use tower_service::Service;
 
 use super::{Requested, Unreadable, rejection};
 use crate::{
-    body::Buffered,
-    gate::{REQUEST_ID, answer},
+    body::{Buffered, ResponseBody},
+    gate::REQUEST_ID,
     offload::{Offloaded, is_large, offload},
     render::Render,
 };
@@ -74,9 +73,8 @@ impl<S, R, ResBody> Future for ResponseFuture<S, R>
 where
     S: Service<Request<Buffered>, Response = Response<ResBody>> + Clone,
     R: Render,
-    ResBody: From<Bytes>,
 {
-    type Output = Result<Response<ResBody>, S::Error>;
+    type Output = Result<Response<ResponseBody<ResBody>>, S::Error>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
@@ -90,10 +88,12 @@ where
                     };
                     Stage::call(read, &mut inner, request)
                 }
-                StageProj::Called(future) => return future.poll(cx),
+                StageProj::Called(future) => {
+                    return future.poll(cx).map(|result| result.map(|response| response.map(ResponseBody::new)));
+                }
                 StageProj::Rejected(rejected) => {
                     let Some((why, id)) = rejected.take() else { return Poll::Pending };
-                    return Poll::Ready(Ok(answer(this.render, rejection(&why), id.as_ref())));
+                    return Poll::Ready(Ok(this.render.render(rejection(&why), id.as_ref()).map(ResponseBody::from)));
                 }
             };
             this.stage.set(next);

@@ -39,7 +39,6 @@ mod skip;
 
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use tower_layer::Layer;
 use tower_service::Service;
@@ -51,7 +50,7 @@ pub use self::{
     requested::{Requested, StreamOptions},
 };
 use crate::{
-    body::Buffered,
+    body::{Buffered, ResponseBody},
     render::{OpenAiErrors, Refusal, Render},
 };
 
@@ -119,9 +118,8 @@ impl<S, R, ResBody> Service<Request<Buffered>> for Inspect<S, R>
 where
     S: Service<Request<Buffered>, Response = Response<ResBody>> + Clone,
     R: Render + Clone,
-    ResBody: From<Bytes>,
 {
-    type Response = S::Response;
+    type Response = Response<ResponseBody<ResBody>>;
     type Error = S::Error;
     type Future = ResponseFuture<S, R>;
 

@@ -1,5 +1,6 @@
 use std::convert::Infallible;
 
+use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use serde_json::Value;
 use tower::{ServiceExt, service_fn};
