@@ -91,7 +91,7 @@ fn failure(e: &Failure) -> Refusal {
         Failure::ErrorEvent(error) => Some((**error).clone()),
         _ => None,
     };
-    exhausted(&Exhausted { class: e.class(), status: None, error, reason: e.to_string(), attempts: 1, backend: None })
+    exhausted(&Exhausted::new(e.class(), e.to_string(), 1).with_error(error))
 }
 
 fn exhausted(e: &Exhausted) -> Refusal {
@@ -114,6 +114,10 @@ fn exhausted(e: &Exhausted) -> Refusal {
             as_upstream(e, StatusCode::NOT_FOUND, Some("model_not_found"), Some("model"))
         }
         Class::ClientError | Class::TooLong => as_upstream(e, StatusCode::BAD_REQUEST, None, None),
+        Class::LocalResource => {
+            let wait = Duration::from_secs(1);
+            unavailable(&Unroutable::NoneAvailable { retry_after: wait }, wait)
+        }
         Class::Server if is_overload(e) => {
             let message = format!("the provider is overloaded{}", quoted(e));
             Refusal::new(StatusCode::SERVICE_UNAVAILABLE, SERVER, message).code("overloaded")
