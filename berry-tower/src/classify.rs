@@ -98,7 +98,7 @@ impl Class {
         "timeout",
         "network",
         "cancelled",
-        "local_resource",
+        "local",
     ];
 
     /// A small number for tables of counters.

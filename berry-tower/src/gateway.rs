@@ -155,7 +155,7 @@ pub fn gateway<A, L, P, R, T, B, U>(
     allow: P,
 ) -> impl Service<
     Request<B>,
-    Response = Response<impl Body<Data = Bytes, Error = BoxError> + From<Bytes> + Send + 'static>,
+    Response = Response<impl Body<Data = Bytes, Error = BoxError> + Default + Send + 'static>,
     Error = Infallible,
     Future: Future<Output: Send> + Send + 'static,
 > + Clone

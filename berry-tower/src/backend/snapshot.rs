@@ -66,7 +66,7 @@ impl BackendStateSnapshot {
 }
 
 fn is_error(name: &str) -> bool {
-    !matches!(name, "success" | "caller" | "too_long" | "cancelled" | "local_resource")
+    !matches!(name, "success" | "caller" | "too_long" | "cancelled" | "local")
 }
 
 #[cfg(test)]

@@ -109,15 +109,16 @@ fn exhausted(e: &Exhausted) -> Refusal {
                 None => refusal,
             }
         }
+        Class::LocalResource => {
+            let message = "the gateway has no free connection to a backend of this model at the moment";
+            let refusal = Refusal::new(StatusCode::SERVICE_UNAVAILABLE, SERVER, message).code("no_backend_available");
+            refusal.retry_after(Duration::from_secs(1))
+        }
         Class::Timeout => timeout(format!("{}; {}", attempts(e), masked(&e.reason))),
         Class::Model | Class::EndpointNotServed => {
             as_upstream(e, StatusCode::NOT_FOUND, Some("model_not_found"), Some("model"))
         }
         Class::ClientError | Class::TooLong => as_upstream(e, StatusCode::BAD_REQUEST, None, None),
-        Class::LocalResource => {
-            let wait = Duration::from_secs(1);
-            unavailable(&Unroutable::NoneAvailable { retry_after: wait }, wait)
-        }
         Class::Server if is_overload(e) => {
             let message = format!("the provider is overloaded{}", quoted(e));
             Refusal::new(StatusCode::SERVICE_UNAVAILABLE, SERVER, message).code("overloaded")

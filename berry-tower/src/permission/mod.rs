@@ -45,7 +45,6 @@ use std::{
     task::{Context, Poll},
 };
 
-use bytes::Bytes;
 use http::{Extensions, Request, Response, StatusCode};
 use pin_project::pin_project;
 use tower_layer::Layer;
@@ -53,7 +52,7 @@ use tower_service::Service;
 
 pub use self::allow::{Allow, AllowedModels};
 use crate::{
-    body::Buffered,
+    body::{Buffered, ResponseBody},
     error::MissingLayer,
     gate::Gate,
     inspect::Requested,
@@ -169,11 +168,10 @@ where
     I: Send + Sync + 'static,
     A: Allow<I>,
     R: Render,
-    ResBody: From<Bytes>,
 {
-    type Response = S::Response;
+    type Response = Response<ResponseBody<ResBody>>;
     type Error = S::Error;
-    type Future = ResponseFuture<S::Future, ResBody>;
+    type Future = ResponseFuture<S::Future, S::Error>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
@@ -190,14 +188,13 @@ where
 /// The future of [`ModelPermission`].
 #[pin_project]
 #[derive(Debug)]
-pub struct ResponseFuture<F, B>(#[pin] Gate<F, B>);
+pub struct ResponseFuture<F, E>(#[pin] Gate<F, E>);
 
-impl<F, B, E> Future for ResponseFuture<F, B>
+impl<F, B, E> Future for ResponseFuture<F, E>
 where
     F: Future<Output = Result<Response<B>, E>>,
-    B: From<Bytes>,
 {
-    type Output = F::Output;
+    type Output = Result<Response<ResponseBody<B>>, E>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         self.project().0.poll(cx)
@@ -208,6 +205,7 @@ where
 mod tests {
     use std::convert::Infallible;
 
+    use bytes::Bytes;
     use http_body_util::{BodyExt, Full};
     use serde_json::Value;
     use tower::{ServiceExt, service_fn};

@@ -5,7 +5,7 @@ use std::{convert::Infallible, sync::Arc};
 use axum::{Extension, Router, routing::post as on_post};
 use berry_tower::{
     auth::{ApiKey, ApiKeys, AuthLayer},
-    body::Buffered,
+    body::{Buffered, ResponseBody},
     drain::DrainLayer,
     error::Unroutable,
     error_response::ErrorResponseLayer,
@@ -76,7 +76,7 @@ async fn inspect() {
 /// Where something else than Berry's layers finds the identity and reads the request.
 #[tokio::test]
 async fn permission() {
-    async fn by_hand<B>(request: Request<B>) -> Result<Response<Full<Bytes>>, Infallible> {
+    async fn by_hand<B>(request: Request<B>) -> Result<Response<ResponseBody<Full<Bytes>>>, Infallible> {
         let service = ModelPermissionLayer::new(|who: &String, model: &str| who == model).layer(hello::<Buffered>());
         let (mut head, _) = request.into_parts();
         let body = head.headers["x-body"].as_bytes().to_vec();

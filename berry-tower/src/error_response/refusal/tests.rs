@@ -70,6 +70,7 @@ fn what_failed_at_the_provider() {
     let refusal = check(exhausted(Class::Server, 500, said), 502, SERVER, Some("upstream_error"));
     assert_eq!(refusal.message, "all 3 attempts failed: the provider answered 500: boom at [address] with [key]");
     check(exhausted(Class::Network, 0, nothing()), 502, SERVER, Some("upstream_error"));
+    check(exhausted(Class::LocalResource, 0, nothing()), 503, SERVER, Some("no_backend_available"));
     check(exhausted(Class::Auth, 401, nothing()), 502, SERVER, Some("upstream_auth"));
     check(exhausted(Class::Timeout, 0, nothing()), 504, SERVER, Some("upstream_timeout"));
     check(exhausted(Class::Server, 529, nothing()), 503, SERVER, Some("overloaded"));
