@@ -24,12 +24,7 @@
 
 use std::{error::Error, io, time::Duration};
 
-use http::{
-    Extensions, HeaderMap, Method, Request, Uri,
-    header::RETRY_AFTER,
-    request,
-    response::Parts,
-};
+use http::{Extensions, HeaderMap, Method, Request, Uri, header::RETRY_AFTER, request, response::Parts};
 
 use crate::{
     endpoint::Endpoint,

@@ -188,7 +188,8 @@ where
     let service = breaker.layer(service);
     let service = SelectLayer::new(catalog).tags(tags).tag_policy(tag_policy).layer(service);
     let service = CommitLayer.layer(service);
-    let service = RetryLayer::new(plan).classify(ModelApiVerdict).budget(budget).total_timeout(total_timeout).layer(service);
+    let service =
+        RetryLayer::new(plan).classify(ModelApiVerdict).budget(budget).total_timeout(total_timeout).layer(service);
     let service = ResumeLayer.layer(service);
     let service = early.layer(service);
     let service = ModelPermissionLayer::new(allow).render(render.clone()).layer(service);

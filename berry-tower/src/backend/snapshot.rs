@@ -76,8 +76,8 @@ mod tests {
     #[test]
     fn errors_are_what_the_verdict_calls_so() {
         use Class::{
-            Auth, Cancelled, ClientError, EndpointNotServed, LocalResource, Model, Network, RateLimited, Server, Success,
-            Timeout, TooLong,
+            Auth, Cancelled, ClientError, EndpointNotServed, LocalResource, Model, Network, RateLimited, Server,
+            Success, Timeout, TooLong,
         };
         let limited = RateLimited { retry_after: None };
         for class in [
