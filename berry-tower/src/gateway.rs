@@ -14,6 +14,7 @@ use crate::{
     backend::Catalog,
     body::Buffered,
     breaker::{Breaker, BreakerPolicy, CircuitBreakerLayer},
+    classify::ModelApiVerdict,
     client::{BackendClient, Reqwest},
     collect::CollectLayer,
     commit::CommitLayer,
@@ -182,12 +183,14 @@ where
         CircuitBreakerLayer::new(BreakerPolicy::default()).find(|extensions: &Extensions| -> Option<Arc<Breaker>> {
             extensions.get::<Selected>().map(|selected| selected.backend.state.breaker().clone())
         });
+    let breaker = breaker.classify(ModelApiVerdict);
 
     let service = BackendClient::new(transport);
     let service = breaker.layer(service);
     let service = SelectLayer::new(catalog).tags(tags).tag_policy(tag_policy).layer(service);
     let service = CommitLayer.layer(service);
-    let service = RetryLayer::new(plan).budget(budget).total_timeout(total_timeout).layer(service);
+    let service =
+        RetryLayer::new(plan).classify(ModelApiVerdict).budget(budget).total_timeout(total_timeout).layer(service);
     let service = ResumeLayer.layer(service);
     let service = early.layer(service);
     let service = ModelPermissionLayer::new(allow).render(render.clone()).layer(service);

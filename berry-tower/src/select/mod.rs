@@ -267,8 +267,7 @@ where
     fn call(&mut self, mut request: Request<Buffered>) -> Self::Future {
         match self.lease(&mut request) {
             Ok(Leased { mut lease, last, conversation }) => {
-                let request_id = request.headers().get("x-request-id").cloned();
-                lease.name(request_id, request.extensions().get());
+                lease.describe(&request);
                 request.extensions_mut().insert(Selected { backend: lease.backend().clone(), last });
                 request.extensions_mut().insert(RoutedModel(lease.model().clone()));
                 if let Some(conversation) = conversation {
@@ -316,11 +315,12 @@ where
         let result = ready!(future.poll(cx));
         let Some(mut lease) = lease.take() else { return Poll::Pending };
         Poll::Ready(match result {
-            Ok(mut response) => {
-                lease.answered(&response);
-                response.extensions_mut().insert(ServedBy(lease.backend().id.clone()));
-                response.extensions_mut().insert(RoutedModel(lease.model().clone()));
-                Ok(response.map(|body| GuardedBody::new(body, lease)))
+            Ok(response) => {
+                let (mut head, body) = response.into_parts();
+                lease.answered(&head);
+                head.extensions.insert(ServedBy(lease.backend().id.clone()));
+                head.extensions.insert(RoutedModel(lease.model().clone()));
+                Ok(Response::from_parts(head, GuardedBody::new(body, lease)))
             }
             Err(error) => {
                 let error = error.into();

@@ -103,8 +103,7 @@ async fn a_callers_fault_told_in_a_stream_is_not_asked_again() {
     let counted = calls.clone();
     let refuses = service_fn(move |_: Request<Buffered>| {
         counted.fetch_add(1, Relaxed);
-        let (code, message) = (Some("content_policy_violation".into()), Some("not this".into()));
-        let error = ErrorBody { code, message, ..ErrorBody::default() };
+        let error = ErrorBody::default().with_code("content_policy_violation").with_message("not this");
         std::future::ready(Err::<Response<Body>, BoxError>(Failure::ErrorEvent(Box::new(error)).into()))
     });
     let stack = ServiceBuilder::new()
