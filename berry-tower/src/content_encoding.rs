@@ -97,10 +97,9 @@ impl Decoder {
         Ok(Self(match coding {
             Coding::Gzip => Inner::Gzip(flate2::write::MultiGzDecoder::new(Sink::default())),
             Coding::Deflate => Inner::Deflate(Vec::new()),
-            Coding::Brotli => Inner::Brotli(Box::new(brotli_decompressor::DecompressorWriter::new(
-                Sink::default(),
-                BROTLI_BUFFER,
-            ))),
+            Coding::Brotli => {
+                Inner::Brotli(Box::new(brotli_decompressor::DecompressorWriter::new(Sink::default(), BROTLI_BUFFER)))
+            }
             Coding::Zstd => {
                 let mut decoder = zstd::stream::write::Decoder::new(Sink::default())?;
                 decoder.window_log_max(ZSTD_WINDOW_LOG)?;

@@ -14,14 +14,14 @@ mod text;
 #[cfg(feature = "sse")]
 mod tokenizer;
 
-#[cfg(feature = "client")]
-pub(crate) use {
-    object_check::PlainFacts,
-    shape::{Presence, Shape},
-};
 #[cfg(feature = "sse")]
 pub(crate) use {
     object_check::ObjectCheck,
     text::KEEP,
     tokenizer::{Tokenizer, Visit, Word},
+};
+#[cfg(feature = "client")]
+pub(crate) use {
+    object_check::PlainFacts,
+    shape::{Presence, Shape},
 };

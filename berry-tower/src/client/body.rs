@@ -190,7 +190,9 @@ where
                     match read {
                         Err(failure) => Some(Err(failure)),
                         // Whoever knows the length does not ask for more; so this is told now.
-                        Ok(()) if upstream.is_end_stream() => Some(this.reader.end(ready, progress, seen(), this.provider.as_deref())),
+                        Ok(()) if upstream.is_end_stream() => {
+                            Some(this.reader.end(ready, progress, seen(), this.provider.as_deref()))
+                        }
                         Ok(()) => None,
                     }
                 }

@@ -162,7 +162,12 @@ const SENTENCES: &[Sentence] = &[
     row(OPENAI, "Please reduce the length of the messages or completion", "", Fault::TooLong),
     // LM Studio, recorded responses
     row(OPENAI, "Trying to keep the first ", "context the overflows", Fault::TooLong),
-    row(OPENAI, "The number of tokens to keep from the initial prompt is greater than the context length", "", Fault::TooLong),
+    row(
+        OPENAI,
+        "The number of tokens to keep from the initial prompt is greater than the context length",
+        "",
+        Fault::TooLong,
+    ),
     // Ollama, server/routes.go
     row(OPENAI, "the input length exceeds the context length", "", Fault::TooLong),
     row(OPENAI, "model '", "' not found", Fault::Model),
@@ -223,8 +228,7 @@ pub(super) fn by_sentence(dialect: Dialect, message: &str) -> Option<Fault> {
         return Some(if asks_for_more_than_the_limit(message) { Fault::OverLimitAlone } else { Fault::RateLimit });
     }
     let says = |row: &&Sentence| {
-        row.dialects.contains(&dialect)
-            && message.strip_prefix(row.begins).is_some_and(|rest| rest.contains(row.holds))
+        row.dialects.contains(&dialect) && message.strip_prefix(row.begins).is_some_and(|rest| rest.contains(row.holds))
     };
     SENTENCES.iter().find(says).map(|row| row.fault)
 }
@@ -244,7 +248,7 @@ mod tests {
 
     #[test]
     fn a_sentence_counts_only_at_the_beginning_and_from_its_vendor() {
-        let openai = |text| by_sentence(Dialect::OpenAi, text);
+        let openai = |text: &str| by_sentence(Dialect::OpenAi, text);
         assert_eq!(openai("This model's maximum context length is 8192 tokens."), Some(Fault::TooLong));
         assert_eq!(openai("invalid value: This model's maximum context length is 8192"), None);
         assert_eq!(openai("prompt is too long: 9 > 8"), None);
@@ -255,7 +259,7 @@ mod tests {
 
     #[test]
     fn a_request_larger_than_a_rate_limit_is_told_from_a_limit_that_is_reached() {
-        let says = |text| by_sentence(Dialect::OpenAi, text);
+        let says = |text: &str| by_sentence(Dialect::OpenAi, text);
         let of = "Request too large for model `x` on tokens per minute (TPM): Limit 6000, Requested";
         assert_eq!(says(&format!("{of} 9000")), Some(Fault::OverLimitAlone));
         assert_eq!(says(&format!("{of} 600")), Some(Fault::RateLimit));
@@ -275,6 +279,9 @@ mod tests {
 
     #[test]
     fn minimax_numbers() {
-        assert_eq!((by_minimax(0), by_minimax(1008), by_minimax(77)), (None, Some(Fault::Account), Some(Fault::Server)));
+        assert_eq!(
+            (by_minimax(0), by_minimax(1008), by_minimax(77)),
+            (None, Some(Fault::Account), Some(Fault::Server))
+        );
     }
 }

@@ -75,10 +75,8 @@ pub(super) struct HeadSettings {
 }
 
 impl HeadSettings {
-    pub(super) const DEFAULT: Self = Self {
-        forwarded: None,
-        user_agent: HeaderValue::from_static(concat!("berry/", env!("CARGO_PKG_VERSION"))),
-    };
+    pub(super) const DEFAULT: Self =
+        Self { forwarded: None, user_agent: HeaderValue::from_static(concat!("berry/", env!("CARGO_PKG_VERSION"))) };
 
     fn is_forwarded(&self, name: &HeaderName) -> bool {
         match &self.forwarded {

@@ -220,10 +220,13 @@ mod tests {
 
     #[test]
     fn reads_validation_errors_as_lists() {
-        let problem = r#"[{"type":"extra_forbidden","loc":["body","tools",0,"strict"],"msg":"Extra inputs are not permitted"}]"#;
+        let problem =
+            r#"[{"type":"extra_forbidden","loc":["body","tools",0,"strict"],"msg":"Extra inputs are not permitted"}]"#;
         for body in [
             format!(r#"{{"detail":{problem}}}"#),
-            format!(r#"{{"object":"error","message":{{"detail":{problem}}},"type":"invalid_request_error","code":null}}"#),
+            format!(
+                r#"{{"object":"error","message":{{"detail":{problem}}},"type":"invalid_request_error","code":null}}"#
+            ),
             format!(r#"{{"object":"Error","detail":{problem},"message":{problem},"code":3001}}"#),
         ] {
             let error = parse(body.as_bytes(), Endpoint::ChatCompletions, &provider());
@@ -240,14 +243,21 @@ mod tests {
         };
         let chat = |body| class(Dialect::OpenAi, Endpoint::ChatCompletions, body);
         assert_eq!(chat(r#"{"code":"Arrearage","message":"Access denied"}"#), Some(Class::Auth));
-        assert_eq!(chat(r#"{"error":{"message":"Model Not Exist","type":"invalid_request_error"}}"#), Some(Class::Model));
-        assert_eq!(chat(r#"{"base_resp":{"status_code":1008,"status_msg":"insufficient balance"}}"#), Some(Class::Auth));
+        assert_eq!(
+            chat(r#"{"error":{"message":"Model Not Exist","type":"invalid_request_error"}}"#),
+            Some(Class::Model)
+        );
+        assert_eq!(
+            chat(r#"{"base_resp":{"status_code":1008,"status_msg":"insufficient balance"}}"#),
+            Some(Class::Auth)
+        );
         assert_eq!(chat(r#"{"error":{"code":400,"type":"exceed_context_size_error"}}"#), Some(Class::TooLong));
         assert_eq!(chat(r#"{"error":{"message":"a wrong value: Model Not Exist"}}"#), None);
         let lost = r#"{"error":{"message":"x","type":"invalid_request_error","code":"previous_response_not_found"}}"#;
         assert_eq!(class(Dialect::OpenAi, Endpoint::Responses, lost), Some(Class::EndpointNotServed));
         assert_eq!(chat(lost), None);
-        let location = r#"{"error":{"code":400,"message":"User location is not supported","status":"FAILED_PRECONDITION"}}"#;
+        let location =
+            r#"{"error":{"code":400,"message":"User location is not supported","status":"FAILED_PRECONDITION"}}"#;
         assert_eq!(class(Dialect::Gemini, Endpoint::ChatCompletions, location), Some(Class::Auth));
         assert_eq!(chat(location), None);
     }
@@ -260,8 +270,7 @@ mod tests {
         };
         let claude =
             r#"{"type":"error","error":{"type":"invalid_request_error","message":"prompt is too long: 9 > 8"}}"#;
-        let google =
-            r#"{"error":{"code":400,"status":"INVALID_ARGUMENT","message":"The input token count (9) exceeds the maximum number of tokens allowed (8)."}}"#;
+        let google = r#"{"error":{"code":400,"status":"INVALID_ARGUMENT","message":"The input token count (9) exceeds the maximum number of tokens allowed (8)."}}"#;
         assert!(too_long(Dialect::Claude, claude) && too_long(Dialect::Gemini, google));
         assert!(!too_long(Dialect::OpenAi, claude) && !too_long(Dialect::Claude, google));
     }
@@ -290,7 +299,8 @@ mod tests {
             r#"{"error":{"message":"bad ***","type":"t","param":null,"code":"7"}}"#
         );
         assert!(told("<html>oops</html>").contains("the provider answered 400"));
-        let address = told(r#"{"error":{"message":"see https://host.internal/x","type":"t","param":null,"code":null}}"#);
+        let address =
+            told(r#"{"error":{"message":"see https://host.internal/x","type":"t","param":null,"code":null}}"#);
         assert!(address.contains("see [address]"), "{address}");
     }
 

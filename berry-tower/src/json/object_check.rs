@@ -51,7 +51,8 @@ impl ObjectCheck {
     pub(crate) fn push(&mut self, bytes: &[u8]) -> Result<(), NotAnObject> {
         match &mut self.0 {
             State::Begin => {
-                let mut reading = Reading { tokenizer: Tokenizer::new(), facts: Facts::plain(), shape: ShapeReader::default() };
+                let mut reading =
+                    Reading { tokenizer: Tokenizer::new(), facts: Facts::plain(), shape: ShapeReader::default() };
                 let read = reading.push(bytes);
                 self.0 = if reading.tokenizer.is_whole() {
                     let error = reading.facts.take_top_error().map(Box::new);

@@ -236,6 +236,8 @@ mod tests {
         assert!(shape(r#"{"base_resp":{"status_msg":"x","status_code":1004},"choices":null}"#).has_error_code);
         assert!(!shape(r#"{"base_resp":{"status_code":0,"status_msg":""}}"#).has_error_code);
         assert!(shape(r#"{"choices":[{"index":0,"finish_reason":"error","message":{}}]}"#).has_error_finish);
-        assert!(!shape(r#"{"choices":[{"finish_reason":"stop","message":{"finish_reason":"error"}}]}"#).has_error_finish);
+        assert!(
+            !shape(r#"{"choices":[{"finish_reason":"stop","message":{"finish_reason":"error"}}]}"#).has_error_finish
+        );
     }
 }

@@ -10,8 +10,9 @@ use std::sync::{
 
 use tokio::{sync::Notify, time::Instant};
 
-/// The streams that a connection has before the peer's SETTINGS have come. Servers allow more.
-const BEFORE_SETTINGS: usize = 8;
+/// The streams that a connection has before the peer's SETTINGS have come: the request that it was
+/// made for. Others wait, rather than be refused.
+const BEFORE_SETTINGS: usize = 1;
 
 /// Those who wait for a connection of a pool.
 #[derive(Debug, Default)]
@@ -179,7 +180,7 @@ mod tests {
     fn the_lower_limit_counts() {
         for (own, peer, expected) in [(100, 3, 3), (5, 250, 5), (100, u32::MAX, 100)] {
             let slots = slots(own);
-            assert_eq!(std::iter::from_fn(|| slots.reserve()).take(200).collect::<Vec<_>>().len(), own.min(8));
+            assert_eq!(std::iter::from_fn(|| slots.reserve()).take(200).collect::<Vec<_>>().len(), 1);
             slots.set_peer_limit(peer);
             let all: Vec<_> = std::iter::from_fn(|| slots.reserve()).take(200).collect();
             assert_eq!(all.len(), expected);
