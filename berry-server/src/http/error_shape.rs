@@ -1,17 +1,17 @@
-//! The shape of refusals: that of the API that was called.
+//! The JSON shape of error responses: that of the API that was called.
 
 use berry_tower::render::{AnthropicErrors, OpenAiErrors, Refusal, Render};
 use bytes::Bytes;
 use http::{HeaderValue, Response};
 
-/// Whose shape a refusal has.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Errors {
+/// The API whose error shape a refusal has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ErrorShape {
     OpenAi,
     Anthropic,
 }
 
-impl Render for Errors {
+impl Render for ErrorShape {
     fn render(&self, refusal: Refusal, request_id: Option<&HeaderValue>) -> Response<Bytes> {
         match self {
             Self::OpenAi => OpenAiErrors.render(refusal, request_id),

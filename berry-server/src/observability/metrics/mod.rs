@@ -17,9 +17,9 @@ use metrics::{counter, histogram, with_local_recorder};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 use tokio::time::{MissedTickBehavior, interval};
 
-pub(crate) use requests::{Known, Measured};
+pub(crate) use requests::{RequestMetrics, RouteMetrics};
 
-use crate::app::Snapshot;
+use crate::state::Snapshot;
 use requests::Routes;
 
 /// How often samples are put into their buckets; until then they lie about in memory.

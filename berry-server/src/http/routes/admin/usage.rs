@@ -8,10 +8,10 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
-    app::Snapshot,
     config::build::Caller,
-    http::routes::openapi::tag,
     http::routes::status::{Moment, Params, Refused, filled, missing, no_such_user},
+    http::routes::tags,
+    state::Snapshot,
 };
 
 /// The query of `/admin/rate-limit-usage`.
@@ -75,7 +75,7 @@ impl RateLimitUsage {
 #[utoipa::path(
     get,
     path = "/admin/rate-limit-usage",
-    tag = tag::ADMIN,
+    tag = tags::ADMIN,
     params(Query),
     responses((status = 200, body = RateLimitUsage), (status = 400, description = "The query cannot be read."), (status = 404, description = "There is no such user.")),
 )]
