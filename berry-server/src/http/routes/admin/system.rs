@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 
 use crate::{
     app::Snapshot,
-    routes::{
+    http::routes::{
         health::Census,
         openapi::tag,
         status::{Known, Moment, average_latency_ms, known, of_provider, provider_health, rfc3339},
@@ -19,7 +19,7 @@ use crate::{
 /// The answer of `/admin/system-stats`.
 #[derive(Serialize, ToSchema)]
 #[schema(as = System::SystemStats)]
-pub(in crate::routes) struct SystemStats {
+pub(in crate::http::routes) struct SystemStats {
     /// The process.
     system: System,
     /// How much is well of what is switched on.

@@ -15,17 +15,17 @@ use utoipa::ToSchema;
 use crate::{
     app::Snapshot,
     config::{Errors, Finding},
-    reload::{Changes, Success},
-    routes::{
+    http::routes::{
         openapi::tag,
         refuse,
         status::{Moment, rfc3339},
     },
+    reload::{Changes, Success},
 };
 
 /// The answer of `/admin/reload-config` when the new configuration is in force.
 #[derive(Serialize, ToSchema)]
-pub(in crate::routes) struct Reloaded {
+pub(in crate::http::routes) struct Reloaded {
     /// What differs from the configuration before.
     changes: Changes,
     /// What is allowed but probably not meant.

@@ -7,7 +7,7 @@ use http::{Method, Request, StatusCode};
 use serde_json::Value;
 
 use super::*;
-use crate::{app::App, routes::Came};
+use crate::{app::App, http::routes::Came};
 
 /// The one whose path axum cannot say, since the name of a model may hold slashes.
 const BY_HAND: [(&str, &str); 1] = [("/smart-ai/models/{model}", "/smart-ai/models/{model}/weights")];

@@ -15,7 +15,7 @@ use berry_tower::{
 use http::StatusCode;
 
 use super::refuse;
-use crate::{access::Who, app::Snapshot, config::build::Caller};
+use crate::{app::Snapshot, config::build::Caller, http::access_log::Who};
 
 /// Puts the rule before every route of `router`.
 pub(super) fn admins_only(router: Router<Arc<Snapshot>>, keys: ApiKeys<Arc<Caller>>) -> Router<Arc<Snapshot>> {

@@ -1,9 +1,9 @@
 //! The outermost layer: request ids, the headers that tell where an answer came from, an answer for
 //! a request that panicked, and one log line for each request when its answer has ended.
 
-mod panics;
-mod story;
-mod who;
+mod identity;
+mod panic;
+mod record;
 
 use std::{
     pin::Pin,
@@ -25,11 +25,11 @@ use tower_layer::Layer;
 use tower_service::Service;
 use uuid::Uuid;
 
-pub(crate) use who::Who;
+pub(crate) use identity::Who;
 
-use crate::{app::Snapshot, metrics::Known, routes::Errors};
-use panics::caught;
-use story::Story;
+use crate::{app::Snapshot, http::routes::Errors, observability::metrics::Known};
+use panic::caught;
+use record::Story;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -201,7 +201,7 @@ mod tests {
     use tower::{ServiceExt, service_fn};
 
     use super::*;
-    use crate::{app::App, routes::MESSAGES};
+    use crate::{app::App, http::routes::MESSAGES};
 
     /// What a client gets of a service that panics at its call, or later.
     async fn told(errors: Errors, later: bool) -> (HeaderMap, Value) {

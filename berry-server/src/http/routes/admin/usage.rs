@@ -10,14 +10,14 @@ use utoipa::{IntoParams, ToSchema};
 use crate::{
     app::Snapshot,
     config::build::Caller,
-    routes::openapi::tag,
-    routes::status::{Moment, Params, Refused, filled, missing, no_such_user},
+    http::routes::openapi::tag,
+    http::routes::status::{Moment, Params, Refused, filled, missing, no_such_user},
 };
 
 /// The query of `/admin/rate-limit-usage`.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
-pub(in crate::routes) struct Query {
+pub(in crate::http::routes) struct Query {
     /// The user's id in the configuration.
     #[param(required = true, value_type = String, min_length = 1)]
     #[serde(default, deserialize_with = "filled")]
@@ -27,7 +27,7 @@ pub(in crate::routes) struct Query {
 /// The answer of `/admin/rate-limit-usage`.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Usage::RateLimitUsage)]
-pub(in crate::routes) struct RateLimitUsage {
+pub(in crate::http::routes) struct RateLimitUsage {
     /// The user's id.
     user_id: String,
     /// What the user may do.

@@ -151,7 +151,7 @@ mod tests {
 
     #[test]
     fn the_guide_tells_of_every_metric_and_of_no_other() {
-        let guide = include_str!("../../docs/operations.md");
+        let guide = include_str!("../../../docs/operations.md");
         let table = guide.split("## Metrics").nth(1).unwrap().split("\n## ").next().unwrap();
         let rows = table.lines().filter(|line| line.starts_with("| `"));
         let told: BTreeSet<&str> = rows.map(|line| line.split('`').nth(1).unwrap()).collect();

@@ -21,9 +21,9 @@ use tower_service::Service;
 
 use super::{Errors, Gateways, MESSAGES, cors, drain};
 use crate::{
-    access::{AccessBody, AccessLayer},
     app::Snapshot,
-    bodies::{LogBodies, Watched},
+    http::access_log::{AccessBody, AccessLayer},
+    http::body_log::{LogBodies, Watched},
 };
 
 /// The endpoints of OpenAI's API that go through the gateway.

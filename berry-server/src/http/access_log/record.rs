@@ -19,11 +19,14 @@ use tokio::time::Instant;
 
 use super::{
     AccessLayer, REQUEST_ID, Who,
-    panics::{Panicked, mistake},
+    panic::{Panicked, mistake},
 };
 #[cfg(feature = "observability")]
-use crate::history::{Finished, How};
-use crate::{app::Snapshot, connection::Serving, metrics::Measured, routes::MESSAGES};
+use crate::observability::history::{Finished, How};
+use crate::{app::Snapshot, http::connection::Serving, http::routes::MESSAGES, observability::metrics::Measured};
+
+/// The target of the access line, which filters such as `RUST_LOG` name.
+const TARGET: &str = "berry_server::access";
 
 const BACKEND: HeaderName = HeaderName::from_static("x-berry-backend");
 const ATTEMPTS: HeaderName = HeaderName::from_static("x-berry-attempts");
@@ -176,6 +179,7 @@ impl Story {
         self.remember(outcome, now);
         let ttft = self.progress.as_ref().and_then(Progress::first_output).map(|at| millis(at - self.started));
         tracing::info!(
+            target: TARGET,
             request_id = self.id.to_str().unwrap_or_default(),
             method = self.method.as_str(),
             path = &*self.path,

@@ -12,7 +12,7 @@ use http::{HeaderName, HeaderValue, header};
 
 use crate::app::Snapshot;
 
-const PAGE: &str = include_str!("../../../dashboard/index.html");
+const PAGE: &str = include_str!("../../../../dashboard/index.html");
 
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 const STYLE: &str = "text/css; charset=utf-8";
@@ -22,7 +22,7 @@ macro_rules! file {
         file!($path, $path, $mime)
     };
     ($path:literal, $file:literal, $mime:expr) => {
-        (concat!("/dashboard/", $path), $mime, include_str!(concat!("../../../dashboard/", $file)))
+        (concat!("/dashboard/", $path), $mime, include_str!(concat!("../../../../dashboard/", $file)))
     };
 }
 
@@ -64,7 +64,7 @@ const HEADERS: [(HeaderName, HeaderValue); 5] = [
 ];
 
 /// The routes of the page and its files.
-pub(in crate::routes) fn routes() -> Router<Arc<Snapshot>> {
+pub(in crate::http::routes) fn routes() -> Router<Arc<Snapshot>> {
     let router = Router::new().route("/", get(page));
     FILES.into_iter().fold(router, |router, (path, mime, content)| {
         router.route(path, get(async move || (HEADERS, [(header::CONTENT_TYPE, mime)], content)))

@@ -213,7 +213,7 @@ mod tests {
         let value: serde_json::Value = serde_json::from_str(&line).unwrap();
         let fields = json!({ "provider": "a\"b\n", "latency_ms": 850, "ratio": 0.5, "nan": null, "ok": true });
         assert_eq!((&value["level"], &value["message"], &value["fields"]), (&json!("INFO"), &json!("told"), &fields));
-        assert_eq!(value["target"], "berry_server::telemetry::tests");
+        assert_eq!(value["target"], "berry_server::observability::log::tests");
         assert!(value["timestamp"].as_str().unwrap().ends_with('Z'));
         assert_eq!(line.matches('\n').count(), 1);
     }

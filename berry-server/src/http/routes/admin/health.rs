@@ -9,14 +9,14 @@ use utoipa::ToSchema;
 
 use crate::{
     app::Snapshot,
-    routes::openapi::tag,
-    routes::status::{Known, Moment, known},
+    http::routes::openapi::tag,
+    http::routes::status::{Known, Moment, known},
 };
 
 /// The answer of `/admin/backend-health`.
 #[derive(Serialize, ToSchema)]
 #[schema(as = BackendHealth::BackendHealth)]
-pub(in crate::routes) struct BackendHealth {
+pub(in crate::http::routes) struct BackendHealth {
     /// By the model's table id.
     backend_health: BTreeMap<String, ModelHealth>,
     /// When this was so.

@@ -15,14 +15,14 @@ use utoipa::{IntoParams, ToSchema};
 use crate::{
     app::Snapshot,
     config::build::Caller,
-    routes::openapi::tag,
-    routes::status::{Moment, Params, Refused, filled, find_model, missing, no_such_model, no_such_user, state},
+    http::routes::openapi::tag,
+    http::routes::status::{Moment, Params, Refused, filled, find_model, missing, no_such_model, no_such_user, state},
 };
 
 /// The query of `/admin/explain`.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
-pub(in crate::routes) struct Query {
+pub(in crate::http::routes) struct Query {
     /// The model's public name or table id.
     #[param(required = true, value_type = String, min_length = 1)]
     #[serde(default, deserialize_with = "filled")]
@@ -35,7 +35,7 @@ pub(in crate::routes) struct Query {
 /// The answer of `/admin/explain`.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Explain::Explanation)]
-pub(in crate::routes) struct Explanation {
+pub(in crate::http::routes) struct Explanation {
     /// The model's public name.
     model: String,
     /// How a backend is chosen.

@@ -9,6 +9,7 @@ mod backends;
 mod files;
 mod output;
 mod remote;
+pub mod serve;
 mod server;
 mod stream;
 

@@ -9,14 +9,14 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::{
     app::Snapshot,
-    routes::openapi::tag,
-    routes::status::{Known, Moment, Params, Refused, filled, find_model, known},
+    http::routes::openapi::tag,
+    http::routes::status::{Known, Moment, Params, Refused, filled, find_model, known},
 };
 
 /// The query of `/admin/model-weights`.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
-pub(in crate::routes) struct Query {
+pub(in crate::http::routes) struct Query {
     /// The public name or the table id of the only model to tell of.
     #[serde(default, deserialize_with = "filled")]
     model: Option<String>,
@@ -25,7 +25,7 @@ pub(in crate::routes) struct Query {
 /// The answer of `/admin/model-weights`.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Weights::ModelWeights)]
-pub(in crate::routes) struct ModelWeights {
+pub(in crate::http::routes) struct ModelWeights {
     /// By table id.
     models: BTreeMap<String, Weights>,
     /// When this was so.

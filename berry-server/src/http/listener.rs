@@ -13,7 +13,7 @@ use tokio::{
 
 use crate::{
     app::App,
-    connection::{Connection, Serving},
+    http::connection::{Connection, Serving},
 };
 
 /// The most that is read of a request at once, so also the longest head that is read at all. A long

@@ -8,16 +8,16 @@ use serde::Serialize;
 
 use crate::{
     app::Snapshot,
-    history::{self, History, Point, STEP, What},
-    routes::{
+    http::routes::{
         health::Census,
         status::{Known, Moment, known, millis, rfc3339, state},
     },
+    observability::history::{self, History, Point, STEP, What},
 };
 
 /// The answer of `/dashboard/data`.
 #[derive(Serialize)]
-pub(in crate::routes) struct Data {
+pub(in crate::http::routes) struct Data {
     /// `healthy`, `degraded` or `unhealthy`, as `/health` says.
     status: &'static str,
     /// The server is on its way out.
@@ -246,7 +246,7 @@ impl Event {
 ///
 /// The state of every model and its backends, the last 15 minutes of requests, and the last
 /// failures and changes of state.
-pub(in crate::routes) async fn data(State(snapshot): State<Arc<Snapshot>>) -> Json<Data> {
+pub(in crate::http::routes) async fn data(State(snapshot): State<Arc<Snapshot>>) -> Json<Data> {
     let moment = Moment::now();
     let history = &snapshot.shared.history;
     Json(Data {

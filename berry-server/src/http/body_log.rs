@@ -17,7 +17,7 @@ use pin_project::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::{config::Config, mask::Mask};
+use crate::{config::Config, http::mask::Mask};
 
 /// The longest beginning of a body that is logged, in bytes.
 const LONGEST: usize = 16 * 1024;

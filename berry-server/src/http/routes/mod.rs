@@ -4,7 +4,6 @@ mod admin;
 mod admin_only;
 #[cfg(feature = "observability")]
 mod dashboard;
-mod errors;
 mod front;
 mod health;
 mod metrics;
@@ -36,18 +35,16 @@ use tower::ServiceBuilder;
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 use tower_service::Service;
 
+pub(crate) use self::front::{Answer, Came, Front};
 use self::{
     admin_only::admins_only,
     front::{Posted, ROUTED},
 };
-pub(crate) use self::{
-    errors::Errors,
-    front::{Answer, Came, Front},
-};
+pub(crate) use super::error_shape::Errors;
 use crate::{
-    access::{AccessLayer, Who},
     app::Snapshot,
     config::{Settings, build::Caller},
+    http::access_log::{AccessLayer, Who},
 };
 
 /// The stack, once for each API in front: they differ in the shape of refusals, and in where a token
