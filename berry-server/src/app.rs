@@ -203,7 +203,7 @@ fn run(shared: &Arc<Shared>, loaded: Loaded, before: Option<&Snapshot>) -> Resul
     let keys = berry_tower::auth::ApiKeys::new(keys);
     let limits = QuotaFromRequest::new(|head: &Parts| {
         Who::learn(&head.extensions);
-        head.extensions.get::<Arc<Caller>>()?.quota.as_ref()
+        head.extensions.get::<Arc<Caller>>()?.quota.clone()
     });
     let models = catalog.clone();
     let allow = move |who: &Arc<Caller>, name: &str| {
@@ -212,7 +212,7 @@ fn run(shared: &Arc<Shared>, loaded: Loaded, before: Option<&Snapshot>) -> Resul
     };
     let messages = Settings { render: Errors::Anthropic, ..stack.clone() };
     let gateways = Gateways {
-        messages: gateway(messages, keys.accept_x_api_key(), limits.clone(), allow.clone()),
+        messages: gateway(messages, keys.clone(), limits.clone(), allow.clone()),
         openai: gateway(stack, keys.clone(), limits, allow),
     };
     let snapshot = Arc::new(Snapshot {

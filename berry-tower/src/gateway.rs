@@ -19,10 +19,11 @@ use crate::{
     early::EarlyLayer,
     error::BoxError,
     error_response::ErrorResponseLayer,
+    gate::Mode,
     inspect::InspectLayer,
     permission::{Allow, ModelPermissionLayer},
     rate_limit::{Limit, RateLimitLayer},
-    render::{OpenAiErrors, Render},
+    render::{ApiErrors, Render},
     resume::ResumeLayer,
     retry::{BackoffPolicy, Budget, RetryLayer},
     select::{SelectLayer, Selected, TagPolicy},
@@ -30,7 +31,7 @@ use crate::{
 
 /// What the standard stack is made of, beside who may call, how often, and what.
 #[derive(Clone)]
-pub struct Settings<R = OpenAiErrors, T = Reqwest> {
+pub struct Settings<R = ApiErrors, T = Reqwest> {
     /// The models and their backends.
     pub catalog: Catalog,
     /// The connections to upstreams.
@@ -73,7 +74,7 @@ impl Settings {
             max_body: crate::inspect::MAX_BODY,
             tags: |_| &[],
             tag_policy: TagPolicy::Strict,
-            render: OpenAiErrors,
+            render: ApiErrors,
         }
     }
 }
@@ -135,7 +136,7 @@ impl<R: std::fmt::Debug, T> std::fmt::Debug for Settings<R, T> {
 /// let provider = Arc::new(Provider::new("local", "http://127.0.0.1:9").unwrap());
 /// let catalog = Catalog::new([Model::new("llama", Arc::new(Random), [Backend::new(provider, "llama-70b")])]);
 /// let keys = ApiKeys::new([ApiKey::from_token("a-token-of-mine", "me")]);
-/// let unlimited = QuotaFromRequest::new(|_: &Parts| None::<&Arc<Quota>>);
+/// let unlimited = QuotaFromRequest::new(|_: &Parts| None::<Arc<Quota>>);
 /// let service = gateway(Settings::new(catalog), keys, unlimited, |_: &&str, model: &str| model != "secret");
 ///
 /// let ask = |token: &str, model: &str| {
@@ -147,7 +148,7 @@ impl<R: std::fmt::Debug, T> std::fmt::Debug for Settings<R, T> {
 /// }
 /// # }
 /// ```
-pub fn gateway<A, L, P, R, T, B, U>(
+pub fn gateway<A, L, P, R, T, B, U, MA, ML>(
     settings: Settings<R, T>,
     auth: A,
     limit: L,
@@ -162,9 +163,11 @@ pub fn gateway<A, L, P, R, T, B, U>(
 + Sync
 + 'static
 where
-    A: Authenticate + Clone + Send + Sync + 'static,
-    L: Limit + Clone + Send + Sync + 'static,
+    A: Authenticate<MA> + Clone + Send + Sync + 'static,
+    L: Limit<ML> + Clone + Send + Sync + 'static,
     P: Allow<A::Identity> + Clone + Send + Sync + 'static,
+    MA: Mode,
+    ML: Mode,
     R: Render + Clone + Send + Sync + 'static,
     T: Service<Request<Buffered>, Response = Response<U>, Error: Into<BoxError>, Future: Send>,
     T: Clone + Send + Sync + 'static,
@@ -191,7 +194,7 @@ where
     let service = early.layer(service);
     let service = ModelPermissionLayer::new(allow).render(render.clone()).layer(service);
     let service = InspectLayer::new().max_body(max_body).render(render.clone()).layer(service);
-    let service = RateLimitLayer::new(limit).render(render.clone()).layer(service);
-    let service = AuthLayer::new(auth).render(render.clone()).layer(service);
+    let service = RateLimitLayer::new(limit).render(render.clone()).any_mode().layer(service);
+    let service = AuthLayer::new(auth).render(render.clone()).any_mode().layer(service);
     ErrorResponseLayer::new().render(render).layer(service)
 }

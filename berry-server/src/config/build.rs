@@ -2,6 +2,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    num::NonZeroU32,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -213,19 +214,11 @@ fn model(
 
 fn caller(id: &str, user: &User, before: Option<&Arc<Caller>>) -> Caller {
     let limit = &user.rate_limit;
-    let mut limits = Limits::new();
-    if let Some(n) = limit.requests_per_minute {
-        limits = limits.per_minute(n.get());
-    }
-    if let Some(n) = limit.requests_per_hour {
-        limits = limits.per_hour(n.get());
-    }
-    if let Some(n) = limit.requests_per_day {
-        limits = limits.per_day(n.get());
-    }
-    if let Some(n) = limit.max_concurrent_requests {
-        limits = limits.concurrent(n.get());
-    }
+    let limits = Limits::new()
+        .per_minute(limit.requests_per_minute.map(NonZeroU32::get))
+        .per_hour(limit.requests_per_hour.map(NonZeroU32::get))
+        .per_day(limit.requests_per_day.map(NonZeroU32::get))
+        .concurrent(limit.max_concurrent_requests.map(NonZeroU32::get));
     let old = before.and_then(|caller| caller.quota.as_ref());
     Caller {
         id: id.into(),

@@ -1,8 +1,8 @@
 //! The shape of refusals: that of the API that was called.
 
-use berry_tower::render::{AnthropicErrors, OpenAiErrors, Refusal, Render};
+use berry_tower::render::{AnthropicErrors, ApiErrors, Refusal, Render, RequestSummary};
 use bytes::Bytes;
-use http::{HeaderValue, Response};
+use http::Response;
 
 /// Whose shape a refusal has.
 #[derive(Clone, Copy, Debug)]
@@ -12,10 +12,11 @@ pub(crate) enum Errors {
 }
 
 impl Render for Errors {
-    fn render(&self, refusal: Refusal, request_id: Option<&HeaderValue>) -> Response<Bytes> {
+    fn render(&self, refusal: Refusal, request: &RequestSummary) -> Response<Bytes> {
         match self {
-            Self::OpenAi => OpenAiErrors.render(refusal, request_id),
-            Self::Anthropic => AnthropicErrors.render(refusal, request_id),
+            // Anthropic's for a caller with `anthropic-version`.
+            Self::OpenAi => ApiErrors.render(refusal, request),
+            Self::Anthropic => AnthropicErrors.render(refusal, request),
         }
     }
 }

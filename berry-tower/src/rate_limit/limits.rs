@@ -154,6 +154,12 @@ impl Window {
     }
 }
 
+impl From<Duration> for Window {
+    fn from(length: Duration) -> Self {
+        Self(length)
+    }
+}
+
 /// Writes `minute`, `hour`, `day`, or the length as in `10s`.
 impl fmt::Display for Window {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

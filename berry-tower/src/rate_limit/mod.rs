@@ -511,11 +511,7 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        ResponseFuture(if M::IS_IMMEDIATE {
-            self.call_now::<M, _>(request)
-        } else {
-            self.call_later::<M, _>(request)
-        })
+        ResponseFuture(if M::IS_IMMEDIATE { self.call_now::<M, _>(request) } else { self.call_later::<M, _>(request) })
     }
 }
 

@@ -94,15 +94,14 @@ impl Quota {
     /// A limit is reached.
     pub fn acquire(&self) -> Result<Allowance, Exceeded> {
         let slot = self.enter()?;
-        let now = self.clock.now();
         for (i, bucket) in self.buckets.iter().enumerate() {
             if let Err(retry_after) = bucket.acquire() {
                 self.buckets[..i].iter().for_each(Bucket::put_back);
                 let exceeded = Exceeded::new(LimitKind::Window(bucket.limit.window), retry_after);
-                return Err(exceeded.with_usage(bucket.usage(now)));
+                return Err(exceeded.with_usage(bucket.usage(self.clock.now())));
             }
         }
-        Ok(Allowance::new(self.tightest(now)).with_slot(slot))
+        Ok(Allowance::new(self.tightest(self.clock.now())).with_slot(slot))
     }
 
     /// Returns how much is used now. It uses nothing itself: the state of each window is one

@@ -143,7 +143,7 @@ where
         render,
     };
     let keys = ApiKeys::new([ApiKey::from_token("a-token-of-mine", "me")]);
-    let unlimited = QuotaFromRequest::new(|_: &Parts| None::<&Arc<Quota>>);
+    let unlimited = QuotaFromRequest::new(|_: &Parts| None::<Arc<Quota>>);
     let service = gateway(settings, keys, unlimited, |_: &&str, _: &str| true);
     let request = Request::post(path)
         .header("authorization", "Bearer a-token-of-mine")

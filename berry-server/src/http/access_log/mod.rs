@@ -15,7 +15,7 @@ use axum::body::Body;
 use berry_tower::{
     body::GuardedBody,
     error::BoxError,
-    render::{Refusal, Render},
+    render::{Refusal, Render, RequestSummary},
 };
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
@@ -187,7 +187,10 @@ where
             StageProj::Refused(refusal) => refusal.take(),
         };
         let (Some(refusal), Some(story)) = (refusal, this.story.take()) else { return Poll::Pending };
-        let response = this.errors.render(refusal, Some(story.id())).map(Body::from);
+        let response = this
+            .errors
+            .render(refusal, &RequestSummary::default().with_request_id(Some(story.id().clone())))
+            .map(Body::from);
         Poll::Ready(Ok(story.told_by(response.map(Either::Right))))
     }
 }

@@ -27,7 +27,7 @@ use axum::{
 use berry_tower::{
     auth::{ApiKeys, AuthLayer},
     drain::DrainLayer,
-    render::{OpenAiErrors, Refusal, Render},
+    render::{OpenAiErrors, Refusal, Render, RequestSummary},
 };
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header::ALLOW};
@@ -120,7 +120,8 @@ where
 
 /// The refusal of what is not posted to an endpoint that only takes that.
 fn with_allow(errors: Errors, id: Option<&HeaderValue>) -> Response {
-    let mut response = errors.render(method_not_allowed(), id).map(Body::from);
+    let mut response =
+        errors.render(method_not_allowed(), &RequestSummary::default().with_request_id(id.cloned())).map(Body::from);
     response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
     response
 }
@@ -139,7 +140,7 @@ async fn learn(request: Request) -> Request {
 
 /// A refusal as a response of this server's.
 pub(crate) fn refuse(refusal: &Refusal) -> Response {
-    OpenAiErrors.render(refusal.clone(), None).map(Body::from)
+    OpenAiErrors.render(refusal.clone(), &RequestSummary::default()).map(Body::from)
 }
 
 fn not_found() -> Refusal {
