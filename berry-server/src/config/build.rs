@@ -137,14 +137,15 @@ pub(crate) fn provider(
     settings: &Settings,
 ) -> Result<Provider, backend::InvalidProvider> {
     let dialect = match file.backend_type {
-        BackendType::OpenAi => Dialect::OpenAi,
-        BackendType::Azure => Dialect::Azure,
+        BackendType::OpenAi | BackendType::Azure => Dialect::OpenAi,
         BackendType::Claude => Dialect::Claude,
         BackendType::Gemini => Dialect::Gemini,
     };
-    let mut provider = Provider::new(id, &file.base_url)?
-        .dialect(dialect)
-        .api_version(file.api_version.clone().unwrap_or_default())
+    let mut provider = Provider::new(id, &file.base_url)?.dialect(dialect);
+    if file.backend_type == BackendType::Azure {
+        provider = provider.azure(file.api_version.clone().unwrap_or_default());
+    }
+    let mut provider = provider
         .timeouts(Timeouts {
             connect: Duration::from_secs(file.connect_timeout_seconds),
             stream_head: Duration::from_secs(file.timeout_seconds),
