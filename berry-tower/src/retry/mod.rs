@@ -61,14 +61,14 @@ pub use policy::{BackoffPolicy, Next, RetryPolicy, Spent};
 
 use crate::{
     body::Buffered,
-    classify::{Classify, ModelApiVerdict},
+    classify::{Classify, HttpVerdict},
     error::BoxError,
 };
 use run::Run;
 
 /// Adds [`Retry`] to a service.
 #[derive(Debug)]
-pub struct RetryLayer<P = BackoffPolicy, C = ModelApiVerdict> {
+pub struct RetryLayer<P = BackoffPolicy, C = HttpVerdict> {
     shared: Arc<Shared<P, C>>,
 }
 
@@ -81,9 +81,9 @@ struct Shared<P, C> {
 }
 
 impl<P> RetryLayer<P> {
-    /// Retries as `policy` says, with the standard verdicts and budget, and no total deadline.
+    /// Retries as `policy` says, with the verdicts of [`HttpVerdict`], a default budget, and no total deadline.
     pub fn new(policy: P) -> Self {
-        let shared = Shared { policy, classify: ModelApiVerdict, budget: Arc::default(), total: None };
+        let shared = Shared { policy, classify: HttpVerdict, budget: Arc::default(), total: None };
         Self { shared: Arc::new(shared) }
     }
 }
@@ -130,7 +130,7 @@ impl<S, P, C> Layer<S> for RetryLayer<P, C> {
 
 /// See the [module](self).
 #[derive(Debug)]
-pub struct Retry<S, P = BackoffPolicy, C = ModelApiVerdict> {
+pub struct Retry<S, P = BackoffPolicy, C = HttpVerdict> {
     inner: S,
     shared: Arc<Shared<P, C>>,
 }

@@ -19,7 +19,7 @@ use super::{Next, RetryPolicy, Shared, Spent, told::Told, total::Total};
 use crate::{
     attempt::Attempt,
     body::Buffered,
-    classify::{Class, Classify, ErrorBody},
+    classify::{Class, Classify, ErrorBody, RequestFacts},
     error::{BoxError, BreakerOpen, Failure, MissingLayer, TotalTimeout, Unroutable, find},
     upstream_time::UpstreamTime,
 };
@@ -31,6 +31,7 @@ const MOST_IDLE: u32 = 8;
 /// One request on its way from attempt to attempt.
 pub(super) struct Run<P, C> {
     shared: Arc<Shared<P, C>>,
+    facts: RequestFacts,
     deadline: Option<Instant>,
     attempt: Attempt,
     spent: Spent,
@@ -81,6 +82,7 @@ impl<P: RetryPolicy, C: Classify> Run<P, C> {
         }
         Self {
             shared,
+            facts: RequestFacts::from_request(request),
             deadline,
             spent: spent(&attempt),
             attempt,
@@ -202,14 +204,15 @@ impl<P: RetryPolicy, C: Classify> Run<P, C> {
     fn judge<B>(&mut self, result: Result<Response<B>, BoxError>) -> Outcome<B> {
         match result {
             Ok(response) => {
-                let error = response.extensions().get::<ErrorBody>();
-                let class = self.shared.classify.response(response.status(), response.headers(), error);
+                let (head, body) = response.into_parts();
+                let error = head.extensions.get::<ErrorBody>();
+                let class = self.shared.classify.response(&self.facts, &head, error);
                 if !class.fails_over() && class != Class::TooLong {
-                    return Outcome::Done(Ok(response));
+                    return Outcome::Done(Ok(Response::from_parts(head, body)));
                 }
-                let told = Told::response(class, response.status(), error);
+                let told = Told::response(class, head.status, error);
                 if class == Class::TooLong {
-                    return Outcome::TooLong(told, response);
+                    return Outcome::TooLong(told, Response::from_parts(head, body));
                 }
                 self.failed(class, told, false)
             }
@@ -225,9 +228,10 @@ impl<P: RetryPolicy, C: Classify> Run<P, C> {
                     Outcome::NobodyLeft(error)
                 }
                 None => {
-                    let (class, failure) = (self.shared.classify.error(&*error), Failure::find(&*error));
+                    let class = self.shared.classify.error(&self.facts, &*error);
+                    let failure = Failure::find(&*error);
                     let silent = matches!(failure, Some(Failure::Timeout(deadline)) if deadline.is_silence());
-                    self.failed(class, Told::failure(class, failure), silent)
+                    self.failed(class, Told::failure(class, error), silent)
                 }
             },
         }

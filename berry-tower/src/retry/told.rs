@@ -5,7 +5,7 @@ use http::StatusCode;
 use crate::{
     attempt::BackendId,
     classify::{Class, ErrorBody},
-    error::{Exhausted, Failure},
+    error::{BoxError, Exhausted, Failure},
 };
 
 /// A failed attempt, as far as it is worth telling.
@@ -16,6 +16,7 @@ pub(super) struct Told {
     status: Option<StatusCode>,
     error: Option<ErrorBody>,
     reason: String,
+    source: Option<BoxError>,
 }
 
 impl Told {
@@ -26,18 +27,19 @@ impl Told {
             Some(message) => format!("the provider answered {}: {message}", status.as_u16()),
             None => format!("the provider answered {}", status.as_u16()),
         };
-        Self { rank: rank(class, false), class, status: Some(status), error: error.cloned(), reason }
+        Self { rank: rank(class, false), class, status: Some(status), error: error.cloned(), reason, source: None }
     }
 
     /// An attempt that failed without an error status.
-    pub(super) fn failure(class: Class, failure: Option<&Failure>) -> Self {
+    pub(super) fn failure(class: Class, source: BoxError) -> Self {
+        let failure = Failure::find(&*source);
         let garbage = matches!(failure, Some(Failure::InvalidResponse(_)));
         let error = match failure {
             Some(Failure::ErrorEvent(body)) => Some((**body).clone()),
             _ => None,
         };
-        let reason = failure.map_or_else(|| "the connection to the provider failed".to_owned(), ToString::to_string);
-        Self { rank: rank(class, garbage), class, status: None, error, reason }
+        let reason = failure.map_or_else(|| source.to_string(), ToString::to_string);
+        Self { rank: rank(class, garbage), class, status: None, error, reason, source: Some(source) }
     }
 
     /// Whether it is told rather than a deadline that has passed meanwhile.
@@ -54,8 +56,13 @@ impl Told {
     }
 
     pub(super) fn exhausted(self, attempts: u32, backend: Option<BackendId>) -> Exhausted {
-        let Self { class, status, error, reason, .. } = self;
-        Exhausted { class, status, error, reason, attempts, backend }
+        let Self { class, status, error, reason, source, .. } = self;
+        let exhausted = Exhausted::new(class, reason, attempts).with_status(status).with_error(error);
+        let exhausted = exhausted.with_backend(backend);
+        match source {
+            Some(source) => exhausted.with_source(source),
+            None => exhausted,
+        }
     }
 }
 
