@@ -205,7 +205,7 @@ impl Provider {
     }
 
     /// Whether the provider can be asked for this endpoint: in its own format, or by a translation
-    /// as far as the request can be [expressed](crate::dialect::Inexpressible).
+    /// as far as the request can be [expressed](crate::dialect::UnsupportedField).
     #[must_use]
     pub fn serves(&self, endpoint: Endpoint) -> bool {
         self.speaks(endpoint) || endpoint.is_chat()
