@@ -121,6 +121,8 @@ pub mod permission;
 #[cfg(feature = "probe")]
 pub mod probe;
 pub mod progress;
+#[cfg(any(feature = "commit", feature = "retry"))]
+mod read_ahead;
 #[cfg(feature = "rate-limit")]
 pub mod rate_limit;
 pub mod render;
@@ -132,7 +134,7 @@ pub mod retry;
 pub mod select;
 #[cfg(feature = "sse")]
 pub mod sse;
-#[cfg(feature = "breaker")]
+#[cfg(any(feature = "breaker", feature = "retry"))]
 mod sync;
 pub mod upstream_time;
 

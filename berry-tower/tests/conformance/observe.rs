@@ -122,7 +122,7 @@ fn observed(
         extensions.get::<Selected>().map(|selected| selected.backend.state.breaker().clone())
     });
     let service = ServiceBuilder::new()
-        .layer(RetryLayer::new(BackoffPolicy::default()))
+        .layer(RetryLayer::new(BackoffPolicy::new()).classify(ModelApiVerdict))
         .layer(CommitLayer)
         .layer(SelectLayer::new(catalog.clone()))
         .layer(breaker)
