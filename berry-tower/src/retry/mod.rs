@@ -233,3 +233,6 @@ where
         ResponseFuture(Box::pin(async move { run.run(&mut inner, &request).await }))
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests;

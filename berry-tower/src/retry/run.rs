@@ -179,7 +179,7 @@ impl<P: RetryPolicy, C: Classify> Run<P, C> {
             if !matches!(step, Step::Call) && self.remaining().is_some_and(|remaining| remaining.is_zero()) {
                 return self.expire(Expired::TotalTimeout, request);
             }
-            let ready = poll_fn(|cx| total.as_mut().limit(inner.poll_ready(cx), cx)).await;
+            let ready = poll_fn(|cx| total.as_mut().limit(inner.poll_ready(cx).map_err(Into::into), cx)).await;
             let result = match ready {
                 Err(expired) => Err(expired),
                 Ok(Err(error)) => Ok(Err(error)),
@@ -187,11 +187,11 @@ impl<P: RetryPolicy, C: Classify> Run<P, C> {
                     let mut call = pin!(inner.call(self.request(request)));
                     // A selection picks its backend in the call.
                     self.log_fallback(request);
-                    poll_fn(|cx| total.as_mut().limit(call.as_mut().poll(cx), cx)).await
+                    poll_fn(|cx| total.as_mut().limit(call.as_mut().poll(cx).map_err(Into::into), cx)).await
                 }
             };
             let outcome = match result {
-                Ok(result) => self.judge(result.map_err(Into::into)),
+                Ok(result) => self.judge(result),
                 Err(expired) => Outcome::Expired(expired),
             };
             step = match outcome {

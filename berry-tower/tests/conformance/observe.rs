@@ -9,7 +9,7 @@ use berry_tower::{
     backend::{Backend, BackendId, Catalog, HealthChange, Model, Provider, Stage, Tuning},
     body::Buffered,
     breaker::{Breaker, BreakerPolicy, CircuitBreakerLayer, Transition},
-    classify::Class,
+    classify::{Class, ModelApiVerdict},
     client::BackendClient,
     commit::CommitLayer,
     inspect::Requested,

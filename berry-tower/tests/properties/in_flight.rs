@@ -7,6 +7,7 @@ use berry_tower::{
     backend::{Backend, Catalog, Model, Provider, SmartAi},
     body::Buffered,
     breaker::{Breaker, BreakerPolicy, CircuitBreakerLayer},
+    classify::ModelApiVerdict,
     client::BackendClient,
     commit::CommitLayer,
     inspect::Requested,

@@ -9,6 +9,7 @@ use std::{env, sync::Arc};
 use berry_tower::{
     backend::{Backend, Catalog, Model, Provider},
     body::Buffered,
+    classify::ModelApiVerdict,
     client::{BackendClient, Reqwest},
     commit::CommitLayer,
     error::BoxError,

@@ -17,6 +17,7 @@ use std::{
 use berry_tower::{
     backend::{Backend, Catalog, Model, Provider, SmartAi, StreamRecovery, Timeouts, Tuning},
     breaker::{Breaker, BreakerPolicy, CircuitBreakerLayer},
+    classify::ModelApiVerdict,
     client::BackendClient,
     commit::CommitLayer,
     early::EarlyLayer,
