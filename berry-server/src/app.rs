@@ -27,19 +27,19 @@ use tokio::{
 };
 
 use crate::{
-    access::Who,
     config::{
         Config, Loaded, Seen,
         build::{Built, Caller, build, seconds},
     },
-    metrics::Metrics,
+    http::access_log::Who,
+    http::routes::{self, Answer, Came, Errors, Front, Gateways},
+    observability::metrics::Metrics,
     probes::Probes,
     reload::Reloaded,
-    routes::{self, Answer, Came, Errors, Front, Gateways},
 };
 #[cfg(feature = "observability")]
 use {
-    crate::history::{History, Keeper},
+    crate::observability::history::{History, Keeper},
     berry_tower::observe::Observer,
 };
 

@@ -2,10 +2,8 @@
 
 use std::{fmt::Write, io};
 
-use crate::{
-    config::{self, Loaded},
-    simulated::{DemoProvider, demo_providers},
-};
+use crate::config::{self, Loaded};
+use berry_simulated::{DemoProvider, demo_providers};
 
 /// A configuration of the demo, with the providers behind it.
 #[derive(Debug)]

@@ -4,10 +4,10 @@ use std::{env, io::Write, path::Path, process::ExitCode};
 
 use berry_server::{
     Options, Server,
-    cli::Cli,
+    cli::serve::Cli,
     config::{self, Loaded},
     demo::Demo,
-    telemetry,
+    observability::log,
 };
 use clap::Parser;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -74,7 +74,7 @@ fn run(cli: &Cli) -> Result<ExitCode, Fail> {
             demo(cli).await
         } else {
             let loaded = load(cli)?;
-            let _lines = telemetry::init()?;
+            let _lines = log::init()?;
             for warning in &loaded.warnings {
                 tracing::warn!("{warning}");
             }
@@ -86,7 +86,7 @@ fn run(cli: &Cli) -> Result<ExitCode, Fail> {
 async fn demo(cli: &Cli) -> Result<ExitCode, Fail> {
     // The demo's own words are what there is to read, unless logs are asked for.
     let _lines = match variable("RUST_LOG")? {
-        Some(_) => Some(telemetry::init()?),
+        Some(_) => Some(log::init()?),
         None => None,
     };
     let signals = Signals::new()?;

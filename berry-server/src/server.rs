@@ -12,7 +12,7 @@ use tokio::{
 use crate::{
     app::App,
     config::{Errors, Loaded},
-    listener,
+    http::listener,
     reload::{Changes, Watch, watch},
 };
 

@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use berry_server::simulated::{Config, Fault, Provider};
+use berry_simulated::{Config, Fault, Provider};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 

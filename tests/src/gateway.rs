@@ -5,8 +5,8 @@ use std::{fmt::Write as _, net::SocketAddr, path::PathBuf};
 use berry_server::{
     Options, Server,
     config::{self, Loaded},
-    simulated::{Config, Keep, Provider},
 };
+use berry_simulated::{Config, Keep, Provider};
 
 use crate::{Ask, Connection, Reply, soon};
 

@@ -6,7 +6,7 @@
 
 use std::{io, sync::mpsc};
 
-use berry_server::simulated::{Config, Fault, Refusal};
+use berry_simulated::{Config, Fault, Refusal};
 use berry_tests::{Ask, Gateway, Reply, TOKEN, soon};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},

@@ -1,6 +1,6 @@
 //! The commands of `berry-cli` that ask providers or a running server.
 
-use berry_server::simulated::{Config, Dialect, Fault, Provider};
+use berry_simulated::{Config, Dialect, Fault, Provider};
 use serde_json::Value;
 
 use crate::support::{Site, TOKEN, program, run};

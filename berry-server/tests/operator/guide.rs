@@ -2,10 +2,8 @@
 
 use std::{collections::BTreeSet, fs};
 
-use berry_server::{
-    Options, Server, config,
-    simulated::{Config, Provider},
-};
+use berry_server::{Options, Server, config};
+use berry_simulated::{Config, Provider};
 use berry_tower::select::strategy::NAMES;
 use serde_json::Value;
 

@@ -6,10 +6,8 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
-use berry_server::{
-    Options, Server, config,
-    simulated::{Config, Provider},
-};
+use berry_server::{Options, Server, config};
+use berry_simulated::{Config, Provider};
 use serde_json::Value;
 use tempfile::TempDir;
 

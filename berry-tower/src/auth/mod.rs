@@ -34,13 +34,11 @@ mod api_keys;
 mod authenticate;
 
 use std::{
-    fmt,
     future::poll_fn,
     pin::Pin,
     task::{Context, Poll},
 };
 
-use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, header::WWW_AUTHENTICATE};
 use pin_project::pin_project;
 use tower_layer::Layer;
@@ -51,6 +49,7 @@ pub use self::{
     authenticate::{Authenticate, Rejection, bearer},
 };
 use crate::{
+    body::ResponseBody,
     gate::Gate,
     render::{OpenAiErrors, Refusal, Render},
 };
@@ -124,59 +123,56 @@ where
     A: Authenticate + Clone + Send + Sync + 'static,
     R: Render + Clone + Send + 'static,
     B: Send + 'static,
-    ResBody: From<Bytes> + Send + 'static,
 {
-    type Response = S::Response;
+    type Response = Response<ResponseBody<ResBody>>;
     type Error = S::Error;
-    type Future = ResponseFuture<S::Future, ResBody, S::Error>;
+    type Future = ResponseFuture<S::Future, S::Error>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        match self.authenticate.authenticate_now(request.headers()) {
+        ResponseFuture(match self.authenticate.authenticate_now(request.headers()) {
             Some(Ok(identity)) => {
                 accept(&mut request, &self.authenticate, identity);
-                ResponseFuture::now(Gate::Pass(self.inner.call(request)))
+                Gate::Pass(self.inner.call(request))
             }
-            Some(Err(rejection)) => ResponseFuture::now(Gate::refuse(&self.render, refusal(rejection), &request)),
+            Some(Err(rejection)) => Gate::refuse(&self.render, refusal(rejection), &request),
             None => {
                 let fresh = self.inner.clone();
                 // The service that was made ready is let go: it could hold a place in a queue
                 // for as long as the look-up takes. The clone is made ready when it is needed.
                 drop(std::mem::replace(&mut self.inner, fresh.clone()));
-                let later = look_up(fresh, self.authenticate.clone(), self.render.clone(), request);
-                ResponseFuture { kind: Kind::Later(Box::pin(later)) }
+                Gate::Deferred(Box::pin(look_up(fresh, self.authenticate.clone(), self.render.clone(), request)))
             }
-        }
+        })
     }
 }
 
-async fn look_up<S, A, R, B, ResBody>(
+async fn look_up<S, A, R, B>(
     mut inner: S,
     authenticate: A,
     render: R,
     request: Request<B>,
-) -> Result<Response<ResBody>, S::Error>
+) -> Result<Gate<S::Future, S::Error>, S::Error>
 where
-    S: Service<Request<B>, Response = Response<ResBody>>,
+    S: Service<Request<B>>,
     A: Authenticate,
     R: Render,
-    ResBody: From<Bytes>,
 {
     // In parts, so that the body need not be `Sync` to be kept across the wait.
     let (head, body) = request.into_parts();
     let answer = authenticate.authenticate(&head.headers).await;
     let mut request = Request::from_parts(head, body);
-    match answer {
+    Ok(match answer {
         Ok(identity) => {
             accept(&mut request, &authenticate, identity);
             poll_fn(|cx| inner.poll_ready(cx)).await?;
-            inner.call(request).await
+            Gate::Pass(inner.call(request))
         }
-        Err(rejection) => Gate::<S::Future, _>::refuse(&render, refusal(rejection), &request).await,
-    }
+        Err(rejection) => Gate::refuse(&render, refusal(rejection), &request),
+    })
 }
 
 fn accept<A: Authenticate, B>(request: &mut Request<B>, authenticate: &A, identity: A::Identity) {
@@ -201,42 +197,17 @@ fn refusal(rejection: Rejection) -> Refusal {
 
 /// The future of [`Auth`].
 #[pin_project]
-pub struct ResponseFuture<F, B, E> {
-    #[pin]
-    kind: Kind<F, B, E>,
-}
+#[derive(Debug)]
+pub struct ResponseFuture<F, E>(#[pin] Gate<F, E>);
 
-#[pin_project(project = KindProj)]
-enum Kind<F, B, E> {
-    Now(#[pin] Gate<F, B>),
-    Later(Later<B, E>),
-}
-
-type Later<B, E> = Pin<Box<dyn Future<Output = Result<Response<B>, E>> + Send>>;
-
-impl<F, B, E> ResponseFuture<F, B, E> {
-    const fn now(gate: Gate<F, B>) -> Self {
-        Self { kind: Kind::Now(gate) }
-    }
-}
-
-impl<F, B, E> Future for ResponseFuture<F, B, E>
+impl<F, B, E> Future for ResponseFuture<F, E>
 where
     F: Future<Output = Result<Response<B>, E>>,
 {
-    type Output = F::Output;
+    type Output = Result<Response<ResponseBody<B>>, E>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.project().kind.project() {
-            KindProj::Now(gate) => gate.poll(cx),
-            KindProj::Later(future) => future.as_mut().poll(cx),
-        }
-    }
-}
-
-impl<F, B, E> fmt::Debug for ResponseFuture<F, B, E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ResponseFuture").finish_non_exhaustive()
+        self.project().0.poll(cx)
     }
 }
 

@@ -1,5 +1,6 @@
 use std::{convert::Infallible, time::Duration};
 
+use bytes::Bytes;
 use http::{HeaderMap, header::AUTHORIZATION};
 use http_body_util::{BodyExt, Full};
 use tower::{ServiceExt, service_fn};
@@ -14,7 +15,7 @@ async fn echo(request: Request<()>) -> Result<Reply, Infallible> {
     Ok(Response::new(Full::from(format!("{who} {}", names.join(",")))))
 }
 
-async fn text(response: Reply) -> String {
+async fn text(response: Response<ResponseBody<Full<Bytes>>>) -> String {
     String::from_utf8(response.into_body().collect().await.unwrap().to_bytes().into()).unwrap()
 }
 

@@ -101,7 +101,11 @@ impl Adjustments {
             Class::Server => Some(-self.server_error_penalty),
             Class::Timeout => Some(-self.timeout_penalty),
             Class::Network => Some(-self.network_error_penalty),
-            Class::ClientError | Class::TooLong | Class::EndpointNotServed | Class::Cancelled => None,
+            Class::ClientError
+            | Class::TooLong
+            | Class::EndpointNotServed
+            | Class::Cancelled
+            | Class::LocalResource => None,
         }
     }
 }

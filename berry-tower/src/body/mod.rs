@@ -1,7 +1,9 @@
-//! Bodies: a request's, read whole; a response's, watched to its end.
+//! Body types: [`Buffered`] for requests, [`GuardedBody`] and [`ResponseBody`] for responses.
 
 mod buffered;
 mod guarded;
+mod response;
 
 pub use buffered::Buffered;
 pub use guarded::{End, Guard, GuardedBody};
+pub use response::ResponseBody;

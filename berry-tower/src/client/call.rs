@@ -63,13 +63,19 @@ pub(super) struct Call {
 }
 
 impl Call {
-    pub(super) fn new(request: &Request<Buffered>) -> Result<Self, BoxError> {
+    pub(super) fn new(request: &mut Request<Buffered>) -> Result<Self, BoxError> {
+        // The body may have been replaced since it was inspected.
+        let known = Requested::of(request).map(drop);
+        let request = &*request;
         let selected = request.extensions().get::<Selected>().ok_or(MissingLayer("SelectLayer"))?.clone();
         let goes_on = |prefill: &&Prefill| goes_on(&selected.backend, prefill);
         let prefill = request.extensions().get::<Prefill>().filter(goes_on);
         let requested = match prefill {
             Some(prefill) => &prefill.requested,
-            None => request.extensions().get::<Requested>().ok_or(MissingLayer("InspectLayer"))?,
+            None => {
+                known?;
+                request.extensions().get::<Requested>().ok_or(MissingLayer("InspectLayer"))?
+            }
         };
         let (requested, prefill) = (requested.clone(), prefill.map(|prefill| prefill.body.clone()));
         let endpoint = requested.endpoint.ok_or(Unroutable::UnsupportedEndpoint)?;

@@ -40,6 +40,7 @@ pub(crate) fn parse(body: &[u8], endpoint: Endpoint, provider: &Provider) -> Err
         param: field("param"),
         message,
         reason: details.filter_map(|d| d.get("reason").and_then(text)).next(),
+        class: None,
     }
 }
 

@@ -48,8 +48,9 @@ use tower_service::Service;
 
 pub use self::refusal::refusal_for;
 use crate::{
+    body::ResponseBody,
     error::BoxError,
-    gate::{REQUEST_ID, answer},
+    gate::REQUEST_ID,
     render::{OpenAiErrors, Render},
 };
 
@@ -130,9 +131,8 @@ impl<S, R, B, ResBody> Service<Request<B>> for ErrorResponse<S, R>
 where
     S: Service<Request<B>, Response = Response<ResBody>, Error: Into<BoxError>>,
     R: Render + Clone,
-    ResBody: From<Bytes>,
 {
-    type Response = S::Response;
+    type Response = Response<ResponseBody<ResBody>>;
     type Error = Infallible;
     type Future = ResponseFuture<S::Future, R>;
 
@@ -177,15 +177,14 @@ where
     F: Future<Output = Result<Response<B>, E>>,
     E: Into<BoxError>,
     R: Render,
-    B: From<Bytes>,
 {
-    type Output = Result<Response<B>, Infallible>;
+    type Output = Result<Response<ResponseBody<B>>, Infallible>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let error = match this.state.project() {
             StateProj::Called(future) => match ready!(future.poll(cx)) {
-                Ok(response) => return Poll::Ready(Ok(response)),
+                Ok(response) => return Poll::Ready(Ok(response.map(ResponseBody::new))),
                 Err(e) => e.into(),
             },
             StateProj::Failed(error) => match error.take() {
@@ -194,17 +193,17 @@ where
                 None => return Poll::Pending,
             },
         };
-        Poll::Ready(Ok(tell(error, this.render, this.id.as_ref())))
+        Poll::Ready(Ok(respond(error, this.render, this.id.as_ref()).map(ResponseBody::from)))
     }
 }
 
-fn tell<R: Render, B: From<Bytes>>(error: BoxError, render: &R, id: Option<&HeaderValue>) -> Response<B> {
+fn respond<R: Render>(error: BoxError, render: &R, id: Option<&HeaderValue>) -> Response<Bytes> {
     let refusal = refusal::known(&*error).unwrap_or_else(|| {
         let request_id = id.and_then(|id| id.to_str().ok());
         tracing::error!(request_id, error = &*error as &(dyn Error + 'static), "an error that no layer knows");
         refusal::internal()
     });
-    let mut response = answer(render, refusal, id);
+    let mut response = render.render(refusal, id);
     response.extensions_mut().insert(Cause(error.into()));
     response
 }

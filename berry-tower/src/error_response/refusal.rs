@@ -91,7 +91,7 @@ fn failure(e: &Failure) -> Refusal {
         Failure::ErrorEvent(error) => Some((**error).clone()),
         _ => None,
     };
-    exhausted(&Exhausted { class: e.class(), status: None, error, reason: e.to_string(), attempts: 1, backend: None })
+    exhausted(&Exhausted::new(e.class(), e.to_string(), 1).with_error(error))
 }
 
 fn exhausted(e: &Exhausted) -> Refusal {
@@ -108,6 +108,11 @@ fn exhausted(e: &Exhausted) -> Refusal {
                 Some(wait) => refusal.retry_after(wait),
                 None => refusal,
             }
+        }
+        Class::LocalResource => {
+            let message = "the gateway has no free connection to a backend of this model at the moment";
+            let refusal = Refusal::new(StatusCode::SERVICE_UNAVAILABLE, SERVER, message).code("no_backend_available");
+            refusal.retry_after(Duration::from_secs(1))
         }
         Class::Timeout => timeout(format!("{}; {}", attempts(e), masked(&e.reason))),
         Class::Model | Class::EndpointNotServed => {

@@ -24,7 +24,7 @@
 //! let request = |body: &'static str| {
 //!     Request::builder()
 //!         .extension(User { models: AllowedModels::from_iter(["fast"]) })
-//!         .extension(Requested::read(body.as_bytes()).unwrap())
+//!         .extension(Requested::read(&body.into()).unwrap())
 //!         .body(Buffered::from(body))
 //!         .unwrap()
 //! };
@@ -45,7 +45,6 @@ use std::{
     task::{Context, Poll},
 };
 
-use bytes::Bytes;
 use http::{Extensions, Request, Response, StatusCode};
 use pin_project::pin_project;
 use tower_layer::Layer;
@@ -53,7 +52,7 @@ use tower_service::Service;
 
 pub use self::allow::{Allow, AllowedModels};
 use crate::{
-    body::Buffered,
+    body::{Buffered, ResponseBody},
     error::MissingLayer,
     gate::Gate,
     inspect::Requested,
@@ -169,18 +168,20 @@ where
     I: Send + Sync + 'static,
     A: Allow<I>,
     R: Render,
-    ResBody: From<Bytes>,
 {
-    type Response = S::Response;
+    type Response = Response<ResponseBody<ResBody>>;
     type Error = S::Error;
-    type Future = ResponseFuture<S::Future, ResBody>;
+    type Future = ResponseFuture<S::Future, S::Error>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request<Buffered>) -> Self::Future {
-        ResponseFuture(match self.policy.refusal(request.extensions()) {
+    fn call(&mut self, mut request: Request<Buffered>) -> Self::Future {
+        // The body may have been replaced since it was inspected.
+        let known = Requested::of(&mut request).map(drop);
+        let refusal = self.policy.refusal(request.extensions()).or_else(|| known.err().map(|e| missing(e.0)));
+        ResponseFuture(match refusal {
             None => Gate::Pass(self.inner.call(request)),
             Some(refusal) => Gate::refuse(&self.render, refusal, &request),
         })
@@ -190,14 +191,13 @@ where
 /// The future of [`ModelPermission`].
 #[pin_project]
 #[derive(Debug)]
-pub struct ResponseFuture<F, B>(#[pin] Gate<F, B>);
+pub struct ResponseFuture<F, E>(#[pin] Gate<F, E>);
 
-impl<F, B, E> Future for ResponseFuture<F, B>
+impl<F, B, E> Future for ResponseFuture<F, E>
 where
     F: Future<Output = Result<Response<B>, E>>,
-    B: From<Bytes>,
 {
-    type Output = F::Output;
+    type Output = Result<Response<ResponseBody<B>>, E>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         self.project().0.poll(cx)
@@ -208,6 +208,7 @@ where
 mod tests {
     use std::convert::Infallible;
 
+    use bytes::Bytes;
     use http_body_util::{BodyExt, Full};
     use serde_json::Value;
     use tower::{ServiceExt, service_fn};
@@ -221,26 +222,28 @@ mod tests {
         Ok(Response::new(Full::default()))
     }
 
-    async fn ask(edit: impl FnOnce(&mut Extensions)) -> (StatusCode, Value) {
+    async fn ask(edit: impl FnOnce(&mut Request<Buffered>)) -> (StatusCode, Value) {
         let service = ModelPermission::new(service_fn(hello), |user: &User, model: &str| user.0 == model);
         let mut request = Request::new(Buffered::default());
-        edit(request.extensions_mut());
+        edit(&mut request);
         let response = service.oneshot(request).await.unwrap();
         let status = response.status();
         let body = response.into_body().collect().await.unwrap().to_bytes();
         (status, serde_json::from_slice::<Value>(&body).unwrap_or_default()["error"].take())
     }
 
-    fn requested(model: &str) -> Requested {
-        Requested::read(format!(r#"{{"model":"{model}"}}"#).as_bytes()).unwrap()
+    fn inspect(request: &mut Request<Buffered>, model: &str) {
+        *request.body_mut() = format!(r#"{{"model":"{model}"}}"#).into();
+        let requested = Requested::read(request.body().bytes()).unwrap();
+        request.extensions_mut().insert(requested);
     }
 
     #[tokio::test]
     async fn only_the_models_that_are_allowed_pass() {
         let with = |model: &'static str| {
-            move |e: &mut Extensions| {
-                e.insert(User("fast"));
-                e.insert(requested(model));
+            move |request: &mut Request<Buffered>| {
+                request.extensions_mut().insert(User("fast"));
+                inspect(request, model);
             }
         };
         assert_eq!(ask(with("fast")).await.0, 200);
@@ -252,11 +255,22 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn checks_the_model_of_a_replaced_body() {
+        let (status, _) = ask(|request| {
+            request.extensions_mut().insert(User("fast"));
+            inspect(request, "fast");
+            *request.body_mut() = Buffered::from(r#"{"model":"dear"}"#);
+        })
+        .await;
+        assert_eq!(status, 403);
+    }
+
+    #[tokio::test]
     async fn a_missing_layer_refuses_everything_and_is_named() {
-        let (status, error) = ask(|e| assert!(e.insert(requested("fast")).is_none())).await;
+        let (status, error) = ask(|request| inspect(request, "fast")).await;
         assert_eq!((status, &error["code"]), (StatusCode::INTERNAL_SERVER_ERROR, &"internal_error".into()));
         assert!(error["message"].as_str().unwrap().starts_with("AuthLayer"));
-        let (status, error) = ask(|e| assert!(e.insert(User("fast")).is_none())).await;
+        let (status, error) = ask(|request| assert!(request.extensions_mut().insert(User("fast")).is_none())).await;
         assert_eq!(status, 500);
         assert!(error["message"].as_str().unwrap().starts_with("InspectLayer"));
     }

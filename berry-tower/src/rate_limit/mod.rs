@@ -58,9 +58,9 @@ pub use self::{
     windows::Quota,
 };
 use crate::{
-    body::{End, Guard, GuardedBody},
-    error::MissingLayer,
-    gate::{Gate, REQUEST_ID, answer},
+    body::{End, Guard, GuardedBody, ResponseBody},
+    error::{BoxError, MissingLayer},
+    gate::{Gate, REQUEST_ID},
     render::{OpenAiErrors, Refusal, Render},
 };
 
@@ -241,11 +241,11 @@ where
     S: Service<Request<B>, Response = Response<ResBody>>,
     L: Limit,
     R: Render,
-    ResBody: Body + From<Bytes>,
+    ResBody: Body<Error: Into<BoxError>>,
 {
-    type Response = Response<GuardedBody<ResBody, HeldSlot>>;
+    type Response = Response<ResponseBody<GuardedBody<ResBody, HeldSlot>>>;
     type Error = S::Error;
-    type Future = ResponseFuture<S::Future, ResBody>;
+    type Future = ResponseFuture<S::Future, S::Error>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
@@ -253,24 +253,21 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let (head, body) = request.into_parts();
-        match self.limit.check(&head) {
+        ResponseFuture(match self.limit.check(&head) {
             Ok(allowance) => {
-                ResponseFuture { gate: Gate::Pass(self.inner.call(Request::from_parts(head, body))), allowance }
+                Gate::Pass(Counted { future: self.inner.call(Request::from_parts(head, body)), allowance })
             }
-            Err(exceeded) => {
-                let refusal = refuse(&self.render, exceeded, &head.headers);
-                ResponseFuture { gate: Gate::Answer(Some(refusal)), allowance: Allowance::unlimited() }
-            }
-        }
+            Err(exceeded) => Gate::Refused(Some(refuse(&self.render, exceeded, &head.headers))),
+        })
     }
 }
 
-fn refuse<R: Render, B: From<Bytes>>(render: &R, exceeded: Exceeded, headers: &HeaderMap) -> Response<B> {
+fn refuse<R: Render>(render: &R, exceeded: Exceeded, headers: &HeaderMap) -> Response<Bytes> {
     let id = headers.get(REQUEST_ID);
     let Exceeded::Limit { limited, retry_after, usage } = exceeded else {
         let missing = MissingLayer("the layer that gives requests their rate limit's key");
         let refusal = Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "server_error", missing.to_string());
-        return answer(render, refusal.code("internal_error"), id);
+        return render.render(refusal.code("internal_error"), id);
     };
     let message = match (limited, usage) {
         (LimitKind::Concurrency, _) => {
@@ -284,7 +281,7 @@ fn refuse<R: Render, B: From<Bytes>>(render: &R, exceeded: Exceeded, headers: &H
     let refusal = Refusal::new(StatusCode::TOO_MANY_REQUESTS, "requests", message)
         .code("rate_limit_exceeded")
         .retry_after(retry_after);
-    let mut response = answer(render, refusal, id);
+    let mut response = render.render(refusal, id);
     tell(usage, response.headers_mut());
     response.extensions_mut().insert(limited);
     response
@@ -306,23 +303,40 @@ fn tell(usage: Option<Usage>, headers: &mut HeaderMap) {
 /// The future of [`RateLimit`].
 #[pin_project]
 #[derive(Debug)]
-pub struct ResponseFuture<F, B> {
+pub struct ResponseFuture<F, E>(#[pin] Gate<Counted<F>, E>);
+
+impl<F, B, E> Future for ResponseFuture<F, E>
+where
+    F: Future<Output = Result<Response<B>, E>>,
+    B: Body,
+{
+    type Output = Result<Response<ResponseBody<GuardedBody<B, HeldSlot>>>, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.project().0.poll(cx)
+    }
+}
+
+/// The inner service's future with what the limiter granted.
+#[pin_project]
+#[derive(Debug)]
+struct Counted<F> {
     #[pin]
-    gate: Gate<F, B>,
+    future: F,
     allowance: Allowance,
 }
 
-impl<F, B, E> Future for ResponseFuture<F, B>
+impl<F, B, E> Future for Counted<F>
 where
     F: Future<Output = Result<Response<B>, E>>,
-    B: Body + From<Bytes>,
+    B: Body,
 {
     type Output = Result<Response<GuardedBody<B, HeldSlot>>, E>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let result = ready!(this.gate.poll(cx));
-        // Taken now: a failed request gives its place back before anyone hears of it.
+        let result = ready!(this.future.poll(cx));
+        // Taken now, so that a failed request returns its slot before the caller sees the error.
         let Allowance { usage, held } = std::mem::take(this.allowance);
         Poll::Ready(result.map(|mut response| {
             tell(usage, response.headers_mut());

@@ -10,12 +10,6 @@ use super::*;
 #[derive(Debug)]
 struct TestBody(BoxBody<Bytes, Infallible>);
 
-impl From<Bytes> for TestBody {
-    fn from(bytes: Bytes) -> Self {
-        Self(Full::new(bytes).boxed())
-    }
-}
-
 impl Body for TestBody {
     type Data = Bytes;
     type Error = Infallible;
@@ -29,7 +23,7 @@ impl Body for TestBody {
 }
 
 async fn hello(_: Request<()>) -> Result<Response<TestBody>, BoxError> {
-    Ok(Response::new(TestBody::from(Bytes::from("hello"))))
+    Ok(Response::new(TestBody(Full::new(Bytes::from("hello")).boxed())))
 }
 
 fn quota(limits: Limits) -> Arc<Quota> {

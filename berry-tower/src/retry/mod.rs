@@ -38,7 +38,7 @@
 //!
 //! # Needs, adds, rejects
 //!
-//! * Needs a body that can be sent again: put [`Inspect`](crate::inspect) outside. Waits and the
+//! * Needs a body that can be sent again: put a [`Collect`](crate::collect) outside. Waits and the
 //!   total timeout need the timer of the Tokio runtime; without it they fail with [`MissingTimer`].
 //! * Adds an [`Attempt`](crate::attempt::Attempt) to the extensions of requests and responses.
 //! * Fails with [`Exhausted`](crate::error::Exhausted) when all attempts failed (without a

@@ -132,7 +132,7 @@ fn observed(
 
 fn asked(body: &'static str) -> Request<Buffered> {
     let body = Buffered::from(body);
-    let requested = Requested::read(body.bytes()).unwrap().on("/v1/chat/completions");
+    let requested = Requested::read(body.bytes()).unwrap().with_path("/v1/chat/completions");
     Request::post("/v1/chat/completions").header("x-request-id", "r1").extension(requested).body(body).unwrap()
 }
 

@@ -116,7 +116,7 @@ async fn run(case: &Case, catalog: &Catalog) -> (Vec<(BackendId, Does)>, bool) {
         .layer(SelectLayer::new(catalog.clone()))
         .service(upstream);
     let body = Buffered::from(r#"{"model":"m"}"#);
-    let requested = Requested::read(body.bytes()).unwrap().on("/v1/chat/completions");
+    let requested = Requested::read(body.bytes()).unwrap().with_path("/v1/chat/completions");
     let result = service.oneshot(Request::builder().extension(requested).body(body).unwrap()).await;
     let answered = match result {
         Ok(response) => {

@@ -118,7 +118,7 @@ async fn ask(catalog: Catalog, client: Client, does: Upstream) {
         .layer(breaker)
         .service(BackendClient::new(network));
     let text = Buffered::from(r#"{"model":"m","stream":true}"#);
-    let requested = Requested::read(text.bytes()).unwrap().on("/v1/chat/completions");
+    let requested = Requested::read(text.bytes()).unwrap().with_path("/v1/chat/completions");
     let request = Request::post("/v1/chat/completions").extension(requested).body(text).unwrap();
     let whole = async {
         if let Ok(response) = service.oneshot(request).await {

@@ -32,7 +32,7 @@ async fn ask(catalog: &Catalog, model: &str, question: &str) -> Result<(String, 
         .service(BackendClient::new(Reqwest::new()));
     let body = serde_json::json!({ "model": model, "messages": [{ "role": "user", "content": question }] });
     let body = Buffered::from(body.to_string());
-    let requested = Requested::read(body.bytes())?.on(PATH);
+    let requested = Requested::read(body.bytes())?.with_path(PATH);
     let response = client.oneshot(Request::post(PATH).extension(requested).body(body)?).await?;
     let backend = response.extensions().get::<ServedBy>().map_or_else(String::new, |served| served.0.to_string());
     let answer: serde_json::Value = serde_json::from_slice(&response.into_body().collect().await?.to_bytes())?;

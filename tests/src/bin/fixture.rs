@@ -12,10 +12,8 @@ use std::{
     io::{Read as _, Write as _},
 };
 
-use berry_server::{
-    Options, Server, config,
-    simulated::{Config, Dialect, Provider},
-};
+use berry_server::{Options, Server, config};
+use berry_simulated::{Config, Dialect, Provider};
 use serde_json::{Value, json};
 
 /// How many there are of what a test spends.

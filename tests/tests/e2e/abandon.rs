@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use berry_server::simulated::{Behavior, End, Fault, Provider};
+use berry_simulated::{Behavior, End, Fault, Provider};
 use berry_tests::{Ask, Gateway, soon};
 use futures_util::future::join_all;
 use tokio::time::Instant;
@@ -119,7 +119,7 @@ async fn nothing_stays_counted_after_any_mix() {
 
 /// All sixteen places can be taken at once, by streams that stand still.
 async fn all_places_are_free(gateway: &Gateway) {
-    use berry_server::simulated::Counts;
+    use berry_simulated::Counts;
     gateway.providers.iter().for_each(|provider| provider.set(Fault::StallAfter(1)));
     let before: Vec<Counts> = gateway.providers.iter().map(Provider::counts).collect();
     let mut open = Vec::new();

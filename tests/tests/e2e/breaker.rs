@@ -1,6 +1,6 @@
 //! A backend that stays dead is left alone, and comes back when it lives.
 
-use berry_server::simulated::{Fault, Provider};
+use berry_simulated::{Fault, Provider};
 use berry_tests::{Ask, Gateway, HeldClock};
 
 async fn pair(strategy: &str) -> Gateway {

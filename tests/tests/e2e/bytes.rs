@@ -1,6 +1,6 @@
 //! Bodies pass as they are, both ways, but for the model's value.
 
-use berry_server::simulated::Config;
+use berry_simulated::Config;
 use berry_tests::{Ask, Gateway, soon};
 use serde_json::Value;
 
@@ -120,7 +120,7 @@ async fn stream_options_that_are_there_are_kept() {
 
 #[tokio::test]
 async fn a_provider_that_refuses_stream_options_is_asked_without_them() {
-    use berry_server::simulated::Fault;
+    use berry_simulated::Fault;
     let gateway = lax().await;
     gateway.providers[0].set(Fault::RefuseStreamOptions);
     for _ in 0..3 {

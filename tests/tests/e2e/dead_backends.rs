@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use berry_server::simulated::{Behavior, Fault};
+use berry_simulated::{Behavior, Fault};
 use berry_tests::{Ask, Gateway, HeldClock, soon};
 use berry_tower::select::strategy::NAMES;
 use futures_util::future::join_all;

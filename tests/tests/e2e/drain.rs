@@ -1,6 +1,7 @@
 //! The way out: streams finish, or are told; load balancers see it coming.
 
-use berry_server::{Server, simulated::Fault};
+use berry_server::Server;
+use berry_simulated::Fault;
 use berry_tests::{Ask, Connection, Gateway, HeldClock, Reply, settle, soon};
 use futures_util::FutureExt;
 
@@ -34,8 +35,7 @@ async fn begun(clock: &HeldClock) {
 #[tokio::test]
 async fn a_stream_under_way_finishes() {
     let gateway = Gateway::single().await;
-    gateway.providers[0]
-        .set(berry_server::simulated::Behavior::healthy().per_token(std::time::Duration::from_millis(50)));
+    gateway.providers[0].set(berry_simulated::Behavior::healthy().per_token(std::time::Duration::from_millis(50)));
     let mut connection = gateway.connect().await;
     connection.send(&Ask::chat("pool", true).bytes()).await.expect("sent");
     let mut reply = soon(connection.head()).await.expect("a head");

@@ -1,13 +1,13 @@
 //! Other models stand in, and what backends of several models share.
 
-use berry_server::simulated::{Config, Fault};
+use berry_simulated::{Config, Fault};
 use berry_tests::{Ask, Gateway};
 
 /// The model `pool` over `a`; `b` is behind the model `spare`, which stands in for it.
 async fn with_spare() -> Gateway {
     let tables = "[models.spare]\nname = \"spare\"\n[[models.spare.backends]]\nprovider = \"b\"\nmodel = \"sim\"\n\
         probe = \"none\"\n[providers.b]\nmodels = [\"sim\"]\n";
-    let b = berry_server::simulated::Provider::start(Config { tokens: Some(4), ..Config::named("b") }).await.unwrap();
+    let b = berry_simulated::Provider::start(Config { tokens: Some(4), ..Config::named("b") }).await.unwrap();
     let tables = format!("{tables}base_url = \"{}\"\napi_key = \"{}\"\n", b.base_url(), b.key());
     let builder = Gateway::builder().provider("a").pool("fallbacks = [\"spare\"]").user("allowed_models = [\"pool\"]");
     let mut gateway = builder.settings("max_internal_retries = 0").tables(&tables).start().await;

@@ -1,6 +1,6 @@
 //! What passes in the heads, and what does not.
 
-use berry_server::simulated::Fault;
+use berry_simulated::Fault;
 use berry_tests::{Ask, Gateway, TOKEN};
 use http::Method;
 

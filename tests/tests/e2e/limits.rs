@@ -1,6 +1,6 @@
 //! Rate limits and the bound on requests at once.
 
-use berry_server::simulated::{Config, Fault};
+use berry_simulated::{Config, Fault};
 use berry_tests::{Ask, Gateway, HeldClock, soon};
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use berry_server::simulated::{Config, Keep};
+use berry_simulated::{Config, Keep};
 use berry_tests::{Ask, Gateway, soon};
 use tokio::{sync::watch, task::JoinSet};
 

@@ -1,6 +1,6 @@
 //! Anthropic's API in front: who may ask, how it refuses, and what passes as it is.
 
-use berry_server::simulated::{Config, Dialect};
+use berry_simulated::{Config, Dialect};
 use berry_tests::{Ask, Connection, Gateway, Reply, TOKEN, soon};
 use http::Method;
 use serde_json::{Value, json};

@@ -12,7 +12,7 @@ use async_openai::{
         embeddings::CreateEmbeddingRequestArgs,
     },
 };
-use berry_server::simulated::Fault;
+use berry_simulated::Fault;
 use berry_tests::{Gateway, TOKEN, soon};
 use futures_util::StreamExt;
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use berry_server::simulated::{Behavior, Fault, Refusal};
+use berry_simulated::{Behavior, Fault, Refusal};
 use berry_tests::{Gateway, HeldClock, Reply, soon};
 
 /// Both backends behave like this; every attempt may be made.
@@ -150,7 +150,7 @@ async fn when_every_backend_cools_down_the_client_is_told_until_when() {
     assert_eq!(reply.header("retry-after"), "40");
     assert_eq!(gateway.calls(0) + gateway.calls(1), 2, "nobody was asked");
     clock.seconds(40).await;
-    gateway.providers.iter().for_each(berry_server::simulated::Provider::heal);
+    gateway.providers.iter().for_each(berry_simulated::Provider::heal);
     assert!(gateway.plain().await.is_good_chat());
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use berry_server::simulated::Fault;
+use berry_simulated::Fault;
 use berry_tests::{Ask, Gateway, soon};
 
 use crate::support::{ADMIN, Samples, builder, status, until};

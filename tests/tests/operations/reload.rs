@@ -1,6 +1,7 @@
 //! What a reload changes, what it keeps, and what a bad one leaves alone.
 
-use berry_server::{config, simulated::Fault};
+use berry_server::config;
+use berry_simulated::Fault;
 use berry_tests::{Ask, TOKEN};
 use serde_json::{Value, json};
 

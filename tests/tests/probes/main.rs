@@ -4,10 +4,8 @@
 
 use std::time::Duration;
 
-use berry_server::{
-    Options, Server, config,
-    simulated::{Config, Dialect, Fault, Provider, Scope},
-};
+use berry_server::{Options, Server, config};
+use berry_simulated::{Config, Dialect, Fault, Provider, Scope};
 use serde_json::Value;
 use tokio::time::{Instant, sleep, timeout};
 

@@ -1,6 +1,6 @@
 //! The page, and what it is told.
 
-use berry_server::simulated::Fault;
+use berry_simulated::Fault;
 use serde_json::{Value, json};
 
 use crate::{

@@ -1,6 +1,6 @@
 //! The explanation agrees with the strategy, and changes nothing.
 
-use berry_server::simulated::Fault;
+use berry_simulated::Fault;
 use berry_tower::select::strategy::NAMES;
 use serde_json::Value;
 

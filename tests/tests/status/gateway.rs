@@ -2,10 +2,8 @@
 
 use std::{fmt::Write, time::Duration};
 
-use berry_server::{
-    Options, Server, config,
-    simulated::{Config, Provider},
-};
+use berry_server::{Options, Server, config};
+use berry_simulated::{Config, Provider};
 use reqwest::{Client, Response, StatusCode};
 use serde_json::{Value, json};
 

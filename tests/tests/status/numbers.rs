@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use berry_server::simulated::Fault;
+use berry_simulated::Fault;
 use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
 

@@ -1,7 +1,7 @@
 //! Every key of every answer is there, with the right type, before and after there was something
 //! to tell.
 
-use berry_server::simulated::Fault;
+use berry_simulated::Fault;
 use serde_json::{Value, json};
 
 use crate::{

@@ -1,6 +1,6 @@
 //! The effective weight is the strategy's own number, and moves with confidence and recovery.
 
-use berry_server::simulated::Fault;
+use berry_simulated::Fault;
 use serde_json::Value;
 
 use crate::gateway::{Gateway, USER, model, near};

@@ -1,6 +1,6 @@
 //! Answers of other kinds and sizes.
 
-use berry_server::simulated::Fault;
+use berry_simulated::Fault;
 use serde_json::{Value, json};
 
 use crate::{answer::Answer, support::Plan};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use berry_server::simulated::{Behavior, Fault};
+use berry_simulated::{Behavior, Fault};
 use futures_util::StreamExt;
 use tokio::time::{Instant, sleep};
 

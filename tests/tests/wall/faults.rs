@@ -3,7 +3,7 @@
 
 use std::{panic::AssertUnwindSafe, time::Duration};
 
-use berry_server::simulated::{AFTER_FINISH, Behavior, Dialect, Fault};
+use berry_simulated::{AFTER_FINISH, Behavior, Dialect, Fault};
 use berry_tower::backend::Stage;
 use futures_util::FutureExt;
 use tokio::time::Instant;

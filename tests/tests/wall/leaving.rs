@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use berry_server::simulated::{Behavior, Dialect, End, Fault};
+use berry_simulated::{Behavior, Dialect, End, Fault};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::{

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use berry_server::simulated::{Fault, Provider};
+use berry_simulated::{Fault, Provider};
 use berry_tower::{backend::Stage, breaker::State};
 use tokio::time::sleep;
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use berry_server::simulated::{Behavior, Dialect, Fault};
+use berry_simulated::{Behavior, Dialect, Fault};
 use serde_json::json;
 use tokio::time::sleep;
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use berry_server::simulated::{Behavior, End, Fault};
+use berry_simulated::{Behavior, End, Fault};
 use tokio::time::{Instant, sleep};
 
 use crate::{

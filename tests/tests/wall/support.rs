@@ -2,10 +2,8 @@
 
 use std::{fmt::Write, sync::Arc, time::Duration};
 
-use berry_server::{
-    Options, Server, config,
-    simulated::{Behavior, Config, Dialect, Provider},
-};
+use berry_server::{Options, Server, config};
+use berry_simulated::{Behavior, Config, Dialect, Provider};
 use berry_tower::backend::{Backend, BackendStateSnapshot};
 use serde_json::{Value, json};
 use tokio::time::Instant;

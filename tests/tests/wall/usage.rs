@@ -1,6 +1,6 @@
 //! Token counts that the gateway asks for and the client does not see.
 
-use berry_server::simulated::{Dialect, Fault};
+use berry_simulated::{Dialect, Fault};
 use serde_json::{Value, json};
 
 use crate::{

@@ -20,15 +20,8 @@ impl<E: Error + 'static> Error for Around<E> {
 }
 
 fn exhausted(class: Class, status: u16, error: ErrorBody) -> Exhausted {
-    let reason = "it went wrong at https://api.example/v1?key=abc".to_owned();
-    Exhausted {
-        class,
-        status: StatusCode::from_u16(status).ok(),
-        error: Some(error),
-        reason,
-        attempts: 3,
-        backend: None,
-    }
+    let reason = "it went wrong at https://api.example/v1?key=abc";
+    Exhausted::new(class, reason, 3).with_status(StatusCode::from_u16(status).ok()).with_error(error)
 }
 
 fn kind(kind: &str) -> ErrorBody {
@@ -77,6 +70,7 @@ fn what_failed_at_the_provider() {
     let refusal = check(exhausted(Class::Server, 500, said), 502, SERVER, Some("upstream_error"));
     assert_eq!(refusal.message, "all 3 attempts failed: the provider answered 500: boom at [address] with [key]");
     check(exhausted(Class::Network, 0, nothing()), 502, SERVER, Some("upstream_error"));
+    check(exhausted(Class::LocalResource, 0, nothing()), 503, SERVER, Some("no_backend_available"));
     check(exhausted(Class::Auth, 401, nothing()), 502, SERVER, Some("upstream_auth"));
     check(exhausted(Class::Timeout, 0, nothing()), 504, SERVER, Some("upstream_timeout"));
     check(exhausted(Class::Server, 529, nothing()), 503, SERVER, Some("overloaded"));

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use berry_server::simulated::{Config, Provider};
+use berry_simulated::{Config, Provider};
 
 use crate::{Failed, MODELS, TOKEN};
 

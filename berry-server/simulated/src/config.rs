@@ -1,0 +1,104 @@
+//! What a simulated provider is told at its start.
+
+use super::dialect::Dialect;
+use super::fault::Behavior;
+use super::record::Keep;
+use std::fmt;
+use std::time::Duration;
+
+const TEXT: &str = "This answer comes from a simulated provider that runs inside the gateway. \
+    It needs no key from anyone, costs nothing, and says the same words every time it is asked \
+    the same question. What you see is the whole path of a request: it was authorized, a backend \
+    was chosen for it, and each word came back as an event of its own. When this backend fails, \
+    another one takes over, and you should notice nothing but the time it took.";
+
+/// A provider's settings. Its `Debug` leaves the key out.
+///
+/// ```
+/// use berry_simulated::Config;
+///
+/// let config = Config { tokens: Some(60), ..Config::named("primary") };
+/// assert_eq!(config.key, "sk-simulated-primary");
+/// assert_eq!(config.models, ["sim"]);
+/// ```
+#[derive(Clone)]
+pub struct Config {
+    /// Its name, which `system_fingerprint` and `owned_by` tell.
+    pub name: String,
+    /// The port on 127.0.0.1; 0 takes a free one.
+    pub port: u16,
+    /// The key that requests must bring.
+    pub key: String,
+    /// The models it has. Each answers to its name and to its name with fault tokens.
+    pub models: Vec<String>,
+    /// Its wire format.
+    pub dialect: Dialect,
+    /// Whether it takes bodies that break the published rules; without, it refuses them as the
+    /// provider would.
+    pub lax: bool,
+    /// The `created` of all its answers, in Unix seconds.
+    pub created: u64,
+    /// What it says, over and over.
+    pub text: String,
+    /// Whether it says the user's last message first, as one token.
+    pub echo: bool,
+    /// The number of tokens in an answer; the whole text once when there is none.
+    pub tokens: Option<usize>,
+    /// The time from the head of a stream to its first token.
+    pub first_token: Duration,
+    /// The time between tokens. A plain answer's head comes when its last token would.
+    pub per_token: Duration,
+    /// What holds when neither a script nor the model's name says otherwise.
+    pub behavior: Behavior,
+    /// Shifts the sequence of requests that a percentage strikes.
+    pub seed: u64,
+    /// How much it remembers of the requests.
+    pub keep: Keep,
+}
+
+impl Config {
+    /// The settings of a provider with this name: healthy, without delays, with the model `sim`.
+    pub fn named(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            port: 0,
+            key: format!("sk-simulated-{name}"),
+            models: vec!["sim".to_owned()],
+            dialect: Dialect::default(),
+            lax: false,
+            created: 1_750_000_000,
+            text: TEXT.to_owned(),
+            echo: true,
+            tokens: None,
+            first_token: Duration::ZERO,
+            per_token: Duration::ZERO,
+            behavior: Behavior::healthy(),
+            seed: 0,
+            keep: Keep::default(),
+        }
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self::named("sim")
+    }
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config")
+            .field("name", &self.name)
+            .field("port", &self.port)
+            .field("models", &self.models)
+            .field("dialect", &self.dialect)
+            .field("lax", &self.lax)
+            .field("tokens", &self.tokens)
+            .field("first_token", &self.first_token)
+            .field("per_token", &self.per_token)
+            .field("behavior", &self.behavior)
+            .field("seed", &self.seed)
+            .field("keep", &self.keep)
+            .finish_non_exhaustive()
+    }
+}

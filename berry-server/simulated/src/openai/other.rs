@@ -1,0 +1,146 @@
+//! Embeddings, moderations, images and speech: plain answers.
+
+use crate::base64;
+use crate::body::{Piece, Role};
+use crate::dialect::{Ask, Kind, quoted};
+use crate::layout::Good;
+use crate::words::{Voice, count};
+use serde_json::{Value, json};
+
+/// The length of a vector when the request names none; far from real, and handy in tests.
+const DIMENSIONS: usize = 16;
+const MAX_DIMENSIONS: usize = 4096;
+/// An image of one grey pixel.
+const PNG: &str = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR42mNoAAAAggCBd81ytgAAAABJRU5ErkJggg==";
+const MAX_IMAGES: usize = 10;
+/// The bytes of speech per word said, and at the least.
+const SOUND_PER_WORD: usize = 1024;
+
+const CATEGORIES: [&str; 13] = [
+    "harassment",
+    "harassment/threatening",
+    "hate",
+    "hate/threatening",
+    "illicit",
+    "illicit/violent",
+    "self-harm",
+    "self-harm/instructions",
+    "self-harm/intent",
+    "sexual",
+    "sexual/minors",
+    "violence",
+    "violence/graphic",
+];
+
+pub(super) fn answer(kind: Kind, ask: &Ask, voice: &Voice, seed: u64) -> Good {
+    match kind {
+        Kind::Moderations => Good::json(moderations(ask, seed)),
+        Kind::Images => Good::json(images(ask, voice)),
+        Kind::Speech => speech(ask),
+        _ => Good::json(embeddings(ask)),
+    }
+}
+
+/// The inputs: one, or an array of them; an array of numbers is one input of tokens.
+fn inputs(ask: &Ask) -> Vec<&Value> {
+    match &ask.body["input"] {
+        Value::Array(all) if !all.first().is_some_and(Value::is_number) => all.iter().collect(),
+        one => vec![one],
+    }
+}
+
+fn embeddings(ask: &Ask) -> String {
+    let dimensions = ask.number("dimensions").unwrap_or(DIMENSIONS).clamp(1, MAX_DIMENSIONS);
+    let in_base64 = ask.text("encoding_format") == "base64";
+    let inputs = inputs(ask);
+    let vectors: Vec<_> = inputs
+        .iter()
+        .enumerate()
+        .map(|(index, input)| {
+            let vector = vector(&input.to_string(), dimensions);
+            let vector = if in_base64 {
+                let bytes: Vec<_> = vector.iter().flat_map(|x| x.to_le_bytes()).collect();
+                quoted(&base64::encode(&bytes))
+            } else {
+                json!(vector).to_string()
+            };
+            format!(r#"{{"object":"embedding","index":{index},"embedding":{vector}}}"#)
+        })
+        .collect();
+    let tokens = |input: &&Value| match input {
+        Value::Array(tokens) => tokens.len(),
+        text => count(text.as_str().unwrap_or("")),
+    };
+    let tokens: usize = inputs.iter().map(tokens).sum();
+    format!(
+        r#"{{"object":"list","data":[{}],"model":{},"usage":{{"prompt_tokens":{tokens},"total_tokens":{tokens}}}}}"#,
+        vectors.join(","),
+        quoted(&ask.model),
+    )
+}
+
+/// Numbers between −1 and 1 that depend on the text alone.
+fn vector(text: &str, dimensions: usize) -> Vec<f32> {
+    let mut state = text
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    let mut next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        // The upper bits of such a generator are the good ones; 16 of them fit a float exactly.
+        f32::from((state >> 48) as u16) / 32_768.0 - 1.0
+    };
+    (0..dimensions).map(|_| next()).collect()
+}
+
+fn moderations(ask: &Ask, seed: u64) -> String {
+    let of_all = |value: Value| {
+        let all = CATEGORIES.iter().map(|name| ((*name).to_owned(), value.clone()));
+        all.collect::<Value>()
+    };
+    let result = json!({
+        "flagged": false,
+        "categories": of_all(json!(false)),
+        "category_scores": of_all(json!(0.0001)),
+        "category_applied_input_types": of_all(json!(["text"])),
+    });
+    let results = vec![result; inputs(ask).len()];
+    json!({"id": format!("modr-{seed:016x}"), "model": ask.model, "results": results}).to_string()
+}
+
+fn images(ask: &Ask, voice: &Voice) -> String {
+    let image = json!({"b64_json": PNG, "revised_prompt": ask.text("prompt")});
+    let images = vec![image; ask.number("n").unwrap_or(1).clamp(1, MAX_IMAGES)];
+    json!({"created": voice.created, "data": images}).to_string()
+}
+
+/// Bytes that look like sound, in several pieces, as speech is streamed.
+fn speech(ask: &Ask) -> Good {
+    let content_type = match ask.text("response_format") {
+        "wav" => "audio/wav",
+        "opus" => "audio/opus",
+        "aac" => "audio/aac",
+        "flac" => "audio/flac",
+        "pcm" => "audio/pcm",
+        _ => "audio/mpeg",
+    };
+    let piece = |number: usize| {
+        let mut sound: Vec<u8> = (0..SOUND_PER_WORD).map(|i| (i * 7 + number) as u8).collect();
+        if number == 0 && content_type == "audio/mpeg" {
+            sound[..3].copy_from_slice(b"ID3");
+        }
+        Piece::new(Role::Token, sound)
+    };
+    Good { content_type, pieces: (0..count(ask.text("input")).max(1)).map(piece).collect(), is_stream: true }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn vectors_depend_on_the_text_alone() {
+        assert_eq!(vector("a", 8), vector("a", 8));
+        assert_ne!(vector("a", 8), vector("b", 8));
+        assert!(vector("a", 4096).iter().all(|x| (-1.0..1.0).contains(x)));
+    }
+}
