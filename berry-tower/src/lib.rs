@@ -127,10 +127,10 @@ pub mod permission;
 #[cfg(feature = "probe")]
 pub mod probe;
 pub mod progress;
-#[cfg(any(feature = "commit", feature = "retry"))]
-mod read_ahead;
 #[cfg(feature = "rate-limit")]
 pub mod rate_limit;
+#[cfg(any(feature = "commit", feature = "retry"))]
+mod read_ahead;
 pub mod render;
 #[cfg(feature = "resume")]
 pub mod resume;

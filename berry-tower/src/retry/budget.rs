@@ -118,9 +118,12 @@ impl Budget {
             }
             // A caller whose clock reading is older counts in the current second.
             let last = current.second;
-            let earlier: u64 = self.past.iter().map(|past| Count::unpack(past.load(Relaxed))).map(|past| {
-                if past.second == last { 0 } else { past.within(last) }
-            }).sum();
+            let earlier: u64 = self
+                .past
+                .iter()
+                .map(|past| Count::unpack(past.load(Relaxed)))
+                .map(|past| if past.second == last { 0 } else { past.within(last) })
+                .sum();
             if current.count == u32::MAX || earlier + u64::from(current.count) >= self.allowed(last) {
                 return false;
             }
@@ -133,8 +136,7 @@ impl Budget {
 
     /// The number of retries that are allowed in the window that ends with `last`.
     fn allowed(&self, last: u32) -> u64 {
-        let requests: u64 =
-            self.requests.iter().map(|slot| Count::unpack(slot.load(Relaxed)).within(last)).sum();
+        let requests: u64 = self.requests.iter().map(|slot| Count::unpack(slot.load(Relaxed)).within(last)).sum();
         #[expect(
             clippy::cast_precision_loss,
             clippy::cast_possible_truncation,

@@ -61,11 +61,7 @@ impl TotalDeadline {
     }
 
     /// Passes on what an operation returned when it was polled, or that its time is over.
-    pub(super) fn limit<T>(
-        self: Pin<&mut Self>,
-        polled: Poll<T>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<T, Expired>> {
+    pub(super) fn limit<T>(self: Pin<&mut Self>, polled: Poll<T>, cx: &mut Context<'_>) -> Poll<Result<T, Expired>> {
         match polled {
             Poll::Ready(output) => Poll::Ready(Ok(output)),
             Poll::Pending => self.poll_expired(cx).map(Err),

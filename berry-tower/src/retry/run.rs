@@ -437,7 +437,14 @@ impl<P, C> Run<P, C> {
         let Some(backend) = self.attempt.backend() else { return };
         let (provider, backend) = (&*backend.provider, &*backend.model);
         let (reason, fallback) = (self.leaving.take(), self.attempt.fallback_index());
-        tracing::info!(request_id = request_id(request), reason, fallback, provider, backend, "request moved to a fallback");
+        tracing::info!(
+            request_id = request_id(request),
+            reason,
+            fallback,
+            provider,
+            backend,
+            "request moved to a fallback"
+        );
     }
 
     /// Logs that a fallback was tried that has no backend for the request.

@@ -30,8 +30,10 @@ fn status(status: u16) -> FullResponse {
 /// A service that counts its calls and answers with the status that `answer` returns for each.
 fn counted(
     answer: impl Fn(u32) -> u16 + Clone + Send + Sync + 'static,
-) -> (Arc<AtomicU32>, impl Service<Request<Buffered>, Response = FullResponse, Error = Infallible, Future: Send> + Clone + Send)
-{
+) -> (
+    Arc<AtomicU32>,
+    impl Service<Request<Buffered>, Response = FullResponse, Error = Infallible, Future: Send> + Clone + Send,
+) {
     let calls = Arc::new(AtomicU32::new(0));
     let counter = calls.clone();
     let service = service_fn(move |_: Request<Buffered>| {
@@ -127,10 +129,7 @@ async fn failed_response_is_dropped_before_wait() {
     impl Body for Held {
         type Data = Bytes;
         type Error = Infallible;
-        fn poll_frame(
-            self: Pin<&mut Self>,
-            _: &mut Context<'_>,
-        ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
             Poll::Ready(None)
         }
     }
@@ -205,7 +204,12 @@ async fn policy_sees_request_and_outcome() {
     let seen = Arc::new(Mutex::new(Vec::new()));
     let log = seen.clone();
     let policy = move |failed: &FailedAttempt<'_>| {
-        log.lock().unwrap().push((failed.attempts(), failed.repeats(), failed.class(), failed.status().map(|s| s.as_u16())));
+        log.lock().unwrap().push((
+            failed.attempts(),
+            failed.repeats(),
+            failed.class(),
+            failed.status().map(|s| s.as_u16()),
+        ));
         assert_eq!(failed.request().path(), "/orders");
         assert!(failed.only_tried_left() && !failed.has_selection());
         assert!((0.0..1.0).contains(&failed.jitter()));
@@ -322,8 +326,7 @@ fn one_backend(
 
 #[tokio::test(start_paused = true)]
 async fn total_timeout_covers_reading_of_kept_response() {
-    let layer =
-        RetryLayer::new(BackoffPolicy::new()).classify(TooLong).total_timeout(Some(Duration::from_secs(1)));
+    let layer = RetryLayer::new(BackoffPolicy::new()).classify(TooLong).total_timeout(Some(Duration::from_secs(1)));
     let start = Instant::now();
     let error = layer.layer(one_backend(|| TestBody::Hangs)).oneshot(Request::default()).await.unwrap_err();
     assert!(error.is::<TotalTimeout>(), "{error}");
