@@ -84,11 +84,9 @@ pub fn build(config: &Config, before: &HashMap<String, Arc<Caller>>) -> Result<B
         keys.push(key(user, caller.clone()));
         callers.insert(id.clone(), caller);
     }
-    let plan = BackoffPolicy {
-        max_retries: settings.max_retries,
-        max_same_backend_retries: settings.max_internal_retries,
-        ..BackoffPolicy::default()
-    };
+    let plan = BackoffPolicy::new()
+        .with_max_retries(settings.max_retries)
+        .with_max_same_backend_retries(settings.max_internal_retries);
     let tag_policy = match settings.tag_policy {
         super::TagPolicy::Strict => TagPolicy::Strict,
         super::TagPolicy::Open => TagPolicy::Open,
