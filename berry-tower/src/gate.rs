@@ -8,16 +8,13 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Response, StatusCode, request::Parts};
+use http::{Response, StatusCode, request::Parts};
 use pin_project::pin_project;
 
 use crate::{
     body::ResponseBody,
     render::{Refusal, Render, RequestSummary},
 };
-
-/// The header that carries a request's id, in and out.
-pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Marks a policy that never waits: its future is ready when it is first polled.
 ///
@@ -86,12 +83,6 @@ impl<F, E> Gate<F, E> {
     pub(crate) fn refuse<R: Render>(render: &R, refusal: Refusal, head: &Parts) -> Self {
         Self::Refused(Some(render.render(refusal, &RequestSummary::from(head))))
     }
-}
-
-/// A refusal as a response with a body of the service's own type.
-pub(crate) fn answer<R: Render, B: From<Bytes>>(render: &R, refusal: Refusal, id: Option<&HeaderValue>) -> Response<B> {
-    let request = RequestSummary::default().with_request_id(id.cloned());
-    render.render(refusal, &request).map(B::from)
 }
 
 impl<F, B, E> Future for Gate<F, E>

@@ -14,7 +14,9 @@ use crate::{
     backend::Catalog,
     body::Buffered,
     breaker::{Breaker, BreakerPolicy, CircuitBreakerLayer},
+    classify::ModelApiVerdict,
     client::{BackendClient, Reqwest},
+    collect::CollectLayer,
     commit::CommitLayer,
     early::EarlyLayer,
     error::BoxError,
@@ -71,7 +73,7 @@ impl Settings {
             keep_alive: Some(Duration::from_secs(15)),
             commit_after: None,
             stop: None,
-            max_body: crate::inspect::MAX_BODY,
+            max_body: crate::collect::MAX_BODY,
             tags: |_| &[],
             tag_policy: TagPolicy::Strict,
             render: ApiErrors,
@@ -184,16 +186,19 @@ where
         CircuitBreakerLayer::new(BreakerPolicy::default()).find(|extensions: &Extensions| -> Option<Arc<Breaker>> {
             extensions.get::<Selected>().map(|selected| selected.backend.state.breaker().clone())
         });
+    let breaker = breaker.classify(ModelApiVerdict);
 
     let service = BackendClient::new(transport);
     let service = breaker.layer(service);
     let service = SelectLayer::new(catalog).tags(tags).tag_policy(tag_policy).layer(service);
     let service = CommitLayer.layer(service);
-    let service = RetryLayer::new(plan).budget(budget).total_timeout(total_timeout).layer(service);
+    let service =
+        RetryLayer::new(plan).classify(ModelApiVerdict).budget(budget).total_timeout(total_timeout).layer(service);
     let service = ResumeLayer.layer(service);
     let service = early.layer(service);
     let service = ModelPermissionLayer::new(allow).render(render.clone()).layer(service);
-    let service = InspectLayer::new().max_body(max_body).render(render.clone()).layer(service);
+    let service = InspectLayer::new().render(render.clone()).layer(service);
+    let service = CollectLayer::new().max_body(max_body).render(render.clone()).layer(service);
     let service = RateLimitLayer::new(limit).render(render.clone()).any_mode().layer(service);
     let service = AuthLayer::new(auth).render(render.clone()).any_mode().layer(service);
     ErrorResponseLayer::new().render(render).layer(service)

@@ -85,11 +85,9 @@ pub fn build(config: &Config, before: &HashMap<String, Arc<Caller>>) -> Result<B
         keys.push(key(user, caller.clone()));
         callers.insert(id.clone(), caller);
     }
-    let plan = BackoffPolicy {
-        max_retries: settings.max_retries,
-        max_same_backend_retries: settings.max_internal_retries,
-        ..BackoffPolicy::default()
-    };
+    let plan = BackoffPolicy::new()
+        .with_max_retries(settings.max_retries)
+        .with_max_same_backend_retries(settings.max_internal_retries);
     let tag_policy = match settings.tag_policy {
         super::TagPolicy::Strict => TagPolicy::Strict,
         super::TagPolicy::Open => TagPolicy::Open,
@@ -138,14 +136,15 @@ pub(crate) fn provider(
     settings: &Settings,
 ) -> Result<Provider, backend::InvalidProvider> {
     let dialect = match file.backend_type {
-        BackendType::OpenAi => Dialect::OpenAi,
-        BackendType::Azure => Dialect::Azure,
+        BackendType::OpenAi | BackendType::Azure => Dialect::OpenAi,
         BackendType::Claude => Dialect::Claude,
         BackendType::Gemini => Dialect::Gemini,
     };
-    let mut provider = Provider::new(id, &file.base_url)?
-        .dialect(dialect)
-        .api_version(file.api_version.clone().unwrap_or_default())
+    let mut provider = Provider::new(id, &file.base_url)?.dialect(dialect);
+    if file.backend_type == BackendType::Azure {
+        provider = provider.azure(file.api_version.clone().unwrap_or_default());
+    }
+    let mut provider = provider
         .timeouts(Timeouts {
             connect: Duration::from_secs(file.connect_timeout_seconds),
             stream_head: Duration::from_secs(file.timeout_seconds),

@@ -40,17 +40,14 @@ pub(crate) fn parse(body: &[u8], endpoint: Endpoint, provider: &Provider) -> Err
         param: field("param"),
         message,
         reason: details.filter_map(|d| d.get("reason").and_then(text)).next(),
+        class: None,
     }
 }
 
 /// Anthropic and Google have no code for a request that is too long for the model; it is told by
 /// the beginning of their own sentence, and of nobody else's.
 fn is_too_long(dialect: Dialect, message: &str) -> bool {
-    match dialect {
-        Dialect::Claude => message.starts_with("prompt is too long"),
-        Dialect::Gemini => message.starts_with("The input token count"),
-        Dialect::OpenAi | Dialect::Azure => false,
-    }
+    dialect.format().is_context_overflow(message)
 }
 
 /// How many seconds Google asks to wait, which says so in the error and not in a header.

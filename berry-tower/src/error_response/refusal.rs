@@ -91,7 +91,7 @@ fn failure(e: &Failure) -> Refusal {
         Failure::ErrorEvent(error) => Some((**error).clone()),
         _ => None,
     };
-    exhausted(&Exhausted { class: e.class(), status: None, error, reason: e.to_string(), attempts: 1, backend: None })
+    exhausted(&Exhausted::new(e.class(), e.to_string(), 1).with_error(error))
 }
 
 fn exhausted(e: &Exhausted) -> Refusal {

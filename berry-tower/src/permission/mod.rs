@@ -27,7 +27,7 @@
 //! let request = |body: &'static str| {
 //!     Request::builder()
 //!         .extension(User { models: AllowedModels::from_iter(["fast"]) })
-//!         .extension(Requested::read(body.as_bytes()).unwrap())
+//!         .extension(Requested::read(&body.into()).unwrap())
 //!         .body(Buffered::from(body))
 //!         .unwrap()
 //! };
@@ -55,7 +55,7 @@ use tower_service::Service;
 
 pub use self::allow::{Allow, AllowedModels};
 use crate::{
-    body::ResponseBody,
+    body::{Buffered, ResponseBody},
     error::MissingLayer,
     gate::Gate,
     inspect::Requested,
@@ -165,9 +165,9 @@ impl<S, P, R> ModelPermission<S, P, R> {
     }
 }
 
-impl<S, I, A, R, B, ResBody> Service<Request<B>> for ModelPermission<S, ByIdentity<I, A>, R>
+impl<S, I, A, R, ResBody> Service<Request<Buffered>> for ModelPermission<S, ByIdentity<I, A>, R>
 where
-    S: Service<Request<B>, Response = Response<ResBody>>,
+    S: Service<Request<Buffered>, Response = Response<ResBody>>,
     I: Send + Sync + 'static,
     A: Allow<I>,
     R: Render,
@@ -180,8 +180,11 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request<B>) -> Self::Future {
-        ResponseFuture(match self.policy.refusal(request.extensions()) {
+    fn call(&mut self, mut request: Request<Buffered>) -> Self::Future {
+        // The body may have been replaced since it was inspected.
+        let known = Requested::of(&mut request).map(drop);
+        let refusal = self.policy.refusal(request.extensions()).or_else(|| known.err().map(|e| missing(e.0)));
+        ResponseFuture(match refusal {
             None => Gate::Pass(self.inner.call(request)),
             Some(refusal) => Gate::refuse(&self.render, refusal, &request.into_parts().0),
         })
@@ -214,7 +217,6 @@ mod tests {
     use tower::{ServiceExt, service_fn};
 
     use super::*;
-    use crate::body::Buffered;
 
     #[derive(Clone)]
     struct User(&'static str);
@@ -223,26 +225,28 @@ mod tests {
         Ok(Response::new(Full::default()))
     }
 
-    async fn ask(edit: impl FnOnce(&mut Extensions)) -> (StatusCode, Value) {
+    async fn ask(edit: impl FnOnce(&mut Request<Buffered>)) -> (StatusCode, Value) {
         let service = ModelPermission::new(service_fn(hello), |user: &User, model: &str| user.0 == model);
         let mut request = Request::new(Buffered::default());
-        edit(request.extensions_mut());
+        edit(&mut request);
         let response = service.oneshot(request).await.unwrap();
         let status = response.status();
         let body = response.into_body().collect().await.unwrap().to_bytes();
         (status, serde_json::from_slice::<Value>(&body).unwrap_or_default()["error"].take())
     }
 
-    fn requested(model: &str) -> Requested {
-        Requested::read(format!(r#"{{"model":"{model}"}}"#).as_bytes()).unwrap()
+    fn inspect(request: &mut Request<Buffered>, model: &str) {
+        *request.body_mut() = format!(r#"{{"model":"{model}"}}"#).into();
+        let requested = Requested::read(request.body().bytes()).unwrap();
+        request.extensions_mut().insert(requested);
     }
 
     #[tokio::test]
     async fn passes_only_allowed_models() {
         let with = |model: &'static str| {
-            move |e: &mut Extensions| {
-                e.insert(User("fast"));
-                e.insert(requested(model));
+            move |request: &mut Request<Buffered>| {
+                request.extensions_mut().insert(User("fast"));
+                inspect(request, model);
             }
         };
         assert_eq!(ask(with("fast")).await.0, 200);
@@ -254,11 +258,22 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn checks_the_model_of_a_replaced_body() {
+        let (status, _) = ask(|request| {
+            request.extensions_mut().insert(User("fast"));
+            inspect(request, "fast");
+            *request.body_mut() = Buffered::from(r#"{"model":"dear"}"#);
+        })
+        .await;
+        assert_eq!(status, 403);
+    }
+
+    #[tokio::test]
     async fn names_the_missing_layer() {
-        let (status, error) = ask(|e| assert!(e.insert(requested("fast")).is_none())).await;
+        let (status, error) = ask(|request| inspect(request, "fast")).await;
         assert_eq!((status, &error["code"]), (StatusCode::INTERNAL_SERVER_ERROR, &"internal_error".into()));
         assert!(error["message"].as_str().unwrap().starts_with("AuthLayer"));
-        let (status, error) = ask(|e| assert!(e.insert(User("fast")).is_none())).await;
+        let (status, error) = ask(|request| assert!(request.extensions_mut().insert(User("fast")).is_none())).await;
         assert_eq!(status, 500);
         assert!(error["message"].as_str().unwrap().starts_with("InspectLayer"));
     }

@@ -5,6 +5,7 @@ use std::{convert::Infallible, sync::Arc, task::Context};
 use berry_tower::{
     auth::{ApiKey, ApiKeys, AuthLayer, Authenticate, Rejection, bearer},
     body::Buffered,
+    collect::CollectLayer,
     drain::DrainLayer,
     error_response::ErrorResponseLayer,
     inspect::{InspectLayer, Requested},
@@ -80,13 +81,19 @@ async fn rate_limit() {
 
 #[tokio::test]
 async fn inspect() {
-    check(InspectLayer::new(), plain).await;
-    refuses(InspectLayer::new(), Request::new(Full::<Bytes>::from("[]")), 400).await;
+    check(InspectLayer::new(), || plain().map(|_| Buffered::from(BODY))).await;
+    refuses(InspectLayer::new(), Request::new(Buffered::from("[]")), 400).await;
 }
 
 #[tokio::test]
-async fn inspect_keeps_no_place_while_it_reads() {
-    let mut service = InspectLayer::new().layer(Strict::new(1, Behaviour::Answers));
+async fn collect() {
+    check(CollectLayer::new(), plain).await;
+    refuses(CollectLayer::new().max_body(1), Request::new(Full::<Bytes>::from("[]")), 413).await;
+}
+
+#[tokio::test]
+async fn collect_keeps_no_place_while_it_reads() {
+    let mut service = CollectLayer::new().layer(Strict::new(1, Behaviour::Answers));
     assert!(is_ready::<Full<Bytes>>(&mut service));
     let mut reading = Box::pin(service.call(silent()));
     let mut cx = Context::from_waker(std::task::Waker::noop());
@@ -97,7 +104,7 @@ async fn inspect_keeps_no_place_while_it_reads() {
 #[tokio::test]
 async fn permission() {
     let request = || {
-        let requested = Requested::read(BODY.as_bytes()).unwrap();
+        let requested = Requested::read(&Bytes::from(BODY)).unwrap();
         Request::builder().extension("alice").extension(requested).body(Buffered::from(BODY)).unwrap()
     };
     check(ModelPermissionLayer::new(|_: &&str, model: &str| model == "fast"), request).await;

@@ -56,8 +56,9 @@ proptest! {
             .layer(service_fn(|_: Request<Buffered>| async {
                 Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))
             }));
-        let requested = Requested::read(format!(r#"{{"model":"{model}"}}"#).as_bytes()).unwrap();
-        let request = Request::builder().extension(allowed).extension(requested).body(Buffered::default()).unwrap();
+        let body = Buffered::from(format!(r#"{{"model":"{model}"}}"#));
+        let requested = Requested::read(body.bytes()).unwrap();
+        let request = Request::builder().extension(allowed).extension(requested).body(body).unwrap();
         let expected = if list.contains(&model) { 200 } else { 403 };
         prop_assert_eq!(block_on(service.oneshot(request)).unwrap().status(), expected);
     }
