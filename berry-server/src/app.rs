@@ -119,7 +119,7 @@ fn run(snapshot: Snapshot, observability: &Observability, reloader: &Reloader) -
     };
     let limits = QuotaFromRequest::new(|head: &Parts| {
         RequestIdentity::fill_from(&head.extensions);
-        head.extensions.get::<Arc<Caller>>()?.quota.as_ref()
+        head.extensions.get::<Arc<Caller>>()?.quota.clone()
     });
     let models = catalog.clone();
     let allow = move |caller: &Arc<Caller>, name: &str| {
@@ -128,7 +128,7 @@ fn run(snapshot: Snapshot, observability: &Observability, reloader: &Reloader) -
     };
     let messages = Settings { render: ErrorShape::Anthropic, ..stack.clone() };
     let gateways = Gateways {
-        messages: gateway(messages, keys.clone().accept_x_api_key(), limits.clone(), allow.clone()),
+        messages: gateway(messages, keys.clone(), limits.clone(), allow.clone()),
         openai: gateway(stack, keys.clone(), limits, allow),
     };
     let context = Context::new(snapshot.clone(), observability.clone(), reloader.clone());

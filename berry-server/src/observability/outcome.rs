@@ -16,10 +16,6 @@ pub(crate) enum RequestOutcome {
 }
 
 impl RequestOutcome {
-    /// All outcomes, in the order of the documentation.
-    #[cfg(test)]
-    pub(crate) const ALL: [Self; 5] = [Self::Complete, Self::Interrupted, Self::Cancelled, Self::Refused, Self::Failed];
-
     /// Returns the name that log lines use.
     pub(crate) const fn name(self) -> &'static str {
         match self {

@@ -70,8 +70,8 @@ impl<T, B> Stage<T, B>
 where
     T: Service<Request<Buffered>, Response = Response<B>> + Clone,
 {
-    fn new(transport: &mut T, request: Request<Buffered>) -> Result<Self, BoxError> {
-        let call = Call::new(&request)?;
+    fn new(transport: &mut T, mut request: Request<Buffered>) -> Result<Self, BoxError> {
+        let call = Call::new(&mut request)?;
         let upstream = call.upstream_request(&request)?;
         let sent = transport.call(upstream);
         let waiting = call.time.as_ref().map(UpstreamTime::wait);

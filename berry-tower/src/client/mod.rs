@@ -39,7 +39,7 @@
 //! let backend = Arc::new(Backend::new(Arc::new(provider), "gpt-4o-2024-08-06"));
 //!
 //! let mut request = Request::post("/v1/chat/completions").body(Buffered::from(r#"{ "model":"fast", "n":1.0 }"#)).unwrap();
-//! let requested = Requested::read(request.body().bytes()).unwrap().on("/v1/chat/completions");
+//! let requested = Requested::read(request.body().bytes()).unwrap().with_path("/v1/chat/completions");
 //! request.extensions_mut().insert(requested);
 //! request.extensions_mut().insert(Selected { backend, last: true });
 //! let response = BackendClient::new(upstream).oneshot(request).await.unwrap();

@@ -1,7 +1,7 @@
 //! The two questions of a probe: the list of models, and a chat of one token.
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response, StatusCode};
+use http::{Request, Response, StatusCode, response::Parts};
 use http_body::Body;
 use http_body_util::BodyExt;
 use std::{fmt, future::poll_fn, sync::Arc};
@@ -10,7 +10,7 @@ use tower_service::Service;
 use crate::{
     backend::{Backend, ProbeOutcome, Provider},
     body::Buffered,
-    classify::{Class, Classify, ErrorBody, ModelApiVerdict},
+    classify::{Class, Classify, ErrorBody, ModelApiVerdict, RequestFacts, class_of_error},
     client::{BackendClient, Upstream, upstream_error},
     endpoint::Endpoint,
     error::{BoxError, Failure},
@@ -43,7 +43,7 @@ impl Refused {
             Some(cause) => format!("{error}: {cause}"),
             None => error.to_string(),
         };
-        Self::new(ModelApiVerdict.error(first), reason)
+        Self::new(class_of_error(first), reason)
     }
 
     fn answered(class: Class, status: StatusCode, error: Option<&ErrorBody>) -> Self {
@@ -96,15 +96,15 @@ where
         drain(body).await;
         return Ok(());
     }
-    verdict(head.status, &head.headers, body, provider).await
+    verdict(&head, body, provider).await
 }
 
-async fn verdict<B>(status: StatusCode, headers: &HeaderMap, body: B, provider: &Provider) -> Result<(), Refused>
+async fn verdict<B>(head: &Parts, body: B, provider: &Provider) -> Result<(), Refused>
 where
     B: Body<Data = Bytes>,
     B::Error: Into<BoxError>,
 {
-    if matches!(status, StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED) {
+    if matches!(head.status, StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED) {
         return Ok(());
     }
     let mut body = std::pin::pin!(http_body_util::Limited::new(body, upstream_error::MOST));
@@ -113,9 +113,9 @@ where
         raw.extend_from_slice(frame.data_ref().map_or(&[][..], |data| data));
     }
     let error = upstream_error::parse(&raw, Endpoint::ChatCompletions, provider);
-    match ModelApiVerdict.response(status, headers, Some(&error)) {
+    match ModelApiVerdict.response(&RequestFacts::default(), head, Some(&error)) {
         class if class.is_backend_failure() || matches!(class, Class::RateLimited { .. }) => {
-            Err(Refused::answered(class, status, Some(&error)))
+            Err(Refused::answered(class, head.status, Some(&error)))
         }
         _ => Ok(()),
     }
@@ -176,22 +176,25 @@ where
     let unsent = |error: BoxError| Refused::new(Class::ClientError, error.to_string());
     // The client puts the backend's own name for the model in.
     let body = format!(r#"{{"model":"probe","messages":[{{"role":"user","content":"hi"}}],"{bound}":1}}"#);
-    let requested = Requested::read(body.as_bytes()).map_err(|e| unsent(e.into()))?;
-    let request = Request::post("/v1/chat/completions").body(Buffered::from(body));
+    let body = Buffered::from(body);
+    let requested = Requested::read(body.bytes()).map_err(|e| unsent(e.into()))?;
+    let request = Request::post("/v1/chat/completions").body(body);
     let mut request = request.map_err(|e| unsent(e.into()))?;
-    request.extensions_mut().insert(requested.on("/v1/chat/completions"));
+    request.extensions_mut().insert(requested.with_path("/v1/chat/completions"));
     request.extensions_mut().insert(Selected { backend: backend.clone(), last: true });
     poll_fn(|cx| client.poll_ready(cx)).await.map_err(|e| Refused::failed(&e))?;
+    let facts = RequestFacts::from_request(&request);
     let response = client.call(request).await.map_err(|e| Refused::failed(&e))?;
-    let error = response.extensions().get::<ErrorBody>();
-    let class = ModelApiVerdict.response(response.status(), response.headers(), error);
+    let (head, body) = response.into_parts();
+    let error = head.extensions.get::<ErrorBody>();
+    let class = ModelApiVerdict.response(&facts, &head, error);
     if class != Class::Success {
         let names =
             |e: &ErrorBody| [&e.param, &e.message].into_iter().flatten().any(|text| text.contains("max_tokens"));
         let bound = class == Class::ClientError && error.is_some_and(names);
-        return Err(Refused { bound, ..Refused::answered(class, response.status(), error) });
+        return Err(Refused { bound, ..Refused::answered(class, head.status, error) });
     }
-    match response.into_body().collect().await {
+    match body.collect().await {
         Ok(_) => Ok(()),
         Err(error) => Err(Refused::failed(&error.into())),
     }

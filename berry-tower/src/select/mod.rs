@@ -181,7 +181,8 @@ impl<S, C> Select<S, C> {
 }
 
 impl<S, C: Classify + Clone> Select<S, C> {
-    fn lease(&self, request: &Request<Buffered>) -> Result<Leased<C>, BoxError> {
+    fn lease(&self, request: &mut Request<Buffered>) -> Result<Leased<C>, BoxError> {
+        Requested::of(request)?;
         let extensions = request.extensions();
         let requested = extensions.get::<Requested>().ok_or(MissingLayer("InspectLayer"))?;
         let attempt = extensions.get::<Attempt>();
@@ -198,7 +199,7 @@ impl<S, C: Classify + Clone> Select<S, C> {
         let ask = Ask { endpoint, tags, policy, attempt, conversation: conversation.as_deref() };
         let can_be_told = |backend: &Backend| {
             let said = ask.conversation.zip(endpoint).filter(|(_, endpoint)| !backend.provider.speaks(*endpoint));
-            said.is_none_or(|(said, _)| said.expressible(backend.provider.dialect).is_ok())
+            said.is_none_or(|(said, _)| said.supports(backend.provider.dialect).is_ok())
         };
         let mut lost = 0;
         while lost < LOST_RACES {
@@ -264,10 +265,9 @@ where
     }
 
     fn call(&mut self, mut request: Request<Buffered>) -> Self::Future {
-        match self.lease(&request) {
+        match self.lease(&mut request) {
             Ok(Leased { mut lease, last, conversation }) => {
-                let request_id = request.headers().get("x-request-id").cloned();
-                lease.name(request_id, request.extensions().get());
+                lease.describe(&request);
                 request.extensions_mut().insert(Selected { backend: lease.backend().clone(), last });
                 request.extensions_mut().insert(RoutedModel(lease.model().clone()));
                 if let Some(conversation) = conversation {
@@ -315,11 +315,12 @@ where
         let result = ready!(future.poll(cx));
         let Some(mut lease) = lease.take() else { return Poll::Pending };
         Poll::Ready(match result {
-            Ok(mut response) => {
-                lease.answered(&response);
-                response.extensions_mut().insert(ServedBy(lease.backend().id.clone()));
-                response.extensions_mut().insert(RoutedModel(lease.model().clone()));
-                Ok(response.map(|body| GuardedBody::new(body, lease)))
+            Ok(response) => {
+                let (mut head, body) = response.into_parts();
+                lease.answered(&head);
+                head.extensions.insert(ServedBy(lease.backend().id.clone()));
+                head.extensions.insert(RoutedModel(lease.model().clone()));
+                Ok(Response::from_parts(head, GuardedBody::new(body, lease)))
             }
             Err(error) => {
                 let error = error.into();

@@ -15,7 +15,7 @@ use axum::body::Body;
 use berry_tower::{
     body::GuardedBody,
     error::BoxError,
-    render::{Refusal, Render},
+    render::{Refusal, Render, RequestSummary},
 };
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
@@ -194,7 +194,8 @@ where
             StageProj::Refused(refusal) => refusal.take(),
         };
         let (Some(refusal), Some(record)) = (refusal, this.record.take()) else { return Poll::Pending };
-        let response = this.errors.render(refusal, Some(record.id())).map(Body::from);
+        let summary = RequestSummary::default().with_request_id(Some(record.id().clone()));
+        let response = this.errors.render(refusal, &summary).map(Body::from);
         Poll::Ready(Ok(record.instrument(response.map(Either::Right))))
     }
 }

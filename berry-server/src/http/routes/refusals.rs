@@ -1,19 +1,20 @@
 //! Error responses of the server's own routes.
 
 use axum::{body::Body, response::Response};
-use berry_tower::render::{OpenAiErrors, Refusal, Render};
+use berry_tower::render::{OpenAiErrors, Refusal, Render, RequestSummary};
 use http::{HeaderName, HeaderValue, StatusCode, header::ALLOW};
 
 use crate::http::error_shape::ErrorShape;
 
 /// Returns the error response in OpenAI's shape.
 pub(super) fn refuse(refusal: &Refusal) -> Response {
-    OpenAiErrors.render(refusal.clone(), None).map(Body::from)
+    OpenAiErrors.render(refusal.clone(), &RequestSummary::default()).map(Body::from)
 }
 
 /// Returns the 405 of an endpoint that takes only `POST`.
 pub(super) fn only_post(errors: ErrorShape, id: Option<&HeaderValue>) -> Response {
-    let mut response = errors.render(method_not_allowed(), id).map(Body::from);
+    let summary = RequestSummary::default().with_request_id(id.cloned());
+    let mut response = errors.render(method_not_allowed(), &summary).map(Body::from);
     let headers = response.headers_mut();
     headers.insert(ALLOW, HeaderValue::from_static("POST"));
     if let (ErrorShape::Anthropic, Some(id)) = (errors, id) {

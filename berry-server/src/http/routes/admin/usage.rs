@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::{Json, extract::State};
-use berry_tower::rate_limit::Usage;
+use berry_tower::rate_limit::{Window, WindowUsage};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -56,12 +56,12 @@ impl RateLimitUsage {
     fn of(caller: &Caller, moment: &Moment) -> Self {
         let (mut limits, mut remaining) = (Numbers::default(), Numbers::default());
         if let Some(quota) = &caller.quota {
-            let used = quota.snapshot(moment.now);
-            let most = Some(quota.limits().concurrent).filter(|&most| most > 0);
-            let numbers = |of: fn(Usage) -> u32, concurrent| Numbers {
-                requests_per_minute: used.minute.map(of),
-                requests_per_hour: used.hour.map(of),
-                requests_per_day: used.day.map(of),
+            let used = quota.usage();
+            let most = quota.limits().max_concurrent();
+            let numbers = |of: fn(WindowUsage) -> u32, concurrent| Numbers {
+                requests_per_minute: used.get(Window::MINUTE).map(of),
+                requests_per_hour: used.get(Window::HOUR).map(of),
+                requests_per_day: used.get(Window::DAY).map(of),
                 max_concurrent_requests: concurrent,
             };
             limits = numbers(|usage| usage.limit, most);
