@@ -125,7 +125,7 @@ struct Sentence {
     fault: Fault,
 }
 
-const OPENAI: &[Dialect] = &[Dialect::OpenAi, Dialect::Azure];
+const OPENAI: &[Dialect] = &[Dialect::OpenAi];
 const CLAUDE: &[Dialect] = &[Dialect::Claude];
 const GEMINI: &[Dialect] = &[Dialect::Gemini];
 
@@ -230,7 +230,8 @@ pub(super) fn by_sentence(dialect: Dialect, message: &str) -> Option<Fault> {
     let says = |row: &&Sentence| {
         row.dialects.contains(&dialect) && message.strip_prefix(row.begins).is_some_and(|rest| rest.contains(row.holds))
     };
-    SENTENCES.iter().find(says).map(|row| row.fault)
+    let overflows = || dialect.format().is_context_overflow(message).then_some(Fault::TooLong);
+    SENTENCES.iter().find(says).map(|row| row.fault).or_else(overflows)
 }
 
 /// Whether `Limit L, Requested R` has a request that could never fit.

@@ -11,7 +11,7 @@ use crate::{
     endpoint::Endpoint,
     error::Failure,
     mask,
-    render::{AnthropicErrors, OpenAiErrors, Refusal, Render},
+    render::{AnthropicErrors, OpenAiErrors, Refusal, Render, RequestSummary},
 };
 
 /// The bytes of an error's body that are read.
@@ -165,10 +165,11 @@ pub(super) fn body(
     let mut refusal = Refusal::new(status, kind, message);
     refusal.code = error.code.clone().map(Into::into);
     refusal.param = error.param.clone().map(Into::into);
+    let request = RequestSummary::default().with_request_id(request_id.cloned());
     if messages {
-        AnthropicErrors.render(refusal, request_id).into_body()
+        AnthropicErrors.render(refusal, &request).into_body()
     } else {
-        OpenAiErrors.render(refusal, None).into_body()
+        OpenAiErrors.render(refusal, &request).into_body()
     }
 }
 

@@ -33,7 +33,7 @@ pub fn refusal_for(error: &(dyn Error + 'static)) -> Refusal {
 }
 
 pub(super) fn internal() -> Refusal {
-    let message = "an internal error of this gateway; its log tells more";
+    let message = "internal error; see the log of the server";
     Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, SERVER, message).code("internal_error")
 }
 
@@ -100,7 +100,7 @@ fn exhausted(e: &Exhausted) -> Refusal {
         Class::Auth => {
             // The provider's words are about the gateway's account, which is not the caller's business.
             let status = e.status.map_or_else(String::new, |status| format!(": it answered {}", status.as_u16()));
-            bad_gateway(format!("the provider refused this gateway's own key or account{status}"), "upstream_auth")
+            bad_gateway(format!("the provider refused the API key or account used for it{status}"), "upstream_auth")
         }
         Class::RateLimited { retry_after } => {
             let message = format!("the provider's rate limit is reached{}", quoted(e));
