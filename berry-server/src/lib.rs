@@ -26,28 +26,16 @@
 //! # }
 //! ```
 
-mod access;
 mod app;
-mod bodies;
 pub mod cli;
 pub mod config;
-mod connection;
 pub mod demo;
-#[cfg(feature = "observability")]
-mod history;
-mod listener;
-mod mask;
-#[cfg(feature = "observability")]
-mod metrics;
-#[cfg(not(feature = "observability"))]
-#[path = "metrics/off.rs"]
-mod metrics;
+mod http;
+pub mod observability;
 mod probes;
 mod reload;
-mod routes;
 mod server;
-pub mod telemetry;
-pub mod tool;
+mod state;
 
 pub use reload::{Changed, Changes};
 pub use server::{Options, Server};

@@ -4,10 +4,10 @@ use std::{env, io::Write, path::Path, process::ExitCode};
 
 use berry_server::{
     Options, Server,
-    cli::Cli,
+    cli::serve::Cli,
     config::{self, Loaded},
     demo::Demo,
-    telemetry,
+    observability::log,
 };
 use clap::Parser;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -69,24 +69,47 @@ fn check(cli: &Cli) -> Result<ExitCode, Fail> {
 
 fn run(cli: &Cli) -> Result<ExitCode, Fail> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(async {
+    let result = runtime.block_on(async {
         if cli.demo {
             demo(cli).await
         } else {
             let loaded = load(cli)?;
-            let _lines = telemetry::init()?;
+            let _lines = log::init()?;
             for warning in &loaded.warnings {
                 tracing::warn!("{warning}");
             }
             serve(loaded, options(cli)?).await
         }
-    })
+    });
+    // Does not wait for a blocking call that hangs, such as a read from a lost network share.
+    runtime.shutdown_background();
+    result
+}
+
+/// Ends the process at the second signal, whatever hangs: on a thread and a runtime of its own, so
+/// that no task that blocks the server's threads delays it.
+fn exit_at_second_signal() -> std::io::Result<()> {
+    /// How long the server has to end by itself at the second signal.
+    const GRACE: std::time::Duration = std::time::Duration::from_millis(500);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let wait = move || {
+        runtime.block_on(async {
+            let Ok(mut signals) = Signals::new() else { return };
+            signals.stop().await;
+            signals.stop().await;
+            tokio::time::sleep(GRACE).await;
+            std::process::exit(0);
+        });
+    };
+    std::thread::Builder::new().name("signals".to_owned()).spawn(wait)?;
+    Ok(())
 }
 
 async fn demo(cli: &Cli) -> Result<ExitCode, Fail> {
+    exit_at_second_signal()?;
     // The demo's own words are what there is to read, unless logs are asked for.
     let _lines = match variable("RUST_LOG")? {
-        Some(_) => Some(telemetry::init()?),
+        Some(_) => Some(log::init()?),
         None => None,
     };
     let signals = Signals::new()?;
@@ -107,6 +130,7 @@ async fn demo(cli: &Cli) -> Result<ExitCode, Fail> {
 
 async fn serve(loaded: Loaded, options: Options) -> Result<ExitCode, Fail> {
     let signals = Signals::new()?.with_reload()?;
+    exit_at_second_signal()?;
     raise_file_limit(options.max_connections);
     let source = loaded.source.clone();
     let server = Server::start(loaded, options).await?;

@@ -1,8 +1,10 @@
-//! What a layer or the client fails with, typed, so that nobody searches a text.
+//! The typed errors of the layers and of the client.
 
 use std::{
     error::Error,
     fmt::{self, Display},
+    iter::successors,
+    sync::Arc,
     time::Duration,
 };
 
@@ -10,7 +12,7 @@ use http::StatusCode;
 
 use crate::{
     attempt::BackendId,
-    classify::{Class, ErrorBody},
+    classify::{Class, ErrorBody, class_of_error},
 };
 
 /// Any error, as Tower's own layers use it.
@@ -41,6 +43,7 @@ impl Deadline {
 
 /// How an attempt on an upstream failed without an error response.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum Failure {
     /// A deadline passed.
     Timeout(Deadline),
@@ -54,9 +57,10 @@ pub enum Failure {
     ErrorEvent(Box<ErrorBody>),
     /// The stream ended, but not by its own grammar.
     Interrupted,
-    /// The gateway lacked a resource of its own: a file, a port, a buffer, a connection or a
-    /// resolver thread. It says nothing about the provider.
+    /// A resource of this machine was exhausted before the upstream was asked.
     LocalResource(BoxError),
+    /// The transport failed for another reason, which its own error names.
+    Transport(BoxError),
 }
 
 impl Failure {
@@ -69,17 +73,24 @@ impl Failure {
             // One bad request must not put every backend out of service.
             Self::ErrorEvent(error) if error.is_too_long() => Class::TooLong,
             Self::ErrorEvent(error) if error.is_content_policy() => Class::ClientError,
-            Self::InvalidResponse(_) | Self::ErrorEvent(_) => Class::Server,
+            Self::ErrorEvent(error) => error.class.unwrap_or(Class::Server),
+            Self::InvalidResponse(_) => Class::Server,
             Self::LocalResource(_) => Class::LocalResource,
+            Self::Transport(error) => class_of_error(&**error),
         }
     }
 
-    /// A transport's error: a failure as it is, anything else a connection that broke.
+    /// Converts a transport's error: a `Failure` is returned as it is, a connection error becomes
+    /// [`ConnectionLost`](Self::ConnectionLost), and any other error keeps its own message.
     #[must_use]
     pub fn from_transport(error: BoxError) -> Self {
         match error.downcast::<Self>() {
             Ok(failure) => *failure,
-            Err(other) => Self::ConnectionLost(other),
+            Err(other) => match class_of_error(&*other) {
+                Class::Network => Self::ConnectionLost(other),
+                Class::LocalResource => Self::LocalResource(other),
+                _ => Self::Transport(other),
+            },
         }
     }
 
@@ -105,7 +116,8 @@ impl Display for Failure {
                 None => f.write_str("the provider's stream told of an error"),
             },
             Self::Interrupted => f.write_str("the provider's stream ended before the answer was whole"),
-            Self::LocalResource(_) => f.write_str("the gateway has no free connection to the provider at the moment"),
+            Self::LocalResource(_) => f.write_str("a resource of this machine is exhausted"),
+            Self::Transport(e) => Display::fmt(e, f),
         }
     }
 }
@@ -114,6 +126,8 @@ impl Error for Failure {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             Self::Connect(e) | Self::ConnectionLost(e) | Self::LocalResource(e) => Some(&**e),
+            // Its text is the transport's error's own, so the chain goes on behind that error.
+            Self::Transport(e) => e.source(),
             _ => None,
         }
     }
@@ -159,7 +173,7 @@ impl Display for Unroutable {
             Self::NoBackendForUser => f.write_str("no backend of this model is open to your user on this gateway"),
             Self::UnsupportedEndpoint => f.write_str("no backend of this model serves this endpoint on this gateway"),
             Self::UnsupportedParameter { param, why } => {
-                write!(f, "no backend of this model can express `{param}` on this gateway: {why}")
+                write!(f, "{param}: {why}")
             }
             Self::NoneAvailable { .. } | Self::OnlyTriedLeft { .. } | Self::NoCandidates { .. } => f.write_str(
                 "every backend of this model is out of service for the moment; the gateway will ask them again",
@@ -171,9 +185,9 @@ impl Display for Unroutable {
 impl Error for Unroutable {}
 
 #[cfg(feature = "dialect")]
-impl From<crate::dialect::Inexpressible> for Unroutable {
-    fn from(what: crate::dialect::Inexpressible) -> Self {
-        Self::UnsupportedParameter { param: what.param, why: what.why }
+impl From<crate::dialect::UnsupportedField> for Unroutable {
+    fn from(field: crate::dialect::UnsupportedField) -> Self {
+        Self::UnsupportedParameter { param: field.param, why: field.reason }
     }
 }
 
@@ -216,40 +230,92 @@ impl Display for TotalTimeout {
 
 impl Error for TotalTimeout {}
 
-/// All attempts failed; this is the one to tell of.
+/// All attempts failed; this describes the one that says most to the caller.
+///
+/// ```
+/// use berry_tower::{classify::Class, error::Exhausted};
+/// use std::{error::Error, io};
+///
+/// let error = Exhausted::new(Class::Server, "disk full", 2).with_source(io::Error::other("disk full"));
+/// assert_eq!(error.to_string(), "all 2 attempts failed: disk full");
+/// assert!(error.source().unwrap().is::<io::Error>());
+/// ```
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Exhausted {
     /// Its class.
     pub class: Class,
-    /// The upstream's status, where it answered with one.
+    /// The upstream's status, if it sent one.
     pub status: Option<StatusCode>,
-    /// The upstream's error, where it gave one.
+    /// The upstream's error body, if it sent one.
     pub error: Option<ErrorBody>,
     /// What happened, in words, without keys and addresses.
     pub reason: String,
-    /// How many attempts there were.
+    /// The number of attempts.
     pub attempts: u32,
-    /// Whom the last of them asked.
+    /// The backend of the last attempt.
     pub backend: Option<BackendId>,
+    source: Option<Arc<dyn Error + Send + Sync>>,
+}
+
+impl Exhausted {
+    /// Returns the error for `attempts` attempts, the worst of which failed with `class` for `reason`.
+    #[must_use]
+    pub fn new(class: Class, reason: impl Into<String>, attempts: u32) -> Self {
+        Self { class, status: None, error: None, reason: reason.into(), attempts, backend: None, source: None }
+    }
+
+    /// Sets the upstream's status.
+    #[must_use]
+    pub fn with_status(mut self, status: impl Into<Option<StatusCode>>) -> Self {
+        self.status = status.into();
+        self
+    }
+
+    /// Sets the upstream's error body.
+    #[must_use]
+    pub fn with_error(mut self, error: impl Into<Option<ErrorBody>>) -> Self {
+        self.error = error.into();
+        self
+    }
+
+    /// Sets the backend of the last attempt.
+    #[must_use]
+    pub fn with_backend(mut self, backend: impl Into<Option<BackendId>>) -> Self {
+        self.backend = backend.into();
+        self
+    }
+
+    /// Sets the error that the attempt failed with; it becomes the [`source`](Error::source).
+    #[must_use]
+    pub fn with_source(mut self, source: impl Into<BoxError>) -> Self {
+        self.source = Some(Arc::from(source.into()));
+        self
+    }
 }
 
 impl Display for Exhausted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "all {} attempts failed: {}", self.attempts, self.reason)
+        match self.attempts {
+            0 | 1 => write!(f, "the attempt failed: {}", self.reason),
+            n => write!(f, "all {n} attempts failed: {}", self.reason),
+        }
     }
 }
 
-impl Error for Exhausted {}
+impl Error for Exhausted {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.source.as_deref().map(|source| source as &(dyn Error + 'static))
+    }
+}
 
-/// The first error of type `E` in an error and its sources.
+/// Returns the error and its sources, the outermost first.
+pub fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    successors(Some(error), |&e| e.source())
+}
+
+/// Returns the first error of type `E` in an error and its sources.
 #[must_use]
 pub fn find<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a E> {
-    let mut next = Some(error);
-    while let Some(e) = next {
-        if let Some(found) = e.downcast_ref::<E>() {
-            return Some(found);
-        }
-        next = e.source();
-    }
-    None
+    chain(error).find_map(<dyn Error>::downcast_ref)
 }

@@ -1,10 +1,10 @@
 //! The concerns of an AI gateway, each a Tower layer of its own: take one, or take them all.
 //!
 //! ```text
-//! client ─▶ ErrorResponse ─▶ Auth ─▶ RateLimit ─▶ Inspect ─▶ ModelPermission ─▶ Early ─▶ Resume ─▶ Retry ─▶ Commit ─▶ Select ─▶ CircuitBreaker ─▶ BackendClient ─▶ backend
-//!           Infallible       +User    reads User   +Requested   reads both        keep-alive          +Attempt  holds the  +Selected   reads Selected     deadlines, scanner,
-//!                                                  body→Buffered                                                head back  reads all                      +Progress
-//! client ◀──────────────── body: guards for in-flight, breaker permit, outcome; extensions ServedBy, RoutedModel, Attempt, Progress ◀─────────────────────────────────────────┘
+//! client ─▶ ErrorResponse ─▶ Auth ─▶ RateLimit ─▶ Collect ─▶ Inspect ─▶ ModelPermission ─▶ Early ─▶ Resume ─▶ Retry ─▶ Commit ─▶ Select ─▶ CircuitBreaker ─▶ BackendClient ─▶ backend
+//!           Infallible       +User    reads User   body→      +Requested   reads both        keep-alive          +Attempt  holds the  +Selected   reads Selected     deadlines, scanner,
+//!                                                  Buffered                                                                head back  reads all                      +Progress
+//! client ◀─────────────────────────── body: guards for in-flight, breaker permit, outcome; extensions ServedBy, RoutedModel, Attempt, Progress ◀─────────────────────────────────────────┘
 //! ```
 //!
 //! [`gateway::gateway`] is the whole stack as one function. A single layer needs no other part of
@@ -38,7 +38,8 @@
 //! | [`Drain`](drain) | `drain` | – | a refusal that a client which is still sending sees | – |
 //! | [`Auth`](auth) | `auth` | a token in the headers | the identity, in the extensions | 401 |
 //! | [`RateLimit`](rate_limit) | `rate-limit` | whatever its key function reads | `x-ratelimit-*` headers | 429 |
-//! | [`Inspect`](inspect) | `inspect` | a JSON body with a `model` | [`Buffered`](body::Buffered), [`Requested`](inspect::Requested) | 400, 408, 413 |
+//! | [`Collect`](collect) | `collect` | – | [`Buffered`](body::Buffered) | 400, 408, 413 |
+//! | [`Inspect`](inspect) | `inspect` | `Request<Buffered>`, a JSON object with a `model` | [`Requested`](inspect::Requested) | 400 |
 //! | [`ModelPermission`](permission) | `permission` | the identity, `Requested` | – | 403 |
 //! | [`Early`](early) | `early` | – | keep-alives, early heads, orderly stops | – |
 //! | [`Resume`](resume) | `resume` | `Request<Buffered>`; [`Progress`](progress::Progress) on the response | honest ends of streams; cut ones resumed | – |
@@ -65,7 +66,7 @@
 //! | [`Selected`](select::Selected) | Select | CircuitBreaker, BackendClient | client: 500; breaker: its own single state |
 //! | [`Conversation`](dialect::Conversation) | Select, where a model has backends of another format | BackendClient | it reads the body itself |
 //! | [`ServedBy`](attempt::ServedBy), [`RoutedModel`](select::RoutedModel), on the response | Select | logs, headers, tests | – |
-//! | [`UpstreamTime`](upstream_time::UpstreamTime) | whoever wants to know | Inspect, Retry and BackendClient fill it in | nobody counts |
+//! | [`UpstreamTime`](upstream_time::UpstreamTime) | whoever wants to know | Collect, Retry and BackendClient fill it in | nobody counts |
 //! | [`Progress`](progress::Progress), on the response | BackendClient | Commit, Resume, Early, logs | the whole body counts as output |
 //!
 //! # Features
@@ -85,8 +86,12 @@ pub mod breaker;
 pub mod classify;
 #[cfg(feature = "client")]
 pub mod client;
+#[cfg(feature = "collect")]
+pub mod collect;
 #[cfg(feature = "commit")]
 pub mod commit;
+#[cfg(feature = "content-encoding")]
+mod content_encoding;
 #[cfg(feature = "dialect")]
 pub mod dialect;
 #[cfg(feature = "drain")]
@@ -103,6 +108,7 @@ pub mod error_response;
     feature = "auth",
     feature = "rate-limit",
     feature = "permission",
+    feature = "collect",
     feature = "inspect",
     feature = "error-response"
 ))]
@@ -116,8 +122,14 @@ mod health;
 pub mod inspect;
 #[cfg(any(feature = "inspect", feature = "sse"))]
 mod json;
+#[cfg(any(feature = "client", feature = "error-response"))]
+mod mask;
+#[cfg(feature = "dialect")]
+mod named;
 #[cfg(feature = "backend")]
 pub mod observe;
+#[cfg(feature = "inspect")]
+mod offload;
 #[cfg(feature = "permission")]
 pub mod permission;
 #[cfg(feature = "probe")]
@@ -125,6 +137,8 @@ pub mod probe;
 pub mod progress;
 #[cfg(feature = "rate-limit")]
 pub mod rate_limit;
+#[cfg(any(feature = "commit", feature = "retry"))]
+mod read_ahead;
 pub mod render;
 #[cfg(feature = "resume")]
 pub mod resume;
@@ -134,7 +148,7 @@ pub mod retry;
 pub mod select;
 #[cfg(feature = "sse")]
 pub mod sse;
-#[cfg(feature = "breaker")]
+#[cfg(any(feature = "breaker", feature = "retry"))]
 mod sync;
 pub mod upstream_time;
 

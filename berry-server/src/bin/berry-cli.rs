@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use berry_server::tool::Tool;
+use berry_server::cli::Tool;
 use clap::Parser;
 
 fn main() -> std::io::Result<ExitCode> {

@@ -2,15 +2,14 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    num::{NonZeroU32, NonZeroUsize},
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
 use berry_tower::{
     auth::ApiKey,
-    backend::{
-        self, Adjustments, Backend, BackendState, Billing, Dialect, Model, Provider, Timeouts, Tuning, strategy,
-    },
+    backend::{self, Adjustments, Backend, BackendState, Dialect, Model, Provider, Timeouts, Tuning, strategy},
     breaker::BreakerPolicy,
     rate_limit::{Limits, Quota},
     retry::BackoffPolicy,
@@ -18,7 +17,7 @@ use berry_tower::{
 };
 use secrecy::ExposeSecret;
 
-use super::{BackendType, BillingMode, Config, Settings, StreamRecovery, User};
+use super::{BackendType, Config, Settings, User};
 
 /// Who calls: a user, as the layers know it.
 #[derive(Debug)]
@@ -86,16 +85,10 @@ pub fn build(config: &Config, before: &HashMap<String, Arc<Caller>>) -> Result<B
         keys.push(key(user, caller.clone()));
         callers.insert(id.clone(), caller);
     }
-    let plan = BackoffPolicy {
-        max_retries: settings.max_retries,
-        max_same_backend_retries: settings.max_internal_retries,
-        ..BackoffPolicy::default()
-    };
-    let tag_policy = match settings.tag_policy {
-        super::TagPolicy::Strict => TagPolicy::Strict,
-        super::TagPolicy::Open => TagPolicy::Open,
-    };
-    Ok(Built { models, tuning, plan, keys, callers, tag_policy })
+    let plan = BackoffPolicy::new()
+        .with_max_retries(settings.max_retries)
+        .with_max_same_backend_retries(settings.max_internal_retries);
+    Ok(Built { models, tuning, plan, keys, callers, tag_policy: settings.tag_policy })
 }
 
 /// `None` where zero seconds mean "off".
@@ -139,24 +132,27 @@ pub(crate) fn provider(
     settings: &Settings,
 ) -> Result<Provider, backend::InvalidProvider> {
     let dialect = match file.backend_type {
-        BackendType::OpenAi => Dialect::OpenAi,
-        BackendType::Azure => Dialect::Azure,
+        BackendType::OpenAi | BackendType::Azure => Dialect::OpenAi,
         BackendType::Claude => Dialect::Claude,
         BackendType::Gemini => Dialect::Gemini,
     };
+    let mut provider = Provider::new(id, &file.base_url)?.with_dialect(dialect);
+    if file.backend_type == BackendType::Azure {
+        provider = provider.with_azure_deployments(file.api_version.clone().unwrap_or_default());
+    }
     let timeouts = Timeouts::default()
         .with_connect(Duration::from_secs(file.connect_timeout_seconds))
         .with_stream_head(Duration::from_secs(file.timeout_seconds))
         .with_plain_head(Duration::from_secs(file.plain_timeout_seconds))
         .with_first_token(seconds(settings.first_token_timeout_seconds))
         .with_idle(Duration::from_secs(settings.stream_idle_timeout_seconds));
-    let mut provider = Provider::new(id, &file.base_url)?
-        .with_dialect(dialect)
-        .with_api_version(file.api_version.clone().unwrap_or_default())
+    let mut provider = provider
         .with_timeouts(timeouts)
         .with_enabled(file.enabled)
         .with_max_retries(file.max_retries)
         .with_stream_usage(file.stream_usage)
+        .with_forward_user_agent(file.forward_user_agent)
+        .with_max_connections(NonZeroUsize::new(file.max_connections))
         .with_key(file.api_key.expose_secret())?;
     for (name, value) in &file.headers {
         let value = value.to_str().map_err(|_| backend::InvalidProvider("a header value is no visible ASCII"))?;
@@ -177,60 +173,35 @@ fn model(
     for (i, entry) in file.backends.iter().enumerate() {
         let provider = providers.get(entry.provider.as_str());
         let provider = provider.ok_or_else(|| format!("models.{id}.backends[{i}].provider: unknown"))?;
-        let mut backend = Backend::new(provider.clone(), &*entry.model)
-            .with_weight(entry.weight)
-            .with_priority(entry.priority)
-            .with_tags(entry.tags.iter().map(String::as_str))
-            .with_max_in_flight(entry.max_in_flight);
-        // The catalogue joins those of the same provider and model.
-        backend = backend.with_state(Arc::new(BackendState::new(tuning.clone())));
-        let billing = match entry.billing_mode {
-            BillingMode::PerToken => Billing::PerToken,
-            BillingMode::PerRequest => Billing::PerRequest,
-        };
-        let probe = match entry.probe {
-            super::Probe::Chat => backend::Probe::Chat,
-            super::Probe::Models => backend::Probe::Models,
-            super::Probe::None => backend::Probe::None,
-        };
-        let sampling = match entry.sampling {
-            super::Sampling::All => backend::Sampling::All,
-            super::Sampling::Temperature => backend::Sampling::Temperature,
-            super::Sampling::None => backend::Sampling::None,
-        };
-        let backend = backend
-            .with_enabled(entry.enabled)
-            .with_billing(billing)
-            .with_probe(probe)
-            .with_prefill(entry.supports_prefill)
-            .with_sampling(sampling);
-        backends.push(backend);
+        backends.push(
+            Backend::new(provider.clone(), &*entry.model)
+                .with_weight(entry.weight)
+                .with_priority(entry.priority)
+                .with_enabled(entry.enabled)
+                .with_tags(entry.tags.iter().map(String::as_str))
+                .with_billing(entry.billing_mode)
+                .with_probe(entry.probe)
+                .with_max_in_flight(entry.max_in_flight)
+                .with_prefill(entry.supports_prefill)
+                .with_sampling(entry.sampling)
+                // The catalogue shares one state among those of the same provider and model.
+                .with_state(Arc::new(BackendState::new(tuning.clone()))),
+        );
     }
-    let fallbacks = file.fallbacks.iter().map(String::as_str);
-    let stream_recovery = match file.stream_recovery {
-        StreamRecovery::Off => backend::StreamRecovery::Off,
-        StreamRecovery::Replay => backend::StreamRecovery::Replay,
-        StreamRecovery::Prefill => backend::StreamRecovery::Prefill,
-    };
-    let model = Model::new(&*file.name, strategy, backends).with_id(id).with_fallbacks(fallbacks);
-    Ok(model.with_enabled(file.enabled).with_stream_recovery(stream_recovery))
+    Ok(Model::new(&*file.name, strategy, backends)
+        .with_id(id)
+        .with_enabled(file.enabled)
+        .with_fallbacks(file.fallbacks.iter().map(String::as_str))
+        .with_stream_recovery(file.stream_recovery))
 }
 
 fn caller(id: &str, user: &User, before: Option<&Arc<Caller>>) -> Caller {
     let limit = &user.rate_limit;
-    let mut limits = Limits::new();
-    if let Some(n) = limit.requests_per_minute {
-        limits = limits.per_minute(n.get());
-    }
-    if let Some(n) = limit.requests_per_hour {
-        limits = limits.per_hour(n.get());
-    }
-    if let Some(n) = limit.requests_per_day {
-        limits = limits.per_day(n.get());
-    }
-    if let Some(n) = limit.max_concurrent_requests {
-        limits = limits.concurrent(n.get());
-    }
+    let limits = Limits::new()
+        .per_minute(limit.requests_per_minute.map(NonZeroU32::get))
+        .per_hour(limit.requests_per_hour.map(NonZeroU32::get))
+        .per_day(limit.requests_per_day.map(NonZeroU32::get))
+        .concurrent(limit.max_concurrent_requests.map(NonZeroU32::get));
     let old = before.and_then(|caller| caller.quota.as_ref());
     Caller {
         id: id.into(),

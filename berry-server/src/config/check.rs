@@ -4,9 +4,9 @@ use std::collections::{HashMap, HashSet};
 
 use super::file::{Backend, Config, Model, User};
 use super::lines::join;
-use super::options::TagPolicy;
 use super::reader::Reader;
 use super::suggest;
+use berry_tower::select::TagPolicy;
 
 /// A longer chain of fallbacks is surely a generator's mistake.
 const DEEPEST_FALLBACK: usize = 100;

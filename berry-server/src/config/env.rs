@@ -57,7 +57,7 @@ pub fn find(given: Option<&Path>, env: impl Fn(&str) -> Option<String>, dir: &Pa
         (None, None) => None,
     };
     match named {
-        // Not `is_file`: a pipe or /dev/stdin is as good.
+        // Whether it is a regular file is for the loader to say, with the cure.
         Some((_, path)) if dir.join(&path).exists() => Ok(dir.join(path)),
         Some((by, path)) => Err(NotFound::Named { by, path }),
         None => PLACES.iter().map(|place| dir.join(place)).find(|path| path.is_file()).ok_or(NotFound::Nowhere),
@@ -70,6 +70,8 @@ pub(super) enum BadReference {
     Unset(String),
     BadName(String),
     Unclosed,
+    /// A file that cannot be read, and why.
+    File(String, String),
 }
 
 impl fmt::Display for BadReference {
@@ -80,15 +82,21 @@ impl fmt::Display for BadReference {
             }
             Self::BadName(name) => write!(
                 f,
-                "`${{{name}}}` is no variable's name (letters, digits and `_` only); write `$${{` for a literal `${{`"
+                "`${{{name}}}` is neither a variable's name (letters, digits and `_` only) nor `${{file:/PATH}}`; write `$${{` for a literal `${{`"
             ),
+            Self::File(path, why) => write!(f, "the file `{path}` of `${{file:{path}}}` {why}"),
             Self::Unclosed => write!(f, "`${{` has no closing `}}`; write `$${{` for a literal `${{`"),
         }
     }
 }
 
-/// Replaces each `${NAME}` by its value; `$${` stands for a literal `${`. Values are not expanded again.
-pub(super) fn expand(text: &str, mut lookup: impl FnMut(&str) -> Option<String>) -> Result<String, BadReference> {
+/// Replaces each `${NAME}` by its value and each `${file:PATH}` by the file's text; `$${` stands for
+/// a literal `${`. Values are not expanded again.
+pub(super) fn expand(
+    text: &str,
+    mut variable: impl FnMut(&str) -> Option<String>,
+    mut file: impl FnMut(&Path) -> std::io::Result<String>,
+) -> Result<String, BadReference> {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find("${") {
@@ -102,13 +110,21 @@ pub(super) fn expand(text: &str, mut lookup: impl FnMut(&str) -> Option<String>)
         let after = &rest[at + 2..];
         let end = after.find('}').ok_or(BadReference::Unclosed)?;
         let name = &after[..end];
+        rest = &after[end + 1..];
+        if let Some(path) = name.strip_prefix("file:") {
+            let bad = |why: String| BadReference::File(path.to_owned(), why);
+            if !Path::new(path).is_absolute() {
+                return Err(bad("must be an absolute path, such as `/run/secrets/openai`".to_owned()));
+            }
+            out.push_str(&file(Path::new(path)).map_err(|error| bad(error.to_string()))?);
+            continue;
+        }
         let first_is_digit = name.starts_with(|c: char| c.is_ascii_digit());
         let fits = |c: char| c.is_ascii_alphanumeric() || c == '_';
         if name.is_empty() || first_is_digit || !name.chars().all(fits) {
             return Err(BadReference::BadName(name.to_owned()));
         }
-        out.push_str(&lookup(name).ok_or_else(|| BadReference::Unset(name.to_owned()))?);
-        rest = &after[end + 1..];
+        out.push_str(&variable(name).ok_or_else(|| BadReference::Unset(name.to_owned()))?);
     }
     out.push_str(rest);
     Ok(out)
@@ -125,6 +141,21 @@ mod tests {
             "NESTED" => Some("${KEY}".to_owned()),
             _ => None,
         }
+    }
+
+    fn expand(text: &str, variable: impl FnMut(&str) -> Option<String>) -> Result<String, BadReference> {
+        super::expand(text, variable, |path| match path.to_str() {
+            Some("/run/secrets/key") => Ok("sk-${KEY}".to_owned()),
+            _ => Err(std::io::Error::from(std::io::ErrorKind::NotFound)),
+        })
+    }
+
+    #[test]
+    fn file_references_are_replaced_by_the_files_text() {
+        assert_eq!(expand("Bearer ${file:/run/secrets/key}!", lookup).unwrap(), "Bearer sk-${KEY}!");
+        let bad = |text: &str| expand(text, lookup).unwrap_err().to_string();
+        assert!(bad("${file:/gone}").contains("`/gone`"), "{}", bad("${file:/gone}"));
+        assert!(bad("${file:secrets/key}").contains("absolute path"));
     }
 
     #[test]

@@ -8,7 +8,9 @@ use jiff::Timestamp;
 use secrecy::SecretString;
 use serde::Serialize;
 
-use super::options::{BackendType, BillingMode, Probe, Sampling, Strategy, StreamRecovery};
+use berry_tower::backend::{Billing, Probe, Sampling, StreamRecovery};
+
+use super::options::{BackendType, Strategy};
 use super::settings::Settings;
 
 /// A whole configuration file, checked. Tables keep the order of the file.
@@ -144,8 +146,12 @@ pub struct Provider {
     pub backend_type: BackendType,
     /// Set whenever the type is `azure`.
     pub api_version: Option<String>,
-    /// Ask for `usage` in streams.
+    /// Whether streams are asked for their `usage`.
     pub stream_usage: bool,
+    /// Whether the caller's `user-agent` is forwarded, as a comment behind the gateway's.
+    pub forward_user_agent: bool,
+    /// The most HTTP/2 connections to the provider; 0 leaves it to the client.
+    pub max_connections: usize,
 }
 
 /// `[models.<id>]`
@@ -181,7 +187,7 @@ pub struct Backend {
     /// Who may use it; `premium` marks cost and bars nobody.
     pub tags: Vec<String>,
     /// What the provider charges for.
-    pub billing_mode: BillingMode,
+    pub billing_mode: Billing,
     /// How its health is probed.
     pub probe: Probe,
     /// Requests under way at once; 0 = no bound.

@@ -48,6 +48,7 @@ mod providers;
 mod reader;
 mod seen;
 mod settings;
+mod source;
 mod suggest;
 #[cfg(test)]
 mod tests;
@@ -63,7 +64,7 @@ use toml::de::DeTable;
 pub use env::{NotFound, PLACES, find};
 pub use file::{Backend, Config, Credential, Model, Provider, RateLimit, User};
 pub use finding::{Errors, Finding};
-pub use options::{BackendType, BillingMode, Probe, Sampling, Strategy, StreamRecovery, TagPolicy};
+pub use options::{BackendType, Strategy};
 
 pub use settings::{ConfidenceAdjustments, RetryBudget, Settings, SmartAi};
 
@@ -92,14 +93,16 @@ pub struct Loaded {
     pub(crate) seen: Option<Seen>,
 }
 
-/// Reads and checks a file, with `${NAME}` from the environment of the process.
+/// Reads and checks a file, with `${NAME}` from the environment of the process. The file must be a
+/// regular one of at most 16 MiB; one that is not read within ten seconds is an error.
 ///
 /// # Errors
 /// All that is wrong with the file, or that it cannot be read.
 pub fn load(path: &Path) -> Result<Loaded, Errors> {
     let whole = |line, message| Errors::whole_file(path, line, message);
     let seen = Seen::of(path);
-    let bytes = std::fs::read(path).map_err(|error| whole(None, format!("cannot be read: {error}")))?;
+    let bytes =
+        source::read(path, source::MAX_CONFIG).map_err(|error| whole(None, format!("cannot be read: {error}")))?;
     let text = String::from_utf8(bytes).map_err(|error| {
         let valid = error.utf8_error().valid_up_to();
         let line = 1 + error.as_bytes()[..valid].iter().filter(|byte| **byte == b'\n').count();

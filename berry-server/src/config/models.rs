@@ -1,7 +1,9 @@
 //! Reads `[models.<id>]` and `[[models.<id>.backends]]`.
 
 use super::file::{Backend, Model};
-use super::options::{BillingMode, Probe, Sampling, Strategy, StreamRecovery};
+use berry_tower::backend::{Billing, Probe, Sampling, StreamRecovery};
+
+use super::options::Strategy;
 use super::reader::{Table, fields};
 use super::users;
 
@@ -37,7 +39,7 @@ fn read_backend(mut t: Table<'_>) -> Backend {
         priority: 0,
         enabled: true,
         tags: users::tags(&mut t),
-        billing_mode: BillingMode::default(),
+        billing_mode: Billing::default(),
         probe: Probe::default(),
         max_in_flight: 0,
         supports_prefill: false,
@@ -48,7 +50,7 @@ fn read_backend(mut t: Table<'_>) -> Backend {
     fields!(t => backend, whole(0..=u64::from(u32::MAX)): max_in_flight);
     fields!(t => backend, flag: enabled, supports_prefill);
     fields!(t => backend, word: billing_mode, sampling);
-    if backend.billing_mode == BillingMode::PerRequest {
+    if backend.billing_mode == Billing::PerRequest {
         // A probe there costs as much as a request.
         backend.probe = Probe::None;
     }

@@ -2,12 +2,16 @@
 
 use std::fmt;
 
+use berry_tower::{
+    backend::{Billing, Probe, Sampling, StreamRecovery, strategy::NAMES},
+    select::TagPolicy,
+};
 use serde::{Serialize, Serializer};
 
 /// A word out of a fixed list, as the reader sees it.
 pub(super) trait Word: Copy + 'static {
     /// Every accepted spelling. The first one of each value is its own name, the others are old ones.
-    const WORDS: &'static [(&'static str, Self)];
+    fn words() -> impl Iterator<Item = (&'static str, Self)>;
 }
 
 macro_rules! words {
@@ -25,8 +29,9 @@ macro_rules! words {
         }
 
         impl Word for $name {
-            const WORDS: &'static [(&'static str, Self)] =
-                &[$(($word, Self::$variant), $(($old, Self::$variant),)*)+];
+            fn words() -> impl Iterator<Item = (&'static str, Self)> {
+                [$(($word, Self::$variant), $(($old, Self::$variant),)*)+].into_iter()
+            }
         }
 
         impl fmt::Display for $name {
@@ -43,31 +48,40 @@ macro_rules! words {
     };
 }
 
-words! {
-    /// How a model picks one of its backends.
-    Strategy {
-        /// By weight, confidence, recovery and cost.
-        #[default]
-        SmartAi = "smart_ai",
-        /// Uniformly.
-        Random = "random",
-        /// In proportion to the weights.
-        WeightedRandom = "weighted_random",
-        /// The next in turn.
-        RoundRobin = "round_robin",
-        /// The one with the shortest time to the first byte.
-        LeastLatency = "least_latency",
-        /// The one with the lowest priority number.
-        Failover = "failover",
-        /// By weight among the healthy ones.
-        WeightedFailover = "weighted_failover",
-        /// By weight times the stage of recovery.
-        SmartWeightedFailover = "smart_weighted_failover",
+/// How a model picks one of its backends: the name of one of the library's strategies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(transparent)]
+pub struct Strategy(&'static str);
+
+impl Strategy {
+    /// The name.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        self.0
+    }
+}
+
+impl Default for Strategy {
+    fn default() -> Self {
+        Self("smart_ai")
+    }
+}
+
+impl fmt::Display for Strategy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.0)
+    }
+}
+
+impl Word for Strategy {
+    fn words() -> impl Iterator<Item = (&'static str, Self)> {
+        NAMES.into_iter().map(|name| (name, Self(name)))
     }
 }
 
 words! {
-    /// The protocol that a provider speaks.
+    /// The wire format that a provider speaks, and for `azure` its addresses too. The library has these
+    /// apart: a dialect, and Azure's deployments.
     BackendType {
         /// OpenAI's API, and all that copy it.
         #[default]
@@ -81,63 +95,15 @@ words! {
     }
 }
 
-words! {
-    /// What a provider charges for.
-    BillingMode {
-        /// By the token: a probe costs next to nothing.
-        #[default]
-        PerToken = "per_token",
-        /// By the request: a probe costs as much as a request.
-        PerRequest = "per_request",
-    }
+/// Reads the library's enums by the names that they have there.
+macro_rules! library_words {
+    ($($type:ty),+) => {
+        $(impl Word for $type {
+            fn words() -> impl Iterator<Item = (&'static str, Self)> {
+                Self::ALL.iter().map(|value| (value.name(), *value))
+            }
+        })+
+    };
 }
 
-words! {
-    /// How far the gateway goes to find out whether a backend is well.
-    Probe {
-        /// Asks for the models list and, when unhealthy, for a chat of one token.
-        #[default]
-        Chat = "chat",
-        /// Asks for the models list alone.
-        Models = "models",
-        /// Never asks.
-        None = "none",
-    }
-}
-
-words! {
-    /// What users without tags may use.
-    TagPolicy {
-        /// Backends without tags (the tag `premium` aside) only.
-        #[default]
-        Strict = "strict",
-        /// All backends.
-        Open = "open",
-    }
-}
-
-words! {
-    /// What becomes of a stream that is cut after its head went out.
-    StreamRecovery {
-        /// It ends with an error event.
-        #[default]
-        Off = "off",
-        /// Another backend starts anew and what the client has already is skipped.
-        Replay = "replay",
-        /// Another backend continues from the text so far.
-        Prefill = "prefill",
-    }
-}
-
-words! {
-    /// Which sampling parameters a translated request may carry to a backend.
-    Sampling {
-        /// `temperature` and `top_p`.
-        #[default]
-        All = "all",
-        /// `temperature` alone.
-        Temperature = "temperature",
-        /// Neither.
-        None = "none",
-    }
-}
+library_words!(Billing, Probe, Sampling, StreamRecovery, TagPolicy);

@@ -48,7 +48,12 @@ impl<'a> Reader<'a> {
             log.from_env.insert(value.clone(), name.to_owned());
             Some(value)
         };
-        let expanded = expand(raw, lookup);
+        let file = |path: &std::path::Path| {
+            let value = super::source::read_secret(path)?;
+            self.log.borrow_mut().from_env.insert(value.clone(), format!("file:{}", path.display()));
+            Ok(value)
+        };
+        let expanded = expand(raw, lookup, file);
         expanded.map_err(|error| self.error(path, error)).ok()
     }
 }
@@ -185,10 +190,10 @@ impl<'r> Table<'r> {
 
     pub(super) fn word<T: Word>(&mut self, key: &'static str, slot: &mut T) {
         let Some(text) = self.string(key) else { return };
-        match T::WORDS.iter().find(|(word, _)| *word == text) {
-            Some((_, value)) => *slot = *value,
+        match T::words().find(|(word, _)| *word == text) {
+            Some((_, value)) => *slot = value,
             None => {
-                let instead = suggest::instead(&text, T::WORDS.iter().map(|(word, _)| *word));
+                let instead = suggest::instead(&text, T::words().map(|(word, _)| word).collect::<Vec<_>>());
                 self.error(key, format_args!("unknown value `{text}`{instead}"));
             }
         }

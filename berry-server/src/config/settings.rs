@@ -1,9 +1,9 @@
 //! `[settings]` and its inner tables: the types, their defaults, and how they are read.
 
+use berry_tower::select::TagPolicy;
 use serde::Serialize;
 use url::{Position, Url};
 
-use super::options::TagPolicy;
 use super::reader::{Table, fields};
 
 /// `[settings]`. Times are in seconds.
@@ -53,8 +53,9 @@ pub struct Settings {
     pub log_response_body: bool,
     /// Print `sk-…abcd` wherever a key could be printed.
     pub mask_api_keys: bool,
-    /// Whether status pages are open to all; otherwise they need an admin token.
-    pub public_status: bool,
+    /// Whether status pages are open to all; otherwise they need an admin's token. Without a value
+    /// they are open if the server listens on a loopback address.
+    pub public_status: Option<bool>,
     /// `[settings.smart_ai]`
     pub smart_ai: SmartAi,
     /// `[settings.retry_budget]`
@@ -86,7 +87,7 @@ impl Default for Settings {
             log_request_body: false,
             log_response_body: false,
             mask_api_keys: true,
-            public_status: true,
+            public_status: None,
             smart_ai: SmartAi::default(),
             retry_budget: RetryBudget::default(),
         }
@@ -193,7 +194,10 @@ pub(super) fn read(mut t: Table<'_>) -> Settings {
     fields!(t => s, whole(RETRIES): max_retries);
     fields!(t => s, whole(1..=u64::from(u32::MAX)): circuit_breaker_failure_threshold);
     fields!(t => s, whole(1..=i64::MAX as u64): max_request_body_bytes);
-    fields!(t => s, flag: log_request_body, log_response_body, mask_api_keys, public_status);
+    fields!(t => s, flag: log_request_body, log_response_body, mask_api_keys);
+    if t.has("public_status") {
+        t.flag("public_status", s.public_status.insert(true));
+    }
     fields!(t => s, word: tag_policy);
     s.cors_allowed_origins = t.strings("cors_allowed_origins", not_an_origin);
     s.max_internal_retries = internal_retries(&mut t, s.max_retries);

@@ -7,6 +7,7 @@ use berry_tower::{
     body::Buffered,
     breaker::{BreakerPolicy, CircuitBreakerLayer},
     client::BackendClient,
+    collect::CollectLayer,
     commit::CommitLayer,
     drain::DrainLayer,
     early::EarlyLayer,
@@ -46,7 +47,7 @@ pub(crate) fn layers(c: &mut Criterion) {
     group.bench_function("auth", |b| calls(b, &service, plain));
     let service = RateLimitLayer::new(PerKey::new(limits, |_: &Parts| Some(1_u64))).layer(upstream());
     group.bench_function("rate_limit", |b| calls(b, &service, plain));
-    let service = InspectLayer::new().layer(upstream());
+    let service = CollectLayer::new().layer(InspectLayer::new().layer(upstream()));
     group.bench_function("inspect", |b| calls(b, &service, plain));
     let service = ModelPermissionLayer::new(|_: &&str, model: &str| model == "fast").layer(upstream());
     let known = || {
@@ -81,7 +82,7 @@ pub(crate) fn layers(c: &mut Criterion) {
 /// The reading of bodies of several sizes, in one piece and in the pieces that come off a socket.
 pub(crate) fn inspect(c: &mut Criterion) {
     let mut group = c.benchmark_group("inspect");
-    let service = InspectLayer::new().layer(upstream());
+    let service = CollectLayer::new().layer(InspectLayer::new().layer(upstream()));
     for size in [1 << 10, 64 << 10, 1 << 20] {
         let body = question(size, false);
         group.throughput(Throughput::Bytes(body.len() as u64));

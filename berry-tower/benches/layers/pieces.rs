@@ -7,7 +7,7 @@ use berry_tower::{
         SmartAi, View,
         strategy::{Candidate, NAMES, by_name},
     },
-    rate_limit::{Limit, Limits, PerKey},
+    rate_limit::{Limits, PerKey},
     sse::{Grammar, StreamFilter},
 };
 use bytes::Bytes;
@@ -83,7 +83,7 @@ pub(crate) fn limiter(c: &mut Criterion) {
         let heads: Vec<_> = (0..keys).map(head).collect();
         let mut next = heads.iter().cycle();
         group.bench_function(BenchmarkId::from_parameter(keys), |b| {
-            b.iter(|| next.next().map(|head| limit.check(head).is_ok()));
+            b.iter(|| next.next().map(|head| limit.try_acquire(head).is_ok()));
         });
     }
     group.finish();

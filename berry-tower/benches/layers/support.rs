@@ -51,7 +51,7 @@ pub(crate) fn request(body: &Bytes) -> Request<Full<Bytes>> {
 pub(crate) fn inspected(body: &Bytes, selected: Option<&Arc<Backend>>) -> Request<Buffered> {
     let (head, _) = request(body).into_parts();
     let mut request = Request::from_parts(head, Buffered::from(body.clone()));
-    let requested = Requested::read(body).expect("a chat request").on("/v1/chat/completions");
+    let requested = Requested::read(body).expect("a chat request").with_path("/v1/chat/completions");
     request.extensions_mut().insert(requested);
     if let Some(backend) = selected {
         request.extensions_mut().insert(Selected::new(backend.clone()));

@@ -6,19 +6,21 @@ use arc_swap::{ArcSwap, Guard};
 use foldhash::fast::RandomState;
 
 use super::{definition::Backend, state::BackendState, strategy::Strategy, tuning::Tuning};
-use crate::{attempt::BackendId, observe::Observer};
+use crate::{attempt::BackendId, named::named_enum, observe::Observer};
 
-/// What happens to a stream that is cut after its head has gone to the client.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum StreamRecovery {
-    /// It ends with an error event.
-    #[default]
-    Off,
-    /// Another backend answers the same request anew; what the client already has is skipped.
-    Replay,
-    /// Another backend that supports it continues from the text that the client has.
-    Prefill,
+named_enum! {
+    /// What happens to a stream that is cut after its head has gone to the client.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+    #[non_exhaustive]
+    pub enum StreamRecovery {
+        /// It ends with an error event.
+        #[default]
+        Off = "off",
+        /// Another backend answers the same request anew; what the client already has is skipped.
+        Replay = "replay",
+        /// Another backend that supports it continues from the text that the client has.
+        Prefill = "prefill",
+    }
 }
 
 /// A model as clients know it: a pool of backends and the strategy that picks one of them.
@@ -164,10 +166,7 @@ impl CatalogSnapshot {
         let mut next = Self { observer: self.observer.clone(), ..Self::default() };
         for mut model in models {
             for backend in &mut model.backends {
-                let state = next
-                    .states
-                    .entry(backend.id().clone())
-                    .or_insert_with(|| self.states.get(backend.id()).unwrap_or(backend.state()).clone());
+                let state = next.states.entry(backend.id().clone()).or_insert_with(|| self.state_for(backend));
                 if !Arc::ptr_eq(state, backend.state()) {
                     Arc::make_mut(backend).set_state(state.clone());
                 }
@@ -179,6 +178,21 @@ impl CatalogSnapshot {
         }
         next.observe();
         Ok(next)
+    }
+
+    /// The state that a backend has from now on: the one it had, which begins anew if the provider
+    /// has another address or key.
+    fn state_for(&self, backend: &Backend) -> Arc<BackendState> {
+        let Some(state) = self.states.get(backend.id()) else { return backend.state().clone() };
+        let mut backends = self.models.iter().flat_map(|model| &model.backends);
+        match backends.find(|old| old.id() == backend.id()) {
+            Some(old) if !old.provider().is_same_account(backend.provider()) => {
+                let state = Arc::new(state.restarted());
+                state.set_label(backend.id());
+                state
+            }
+            _ => state.clone(),
+        }
     }
 
     fn add(&mut self, model: Arc<Model>) -> Result<(), InvalidCatalog> {
@@ -258,8 +272,9 @@ impl fmt::Debug for CatalogRef {
 ///
 /// Models that list the same provider and model share that backend's state: the state that the
 /// first of them brings. [`replace`](Self::replace) is the one way to change the models; each
-/// backend that is listed before and after keeps its state. A catalogue never changes the
-/// [`Tuning`] of a state, except by [`retune`](Self::retune).
+/// backend that is listed before and after keeps its state, but one whose provider has another
+/// address or key begins [anew](BackendState::restarted). A catalogue never changes the [`Tuning`] of
+/// a state, except by [`retune`](Self::retune).
 ///
 /// ```
 /// use berry_tower::backend::{Backend, Catalog, Model, Provider, strategy::Random};
@@ -414,6 +429,30 @@ mod tests {
         let backend = backend().with_state(own.clone());
         let _catalog = Catalog::new([Model::new("m", Arc::new(Random), [backend])]).unwrap();
         assert!(opens_after_one_failure(&own));
+    }
+
+    #[test]
+    fn another_key_or_address_is_a_new_start() {
+        let with = |url: &str, key: &str| {
+            let provider = Provider::new("local", url).unwrap().with_key(key).unwrap();
+            [Model::new("m", Arc::new(Random), [Backend::new(Arc::new(provider), "llama")])]
+        };
+        let catalog = Catalog::new(with("http://127.0.0.1:1", "wrong")).unwrap();
+        catalog.retune(&trips_at_once());
+        let now = Instant::now();
+        let old = state(&catalog, "m");
+        assert!(opens_after_one_failure(&old));
+        old.record(Class::Auth, now);
+        catalog.replace(with("http://127.0.0.1:1", "wrong")).unwrap();
+        assert!(!state(&catalog, "m").view(now).is_healthy(), "nothing was corrected");
+        for corrected in [with("http://127.0.0.1:1", "right"), with("http://127.0.0.1:2", "right")] {
+            state(&catalog, "m").record(Class::Auth, now);
+            catalog.replace(corrected).unwrap();
+            let (state, view) = (state(&catalog, "m"), state(&catalog, "m").view(now));
+            assert!(view.is_healthy() && view.is_free() && view.confidence >= 0.8, "{view:?}");
+            assert!(state.snapshot(now).errors() >= 1, "the counters stay");
+        }
+        assert!(opens_after_one_failure(&state(&catalog, "m")), "the tuning stays");
     }
 
     #[test]

@@ -10,6 +10,11 @@ use std::{
 pub(super) struct Last(AtomicU64);
 
 impl Last {
+    /// The same time, to be changed apart.
+    pub(super) fn copied(&self) -> Self {
+        Self(AtomicU64::new(self.0.load(Ordering::Acquire)))
+    }
+
     /// Notes that it happened at `now`, and tells when it had before.
     pub(super) fn mark(&self, now: u64) -> Option<u64> {
         self.0.fetch_max(now + 1, Ordering::AcqRel).checked_sub(1)

@@ -1,7 +1,5 @@
 //! A backend: one provider's model, with the weight, priority and rules of the pool that lists it.
 
-#[cfg(feature = "client")]
-use std::sync::OnceLock;
 use std::{
     hash::{DefaultHasher, Hash, Hasher},
     sync::{
@@ -18,62 +16,36 @@ use super::{
     state::BackendState,
     tuning::Tuning,
 };
-use crate::{
-    attempt::BackendId,
-    dialect::{Dialect, Sampling},
-    endpoint::Endpoint,
-};
+use crate::{attempt::BackendId, dialect::Sampling, endpoint::Endpoint, named::named_enum};
 
 /// The tag that marks a backend as expensive. It restricts nobody.
 pub const PREMIUM: &str = "premium";
 
-/// What a provider charges for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Billing {
-    /// For each token: a probe costs next to nothing.
-    #[default]
-    PerToken,
-    /// For each request: a probe costs as much as a request, so there are no probes.
-    PerRequest,
-}
-
-impl Billing {
-    /// The name in the configuration and in answers.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::PerToken => "per_token",
-            Self::PerRequest => "per_request",
-        }
+named_enum! {
+    /// What a provider charges for.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+    #[non_exhaustive]
+    pub enum Billing {
+        /// For each token: a probe costs next to nothing.
+        #[default]
+        PerToken = "per_token",
+        /// For each request: a probe costs as much as a request, so there are no probes.
+        PerRequest = "per_request",
     }
 }
 
-/// How a backend is probed while it is not in use.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Probe {
-    /// Requests the models list and, while the backend is unhealthy, a chat of one token.
-    #[default]
-    Chat,
-    /// Requests the models list only.
-    Models,
-    /// Sends no probe.
-    None,
-}
-
-/// The address of an endpoint, in the types of its users.
-#[derive(Clone, Debug, Default)]
-struct Address {
-    uri: Option<Uri>,
-    /// Parsed on first use, since most addresses are never used.
-    #[cfg(feature = "client")]
-    url: OnceLock<Box<reqwest::Url>>,
-}
-
-impl Address {
-    fn new(uri: Option<Uri>) -> Self {
-        Self { uri, ..Self::default() }
+named_enum! {
+    /// How a backend is probed while it is not in use.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+    #[non_exhaustive]
+    pub enum Probe {
+        /// Requests the models list and, while the backend is unhealthy, a chat of one token.
+        #[default]
+        Chat = "chat",
+        /// Requests the models list only.
+        Models = "models",
+        /// Sends no probe.
+        None = "none",
     }
 }
 
@@ -109,17 +81,17 @@ pub struct Backend {
     picks: Arc<AtomicU64>,
     refusals: Arc<Refusals>,
     fingerprint: u64,
-    addresses: [Address; Endpoint::ALL.len()],
+    addresses: [Option<Uri>; Endpoint::ALL.len()],
     /// The address for streamed conversations, which differs from the plain one at Google.
-    stream_address: Address,
+    stream_address: Option<Uri>,
 }
 
 impl Backend {
     /// Creates a backend with weight 1 and priority 0, without tags, with a state of its own.
     pub fn new(provider: Arc<Provider>, model: impl Into<Arc<str>>) -> Self {
         let id = BackendId { provider: provider.id().clone(), model: model.into() };
-        let addresses = Endpoint::ALL.map(|endpoint| Address::new(provider.uri(endpoint, &id.model, false)));
-        let stream_address = Address::new(provider.uri(Endpoint::ChatCompletions, &id.model, true));
+        let addresses = Endpoint::ALL.map(|endpoint| provider.uri(endpoint, &id.model, false));
+        let stream_address = provider.uri(Endpoint::ChatCompletions, &id.model, true);
         let state = BackendState::new(Tuning::default());
         state.set_label(&id);
         let mut hasher = DefaultHasher::new();
@@ -323,24 +295,11 @@ impl Backend {
     /// The address of an endpoint; `None` if the provider does not serve it.
     #[must_use]
     pub fn uri(&self, endpoint: Endpoint, stream: bool) -> Option<Uri> {
-        self.address(endpoint, stream).uri.clone()
-    }
-
-    fn address(&self, endpoint: Endpoint, stream: bool) -> &Address {
-        match self.provider.dialect() {
-            Dialect::Gemini if stream && endpoint.is_chat() => &self.stream_address,
-            _ => &self.addresses[endpoint.index()],
+        if stream && endpoint.is_chat() && self.provider.dialect().format().has_stream_address() {
+            self.stream_address.clone()
+        } else {
+            self.addresses[endpoint.index()].clone()
         }
-    }
-
-    /// The address of an endpoint in reqwest's type.
-    #[cfg(feature = "client")]
-    pub(crate) fn url(&self, endpoint: Endpoint, stream: bool) -> Option<reqwest::Url> {
-        let Address { uri, url } = self.address(endpoint, stream);
-        if url.get().is_none() {
-            let _ = url.set(Box::new(uri.as_ref()?.to_string().parse().ok()?));
-        }
-        url.get().map(|url| (**url).clone())
     }
 
     /// A hash of the id, the same in every run of one build.

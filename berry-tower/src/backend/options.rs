@@ -11,6 +11,16 @@ use std::sync::atomic::{AtomicU32, Ordering};
 pub enum OptionalField {
     /// `stream_options`, by which a stream is asked for its token counts.
     StreamOptions,
+    /// `max_completion_tokens`; some providers know the token limit as `max_tokens` only.
+    MaxCompletionTokens,
+    /// `max_tokens`; newer models know the token limit as `max_completion_tokens` only.
+    MaxTokens,
+    /// `parallel_tool_calls`.
+    ParallelToolCalls,
+    /// `reasoning_effort`.
+    ReasoningEffort,
+    /// `user`.
+    User,
 }
 
 impl OptionalField {

@@ -1,16 +1,13 @@
 //! A provider: an address, a key, and how to talk to it.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, num::NonZeroUsize, sync::Arc, time::Duration};
 
-use http::{HeaderMap, HeaderName, HeaderValue, Uri, header::AUTHORIZATION};
+use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 
 use secrecy::{ExposeSecret, SecretString};
 
 use super::options::OptionalField;
 use crate::{dialect::Dialect, endpoint::Endpoint};
-
-/// The version of Anthropic's API that the translation is made for.
-const ANTHROPIC_VERSION: HeaderValue = HeaderValue::from_static("2023-06-01");
 
 /// How long the parts of one attempt may take. `Duration::MAX` means no limit.
 ///
@@ -135,7 +132,10 @@ pub struct Provider {
     timeouts: Timeouts,
     max_retries: u32,
     stream_usage: bool,
+    forward_user_agent: bool,
+    max_connections: Option<NonZeroUsize>,
     base: String,
+    addressing: Addressing,
     api_version: String,
     key: Option<Key>,
     /// Headers that the user has set.
@@ -144,6 +144,25 @@ pub struct Provider {
     /// one replaces an earlier one of the same name. Derived from the fields above.
     headers: HeaderMap,
     secrets: Vec<SecretString>,
+}
+
+/// How a provider's addresses are made, which does not depend on its format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Addressing {
+    /// The format's path below a version segment.
+    Versioned,
+    /// Azure's: the model's deployment is in the path, and the API's version in the query.
+    AzureDeployments,
+}
+
+impl Addressing {
+    fn has_endpoint(self, endpoint: Endpoint) -> bool {
+        match self {
+            Self::Versioned => true,
+            // Azure serves Responses below its version segment only.
+            Self::AzureDeployments => endpoint != Endpoint::Responses,
+        }
+    }
 }
 
 /// A key, and the header values that carry it.
@@ -201,7 +220,10 @@ impl Provider {
             timeouts: Timeouts::default(),
             max_retries: 10,
             stream_usage: true,
+            forward_user_agent: false,
+            max_connections: None,
             base: base_url.trim_end_matches('/').to_owned(),
+            addressing: Addressing::Versioned,
             api_version: String::new(),
             key: None,
             own_headers: HeaderMap::new(),
@@ -218,10 +240,12 @@ impl Provider {
         self
     }
 
-    /// Sets Azure's `api-version`.
+    /// Uses the addresses and the key header of Azure's deployments, with this `api-version`.
     #[must_use]
-    pub fn with_api_version(mut self, version: impl Into<String>) -> Self {
-        self.api_version = version.into();
+    pub fn with_azure_deployments(mut self, api_version: impl Into<String>) -> Self {
+        self.addressing = Addressing::AzureDeployments;
+        self.api_version = api_version.into();
+        self.rebuild_headers();
         self
     }
 
@@ -254,6 +278,22 @@ impl Provider {
         self
     }
 
+    /// Sets whether the caller's `user-agent` is forwarded, as a comment behind the gateway's; it is
+    /// not by default.
+    #[must_use]
+    pub const fn with_forward_user_agent(mut self, forward: bool) -> Self {
+        self.forward_user_agent = forward;
+        self
+    }
+
+    /// Sets the maximum number of HTTP/2 connections to the provider; `None`, the default, leaves it
+    /// to the transport.
+    #[must_use]
+    pub fn with_max_connections(mut self, max: impl Into<Option<NonZeroUsize>>) -> Self {
+        self.max_connections = max.into();
+        self
+    }
+
     /// Sets the key, which goes into the header that the wire format prescribes. An empty key is
     /// not sent.
     ///
@@ -282,17 +322,16 @@ impl Provider {
     fn rebuild_headers(&mut self) {
         self.headers.clear();
         self.secrets.clear();
-        if self.dialect == Dialect::Claude {
-            self.headers.insert("anthropic-version", ANTHROPIC_VERSION);
+        for (name, value) in self.dialect.format().default_headers() {
+            self.headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
         }
         if let Some(key) = &self.key {
-            let (name, value) = match self.dialect {
-                Dialect::OpenAi => (AUTHORIZATION, &key.bearer),
-                Dialect::Azure => (HeaderName::from_static("api-key"), &key.plain),
-                Dialect::Claude => (HeaderName::from_static("x-api-key"), &key.plain),
-                Dialect::Gemini => (HeaderName::from_static("x-goog-api-key"), &key.plain),
+            let (name, prefix) = match self.addressing {
+                Addressing::Versioned => self.dialect.format().key_header(),
+                Addressing::AzureDeployments => ("api-key", ""),
             };
-            self.headers.insert(name, value.clone());
+            let value = if prefix.is_empty() { &key.plain } else { &key.bearer };
+            self.headers.insert(HeaderName::from_static(name), value.clone());
             self.secrets.push(key.secret.clone());
         }
         for (name, value) in &self.own_headers {
@@ -334,12 +373,33 @@ impl Provider {
         self.max_retries
     }
 
+    /// Whether the caller's `user-agent` is forwarded.
+    #[must_use]
+    pub const fn forwards_user_agent(&self) -> bool {
+        self.forward_user_agent
+    }
+
+    /// The maximum number of HTTP/2 connections to the provider.
+    #[must_use]
+    pub const fn max_connections(&self) -> Option<NonZeroUsize> {
+        self.max_connections
+    }
+
     /// Whether requests may have this field.
     #[must_use]
     pub const fn accepts(&self, field: OptionalField) -> bool {
         match field {
             OptionalField::StreamOptions => self.stream_usage,
+            _ => true,
         }
+    }
+
+    /// Whether another provider has the same address and key, so that what is known of one holds for
+    /// the other.
+    #[must_use]
+    pub fn is_same_account(&self, other: &Self) -> bool {
+        let key = |provider: &Self| provider.key.as_ref().map(|key| key.plain.clone());
+        self.base == other.base && key(self) == key(other)
     }
 
     /// The headers of every request, the key's included.
@@ -359,19 +419,14 @@ impl Provider {
 
     /// Whether the provider's own format is the endpoint's, so that requests pass as they are.
     #[must_use]
-    pub const fn speaks(&self, endpoint: Endpoint) -> bool {
-        match self.dialect {
-            Dialect::OpenAi => !matches!(endpoint, Endpoint::Messages),
-            Dialect::Azure => !matches!(endpoint, Endpoint::Messages | Endpoint::Responses),
-            Dialect::Claude => matches!(endpoint, Endpoint::Messages),
-            Dialect::Gemini => false,
-        }
+    pub fn speaks(&self, endpoint: Endpoint) -> bool {
+        self.addressing.has_endpoint(endpoint) && self.dialect.format().has_endpoint(endpoint)
     }
 
     /// Whether the provider can be asked for this endpoint: in its own format, or by a translation
-    /// as far as the request can be [expressed](crate::dialect::Inexpressible).
+    /// as far as the request can be [expressed](crate::dialect::UnsupportedField).
     #[must_use]
-    pub const fn serves(&self, endpoint: Endpoint) -> bool {
+    pub fn serves(&self, endpoint: Endpoint) -> bool {
         self.speaks(endpoint) || endpoint.is_chat()
     }
 
@@ -382,22 +437,14 @@ impl Provider {
         if !self.serves(endpoint) {
             return None;
         }
-        let path = match self.dialect {
-            _ if self.speaks(endpoint) => endpoint.path(),
-            Dialect::Claude => Endpoint::Messages.path(),
-            _ => Endpoint::ChatCompletions.path(),
-        };
-        match self.dialect {
-            Dialect::OpenAi | Dialect::Claude => self.path(path),
-            Dialect::Azure => {
+        let name = escape(model.strip_prefix("models/").unwrap_or(model));
+        let path = self.dialect.format().path(endpoint, &name, stream);
+        match self.addressing {
+            Addressing::Versioned => self.path(&path),
+            Addressing::AzureDeployments => {
                 let (base, version) = (&self.base, &self.api_version);
                 let uri = format!("{base}/openai/deployments/{}{path}?api-version={version}", escape(model));
                 uri.parse().ok()
-            }
-            Dialect::Gemini => {
-                let model = escape(model.strip_prefix("models/").unwrap_or(model));
-                let method = if stream { "streamGenerateContent?alt=sse" } else { "generateContent" };
-                self.path(&format!("/models/{model}:{method}"))
             }
         }
     }
@@ -405,9 +452,11 @@ impl Provider {
     /// The address of the provider's list of models.
     #[must_use]
     pub fn models_uri(&self) -> Option<Uri> {
-        match self.dialect {
-            Dialect::Azure => format!("{}/openai/models?api-version={}", self.base, self.api_version).parse().ok(),
-            _ => self.path("/models"),
+        match self.addressing {
+            Addressing::AzureDeployments => {
+                format!("{}/openai/models?api-version={}", self.base, self.api_version).parse().ok()
+            }
+            Addressing::Versioned => self.path("/models"),
         }
     }
 
@@ -416,12 +465,14 @@ impl Provider {
         let base = &self.base;
         let last = base.rsplit('/').next().unwrap_or_default();
         let versioned = last.strip_prefix('v').is_some_and(|v| v.starts_with(|c: char| c.is_ascii_digit()));
-        let version = match self.dialect {
-            _ if versioned => "",
-            Dialect::Gemini => "/v1beta",
-            _ => "/v1",
-        };
+        let version = if versioned { "" } else { self.dialect.format().version_segment() };
         format!("{base}{version}{path}").parse().ok()
+    }
+
+    /// Whether a text holds the key or a secret header value.
+    #[cfg(feature = "client")]
+    pub(crate) fn quotes_secret(&self, text: &str) -> bool {
+        self.secrets.iter().any(|secret| text.contains(secret.expose_secret()))
     }
 
     /// A text of the provider's without the key and the header values that it may quote.
@@ -491,7 +542,7 @@ mod tests {
         let claude = Provider::new("p", "https://api.anthropic.com").unwrap().with_dialect(Dialect::Claude);
         assert_eq!(claude.uri(Endpoint::ChatCompletions, "m", false).unwrap(), "https://api.anthropic.com/v1/messages");
         let azure = Provider::new("p", "https://x.openai.azure.com").unwrap();
-        let azure = azure.with_dialect(Dialect::Azure).with_api_version("2024-02-01");
+        let azure = azure.with_azure_deployments("2024-02-01");
         assert_eq!(
             azure.uri(Endpoint::ChatCompletions, "my model", false).unwrap(),
             "https://x.openai.azure.com/openai/deployments/my%20model/chat/completions?api-version=2024-02-01"
@@ -523,7 +574,7 @@ mod tests {
             (&one.headers()["x-api-key"], &one.headers()["anthropic-version"]),
             (&"sk".parse().unwrap(), &"2025-01-01".parse().unwrap())
         );
-        assert!(!one.headers().contains_key(AUTHORIZATION));
+        assert!(!one.headers().contains_key("authorization"));
     }
 
     #[test]

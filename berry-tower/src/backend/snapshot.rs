@@ -76,8 +76,8 @@ mod tests {
     #[test]
     fn errors_are_what_the_verdict_calls_so() {
         use Class::{
-            Auth, Cancelled, ClientError, EndpointNotServed, Model, Network, RateLimited, Server, Success, Timeout,
-            TooLong,
+            Auth, Cancelled, ClientError, EndpointNotServed, LocalResource, Model, Network, RateLimited, Server,
+            Success, Timeout, TooLong,
         };
         let limited = RateLimited { retry_after: None };
         for class in [
@@ -92,6 +92,7 @@ mod tests {
             Timeout,
             Network,
             Cancelled,
+            LocalResource,
         ] {
             assert_eq!(is_error(class.name()), class.is_error(), "{class:?}");
         }

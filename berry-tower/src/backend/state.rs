@@ -124,6 +124,38 @@ impl BackendState {
         }
     }
 
+    /// Returns a state that begins anew, with the counters, latencies and times of this one: healthy,
+    /// with a closed breaker, no cool-down, and at least the initial confidence.
+    ///
+    /// Requests that are in flight on this state do not count in the new one, so that a late failure
+    /// of a wrong key does not tell against the corrected one.
+    #[must_use]
+    pub fn restarted(&self) -> Self {
+        fn copy(of: &AtomicU64) -> AtomicU64 {
+            AtomicU64::new(of.load(Ordering::Relaxed))
+        }
+        let tuning = Tuning::clone(&self.tuning.load());
+        let confidence = self.confidence.get().max(tuning.smart_ai.initial_confidence);
+        let state = Self {
+            epoch: self.epoch,
+            average: Float::new(self.average.get()),
+            measured: self.measured.copied(),
+            first_token: Float::new(self.first_token.get()),
+            confidence: Float::new(confidence),
+            outcomes: std::array::from_fn(|i| copy(&self.outcomes[i])),
+            last_error: AtomicU8::new(self.last_error.load(Ordering::Relaxed)),
+            success: self.success.copied(),
+            failure: self.failure.copied(),
+            request: self.request.copied(),
+            probe: self.probe.copied(),
+            ..Self::new(tuning)
+        };
+        if let Some(observer) = self.observer() {
+            state.observe(|| observer.clone());
+        }
+        state
+    }
+
     /// Names its breaker in the log; the first name stays.
     pub fn set_label(&self, id: &BackendId) {
         self.breaker.set_label(id.to_string());

@@ -8,7 +8,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use http::{Request, Response};
+use http::{Request, Response, response::Parts};
 use http_body::Body;
 use pin_project::pin_project;
 use tokio::time::Instant;
@@ -18,7 +18,7 @@ use tower_service::Service;
 use super::{Breaker, BreakerPolicy, FindBreaker, OwnBreaker, Permit};
 use crate::{
     body::{End, Guard, GuardedBody},
-    classify::{Class, Classify, ErrorBody, ModelApiVerdict},
+    classify::{Class, Classify, ErrorBody, HttpVerdict, RequestFacts},
     error::{BoxError, BreakerOpen, MissingLayer, Unroutable, find},
     progress::Progress,
 };
@@ -56,7 +56,7 @@ use crate::{
 /// # }
 /// ```
 #[derive(Clone)]
-pub struct CircuitBreakerLayer<F = OwnBreaker, C = ModelApiVerdict> {
+pub struct CircuitBreakerLayer<F = OwnBreaker, C = HttpVerdict> {
     own: Arc<Breaker>,
     find: F,
     classify: C,
@@ -66,7 +66,7 @@ impl CircuitBreakerLayer {
     /// A layer with one breaker for all services that it makes.
     #[must_use]
     pub fn new(policy: BreakerPolicy) -> Self {
-        Self { own: Arc::new(Breaker::new(policy)), find: OwnBreaker, classify: ModelApiVerdict }
+        Self { own: Arc::new(Breaker::new(policy)), find: OwnBreaker, classify: HttpVerdict }
     }
 }
 
@@ -77,7 +77,7 @@ impl<F, C> CircuitBreakerLayer<F, C> {
         CircuitBreakerLayer { own: self.own, find, classify: self.classify }
     }
 
-    /// Asks `classify` instead of [`ModelApiVerdict`] what an answer or an error means.
+    /// Asks `classify` instead of [`HttpVerdict`] what an answer or an error means.
     #[must_use]
     pub fn classify<D: Classify>(self, classify: D) -> CircuitBreakerLayer<F, D> {
         CircuitBreakerLayer { own: self.own, find: self.find, classify }
@@ -106,7 +106,7 @@ impl<S, F: Clone, C: Clone> Layer<S> for CircuitBreakerLayer<F, C> {
 
 /// The service that [`CircuitBreakerLayer`] makes.
 #[derive(Clone)]
-pub struct CircuitBreaker<S, F = OwnBreaker, C = ModelApiVerdict> {
+pub struct CircuitBreaker<S, F = OwnBreaker, C = HttpVerdict> {
     inner: S,
     layer: CircuitBreakerLayer<F, C>,
 }
@@ -155,10 +155,11 @@ where
     fn call(&mut self, request: Request<A>) -> Self::Future {
         let found = self.layer.find.find(request.extensions());
         let kind = match found.as_ref().unwrap_or(&self.layer.own).try_acquire(Instant::now()) {
-            Ok(permit) => Kind::Called {
-                future: self.inner.call(request),
-                verdict: Some(Verdict::new(permit, self.layer.classify.clone())),
-            },
+            Ok(permit) => {
+                let facts = RequestFacts::from_request(&request);
+                let verdict = Some(Verdict::new(permit, self.layer.classify.clone(), facts));
+                Kind::Called { future: self.inner.call(request), verdict }
+            }
             Err(refusal) => Kind::Refused(Some(refusal)),
         };
         ResponseFuture { kind }
@@ -200,8 +201,9 @@ where
                 let Some(mut verdict) = verdict.take() else { return Poll::Pending };
                 Poll::Ready(match result {
                     Ok(response) => {
-                        verdict.head(&response);
-                        Ok(response.map(|body| GuardedBody::new(body, verdict)))
+                        let (head, body) = response.into_parts();
+                        verdict.head(&head);
+                        Ok(Response::from_parts(head, GuardedBody::new(body, verdict)))
                     }
                     Err(error) => {
                         verdict.fail(&*error);
@@ -223,20 +225,20 @@ where
 pub struct Verdict<C> {
     permit: Option<Permit>,
     classify: C,
+    facts: RequestFacts,
     /// What the head alone says.
     provisional: Class,
     progress: Option<Progress>,
 }
 
 impl<C: Classify> Verdict<C> {
-    const fn new(permit: Permit, classify: C) -> Self {
-        Self { permit: Some(permit), classify, provisional: Class::Cancelled, progress: None }
+    const fn new(permit: Permit, classify: C, facts: RequestFacts) -> Self {
+        Self { permit: Some(permit), classify, facts, provisional: Class::Cancelled, progress: None }
     }
 
-    fn head<B>(&mut self, response: &Response<B>) {
-        let error = response.extensions().get::<ErrorBody>();
-        self.provisional = self.classify.response(response.status(), response.headers(), error);
-        self.progress = response.extensions().get().cloned();
+    fn head(&mut self, head: &Parts) {
+        self.provisional = self.classify.response(&self.facts, head, head.extensions.get::<ErrorBody>());
+        self.progress = head.extensions.get().cloned();
     }
 
     fn fail(&mut self, error: &(dyn Error + 'static)) {
@@ -245,7 +247,7 @@ impl<C: Classify> Verdict<C> {
             self.permit = None;
             return;
         }
-        self.settle(self.classify.error(error));
+        self.settle(self.classify.error(&self.facts, error));
     }
 
     fn settle(&mut self, class: Class) {
@@ -259,7 +261,7 @@ impl<C: Classify> Guard for Verdict<C> {
     fn ended(&mut self, end: End<'_>) {
         // An error response is one however much of it was read.
         self.settle(match (self.provisional, end) {
-            (Class::Success, End::Failed(error)) => self.classify.error(error),
+            (Class::Success, End::Failed(error)) => self.classify.error(&self.facts, error),
             // Who leaves after the last word has heard it.
             (Class::Success, End::Dropped) if self.progress.as_ref().is_some_and(Progress::finished) => Class::Success,
             (Class::Success, End::Dropped) => Class::Cancelled,

@@ -9,7 +9,7 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use http::{
     HeaderValue, Request, Response, StatusCode,
-    header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER},
+    header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER},
 };
 use http_body::Body;
 use http_body_util::BodyExt;
@@ -18,16 +18,17 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::{
     ClientBody, Upstream,
     body::Reader,
-    head,
-    translated::{Ends, Translated},
+    decoded::Decoded,
+    head::{self, HeadSettings},
+    translated::Translated,
     upstream_error,
     watch::Watch,
 };
 use crate::{
     backend::{Backend, OptionalField},
     body::Buffered,
-    classify::ErrorBody,
-    dialect::{Conversation, Dialect, Target, chat, messages},
+    classify::{self, Class, ErrorBody},
+    dialect::{Conversation, Target, may_contain_foreign_thinking, without_foreign_thinking, without_signatures},
     endpoint::Endpoint,
     error::{BoxError, Deadline, Failure, MissingLayer, Unroutable},
     inspect::{Prefill, Prefilled, Requested},
@@ -60,16 +61,23 @@ pub(super) struct Call {
     request_id: Option<HeaderValue>,
     /// Where the waits for the upstream are added up.
     pub(super) time: Option<UpstreamTime>,
+    settings: HeadSettings,
 }
 
 impl Call {
-    pub(super) fn new(request: &Request<Buffered>) -> Result<Self, BoxError> {
+    pub(super) fn new(request: &mut Request<Buffered>, settings: &HeadSettings) -> Result<Self, BoxError> {
+        // The body may have been replaced since it was inspected.
+        let known = Requested::of(request).map(drop);
+        let request = &*request;
         let selected = request.extensions().get::<Selected>().ok_or(MissingLayer("SelectLayer"))?.clone();
-        let goes_on = |prefill: &&Prefill| goes_on(&selected.backend(), prefill);
+        let goes_on = |prefill: &&Prefill| goes_on(selected.backend(), prefill);
         let prefill = request.extensions().get::<Prefill>().filter(goes_on);
         let requested = match prefill {
             Some(prefill) => &prefill.requested,
-            None => request.extensions().get::<Requested>().ok_or(MissingLayer("InspectLayer"))?,
+            None => {
+                known?;
+                request.extensions().get::<Requested>().ok_or(MissingLayer("InspectLayer"))?
+            }
         };
         let (requested, prefill) = (requested.clone(), prefill.map(|prefill| prefill.body.clone()));
         let endpoint = requested.endpoint.ok_or(Unroutable::UnsupportedEndpoint)?;
@@ -102,6 +110,7 @@ impl Call {
             mixed,
             request_id,
             time,
+            settings: settings.clone(),
         };
         call.usage = call.asks_usage();
         Ok(call)
@@ -122,7 +131,7 @@ impl Call {
     }
 
     fn backend(&self) -> &Arc<Backend> {
-        &self.selected.backend()
+        self.selected.backend()
     }
 
     /// Whether the answer is to be a stream.
@@ -133,13 +142,9 @@ impl Call {
     /// Whether to ask for token counts that the client did not ask for.
     fn asks_usage(&self) -> bool {
         let backend = self.backend();
-        let has_it = match backend.provider().dialect() {
-            Dialect::OpenAi | Dialect::Azure => {
-                self.conversation.is_some()
-                    || matches!(self.endpoint, Endpoint::ChatCompletions | Endpoint::Completions)
-            }
-            Dialect::Claude | Dialect::Gemini => false,
-        };
+        let has_it = backend.provider().dialect().format().has_usage_option()
+            && (self.conversation.is_some()
+                || matches!(self.endpoint, Endpoint::ChatCompletions | Endpoint::Completions));
         has_it
             && self.streams()
             && !self.requested.stream_options.include_usage
@@ -157,9 +162,8 @@ impl Call {
         let backend = self.backend();
         let (id, provider) = (backend.id(), backend.provider());
         if let Some(conversation) = &self.conversation {
-            let (dialect, model, stream, usage) = (provider.dialect(), &*id.model, self.streams(), self.usage);
-            let target = Target { dialect, model, sampling: backend.sampling(), stream, usage };
-            return Ok(conversation.write(&target)?);
+            let target = Target::new(provider.dialect(), &id.model).with_sampling(backend.sampling());
+            return Ok(conversation.encode(&target.with_stream(self.streams()).with_usage(self.usage))?);
         }
         let body = self.prefill.as_ref().map_or(client, Buffered::bytes);
         let body = if self.usage {
@@ -169,15 +173,15 @@ impl Call {
         };
         Ok(match self.endpoint {
             // Thoughts that other backends of the pool have told are none that Anthropic has signed.
-            Endpoint::Messages if messages::foreign_thoughts(&body) => messages::without_foreign_thoughts(&body),
+            Endpoint::Messages if may_contain_foreign_thinking(&body) => without_foreign_thinking(&body),
             // Where all are of OpenAI's format one may be Google's, which wants its signatures back.
-            Endpoint::ChatCompletions if self.mixed => chat::without_signatures(&body),
+            Endpoint::ChatCompletions if self.mixed => without_signatures(&body),
             _ => body,
         })
     }
 
     /// The upstream's body in the client's format.
-    fn translated<B>(&self, body: B) -> Result<Translated<B>, Unroutable>
+    fn translated<B>(&self, body: Decoded<B>) -> Result<Translated<Decoded<B>>, Unroutable>
     where
         B: Body<Data = Bytes>,
         B::Error: Into<BoxError>,
@@ -185,24 +189,40 @@ impl Call {
         let Some(conversation) = &self.conversation else { return Ok(Translated::Untouched(body)) };
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let provider = self.backend().provider();
-        let ends = Ends { reader: conversation.reader(provider.dialect(), now)?, writer: conversation.writer() };
+        let translator = conversation.translator(provider.dialect(), now)?;
         Ok(if self.streams() {
-            Translated::stream(body, ends)
+            Translated::stream(body, translator)
         } else {
-            Translated::plain(body, ends, provider.clone())
+            Translated::plain(body, translator, provider.clone())
         })
     }
 
-    pub(super) fn upstream_request(&self, client: &Request<Buffered>) -> Result<Request<Buffered>, BoxError> {
+    /// The media type that is asked for.
+    const fn accept(&self) -> HeaderValue {
+        if self.streams() {
+            HeaderValue::from_static("text/event-stream")
+        } else if self.endpoint.answers_json() {
+            HeaderValue::from_static("application/json")
+        } else {
+            HeaderValue::from_static("*/*")
+        }
+    }
+
+    /// The request for the transport; a `fresh` one wants a connection of its own.
+    pub(super) fn upstream_request(
+        &self,
+        client: &Request<Buffered>,
+        fresh: bool,
+    ) -> Result<Request<Buffered>, BoxError> {
         let backend = self.backend();
         let mut request = Request::new(Buffered::from(self.upstream_body(client.body().bytes())?));
         *request.method_mut() = client.method().clone();
         *request.uri_mut() = backend.uri(self.endpoint, self.streams()).ok_or(Unroutable::UnsupportedEndpoint)?;
-        *request.headers_mut() = head::upward(client.headers(), &backend.provider());
-        if !request.headers().contains_key(CONTENT_TYPE) {
-            request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        }
-        request.extensions_mut().insert(Upstream::backend(backend.clone(), self.endpoint, self.streams()));
+        *request.headers_mut() = self.settings.request_headers(client.headers(), self.accept(), backend.provider());
+        let upstream = Upstream::new(backend.provider().timeouts().connect())
+            .with_max_connections(backend.provider().max_connections())
+            .with_head_due(self.head.0);
+        request.extensions_mut().insert(if fresh { upstream.with_fresh_connection() } else { upstream });
         Ok(request)
     }
 
@@ -215,20 +235,27 @@ impl Call {
             return self.success(response);
         }
         let (mut parts, body) = response.into_parts();
-        head::downward(&mut parts.headers);
-        // The status says most of it: a body that does not come is not waited for long.
+        let body = Decoded::new(body, &parts.headers);
+        head::sanitize_response_headers(&mut parts.headers, self.backend().provider());
+        // The status says most of it: a body that does not come is not waited for long, and one that
+        // cannot be decoded counts as none.
         let waiting = self.time.as_ref().map(UpstreamTime::wait);
-        let raw = timeout(ERROR_BODY, read(body)).await.unwrap_or_default();
+        let raw = match body {
+            Ok(body) => timeout(ERROR_BODY, read(body)).await.unwrap_or_default(),
+            Err(_) => Bytes::new(),
+        };
         drop(waiting);
-        let error = upstream_error::parse(&raw, self.endpoint, &self.backend().provider());
+        let mut error = upstream_error::parse(&raw, self.endpoint, self.backend().provider());
         if parts.status == StatusCode::TOO_MANY_REQUESTS
             && !parts.headers.contains_key(RETRY_AFTER)
             && let Some(wait) = upstream_error::retry_delay(&raw)
         {
             parts.headers.insert(RETRY_AFTER, wait.into());
         }
-        let raw = upstream_error::body(raw, parts.status, &error, &self.backend().provider(), self.request_id.as_ref());
-        parts.headers.remove(CONTENT_ENCODING);
+        if let Some(Class::RateLimited { retry_after }) = &mut error.class {
+            *retry_after = classify::retry_after(&parts.headers);
+        }
+        let raw = upstream_error::body(raw, parts.status, &error, self.backend().provider(), self.request_id.as_ref());
         parts.headers.insert(CONTENT_LENGTH, raw.len().into());
         parts.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         parts.extensions.insert(error);
@@ -241,7 +268,11 @@ impl Call {
         B::Error: Into<BoxError>,
     {
         let (mut parts, body) = response.into_parts();
-        head::downward(&mut parts.headers);
+        let body = Decoded::new(body, &parts.headers)?;
+        head::sanitize_response_headers(&mut parts.headers, self.backend().provider());
+        if body.is_encoded() {
+            parts.headers.remove(CONTENT_LENGTH);
+        }
         let media = parts.headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
         let is = |kind: &str| media.get(..kind.len()).is_some_and(|m| m.eq_ignore_ascii_case(kind));
         let (hold, grammar) = self.expected();
@@ -261,7 +292,6 @@ impl Call {
         }
         if self.conversation.is_some() {
             parts.headers.remove(CONTENT_LENGTH);
-            parts.headers.remove(CONTENT_ENCODING);
             parts.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }
         if hold == CommitPoint::Output {
@@ -322,7 +352,8 @@ impl Call {
 /// Whether the backend goes on from what the client has of an answer. Anthropic takes no beginning
 /// that ends in white space.
 fn goes_on(backend: &Backend, prefill: &Prefill) -> bool {
-    backend.supports_prefill() && !(backend.provider().dialect() == Dialect::Claude && prefill.ends_in_space)
+    backend.supports_prefill()
+        && (!prefill.ends_in_space || backend.provider().dialect().format().accepts_trailing_space_in_prefill())
 }
 
 /// An error's body, as far as it is read.
@@ -336,8 +367,8 @@ where
     while let Some(frame) = body.frame().await {
         // What broke off is still an error answer, by its status.
         let Ok(Ok(bytes)) = frame.map(http_body::Frame::into_data) else { break };
-        read.extend_from_slice(&bytes[..bytes.len().min(upstream_error::MOST - read.len())]);
-        if read.len() == upstream_error::MOST {
+        read.extend_from_slice(&bytes[..bytes.len().min(upstream_error::MAX_BODY - read.len())]);
+        if read.len() == upstream_error::MAX_BODY {
             break;
         }
     }

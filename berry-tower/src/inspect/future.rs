@@ -1,4 +1,4 @@
-//! The way of a request through Inspect: read, understood, passed on.
+//! The future of [`Inspect`](super::Inspect).
 
 use std::{
     fmt,
@@ -7,103 +7,91 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, Response, header::CONTENT_ENCODING, request::Parts};
-use http_body::Body;
+use http::{Request, Response};
 use pin_project::pin_project;
 use tower_service::Service;
 
-use super::{Bounds, Requested, bad_request, collect::Collect, unreadable};
+use super::{Requested, Unreadable, rejection};
 use crate::{
-    body::Buffered,
-    endpoint::Endpoint,
-    gate::{REQUEST_ID, answer},
-    render::{Refusal, Render},
-    upstream_time::UpstreamTime,
+    body::{Buffered, ResponseBody},
+    offload::{Offloaded, is_large, offload},
+    render::{Render, RequestSummary},
 };
+
+type Read = Result<Requested, Unreadable>;
 
 /// The future of [`Inspect`](super::Inspect).
 #[pin_project]
-pub struct ResponseFuture<S: Service<Request<Buffered>>, B, R> {
+pub struct ResponseFuture<S: Service<Request<Buffered>>, R> {
     #[pin]
-    stage: Stage<S, B>,
+    stage: Stage<S>,
     render: R,
 }
 
 #[pin_project(project = StageProj)]
-enum Stage<S: Service<Request<Buffered>>, B> {
-    Reading {
-        head: Option<Parts>,
-        #[pin]
-        body: Collect<B>,
-        inner: Option<S>,
-    },
-    Waiting(Option<(S, Request<Buffered>)>),
-    Passed(#[pin] S::Future),
-    /// With the request's id.
-    Refused(Option<(Box<Refusal>, Option<HeaderValue>)>),
+enum Stage<S: Service<Request<Buffered>>> {
+    /// A large body is being read on another thread.
+    Reading(Option<Box<(Offloaded<Read>, S, Request<Buffered>)>>),
+    Called(#[pin] S::Future),
+    Rejected(Option<(Unreadable, RequestSummary)>),
 }
 
-impl<S: Service<Request<Buffered>>, B> Stage<S, B> {
-    fn refused(refusal: Box<Refusal>, headers: &HeaderMap) -> Self {
-        Self::Refused(Some((refusal, headers.get(REQUEST_ID).cloned())))
+impl<S: Service<Request<Buffered>> + Clone> Stage<S> {
+    fn new(inner: &mut S, request: Request<Buffered>) -> Self {
+        if is_large(request.body().bytes().len()) {
+            let body = request.body().bytes().clone();
+            let read = offload(move || Requested::read(&body));
+            // The service that was made ready is the one to call.
+            let next = inner.clone();
+            return Self::Reading(Some(Box::new((read, std::mem::replace(inner, next), request))));
+        }
+        let read = Requested::read(request.body().bytes());
+        Self::call(read, inner, request)
+    }
+
+    fn call(read: Read, inner: &mut S, mut request: Request<Buffered>) -> Self {
+        match read {
+            Ok(requested) => {
+                let requested = requested.with_path(request.uri().path());
+                request.extensions_mut().insert(requested);
+                Self::Called(inner.call(request))
+            }
+            Err(why) => Self::Rejected(Some((why, RequestSummary::from(&request)))),
+        }
     }
 }
 
-impl<S: Service<Request<Buffered>>, B: Body, R> ResponseFuture<S, B, R> {
-    pub(super) fn new(inner: S, request: Request<B>, bounds: Bounds, render: R) -> Self {
-        let (head, body) = request.into_parts();
-        let mut codings = head.headers.get_all(CONTENT_ENCODING).iter();
-        let body = if codings.any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity")) {
-            let refused = "this gateway reads no compressed bodies; send the request without Content-Encoding";
-            Err(bad_request(refused))
-        } else {
-            Collect::new(&head.headers, body, bounds)
-        };
-        let stage = match body {
-            Ok(body) => Stage::Reading { head: Some(head), body, inner: Some(inner) },
-            Err(refusal) => Stage::refused(refusal, &head.headers),
-        };
-        Self { stage, render }
+impl<S: Service<Request<Buffered>> + Clone, R> ResponseFuture<S, R> {
+    pub(super) fn new(inner: &mut S, request: Request<Buffered>, render: R) -> Self {
+        Self { stage: Stage::new(inner, request), render }
     }
 }
 
-impl<S, B, R, ResBody> Future for ResponseFuture<S, B, R>
+impl<S, R, ResBody> Future for ResponseFuture<S, R>
 where
-    S: Service<Request<Buffered>, Response = Response<ResBody>>,
-    B: Body,
+    S: Service<Request<Buffered>, Response = Response<ResBody>> + Clone,
     R: Render,
-    ResBody: From<Bytes>,
 {
-    type Output = Result<Response<ResBody>, S::Error>;
+    type Output = Result<Response<ResponseBody<ResBody>>, S::Error>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         loop {
             let next = match this.stage.as_mut().project() {
-                StageProj::Reading { head, body, inner } => {
-                    let time = head.as_ref().and_then(|head| head.extensions.get::<UpstreamTime>());
-                    let read = ready!(body.poll(time, cx)).and_then(|bytes| Ok((understood(&bytes, head)?, bytes)));
-                    let (Some(mut head), Some(inner)) = (head.take(), inner.take()) else { return Poll::Pending };
-                    match read {
-                        Ok((requested, bytes)) => {
-                            head.extensions.insert(requested);
-                            Stage::Waiting(Some((inner, Request::from_parts(head, Buffered::from(bytes)))))
-                        }
-                        Err(refusal) => Stage::refused(refusal, &head.headers),
-                    }
+                StageProj::Reading(reading) => {
+                    let Some(parts) = reading.as_mut() else { return Poll::Pending };
+                    let read = ready!(parts.0.as_mut().poll(cx));
+                    let Some((_, mut inner, request)) = reading.take().map(|parts| *parts) else {
+                        return Poll::Pending;
+                    };
+                    Stage::call(read, &mut inner, request)
                 }
-                StageProj::Waiting(waiting) => {
-                    if let Some((inner, _)) = waiting {
-                        ready!(inner.poll_ready(cx))?;
-                    }
-                    let Some((mut inner, request)) = waiting.take() else { return Poll::Pending };
-                    Stage::Passed(inner.call(request))
+                StageProj::Called(future) => {
+                    return future.poll(cx).map(|result| result.map(|response| response.map(ResponseBody::new)));
                 }
-                StageProj::Passed(future) => return future.poll(cx),
-                StageProj::Refused(refused) => {
-                    let Some((refusal, id)) = refused.take() else { return Poll::Pending };
-                    return Poll::Ready(Ok(answer(this.render, *refusal, id.as_ref())));
+                StageProj::Rejected(rejected) => {
+                    let Some((why, request)) = rejected.take() else { return Poll::Pending };
+                    return Poll::Ready(Ok(this.render.render(rejection(&why), &request).map(ResponseBody::from)));
                 }
             };
             this.stage.set(next);
@@ -111,13 +99,7 @@ where
     }
 }
 
-fn understood(bytes: &Bytes, head: &Option<Parts>) -> Result<Requested, Box<Refusal>> {
-    let mut requested = Requested::read(bytes).map_err(|e| unreadable(&e))?;
-    requested.endpoint = head.as_ref().and_then(|head| Endpoint::from_path(head.uri.path()));
-    Ok(requested)
-}
-
-impl<S: Service<Request<Buffered>>, B, R> fmt::Debug for ResponseFuture<S, B, R> {
+impl<S: Service<Request<Buffered>>, R> fmt::Debug for ResponseFuture<S, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ResponseFuture").finish_non_exhaustive()
     }

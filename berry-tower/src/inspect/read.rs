@@ -9,12 +9,13 @@ use super::skip;
 
 /// Why a body is no request.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Unreadable {
     /// It is not UTF-8, or not one JSON object.
     NotAnObject(String),
     /// A key of the object occurs twice. Permission would be asked for one value, and a backend
     /// might obey the other.
-    Twice(String),
+    DuplicateKey(String),
     /// `model` is missing.
     NoModel,
     /// `model` is not a string, or empty.
@@ -25,7 +26,7 @@ impl fmt::Display for Unreadable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotAnObject(why) => write!(f, "the request's body must be a JSON object: {why}"),
-            Self::Twice(key) => write!(f, "the request's body has the key `{key}` twice; give it once"),
+            Self::DuplicateKey(key) => write!(f, "the request's body has the key `{key}` twice; give it once"),
             Self::NoModel => f.write_str("the request's body has no `model`; name the model to use"),
             Self::BadModel => f.write_str("`model` must be a string that names the model to use"),
         }
@@ -123,7 +124,7 @@ pub(super) fn parse(body: &[u8]) -> Result<Found<'_>, Unreadable> {
         seen = parse_again(text).map_err(|e| Unreadable::NotAnObject(shortened(&e.to_string())))?;
     }
     match seen.twice {
-        Some(key) => Err(Unreadable::Twice(key)),
+        Some(key) => Err(Unreadable::DuplicateKey(key)),
         None => Ok(seen.found),
     }
 }

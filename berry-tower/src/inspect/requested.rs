@@ -1,11 +1,12 @@
 //! What a request asks for, read from its body without building a tree, and how to change it.
 
-use std::{ops::Range, sync::Arc};
+use std::{fmt, ops::Range, sync::Arc};
 
 use bytes::Bytes;
+use http::Request;
 
 use super::read::{Unreadable, Usage, parse, place, unescaped};
-use crate::endpoint::Endpoint;
+use crate::{body::Buffered, endpoint::Endpoint, error::MissingLayer};
 
 /// What a request asks for; an extension that [`Inspect`](super::Inspect) puts into requests.
 ///
@@ -27,6 +28,7 @@ use crate::endpoint::Endpoint;
 /// );
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Requested {
     /// The model's name.
     pub model: Arc<str>,
@@ -40,10 +42,22 @@ pub struct Requested {
     pub stream_options: StreamOptions,
     /// How many answers are asked for: `n`, or 1, for each prompt.
     pub choices: u32,
+    pub(super) source: Source,
+}
+
+/// The bytes that were read. They are kept, so that no other body can come to lie at their address.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Source(Bytes);
+
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes", self.0.len())
+    }
 }
 
 /// What a body's `stream_options` say about usage, and what to change so that they ask for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct StreamOptions {
     /// Whether the client asked for usage itself.
     pub include_usage: bool,
@@ -65,7 +79,7 @@ impl Requested {
     /// # Errors
     ///
     /// The body is no JSON object, has a key twice, or names no model.
-    pub fn read(body: &[u8]) -> Result<Self, Unreadable> {
+    pub fn read(body: &Bytes) -> Result<Self, Unreadable> {
         if body.starts_with(b"\xef\xbb\xbf") {
             return Err(Unreadable::NotAnObject("it starts with a byte order mark".into()));
         }
@@ -81,29 +95,58 @@ impl Requested {
             model_at,
             endpoint: None,
             choices: found.choices.unwrap_or(1).saturating_mul(found.prompts.unwrap_or(1).max(1)),
+            source: Source(body.clone()),
         })
     }
 
-    /// The same on the endpoint that `path` names.
+    /// Sets the endpoint to the one that `path` names.
     #[must_use]
-    pub fn on(self, path: &str) -> Self {
+    pub fn with_path(self, path: &str) -> Self {
         Self { endpoint: Endpoint::from_path(path), ..self }
     }
 
-    /// The body with another model's name in it, all else as the client wrote it; the body itself
-    /// if the name is the same.
+    /// Returns what a request asks for. If another layer has replaced the body since it was read,
+    /// the new body is read, and the extension is updated.
+    ///
+    /// # Errors
+    ///
+    /// No [`Inspect`](super::Inspect) has seen the request, or the new body cannot be read.
+    pub fn of(request: &mut Request<Buffered>) -> Result<&Self, MissingLayer> {
+        const MISSING: MissingLayer = MissingLayer("InspectLayer");
+        let known = request.extensions().get::<Self>().ok_or(MISSING)?;
+        if !known.was_read_from(request.body().bytes()) {
+            let read = Self::read(request.body().bytes()).map_err(|_| MISSING)?;
+            let read = Self { endpoint: known.endpoint, ..read };
+            request.extensions_mut().insert(read);
+        }
+        request.extensions().get::<Self>().ok_or(MISSING)
+    }
+
+    /// Whether these are the very bytes that were read.
+    fn was_read_from(&self, body: &Bytes) -> bool {
+        std::ptr::eq::<[u8]>(&*self.source.0, &**body)
+    }
+
+    /// Returns the body with another model's name, or the body itself if the name is the same. All
+    /// other bytes stay as the client wrote them. A body that is not the one that was read is read
+    /// first; if it cannot be, it is returned unchanged.
     #[must_use]
     pub fn with_model(&self, body: &Bytes, name: &str) -> Bytes {
-        self.edited(body, name, None)
+        self.edited(body, name, false)
     }
 
-    /// The same, and it asks for usage in the stream. Both changes cost one copy.
+    /// Like [`with_model`](Self::with_model), and asks for usage in the stream. Both changes cost
+    /// one copy.
     #[must_use]
     pub fn with_usage(&self, body: &Bytes, name: &str) -> Bytes {
-        self.edited(body, name, self.stream_options.edit.as_ref())
+        self.edited(body, name, true)
     }
 
-    fn edited(&self, body: &Bytes, name: &str, edit: Option<&Edit>) -> Bytes {
+    fn edited(&self, body: &Bytes, name: &str, usage: bool) -> Bytes {
+        if !self.was_read_from(body) {
+            return Self::read(body).map_or_else(|_| body.clone(), |read| read.edited(body, name, usage));
+        }
+        let edit = self.stream_options.edit.as_ref().filter(|_| usage);
         let renamed = *name != *self.model;
         if !renamed && edit.is_none() {
             return body.clone();
@@ -114,33 +157,28 @@ impl Requested {
                 // Writing a string into a vector cannot fail.
                 let _ = serde_json::to_writer(out, name);
             } else {
-                out.extend_from_slice(slice(body, self.model_at.clone()));
+                out.extend_from_slice(&body[self.model_at.clone()]);
             }
         };
         let before = edit.filter(|e| e.at.end <= self.model_at.start);
         let after = edit.filter(|e| e.at.start >= self.model_at.end);
         let mut from = 0;
         if let Some(edit) = before {
-            out.extend_from_slice(slice(body, from..edit.at.start));
+            out.extend_from_slice(&body[from..edit.at.start]);
             out.extend_from_slice(edit.text.as_bytes());
             from = edit.at.end;
         }
-        out.extend_from_slice(slice(body, from..self.model_at.start));
+        out.extend_from_slice(&body[from..self.model_at.start]);
         model(&mut out);
         from = self.model_at.end;
         if let Some(edit) = after {
-            out.extend_from_slice(slice(body, from..edit.at.start));
+            out.extend_from_slice(&body[from..edit.at.start]);
             out.extend_from_slice(edit.text.as_bytes());
             from = edit.at.end;
         }
-        out.extend_from_slice(slice(body, from..body.len()));
+        out.extend_from_slice(&body[from..body.len()]);
         out.into()
     }
-}
-
-/// A piece of a body; nothing where the body is not the one that was read.
-fn slice(body: &[u8], at: Range<usize>) -> &[u8] {
-    body.get(at).unwrap_or_default()
 }
 
 impl StreamOptions {
@@ -173,11 +211,11 @@ mod tests {
     use super::*;
 
     fn read(body: &str) -> Requested {
-        Requested::read(body.as_bytes()).unwrap()
+        Requested::read(&Bytes::copy_from_slice(body.as_bytes())).unwrap()
     }
 
     fn error(body: impl AsRef<[u8]>) -> Unreadable {
-        Requested::read(body.as_ref()).unwrap_err()
+        Requested::read(&Bytes::copy_from_slice(body.as_ref())).unwrap_err()
     }
 
     #[test]
@@ -221,12 +259,12 @@ mod tests {
 
     #[test]
     fn a_key_that_occurs_twice_is_refused_after_unescaping() {
-        assert_eq!(error(r#"{"model":"a","model":"b"}"#), Unreadable::Twice("model".into()));
-        assert_eq!(error(r#"{"model":"a","mod\u0065l":"b"}"#), Unreadable::Twice("model".into()));
-        assert_eq!(error(r#"{"model":"a","x":1,"x":1}"#), Unreadable::Twice("x".into()));
-        assert!(Requested::read(br#"{"model":"a","y":{"x":1,"x":1}}"#).is_ok(), "at the top level only");
+        assert_eq!(error(r#"{"model":"a","model":"b"}"#), Unreadable::DuplicateKey("model".into()));
+        assert_eq!(error(r#"{"model":"a","mod\u0065l":"b"}"#), Unreadable::DuplicateKey("model".into()));
+        assert_eq!(error(r#"{"model":"a","x":1,"x":1}"#), Unreadable::DuplicateKey("x".into()));
+        assert!(Requested::read(&Bytes::from(r#"{"model":"a","y":{"x":1,"x":1}}"#)).is_ok(), "at the top level only");
         let many: String = (0..100).map(|i| format!(r#""k{i}":0,"#)).collect();
-        assert_eq!(error(format!(r#"{{{many}"model":"a","k77":0}}"#)), Unreadable::Twice("k77".into()));
+        assert_eq!(error(format!(r#"{{{many}"model":"a","k77":0}}"#)), Unreadable::DuplicateKey("k77".into()));
     }
 
     #[test]
@@ -286,8 +324,27 @@ mod tests {
     }
 
     #[test]
-    fn another_body_than_the_one_read_does_no_harm() {
+    fn edits_a_replaced_body_where_its_own_members_are() {
         let requested = read(r#"{"model":"m","stream_options":{}}"#);
-        assert_eq!(requested.with_model(&Bytes::from_static(b"{}"), "n"), "\"n\"");
+        let replaced = Bytes::from_static(br#"{"user":"u","model":"m"}"#);
+        assert_eq!(requested.with_model(&replaced, "n"), r#"{"user":"u","model":"n"}"#);
+        let usage = r#"{"user":"u","model":"n","stream_options":{"include_usage":true}}"#;
+        assert_eq!(requested.with_usage(&replaced, "n"), usage);
+        assert_eq!(requested.with_model(&Bytes::from_static(b"{}"), "n"), "{}");
+    }
+
+    #[test]
+    fn reads_a_replaced_body_again() {
+        let mut request = Request::post("/v1/embeddings").body(Buffered::from(r#"{"model":"m"}"#)).unwrap();
+        assert_eq!(Requested::of(&mut request), Err(MissingLayer("InspectLayer")));
+        let requested = Requested::read(request.body().bytes()).unwrap().with_path("/v1/embeddings");
+        request.extensions_mut().insert(requested.clone());
+        assert_eq!(Requested::of(&mut request), Ok(&requested));
+        // The same length, in the place of the other.
+        *request.body_mut() = Buffered::from(r#"{"model":"n"}"#);
+        let read = Requested::of(&mut request).unwrap();
+        assert_eq!((&*read.model, read.endpoint), ("n", Some(Endpoint::Embeddings)));
+        *request.body_mut() = Buffered::from("[]");
+        assert_eq!(Requested::of(&mut request), Err(MissingLayer("InspectLayer")));
     }
 }

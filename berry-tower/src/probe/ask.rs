@@ -1,7 +1,7 @@
 //! The two questions of a probe: the list of models, and a chat of one token.
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response, StatusCode};
+use http::{Request, Response, StatusCode, response::Parts};
 use http_body::Body;
 use http_body_util::BodyExt;
 use std::{fmt, future::poll_fn, sync::Arc};
@@ -10,8 +10,8 @@ use tower_service::Service;
 use crate::{
     backend::{Backend, ProbeOutcome, Provider},
     body::Buffered,
-    classify::{Class, Classify, ErrorBody, ModelApiVerdict},
-    client::{BackendClient, Upstream, upstream_error},
+    classify::{Class, Classify, ErrorBody, ModelApiVerdict, RequestFacts, class_of_error},
+    client::{BackendClient, Upstream, is_unprocessed, upstream_error},
     endpoint::Endpoint,
     error::{BoxError, Failure},
     inspect::Requested,
@@ -43,7 +43,7 @@ impl Refused {
             Some(cause) => format!("{error}: {cause}"),
             None => error.to_string(),
         };
-        Self::new(ModelApiVerdict.error(first), reason)
+        Self::new(class_of_error(first), reason)
     }
 
     fn answered(class: Class, status: StatusCode, error: Option<&ErrorBody>) -> Self {
@@ -76,46 +76,50 @@ where
     B::Error: Into<BoxError>,
 {
     let Some(uri) = provider.models_uri() else { return Ok(()) };
-    let mut request = Request::new(Buffered::default());
-    *request.uri_mut() = uri;
-    provider.insert_headers(request.headers_mut());
-    request.extensions_mut().insert(Upstream::new(provider.timeouts().connect()));
-    let answer = async {
+    let mut ask = async |upstream: Upstream| {
+        let mut request = Request::new(Buffered::default());
+        *request.uri_mut() = uri.clone();
+        provider.insert_headers(request.headers_mut());
+        request.extensions_mut().insert(upstream);
         poll_fn(|cx| transport.poll_ready(cx)).await?;
         transport.call(request).await
     };
-    let response = match answer.await {
+    let failed = |error: T::Error| Failure::from_transport(error.into());
+    let upstream = Upstream::new(provider.timeouts().connect());
+    let mut answer = ask(upstream.clone()).await.map_err(failed);
+    // A pooled connection that was closed meanwhile says nothing about the provider.
+    if answer.as_ref().is_err_and(is_unprocessed) {
+        answer = ask(upstream.with_fresh_connection()).await.map_err(failed);
+    }
+    let response = match answer {
         Ok(response) => response,
-        Err(error) => {
-            let error = Failure::from_transport(error.into()).into();
-            return Err(Refused { silent: true, ..Refused::failed(&error) });
-        }
+        Err(failure) => return Err(Refused { silent: true, ..Refused::failed(&failure.into()) }),
     };
     let (head, body) = response.into_parts();
     if head.status.is_success() {
         drain(body).await;
         return Ok(());
     }
-    verdict(head.status, &head.headers, body, provider).await
+    verdict(&head, body, provider).await
 }
 
-async fn verdict<B>(status: StatusCode, headers: &HeaderMap, body: B, provider: &Provider) -> Result<(), Refused>
+async fn verdict<B>(head: &Parts, body: B, provider: &Provider) -> Result<(), Refused>
 where
     B: Body<Data = Bytes>,
     B::Error: Into<BoxError>,
 {
-    if matches!(status, StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED) {
+    if matches!(head.status, StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED) {
         return Ok(());
     }
-    let mut body = std::pin::pin!(http_body_util::Limited::new(body, upstream_error::MOST));
+    let mut body = std::pin::pin!(http_body_util::Limited::new(body, upstream_error::MAX_BODY));
     let mut raw = Vec::new();
     while let Some(Ok(frame)) = body.frame().await {
         raw.extend_from_slice(frame.data_ref().map_or(&[][..], |data| data));
     }
     let error = upstream_error::parse(&raw, Endpoint::ChatCompletions, provider);
-    match ModelApiVerdict.response(status, headers, Some(&error)) {
+    match ModelApiVerdict.response(&RequestFacts::default(), head, Some(&error)) {
         class if class.is_backend_failure() || matches!(class, Class::RateLimited { .. }) => {
-            Err(Refused::answered(class, status, Some(&error)))
+            Err(Refused::answered(class, head.status, Some(&error)))
         }
         _ => Ok(()),
     }
@@ -176,22 +180,25 @@ where
     let unsent = |error: BoxError| Refused::new(Class::ClientError, error.to_string());
     // The client puts the backend's own name for the model in.
     let body = format!(r#"{{"model":"probe","messages":[{{"role":"user","content":"hi"}}],"{bound}":1}}"#);
-    let requested = Requested::read(body.as_bytes()).map_err(|e| unsent(e.into()))?;
-    let request = Request::post("/v1/chat/completions").body(Buffered::from(body));
+    let body = Buffered::from(body);
+    let requested = Requested::read(body.bytes()).map_err(|e| unsent(e.into()))?;
+    let request = Request::post("/v1/chat/completions").body(body);
     let mut request = request.map_err(|e| unsent(e.into()))?;
-    request.extensions_mut().insert(requested.on("/v1/chat/completions"));
+    request.extensions_mut().insert(requested.with_path("/v1/chat/completions"));
     request.extensions_mut().insert(Selected::new(backend.clone()).with_last_resort(true));
     poll_fn(|cx| client.poll_ready(cx)).await.map_err(|e| Refused::failed(&e))?;
+    let facts = RequestFacts::from_request(&request);
     let response = client.call(request).await.map_err(|e| Refused::failed(&e))?;
-    let error = response.extensions().get::<ErrorBody>();
-    let class = ModelApiVerdict.response(response.status(), response.headers(), error);
+    let (head, body) = response.into_parts();
+    let error = head.extensions.get::<ErrorBody>();
+    let class = ModelApiVerdict.response(&facts, &head, error);
     if class != Class::Success {
         let names =
             |e: &ErrorBody| [&e.param, &e.message].into_iter().flatten().any(|text| text.contains("max_tokens"));
         let bound = class == Class::ClientError && error.is_some_and(names);
-        return Err(Refused { bound, ..Refused::answered(class, response.status(), error) });
+        return Err(Refused { bound, ..Refused::answered(class, head.status, error) });
     }
-    match response.into_body().collect().await {
+    match body.collect().await {
         Ok(_) => Ok(()),
         Err(error) => Err(Refused::failed(&error.into())),
     }

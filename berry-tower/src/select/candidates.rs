@@ -13,20 +13,23 @@ use crate::{
     dialect::{Conversation, Dialect},
     endpoint::Endpoint,
     error::Unroutable,
+    named::named_enum,
 };
 
 /// The tag of a user who may use every backend.
 pub const ADMIN: &str = "admin";
 
-/// Which backends users without tags may use.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum TagPolicy {
-    /// The backends without tags.
-    #[default]
-    Strict,
-    /// All backends.
-    Open,
+named_enum! {
+    /// Which backends users without tags may use.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+    #[non_exhaustive]
+    pub enum TagPolicy {
+        /// The backends without tags.
+        #[default]
+        Strict = "strict",
+        /// All backends.
+        Open = "open",
+    }
 }
 
 /// The facts of a request that decide which backends are available to it.
@@ -151,7 +154,7 @@ pub fn eligibility(backend: &Backend, view: &View, context: &SelectionContext<'_
         if !provider.serves(endpoint) {
             return Eligibility::EndpointNotServed;
         }
-        let known = |said: &Conversation| said.known_inexpressible(provider.dialect()).is_some();
+        let known = |said: &Conversation| said.known_unsupported(provider.dialect()).is_some();
         if context.conversation.is_some_and(known) {
             return Eligibility::Inexpressible;
         }
@@ -166,7 +169,7 @@ pub fn eligibility(backend: &Backend, view: &View, context: &SelectionContext<'_
     if tried.is_some() && !view.breaker_available() {
         return Eligibility::AlreadyTried;
     }
-    if tried.is_some() && (cooling.is_some() || !context.attempt.is_some_and(Attempt::allow_tried)) {
+    if tried.is_some() && (cooling.is_some() || !context.attempt.is_some_and(Attempt::allows_repeats)) {
         return Eligibility::RetryLater(cooling.unwrap_or_default());
     }
     if view.breaker_reopens_in.is_some() {
@@ -195,19 +198,21 @@ pub fn shares_tags(backend: &Backend, context: &SelectionContext<'_>) -> bool {
 
 /// Whether a backend that the request has tried may be tried again; `None` if it was not tried.
 fn tried(backend: &Backend, attempt: Option<&Attempt>) -> Option<RetryEligibility> {
+    let attempt = attempt?;
     let (mut found, mut on_provider) = (None, 0);
-    for tried in attempt?.tried() {
+    for tried in attempt.tried() {
         let Some(id) = &tried.backend else { continue };
         if id.provider != backend.id().provider {
             continue;
         }
-        on_provider += 1;
+        // Each fallback has attempts of its own.
+        on_provider += u32::from(tried.fallback_index == attempt.fallback_index());
         if id.model == backend.id().model {
             // The latest try decides, unless an earlier one ruled the backend out.
             found = match found {
                 Some(RetryEligibility::Never) => found,
-                _ if tried.returns == RetryEligibility::Never => Some(RetryEligibility::Never),
-                None => Some(tried.returns),
+                _ if tried.eligibility == RetryEligibility::Never => Some(RetryEligibility::Never),
+                None => Some(tried.eligibility),
                 earlier => earlier,
             };
         }
@@ -315,7 +320,7 @@ impl RejectionSummary {
         }
         if !self.served {
             let request = self.inexpressible.zip(context.conversation);
-            let what = request.and_then(|(dialect, conversation)| conversation.known_inexpressible(dialect));
+            let what = request.and_then(|(dialect, conversation)| conversation.known_unsupported(dialect));
             return what.map_or(Unroutable::UnsupportedEndpoint, |what| what.clone().into());
         }
         Unroutable::NoneAvailable { retry_after: self.available_in.unwrap_or(Duration::from_secs(1)) }

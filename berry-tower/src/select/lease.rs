@@ -2,7 +2,7 @@
 
 use std::{error::Error, sync::Arc, time::Duration};
 
-use http::{HeaderValue, Response, StatusCode};
+use http::{HeaderValue, Request, StatusCode, response::Parts};
 use tokio::time::Instant;
 
 use super::candidates::needs_trial;
@@ -10,7 +10,7 @@ use crate::{
     attempt::Attempt,
     backend::{Backend, HealthChange, Model, strategy::Candidate},
     body::{End, Guard},
-    classify::{Class, Classify, ErrorBody},
+    classify::{Class, Classify, ErrorBody, RequestFacts},
     error::{BreakerOpen, Failure, MissingLayer, Unroutable, find},
     observe::AttemptEnd,
     progress::Progress,
@@ -23,6 +23,7 @@ pub struct Lease<C: Classify> {
     backend: Arc<Backend>,
     model: Arc<Model>,
     classify: C,
+    facts: RequestFacts,
     started: Instant,
     /// It is the one trial that the backend allows.
     trial: bool,
@@ -58,6 +59,7 @@ impl<C: Classify> Lease<C> {
             backend,
             model,
             classify,
+            facts: RequestFacts::default(),
             started: now,
             trial,
             head: None,
@@ -77,9 +79,11 @@ impl<C: Classify> Lease<C> {
         &self.backend
     }
 
-    /// Says whose attempt it is, for the log and for observers.
-    pub(super) fn name(&mut self, request_id: Option<HeaderValue>, attempt: Option<&Attempt>) {
-        self.request_id = request_id;
+    /// Records the request of the attempt, for the verdict, the log and observers.
+    pub(super) fn describe<B>(&mut self, request: &Request<B>) {
+        let attempt = request.extensions().get::<Attempt>();
+        self.facts = RequestFacts::from_request(request);
+        self.request_id = request.headers().get("x-request-id").cloned();
         self.number = attempt.map_or(1, Attempt::number);
         self.retry_of = attempt.and_then(|attempt| attempt.tried().next()).map(|tried| tried.class);
     }
@@ -89,9 +93,8 @@ impl<C: Classify> Lease<C> {
         &self.model
     }
 
-    pub(super) fn answered<B>(&mut self, response: &Response<B>) {
-        let error = response.extensions().get::<ErrorBody>();
-        let class = self.classify.response(response.status(), response.headers(), error);
+    pub(super) fn answered(&mut self, head: &Parts) {
+        let class = self.classify.response(&self.facts, head, head.extensions.get::<ErrorBody>());
         let now = Instant::now();
         self.head_after = Some(now - self.started);
         if class == Class::Success {
@@ -99,8 +102,8 @@ impl<C: Classify> Lease<C> {
         }
         self.tell_of_retry();
         self.head = Some(class);
-        self.status = Some(response.status());
-        self.progress = response.extensions().get().cloned();
+        self.status = Some(head.status);
+        self.progress = head.extensions.get().cloned();
     }
 
     pub(super) fn failed(mut self, error: &(dyn Error + 'static)) {
@@ -109,7 +112,7 @@ impl<C: Classify> Lease<C> {
             self.booked = true;
             return;
         }
-        let class = self.classify.error(error);
+        let class = self.classify.error(&self.facts, error);
         self.reason = reason(error);
         self.book(class);
     }
@@ -202,7 +205,7 @@ impl<C: Classify> Guard for Lease<C> {
             _ if head != Class::Success => head,
             End::Failed(error) => {
                 self.reason = reason(error);
-                self.classify.error(error)
+                self.classify.error(&self.facts, error)
             }
             // Who leaves after the last word has heard it.
             End::Dropped if self.progress.as_ref().is_some_and(Progress::finished) => head,

@@ -234,7 +234,8 @@ impl<S, C> Select<S, C> {
 }
 
 impl<S, C: Classify + Clone> Select<S, C> {
-    fn lease(&self, request: &Request<Buffered>) -> Result<Selection<C>, BoxError> {
+    fn lease(&self, request: &mut Request<Buffered>) -> Result<Selection<C>, BoxError> {
+        Requested::of(request)?;
         let extensions = request.extensions();
         let requested = extensions.get::<Requested>().ok_or(MissingLayer("InspectLayer"))?;
         let attempt = extensions.get::<Attempt>();
@@ -256,7 +257,7 @@ impl<S, C: Classify + Clone> Select<S, C> {
         let can_translate = |backend: &Backend| {
             let provider = backend.provider();
             let foreign = conversation.as_deref().zip(endpoint).filter(|(_, endpoint)| !provider.speaks(*endpoint));
-            foreign.is_none_or(|(conversation, _)| conversation.expressible(provider.dialect()).is_ok())
+            foreign.is_none_or(|(conversation, _)| conversation.supports(provider.dialect()).is_ok())
         };
         let mut lost_races = 0;
         while lost_races < MAX_LOST_RACES {
@@ -324,10 +325,9 @@ where
     }
 
     fn call(&mut self, mut request: Request<Buffered>) -> Self::Future {
-        let state = match self.lease(&request) {
+        let state = match self.lease(&mut request) {
             Ok(Selection { mut lease, is_last_resort, conversation }) => {
-                let request_id = request.headers().get("x-request-id").cloned();
-                lease.name(request_id, request.extensions().get());
+                lease.describe(&request);
                 let selected = Selected::new(lease.backend().clone()).with_last_resort(is_last_resort);
                 request.extensions_mut().insert(selected);
                 request.extensions_mut().insert(RoutedModel(lease.model().clone()));
@@ -383,11 +383,12 @@ where
         let result = ready!(future.poll(cx));
         let Some(mut lease) = lease.take() else { return Poll::Pending };
         Poll::Ready(match result {
-            Ok(mut response) => {
-                lease.answered(&response);
-                response.extensions_mut().insert(ServedBy(lease.backend().id().clone()));
-                response.extensions_mut().insert(RoutedModel(lease.model().clone()));
-                Ok(response.map(|body| GuardedBody::new(body, lease)))
+            Ok(response) => {
+                let (mut head, body) = response.into_parts();
+                lease.answered(&head);
+                head.extensions.insert(ServedBy(lease.backend().id().clone()));
+                head.extensions.insert(RoutedModel(lease.model().clone()));
+                Ok(Response::from_parts(head, GuardedBody::new(body, lease)))
             }
             Err(error) => {
                 let error = error.into();

@@ -5,6 +5,7 @@ use std::{convert::Infallible, sync::Arc, task::Context};
 use berry_tower::{
     auth::{ApiKey, ApiKeys, AuthLayer, Authenticate, Rejection, bearer},
     body::Buffered,
+    collect::CollectLayer,
     drain::DrainLayer,
     error_response::ErrorResponseLayer,
     inspect::{InspectLayer, Requested},
@@ -13,10 +14,9 @@ use berry_tower::{
 };
 use bytes::Bytes;
 use futures_util::stream;
-use http::{HeaderMap, Request, header::AUTHORIZATION};
+use http::{Request, header::AUTHORIZATION, request::Parts};
 use http_body::Frame;
 use http_body_util::{Full, StreamBody};
-use tokio::time::Instant;
 use tower::{Layer, Service};
 
 use crate::support::{Behaviour, Strict, check, is_ready, refuses};
@@ -41,9 +41,9 @@ struct Waits;
 impl Authenticate for Waits {
     type Identity = ();
 
-    async fn authenticate(&self, headers: &HeaderMap) -> Result<(), Rejection> {
+    async fn authenticate(&self, head: &Parts) -> Result<(), Rejection> {
         tokio::task::yield_now().await;
-        bearer(headers).map(drop).ok_or(Rejection::InvalidToken)
+        bearer(&head.headers).map(drop).ok_or(Rejection::InvalidToken)
     }
 }
 
@@ -66,28 +66,34 @@ async fn auth_keeps_no_place_while_it_waits() {
 
 #[tokio::test(start_paused = true)]
 async fn rate_limit() {
-    check(RateLimitLayer::new(PerKey::new(Limits::new().per_minute(100), |_| Some(0))), plain).await;
-    let none = RateLimitLayer::new(PerKey::new(Limits::new().per_minute(100), |_| None::<u8>).require_key());
+    check(RateLimitLayer::new(PerKey::new(Limits::new().per_minute(100), |_: &Parts| Some(0))), plain).await;
+    let none = RateLimitLayer::new(PerKey::new(Limits::new().per_minute(100), |_: &Parts| None::<u8>).require_key());
     refuses(none, plain(), 500).await;
 
     let quota = Arc::new(Quota::new(Limits::new().concurrent(2)));
     let request = || Request::builder().extension(Arc::clone(&quota)).body(Full::<Bytes>::default()).unwrap();
-    let layer = RateLimitLayer::new(QuotaFromRequest::new(|head| head.extensions.get()));
+    let layer = RateLimitLayer::new(QuotaFromRequest::new(|head: &Parts| head.extensions.get().cloned()));
     check(layer.clone(), request).await;
-    assert_eq!(quota.snapshot(Instant::now()).in_flight, 0, "every place was given back");
-    let (_a, _b) = (quota.take().unwrap(), quota.take().unwrap());
+    assert_eq!(quota.usage().in_flight, 0, "every place was given back");
+    let (_a, _b) = (quota.acquire().unwrap(), quota.acquire().unwrap());
     refuses(layer, request(), 429).await;
 }
 
 #[tokio::test]
 async fn inspect() {
-    check(InspectLayer::new(), plain).await;
-    refuses(InspectLayer::new(), Request::new(Full::<Bytes>::from("[]")), 400).await;
+    check(InspectLayer::new(), || plain().map(|_| Buffered::from(BODY))).await;
+    refuses(InspectLayer::new(), Request::new(Buffered::from("[]")), 400).await;
 }
 
 #[tokio::test]
-async fn inspect_keeps_no_place_while_it_reads() {
-    let mut service = InspectLayer::new().layer(Strict::new(1, Behaviour::Answers));
+async fn collect() {
+    check(CollectLayer::new(), plain).await;
+    refuses(CollectLayer::new().max_body(1), Request::new(Full::<Bytes>::from("[]")), 413).await;
+}
+
+#[tokio::test]
+async fn collect_keeps_no_place_while_it_reads() {
+    let mut service = CollectLayer::new().layer(Strict::new(1, Behaviour::Answers));
     assert!(is_ready::<Full<Bytes>>(&mut service));
     let mut reading = Box::pin(service.call(silent()));
     let mut cx = Context::from_waker(std::task::Waker::noop());
@@ -98,7 +104,7 @@ async fn inspect_keeps_no_place_while_it_reads() {
 #[tokio::test]
 async fn permission() {
     let request = || {
-        let requested = Requested::read(BODY.as_bytes()).unwrap();
+        let requested = Requested::read(&Bytes::from(BODY)).unwrap();
         Request::builder().extension("alice").extension(requested).body(Buffered::from(BODY)).unwrap()
     };
     check(ModelPermissionLayer::new(|_: &&str, model: &str| model == "fast"), request).await;

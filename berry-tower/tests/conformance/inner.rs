@@ -31,7 +31,7 @@ fn pool() -> Vec<Backend> {
 }
 
 fn asked() -> Request<Buffered> {
-    let requested = Requested::read(BODY.as_bytes()).unwrap().on(PATH);
+    let requested = Requested::read(&BODY.into()).unwrap().with_path(PATH);
     Request::post(PATH).extension(requested).body(Buffered::from(BODY)).unwrap()
 }
 

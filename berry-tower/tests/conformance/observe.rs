@@ -9,7 +9,7 @@ use berry_tower::{
     backend::{Backend, BackendId, Catalog, HealthChange, Model, Provider, Stage, Tuning, strategy::RoundRobin},
     body::Buffered,
     breaker::{BreakerPolicy, CircuitBreakerLayer, Transition},
-    classify::Class,
+    classify::{Class, ModelApiVerdict},
     client::BackendClient,
     commit::CommitLayer,
     inspect::Requested,
@@ -121,7 +121,7 @@ fn observed(
     catalog.retune(&tuning);
     let breaker = CircuitBreakerLayer::new(policy).find(SelectedBreaker);
     let service = ServiceBuilder::new()
-        .layer(RetryLayer::new(BackoffPolicy::default()))
+        .layer(RetryLayer::new(BackoffPolicy::new()).classify(ModelApiVerdict))
         .layer(CommitLayer)
         .layer(SelectLayer::new(catalog.clone()))
         .layer(breaker)
@@ -131,7 +131,7 @@ fn observed(
 
 fn asked(body: &'static str) -> Request<Buffered> {
     let body = Buffered::from(body);
-    let requested = Requested::read(body.bytes()).unwrap().on("/v1/chat/completions");
+    let requested = Requested::read(body.bytes()).unwrap().with_path("/v1/chat/completions");
     Request::post("/v1/chat/completions").header("x-request-id", "r1").extension(requested).body(body).unwrap()
 }
 

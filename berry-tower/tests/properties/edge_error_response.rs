@@ -41,9 +41,9 @@ proptest! {
         reason in text(),
         attempts in 0..9_u32,
     ) {
-        let error = Some(ErrorBody { message, ..ErrorBody::default() });
+        let error = message.map(|message| ErrorBody::default().with_message(message));
         let status = status.map(|s| StatusCode::from_u16(s).unwrap());
-        let refusal = refusal_for(&Exhausted { class, status, error, reason, attempts, backend: None });
+        let refusal = refusal_for(&Exhausted::new(class, reason, attempts).with_status(status).with_error(error));
         prop_assert!(refusal.status.is_client_error() || refusal.status.is_server_error());
         prop_assert!(!refusal.message.contains("://") && !refusal.message.contains(" sk-"), "{}", refusal.message);
         prop_assert!(!refusal.message.starts_with("sk-"));

@@ -17,6 +17,7 @@ use berry_tower::{
         strategy::{NAMES, by_name},
     },
     body::Buffered,
+    classify::ModelApiVerdict,
     error::{Deadline, Exhausted, Failure},
     inspect::Requested,
     retry::{BackoffPolicy, Budget, RetryLayer},
@@ -106,17 +107,15 @@ async fn run(case: &Case, catalog: &Catalog) -> (Vec<(BackendId, Does)>, bool) {
         tell.send((id, does)).unwrap();
         std::future::ready(act(does))
     });
-    let plan = BackoffPolicy {
-        max_retries: case.max_retries,
-        max_same_backend_retries: case.max_same_backend_retries,
-        ..BackoffPolicy::default()
-    };
+    let policy = BackoffPolicy::new()
+        .with_max_retries(case.max_retries)
+        .with_max_same_backend_retries(case.max_same_backend_retries);
     let service = ServiceBuilder::new()
-        .layer(RetryLayer::new(plan).budget(Arc::new(Budget::new(1.0, 1000))))
+        .layer(RetryLayer::new(policy).classify(ModelApiVerdict).budget(Arc::new(Budget::new(1.0, 1000))))
         .layer(SelectLayer::new(catalog.clone()))
         .service(upstream);
     let body = Buffered::from(r#"{"model":"m"}"#);
-    let requested = Requested::read(body.bytes()).unwrap().on("/v1/chat/completions");
+    let requested = Requested::read(body.bytes()).unwrap().with_path("/v1/chat/completions");
     let result = service.oneshot(Request::builder().extension(requested).body(body).unwrap()).await;
     let answered = match result {
         Ok(response) => {

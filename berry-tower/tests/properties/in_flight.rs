@@ -9,16 +9,17 @@ use berry_tower::{
         strategy::{NAMES, by_name},
     },
     body::Buffered,
-    breaker::{Breaker, BreakerPolicy, CircuitBreakerLayer},
+    breaker::{BreakerPolicy, CircuitBreakerLayer},
+    classify::ModelApiVerdict,
     client::BackendClient,
     commit::CommitLayer,
     inspect::Requested,
     retry::{BackoffPolicy, Budget, RetryLayer},
-    select::{SelectLayer, Selected},
+    select::{SelectLayer, SelectedBreaker},
 };
 use bytes::Bytes;
 use futures_util::{StreamExt, future::join_all, stream};
-use http::{Extensions, Request, Response, StatusCode};
+use http::{Request, Response, StatusCode};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 use proptest::{collection::vec, prelude::*};
@@ -106,18 +107,15 @@ async fn ask(catalog: Catalog, client: Client, does: Upstream) {
         let builder = Response::builder().status(status).header("content-type", "text/event-stream");
         Ok::<_, BoxError>(builder.body(body(does)).unwrap())
     });
-    let breaker =
-        CircuitBreakerLayer::new(BreakerPolicy::default()).find(|extensions: &Extensions| -> Option<Arc<Breaker>> {
-            extensions.get::<Selected>().map(|selected| selected.backend().state().breaker().clone())
-        });
+    let breaker = CircuitBreakerLayer::new(BreakerPolicy::default()).find(SelectedBreaker);
     let service = ServiceBuilder::new()
-        .layer(RetryLayer::new(BackoffPolicy::default()).budget(Arc::new(Budget::new(1.0, 1000))))
+        .layer(RetryLayer::new(BackoffPolicy::new()).classify(ModelApiVerdict).budget(Arc::new(Budget::new(1.0, 1000))))
         .layer(CommitLayer)
         .layer(SelectLayer::new(catalog))
         .layer(breaker)
         .service(BackendClient::new(network));
     let text = Buffered::from(r#"{"model":"m","stream":true}"#);
-    let requested = Requested::read(text.bytes()).unwrap().on("/v1/chat/completions");
+    let requested = Requested::read(text.bytes()).unwrap().with_path("/v1/chat/completions");
     let request = Request::post("/v1/chat/completions").extension(requested).body(text).unwrap();
     let whole = async {
         if let Ok(response) = service.oneshot(request).await {

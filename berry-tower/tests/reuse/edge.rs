@@ -6,6 +6,7 @@ use axum::{Extension, Router, routing::post as on_post};
 use berry_tower::{
     auth::{ApiKey, ApiKeys, AuthLayer},
     body::{Buffered, ResponseBody},
+    collect::CollectLayer,
     drain::DrainLayer,
     error::Unroutable,
     error_response::ErrorResponseLayer,
@@ -14,7 +15,7 @@ use berry_tower::{
     rate_limit::{Limits, PerKey, RateLimitLayer},
 };
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Request, Response, request::Parts};
 use http_body_util::Full;
 use tower::{Layer, ServiceExt, service_fn};
 
@@ -45,8 +46,9 @@ async fn auth() {
 
 #[tokio::test]
 async fn rate_limit() {
-    let layer =
-        || RateLimitLayer::new(PerKey::new(Limits::new().per_hour(1), |head| head.headers.get("x-who").cloned()));
+    let layer = || {
+        RateLimitLayer::new(PerKey::new(Limits::new().per_hour(1), |head: &Parts| head.headers.get("x-who").cloned()))
+    };
     for address in [axum(app().layer(layer())).await, hyper(layer().layer(hello())).await] {
         assert_eq!(post(address, "x-who: a\r\n", "").await.0, 200);
         let (status, text) = post(address, "x-who: a\r\n", "").await;
@@ -62,13 +64,14 @@ async fn inspect() {
     let handler = |Extension(requested): Extension<Requested>, body: String| async move {
         format!("{} {}", requested.model, body.len())
     };
-    let address = axum(Router::new().route("/", on_post(handler)).layer(InspectLayer::new())).await;
+    let address =
+        axum(Router::new().route("/", on_post(handler)).layer((CollectLayer::new(), InspectLayer::new()))).await;
     let (status, text) = post(address, "", r#"{"model":"fast"}"#).await;
     assert_eq!(status, 200);
     assert!(text.ends_with("fast 16"), "{text}");
     assert_eq!(post(address, "", "[]").await.0, 400);
 
-    let address = hyper(InspectLayer::new().layer(hello::<Buffered>())).await;
+    let address = hyper(CollectLayer::new().layer(InspectLayer::new().layer(hello()))).await;
     assert_eq!(post(address, "", r#"{"model":"fast"}"#).await.0, 200);
     assert_eq!(post(address, "", "{}").await.0, 400);
 }
@@ -79,7 +82,7 @@ async fn permission() {
     async fn by_hand<B>(request: Request<B>) -> Result<Response<ResponseBody<Full<Bytes>>>, Infallible> {
         let service = ModelPermissionLayer::new(|who: &String, model: &str| who == model).layer(hello::<Buffered>());
         let (mut head, _) = request.into_parts();
-        let body = head.headers["x-body"].as_bytes().to_vec();
+        let body = Bytes::copy_from_slice(head.headers["x-body"].as_bytes());
         head.extensions.insert(Requested::read(&body).unwrap());
         head.extensions.insert("alice".to_owned());
         service.oneshot(Request::from_parts(head, Buffered::from(body))).await

@@ -14,11 +14,11 @@ use berry_tower::{
     body::Buffered,
     breaker::{BreakerPolicy, CircuitBreakerLayer},
     classify::ErrorBody,
+    collect::CollectLayer,
     commit::CommitLayer,
     early::EarlyLayer,
     error::Failure,
     error_response::ErrorResponseLayer,
-    inspect::InspectLayer,
     resume::ResumeLayer,
     retry::{BackoffPolicy, RetryLayer},
     upstream_time::UpstreamTime,
@@ -66,11 +66,11 @@ async fn retry_asks_a_service_of_your_own_again() {
         let status = if counted.fetch_add(1, Relaxed) == 0 { 503 } else { 200 };
         std::future::ready(Ok::<_, Infallible>(Response::builder().status(status).body(Body::from("hello")).unwrap()))
     });
-    let plan = BackoffPolicy { backoff: Duration::from_millis(1), ..BackoffPolicy::default() };
+    let policy = BackoffPolicy::new().with_backoff(Duration::from_millis(1));
     let stack = ServiceBuilder::new()
         .layer(ErrorResponseLayer::new())
-        .layer(InspectLayer::new())
-        .layer(RetryLayer::new(plan))
+        .layer(CollectLayer::new())
+        .layer(RetryLayer::new(policy))
         .service(flaky);
     let address = axum(Router::new().route_service("/", stack)).await;
     let (status, text) = post(address, "", r#"{"model":"m"}"#).await;
@@ -90,8 +90,8 @@ async fn the_wait_between_attempts_is_not_the_gateways_time() {
     });
     let (time, started) = (UpstreamTime::default(), Instant::now());
     let request = Request::builder().extension(time.clone()).body(Buffered::from("{}")).unwrap();
-    let plan = BackoffPolicy { backoff: Duration::from_secs(3), ..BackoffPolicy::default() };
-    let answer = RetryLayer::new(plan).layer(flaky).oneshot(request).await.unwrap();
+    let policy = BackoffPolicy::new().with_backoff(Duration::from_secs(3));
+    let answer = RetryLayer::new(policy).layer(flaky).oneshot(request).await.unwrap();
     assert_eq!(answer.status(), 200);
     assert!(started.elapsed() > Duration::from_millis(100), "it waited");
     assert_eq!(time.total(), Some(started.elapsed()));
@@ -103,13 +103,12 @@ async fn a_callers_fault_told_in_a_stream_is_not_asked_again() {
     let counted = calls.clone();
     let refuses = service_fn(move |_: Request<Buffered>| {
         counted.fetch_add(1, Relaxed);
-        let (code, message) = (Some("content_policy_violation".into()), Some("not this".into()));
-        let error = ErrorBody { code, message, ..ErrorBody::default() };
+        let error = ErrorBody::default().with_code("content_policy_violation").with_message("not this");
         std::future::ready(Err::<Response<Body>, BoxError>(Failure::ErrorEvent(Box::new(error)).into()))
     });
     let stack = ServiceBuilder::new()
         .layer(ErrorResponseLayer::new())
-        .layer(InspectLayer::new())
+        .layer(CollectLayer::new())
         .layer(RetryLayer::new(BackoffPolicy::default()))
         .service(refuses);
     let address = axum(Router::new().route_service("/", stack)).await;
@@ -130,7 +129,7 @@ async fn what_passes_streams_on_leaves_other_answers_alone() {
         assert!(text.ends_with("hello") && text.contains("content-length: 5"), "{text}");
     }
     // Resuming takes a request that can be sent again.
-    let resume = ServiceBuilder::new().layer(InspectLayer::new()).layer(ResumeLayer).service(hello());
+    let resume = ServiceBuilder::new().layer(CollectLayer::new()).layer(ResumeLayer).service(hello());
     let (status, text) = post(hyper(resume).await, "", r#"{"model":"m"}"#).await;
     assert_eq!(status, 200);
     assert!(text.ends_with("hello") && text.contains("content-length: 5"), "{text}");

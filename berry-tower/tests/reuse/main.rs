@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a helper of tests may panic as a test may")]
 
 mod edge;
+mod edited;
 mod inner;
 mod support;
 mod translated;

@@ -9,6 +9,7 @@ use std::{env, sync::Arc};
 use berry_tower::{
     backend::{Backend, Catalog, Model, Provider, strategy::Failover},
     body::Buffered,
+    classify::ModelApiVerdict,
     client::{BackendClient, Reqwest},
     commit::CommitLayer,
     error::BoxError,
@@ -25,13 +26,13 @@ const PATH: &str = "/v1/chat/completions";
 /// Asks `model`, wherever it is to be had; the answer's text, and who gave it.
 async fn ask(catalog: &Catalog, model: &str, question: &str) -> Result<(String, String), BoxError> {
     let client = ServiceBuilder::new()
-        .layer(RetryLayer::new(BackoffPolicy::default()))
+        .layer(RetryLayer::new(BackoffPolicy::new()).classify(ModelApiVerdict))
         .layer(CommitLayer)
         .layer(SelectLayer::new(catalog.clone()))
         .service(BackendClient::new(Reqwest::new()));
     let body = serde_json::json!({ "model": model, "messages": [{ "role": "user", "content": question }] });
     let body = Buffered::from(body.to_string());
-    let requested = Requested::read(body.bytes())?.on(PATH);
+    let requested = Requested::read(body.bytes())?.with_path(PATH);
     let response = client.oneshot(Request::post(PATH).extension(requested).body(body)?).await?;
     let backend = response.extensions().get::<ServedBy>().map_or_else(String::new, |served| served.0.to_string());
     let answer: serde_json::Value = serde_json::from_slice(&response.into_body().collect().await?.to_bytes())?;

@@ -45,10 +45,10 @@ where
     let mut rng = StdRng::seed_from_u64(seed);
     let stream = rng.random_bool(0.7);
     let model = ["plain", "replay", "prefill"][rng.random_range(0..3)];
-    let body =
-        json!({ "model": model, "stream": stream, "messages": [{ "role": "user", "content": "?" }] }).to_string();
-    let requested = Requested::read(body.as_bytes()).unwrap().on(PATH);
-    let request = Request::post(PATH).header("x-request-id", number).extension(requested).body(body.into()).unwrap();
+    let body = json!({ "model": model, "stream": stream, "messages": [{ "role": "user", "content": "?" }] });
+    let body = Buffered::from(body.to_string());
+    let requested = Requested::read(body.bytes()).unwrap().with_path(PATH);
+    let request = Request::post(PATH).header("x-request-id", number).extension(requested).body(body).unwrap();
     let patience = rng.random_bool(0.05).then(|| Duration::from_millis(rng.random_range(1..3000)));
     let reads = read(service, request, stream, number, rng.random_bool(0.03));
     match patience {

@@ -1,7 +1,7 @@
 //! Files as people have them from the old Berry's handbook keep loading, with addresses and keys replaced.
 
-use super::super::{BillingMode, Probe, Strategy};
 use super::{good, load};
+use berry_tower::backend::{Billing, Probe};
 
 /// The handbook's shortest file.
 const FIRST: &str = r#"
@@ -411,7 +411,7 @@ fn providers(ids: &[&str]) -> String {
 fn the_first_file_loads_as_it_is() {
     let loaded = good(FIRST);
     let model = &loaded.config.models["gpt_4"];
-    assert_eq!(model.strategy, Strategy::WeightedFailover);
+    assert_eq!(model.strategy.as_str(), "weighted_failover");
     assert_eq!(model.backends[0].priority, 1);
     assert!(loaded.config.users["admin"].allows("gpt_4", "gpt-4"));
     let warned: Vec<&str> = loaded.warnings.iter().map(|w| w.path.as_str()).collect();
@@ -453,7 +453,7 @@ fn the_strategies_load() {
     let loaded = good(&format!("{USER}{}{STRATEGIES}", providers(&ids)));
     assert_eq!(loaded.config.models.len(), 6);
     let strategy = loaded.config.models["fast_response"].strategy;
-    assert_eq!(strategy, Strategy::LeastLatency);
+    assert_eq!(strategy.as_str(), "least_latency");
 }
 
 #[test]
@@ -471,7 +471,7 @@ fn the_cases_from_practice_load() {
     let loaded = good(&format!("{PRACTICE}{}", providers(&ids)));
     assert_eq!(loaded.config.settings.max_internal_retries, 3);
     let backends = &loaded.config.models["cost_effective"].backends;
-    assert_eq!(backends[0].billing_mode, BillingMode::PerRequest);
+    assert_eq!(backends[0].billing_mode, Billing::PerRequest);
     assert_eq!(backends[0].probe, Probe::None);
     assert_eq!(backends[1].probe, Probe::Chat);
 }

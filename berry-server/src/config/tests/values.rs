@@ -1,6 +1,8 @@
 //! Each rule for a single value is broken once, and the finding says where and what would be right.
 
-use super::super::{BackendType, Probe};
+use berry_tower::backend::Probe;
+
+use super::super::BackendType;
 use super::{BACKENDS, MODEL, PROVIDER, SETTINGS, SMALL, USER, backend, errors, good, instead, load, refused, with};
 
 #[test]

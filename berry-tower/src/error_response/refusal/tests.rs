@@ -20,15 +20,8 @@ impl<E: Error + 'static> Error for Around<E> {
 }
 
 fn exhausted(class: Class, status: u16, error: ErrorBody) -> Exhausted {
-    let reason = "it went wrong at https://api.example/v1?key=abc".to_owned();
-    Exhausted {
-        class,
-        status: StatusCode::from_u16(status).ok(),
-        error: Some(error),
-        reason,
-        attempts: 3,
-        backend: None,
-    }
+    let reason = "it went wrong at https://api.example/v1?key=abc";
+    Exhausted::new(class, reason, 3).with_status(StatusCode::from_u16(status).ok()).with_error(error)
 }
 
 fn kind(kind: &str) -> ErrorBody {

@@ -1,0 +1,93 @@
+//! The health of each model's backends.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use axum::{Json, extract::State};
+use berry_tower::backend::Model;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::{
+    http::routes::status::{Known, Moment, known},
+    http::routes::tags,
+    state::Snapshot,
+};
+
+/// The answer of `/admin/backend-health`.
+#[derive(Serialize, ToSchema)]
+#[schema(as = BackendHealth::BackendHealth)]
+pub(in crate::http::routes) struct BackendHealth {
+    /// By the model's table id.
+    backend_health: BTreeMap<String, ModelHealth>,
+    /// When this was so.
+    timestamp: String,
+}
+
+/// One model's backends and their health.
+#[derive(Serialize, ToSchema)]
+#[schema(as = BackendHealth::ModelHealth)]
+struct ModelHealth {
+    /// The public name, by which clients ask for it.
+    model_name: String,
+    /// Whether it is served.
+    enabled: bool,
+    /// In the order of the configuration.
+    backends: Vec<Health>,
+}
+
+/// One backend's health.
+#[derive(Serialize, ToSchema)]
+#[schema(as = BackendHealth::Health)]
+struct Health {
+    /// The provider's id.
+    provider: String,
+    /// The provider's name of the model.
+    model: String,
+    /// Whether it and its provider are switched on.
+    enabled: bool,
+    /// Healthy, or on its way back to that.
+    is_healthy: bool,
+    /// `closed`, `half_open` or `open`.
+    circuit_state: &'static str,
+    /// Failures in a row.
+    failure_count: u64,
+    /// The class of the last failure or rate limit, such as `server` or `timeout`.
+    last_error: Option<&'static str>,
+    /// The last success of a user's request.
+    last_success: Option<String>,
+    /// The last failure or rate limit of a user's request.
+    last_failure: Option<String>,
+    /// All its tags.
+    tags: Vec<String>,
+    /// Its rank; lower is preferred.
+    priority: u8,
+}
+
+impl ModelHealth {
+    fn of(model: &Model, moment: &Moment) -> Self {
+        let health = |known: &Known<'_>| Health {
+            provider: known.provider(),
+            model: known.model(),
+            enabled: known.is_enabled(),
+            is_healthy: known.is_healthy(),
+            circuit_state: known.state.circuit.name(),
+            failure_count: known.state.consecutive_failures,
+            last_error: known.state.last_error,
+            last_success: moment.ago(known.state.last_success),
+            last_failure: moment.ago(known.state.last_failure),
+            tags: known.tags(),
+            priority: known.backend.priority(),
+        };
+        let backends = known(model, moment).iter().map(health).collect();
+        Self { model_name: model.name().to_string(), enabled: model.is_enabled(), backends }
+    }
+}
+
+/// How every model's backends are, and when and how they failed last.
+#[utoipa::path(get, path = "/admin/backend-health", tag = tags::ADMIN, responses((status = 200, body = BackendHealth)))]
+pub(super) async fn backend_health(State(snapshot): State<Arc<Snapshot>>) -> Json<BackendHealth> {
+    let moment = Moment::now();
+    let catalog = snapshot.catalog.load();
+    let of = |model: &Arc<Model>| (model.id().to_string(), ModelHealth::of(model, &moment));
+    Json(BackendHealth { backend_health: catalog.models().iter().map(of).collect(), timestamp: moment.timestamp() })
+}

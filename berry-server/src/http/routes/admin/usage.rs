@@ -1,0 +1,89 @@
+//! How much of a user's limits is left.
+
+use std::sync::Arc;
+
+use axum::{Json, extract::State};
+use berry_tower::rate_limit::{Window, WindowUsage};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use crate::{
+    config::build::Caller,
+    http::routes::status::{Moment, Params, Refused, filled, missing, no_such_user},
+    http::routes::tags,
+    state::Snapshot,
+};
+
+/// The query of `/admin/rate-limit-usage`.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(in crate::http::routes) struct Query {
+    /// The user's id in the configuration.
+    #[param(required = true, value_type = String, min_length = 1)]
+    #[serde(default, deserialize_with = "filled")]
+    user_id: Option<String>,
+}
+
+/// The answer of `/admin/rate-limit-usage`.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Usage::RateLimitUsage)]
+pub(in crate::http::routes) struct RateLimitUsage {
+    /// The user's id.
+    user_id: String,
+    /// What the user may do.
+    limits: Numbers,
+    /// What of this is left now.
+    remaining: Numbers,
+    /// When this was so.
+    timestamp: String,
+}
+
+/// A number for each limit; null where there is no limit.
+#[derive(Default, Serialize, ToSchema)]
+#[schema(as = Usage::Numbers)]
+struct Numbers {
+    /// Requests in a minute.
+    requests_per_minute: Option<u32>,
+    /// Requests in an hour.
+    requests_per_hour: Option<u32>,
+    /// Requests in a day.
+    requests_per_day: Option<u32>,
+    /// Requests under way at once.
+    max_concurrent_requests: Option<u32>,
+}
+
+impl RateLimitUsage {
+    fn of(caller: &Caller, moment: &Moment) -> Self {
+        let (mut limits, mut remaining) = (Numbers::default(), Numbers::default());
+        if let Some(quota) = &caller.quota {
+            let used = quota.usage();
+            let most = quota.limits().max_concurrent();
+            let numbers = |of: fn(WindowUsage) -> u32, concurrent| Numbers {
+                requests_per_minute: used.get(Window::MINUTE).map(of),
+                requests_per_hour: used.get(Window::HOUR).map(of),
+                requests_per_day: used.get(Window::DAY).map(of),
+                max_concurrent_requests: concurrent,
+            };
+            limits = numbers(|usage| usage.limit, most);
+            remaining = numbers(|usage| usage.remaining, most.map(|most| most.saturating_sub(used.in_flight)));
+        }
+        Self { user_id: caller.id.to_string(), limits, remaining, timestamp: moment.timestamp() }
+    }
+}
+
+/// A user's limits and what is left of them. Looking spends nothing. An unknown user is a 404.
+#[utoipa::path(
+    get,
+    path = "/admin/rate-limit-usage",
+    tag = tags::ADMIN,
+    params(Query),
+    responses((status = 200, body = RateLimitUsage), (status = 400, description = "The query cannot be read."), (status = 404, description = "There is no such user.")),
+)]
+pub(super) async fn rate_limit_usage(
+    State(snapshot): State<Arc<Snapshot>>,
+    Params(query): Params<Query>,
+) -> Result<Json<RateLimitUsage>, Refused> {
+    let id = query.user_id.ok_or_else(|| missing("user_id"))?;
+    let caller = snapshot.callers.get(&id).ok_or_else(|| no_such_user("user_id"))?;
+    Ok(Json(RateLimitUsage::of(caller, &Moment::now())))
+}

@@ -1,0 +1,163 @@
+//! The first service that a request meets.
+//!
+//! Model requests are nearly all of the traffic. They bypass the router, which would box their bodies, futures and
+//! responses several times.
+
+use std::{convert::Infallible, fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
+
+use axum::{Router, body::Body};
+use berry_tower::drain::{DrainLayer, RequestBody, ResponseBody};
+use bytes::Bytes;
+use futures_util::TryFutureExt;
+use http::{Method, Request, Response};
+use http_body_util::Either;
+use hyper::body::Incoming;
+use tower::{ServiceBuilder, ServiceExt, service_fn};
+use tower_http::cors::CorsLayer;
+use tower_layer::Layer;
+use tower_service::Service;
+
+use super::{
+    context::Context,
+    cors::cors,
+    endpoints::{MESSAGES, ROUTED},
+};
+use crate::{
+    config::Settings,
+    http::{
+        access_log::{AccessLogBody, AccessLogLayer},
+        body_log::{BodyLogLayer, LoggedBody},
+        error_shape::ErrorShape,
+    },
+};
+
+/// How many bytes beyond the longest allowed body are read and discarded after an early response.
+const DRAIN_EXTRA_BYTES: u64 = 8 << 20;
+/// How long a request is read and discarded after an early response.
+const DRAIN_TIME: Duration = Duration::from_secs(2);
+
+/// The gateway stack, once for each API: the two differ in the error shape and in the header of the token.
+#[derive(Debug)]
+pub(crate) struct Gateways<G> {
+    pub(crate) openai: G,
+    pub(crate) messages: G,
+}
+
+/// The body of a request, from a connection or from within the process.
+pub(crate) type IncomingBody = Either<Incoming, Body>;
+
+/// The body of a request to the gateway, logged or not.
+pub(crate) type RoutedRequestBody = Either<RequestBody<IncomingBody>, LoggedBody<RequestBody<IncomingBody>>>;
+
+/// The body of a response: the gateway's, boxed before the layers around it move it, or the router's.
+pub(crate) type OutgoingBody = Either<ResponseBody<AccessLogBody<Body>, IncomingBody>, Body>;
+
+/// The future of a response.
+pub(crate) type Answer = Pin<Box<dyn Future<Output = Result<Response<OutgoingBody>, Infallible>> + Send>>;
+type Serve = Arc<dyn Fn(Request<IncomingBody>) -> Answer + Send + Sync>;
+
+/// The endpoints of model requests by path, and the router for everything else.
+pub(crate) struct Front {
+    endpoints: Vec<(String, Serve)>,
+    /// Outside of the boxed services, because it is large and most servers do without.
+    cors: Option<CorsLayer>,
+    router: Router,
+}
+
+impl fmt::Debug for Front {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Front").field("router", &self.router).finish_non_exhaustive()
+    }
+}
+
+impl Front {
+    pub(super) fn new<G, B>(context: &Context, gateways: &Gateways<G>, router: Router) -> Self
+    where
+        G: Service<Request<RoutedRequestBody>, Response = Response<B>, Error = Infallible>,
+        G: Clone + Send + Sync + 'static,
+        G::Future: Send + 'static,
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<axum::BoxError>,
+    {
+        let Context { snapshot, observability, .. } = context;
+        let settings = &snapshot.config.settings;
+        let body_log = BodyLogLayer::new(&snapshot.config);
+        let openai = ROUTED.map(|endpoint| (format!("/v1{}", endpoint.path()), &gateways.openai, ErrorShape::OpenAi));
+        let messages = (MESSAGES.to_owned(), &gateways.messages, ErrorShape::Anthropic);
+        let endpoints = openai.into_iter().chain([messages]).map(|(path, gateway, errors)| {
+            let access_log = AccessLogLayer::new(snapshot.clone(), observability.clone(), errors).with_endpoint(&path);
+            (path, serve(settings, access_log, gateway.clone(), body_log.clone()))
+        });
+        Self { endpoints: endpoints.collect(), cors: cors(&settings.cors_allowed_origins), router }
+    }
+
+    pub(crate) fn call(&self, request: Request<IncomingBody>) -> Answer {
+        let path = request.uri().path();
+        if request.method() == Method::POST
+            && let Some((_, serve)) = self.endpoints.iter().find(|(known, _)| known == path)
+        {
+            return match &self.cors {
+                None => serve(request),
+                Some(cors) => {
+                    let serve = serve.clone();
+                    let served = service_fn(move |request| serve(request).map_ok(|response| response.map(Body::new)));
+                    Box::pin(cors.layer(served).oneshot(request).map_ok(from_router))
+                }
+            };
+        }
+        Box::pin(self.router.clone().oneshot(request.map(Body::new)).map_ok(from_router))
+    }
+}
+
+/// Returns the layer that reads a request on after an early response, so that the client can read the response.
+pub(super) fn drain_layer(settings: &Settings) -> DrainLayer {
+    let bytes = settings.max_request_body_bytes.saturating_add(DRAIN_EXTRA_BYTES);
+    DrainLayer::new().max_bytes(bytes).max_time(DRAIN_TIME)
+}
+
+fn from_router(response: Response<Body>) -> Response<OutgoingBody> {
+    response.map(Either::Right)
+}
+
+/// Puts the outer layers around a gateway, and the body log if it is on.
+fn serve<G, B>(settings: &Settings, access_log: AccessLogLayer, gateway: G, body_log: Option<BodyLogLayer>) -> Serve
+where
+    G: Service<Request<RoutedRequestBody>, Response = Response<B>, Error = Infallible>,
+    G: Clone + Send + Sync + 'static,
+    G::Future: Send + 'static,
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<axum::BoxError>,
+{
+    let around = ServiceBuilder::new().layer(drain_layer(settings)).layer(access_log);
+    match body_log {
+        Some(log) => boxed(around.service(log.layer(gateway).map_response(box_body))),
+        None => {
+            let unlogged = |request: Request<RequestBody<IncomingBody>>| request.map(Either::Left);
+            boxed(around.service(gateway.map_request(unlogged).map_response(box_body)))
+        }
+    }
+}
+
+fn box_body<B>(response: Response<B>) -> Response<Body>
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<axum::BoxError>,
+{
+    response.map(Body::new)
+}
+
+fn boxed<S>(service: S) -> Serve
+where
+    S: Service<
+            Request<IncomingBody>,
+            Response = Response<ResponseBody<AccessLogBody<Body>, IncomingBody>>,
+            Error = Infallible,
+        >,
+    S: Clone + Send + Sync + 'static,
+    S::Future: Send,
+{
+    Arc::new(move |request| {
+        let response = service.clone().oneshot(request);
+        Box::pin(response.map_ok(|response| response.map(Either::Left)))
+    })
+}

@@ -1,0 +1,280 @@
+//! `GET /openapi.json`: every endpoint, told from the code that serves it.
+//!
+//! Handlers describe themselves beside their code; what goes through the gateway is told from the
+//! list that makes its routes. The rest, such as the errors that all of a kind share, is added here.
+
+#[cfg(test)]
+mod tests;
+
+use axum::{
+    Router,
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use berry_tower::endpoint::Endpoint;
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use serde_json::json;
+use utoipa::{
+    OpenApi,
+    openapi::{
+        ContentBuilder, HeaderBuilder, HttpMethod, Object, ObjectBuilder, PathItem, Ref, RefOr, Required,
+        ResponseBuilder, ResponsesBuilder, Schema, Type,
+        path::{Operation, OperationBuilder},
+        request_body::RequestBodyBuilder,
+        response,
+        security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme},
+    },
+};
+
+use super::{admin, context::Context, endpoints::ROUTED, health, metrics, models, smart_ai, tags};
+
+/// What handlers tell of themselves.
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "Berry", description = "An AI gateway: OpenAI's API in front of many providers."),
+    paths(
+        health::health,
+        health::v1_health,
+        health::livez,
+        health::readyz,
+        models::list,
+        models::one,
+        metrics::metrics,
+        smart_ai::weights,
+        smart_ai::model_weights,
+        admin::explain::explain,
+        admin::health::backend_health,
+        admin::reload::reload_config,
+        admin::system::system_stats,
+        admin::usage::rate_limit_usage,
+        admin::weights::model_weights,
+    ),
+    tags(
+        (name = tags::HEALTH, description = "For load balancers and people."),
+        (name = tags::MODELS, description = "What the caller may use."),
+        (name = tags::INFERENCE, description = "Routed by the body's `model` to one of its backends."),
+        (name = tags::STATUS, description = "Open to all, unless `settings.public_status` is false."),
+        (name = tags::ADMIN, description = "For users with the tag `admin`."),
+    ),
+)]
+struct Described;
+
+/// The errors of each kind of endpoint.
+const UNKNOWN: (&str, &str) = ("401", "There is no token, or it is not valid.");
+const NO_ADMIN: (&str, &str) = ("403", "The user has not the tag `admin`.");
+const ROUTED_ERRORS: [(&str, &str); 9] = [
+    ("400", "The request cannot be read, or no backend can express it; or the provider found fault with it."),
+    ("403", "The user may not call this model, or has no backend for it."),
+    ("404", "There is no such model."),
+    ("408", "The request's body did not come in time."),
+    ("413", "The request is too large."),
+    ("429", "A limit of the user's, or of all providers left."),
+    ("4XX", "The provider found fault with the request."),
+    ("502", "All attempts failed."),
+    ("504", "No provider answered in time."),
+];
+const UNAVAILABLE: (&str, &str) = ("503", "Every backend is out of service for the moment, or overloaded.");
+const BUG: (&str, &str) = ("500", "Internal error.");
+
+/// The route.
+pub(super) fn routes(public_status: bool) -> Router<Context> {
+    let document = serde_json::to_vec(&document(public_status)).map(Bytes::from).unwrap_or_default();
+    let answer = move || std::future::ready(json_response(document.clone()));
+    Router::new().route("/openapi.json", get(answer))
+}
+
+fn json_response(document: Bytes) -> Response {
+    ([(CONTENT_TYPE, "application/json")], document).into_response()
+}
+
+/// The document of a server whose status is open to all, or not.
+pub(super) fn document(public_status: bool) -> utoipa::openapi::OpenApi {
+    let mut document = Described::openapi();
+    document.info.version = env!("CARGO_PKG_VERSION").to_owned();
+    let paths = &mut document.paths.paths;
+    for endpoint in ROUTED.into_iter().chain([Endpoint::Messages]) {
+        paths.insert(format!("/v1{}", endpoint.path()), PathItem::new(HttpMethod::Post, routed(endpoint)));
+    }
+    #[cfg(feature = "observability")]
+    {
+        let operation = <super::prometheus::__path_prometheus as utoipa::Path>::operation();
+        paths.insert("/prometheus".to_owned(), PathItem::new(HttpMethod::Get, operation));
+    }
+    // The old name of the list.
+    let mut alias = paths["/v1/models"].clone();
+    if let Some(operation) = &mut alias.get {
+        operation.operation_id = Some("list_models_unversioned".to_owned());
+    }
+    paths.insert("/models".to_owned(), alias);
+    paths.insert("/".to_owned(), PathItem::new(HttpMethod::Get, page()));
+    paths.insert("/openapi.json".to_owned(), PathItem::new(HttpMethod::Get, itself()));
+    for (path, item) in paths.iter_mut() {
+        let shape = if path.ends_with(Endpoint::Messages.path()) { "AnthropicError" } else { "Error" };
+        for operation in [&mut item.get, &mut item.post].into_iter().flatten() {
+            finish(operation, shape, public_status);
+        }
+    }
+    let components = document.components.get_or_insert_default();
+    components.schemas.insert("Error".to_owned(), error());
+    components.schemas.insert("AnthropicError".to_owned(), anthropic_error());
+    let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some("A user's token.")).build();
+    components.add_security_scheme("token", SecurityScheme::Http(bearer));
+    let header = ApiKeyValue::with_description("x-api-key", "A user's token, as Anthropic's clients send it.");
+    components.add_security_scheme("x-api-key", SecurityScheme::ApiKey(ApiKey::Header(header)));
+    document
+}
+
+/// Adds what all operations of a kind share.
+fn finish(operation: &mut Operation, shape: &str, public_status: bool) {
+    let kind = operation.tags.iter().flatten().next().map_or("", String::as_str);
+    let closed = kind == tags::ADMIN || (kind == tags::STATUS && !public_status);
+    let needs_token = closed || matches!(kind, tags::MODELS | tags::INFERENCE);
+    if needs_token {
+        let mut security = vec![SecurityRequirement::new("token", [""; 0])];
+        if shape == "AnthropicError" {
+            security.push(SecurityRequirement::new("x-api-key", [""; 0]));
+        }
+        operation.security = Some(security);
+    }
+    let routed = if kind == tags::INFERENCE { &ROUTED_ERRORS[..] } else { &[] };
+    let mut shared = vec![BUG];
+    shared.extend(needs_token.then_some(UNKNOWN));
+    shared.extend(closed.then_some(NO_ADMIN));
+    shared.extend(routed.iter().chain((kind == tags::INFERENCE).then_some(&UNAVAILABLE)).copied());
+    let responses = &mut operation.responses.responses;
+    for (status, description) in shared {
+        let response = || RefOr::T(ResponseBuilder::new().description(description).build());
+        responses.entry(status.to_owned()).or_insert_with(response);
+    }
+    for (status, response) in responses.iter_mut() {
+        let RefOr::T(response) = response else { continue };
+        if response.content.is_empty() && status.starts_with(['4', '5']) {
+            let refusal = ContentBuilder::new().schema(Some(Ref::from_schema_name(shape))).build();
+            response.content.insert("application/json".to_owned(), RefOr::T(refusal));
+        }
+        add_header(response, "x-request-id", "The request's id, in the server's log too.");
+        if kind == tags::INFERENCE && status == "200" {
+            add_header(response, "x-berry-backend", "Who answered: `provider:model`.");
+            add_header(response, "x-berry-attempts", "How many backends were asked.");
+        }
+    }
+}
+
+fn add_header(response: &mut response::Response, name: &str, description: &str) {
+    let header = HeaderBuilder::new().schema(Some(text(""))).description(Some(description)).build();
+    response.headers.insert(name.to_owned(), RefOr::T(header));
+}
+
+/// An endpoint that goes through the gateway. Of the body the gateway asks for `model` alone; the
+/// rest is between the caller and the provider.
+fn routed(endpoint: Endpoint) -> Operation {
+    let mut body = ObjectBuilder::new()
+        .property("model", text("The model's public name or table id."))
+        .required("model")
+        .description(Some("As the provider's API has it; fields that the gateway does not know pass."));
+    if endpoint.streams() {
+        body = body.property("stream", any().description(Some("`true`: the answer comes as events.")));
+    }
+    if endpoint.is_chat() {
+        body = body.property("messages", any().description(Some("The conversation, from its beginning.")));
+    }
+    let content = ContentBuilder::new().schema(Some(body)).example(Some(example(endpoint))).build();
+    let request = RequestBodyBuilder::new().content("application/json", content).required(Some(Required::True));
+    let schema = |schema: Object| ContentBuilder::new().schema(Some(schema)).build();
+    let mut good = ResponseBuilder::new().description("The provider's answer.");
+    if endpoint.answers_json() {
+        good = good.content("application/json", schema(Object::with_type(Type::Object)));
+    } else {
+        for media in ["audio/*", "application/octet-stream"] {
+            good = good.content(media, schema(Object::with_type(Type::String)));
+        }
+    }
+    if endpoint.streams() {
+        good = good.content("text/event-stream", ContentBuilder::new().build());
+    }
+    OperationBuilder::new()
+        .tag(tags::INFERENCE)
+        .operation_id(Some(endpoint.path().trim_start_matches('/').replace('/', "_")))
+        .summary(Some(format!("{} of the provider that is chosen", endpoint.path())))
+        .request_body(Some(request.build()))
+        .responses(ResponsesBuilder::new().response("200", good))
+        .build()
+}
+
+/// A request that any provider takes.
+fn example(endpoint: Endpoint) -> serde_json::Value {
+    let messages = json!([{ "role": "user", "content": "Hello!" }]);
+    match endpoint {
+        Endpoint::ChatCompletions => json!({ "model": "fast", "messages": messages }),
+        Endpoint::Messages => json!({ "model": "fast", "max_tokens": 64, "messages": messages }),
+        Endpoint::Completions => json!({ "model": "fast", "prompt": "Hello" }),
+        Endpoint::Embeddings | Endpoint::Moderations | Endpoint::Responses => {
+            json!({ "model": "fast", "input": "Hello" })
+        }
+        Endpoint::ImagesGenerations => json!({ "model": "fast", "prompt": "a gateway" }),
+        Endpoint::AudioSpeech => json!({ "model": "fast", "input": "Hello", "voice": "alloy" }),
+    }
+}
+
+fn page() -> Operation {
+    let html = ContentBuilder::new().schema(Some(Object::with_type(Type::String))).build();
+    let page = ResponseBuilder::new().description("A page for people.").content("text/html", html);
+    let responses = ResponsesBuilder::new().response("200", page);
+    OperationBuilder::new()
+        .tag(tags::HEALTH)
+        .operation_id(Some("page"))
+        .summary(Some("A page for people."))
+        .responses(responses)
+        .build()
+}
+
+fn itself() -> Operation {
+    let document = ContentBuilder::new().schema(Some(Object::with_type(Type::Object))).build();
+    let this = ResponseBuilder::new().description("An OpenAPI 3.1 document.").content("application/json", document);
+    let responses = ResponsesBuilder::new().response("200", this);
+    OperationBuilder::new()
+        .tag(tags::STATUS)
+        .operation_id(Some("openapi"))
+        .summary(Some("This document."))
+        .responses(responses)
+        .build()
+}
+
+/// The one shape of errors: always all four keys.
+fn error() -> RefOr<Schema> {
+    let nullable = |about: &str| {
+        let types = utoipa::openapi::schema::SchemaType::from_iter([Type::String, Type::Null]);
+        ObjectBuilder::new().schema_type(types).description(Some(about))
+    };
+    let inner = ObjectBuilder::new()
+        .property("message", text("What is wrong, in words."))
+        .property("type", text("Its kind."))
+        .property("param", nullable("The field that is at fault."))
+        .property("code", nullable("What is wrong, for programs."));
+    let inner = ["message", "type", "param", "code"].into_iter().fold(inner, ObjectBuilder::required);
+    ObjectBuilder::new().property("error", inner).required("error").into()
+}
+
+/// The shape of errors on `/v1/messages`.
+fn anthropic_error() -> RefOr<Schema> {
+    let inner = ObjectBuilder::new()
+        .property("type", text("Its kind."))
+        .property("message", text("What is wrong, in words."))
+        .required("type")
+        .required("message");
+    ObjectBuilder::new()
+        .property("type", text("`error`"))
+        .property("error", inner)
+        .required("type")
+        .required("error")
+        .into()
+}
+
+fn any() -> ObjectBuilder {
+    ObjectBuilder::new().schema_type(utoipa::openapi::schema::SchemaType::AnyValue)
+}
+
+fn text(about: &str) -> ObjectBuilder {
+    ObjectBuilder::new().schema_type(Type::String).description((!about.is_empty()).then_some(about))
+}

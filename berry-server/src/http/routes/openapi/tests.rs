@@ -1,0 +1,104 @@
+//! The document and the router agree.
+
+use std::collections::BTreeSet;
+
+use axum::body::Body;
+use http::{Method, Request, StatusCode};
+use serde_json::Value;
+
+use super::*;
+use crate::{app::tests::app, http::routes::IncomingBody};
+
+/// The one whose path axum cannot say, since the name of a model may hold slashes.
+const BY_HAND: [(&str, &str); 1] = [("/smart-ai/models/{model}", "/smart-ai/models/{model}/weights")];
+
+fn none() -> IncomingBody {
+    IncomingBody::Right(Body::empty())
+}
+
+/// The dashboard's files and the data that it alone asks for are no part of the API.
+const OF_THE_PAGE: &str = "/dashboard/";
+
+/// Axum has no list of its routes but in what it shows of itself for debugging.
+fn served() -> BTreeSet<String> {
+    let shown = format!("{:?}", app(""));
+    let paths = shown.split("): \"").skip(1).filter_map(|rest| rest.split('"').next());
+    let told = paths.map(|path| path.replace("{*", "{"));
+    let by_hand =
+        |path: String| BY_HAND.iter().find(|(from, _)| *from == path).map_or(path, |(_, to)| (*to).to_owned());
+    let api =
+        |path: &String| path.starts_with('/') && !path.starts_with(OF_THE_PAGE) && !path.contains("__private__axum");
+    told.filter(api).map(by_hand).collect()
+}
+
+fn told() -> Value {
+    serde_json::to_value(document(true)).unwrap()
+}
+
+#[tokio::test]
+async fn every_route_is_told_and_everything_told_is_a_route() {
+    let (served, document) = (served(), told());
+    assert!(served.len() > 15, "{served:?}");
+    let told: BTreeSet<String> = document["paths"].as_object().unwrap().keys().cloned().collect();
+    assert_eq!(served, told);
+}
+
+#[tokio::test]
+async fn every_method_that_a_route_takes_is_told_and_no_other() {
+    let app = app("");
+    for (path, item) in told()["paths"].as_object().unwrap() {
+        for method in ["GET", "PUT", "POST", "DELETE", "OPTIONS", "PATCH", "TRACE"] {
+            let request = Request::builder().method(Method::from_bytes(method.as_bytes()).unwrap());
+            let request = request.uri(path.replace("{model}", "m")).body(none()).unwrap();
+            let response = app.serve(request).await.unwrap();
+            let taken = response.status() != StatusCode::METHOD_NOT_ALLOWED;
+            assert_eq!(taken, item.get(method.to_lowercase()).is_some(), "{method} {path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn it_is_served_where_status_is_open_and_to_admins_elsewhere() {
+    let ask = async |settings: &str, token: Option<&str>| {
+        let mut request = Request::get("/openapi.json");
+        if let Some(token) = token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        let response = app(settings).serve(request.body(none()).unwrap()).await.unwrap();
+        let (status, body) =
+            (response.status(), axum::body::to_bytes(Body::new(response.into_body()), 1 << 20).await.unwrap());
+        (status, serde_json::from_slice::<Value>(&body).unwrap())
+    };
+    let (status, open) = ask("", None).await;
+    assert_eq!((status, &open["openapi"]), (StatusCode::OK, &"3.1.0".into()));
+    assert!(open["paths"]["/metrics"]["get"].get("security").is_none());
+    assert_eq!(ask("public_status = false", None).await.0, StatusCode::UNAUTHORIZED);
+    let (status, closed) = ask("public_status = false", Some("token-of-root-0123456789")).await;
+    assert_eq!(status, StatusCode::OK);
+    for answer in ["401", "403"] {
+        assert!(closed["paths"]["/metrics"]["get"]["responses"][answer].is_object(), "{answer}");
+    }
+}
+
+#[test]
+fn every_operation_has_a_name_of_its_own_and_every_error_the_shape() {
+    let document = told();
+    let mut names = BTreeSet::new();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            assert!(names.insert(operation["operationId"].as_str().unwrap().to_owned()), "{method} {path}");
+            assert!(operation["summary"].as_str().is_some_and(|summary| !summary.is_empty()), "{method} {path}");
+            for (status, response) in operation["responses"].as_object().unwrap() {
+                if status.starts_with('4') {
+                    let shape = &response["content"]["application/json"]["schema"]["$ref"];
+                    assert!(shape.as_str().is_some_and(|shape| shape.ends_with("Error")), "{status} {method} {path}");
+                }
+            }
+        }
+    }
+    // Every reference leads somewhere.
+    let text = document.to_string();
+    for name in text.split("#/components/schemas/").skip(1).filter_map(|rest| rest.split('"').next()) {
+        assert!(document["components"]["schemas"][name].is_object(), "{name}");
+    }
+}

@@ -1,0 +1,45 @@
+//! What stands for the metrics in a server that is built without them.
+
+use std::sync::Arc;
+
+use berry_tower::rate_limit::LimitKind;
+use http::{Request, StatusCode};
+use tokio::time::Instant;
+
+/// Nothing.
+#[derive(Debug)]
+pub(crate) struct Metrics;
+
+impl Metrics {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self)
+    }
+
+    pub(crate) fn keep(self: &Arc<Self>) {}
+
+    pub(crate) fn rate_limited(&self, _: LimitKind) {}
+
+    pub(crate) fn cancelled(&self, _: Option<&str>) {}
+
+    pub(crate) fn route(&self, _: &str) -> RouteMetrics {
+        RouteMetrics
+    }
+}
+
+/// A route.
+#[derive(Clone, Debug)]
+pub(crate) struct RouteMetrics;
+
+/// A request that is not measured.
+#[derive(Debug)]
+pub(crate) struct RequestMetrics;
+
+impl RequestMetrics {
+    pub(crate) fn new<R>(_: &Arc<Metrics>, _: &mut Request<R>, _: Option<&RouteMetrics>, _: Instant) -> Self {
+        Self
+    }
+
+    pub(crate) fn record_head(&self) {}
+
+    pub(crate) fn record_end(&self, _: Option<StatusCode>, _: Instant) {}
+}

@@ -1,0 +1,196 @@
+//! What is measured of clients' requests, by route.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use axum::extract::MatchedPath;
+use berry_tower::upstream_time::UpstreamTime;
+use http::{Extensions, Method, StatusCode};
+use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram, with_local_recorder};
+use metrics_exporter_prometheus::PrometheusRecorder;
+use tokio::time::Instant;
+
+use super::{DURATION, GATEWAY, IN_FLIGHT, OTHER, REQUESTS, plain_histogram};
+
+/// The methods that have a label of their own.
+const METHODS: [Method; 9] = [
+    Method::GET,
+    Method::POST,
+    Method::HEAD,
+    Method::OPTIONS,
+    Method::PUT,
+    Method::DELETE,
+    Method::PATCH,
+    Method::CONNECT,
+    Method::TRACE,
+];
+
+/// What stands for the status of an answer that its client did not wait for.
+const CLIENT_LEFT: u16 = 499;
+/// How many statuses of a route and method have a handle that is kept. Fewer ever occur; a further
+/// one is looked up each time.
+const STATUSES: usize = 12;
+
+/// The handles of all routes that were asked for.
+pub(super) struct Routes {
+    in_flight: Gauge,
+    overhead: Histogram,
+    /// By the path as the router knows it, so that clients cannot add to it.
+    known: ArcSwap<HashMap<Arc<str>, Arc<Route>>>,
+    other: Arc<Route>,
+}
+
+impl std::fmt::Debug for Routes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Routes")
+    }
+}
+
+/// The handles of one route, by method; the last is for all other methods.
+struct Route {
+    path: Arc<str>,
+    methods: [OnceLock<Asked>; METHODS.len() + 1],
+}
+
+/// The handles of one route and method.
+struct Asked {
+    duration: Histogram,
+    /// With their statuses, in the order in which these came first.
+    statuses: [OnceLock<(u16, Counter)>; STATUSES],
+}
+
+impl Routes {
+    pub(super) fn new(recorder: &Arc<PrometheusRecorder>) -> Self {
+        let in_flight = with_local_recorder(&**recorder, || gauge!(IN_FLIGHT));
+        in_flight.set(0.0);
+        let overhead = plain_histogram(recorder, GATEWAY);
+        let other = Arc::new(Route::new(OTHER.into()));
+        Self { in_flight, overhead, known: ArcSwap::default(), other }
+    }
+
+    fn of(&self, extensions: &Extensions) -> Arc<Route> {
+        extensions.get::<MatchedPath>().map_or_else(|| self.other.clone(), |path| self.at(path.as_str()))
+    }
+
+    fn at(&self, path: &str) -> Arc<Route> {
+        if let Some(route) = self.known.load().get(path) {
+            return route.clone();
+        }
+        let new: Arc<Route> = Arc::new(Route::new(path.into()));
+        self.known.rcu(|known| {
+            let mut known = HashMap::clone(known);
+            known.entry(new.path.clone()).or_insert_with(|| new.clone());
+            known
+        });
+        self.known.load().get(path).unwrap_or(&new).clone()
+    }
+}
+
+impl Route {
+    fn new(path: Arc<str>) -> Self {
+        Self { path, methods: Default::default() }
+    }
+
+    fn asked(&self, method: usize, recorder: &PrometheusRecorder) -> &Asked {
+        self.methods[method].get_or_init(|| {
+            let labels = [("method", label(method)), ("path", self.path.to_string())];
+            let duration = with_local_recorder(recorder, || histogram!(DURATION, &labels));
+            Asked { duration, statuses: Default::default() }
+        })
+    }
+
+    fn ended(&self, method: usize, status: u16, took: Duration, recorder: &PrometheusRecorder) {
+        let asked = self.asked(method, recorder);
+        asked.duration.record(took);
+        let new = || {
+            let labels = [("method", label(method)), ("path", self.path.to_string()), ("status", status.to_string())];
+            with_local_recorder(recorder, || counter!(REQUESTS, &labels))
+        };
+        let mut kept = asked.statuses.iter().map(|slot| slot.get_or_init(|| (status, new())));
+        match kept.find(|(of, _)| *of == status) {
+            Some((_, counter)) => counter.increment(1),
+            None => new().increment(1),
+        }
+    }
+}
+
+/// A route that is known before there is a request for it, so that none has to look it up.
+#[derive(Clone)]
+pub(crate) struct RouteMetrics(Arc<Route>);
+
+impl std::fmt::Debug for RouteMetrics {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("RouteMetrics").field(&self.0.path).finish()
+    }
+}
+
+impl super::Metrics {
+    /// The route of this path.
+    pub(crate) fn route(&self, path: &str) -> RouteMetrics {
+        RouteMetrics(self.routes.at(path))
+    }
+}
+
+fn label(method: usize) -> String {
+    METHODS.get(method).map_or(OTHER, Method::as_str).to_owned()
+}
+
+/// A request that is being measured, from its head to the end of its answer.
+pub(crate) struct RequestMetrics {
+    metrics: Arc<super::Metrics>,
+    route: Arc<Route>,
+    method: usize,
+    started: Instant,
+    upstream: Option<UpstreamTime>,
+}
+
+impl std::fmt::Debug for RequestMetrics {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("RequestMetrics")
+    }
+}
+
+impl RequestMetrics {
+    /// The head of a request has come, on this route, or on the one that the router has found.
+    pub(crate) fn new<R>(
+        metrics: &Arc<super::Metrics>,
+        request: &mut http::Request<R>,
+        route: Option<&RouteMetrics>,
+        started: Instant,
+    ) -> Self {
+        let routes = &metrics.routes;
+        routes.in_flight.increment(1.0);
+        let method = METHODS.iter().position(|method| method == request.method()).unwrap_or(METHODS.len());
+        let route = route.map_or_else(|| routes.of(request.extensions()), |known| known.0.clone());
+        // What is not posted goes to no upstream.
+        let upstream = (request.method() == Method::POST).then(|| UpstreamTime::since(started));
+        if let Some(upstream) = &upstream {
+            request.extensions_mut().insert(upstream.clone());
+        }
+        Self { metrics: metrics.clone(), route, method, started, upstream }
+    }
+
+    /// The head of the answer is on its way. It is held back until there is something to show, so
+    /// that the first byte goes with it.
+    pub(crate) fn record_head(&self) {
+        if let Some(waited) = self.upstream.as_ref().and_then(UpstreamTime::total) {
+            self.metrics.routes.overhead.record(self.started.elapsed().saturating_sub(waited));
+        }
+    }
+
+    /// The answer has ended; without a status there was none.
+    pub(crate) fn record_end(&self, status: Option<StatusCode>, at: Instant) {
+        let status = status.map_or(CLIENT_LEFT, |status| status.as_u16());
+        self.route.ended(self.method, status, at - self.started, &self.metrics.recorder);
+    }
+}
+
+impl Drop for RequestMetrics {
+    fn drop(&mut self) {
+        self.metrics.routes.in_flight.decrement(1.0);
+    }
+}

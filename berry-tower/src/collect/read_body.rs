@@ -1,0 +1,158 @@
+//! Reads a body to its end, within limits.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use http::{HeaderMap, StatusCode, header::CONTENT_LENGTH};
+use http_body::Body;
+use pin_project::pin_project;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::{
+    Limits,
+    pace::{Pace, TooSlow},
+};
+use crate::{
+    render::Refusal,
+    upstream_time::{UpstreamTime, Waiting},
+};
+
+/// How much of an announced length is allocated before the bytes have arrived.
+const MAX_PREALLOCATED: usize = 1 << 20;
+
+/// A body while it is read. A body that arrives in one frame, as most do, is not copied.
+#[pin_project]
+pub(super) struct ReadBody<B> {
+    #[pin]
+    body: B,
+    limits: Limits,
+    /// The lower bound of the size, from `Content-Length` and the size hint.
+    announced: u64,
+    /// The only frame so far; empty if there are none or several.
+    first: Bytes,
+    /// All frames so far; empty if there are fewer than two.
+    joined: BytesMut,
+    /// `None` as long as the body was never waited for.
+    pace: Option<Pace>,
+    /// The time in which the client sends is not the gateway's own.
+    paused: Option<Waiting>,
+    /// A timer that fires too early is cheaper than one that is reset for each frame.
+    #[pin]
+    timer: Option<Sleep>,
+}
+
+impl<B: Body> ReadBody<B> {
+    pub(super) fn new(headers: &HeaderMap, body: B, limits: Limits) -> Result<Self, Box<Refusal>> {
+        let length = headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
+        let announced = length.unwrap_or_default().max(body.size_hint().lower());
+        if announced > limits.max_body as u64 {
+            return Err(too_large(limits.max_body));
+        }
+        let (first, joined) = (Bytes::new(), BytesMut::new());
+        Ok(Self { body, limits, announced, first, joined, pace: None, paused: None, timer: None })
+    }
+
+    pub(super) fn poll(
+        mut self: Pin<&mut Self>,
+        time: Option<&UpstreamTime>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Bytes, Box<Refusal>>> {
+        loop {
+            let mut this = self.as_mut().project();
+            let Poll::Ready(frame) = this.body.as_mut().poll_frame(cx) else {
+                ready!(self.poll_deadline(time, cx))?;
+                return Poll::Pending;
+            };
+            let Some(frame) = frame else { break };
+            let Ok(frame) = frame else { return Poll::Ready(Err(incomplete())) };
+            let Ok(data) = frame.into_data() else { continue };
+            if data.has_remaining() {
+                self.as_mut().add(data)?;
+            }
+        }
+        let this = self.project();
+        *this.paused = None;
+        let (first, joined) = (std::mem::take(this.first), std::mem::take(this.joined));
+        Poll::Ready(Ok(if joined.is_empty() { first } else { joined.freeze() }))
+    }
+
+    fn add(self: Pin<&mut Self>, mut data: B::Data) -> Result<(), Box<Refusal>> {
+        let this = self.project();
+        let added = data.remaining();
+        if let Some(pace) = this.pace {
+            pace.record_bytes(added);
+        }
+        *this.paused = None;
+        let max_body = this.limits.max_body;
+        if max_body.checked_sub(this.first.len() + this.joined.len()).is_none_or(|left| added > left) {
+            return Err(too_large(max_body));
+        }
+        if this.first.is_empty() && this.joined.is_empty() {
+            *this.first = data.copy_to_bytes(added);
+            return Ok(());
+        }
+        if this.joined.is_empty() {
+            let announced = usize::try_from(*this.announced).unwrap_or(0).min(MAX_PREALLOCATED);
+            this.joined.reserve(announced.max(this.first.len() + added));
+            this.joined.extend_from_slice(&std::mem::take(this.first));
+        }
+        this.joined.put(data);
+        Ok(())
+    }
+
+    /// Waits until a limit is exceeded.
+    fn poll_deadline(
+        self: Pin<&mut Self>,
+        time: Option<&UpstreamTime>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), Box<Refusal>>> {
+        let mut this = self.project();
+        let pace = this.pace.get_or_insert_with(|| Pace::new(Instant::now()));
+        pace.record_wait();
+        if this.paused.is_none() {
+            *this.paused = time.map(UpstreamTime::pause);
+        }
+        loop {
+            let Some(deadline) = pace.deadline(this.limits) else { return Poll::Pending };
+            match this.timer.as_mut().as_pin_mut() {
+                None => this.timer.set(Some(sleep_until(deadline))),
+                Some(mut timer) => {
+                    ready!(timer.as_mut().poll(cx));
+                    pace.check(Instant::now(), this.limits).map_err(too_slow)?;
+                    if let Some(deadline) = pace.deadline(this.limits) {
+                        timer.reset(deadline);
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn incomplete() -> Box<Refusal> {
+    let message = "the connection ended before the request body was complete";
+    Box::new(Refusal::new(StatusCode::BAD_REQUEST, "invalid_request_error", message))
+}
+
+fn too_large(max: usize) -> Box<Refusal> {
+    let message = format!("the request body is larger than the {max} bytes that this gateway accepts");
+    let refusal = Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "invalid_request_error", message);
+    Box::new(refusal.code("request_too_large"))
+}
+
+fn too_slow(exceeded: TooSlow) -> Box<Refusal> {
+    let message = match exceeded {
+        TooSlow::Silence(max) => {
+            format!("no byte of the request body arrived for {} s; this gateway stopped waiting", max.as_secs_f64())
+        }
+        TooSlow::Time(max) => {
+            format!("the request body was not complete after {} s; this gateway stopped waiting", max.as_secs_f64())
+        }
+        TooSlow::Rate(min) => {
+            format!("the request body arrived at less than {min} bytes per second; this gateway stopped waiting")
+        }
+    };
+    Box::new(Refusal::new(StatusCode::REQUEST_TIMEOUT, "invalid_request_error", message).code("request_timeout"))
+}
