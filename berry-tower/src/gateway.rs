@@ -13,7 +13,7 @@ use crate::{
     auth::{AuthLayer, Authenticate},
     backend::Catalog,
     body::Buffered,
-    breaker::{Breaker, BreakerPolicy, CircuitBreakerLayer},
+    breaker::{BreakerPolicy, CircuitBreakerLayer},
     classify::ModelApiVerdict,
     client::{BackendClient, Reqwest},
     collect::CollectLayer,
@@ -28,7 +28,7 @@ use crate::{
     render::{ApiErrors, Render},
     resume::ResumeLayer,
     retry::{BackoffPolicy, Budget, RetryLayer},
-    select::{SelectLayer, Selected, TagPolicy},
+    select::{SelectLayer, SelectedBreaker, TagPolicy},
 };
 
 /// What the standard stack is made of, beside who may call, how often, and what.
@@ -183,10 +183,7 @@ where
     let early = EarlyLayer::new(keep_alive).commit_after(commit_after);
     let early = if let Some(stop) = stop { early.stop_on(stop) } else { early };
     let breaker =
-        CircuitBreakerLayer::new(BreakerPolicy::default()).find(|extensions: &Extensions| -> Option<Arc<Breaker>> {
-            extensions.get::<Selected>().map(|selected| selected.backend.state.breaker().clone())
-        });
-    let breaker = breaker.classify(ModelApiVerdict);
+        CircuitBreakerLayer::new(BreakerPolicy::default()).find(SelectedBreaker).require().classify(ModelApiVerdict);
 
     let service = BackendClient::new(transport);
     let service = breaker.layer(service);

@@ -83,6 +83,7 @@ pub mod backend;
 pub mod body;
 #[cfg(feature = "breaker")]
 pub mod breaker;
+pub mod caller;
 pub mod classify;
 #[cfg(feature = "client")]
 pub mod client;
@@ -100,6 +101,8 @@ pub mod early;
 mod ending;
 pub mod endpoint;
 pub mod error;
+#[cfg_attr(not(feature = "breaker"), allow(dead_code, reason = "without breakers there is nobody to file a failure"))]
+mod evidence;
 #[cfg(feature = "error-response")]
 pub mod error_response;
 #[cfg(any(

@@ -65,7 +65,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 pub use candidates::TagPolicy;
-pub use lease::Lease;
+pub use lease::{Lease, SelectedBreaker};
 
 pub use crate::attempt::ServedBy;
 use crate::{
