@@ -14,7 +14,6 @@ use crate::error::{BoxError, Panicked};
 
 /// How a body ended.
 #[derive(Clone, Copy, Debug)]
-#[non_exhaustive]
 pub enum End<'a> {
     /// All of it was read.
     Complete,
