@@ -31,6 +31,7 @@
 //! Needs: `Request<Buffered>`. Adds: [`Requested`]. Rejects with 400: a body that is no JSON object
 //! with a `model`, or that has a key twice.
 
+mod form;
 mod future;
 mod prefill;
 mod read;
@@ -135,7 +136,7 @@ where
 fn rejection(why: &Unreadable) -> Refusal {
     let refusal = Refusal::new(StatusCode::BAD_REQUEST, "invalid_request_error", why.to_string());
     match why {
-        Unreadable::NotAnObject(_) => refusal,
+        Unreadable::NotAnObject(_) | Unreadable::InvalidForm(_) => refusal,
         Unreadable::DuplicateKey(key) => refusal.param(key.clone()),
         Unreadable::NoModel | Unreadable::BadModel => refusal.param("model"),
     }

@@ -20,7 +20,7 @@ use tower_service::Service;
 use super::{
     context::Context,
     cors::cors,
-    endpoints::{MESSAGES, ROUTED},
+    endpoints::{MESSAGES, routed},
 };
 use crate::{
     config::Settings,
@@ -82,9 +82,9 @@ impl Front {
         let Context { snapshot, observability, .. } = context;
         let settings = &snapshot.config.settings;
         let body_log = BodyLogLayer::new(&snapshot.config);
-        let openai = ROUTED.map(|endpoint| (format!("/v1{}", endpoint.path()), &gateways.openai, ErrorShape::OpenAi));
+        let openai = routed().map(|(path, _)| (path, &gateways.openai, ErrorShape::OpenAi));
         let messages = (MESSAGES.to_owned(), &gateways.messages, ErrorShape::Anthropic);
-        let endpoints = openai.into_iter().chain([messages]).map(|(path, gateway, errors)| {
+        let endpoints = openai.chain([messages]).map(|(path, gateway, errors)| {
             let access_log = AccessLogLayer::new(snapshot.clone(), observability.clone(), errors).with_endpoint(&path);
             (path, serve(settings, access_log, gateway.clone(), body_log.clone()))
         });
