@@ -96,7 +96,10 @@ async fn a_caller_of_anthropic_gets_its_shape() {
     let list = gateway.ask(&get("/v1/models")).await.json();
     let ids: Vec<_> = list["data"].as_array().unwrap().iter().map(|model| model["id"].as_str().unwrap()).collect();
     assert_eq!(ids, ["org/deep/model:v1", "pool", "zeta"]);
-    assert_eq!((&list["first_id"], &list["last_id"], &list["has_more"]), (&ids[0].into(), &"zeta".into(), &false.into()));
+    assert_eq!(
+        (&list["first_id"], &list["last_id"], &list["has_more"]),
+        (&ids[0].into(), &"zeta".into(), &false.into())
+    );
     let model = gateway.ask(&get("/v1/models/zeta")).await.json();
     assert_eq!((&model["type"], &model["display_name"]), (&"model".into(), &"zeta".into()));
     assert!(model["created_at"].as_str().unwrap().ends_with('Z'), "{model}");
