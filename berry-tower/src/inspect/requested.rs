@@ -47,7 +47,7 @@ pub struct Requested {
     pub choices: u32,
     pub(super) source: Source,
     /// The boundary of a multipart form; `None` for a JSON object.
-    boundary: Option<Boundary>,
+    pub(super) boundary: Option<Boundary>,
 }
 
 /// The bytes that were read. They are kept, so that no other body can come to lie at their address.
