@@ -11,7 +11,7 @@ use http::{Request, Response};
 use pin_project::pin_project;
 use tower_service::Service;
 
-use super::{Requested, Unreadable, rejection};
+use super::{DefaultModel, Requested, Unreadable, rejection};
 use crate::{
     body::{Buffered, ResponseBody},
     offload::{Offloaded, is_large, offload},
@@ -49,7 +49,13 @@ impl<S: Service<Request<Buffered>> + Clone> Stage<S> {
         Self::call(read, inner, request)
     }
 
-    fn call(read: Read, inner: &mut S, mut request: Request<Buffered>) -> Self {
+    fn call(mut read: Read, inner: &mut S, mut request: Request<Buffered>) -> Self {
+        if let (Err(Unreadable::NoModel), Some(model)) = (&read, request.extensions().get::<DefaultModel>())
+            && let Some(body) = model.insert_into(request.body().bytes())
+        {
+            read = Requested::read_request(request.uri().path(), request.headers(), &body);
+            *request.body_mut() = Buffered::from(body);
+        }
         match read {
             Ok(requested) => {
                 request.extensions_mut().insert(requested);

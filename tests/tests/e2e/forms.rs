@@ -129,3 +129,24 @@ async fn a_websocket_upgrade_on_responses_is_told_to_use_http() {
     assert_eq!(gateway.ask(&Ask::get("/v1/responses")).await.status, 405);
     assert_eq!(gateway.ask(&upgrade("/v1/chat/completions")).await.status, 405);
 }
+
+#[tokio::test]
+async fn a_moderation_without_a_model_uses_the_default() {
+    let ask = || Ask::post("/v1/moderations", r#"{"input": "hello"}"#);
+    let only = Gateway::builder().provider("a").start().await;
+    let reply = only.ask(&ask()).await;
+    assert_eq!((reply.status.as_u16(), &reply.json()["model"]), (200, &json!("sim")), "{reply:?}");
+    assert_eq!(only.providers[0].calls()[0].json(), json!({ "model": "sim", "input": "hello" }));
+
+    let other = |default_for: &str| {
+        format!(
+            "[models.other]\nname = \"other\"\n{default_for}\n[[models.other.backends]]\n\
+             provider = \"b\"\nmodel = \"sim\"\nprobe = \"none\"\n"
+        )
+    };
+    let start = async |tables: String| Gateway::builder().provider("a").provider("b").tables(&tables).start().await;
+    let two = start(other("")).await;
+    assert_eq!(two.ask(&ask()).await.verdict().0, 400, "which of two is not known");
+    let marked = start(other("default_for = [\"moderations\"]")).await;
+    assert_eq!(marked.ask(&ask()).await.header("x-berry-backend"), "b:sim");
+}
