@@ -7,6 +7,7 @@ use berry_tower::{
 };
 use http::StatusCode;
 use proptest::{option, prelude::*};
+use std::time::Duration;
 
 fn class() -> impl Strategy<Value = Class> {
     prop::sample::select(vec![
