@@ -65,8 +65,14 @@ impl Evidence {
 
     fn file(&self, backend: usize, class: Class, claim: Box<dyn Claim>) {
         let is_shared = AtomicBool::new(false);
-        let mut failure =
-            Box::new(Failure { backend, class, claim, is_shared, is_decided: AtomicBool::new(false), next: OnceLock::new() });
+        let mut failure = Box::new(Failure {
+            backend,
+            class,
+            claim,
+            is_shared,
+            is_decided: AtomicBool::new(false),
+            next: OnceLock::new(),
+        });
         for earlier in self.iter().filter(|earlier| earlier.backend != backend && earlier.class == class) {
             earlier.is_shared.store(true, Ordering::Release);
             *failure.is_shared.get_mut() = true;

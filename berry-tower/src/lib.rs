@@ -103,10 +103,10 @@ pub mod early;
 mod ending;
 pub mod endpoint;
 pub mod error;
-#[cfg_attr(not(feature = "breaker"), allow(dead_code, reason = "without breakers there is nobody to file a failure"))]
-mod evidence;
 #[cfg(feature = "error-response")]
 pub mod error_response;
+#[cfg_attr(not(feature = "breaker"), allow(dead_code, reason = "without breakers there is nobody to file a failure"))]
+mod evidence;
 #[cfg(any(
     feature = "auth",
     feature = "rate-limit",

@@ -305,10 +305,7 @@ impl Machine {
     pub(super) const fn unpack(word: u64) -> Self {
         let (failed_trials, time) = ((word >> 40) as u8 & TRIALS, word & TIME);
         let phase = match word >> 62 {
-            0 => Phase::Closed {
-                failures: word as u32 & FAILURES,
-                run: Run::unpack(word >> 20 & FAILURES as u64),
-            },
+            0 => Phase::Closed { failures: word as u32 & FAILURES, run: Run::unpack(word >> 20 & FAILURES as u64) },
             1 if time == 0 => Phase::HalfOpen { failed_trials, trial: None },
             1 => Phase::HalfOpen { failed_trials, trial: Some(time) },
             _ => Phase::Open { failed_trials, until: time },
@@ -383,7 +380,9 @@ mod tests {
         assert_eq!(first.admits(129), Admission::Refused { until: None });
         assert_eq!(first.admits(130), Admission::Trial);
         let second = first.step(Event::Acquire, 130, &LIMITS);
-        let late = |finding| second.step(Event::Settle { generation: first.generation, trial: Some(130), finding }, 140, &LIMITS);
+        let late = |finding| {
+            second.step(Event::Settle { generation: first.generation, trial: Some(130), finding }, 140, &LIMITS)
+        };
         assert_eq!(late(Finding::Neutral), second, "the slot is the second one's now");
         assert!(late(Finding::Success).state().is_closed());
         assert_eq!(late(Finding::Failure).state(), open_until(240));
@@ -410,7 +409,10 @@ mod tests {
     fn a_burst_of_one_caller_counts_once_until_another_caller_fails_too() {
         let limits = Limits { failure_threshold: 4, ..LIMITS };
         let run = |findings: &[Finding]| {
-            findings.iter().fold(Machine::default(), |machine, &finding| settle_by(machine, finding, 0, &limits)).state()
+            findings
+                .iter()
+                .fold(Machine::default(), |machine, &finding| settle_by(machine, finding, 0, &limits))
+                .state()
         };
         let (alice, bob) = (Finding::FailureOf(7), Finding::FailureOf(8));
         assert_eq!(run(&[alice; 9]), State::Closed { failures: 1 });

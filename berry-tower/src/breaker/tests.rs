@@ -242,9 +242,10 @@ async fn a_service_that_panics_has_failed() {
         assert!(state(&layer).is_open(), "{does:?}");
     }
     let layer = CircuitBreakerLayer::new(policy(1));
-    let mut service = layer.layer(service_fn(|_: Request<()>| -> std::future::Ready<Result<Response<Frames>, BoxError>> {
-        panic!("before there is a future")
-    }));
+    let mut service =
+        layer.layer(service_fn(|_: Request<()>| -> std::future::Ready<Result<Response<Frames>, BoxError>> {
+            panic!("before there is a future")
+        }));
     let call = std::panic::AssertUnwindSafe(|| drop(service.call(Request::new(()))));
     assert!(std::panic::catch_unwind(call).is_err());
     assert!(state(&layer).is_open());

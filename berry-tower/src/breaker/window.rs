@@ -69,7 +69,8 @@ impl Window {
     fn is_below_rate(&self, slice: u64) -> bool {
         let words = self.buckets.iter().map(|bucket| bucket.load(Relaxed));
         let recent = words.filter(|word| slice.wrapping_sub(word >> 40) & SLICE < BUCKETS as u64);
-        let (all, failed) = recent.fold((0, 0), |(all, failed), word| (all + (word >> 20 & COUNT), failed + (word & COUNT)));
+        let (all, failed) =
+            recent.fold((0, 0), |(all, failed), word| (all + (word >> 20 & COUNT), failed + (word & COUNT)));
         let rate = f64::from_bits(self.rate.load(Relaxed));
         all > 0 && all >= self.min_requests.load(Relaxed) && ((all - failed) as f64) < rate * all as f64
     }

@@ -84,7 +84,11 @@ impl World {
             }
         });
         let service = ServiceBuilder::new()
-            .layer(RetryLayer::new(BackoffPolicy::new()).classify(ModelApiVerdict).budget(Arc::new(Budget::new(1.0, 1000))))
+            .layer(
+                RetryLayer::new(BackoffPolicy::new())
+                    .classify(ModelApiVerdict)
+                    .budget(Arc::new(Budget::new(1.0, 1000))),
+            )
             .layer(SelectLayer::new(self.catalog.clone()))
             .layer(CircuitBreakerLayer::new(BreakerPolicy::default()).find(SelectedBreaker).classify(ModelApiVerdict))
             .service(upstream);
