@@ -112,7 +112,7 @@ pub fn standing(backend: &Backend, view: &View, ask: &Ask<'_>) -> Standing {
         if !backend.provider.serves(endpoint) {
             return Standing::Endpoint;
         }
-        if ask.conversation.is_some_and(|said| said.known_inexpressible(backend.provider.dialect).is_some()) {
+        if ask.conversation.is_some_and(|said| said.known_unsupported(backend.provider.dialect).is_some()) {
             return Standing::Inexpressible;
         }
     }
@@ -274,7 +274,7 @@ impl Out {
         }
         if !self.serves {
             let said = self.inexpressible.zip(ask.conversation);
-            let what = said.and_then(|(dialect, said)| said.known_inexpressible(dialect));
+            let what = said.and_then(|(dialect, said)| said.known_unsupported(dialect));
             return what.map_or(Unroutable::UnsupportedEndpoint, |what| what.clone().into());
         }
         Unroutable::NoneAvailable { retry_after: self.available.unwrap_or(Duration::from_secs(1)) }
