@@ -116,6 +116,14 @@ impl<R: std::fmt::Debug, T> std::fmt::Debug for Settings<R, T> {
     }
 }
 
+/// Resolves when the value becomes true.
+async fn stopped(mut stop: watch::Receiver<bool>) {
+    if stop.wait_for(|stop| *stop).await.is_err() {
+        // Without a sender the value does not change any more.
+        std::future::pending::<()>().await;
+    }
+}
+
 /// The standard gateway: refuses who may not call, finds a backend for everyone else, and stays
 /// with the answer to its end.
 ///
@@ -181,7 +189,7 @@ where
     let Settings { catalog, transport, plan, budget, total_timeout, keep_alive, commit_after, stop, .. } = settings;
     let Settings { max_body, tags, tag_policy, render, .. } = settings;
     let early = EarlyLayer::new(keep_alive).commit_after(commit_after);
-    let early = if let Some(stop) = stop { early.stop_on(stop) } else { early };
+    let early = if let Some(stop) = stop { early.stop_on(move || stopped(stop.clone())) } else { early };
     let breaker =
         CircuitBreakerLayer::new(BreakerPolicy::default()).find(|extensions: &Extensions| -> Option<Arc<Breaker>> {
             extensions.get::<Selected>().map(|selected| selected.backend.state.breaker().clone())

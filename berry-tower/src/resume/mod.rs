@@ -165,3 +165,6 @@ where
         Poll::Ready(Ok(response.map(|inner| ResumeBody::new(inner, Some(whole), Some(resumption)))))
     }
 }
+
+#[cfg(test)]
+mod tests;
