@@ -17,12 +17,13 @@ use arc_swap::ArcSwapOption;
 use berry_tower::{
     auth::ApiKeys,
     backend::Catalog,
-    client::Hyper,
+    client::EnvProxy,
+    early::{Shutdown, ShutdownSignal},
     retry::{BackoffPolicy, Budget},
     select::TagPolicy,
 };
 use jiff::Timestamp;
-use tokio::{sync::watch, time::Instant};
+use tokio::time::Instant;
 
 use crate::config::{
     Config, Loaded, Seen,
@@ -39,13 +40,13 @@ pub(crate) struct Process {
     /// Whether the first round of probes has ended; a reload does not reset it.
     pub(crate) probed: Arc<AtomicBool>,
     /// Ends open streams when it becomes true.
-    stop: watch::Sender<bool>,
+    stop: Shutdown,
     /// The result of the last reload.
     pub(crate) last_reload: ArcSwapOption<ReloadResult>,
     /// The configuration file as it was when it was last read.
     pub(crate) seen: ArcSwapOption<Seen>,
     /// The connections to providers.
-    transport: Hyper,
+    transport: EnvProxy,
 }
 
 /// The result of a reload.
@@ -64,14 +65,14 @@ impl Process {
             started: Instant::now(),
             draining: AtomicBool::new(false),
             probed: Arc::default(),
-            stop: watch::Sender::new(false),
+            stop: Shutdown::new(),
             last_reload: ArcSwapOption::empty(),
             seen: ArcSwapOption::from(seen.map(Arc::new)),
-            transport: Hyper::new(),
+            transport: EnvProxy::default(),
         }
     }
 
-    pub(crate) fn transport(&self) -> Hyper {
+    pub(crate) fn transport(&self) -> EnvProxy {
         self.transport.clone()
     }
 
@@ -95,12 +96,12 @@ impl Process {
 
     /// Ends the open streams with an error event.
     pub(crate) fn stop_streams(&self) {
-        self.stop.send_replace(true);
+        self.stop.start();
     }
 
     /// Returns a receiver that becomes true when open streams must end.
-    pub(crate) fn stop_signal(&self) -> watch::Receiver<bool> {
-        self.stop.subscribe()
+    pub(crate) fn stop_signal(&self) -> ShutdownSignal {
+        self.stop.signal()
     }
 }
 

@@ -15,7 +15,7 @@ use pin_project::pin_project;
 use serde_json::Value;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::{EarlyLayer, StopFuture};
+use super::EarlyLayer;
 use crate::{
     attempt::Attempt,
     ending::Ending,
@@ -32,6 +32,7 @@ const MAX_REFUSAL_BYTES: usize = 64 << 10;
 /// The most frames of it that are read before other tasks run.
 const MAX_FRAMES_PER_POLL: usize = 32;
 
+type StopFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
 type NextFrame = Option<Result<Frame<Bytes>, BoxError>>;
 
 /// The response body of [`Early`](super::Early).
@@ -81,7 +82,7 @@ impl fmt::Debug for Watch {
 
 impl Watch {
     fn new(layer: &EarlyLayer) -> Self {
-        let stop = layer.stop.as_ref().map(|stop| stop());
+        let stop = layer.stop.clone().map(|stop| -> StopFuture { Box::pin(stop.started()) });
         Self { keep_alive: layer.keep_alive, timer: None, silent_since: None, stop }
     }
 

@@ -41,9 +41,9 @@
 //! comment may stand. An early head cannot name a backend or carry its headers.
 
 mod body;
+mod shutdown;
 
 use std::{
-    fmt,
     future::Future,
     pin::Pin,
     sync::Arc,
@@ -59,6 +59,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 pub use body::EarlyBody;
+pub use shutdown::{Shutdown, ShutdownSignal};
 
 use crate::{
     endpoint::Endpoint,
@@ -70,15 +71,12 @@ use crate::{
 /// A shorter interval would only load the connection.
 const MIN_KEEP_ALIVE: Duration = Duration::from_millis(1);
 
-type StopFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
-type Stop = Arc<dyn Fn() -> StopFuture + Send + Sync>;
-
 /// [`Layer`] that applies [`Early`].
-#[derive(Clone, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct EarlyLayer {
     keep_alive: Option<Duration>,
     commit_after: Option<Duration>,
-    stop: Option<Stop>,
+    stop: Option<ShutdownSignal>,
 }
 
 impl EarlyLayer {
@@ -101,43 +99,11 @@ impl EarlyLayer {
         self
     }
 
-    /// Ends open streams when a future of `stop` is ready. Each stream polls a future of its own.
-    ///
-    /// ```
-    /// use berry_tower::early::EarlyLayer;
-    /// use tokio::sync::watch;
-    ///
-    /// let (shutdown, receiver) = watch::channel(false);
-    /// let layer = EarlyLayer::new(None).stop_on(move || {
-    ///     let mut receiver = receiver.clone();
-    ///     async move {
-    ///         if receiver.wait_for(|stopped| *stopped).await.is_err() {
-    ///             // The sender is gone, and the server does not stop.
-    ///             std::future::pending::<()>().await;
-    ///         }
-    ///     }
-    /// });
-    /// # drop((shutdown, layer));
-    /// ```
+    /// Ends the streams that are open when the shutdown starts. `None` means never.
     #[must_use]
-    pub fn stop_on<F, Fut>(mut self, stop: F) -> Self
-    where
-        F: Fn() -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = ()> + Send + 'static,
-    {
-        self.stop = Some(Arc::new(move || Box::pin(stop())));
+    pub fn stop_on(mut self, stop: impl Into<Option<ShutdownSignal>>) -> Self {
+        self.stop = stop.into();
         self
-    }
-}
-
-impl fmt::Debug for EarlyLayer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { keep_alive, commit_after, stop } = self;
-        f.debug_struct("EarlyLayer")
-            .field("keep_alive", keep_alive)
-            .field("commit_after", commit_after)
-            .field("stops", &stop.is_some())
-            .finish()
     }
 }
 
