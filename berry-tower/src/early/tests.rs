@@ -20,7 +20,9 @@ use crate::{
 
 /// A request for a stream, by which Early knows that it may send a head.
 fn request() -> Request<()> {
-    let requested = Requested::read(&Bytes::from_static(br#"{"model":"m","stream":true}"#)).unwrap().with_path("/v1/chat/completions");
+    let requested = Requested::read(&Bytes::from_static(br#"{"model":"m","stream":true}"#))
+        .unwrap()
+        .with_path("/v1/chat/completions");
     Request::builder().extension(requested).body(()).unwrap()
 }
 
