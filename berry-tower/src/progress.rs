@@ -143,6 +143,13 @@ impl Progress {
         self.state().output.load(Relaxed)
     }
 
+    /// Whether what has been read shows that the upstream serves the request: the first output of a
+    /// stream, or the first bytes of any other body.
+    #[cfg(feature = "breaker")]
+    pub(crate) fn shows_output(&self) -> bool {
+        !self.is_stream() || self.output_seen()
+    }
+
     /// The time at which the first output was read.
     #[must_use]
     pub fn first_output(&self) -> Option<Instant> {
