@@ -255,6 +255,8 @@ pub struct Exhausted {
     pub attempts: u32,
     /// The backend of the last attempt.
     pub backend: Option<BackendId>,
+    /// The time that the attempts took together; unknown if zero.
+    pub elapsed: Duration,
     source: Option<Arc<dyn Error + Send + Sync>>,
 }
 
@@ -262,7 +264,16 @@ impl Exhausted {
     /// Returns the error for `attempts` attempts, the worst of which failed with `class` for `reason`.
     #[must_use]
     pub fn new(class: Class, reason: impl Into<String>, attempts: u32) -> Self {
-        Self { class, status: None, error: None, reason: reason.into(), attempts, backend: None, source: None }
+        Self {
+            class,
+            status: None,
+            error: None,
+            reason: reason.into(),
+            attempts,
+            backend: None,
+            elapsed: Duration::ZERO,
+            source: None,
+        }
     }
 
     /// Sets the upstream's status.
@@ -283,6 +294,13 @@ impl Exhausted {
     #[must_use]
     pub fn with_backend(mut self, backend: impl Into<Option<BackendId>>) -> Self {
         self.backend = backend.into();
+        self
+    }
+
+    /// Sets the time that the attempts took together.
+    #[must_use]
+    pub fn with_elapsed(mut self, elapsed: Duration) -> Self {
+        self.elapsed = elapsed;
         self
     }
 

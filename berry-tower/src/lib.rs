@@ -152,5 +152,5 @@ pub mod upstream_time;
 
 /// The README's snippets, compiled and run.
 #[cfg(doctest)]
-#[doc = include_str!("../../README.md")]
+#[doc = include_str!("../README.md")]
 struct Readme;
