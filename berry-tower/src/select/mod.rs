@@ -117,7 +117,14 @@ impl SelectLayer {
     /// Selects among the models of `catalog`, for users without tags, with the standard verdicts.
     pub fn new(catalog: Catalog) -> Self {
         let policy = TagPolicy::Strict;
-        Self { catalog, tags: Arc::new(|_| &[]), caller: None, callers: Arc::default(), policy, classify: ModelApiVerdict }
+        Self {
+            catalog,
+            tags: Arc::new(|_| &[]),
+            caller: None,
+            callers: Arc::default(),
+            policy,
+            classify: ModelApiVerdict,
+        }
     }
 }
 
