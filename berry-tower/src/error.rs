@@ -94,6 +94,12 @@ impl Failure {
         }
     }
 
+    /// Whether there was no connection, which no request can bring about.
+    #[must_use]
+    pub const fn is_connect(&self) -> bool {
+        matches!(self, Self::Connect(_) | Self::Timeout(Deadline::Connect))
+    }
+
     /// The failure in an error or in one of its sources.
     #[must_use]
     pub fn find<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a Self> {
@@ -217,6 +223,18 @@ impl Display for MissingLayer {
 }
 
 impl Error for MissingLayer {}
+
+/// The inner service, or the body of its response, panicked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Panicked;
+
+impl Display for Panicked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the inner service panicked")
+    }
+}
+
+impl Error for Panicked {}
 
 /// The deadline over all attempts passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

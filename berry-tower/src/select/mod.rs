@@ -65,13 +65,14 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 pub use candidates::TagPolicy;
-pub use lease::Lease;
+pub use lease::{Lease, SelectedBreaker};
 
 pub use crate::attempt::ServedBy;
 use crate::{
     attempt::Attempt,
     backend::{Backend, Catalog, Model, Snapshot},
     body::{Buffered, GuardedBody},
+    caller::{CallerId, Callers},
     classify::{Classify, ModelApiVerdict},
     dialect::Conversation,
     endpoint::Endpoint,
@@ -99,11 +100,15 @@ const LOST_RACES: usize = 4;
 
 type TagsOf = dyn for<'a> Fn(&'a Extensions) -> &'a [Arc<str>] + Send + Sync;
 
+type FindCaller = dyn Fn(&Extensions) -> Option<CallerId> + Send + Sync;
+
 /// Adds [`Select`] to a service.
 #[derive(Clone)]
 pub struct SelectLayer<C = ModelApiVerdict> {
     catalog: Catalog,
     tags: Arc<TagsOf>,
+    caller: Option<Arc<FindCaller>>,
+    callers: Arc<Callers>,
     policy: TagPolicy,
     classify: C,
 }
@@ -111,7 +116,15 @@ pub struct SelectLayer<C = ModelApiVerdict> {
 impl SelectLayer {
     /// Selects among the models of `catalog`, for users without tags, with the standard verdicts.
     pub fn new(catalog: Catalog) -> Self {
-        Self { catalog, tags: Arc::new(|_| &[]), policy: TagPolicy::Strict, classify: ModelApiVerdict }
+        let policy = TagPolicy::Strict;
+        Self {
+            catalog,
+            tags: Arc::new(|_| &[]),
+            caller: None,
+            callers: Arc::default(),
+            policy,
+            classify: ModelApiVerdict,
+        }
     }
 }
 
@@ -126,6 +139,22 @@ impl<C> SelectLayer<C> {
         self
     }
 
+    /// Sets the function that finds the caller's fingerprint in what earlier layers have put into the
+    /// extensions, for requests that have no [`CallerId`] in theirs. By it, health and circuit breakers
+    /// tell a failing backend from a failing caller.
+    #[must_use]
+    pub fn caller(mut self, caller: impl Fn(&Extensions) -> Option<CallerId> + Send + Sync + 'static) -> Self {
+        self.caller = Some(Arc::new(caller));
+        self
+    }
+
+    /// Shares what is known of callers with other selections.
+    #[cfg(feature = "gateway")]
+    pub(crate) fn callers(mut self, callers: Arc<Callers>) -> Self {
+        self.callers = callers;
+        self
+    }
+
     /// Says what users without tags may use.
     #[must_use]
     pub const fn tag_policy(mut self, policy: TagPolicy) -> Self {
@@ -136,8 +165,8 @@ impl<C> SelectLayer<C> {
     /// Judges answers and errors by other verdicts.
     #[must_use]
     pub fn classify<D>(self, classify: D) -> SelectLayer<D> {
-        let Self { catalog, tags, policy, .. } = self;
-        SelectLayer { catalog, tags, policy, classify }
+        let Self { catalog, tags, caller, callers, policy, .. } = self;
+        SelectLayer { catalog, tags, caller, callers, policy, classify }
     }
 }
 
@@ -265,6 +294,10 @@ where
     }
 
     fn call(&mut self, mut request: Request<Buffered>) -> Self::Future {
+        let caller = request.extensions().get().copied();
+        if let Some(caller) = caller.or_else(|| self.layer.caller.as_ref()?(request.extensions())) {
+            request.extensions_mut().insert(self.layer.callers.hear(caller));
+        }
         match self.lease(&mut request) {
             Ok(Leased { mut lease, last, conversation }) => {
                 lease.describe(&request);
