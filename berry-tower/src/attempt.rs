@@ -1,4 +1,5 @@
-//! One attempt of a request, as Retry announces it and Select fills it in.
+//! The attempts of a request: [`Retry`](crate::retry) creates an [`Attempt`] for each, and
+//! [`Select`](crate::select) records the backend that it picks.
 
 use std::{
     fmt::{self, Display},
@@ -8,12 +9,12 @@ use std::{
 
 use crate::classify::Class;
 
-/// What tells backends apart: the provider's id and the provider's name of the model.
+/// Identifies a backend by its provider and the provider's name of the model.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct BackendId {
     /// The provider's id.
     pub provider: Arc<str>,
-    /// The model, as the provider calls it.
+    /// The provider's name of the model.
     pub model: Arc<str>,
 }
 
@@ -23,24 +24,26 @@ impl Display for BackendId {
     }
 }
 
-/// Which backend answered; on responses, put by Select.
+/// The backend that served a response; an extension of responses, inserted by
+/// [`Select`](crate::select).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServedBy(pub BackendId);
 
 /// Whether a backend that was tried may be tried again in the same request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum RetryEligibility {
-    /// Not in this request: it refused the key, lacks the model, or was silent.
+    /// Not in this request: the backend refused the key, lacks the model, was silent, or stalled.
     Never,
-    /// After the wait that its cool-down asks for.
+    /// After the backend's cool-down has ended.
     AfterCooldown,
-    /// After the request's own back-off, which stands in for a cool-down that nobody asked for.
+    /// After the request's own back-off, which replaces a default cool-down.
     AfterBackoff,
 }
 
 impl RetryEligibility {
-    /// How a backend may come back after an attempt on it ended with this class; `silent` says
-    /// that a deadline passed before the backend had sent a byte.
+    /// Returns the eligibility of a backend after an attempt on it ended with `class`. `silent`
+    /// says that a deadline passed before the backend had sent a byte.
     ///
     /// ```
     /// use berry_tower::{attempt::RetryEligibility, classify::Class};
@@ -59,9 +62,11 @@ impl RetryEligibility {
     }
 }
 
-/// A request's attempt: its number, which of the model's fallbacks it is for, and who was tried
-/// before. Retry puts it into the request's extensions; a selection writes down whom it picked, so
-/// that Retry knows even when a layer between them gave up first.
+/// An attempt of a request: its number, the fallback that it is for, and the backends that earlier
+/// attempts have tried.
+///
+/// [`Retry`](crate::retry) inserts it into the request's extensions. A selection records the
+/// backend that it picked, so that Retry knows it even when a layer between them failed first.
 ///
 /// ```
 /// use berry_tower::{attempt::{Attempt, BackendId, RetryEligibility}, classify::Class};
@@ -70,85 +75,105 @@ impl RetryEligibility {
 /// first.record_backend(BackendId { provider: "a".into(), model: "m".into() });
 /// let second = first.next(Class::Server, false);
 /// assert_eq!(second.number(), 2);
-/// assert_eq!(second.tried().next().unwrap().returns, RetryEligibility::AfterCooldown);
+/// assert_eq!(second.tried().next().unwrap().eligibility, RetryEligibility::AfterCooldown);
 /// assert_eq!(second.tried().count(), 1);
-/// assert!(!second.allow_tried());
+/// assert!(!second.allows_repeats());
 /// ```
 #[derive(Clone, Debug)]
 pub struct Attempt {
     number: u32,
     fallback_index: u32,
-    allow_tried: bool,
+    allows_repeats: bool,
     slot: Arc<OnceLock<BackendId>>,
     before: Option<Arc<Tried>>,
 }
 
-/// A backend that an earlier attempt of the request has asked.
+/// An earlier attempt of the request.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Tried {
-    /// Who it was; nobody when no selection stands behind Retry.
+    /// The backend that was tried; `None` without a selection behind Retry.
     pub backend: Option<BackendId>,
-    /// Whether it may be asked again.
-    pub returns: RetryEligibility,
-    /// What the attempt ended with.
+    /// Whether the backend may be tried again.
+    pub eligibility: RetryEligibility,
+    /// How the attempt ended.
     pub class: Class,
-    /// Which of the model's fallbacks it was for; 0 is the model itself.
+    /// The fallback that the attempt was for; 0 is the model itself.
     pub fallback_index: u32,
-    before: Option<Arc<Tried>>,
+    /// The attempt had sent output to the client before it failed.
+    interrupted: bool,
+    before: Option<Arc<Self>>,
 }
 
 impl Attempt {
-    /// A request's first attempt.
+    /// Returns the first attempt of a request.
     #[must_use]
     pub fn first() -> Self {
-        Self { number: 1, fallback_index: 0, allow_tried: false, slot: Arc::default(), before: None }
+        Self { number: 1, fallback_index: 0, allows_repeats: false, slot: Arc::default(), before: None }
     }
 
-    /// The attempt after this one has failed with `class`; `silent` as in [`RetryEligibility::after`].
+    /// Returns the attempt after this one has failed with `class`; for `silent` see
+    /// [`RetryEligibility::after`].
     #[must_use]
     pub fn next(&self, class: Class, silent: bool) -> Self {
-        let (backend, before) = (self.slot.get().cloned(), self.before.clone());
-        let tried = Tried {
-            backend,
-            returns: RetryEligibility::after(class, silent),
-            class,
-            fallback_index: self.fallback_index,
-            before,
+        self.after(RetryEligibility::after(class, silent), class, false)
+    }
+
+    /// Returns the attempt that resumes the stream of this one, which broke off with `class` after
+    /// its output had started.
+    ///
+    /// A backend that stalled does not get the request again; one whose stream was cut does, once.
+    #[must_use]
+    pub fn resume(&self, class: Class) -> Self {
+        let backend = self.backend();
+        let interrupted_before = self.tried().any(|tried| tried.interrupted && tried.backend.as_ref() == backend);
+        let eligibility = match class {
+            Class::Timeout => RetryEligibility::Never,
+            _ if interrupted_before => RetryEligibility::Never,
+            class => RetryEligibility::after(class, false),
         };
+        self.after(eligibility, class, true)
+    }
+
+    fn after(&self, eligibility: RetryEligibility, class: Class, interrupted: bool) -> Self {
+        let (backend, before) = (self.slot.get().cloned(), self.before.clone());
+        let fallback_index = self.fallback_index;
+        let tried = Tried { backend, eligibility, class, fallback_index, interrupted, before };
         Self {
-            number: self.number + 1,
-            fallback_index: self.fallback_index,
-            allow_tried: false,
+            number: self.number.saturating_add(1),
+            fallback_index,
+            allows_repeats: false,
             slot: Arc::default(),
             before: Some(Arc::new(tried)),
         }
     }
 
-    /// The same attempt anew, when it came to nothing: nobody was asked.
+    /// Returns the same attempt with no backend recorded, for when no backend was called.
     #[must_use]
-    pub fn again(&self) -> Self {
+    pub fn fresh_slot(&self) -> Self {
         Self { slot: Arc::default(), ..self.clone() }
     }
 
-    /// The same attempt, with backends that were tried before allowed or not.
+    /// Returns the same attempt, with backends that were tried before allowed or not.
     #[must_use]
-    pub fn allowing_tried(&self, allow: bool) -> Self {
-        Self { allow_tried: allow, ..self.again() }
+    pub fn with_repeats(&self, allowed: bool) -> Self {
+        Self { allows_repeats: allowed, ..self.fresh_slot() }
     }
 
-    /// The same attempt for the model's next fallback.
+    /// Returns the same attempt for the next fallback of the model.
     #[must_use]
     pub fn next_fallback(&self) -> Self {
-        Self { fallback_index: self.fallback_index + 1, allow_tried: false, ..self.again() }
+        let fallback_index = self.fallback_index.saturating_add(1);
+        Self { fallback_index, allows_repeats: false, ..self.fresh_slot() }
     }
 
-    /// 1 for the first; counts over all legs.
+    /// The number of this attempt, from 1, counted over all fallbacks.
     #[must_use]
     pub const fn number(&self) -> u32 {
         self.number
     }
 
-    /// 0 for the model asked for, k for its k-th fallback.
+    /// 0 for the model that the request names, k for its k-th fallback.
     #[must_use]
     pub const fn fallback_index(&self) -> u32 {
         self.fallback_index
@@ -156,23 +181,68 @@ impl Attempt {
 
     /// Whether a backend that was tried before may be picked.
     #[must_use]
-    pub const fn allow_tried(&self) -> bool {
-        self.allow_tried
+    pub const fn allows_repeats(&self) -> bool {
+        self.allows_repeats
     }
 
-    /// Writes down whom this attempt asks; only the first call counts.
+    /// Records the backend of this attempt. Only the first call has an effect.
     pub fn record_backend(&self, backend: BackendId) {
         let _ = self.slot.set(backend);
     }
 
-    /// Whom this attempt has asked.
+    /// The backend of this attempt, once one was picked.
     #[must_use]
     pub fn backend(&self) -> Option<&BackendId> {
         self.slot.get()
     }
 
-    /// Who was asked by earlier attempts, the latest first.
+    /// Whether an earlier attempt was on the backend of this one.
+    #[must_use]
+    pub fn is_repeat(&self) -> bool {
+        self.backend().is_some_and(|backend| self.tried().any(|tried| tried.backend.as_ref() == Some(backend)))
+    }
+
+    /// The earlier attempts, the latest first.
     pub fn tried(&self) -> impl Iterator<Item = &Tried> {
-        successors(self.before.as_deref(), |t| t.before.as_deref())
+        successors(self.before.as_deref(), |tried| tried.before.as_deref())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn on(attempt: &Attempt, name: &str) {
+        attempt.record_backend(BackendId { provider: name.into(), model: "m".into() });
+    }
+
+    fn eligibility(attempt: &Attempt) -> RetryEligibility {
+        attempt.tried().next().unwrap().eligibility
+    }
+
+    #[test]
+    fn bars_backend_that_stalled_from_resuming() {
+        let first = Attempt::first();
+        on(&first, "a");
+        assert_eq!(eligibility(&first.resume(Class::Timeout)), RetryEligibility::Never);
+    }
+
+    #[test]
+    fn lets_backend_resume_its_own_cut_stream_once() {
+        let first = Attempt::first();
+        on(&first, "a");
+        let second = first.resume(Class::Network);
+        assert_eq!(eligibility(&second), RetryEligibility::AfterCooldown);
+        on(&second, "a");
+        assert_eq!(eligibility(&second.resume(Class::Network)), RetryEligibility::Never);
+    }
+
+    #[test]
+    fn failure_before_output_does_not_count_as_interruption() {
+        let first = Attempt::first();
+        on(&first, "a");
+        let second = first.next(Class::Network, false);
+        on(&second, "a");
+        assert_eq!(eligibility(&second.resume(Class::Network)), RetryEligibility::AfterCooldown);
     }
 }

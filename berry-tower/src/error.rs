@@ -173,7 +173,7 @@ impl Display for Unroutable {
             Self::NoBackendForUser => f.write_str("no backend of this model is open to your user on this gateway"),
             Self::UnsupportedEndpoint => f.write_str("no backend of this model serves this endpoint on this gateway"),
             Self::UnsupportedParameter { param, why } => {
-                write!(f, "no backend of this model can express `{param}` on this gateway: {why}")
+                write!(f, "{param}: {why}")
             }
             Self::NoneAvailable { .. } | Self::OnlyTriedLeft { .. } | Self::NoCandidates { .. } => f.write_str(
                 "every backend of this model is out of service for the moment; the gateway will ask them again",
@@ -185,9 +185,9 @@ impl Display for Unroutable {
 impl Error for Unroutable {}
 
 #[cfg(feature = "dialect")]
-impl From<crate::dialect::Inexpressible> for Unroutable {
-    fn from(what: crate::dialect::Inexpressible) -> Self {
-        Self::UnsupportedParameter { param: what.param, why: what.why }
+impl From<crate::dialect::UnsupportedField> for Unroutable {
+    fn from(field: crate::dialect::UnsupportedField) -> Self {
+        Self::UnsupportedParameter { param: field.param, why: field.reason }
     }
 }
 

@@ -21,10 +21,11 @@ use crate::{
     early::EarlyLayer,
     error::BoxError,
     error_response::ErrorResponseLayer,
+    gate::Mode,
     inspect::InspectLayer,
     permission::{Allow, ModelPermissionLayer},
     rate_limit::{Limit, RateLimitLayer},
-    render::{OpenAiErrors, Render},
+    render::{ApiErrors, Render},
     resume::ResumeLayer,
     retry::{BackoffPolicy, Budget, RetryLayer},
     select::{SelectLayer, Selected, TagPolicy},
@@ -32,7 +33,7 @@ use crate::{
 
 /// What the standard stack is made of, beside who may call, how often, and what.
 #[derive(Clone)]
-pub struct Settings<R = OpenAiErrors, T = Reqwest> {
+pub struct Settings<R = ApiErrors, T = Reqwest> {
     /// The models and their backends.
     pub catalog: Catalog,
     /// The connections to upstreams.
@@ -75,7 +76,7 @@ impl Settings {
             max_body: crate::collect::MAX_BODY,
             tags: |_| &[],
             tag_policy: TagPolicy::Strict,
-            render: OpenAiErrors,
+            render: ApiErrors,
         }
     }
 }
@@ -137,7 +138,7 @@ impl<R: std::fmt::Debug, T> std::fmt::Debug for Settings<R, T> {
 /// let provider = Arc::new(Provider::new("local", "http://127.0.0.1:9").unwrap());
 /// let catalog = Catalog::new([Model::new("llama", Arc::new(Random), [Backend::new(provider, "llama-70b")])]);
 /// let keys = ApiKeys::new([ApiKey::from_token("a-token-of-mine", "me")]);
-/// let unlimited = QuotaFromRequest::new(|_: &Parts| None::<&Arc<Quota>>);
+/// let unlimited = QuotaFromRequest::new(|_: &Parts| None::<Arc<Quota>>);
 /// let service = gateway(Settings::new(catalog), keys, unlimited, |_: &&str, model: &str| model != "secret");
 ///
 /// let ask = |token: &str, model: &str| {
@@ -149,7 +150,7 @@ impl<R: std::fmt::Debug, T> std::fmt::Debug for Settings<R, T> {
 /// }
 /// # }
 /// ```
-pub fn gateway<A, L, P, R, T, B, U>(
+pub fn gateway<A, L, P, R, T, B, U, MA, ML>(
     settings: Settings<R, T>,
     auth: A,
     limit: L,
@@ -164,9 +165,11 @@ pub fn gateway<A, L, P, R, T, B, U>(
 + Sync
 + 'static
 where
-    A: Authenticate + Clone + Send + Sync + 'static,
-    L: Limit + Clone + Send + Sync + 'static,
+    A: Authenticate<MA> + Clone + Send + Sync + 'static,
+    L: Limit<ML> + Clone + Send + Sync + 'static,
     P: Allow<A::Identity> + Clone + Send + Sync + 'static,
+    MA: Mode,
+    ML: Mode,
     R: Render + Clone + Send + Sync + 'static,
     T: Service<Request<Buffered>, Response = Response<U>, Error: Into<BoxError>, Future: Send>,
     T: Clone + Send + Sync + 'static,
@@ -196,7 +199,7 @@ where
     let service = ModelPermissionLayer::new(allow).render(render.clone()).layer(service);
     let service = InspectLayer::new().render(render.clone()).layer(service);
     let service = CollectLayer::new().max_body(max_body).render(render.clone()).layer(service);
-    let service = RateLimitLayer::new(limit).render(render.clone()).layer(service);
-    let service = AuthLayer::new(auth).render(render.clone()).layer(service);
+    let service = RateLimitLayer::new(limit).render(render.clone()).any_mode().layer(service);
+    let service = AuthLayer::new(auth).render(render.clone()).any_mode().layer(service);
     ErrorResponseLayer::new().render(render).layer(service)
 }

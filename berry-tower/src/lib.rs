@@ -129,6 +129,8 @@ pub mod probe;
 pub mod progress;
 #[cfg(feature = "rate-limit")]
 pub mod rate_limit;
+#[cfg(any(feature = "commit", feature = "retry"))]
+mod read_ahead;
 pub mod render;
 #[cfg(feature = "resume")]
 pub mod resume;
@@ -138,7 +140,7 @@ pub mod retry;
 pub mod select;
 #[cfg(feature = "sse")]
 pub mod sse;
-#[cfg(feature = "breaker")]
+#[cfg(any(feature = "breaker", feature = "retry"))]
 mod sync;
 pub mod upstream_time;
 

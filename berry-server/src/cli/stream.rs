@@ -31,13 +31,13 @@ pub(super) async fn one_token(provider: &Provider, model: &str) -> Result<Durati
 }
 
 fn is_openai(provider: &Provider) -> bool {
-    matches!(provider.dialect, Dialect::OpenAi | Dialect::Azure)
+    matches!(provider.dialect, Dialect::OpenAi)
 }
 
 async fn ask(provider: &Provider, model: &str, bound: &str) -> Result<Duration, String> {
     let question = [json!({ "role": "user", "content": "hi" })];
     let (url, body) = match provider.dialect {
-        Dialect::OpenAi | Dialect::Azure => (
+        Dialect::OpenAi => (
             provider.uri(Endpoint::ChatCompletions, model, true),
             json!({ "model": model, "messages": question, "stream": true, bound: 1 }),
         ),
@@ -120,7 +120,7 @@ fn silent(within: Duration) -> String {
 /// Whether an event bears output, and whether the answer is whole with it.
 fn meaning(event: &Value, dialect: Dialect) -> (bool, bool) {
     match dialect {
-        Dialect::OpenAi | Dialect::Azure => {
+        Dialect::OpenAi => {
             let choice = &event["choices"][0];
             let filled = |value: &Value| value.as_str().is_some_and(|text| !text.is_empty()) || value.is_array();
             let delta = choice["delta"].as_object();

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    num::NonZeroU32,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -84,11 +85,9 @@ pub fn build(config: &Config, before: &HashMap<String, Arc<Caller>>) -> Result<B
         keys.push(key(user, caller.clone()));
         callers.insert(id.clone(), caller);
     }
-    let plan = BackoffPolicy {
-        max_retries: settings.max_retries,
-        max_same_backend_retries: settings.max_internal_retries,
-        ..BackoffPolicy::default()
-    };
+    let plan = BackoffPolicy::new()
+        .with_max_retries(settings.max_retries)
+        .with_max_same_backend_retries(settings.max_internal_retries);
     let tag_policy = match settings.tag_policy {
         super::TagPolicy::Strict => TagPolicy::Strict,
         super::TagPolicy::Open => TagPolicy::Open,
@@ -137,14 +136,15 @@ pub(crate) fn provider(
     settings: &Settings,
 ) -> Result<Provider, backend::InvalidProvider> {
     let dialect = match file.backend_type {
-        BackendType::OpenAi => Dialect::OpenAi,
-        BackendType::Azure => Dialect::Azure,
+        BackendType::OpenAi | BackendType::Azure => Dialect::OpenAi,
         BackendType::Claude => Dialect::Claude,
         BackendType::Gemini => Dialect::Gemini,
     };
-    let mut provider = Provider::new(id, &file.base_url)?
-        .dialect(dialect)
-        .api_version(file.api_version.clone().unwrap_or_default())
+    let mut provider = Provider::new(id, &file.base_url)?.dialect(dialect);
+    if file.backend_type == BackendType::Azure {
+        provider = provider.azure(file.api_version.clone().unwrap_or_default());
+    }
+    let mut provider = provider
         .timeouts(Timeouts {
             connect: Duration::from_secs(file.connect_timeout_seconds),
             stream_head: Duration::from_secs(file.timeout_seconds),
@@ -213,19 +213,11 @@ fn model(
 
 fn caller(id: &str, user: &User, before: Option<&Arc<Caller>>) -> Caller {
     let limit = &user.rate_limit;
-    let mut limits = Limits::new();
-    if let Some(n) = limit.requests_per_minute {
-        limits = limits.per_minute(n.get());
-    }
-    if let Some(n) = limit.requests_per_hour {
-        limits = limits.per_hour(n.get());
-    }
-    if let Some(n) = limit.requests_per_day {
-        limits = limits.per_day(n.get());
-    }
-    if let Some(n) = limit.max_concurrent_requests {
-        limits = limits.concurrent(n.get());
-    }
+    let limits = Limits::new()
+        .per_minute(limit.requests_per_minute.map(NonZeroU32::get))
+        .per_hour(limit.requests_per_hour.map(NonZeroU32::get))
+        .per_day(limit.requests_per_day.map(NonZeroU32::get))
+        .concurrent(limit.max_concurrent_requests.map(NonZeroU32::get));
     let old = before.and_then(|caller| caller.quota.as_ref());
     Caller {
         id: id.into(),

@@ -2,10 +2,9 @@
 
 use std::hint::black_box;
 
-use berry_tower::dialect::{
-    Read, Sampling, Write,
-    chat::{self, Writer},
-    claude,
+use berry_tower::{
+    dialect::{Conversation, Dialect, ResponseTranslator, Target},
+    endpoint::Endpoint,
 };
 use criterion::{BatchSize, Criterion, Throughput};
 
@@ -27,44 +26,44 @@ pub(crate) fn translated_streams(c: &mut Criterion) {
             "partial_json",
         ),
     ];
-    let request = claude::Request::from_chat(&question(1)).expect("a request");
+    let request = question(1);
     for (name, block, kind, member) in kinds {
         let begin = format!(r#"{{"type":"content_block_start","index":0,"content_block":{block}}}"#);
         let delta =
             format!(r#"{{"type":"content_block_delta","index":0,"delta":{{"type":"{kind}","{member}":"{piece}"}}}}"#);
-        let run = |mut reader: claude::Reader| {
-            let (mut items, mut out) = (Vec::new(), Vec::new());
+        let run = |mut translator: ResponseTranslator| {
+            let mut out = Vec::new();
             let events = [start, &begin].into_iter().chain(std::iter::repeat_n(&*delta, EVENTS));
             for event in events {
-                reader.event("", event, &mut items).expect("a good event");
                 out.clear();
-                for item in items.drain(..) {
-                    Writer.item(item, &mut out);
-                }
+                translator.translate_event("", event, &mut out).expect("a good event");
                 black_box(&out);
             }
         };
-        group.bench_function(name, |b| b.iter_batched(|| request.reader(0), run, BatchSize::SmallInput));
+        let translator = || request.translator(Dialect::Claude, 0).expect("a request");
+        group.bench_function(name, |b| b.iter_batched(translator, run, BatchSize::SmallInput));
     }
     group.finish();
 }
 
 /// A conversation of so many questions and answers.
-fn question(turns: usize) -> chat::Request {
+fn question(turns: usize) -> Conversation {
     let text = "a sentence of the conversation, neither long nor short. ".repeat(10);
     let turns: Vec<_> = (0..turns)
         .map(|_| format!(r#"{{"role":"user","content":"{text}"}},{{"role":"assistant","content":"{text}"}},"#))
         .collect();
     let body = format!(r#"{{"model":"any","messages":[{}{{"role":"user","content":"Go on."}}]}}"#, turns.concat());
-    chat::Request::read(body.as_bytes()).expect("a chat request")
+    Conversation::new(Endpoint::ChatCompletions, body.into())
 }
 
-/// A request for Claude: translated once, written for each attempt.
+/// A request for Claude: decoded and encoded once, written for each attempt.
 pub(crate) fn translated_requests(c: &mut Criterion) {
     let mut group = c.benchmark_group("translated_request");
-    let question = question(20);
-    group.bench_function("claude", |b| b.iter(|| claude::Request::from_chat(black_box(&question))));
-    let request = claude::Request::from_chat(&question).expect("a request");
-    group.bench_function("claude_written", |b| b.iter(|| request.write("claude-x", Sampling::All, true)));
+    let target = Target::new(Dialect::Claude, "claude-x").with_stream(true);
+    group.bench_function("claude", |b| {
+        b.iter_batched(|| question(20), |it| it.supports(Dialect::Claude).is_ok(), BatchSize::SmallInput);
+    });
+    let request = question(20);
+    group.bench_function("claude_written", |b| b.iter(|| request.encode(black_box(&target)).expect("a request")));
     group.finish();
 }

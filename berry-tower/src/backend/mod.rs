@@ -174,9 +174,10 @@ impl Backend {
     }
 
     fn address(&self, endpoint: Endpoint, stream: bool) -> &Address {
-        match self.provider.dialect {
-            Dialect::Gemini if stream && endpoint.is_chat() => &self.streams,
-            _ => &self.addresses[endpoint.index()],
+        if stream && endpoint.is_chat() && self.provider.dialect.format().has_stream_address() {
+            &self.streams
+        } else {
+            &self.addresses[endpoint.index()]
         }
     }
 

@@ -2,14 +2,11 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use http::{HeaderMap, HeaderName, HeaderValue, Uri, header::AUTHORIZATION};
+use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::{dialect::Dialect, endpoint::Endpoint};
-
-/// The version of Anthropic's API that the translation is made for.
-const ANTHROPIC_VERSION: HeaderValue = HeaderValue::from_static("2023-06-01");
 
 /// How long the parts of one attempt may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,10 +60,30 @@ pub struct Provider {
     /// Whether to ask for `usage` in streams.
     pub stream_usage: bool,
     base: String,
+    addressing: Addressing,
     api_version: String,
     /// Own headers and the key, ready to be copied into a request.
     headers: HeaderMap,
     secrets: Vec<SecretString>,
+}
+
+/// How a provider's addresses are made, which does not depend on its format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Addressing {
+    /// The format's path below a version segment.
+    Versioned,
+    /// Azure's: the model's deployment is in the path, and the API's version in the query.
+    AzureDeployments,
+}
+
+impl Addressing {
+    fn has_endpoint(self, endpoint: Endpoint) -> bool {
+        match self {
+            Self::Versioned => true,
+            // Azure serves Responses below its version segment only.
+            Self::AzureDeployments => endpoint != Endpoint::Responses,
+        }
+    }
 }
 
 /// A provider that cannot be: the text says which part is wrong.
@@ -105,6 +122,7 @@ impl Provider {
             max_retries: 10,
             stream_usage: true,
             base: base_url.trim_end_matches('/').to_owned(),
+            addressing: Addressing::Versioned,
             api_version: String::new(),
             headers: HeaderMap::new(),
             secrets: Vec::new(),
@@ -116,16 +134,18 @@ impl Provider {
     #[must_use]
     pub fn dialect(mut self, dialect: Dialect) -> Self {
         self.dialect = dialect;
-        if dialect == Dialect::Claude {
-            self.headers.insert("anthropic-version", ANTHROPIC_VERSION);
+        for (name, value) in dialect.format().default_headers() {
+            self.headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
         }
         self
     }
 
-    /// Sets Azure's `api-version`.
+    /// Sets the addresses and the key header of Azure's deployments, with this `api-version`. Set it before the
+    /// key, which goes into another header there.
     #[must_use]
-    pub fn api_version(mut self, version: impl Into<String>) -> Self {
-        self.api_version = version.into();
+    pub fn azure(mut self, api_version: impl Into<String>) -> Self {
+        self.addressing = Addressing::AzureDeployments;
+        self.api_version = api_version.into();
         self
     }
 
@@ -144,13 +164,13 @@ impl Provider {
         if key.is_empty() {
             return Ok(self);
         }
-        let (name, value) = match self.dialect {
-            Dialect::OpenAi => (AUTHORIZATION, format!("Bearer {key}")),
-            Dialect::Azure => (HeaderName::from_static("api-key"), key.to_owned()),
-            Dialect::Claude => (HeaderName::from_static("x-api-key"), key.to_owned()),
-            Dialect::Gemini => (HeaderName::from_static("x-goog-api-key"), key.to_owned()),
+        let (name, prefix) = match self.addressing {
+            Addressing::Versioned => self.dialect.format().key_header(),
+            Addressing::AzureDeployments => ("api-key", ""),
         };
-        let mut this = self.header(name, &value).map_err(|_| InvalidProvider("api_key holds a control character"))?;
+        let mut this = self
+            .header(HeaderName::from_static(name), &format!("{prefix}{key}"))
+            .map_err(|_| InvalidProvider("api_key holds a control character"))?;
         this.secrets.push(key.into());
         Ok(this)
     }
@@ -180,19 +200,14 @@ impl Provider {
 
     /// Whether the provider's own format is the endpoint's, so that requests pass as they are.
     #[must_use]
-    pub const fn speaks(&self, endpoint: Endpoint) -> bool {
-        match self.dialect {
-            Dialect::OpenAi => !matches!(endpoint, Endpoint::Messages),
-            Dialect::Azure => !matches!(endpoint, Endpoint::Messages | Endpoint::Responses),
-            Dialect::Claude => matches!(endpoint, Endpoint::Messages),
-            Dialect::Gemini => false,
-        }
+    pub fn speaks(&self, endpoint: Endpoint) -> bool {
+        self.addressing.has_endpoint(endpoint) && self.dialect.format().has_endpoint(endpoint)
     }
 
     /// Whether the provider can be asked for this endpoint: in its own format, or by a translation
-    /// as far as the request can be [expressed](crate::dialect::Inexpressible).
+    /// as far as the request can be [expressed](crate::dialect::UnsupportedField).
     #[must_use]
-    pub const fn serves(&self, endpoint: Endpoint) -> bool {
+    pub fn serves(&self, endpoint: Endpoint) -> bool {
         self.speaks(endpoint) || endpoint.is_chat()
     }
 
@@ -203,22 +218,14 @@ impl Provider {
         if !self.serves(endpoint) {
             return None;
         }
-        let path = match self.dialect {
-            _ if self.speaks(endpoint) => endpoint.path(),
-            Dialect::Claude => Endpoint::Messages.path(),
-            _ => Endpoint::ChatCompletions.path(),
-        };
-        match self.dialect {
-            Dialect::OpenAi | Dialect::Claude => self.path(path),
-            Dialect::Azure => {
+        let name = escape(model.strip_prefix("models/").unwrap_or(model));
+        let path = self.dialect.format().path(endpoint, &name, stream);
+        match self.addressing {
+            Addressing::Versioned => self.path(&path),
+            Addressing::AzureDeployments => {
                 let (base, version) = (&self.base, &self.api_version);
                 let uri = format!("{base}/openai/deployments/{}{path}?api-version={version}", escape(model));
                 uri.parse().ok()
-            }
-            Dialect::Gemini => {
-                let model = escape(model.strip_prefix("models/").unwrap_or(model));
-                let method = if stream { "streamGenerateContent?alt=sse" } else { "generateContent" };
-                self.path(&format!("/models/{model}:{method}"))
             }
         }
     }
@@ -226,9 +233,11 @@ impl Provider {
     /// The address of the provider's list of models.
     #[must_use]
     pub fn models_uri(&self) -> Option<Uri> {
-        match self.dialect {
-            Dialect::Azure => format!("{}/openai/models?api-version={}", self.base, self.api_version).parse().ok(),
-            _ => self.path("/models"),
+        match self.addressing {
+            Addressing::AzureDeployments => {
+                format!("{}/openai/models?api-version={}", self.base, self.api_version).parse().ok()
+            }
+            Addressing::Versioned => self.path("/models"),
         }
     }
 
@@ -237,11 +246,7 @@ impl Provider {
         let base = &self.base;
         let last = base.rsplit('/').next().unwrap_or_default();
         let versioned = last.strip_prefix('v').is_some_and(|v| v.starts_with(|c: char| c.is_ascii_digit()));
-        let version = match self.dialect {
-            _ if versioned => "",
-            Dialect::Gemini => "/v1beta",
-            _ => "/v1",
-        };
+        let version = if versioned { "" } else { self.dialect.format().version_segment() };
         format!("{base}{version}{path}").parse().ok()
     }
 
@@ -311,7 +316,7 @@ mod tests {
         let claude = Provider::new("p", "https://api.anthropic.com").unwrap().dialect(Dialect::Claude);
         assert_eq!(claude.uri(Endpoint::ChatCompletions, "m", false).unwrap(), "https://api.anthropic.com/v1/messages");
         let azure = Provider::new("p", "https://x.openai.azure.com").unwrap();
-        let azure = azure.dialect(Dialect::Azure).api_version("2024-02-01");
+        let azure = azure.azure("2024-02-01");
         assert_eq!(
             azure.uri(Endpoint::ChatCompletions, "my model", false).unwrap(),
             "https://x.openai.azure.com/openai/deployments/my%20model/chat/completions?api-version=2024-02-01"

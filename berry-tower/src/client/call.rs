@@ -15,19 +15,12 @@ use http_body::Body;
 use http_body_util::BodyExt;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::{
-    ClientBody, Upstream,
-    body::Reader,
-    head,
-    translated::{Ends, Translated},
-    upstream_error,
-    watch::Watch,
-};
+use super::{ClientBody, Upstream, body::Reader, head, translated::Translated, upstream_error, watch::Watch};
 use crate::{
     backend::Backend,
     body::Buffered,
     classify::ErrorBody,
-    dialect::{Conversation, Dialect, Target, chat, messages},
+    dialect::{Conversation, Target, may_contain_foreign_thinking, without_foreign_thinking, without_signatures},
     endpoint::Endpoint,
     error::{BoxError, Deadline, Failure, MissingLayer, Unroutable},
     inspect::{Prefill, Prefilled, Requested},
@@ -136,13 +129,9 @@ impl Call {
     /// Whether to ask for token counts that the client did not ask for.
     fn asks_usage(&self) -> bool {
         let backend = self.backend();
-        let has_it = match backend.provider.dialect {
-            Dialect::OpenAi | Dialect::Azure => {
-                self.conversation.is_some()
-                    || matches!(self.endpoint, Endpoint::ChatCompletions | Endpoint::Completions)
-            }
-            Dialect::Claude | Dialect::Gemini => false,
-        };
+        let has_it = backend.provider.dialect.format().has_usage_option()
+            && (self.conversation.is_some()
+                || matches!(self.endpoint, Endpoint::ChatCompletions | Endpoint::Completions));
         has_it
             && self.streams()
             && backend.provider.stream_usage
@@ -160,9 +149,8 @@ impl Call {
     fn upstream_body(&self, client: &Bytes) -> Result<Bytes, Unroutable> {
         let Backend { id, provider, sampling, .. } = &**self.backend();
         if let Some(conversation) = &self.conversation {
-            let (dialect, model, stream, usage) = (provider.dialect, &*id.model, self.streams(), self.usage);
-            let target = Target { dialect, model, sampling: *sampling, stream, usage };
-            return Ok(conversation.write(&target)?);
+            let target = Target::new(provider.dialect, &id.model).with_sampling(*sampling);
+            return Ok(conversation.encode(&target.with_stream(self.streams()).with_usage(self.usage))?);
         }
         let body = self.prefill.as_ref().map_or(client, Buffered::bytes);
         let body = if self.usage {
@@ -172,9 +160,9 @@ impl Call {
         };
         Ok(match self.endpoint {
             // Thoughts that other backends of the pool have told are none that Anthropic has signed.
-            Endpoint::Messages if messages::foreign_thoughts(&body) => messages::without_foreign_thoughts(&body),
+            Endpoint::Messages if may_contain_foreign_thinking(&body) => without_foreign_thinking(&body),
             // Where all are of OpenAI's format one may be Google's, which wants its signatures back.
-            Endpoint::ChatCompletions if self.mixed => chat::without_signatures(&body),
+            Endpoint::ChatCompletions if self.mixed => without_signatures(&body),
             _ => body,
         })
     }
@@ -188,11 +176,11 @@ impl Call {
         let Some(conversation) = &self.conversation else { return Ok(Translated::Untouched(body)) };
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let provider = &self.backend().provider;
-        let ends = Ends { reader: conversation.reader(provider.dialect, now)?, writer: conversation.writer() };
+        let translator = conversation.translator(provider.dialect, now)?;
         Ok(if self.streams() {
-            Translated::stream(body, ends)
+            Translated::stream(body, translator)
         } else {
-            Translated::plain(body, ends, provider.clone())
+            Translated::plain(body, translator, provider.clone())
         })
     }
 
@@ -324,7 +312,8 @@ impl Call {
 /// Whether the backend goes on from what the client has of an answer. Anthropic takes no beginning
 /// that ends in white space.
 fn goes_on(backend: &Backend, prefill: &Prefill) -> bool {
-    backend.supports_prefill && !(backend.provider.dialect == Dialect::Claude && prefill.ends_in_space)
+    backend.supports_prefill
+        && (!prefill.ends_in_space || backend.provider.dialect.format().accepts_trailing_space_in_prefill())
 }
 
 /// An error's body, as far as it is read.

@@ -23,7 +23,7 @@ use pin_project::pin_project;
 use super::upstream_error;
 use crate::{
     backend::Provider,
-    dialect::{Item, Read, Write},
+    dialect::ResponseTranslator,
     endpoint::Endpoint,
     error::{BoxError, Failure},
 };
@@ -57,29 +57,22 @@ impl<B> fmt::Debug for Translated<B> {
     }
 }
 
-/// The two ends of a translation.
-#[derive(Debug)]
-pub(super) struct Ends {
-    pub(super) reader: Box<dyn Read>,
-    pub(super) writer: Box<dyn Write>,
-}
-
 impl<B> Translated<B>
 where
     B: Body<Data = Bytes>,
     B::Error: Into<BoxError>,
 {
     /// A plain answer of `provider`.
-    pub(super) fn plain(body: B, ends: Ends, provider: Arc<Provider>) -> Self {
-        Self::Plain(Box::pin(Plain { body, read: BytesMut::new(), ends, provider, over: false }))
+    pub(super) fn plain(body: B, translator: ResponseTranslator, provider: Arc<Provider>) -> Self {
+        Self::Plain(Box::pin(Plain { body, read: BytesMut::new(), translator, provider, over: false }))
     }
 
     /// A stream.
-    pub(super) fn stream(body: B, ends: Ends) -> Self {
+    pub(super) fn stream(body: B, translator: ResponseTranslator) -> Self {
         let heard = Arc::new(Heard::default());
         let events = Frames { body, heard: heard.clone(), mark: 0, line: BytesMut::new(), over: false }.eventsource();
         let seen = 0;
-        Self::Stream(Box::pin(Events { events, heard, seen, ends, items: Vec::new(), end: None, over: false }))
+        Self::Stream(Box::pin(Events { events, heard, seen, translator, end: None, over: false }))
     }
 
     /// Whether the upstream has sent something, though nothing may have come of it yet.
@@ -138,7 +131,7 @@ pub(super) struct Plain<B> {
     #[pin]
     body: B,
     read: BytesMut,
-    ends: Ends,
+    translator: ResponseTranslator,
     provider: Arc<Provider>,
     over: bool,
 }
@@ -168,9 +161,9 @@ where
             Some(Err(error)) => Err(error.into()),
             None => {
                 *this.over = true;
-                match this.ends.reader.answer(this.read) {
-                    Ok(answer) => Ok(Frame::data(this.ends.writer.answer(answer).into())),
-                    Err(malformed) => Err(no_answer(this.read, malformed.0, this.provider).into()),
+                match this.translator.translate_response(this.read) {
+                    Ok(response) => Ok(Frame::data(response.into())),
+                    Err(malformed) => Err(no_answer(this.read, malformed.description(), this.provider).into()),
                 }
             }
         }))
@@ -192,8 +185,7 @@ pub(super) struct Events<B> {
     heard: Arc<Heard>,
     /// How much of what was heard has been told.
     seen: usize,
-    ends: Ends,
-    items: Vec<Item>,
+    translator: ResponseTranslator,
     /// How the upstream has ended, when that is still to be told.
     end: Option<Option<BoxError>>,
     over: bool,
@@ -218,8 +210,9 @@ where
                 this.heard.pending.store(0, Relaxed);
                 *this.seen = this.heard.frames.load(Relaxed);
                 let name = if event.event == "message" { "" } else { &*event.event };
-                let read = this.ends.reader.event(name, &event.data, this.items);
-                let out = if read.is_ok() { self.written() } else { MALFORMED };
+                let mut out = Vec::new();
+                let read = this.translator.translate_event(name, &event.data, &mut out);
+                let out = if read.is_ok() { out.into() } else { MALFORMED };
                 return Poll::Ready(Some(Ok(Frame::data(out))));
             }
             Poll::Ready(Some(Err(error))) => Some(broken(error)),
@@ -245,19 +238,8 @@ where
 
     /// What makes the answer whole, if it is.
     fn conclude(self: Pin<&mut Self>) -> Bytes {
-        let mut this = self;
-        let ends = this.as_mut().project();
-        ends.ends.reader.end(ends.items);
-        this.written()
-    }
-
-    /// The items that were read, in the caller's format.
-    fn written(self: Pin<&mut Self>) -> Bytes {
-        let this = self.project();
         let mut out = Vec::new();
-        for item in this.items.drain(..) {
-            this.ends.writer.item(item, &mut out);
-        }
+        self.project().translator.translate_end(&mut out);
         out.into()
     }
 }

@@ -10,7 +10,7 @@ use crate::{
     dialect::Dialect,
     endpoint::Endpoint,
     error::Failure,
-    render::{AnthropicErrors, OpenAiErrors, Refusal, Render},
+    render::{AnthropicErrors, OpenAiErrors, Refusal, Render, RequestSummary},
 };
 
 /// How much of an error's body is read.
@@ -47,11 +47,7 @@ pub(crate) fn parse(body: &[u8], endpoint: Endpoint, provider: &Provider) -> Err
 /// Anthropic and Google have no code for a request that is too long for the model; it is told by
 /// the beginning of their own sentence, and of nobody else's.
 fn is_too_long(dialect: Dialect, message: &str) -> bool {
-    match dialect {
-        Dialect::Claude => message.starts_with("prompt is too long"),
-        Dialect::Gemini => message.starts_with("The input token count"),
-        Dialect::OpenAi | Dialect::Azure => false,
-    }
+    dialect.format().is_context_overflow(message)
 }
 
 /// How many seconds Google asks to wait, which says so in the error and not in a header.
@@ -96,10 +92,11 @@ pub(super) fn body(
     let mut refusal = Refusal::new(status, kind, message);
     refusal.code = error.code.clone().map(Into::into);
     refusal.param = error.param.clone().map(Into::into);
+    let request = RequestSummary::default().with_request_id(request_id.cloned());
     if messages {
-        AnthropicErrors.render(refusal, request_id).into_body()
+        AnthropicErrors.render(refusal, &request).into_body()
     } else {
-        OpenAiErrors.render(refusal, None).into_body()
+        OpenAiErrors.render(refusal, &request).into_body()
     }
 }
 

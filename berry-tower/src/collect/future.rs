@@ -7,7 +7,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use http::{HeaderMap, HeaderValue, Request, Response, request::Parts};
+use http::{Request, Response, request::Parts};
 use http_body::Body;
 use pin_project::pin_project;
 use tower_service::Service;
@@ -21,8 +21,7 @@ use super::{
 };
 use crate::{
     body::{Buffered, ByteBudget, ResponseBody},
-    gate::REQUEST_ID,
-    render::Render,
+    render::{Render, RequestSummary},
     upstream_time::UpstreamTime,
 };
 
@@ -49,16 +48,15 @@ enum Stage<S: Service<Request<Buffered>>, B> {
     Decoding(Option<Box<(Decoding, S, Parts)>>),
     Waiting(Option<(S, Request<Buffered>)>),
     Called(#[pin] S::Future),
-    /// With the id of the request.
-    Rejected(Option<(CollectError, Option<HeaderValue>)>),
+    Rejected(Option<(CollectError, RequestSummary)>),
 }
 
 #[cfg(feature = "decompress")]
 type Decoding = crate::offload::Offloaded<Result<Buffered, CollectError>>;
 
 impl<S: Service<Request<Buffered>>, B> Stage<S, B> {
-    fn rejected(error: CollectError, headers: &HeaderMap) -> Self {
-        Self::Rejected(Some((error, headers.get(REQUEST_ID).cloned())))
+    fn rejected(error: CollectError, head: &Parts) -> Self {
+        Self::Rejected(Some((error, RequestSummary::from(head))))
     }
 
     fn waiting(inner: S, head: Parts, body: Buffered) -> Self {
@@ -82,7 +80,7 @@ impl<S: Service<Request<Buffered>>, B: Body, R> ResponseFuture<S, B, R> {
                 let max_body = limits.max_body;
                 Stage::Reading { head: Some(head), body, coding, max_body, inner: Some(inner) }
             }
-            Err(error) => Stage::rejected(error, &head.headers),
+            Err(error) => Stage::rejected(error, &head),
         };
         Self { stage, render }
     }
@@ -134,7 +132,7 @@ where
                     match (read, *coding) {
                         (Ok(read), Some(coding)) => decoding(coding, read, *max_body, inner, head),
                         (Ok((bytes, lease)), None) => Stage::waiting(inner, head, lease.attach(Buffered::from(bytes))),
-                        (Err(error), _) => Stage::rejected(error, &head.headers),
+                        (Err(error), _) => Stage::rejected(error, &head),
                     }
                 }
                 #[cfg(feature = "decompress")]
@@ -150,7 +148,7 @@ where
                             head.headers.insert(http::header::CONTENT_LENGTH, body.bytes().len().into());
                             Stage::waiting(inner, head, body)
                         }
-                        Err(error) => Stage::rejected(error, &head.headers),
+                        Err(error) => Stage::rejected(error, &head),
                     }
                 }
                 StageProj::Waiting(waiting) => {
@@ -164,8 +162,8 @@ where
                     return future.poll(cx).map(|result| result.map(|response| response.map(ResponseBody::new)));
                 }
                 StageProj::Rejected(rejected) => {
-                    let Some((error, id)) = rejected.take() else { return Poll::Pending };
-                    return Poll::Ready(Ok(this.render.render(error.refusal(), id.as_ref()).map(ResponseBody::from)));
+                    let Some((error, request)) = rejected.take() else { return Poll::Pending };
+                    return Poll::Ready(Ok(this.render.render(error.refusal(), &request).map(ResponseBody::from)));
                 }
             };
             this.stage.set(next);

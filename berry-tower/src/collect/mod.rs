@@ -57,7 +57,7 @@ use tower_service::Service;
 pub use self::future::ResponseFuture;
 use crate::{
     body::{Buffered, ByteBudget, ResponseBody},
-    render::{OpenAiErrors, Render},
+    render::{ApiErrors, Render},
 };
 
 /// The default limit of a body's size: 32 MiB.
@@ -80,7 +80,7 @@ struct Limits {
 
 /// [`Layer`] that applies [`Collect`].
 #[derive(Clone, Debug)]
-pub struct CollectLayer<R = OpenAiErrors> {
+pub struct CollectLayer<R = ApiErrors> {
     limits: Limits,
     budget: Option<ByteBudget>,
     render: R,
@@ -92,7 +92,7 @@ impl CollectLayer {
     pub const fn new() -> Self {
         let limits =
             Limits { max_body: MAX_BODY, max_silence: Some(MAX_SILENCE), max_time: Some(MAX_TIME), min_rate: MIN_RATE };
-        Self { limits, budget: None, render: OpenAiErrors }
+        Self { limits, budget: None, render: ApiErrors }
     }
 }
 
@@ -158,7 +158,7 @@ impl<S, R: Clone> Layer<S> for CollectLayer<R> {
 
 /// Reads the whole body of a request; see the [module](self).
 #[derive(Clone, Debug)]
-pub struct Collect<S, R = OpenAiErrors> {
+pub struct Collect<S, R = ApiErrors> {
     inner: S,
     limits: Limits,
     budget: Option<ByteBudget>,

@@ -45,7 +45,6 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
 use pin_project::pin_project;
@@ -105,7 +104,7 @@ impl<S, R, B> Service<Request<R>> for Commit<S>
 where
     S: Service<Request<R>, Response = Response<B>>,
     S::Error: Into<BoxError>,
-    B: Body<Data = Bytes>,
+    B: Body,
     B::Error: Into<BoxError>,
 {
     type Response = Response<CommittedBody<B>>;
@@ -124,7 +123,7 @@ where
 /// The future of [`Commit`].
 #[pin_project]
 #[derive(Debug)]
-pub struct ResponseFuture<F, B> {
+pub struct ResponseFuture<F, B: Body> {
     #[pin]
     call: F,
     /// An answer that is not shown yet.
@@ -135,7 +134,7 @@ impl<F, B, E> Future for ResponseFuture<F, B>
 where
     F: Future<Output = Result<Response<B>, E>>,
     E: Into<BoxError>,
-    B: Body<Data = Bytes>,
+    B: Body,
     B::Error: Into<BoxError>,
 {
     type Output = Result<Response<CommittedBody<B>>, BoxError>;
@@ -153,7 +152,7 @@ where
         while !shown {
             // What has been asked for is waited for: the output that the progress tells of may be
             // in a frame that the body is still putting together.
-            let more = ready!(held.body_mut().poll_hold(cx))?;
+            let more = ready!(held.body_mut().poll_read(cx)).map_err(Into::into)?;
             shown = !more || held.extensions().get().is_none_or(|progress| committed(progress, held.body()));
         }
         this.held.take().map_or(Poll::Pending, |held| Poll::Ready(Ok(held)))
@@ -161,7 +160,7 @@ where
 }
 
 /// Whether what has been held back may be shown.
-fn committed<B>(progress: &Progress, body: &CommittedBody<B>) -> bool {
+fn committed<B: Body>(progress: &Progress, body: &CommittedBody<B>) -> bool {
     match progress.hold() {
         CommitPoint::Output => {
             progress.output_seen()

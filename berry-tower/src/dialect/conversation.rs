@@ -1,46 +1,36 @@
-//! One request of a conversation, translated for whoever may answer it.
+//! One request of a conversation, translated for the backends that may answer it.
 
 use std::{fmt, sync::OnceLock};
 
 use bytes::Bytes;
 
-use super::{Dialect, Inexpressible, Read, Sampling, Write, chat, claude, gemini, messages};
+use super::{
+    codec::{DecodeResponse, EncodeResponse, Malformed, StreamItem},
+    format::{CallerFormat, Dialect, EncodedRequest, Target, caller_format},
+    hub,
+    unsupported::UnsupportedField,
+};
 use crate::endpoint::Endpoint;
 
-/// Whom a translated request is for.
-#[derive(Clone, Copy, Debug)]
-pub struct Target<'a> {
-    /// The backend's format.
-    pub dialect: Dialect,
-    /// The backend's name for the model.
-    pub model: &'a str,
-    /// What of a request's sampling it takes.
-    pub sampling: Sampling,
-    /// Whether the answer is to be streamed.
-    pub stream: bool,
-    /// Whether a stream of OpenAI's format is asked for its tokens.
-    pub usage: bool,
-}
+type Encoded = Result<Box<dyn EncodedRequest>, UnsupportedField>;
 
-/// A request of a conversation, read when a backend of another format may answer it, and
-/// translated once for each format. Made by Select, which needs to know who can express it, and
-/// left in the request's extensions for the client.
+/// A request of a conversation, which is decoded when a backend of another format may answer it, and encoded
+/// once for each format. [`Select`](crate::select) makes it, since it must know which backends can express
+/// the request, and leaves it in the request's extensions for the client.
 ///
 /// ```
 /// use berry_tower::{dialect::{Conversation, Dialect}, endpoint::Endpoint};
 ///
 /// let body = r#"{"model":"m","messages":[{"role":"user","content":"hi"}],"n":2}"#;
 /// let conversation = Conversation::new(Endpoint::ChatCompletions, body.into());
-/// assert_eq!(conversation.expressible(Dialect::Gemini), Ok(()));
-/// assert_eq!(conversation.expressible(Dialect::Claude).unwrap_err().param, "n");
+/// assert_eq!(conversation.supports(Dialect::Gemini), Ok(()));
+/// assert_eq!(conversation.supports(Dialect::Claude).unwrap_err().param, "n");
 /// ```
 pub struct Conversation {
     endpoint: Endpoint,
     body: Bytes,
-    chat: OnceLock<Result<chat::Request, Inexpressible>>,
-    openai: OnceLock<Result<chat::Request, Inexpressible>>,
-    claude: OnceLock<Result<claude::Request, Inexpressible>>,
-    gemini: OnceLock<Result<gemini::Request, Inexpressible>>,
+    request: OnceLock<Result<hub::Request, UnsupportedField>>,
+    encoded: [OnceLock<Encoded>; Dialect::ALL.len()],
 }
 
 impl fmt::Debug for Conversation {
@@ -51,105 +41,106 @@ impl fmt::Debug for Conversation {
 }
 
 impl Conversation {
-    /// The request with this body to [chat](Endpoint::ChatCompletions) or
-    /// [messages](Endpoint::Messages); nothing is read yet.
+    /// The request with this body to an endpoint for [conversations](Endpoint::is_chat). The body is not
+    /// decoded yet.
     #[must_use]
-    pub fn new(endpoint: Endpoint, body: Bytes) -> Self {
-        let (chat, openai) = (OnceLock::new(), OnceLock::new());
-        Self { endpoint, body, chat, openai, claude: OnceLock::new(), gemini: OnceLock::new() }
+    pub const fn new(endpoint: Endpoint, body: Bytes) -> Self {
+        Self { endpoint, body, request: OnceLock::new(), encoded: [const { OnceLock::new() }; Dialect::ALL.len()] }
+    }
+
+    fn caller(&self) -> Result<&'static dyn CallerFormat, UnsupportedField> {
+        caller_format(self.endpoint).ok_or_else(|| UnsupportedField::new("", "this endpoint cannot be translated"))
     }
 
     /// The request in the hub's types.
-    fn chat(&self) -> Result<&chat::Request, &Inexpressible> {
-        let read = || match self.endpoint {
-            Endpoint::Messages => messages::to_chat(&messages::Request::read(&self.body)?),
-            _ => chat::Request::read(&self.body),
+    fn request(&self) -> Result<&hub::Request, &UnsupportedField> {
+        self.request.get_or_init(|| self.caller()?.decode_request(&self.body)).as_ref()
+    }
+
+    fn encoded(&self, dialect: Dialect) -> Result<&dyn EncodedRequest, &UnsupportedField> {
+        let encode = || {
+            let request = self.request().map_err(Clone::clone)?;
+            dialect.format().encode_request(request).map_err(|mut field| {
+                if let Ok(caller) = self.caller() {
+                    field.param = caller.param_path(&field.param, &self.body);
+                }
+                field
+            })
         };
-        self.chat.get_or_init(read).as_ref()
+        self.encoded[dialect.index()].get_or_init(encode).as_deref()
     }
 
-    /// What the hub's request has and a format has not, by the caller's name for it.
-    fn as_called(&self, mut what: Inexpressible) -> Inexpressible {
-        if self.endpoint == Endpoint::Messages
-            && let Ok(request) = messages::Request::read(&self.body)
-        {
-            what.param = messages::place(&what.param, &request);
-        }
-        what
-    }
-
-    fn openai(&self) -> Result<&chat::Request, &Inexpressible> {
-        let translate = || self.chat().map_err(Clone::clone)?.for_openai().map_err(|what| self.as_called(what));
-        self.openai.get_or_init(translate).as_ref()
-    }
-
-    fn claude(&self) -> Result<&claude::Request, &Inexpressible> {
-        let translate = || claude::Request::from_chat(self.chat().map_err(Clone::clone)?);
-        self.claude.get_or_init(translate).as_ref()
-    }
-
-    fn gemini(&self) -> Result<&gemini::Request, &Inexpressible> {
-        let translate =
-            || gemini::Request::from_chat(self.chat().map_err(Clone::clone)?).map_err(|what| self.as_called(what));
-        self.gemini.get_or_init(translate).as_ref()
-    }
-
-    /// Whether a backend of this format can be asked.
+    /// Checks whether a backend of this format can be asked.
     ///
     /// # Errors
-    /// What of the request it has no words for.
-    pub fn expressible(&self, dialect: Dialect) -> Result<(), &Inexpressible> {
-        match dialect {
-            Dialect::Claude => self.claude().map(|_| ()),
-            Dialect::Gemini => self.gemini().map(|_| ()),
-            Dialect::OpenAi | Dialect::Azure => self.openai().map(|_| ()),
-        }
+    /// The field of the request that the format cannot express.
+    pub fn supports(&self, dialect: Dialect) -> Result<(), &UnsupportedField> {
+        self.encoded(dialect).map(|_| ())
     }
 
-    /// What is known to be beyond a backend of this format: nothing as long as nobody has
-    /// [asked](Self::expressible), for asking costs a translation.
+    /// Returns the field that a format cannot express, as far as it is known: `None` until somebody has
+    /// [asked](Self::supports), since that costs a translation.
     #[must_use]
-    pub fn known_inexpressible(&self, dialect: Dialect) -> Option<&Inexpressible> {
-        match dialect {
-            Dialect::Claude => self.claude.get()?.as_ref().err(),
-            Dialect::Gemini => self.gemini.get()?.as_ref().err(),
-            Dialect::OpenAi | Dialect::Azure => self.openai.get()?.as_ref().err(),
-        }
+    pub fn known_unsupported(&self, dialect: Dialect) -> Option<&UnsupportedField> {
+        self.encoded[dialect.index()].get()?.as_ref().err()
     }
 
-    /// The body for a backend.
+    /// Encodes the body for a backend.
     ///
     /// # Errors
-    /// What of the request the backend has no words for.
-    pub fn write(&self, target: &Target<'_>) -> Result<Bytes, Inexpressible> {
-        let Target { dialect, model, sampling, stream, usage } = *target;
-        Ok(match dialect {
-            Dialect::Claude => self.claude().map_err(Clone::clone)?.write(model, sampling, stream),
-            Dialect::Gemini => self.gemini().map_err(Clone::clone)?.write(),
-            Dialect::OpenAi | Dialect::Azure => {
-                self.openai().map_err(Clone::clone)?.clone().into_body(model, stream, usage)
-            }
-        })
+    /// The field of the request that the backend's format cannot express.
+    pub fn encode(&self, target: &Target<'_>) -> Result<Bytes, UnsupportedField> {
+        self.encoded(target.dialect).map(|request| request.body(target)).map_err(Clone::clone)
     }
 
-    /// A reader of the backend's answer; `created` is the time, in seconds since 1970.
+    /// Returns a translator of the backend's response; `created` is the time in seconds since 1970.
     ///
     /// # Errors
-    /// What of the request the backend has no words for.
-    pub fn reader(&self, dialect: Dialect, created: u64) -> Result<Box<dyn Read>, Inexpressible> {
-        Ok(match dialect {
-            Dialect::Claude => Box::new(self.claude().map_err(Clone::clone)?.reader(created)),
-            Dialect::Gemini => Box::new(self.gemini().map_err(Clone::clone)?.reader(created)),
-            Dialect::OpenAi | Dialect::Azure => Box::new(chat::Reader::new(1)),
-        })
+    /// The field of the request that the backend's format cannot express.
+    pub fn translator(&self, dialect: Dialect, created: u64) -> Result<ResponseTranslator, UnsupportedField> {
+        let decoder = self.encoded(dialect).map_err(Clone::clone)?.response_decoder(created);
+        Ok(ResponseTranslator { decoder, encoder: self.caller()?.response_encoder(), items: Vec::new() })
+    }
+}
+
+/// Translates one response from a backend's format into the caller's; a state machine for streams.
+#[derive(Debug)]
+pub struct ResponseTranslator {
+    decoder: Box<dyn DecodeResponse>,
+    encoder: Box<dyn EncodeResponse>,
+    items: Vec<StreamItem>,
+}
+
+impl ResponseTranslator {
+    /// Translates a whole plain response.
+    ///
+    /// # Errors
+    /// The body is no response of the backend's format.
+    pub fn translate_response(&mut self, body: &[u8]) -> Result<Vec<u8>, Malformed> {
+        self.decoder.decode_response(body).map(|response| self.encoder.encode_response(response))
     }
 
-    /// A writer of the answer for the caller.
-    #[must_use]
-    pub fn writer(&self) -> Box<dyn Write> {
-        match self.endpoint {
-            Endpoint::Messages => Box::new(messages::Writer::default()),
-            _ => Box::new(chat::Writer),
+    /// Translates one event of a stream, given by its name (empty where it has none) and its data, and appends
+    /// the caller's events to `out`.
+    ///
+    /// # Errors
+    /// The data is not JSON; the event counts as not sent, and the stream goes on.
+    pub fn translate_event(&mut self, name: &str, data: &str, out: &mut Vec<u8>) -> Result<(), Malformed> {
+        let decoded = self.decoder.decode_event(name, data, &mut self.items);
+        self.encode(out);
+        decoded
+    }
+
+    /// Ends the stream, whose bytes have ended or broken off, and appends to `out` what makes the response
+    /// whole; nothing if it is not whole.
+    pub fn translate_end(&mut self, out: &mut Vec<u8>) {
+        self.decoder.decode_end(&mut self.items);
+        self.encode(out);
+    }
+
+    fn encode(&mut self, out: &mut Vec<u8>) {
+        for item in self.items.drain(..) {
+            self.encoder.encode_item(item, out);
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Deserializer, de::IgnoredAny};
 
-use super::{Item, Malformed, WireError};
+use super::codec::{Malformed, StreamItem, WireError};
 
 #[derive(Deserialize)]
 #[serde(untagged)]
@@ -43,13 +43,13 @@ pub(super) fn number<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error
 
 /// What becomes of an event that cannot be read: one that is JSON may have held a piece of the answer, so
 /// the stream fails; anything else is noise.
-pub(super) fn unreadable(data: &str, what: Malformed, out: &mut Vec<Item>) -> Result<(), Malformed> {
+pub(super) fn unreadable(data: &str, what: Malformed, out: &mut Vec<StreamItem>) -> Result<(), Malformed> {
     serde_json::from_str::<IgnoredAny>(data).map_err(|_| what)?;
     out.push(broken(what));
     Ok(())
 }
 
 /// The end of a stream that says what cannot be understood.
-pub(super) fn broken(Malformed(what): Malformed) -> Item {
-    Item::Error(WireError { kind: None, code: None, message: format!("the provider sent {what}") })
+pub(super) fn broken(Malformed(what): Malformed) -> StreamItem {
+    StreamItem::Error(WireError { kind: None, code: None, message: format!("the provider sent {what}") })
 }

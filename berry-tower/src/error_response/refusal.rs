@@ -32,7 +32,7 @@ pub fn refusal_for(error: &(dyn Error + 'static)) -> Refusal {
 }
 
 pub(super) fn internal() -> Refusal {
-    let message = "an internal error of this gateway; its log tells more";
+    let message = "internal error; see the log of the server";
     Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, SERVER, message).code("internal_error")
 }
 
@@ -97,7 +97,7 @@ fn failure(e: &Failure) -> Refusal {
 fn exhausted(e: &Exhausted) -> Refusal {
     match e.class {
         Class::Auth => {
-            let message = format!("the provider refused this gateway's own key or account{}", quoted(e));
+            let message = format!("the provider refused the API key or account used for it{}", quoted(e));
             bad_gateway(message, "upstream_auth")
         }
         Class::RateLimited { retry_after } => {

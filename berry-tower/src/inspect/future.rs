@@ -7,16 +7,15 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use http::{HeaderValue, Request, Response};
+use http::{Request, Response};
 use pin_project::pin_project;
 use tower_service::Service;
 
 use super::{Requested, Unreadable, rejection};
 use crate::{
     body::{Buffered, ResponseBody},
-    gate::REQUEST_ID,
     offload::{Offloaded, is_large, offload},
-    render::Render,
+    render::{Render, RequestSummary},
 };
 
 type Read = Result<Requested, Unreadable>;
@@ -34,8 +33,7 @@ enum Stage<S: Service<Request<Buffered>>> {
     /// A large body is being read on another thread.
     Reading(Option<Box<(Offloaded<Read>, S, Request<Buffered>)>>),
     Called(#[pin] S::Future),
-    /// With the id of the request.
-    Rejected(Option<(Unreadable, Option<HeaderValue>)>),
+    Rejected(Option<(Unreadable, RequestSummary)>),
 }
 
 impl<S: Service<Request<Buffered>> + Clone> Stage<S> {
@@ -58,7 +56,7 @@ impl<S: Service<Request<Buffered>> + Clone> Stage<S> {
                 request.extensions_mut().insert(requested);
                 Self::Called(inner.call(request))
             }
-            Err(why) => Self::Rejected(Some((why, request.headers().get(REQUEST_ID).cloned()))),
+            Err(why) => Self::Rejected(Some((why, RequestSummary::from(&request)))),
         }
     }
 }
@@ -92,8 +90,8 @@ where
                     return future.poll(cx).map(|result| result.map(|response| response.map(ResponseBody::new)));
                 }
                 StageProj::Rejected(rejected) => {
-                    let Some((why, id)) = rejected.take() else { return Poll::Pending };
-                    return Poll::Ready(Ok(this.render.render(rejection(&why), id.as_ref()).map(ResponseBody::from)));
+                    let Some((why, request)) = rejected.take() else { return Poll::Pending };
+                    return Poll::Ready(Ok(this.render.render(rejection(&why), &request).map(ResponseBody::from)));
                 }
             };
             this.stage.set(next);

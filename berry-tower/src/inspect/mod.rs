@@ -52,12 +52,12 @@ pub use self::{
 };
 use crate::{
     body::{Buffered, ResponseBody},
-    render::{OpenAiErrors, Refusal, Render},
+    render::{ApiErrors, Refusal, Render},
 };
 
 /// [`Layer`] that applies [`Inspect`].
 #[derive(Clone, Copy, Debug, Default)]
-pub struct InspectLayer<R = OpenAiErrors> {
+pub struct InspectLayer<R = ApiErrors> {
     render: R,
 }
 
@@ -65,7 +65,7 @@ impl InspectLayer {
     /// Creates the layer.
     #[must_use]
     pub const fn new() -> Self {
-        Self { render: OpenAiErrors }
+        Self { render: ApiErrors }
     }
 }
 
@@ -86,7 +86,7 @@ impl<S, R: Clone> Layer<S> for InspectLayer<R> {
 
 /// Reads what a model request asks for; see the [module](self).
 #[derive(Clone, Copy, Debug)]
-pub struct Inspect<S, R = OpenAiErrors> {
+pub struct Inspect<S, R = ApiErrors> {
     inner: S,
     render: R,
 }

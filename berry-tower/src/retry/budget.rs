@@ -1,16 +1,24 @@
-//! How many retries all requests together may spend.
+//! A bound on the retries of all requests together.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::{array, fmt};
 
 use tokio::time::Instant;
 
-/// The window over which the share is taken, in slots of a second.
-const WINDOW: usize = 10;
+use crate::sync::{
+    AtomicU64,
+    Ordering::{Acquire, Relaxed, Release},
+};
 
-/// A bound on retries: a share of the requests of the last 10 s, plus so many a second.
+/// The number of seconds over which requests and retries are counted.
+const WINDOW: u32 = 10;
+
+/// A bound on retries: a share of the requests of the last 10 seconds, plus a number per second.
 ///
-/// It keeps a pool that is down from being hammered: where every request would be retried, the
-/// load is a fraction more, not a multiple. Finagle's `RetryBudget` is the model.
+/// It keeps a failing pool from being overloaded by retries: when every request fails, the load
+/// grows by a fraction and not by a multiple. Finagle's `RetryBudget` is the model.
+///
+/// Retries are counted exactly: however many threads withdraw at once, no window of ten whole
+/// seconds has more retries than allowed.
 ///
 /// ```
 /// use berry_tower::retry::Budget;
@@ -20,134 +28,228 @@ const WINDOW: usize = 10;
 /// (0..4).for_each(|_| budget.deposit(now));
 /// assert_eq!((0..4).filter(|_| budget.withdraw(now)).count(), 2);
 /// ```
-#[derive(Debug)]
 pub struct Budget {
     ratio: f64,
+    /// The retries that are allowed in a window without any request.
     floor: u64,
     epoch: Instant,
-    slots: [Slot; WINDOW],
+    /// Requests per second, each slot for the latest second that it stands for.
+    requests: [AtomicU64; WINDOW as usize],
+    /// The retries of the current second. Retries are admitted by a compare-and-swap of this word.
+    current: AtomicU64,
+    /// The retries of earlier seconds. A second's count is written here before `current` moves on,
+    /// and never changes afterwards.
+    past: [AtomicU64; WINDOW as usize],
 }
 
-/// What happened in one second: the second's number in the upper 24 bits, then 20 bits of
-/// retries and 20 of requests, so that one word changes at once and no count outlives its second.
-#[derive(Debug, Default)]
-struct Slot(AtomicU64);
-
-const COUNT_BITS: u32 = 20;
-const COUNT_MAX: u64 = (1 << COUNT_BITS) - 1;
-
+/// A count of one second, packed into a word: the second in the upper half, the count in the lower.
+/// The order of the words is the order of the seconds, then of the counts.
 #[derive(Clone, Copy)]
-struct Counts {
-    requests: u64,
-    retries: u64,
+struct Count {
+    second: u32,
+    count: u32,
 }
 
-impl Slot {
-    fn read(word: u64, second: u64) -> Counts {
-        if word >> (2 * COUNT_BITS) != second {
-            return Counts { requests: 0, retries: 0 };
-        }
-        Counts { requests: word & COUNT_MAX, retries: word >> COUNT_BITS & COUNT_MAX }
+impl Count {
+    const fn unpack(word: u64) -> Self {
+        #[expect(clippy::cast_possible_truncation, reason = "the halves of the word")]
+        Self { second: (word >> 32) as u32, count: word as u32 }
     }
 
-    fn add(&self, second: u64, requests: u64, retries: u64) {
-        let add = |word: u64| {
-            let counts = Self::read(word, second);
-            let requests = (counts.requests + requests).min(COUNT_MAX);
-            let retries = (counts.retries + retries).min(COUNT_MAX);
-            Some(second << (2 * COUNT_BITS) | retries << COUNT_BITS | requests)
-        };
-        let _ = self.0.fetch_update(Relaxed, Relaxed, add);
+    const fn pack(self) -> u64 {
+        (self.second as u64) << 32 | self.count as u64
     }
+
+    /// The count, if it belongs to the window that ends with `last`.
+    fn within(self, last: u32) -> u64 {
+        let is_recent = self.second <= last && last - self.second < WINDOW;
+        if is_recent { u64::from(self.count) } else { 0 }
+    }
+}
+
+const fn slot(second: u32) -> usize {
+    (second % WINDOW) as usize
 }
 
 impl Budget {
-    /// A budget of `ratio` retries for a request, plus `min_per_second`.
+    /// Returns a budget of `ratio` retries per request, plus `min_per_second` retries per second.
+    ///
+    /// With a ratio of [`f64::INFINITY`] the budget never refuses a retry. A ratio that is negative
+    /// or not a number is 0.
     #[must_use]
     pub fn new(ratio: f64, min_per_second: u32) -> Self {
-        let floor = u64::from(min_per_second) * WINDOW as u64;
-        Self { ratio, floor, epoch: Instant::now(), slots: Default::default() }
+        let zeros = || array::from_fn(|_| AtomicU64::new(0));
+        Self {
+            ratio,
+            floor: u64::from(min_per_second) * u64::from(WINDOW),
+            epoch: Instant::now(),
+            requests: zeros(),
+            current: AtomicU64::new(0),
+            past: zeros(),
+        }
     }
 
     /// Counts a request.
     pub fn deposit(&self, now: Instant) {
         let second = self.second(now);
-        self.slot(second).add(second & Self::SECOND_MASK, 1, 0);
+        let _ = self.requests[slot(second)].fetch_update(Relaxed, Relaxed, |word| {
+            let Count { second: written, count } = Count::unpack(word);
+            let count = if written == second { count.saturating_add(1) } else { 1 };
+            Some(Count { second, count }.pack())
+        });
     }
 
-    /// Takes one retry out, if one is left.
+    /// Takes one retry, if one is left.
     pub fn withdraw(&self, now: Instant) -> bool {
-        let second = self.second(now);
-        let (mut requests, mut retries) = (0, 0);
-        for second in second.saturating_sub(WINDOW as u64 - 1)..=second {
-            let counts = Slot::read(self.slot(second).0.load(Relaxed), second & Self::SECOND_MASK);
-            requests += counts.requests;
-            retries += counts.retries;
+        if self.ratio == f64::INFINITY {
+            return true;
         }
+        let second = self.second(now);
+        loop {
+            let word = self.current.load(Acquire);
+            let current = Count::unpack(word);
+            if current.second < second {
+                // The count of the old second is final once the word has moved on. A thread that
+                // comes late with a smaller count does not change what is written.
+                self.past[slot(current.second)].fetch_max(word, Relaxed);
+                let next = Count { second, count: 0 }.pack();
+                let _ = self.current.compare_exchange(word, next, Release, Relaxed);
+                continue;
+            }
+            // A caller whose clock reading is older counts in the current second.
+            let last = current.second;
+            let earlier: u64 = self
+                .past
+                .iter()
+                .map(|past| Count::unpack(past.load(Relaxed)))
+                .map(|past| if past.second == last { 0 } else { past.within(last) })
+                .sum();
+            if current.count == u32::MAX || earlier + u64::from(current.count) >= self.allowed(last) {
+                return false;
+            }
+            // Success proves that nothing read above has changed in between.
+            if self.current.compare_exchange(word, word + 1, Release, Relaxed).is_ok() {
+                return true;
+            }
+        }
+    }
+
+    /// The number of retries that are allowed in the window that ends with `last`.
+    fn allowed(&self, last: u32) -> u64 {
+        let requests: u64 = self.requests.iter().map(|slot| Count::unpack(slot.load(Relaxed)).within(last)).sum();
         #[expect(
             clippy::cast_precision_loss,
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
-            reason = "small counts"
+            reason = "the counts are small, and the conversion back saturates"
         )]
-        let allowed = (requests as f64 * self.ratio) as u64 + self.floor;
-        let left = retries < allowed;
-        if left {
-            self.slot(second).add(second & Self::SECOND_MASK, 0, 1);
-        }
-        left
+        let share = (requests as f64 * self.ratio) as u64;
+        share.saturating_add(self.floor)
     }
 
-    const SECOND_MASK: u64 = (1 << (64 - 2 * COUNT_BITS)) - 1;
-
-    fn second(&self, now: Instant) -> u64 {
-        // One more, so that a slot never written is no slot of second 0.
-        now.saturating_duration_since(self.epoch).as_secs() + 1
-    }
-
-    fn slot(&self, second: u64) -> &Slot {
-        #[expect(clippy::cast_possible_truncation, reason = "below WINDOW")]
-        &self.slots[(second % WINDOW as u64) as usize]
+    /// The second of a moment, from 1: a word that was never written stands for second 0.
+    fn second(&self, now: Instant) -> u32 {
+        let seconds = now.saturating_duration_since(self.epoch).as_secs();
+        u32::try_from(seconds).unwrap_or(u32::MAX - 1).saturating_add(1)
     }
 }
 
 impl Default for Budget {
-    /// A fifth of the requests, plus ten a second.
+    /// Returns a budget of a fifth of the requests, plus ten retries per second.
     fn default() -> Self {
         Self::new(0.2, 10)
     }
 }
 
-#[cfg(test)]
+impl fmt::Debug for Budget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Budget").field("ratio", &self.ratio).field("floor", &self.floor).finish_non_exhaustive()
+    }
+}
+
+#[cfg(all(test, not(loom)))]
 mod tests {
-    use std::time::Duration;
+    use std::{
+        sync::{
+            Barrier,
+            atomic::{AtomicU32, Ordering::Relaxed},
+        },
+        thread,
+        time::Duration,
+    };
 
     use super::*;
 
     #[test]
-    fn the_floor_is_there_without_any_request() {
+    fn grants_floor_without_requests() {
         let (budget, now) = (Budget::new(0.2, 1), Instant::now());
         assert_eq!((0..100).filter(|_| budget.withdraw(now)).count(), 10);
     }
 
     #[test]
-    fn what_is_older_than_the_window_is_forgotten() {
+    fn forgets_requests_and_retries_older_than_window() {
         let (budget, start) = (Budget::new(1.0, 0), Instant::now());
         (0..5).for_each(|_| budget.deposit(start));
         assert!(budget.withdraw(start));
-        let later = start + Duration::from_secs(WINDOW as u64);
-        assert!(!budget.withdraw(later), "those requests are gone");
+        let later = start + Duration::from_secs(u64::from(WINDOW));
+        assert!(!budget.withdraw(later), "the requests are forgotten");
         budget.deposit(later);
-        assert!(budget.withdraw(later), "and so is what they spent");
+        assert!(budget.withdraw(later), "the retry is forgotten");
     }
 
     #[test]
-    fn a_share_of_the_requests_over_several_seconds() {
+    fn counts_requests_of_several_seconds() {
         let (budget, start) = (Budget::new(0.2, 0), Instant::now());
         for second in 0..10 {
             (0..10).for_each(|_| budget.deposit(start + Duration::from_secs(second)));
         }
         let now = start + Duration::from_secs(9);
         assert_eq!((0..100).filter(|_| budget.withdraw(now)).count(), 20);
+    }
+
+    #[test]
+    fn counts_retries_of_earlier_seconds() {
+        let (budget, start) = (Budget::new(0.0, 1), Instant::now());
+        let taken = |second: u64| {
+            let now = start + Duration::from_secs(second);
+            (0..100).filter(|_| budget.withdraw(now)).take(2).count()
+        };
+        // Ten are taken after five seconds; the window then forgets the oldest seconds.
+        assert_eq!([0, 1, 2, 4, 5, 9, 10, 11, 12, 13, 14].map(taken), [2, 2, 2, 2, 2, 0, 2, 2, 2, 0, 2]);
+    }
+
+    #[test]
+    fn accepts_extreme_ratios() {
+        let now = Instant::now();
+        for (ratio, granted) in [(f64::INFINITY, 100), (f64::NAN, 0), (-1.0, 0), (f64::MAX, 100)] {
+            let budget = Budget::new(ratio, 0);
+            budget.deposit(now);
+            assert_eq!((0..100).filter(|_| budget.withdraw(now)).count(), granted, "{ratio}");
+        }
+        let budget = Budget::new(f64::INFINITY, u32::MAX);
+        assert!(budget.withdraw(now), "without a request too");
+    }
+
+    #[test]
+    fn grants_exact_number_under_threads() {
+        for _ in 0..200 {
+            let (budget, now) = (Budget::new(1.0, 0), Instant::now());
+            (0..64).for_each(|_| budget.deposit(now));
+            let (granted, barrier) = (AtomicU32::new(0), Barrier::new(8));
+            thread::scope(|scope| {
+                for thread in 0..8 {
+                    // Some of the threads have read the clock a second later.
+                    let now = now + Duration::from_secs(thread % 2);
+                    let (budget, granted, barrier) = (&budget, &granted, &barrier);
+                    scope.spawn(move || {
+                        barrier.wait();
+                        for _ in 0..64 {
+                            granted.fetch_add(u32::from(budget.withdraw(now)), Relaxed);
+                        }
+                    });
+                }
+            });
+            assert_eq!(granted.into_inner(), 64);
+        }
     }
 }

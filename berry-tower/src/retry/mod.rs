@@ -1,12 +1,13 @@
-//! Retry with failover: a failed request goes to another backend before the client notices.
+//! Retry with failover: sends a failed request again, to another backend where there is one.
 //!
-//! [`Retry`] needs `Request<Buffered>` (put an [`Inspect`](crate::inspect) outside) and gives each
-//! attempt an [`Attempt`](crate::attempt::Attempt) in its extensions, by which a [`Select`](crate::select) inside picks a
-//! backend that was not tried yet. It decides *whether and when*; *who* is the selection's to say.
-//! Without a selection behind it, it asks the same service again after a back-off.
+//! [`Retry`] works around any service that takes `Request<Buffered>`: it sends the request again
+//! after a back-off, within a [`Budget`] and a total timeout, and passes the last response on,
+//! whatever its status. A [`RetryPolicy`] decides whether and when; a
+//! [`Classify`](crate::classify::Classify) says which responses and errors are failures.
 //!
-//! It fails with [`Exhausted`](crate::error::Exhausted) when all attempts failed, with
-//! [`TotalTimeout`](crate::error::TotalTimeout) when its deadline passed, and passes on a selection's refusal.
+//! With a [`Select`](crate::select) behind it, a retry goes to a backend that the request has not
+//! tried, then to the fallbacks of the model. The [`Attempt`](crate::attempt::Attempt) in the
+//! request's extensions carries what was tried.
 //!
 //! ```
 //! use berry_tower::{body::Buffered, retry::{BackoffPolicy, RetryLayer}};
@@ -25,23 +26,42 @@
 //!     let response = Response::builder().status(status).body(Full::new(Bytes::new()));
 //!     Ok::<_, Infallible>(response.unwrap())
 //! });
-//! let response = RetryLayer::new(BackoffPolicy::default()).layer(flaky).oneshot(Request::default()).await;
+//! let response = RetryLayer::new(BackoffPolicy::new()).layer(flaky).oneshot(Request::default()).await;
 //! assert_eq!(response.unwrap().status(), 200);
 //!
 //! CALLS.store(0, Relaxed);
-//! let once = BackoffPolicy { max_retries: 1, ..BackoffPolicy::default() };
-//! let error = RetryLayer::new(once).layer(flaky).oneshot(Request::default()).await.unwrap_err();
-//! assert_eq!(error.to_string(), "all 2 attempts failed: the provider answered 503");
+//! let once = BackoffPolicy::new().with_max_retries(1);
+//! let response = RetryLayer::new(once).layer(flaky).oneshot(Request::default()).await;
+//! assert_eq!(response.unwrap().status(), 503);
 //! # }
 //! ```
+//!
+//! # Needs, adds, rejects
+//!
+//! * Needs a body that can be sent again: put a [`Collect`](crate::collect) outside. Waits and the
+//!   total timeout need the timer of the Tokio runtime; without it they fail with [`MissingTimer`].
+//! * Adds an [`Attempt`](crate::attempt::Attempt) to the extensions of requests and responses.
+//! * Fails with [`Exhausted`](crate::error::Exhausted) when all attempts failed (without a
+//!   selection: when the last of them failed with an error), with
+//!   [`TotalTimeout`](crate::error::TotalTimeout) when the time was over before, and passes a
+//!   selection's refusal on.
+//!
+//! # Limits
+//!
+//! Retry does not watch a body once its head was passed on; [`Commit`](crate::commit) makes
+//! failures of a body's beginning retryable, and [`Resume`](crate::resume) continues a stream.
+//! It does not know which requests are safe to repeat; [`IdempotentPolicy`] is for services that
+//! are not.
 
 mod budget;
+mod deadline;
+mod failure_report;
 mod policy;
+mod response_body;
 mod run;
-mod told;
-mod total;
 
 use std::{
+    fmt,
     future::Future,
     mem,
     pin::Pin,
@@ -50,14 +70,15 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
 use tower_layer::Layer;
 use tower_service::Service;
 
 pub use budget::Budget;
-pub use policy::{BackoffPolicy, Next, RetryPolicy, Spent};
+pub use deadline::MissingTimer;
+pub use policy::{BackoffPolicy, Decision, FailedAttempt, IdempotentPolicy, RetryPolicy};
+pub use response_body::ResponseBody;
 
 use crate::{
     body::Buffered,
@@ -66,51 +87,53 @@ use crate::{
 };
 use run::Run;
 
-/// Adds [`Retry`] to a service.
+/// [`Layer`] that applies [`Retry`].
 #[derive(Debug)]
 pub struct RetryLayer<P = BackoffPolicy, C = HttpVerdict> {
     shared: Arc<Shared<P, C>>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Shared<P, C> {
     policy: P,
     classify: C,
     budget: Arc<Budget>,
-    total: Option<Duration>,
+    total_timeout: Option<Duration>,
 }
 
 impl<P> RetryLayer<P> {
-    /// Retries as `policy` says, with the verdicts of [`HttpVerdict`], a default budget, and no total deadline.
+    /// Returns a layer with the verdicts of [`HttpVerdict`], the default budget, and no total
+    /// timeout.
     pub fn new(policy: P) -> Self {
-        let shared = Shared { policy, classify: HttpVerdict, budget: Arc::default(), total: None };
+        let shared = Shared { policy, classify: HttpVerdict, budget: Arc::default(), total_timeout: None };
         Self { shared: Arc::new(shared) }
     }
 }
 
 impl<P: Clone, C: Clone> RetryLayer<P, C> {
-    /// Bounds all attempts together, waits included, until the response's head.
+    /// Sets the time for all attempts and the waits between them, until the head of the response.
+    ///
+    /// `None` and [`Duration::MAX`] mean no limit. After a time of zero only the first attempt is
+    /// made, and only if it is answered at once.
     #[must_use]
-    pub fn total_timeout(self, total: Option<Duration>) -> Self {
-        let Shared { policy, classify, budget, .. } = &*self.shared;
-        let (policy, classify, budget) = (policy.clone(), classify.clone(), budget.clone());
-        Self { shared: Arc::new(Shared { policy, classify, budget, total }) }
+    pub fn total_timeout(mut self, total: Option<Duration>) -> Self {
+        Arc::make_mut(&mut self.shared).total_timeout = total;
+        self
     }
 
-    /// Shares a budget, for retries on backends that a request has tried before.
+    /// Sets the budget, which other layers may share. Retries on a backend that the request has
+    /// tried before are paid from it; without a selection, all retries.
     #[must_use]
-    pub fn budget(self, budget: Arc<Budget>) -> Self {
-        let Shared { policy, classify, total, .. } = &*self.shared;
-        let (policy, classify, total) = (policy.clone(), classify.clone(), *total);
-        Self { shared: Arc::new(Shared { policy, classify, budget, total }) }
+    pub fn budget(mut self, budget: Arc<Budget>) -> Self {
+        Arc::make_mut(&mut self.shared).budget = budget;
+        self
     }
 
-    /// Judges answers and errors by other verdicts.
+    /// Sets which responses and errors are failures.
     #[must_use]
     pub fn classify<D>(self, classify: D) -> RetryLayer<P, D> {
-        let Shared { policy, budget, total, .. } = &*self.shared;
-        let (policy, budget, total) = (policy.clone(), budget.clone(), *total);
-        RetryLayer { shared: Arc::new(Shared { policy, classify, budget, total }) }
+        let Shared { policy, budget, total_timeout, .. } = Arc::unwrap_or_clone(self.shared);
+        RetryLayer { shared: Arc::new(Shared { policy, classify, budget, total_timeout }) }
     }
 }
 
@@ -128,11 +151,18 @@ impl<S, P, C> Layer<S> for RetryLayer<P, C> {
     }
 }
 
-/// See the [module](self).
+/// Sends a failed request again; see the [module](self).
 #[derive(Debug)]
 pub struct Retry<S, P = BackoffPolicy, C = HttpVerdict> {
     inner: S,
     shared: Arc<Shared<P, C>>,
+}
+
+impl<S, P> Retry<S, P> {
+    /// Wraps `inner` with the defaults of [`RetryLayer::new`].
+    pub fn new(inner: S, policy: P) -> Self {
+        RetryLayer::new(policy).layer(inner)
+    }
 }
 
 impl<S, P, C> Retry<S, P, C> {
@@ -159,7 +189,23 @@ impl<S: Clone, P, C> Clone for Retry<S, P, C> {
 }
 
 /// The future of [`Retry`].
-pub type ResponseFuture<B> = Pin<Box<dyn Future<Output = Result<Response<B>, BoxError>> + Send>>;
+pub struct ResponseFuture<B: Body>(BoxFuture<B>);
+
+type BoxFuture<B> = Pin<Box<dyn Future<Output = Result<Response<ResponseBody<B>>, BoxError>> + Send>>;
+
+impl<B: Body> Future for ResponseFuture<B> {
+    type Output = Result<Response<ResponseBody<B>>, BoxError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.0.as_mut().poll(cx)
+    }
+}
+
+impl<B: Body> fmt::Debug for ResponseFuture<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseFuture").finish_non_exhaustive()
+    }
+}
 
 impl<S, P, C, B> Service<Request<Buffered>> for Retry<S, P, C>
 where
@@ -168,10 +214,11 @@ where
     S::Future: Send,
     P: RetryPolicy + Send + Sync + 'static,
     C: Classify + Send + Sync + 'static,
-    B: Body<Data = Bytes> + From<Bytes> + Send + 'static,
+    B: Body + Send + 'static,
+    B::Data: Send,
     B::Error: Send,
 {
-    type Response = Response<B>;
+    type Response = Response<ResponseBody<B>>;
     type Error = BoxError;
     type Future = ResponseFuture<B>;
 
@@ -183,6 +230,9 @@ where
         let next = self.inner.clone();
         let mut inner = mem::replace(&mut self.inner, next);
         let mut run = Run::new(self.shared.clone(), &request);
-        Box::pin(async move { run.run(&mut inner, &request).await })
+        ResponseFuture(Box::pin(async move { run.run(&mut inner, &request).await }))
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests;

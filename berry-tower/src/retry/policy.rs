@@ -1,74 +1,268 @@
-//! Whether and when a failed request is tried again.
+//! Whether and when a failed attempt is followed by another.
 
 use std::time::Duration;
 
-use rand::{Rng, RngExt};
+use http::StatusCode;
 
-use crate::classify::Class;
+use crate::classify::{Class, RequestFacts};
 
-/// What to do next.
+/// What follows a failed attempt.
+///
+/// Every decision is valid after every failure. [`Retry`](super::Retry) carries it out as far as
+/// the backends, the [`Budget`](super::Budget) and the total timeout allow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Next {
-    /// Try a backend that was not tried yet, at once.
-    Now,
-    /// Wait so long, then allow those that were tried.
-    After(Duration),
-    /// Go on with the model's next fallback.
-    Fallback,
-    /// Give up: the answer, or the error, goes to the client.
+#[non_exhaustive]
+pub enum Decision {
+    /// Gives up. The last response or error is passed on.
     Stop,
+    /// Retries at once, on a backend that this request has not tried. When only tried backends are
+    /// left, or there is only the one service, this is `RetryAfter` the time that they ask for.
+    RetryNow,
+    /// Waits, then retries; backends that were tried are allowed. The retry is paid from the
+    /// budget. A wait that would pass the total timeout is not started: the request goes on as
+    /// after `Fallback`.
+    RetryAfter(Duration),
+    /// Continues with the next fallback of the model. Without a selection behind Retry there is no
+    /// fallback, and this is `Stop`.
+    Fallback,
 }
 
-/// What a request has spent of its chances, on the model or the fallback that it is at.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Spent {
-    /// Attempts that were made.
-    pub attempts: u32,
-    /// Of those, on backends that the request had tried before.
-    pub on_tried: u32,
-}
-
-/// Decides whether and when; who is asked is Select's to say.
-///
-/// A closure will not do here, since there are two questions.
-pub trait RetryPolicy {
-    /// After an attempt ended with this class.
-    fn after(&self, class: Class, spent: Spent) -> Next;
-
-    /// When only backends are left that this request has tried: the soonest of them may be asked
-    /// again after `soonest`, and the request has `left` before its deadline.
-    fn again(&self, soonest: Duration, spent: Spent, left: Option<Duration>, rng: &mut dyn Rng) -> Next;
-}
-
-/// The standard plan: fail over at once, come back with full jitter, never wait long.
-///
-/// The jitter is the "full jitter" of the AWS Architecture Blog's *Exponential Backoff and Jitter*
-/// (2015): uniform between nothing and the exponential step.
+/// A failed attempt, as a [`RetryPolicy`] sees it.
 ///
 /// ```
-/// use berry_tower::{classify::Class, retry::{Next, BackoffPolicy, RetryPolicy, Spent}};
+/// use berry_tower::{classify::{Class, RequestFacts}, retry::FailedAttempt};
 ///
-/// let plan = BackoffPolicy { max_retries: 1, ..BackoffPolicy::default() };
-/// assert_eq!(plan.after(Class::Server, Spent { attempts: 1, on_tried: 0 }), Next::Now);
-/// assert_eq!(plan.after(Class::Server, Spent { attempts: 2, on_tried: 0 }), Next::Fallback);
-/// assert_eq!(plan.after(Class::ClientError, Spent { attempts: 1, on_tried: 0 }), Next::Stop);
+/// let request = RequestFacts::default();
+/// let failed = FailedAttempt::new(&request, Class::Server).with_attempts(2);
+/// assert_eq!((failed.attempts(), failed.repeats()), (2, 0));
+/// ```
+#[derive(Clone, Debug)]
+pub struct FailedAttempt<'a> {
+    request: &'a RequestFacts,
+    class: Class,
+    status: Option<StatusCode>,
+    attempts: u32,
+    repeats: u32,
+    retry_after: Option<Duration>,
+    remaining: Option<Duration>,
+    jitter: f64,
+    has_selection: bool,
+    only_tried_left: bool,
+}
+
+impl<'a> FailedAttempt<'a> {
+    /// Returns the first attempt of `request` on its only service, failed with `class`, without a
+    /// deadline.
+    ///
+    /// A rate limit's wait becomes [`retry_after`](Self::retry_after).
+    #[must_use]
+    pub const fn new(request: &'a RequestFacts, class: Class) -> Self {
+        let retry_after = match class {
+            Class::RateLimited { retry_after } => retry_after,
+            _ => None,
+        };
+        Self {
+            request,
+            class,
+            status: None,
+            attempts: 1,
+            repeats: 0,
+            retry_after,
+            remaining: None,
+            jitter: 0.0,
+            has_selection: false,
+            only_tried_left: true,
+        }
+    }
+
+    /// Sets the status of the response that failed.
+    #[must_use]
+    pub const fn with_status(mut self, status: Option<StatusCode>) -> Self {
+        self.status = status;
+        self
+    }
+
+    /// Sets the number of attempts on the model so far.
+    #[must_use]
+    pub const fn with_attempts(mut self, attempts: u32) -> Self {
+        self.attempts = attempts;
+        self
+    }
+
+    /// Sets how many of the attempts were on backends that had been tried before.
+    #[must_use]
+    pub const fn with_repeats(mut self, repeats: u32) -> Self {
+        self.repeats = repeats;
+        self
+    }
+
+    /// Sets the time until the soonest tried backend may be asked again.
+    #[must_use]
+    pub const fn with_retry_after(mut self, retry_after: Option<Duration>) -> Self {
+        self.retry_after = retry_after;
+        self
+    }
+
+    /// Sets the time that is left before the total timeout.
+    #[must_use]
+    pub const fn with_remaining(mut self, remaining: Option<Duration>) -> Self {
+        self.remaining = remaining;
+        self
+    }
+
+    /// Sets the random number, at least 0 and below 1.
+    #[must_use]
+    pub const fn with_jitter(mut self, jitter: f64) -> Self {
+        self.jitter = jitter;
+        self
+    }
+
+    /// Says that a selection stands behind Retry, and whether it has only backends left that the
+    /// request has tried.
+    #[must_use]
+    pub const fn with_selection(mut self, only_tried_left: bool) -> Self {
+        self.has_selection = true;
+        self.only_tried_left = only_tried_left;
+        self
+    }
+
+    /// The facts of the request.
+    #[must_use]
+    pub const fn request(&self) -> &'a RequestFacts {
+        self.request
+    }
+
+    /// How the attempt failed.
+    #[must_use]
+    pub const fn class(&self) -> Class {
+        self.class
+    }
+
+    /// The status of the response, if the attempt was answered with one.
+    #[must_use]
+    pub const fn status(&self) -> Option<StatusCode> {
+        self.status
+    }
+
+    /// The number of attempts so far, on the model or the fallback that the request is at.
+    #[must_use]
+    pub const fn attempts(&self) -> u32 {
+        self.attempts
+    }
+
+    /// How many of the [`attempts`](Self::attempts) were on backends that had been tried before.
+    /// Without a selection this is every attempt after the first.
+    #[must_use]
+    pub const fn repeats(&self) -> u32 {
+        self.repeats
+    }
+
+    /// The time until a tried backend accepts requests again: the soonest one when
+    /// [`only_tried_left`](Self::only_tried_left), else the one that failed just now. `None` when
+    /// no backend asked for a wait.
+    #[must_use]
+    pub const fn retry_after(&self) -> Option<Duration> {
+        self.retry_after
+    }
+
+    /// The time that is left before the total timeout; `None` without one.
+    #[must_use]
+    pub const fn remaining(&self) -> Option<Duration> {
+        self.remaining
+    }
+
+    /// A random number, uniform over [0, 1), for a back-off with jitter.
+    #[must_use]
+    pub const fn jitter(&self) -> f64 {
+        self.jitter
+    }
+
+    /// Whether a selection stands behind Retry, which knows several backends and fallbacks.
+    #[must_use]
+    pub const fn has_selection(&self) -> bool {
+        self.has_selection
+    }
+
+    /// Whether every backend that may still be asked was tried by this request. Without a selection
+    /// this is always so.
+    ///
+    /// With a selection, this is false right after the failure. When the selection then finds no
+    /// backend that was not tried, the policy is asked again, and this is true.
+    #[must_use]
+    pub const fn only_tried_left(&self) -> bool {
+        self.only_tried_left
+    }
+}
+
+/// Decides whether and when a failed attempt is followed by another. Which backend gets it is for
+/// [`Select`](crate::select) to choose.
+///
+/// It is asked only about failures that another attempt may mend
+/// ([`Class::fails_over`] and [`Class::TooLong`]).
+///
+/// ```
+/// use berry_tower::{classify::{Class, RequestFacts}, retry::{Decision, FailedAttempt, RetryPolicy}};
+/// use std::time::Duration;
+///
+/// // A closure is a policy: three attempts, with a linear back-off.
+/// let policy = |failed: &FailedAttempt<'_>| match failed.attempts() {
+///     n @ 1..=2 => Decision::RetryAfter(Duration::from_millis(100) * n),
+///     _ => Decision::Stop,
+/// };
+///
+/// let request = RequestFacts::default();
+/// let failed = FailedAttempt::new(&request, Class::Server).with_attempts(2);
+/// assert_eq!(policy.decide(&failed), Decision::RetryAfter(Duration::from_millis(200)));
+/// ```
+pub trait RetryPolicy {
+    /// Returns what follows `failed`.
+    fn decide(&self, failed: &FailedAttempt<'_>) -> Decision;
+
+    /// Returns why [`decide`](Self::decide) did not retry, for the log.
+    fn stop_reason(&self, _failed: &FailedAttempt<'_>) -> &'static str {
+        "retry policy"
+    }
+}
+
+impl<F> RetryPolicy for F
+where
+    F: Fn(&FailedAttempt<'_>) -> Decision,
+{
+    fn decide(&self, failed: &FailedAttempt<'_>) -> Decision {
+        self(failed)
+    }
+}
+
+/// The default policy: fails over at once, and returns to tried backends with exponential back-off
+/// and full jitter, but never after a long wait.
+///
+/// The jitter is the "full jitter" of the AWS Architecture Blog's *Exponential Backoff and Jitter*
+/// (2015): uniform between zero and the exponential step.
+///
+/// ```
+/// use berry_tower::{classify::{Class, RequestFacts}, retry::{BackoffPolicy, Decision, FailedAttempt, RetryPolicy}};
+///
+/// let policy = BackoffPolicy::new().with_max_retries(1);
+/// let request = RequestFacts::default();
+/// let failed = |class| FailedAttempt::new(&request, class).with_selection(false);
+/// assert_eq!(policy.decide(&failed(Class::Server)), Decision::RetryNow);
+/// assert_eq!(policy.decide(&failed(Class::Server).with_attempts(2)), Decision::Fallback);
+/// assert_eq!(policy.decide(&failed(Class::ClientError)), Decision::Stop);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BackoffPolicy {
-    /// Most attempts after the first, on one model.
-    pub max_retries: u32,
-    /// Of those, most on backends that the request has tried before.
-    pub max_same_backend_retries: u32,
-    /// The first step of the back-off; each further one doubles it.
-    pub backoff: Duration,
-    /// The longest step.
-    pub max_backoff: Duration,
-    /// A longer wait than this is not waited.
-    pub max_wait: Duration,
+    max_retries: u32,
+    max_same_backend_retries: u32,
+    backoff: Duration,
+    max_backoff: Duration,
+    max_wait: Duration,
 }
 
-impl Default for BackoffPolicy {
-    fn default() -> Self {
+impl BackoffPolicy {
+    /// Returns the policy with three retries, two of them on tried backends, a back-off of 250 ms
+    /// doubling to 4 s, and no wait over 10 s.
+    #[must_use]
+    pub const fn new() -> Self {
         Self {
             max_retries: 3,
             max_same_backend_retries: 2,
@@ -77,59 +271,191 @@ impl Default for BackoffPolicy {
             max_wait: Duration::from_secs(10),
         }
     }
+
+    /// Sets the number of attempts after the first, on one model; 0 means no retry.
+    #[must_use]
+    pub const fn with_max_retries(mut self, retries: u32) -> Self {
+        self.max_retries = retries;
+        self
+    }
+
+    /// Sets how many of the retries may be on backends that the request has tried before.
+    #[must_use]
+    pub const fn with_max_same_backend_retries(mut self, retries: u32) -> Self {
+        self.max_same_backend_retries = retries;
+        self
+    }
+
+    /// Sets the first step of the back-off; each further step doubles it. Zero means no back-off.
+    #[must_use]
+    pub const fn with_backoff(mut self, first: Duration) -> Self {
+        self.backoff = first;
+        self
+    }
+
+    /// Sets the longest step of the back-off.
+    #[must_use]
+    pub const fn with_max_backoff(mut self, longest: Duration) -> Self {
+        self.max_backoff = longest;
+        self
+    }
+
+    /// Sets the longest wait. When a longer one is due the request goes on to the next fallback.
+    #[must_use]
+    pub const fn with_max_wait(mut self, longest: Duration) -> Self {
+        self.max_wait = longest;
+        self
+    }
+
+    const fn has_attempts_left(&self, failed: &FailedAttempt<'_>) -> bool {
+        failed.attempts <= self.max_retries
+            && (!failed.only_tried_left || failed.repeats < self.max_same_backend_retries)
+    }
+
+    fn wait(&self, failed: &FailedAttempt<'_>) -> Duration {
+        match failed.retry_after {
+            Some(wait) if !wait.is_zero() => wait,
+            _ => {
+                let doubled = self.backoff.saturating_mul(1 << failed.repeats.min(16));
+                let seconds = doubled.min(self.max_backoff).as_secs_f64() * failed.jitter.clamp(0.0, 1.0);
+                Duration::try_from_secs_f64(seconds).unwrap_or(self.max_backoff)
+            }
+        }
+    }
+}
+
+impl Default for BackoffPolicy {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl RetryPolicy for BackoffPolicy {
-    fn after(&self, class: Class, spent: Spent) -> Next {
-        match class {
-            Class::TooLong => Next::Fallback,
-            class if !class.fails_over() => Next::Stop,
-            _ if spent.attempts > self.max_retries => Next::Fallback,
-            _ => Next::Now,
+    fn decide(&self, failed: &FailedAttempt<'_>) -> Decision {
+        match failed.class {
+            Class::TooLong => return Decision::Fallback,
+            class if !class.fails_over() => return Decision::Stop,
+            // The one service will not change its mind about these within a request.
+            Class::Auth | Class::Model | Class::EndpointNotServed if !failed.has_selection => return Decision::Stop,
+            _ => {}
         }
+        if !self.has_attempts_left(failed) {
+            return Decision::Fallback;
+        }
+        if !failed.only_tried_left {
+            return Decision::RetryNow;
+        }
+        let wait = self.wait(failed);
+        if wait > self.max_wait || failed.remaining.is_some_and(|remaining| wait >= remaining) {
+            return Decision::Fallback;
+        }
+        Decision::RetryAfter(wait)
     }
 
-    fn again(&self, soonest: Duration, spent: Spent, left: Option<Duration>, rng: &mut dyn Rng) -> Next {
-        if spent.on_tried >= self.max_same_backend_retries || spent.attempts > self.max_retries {
-            return Next::Fallback;
+    fn stop_reason(&self, failed: &FailedAttempt<'_>) -> &'static str {
+        match failed.class {
+            Class::TooLong => "too long",
+            _ if !self.has_attempts_left(failed) => "attempts spent",
+            _ => "wait too long",
         }
-        let step = self.backoff.saturating_mul(1 << spent.on_tried.min(16)).min(self.max_backoff);
-        let wait = if soonest.is_zero() { step.mul_f64(rng.random::<f64>()) } else { soonest };
-        if wait > self.max_wait || left.is_some_and(|left| wait >= left) {
-            return Next::Fallback;
-        }
-        Next::After(wait)
+    }
+}
+
+/// Retries idempotent requests as another policy decides, and no others.
+///
+/// Idempotent methods are GET, HEAD, OPTIONS, TRACE, PUT and DELETE (RFC 9110, section 9.2.2).
+///
+/// ```
+/// use berry_tower::{classify::{Class, RequestFacts}, retry::{BackoffPolicy, Decision, FailedAttempt, IdempotentPolicy, RetryPolicy}};
+/// use http::{Method, Uri};
+///
+/// let policy = IdempotentPolicy::new(BackoffPolicy::new());
+/// let decide = |method| {
+///     let request = RequestFacts::new(method, Uri::from_static("/orders"));
+///     policy.decide(&FailedAttempt::new(&request, Class::Server))
+/// };
+/// assert!(matches!(decide(Method::GET), Decision::RetryAfter(_)));
+/// assert_eq!(decide(Method::POST), Decision::Stop);
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct IdempotentPolicy<P = BackoffPolicy> {
+    inner: P,
+}
+
+impl<P> IdempotentPolicy<P> {
+    /// Returns a policy that asks `inner` about idempotent requests.
+    pub const fn new(inner: P) -> Self {
+        Self { inner }
+    }
+}
+
+impl<P: RetryPolicy> RetryPolicy for IdempotentPolicy<P> {
+    fn decide(&self, failed: &FailedAttempt<'_>) -> Decision {
+        if failed.request.method().is_idempotent() { self.inner.decide(failed) } else { Decision::Stop }
+    }
+
+    fn stop_reason(&self, failed: &FailedAttempt<'_>) -> &'static str {
+        if failed.request.method().is_idempotent() { self.inner.stop_reason(failed) } else { "not idempotent" }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use rand::rngs::ThreadRng;
-
     use super::*;
 
-    fn again(soonest: u64, on_tried: u32, left: Option<u64>) -> Next {
-        let left = left.map(Duration::from_secs);
-        let spent = Spent { attempts: 1 + on_tried, on_tried };
-        BackoffPolicy::default().again(Duration::from_secs(soonest), spent, left, &mut ThreadRng::default())
+    fn decide(retry_after: u64, repeats: u32, remaining: Option<u64>, jitter: f64) -> Decision {
+        let request = RequestFacts::default();
+        let failed = FailedAttempt::new(&request, Class::Server)
+            .with_selection(true)
+            .with_attempts(1 + repeats)
+            .with_repeats(repeats)
+            .with_retry_after(Some(Duration::from_secs(retry_after)))
+            .with_remaining(remaining.map(Duration::from_secs))
+            .with_jitter(jitter);
+        BackoffPolicy::new().decide(&failed)
     }
 
     #[test]
-    fn a_long_wait_is_not_waited() {
-        assert_eq!(again(2, 0, None), Next::After(Duration::from_secs(2)));
-        assert_eq!(again(11, 0, None), Next::Fallback);
-        assert_eq!(again(3, 0, Some(2)), Next::Fallback);
-        assert_eq!(again(2, 2, None), Next::Fallback, "both chances on tried ones are spent");
+    fn does_not_wait_long() {
+        assert_eq!(decide(2, 0, None, 0.0), Decision::RetryAfter(Duration::from_secs(2)));
+        assert_eq!(decide(11, 0, None, 0.0), Decision::Fallback);
+        assert_eq!(decide(3, 0, Some(2), 0.0), Decision::Fallback);
+        assert_eq!(decide(2, 2, None, 0.0), Decision::Fallback, "both repeats are spent");
     }
 
     #[test]
-    fn the_back_off_has_full_jitter_below_its_step() {
-        let mut longest = Duration::ZERO;
-        for _ in 0..1000 {
-            let Next::After(wait) = again(0, 1, None) else { panic!("a back-off is waited") };
-            assert!(wait <= Duration::from_millis(500));
-            longest = longest.max(wait);
+    fn backs_off_with_full_jitter_below_the_step() {
+        for (repeats, step) in [(0, 250), (1, 500)] {
+            assert_eq!(decide(0, repeats, None, 0.0), Decision::RetryAfter(Duration::ZERO));
+            assert_eq!(decide(0, repeats, None, 0.5), Decision::RetryAfter(Duration::from_millis(step / 2)));
         }
-        assert!(longest > Duration::from_millis(400), "{longest:?}");
+    }
+
+    #[test]
+    fn extreme_values_do_not_overflow() {
+        let request = RequestFacts::default();
+        let policy = BackoffPolicy::new()
+            .with_max_retries(u32::MAX)
+            .with_max_same_backend_retries(u32::MAX)
+            .with_backoff(Duration::MAX)
+            .with_max_backoff(Duration::MAX)
+            .with_max_wait(Duration::MAX);
+        for jitter in [0.0, 0.999, 1.0, f64::INFINITY] {
+            let failed = FailedAttempt::new(&request, Class::Server)
+                .with_attempts(u32::MAX)
+                .with_repeats(u32::MAX - 1)
+                .with_jitter(jitter);
+            assert!(matches!(policy.decide(&failed), Decision::RetryAfter(_)));
+        }
+    }
+
+    #[test]
+    fn names_the_reason_for_not_retrying() {
+        let request = RequestFacts::default();
+        let policy = BackoffPolicy::new();
+        let failed = FailedAttempt::new(&request, Class::Server).with_selection(true);
+        assert_eq!(policy.stop_reason(&FailedAttempt::new(&request, Class::TooLong)), "too long");
+        assert_eq!(policy.stop_reason(&failed.clone().with_attempts(4)), "attempts spent");
+        assert_eq!(policy.stop_reason(&failed.with_retry_after(Some(Duration::from_secs(60)))), "wait too long");
     }
 }

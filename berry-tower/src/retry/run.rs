@@ -1,4 +1,4 @@
-//! One request on its way from attempt to attempt.
+//! The loop over the attempts of one request.
 
 use std::{
     future::{Future, poll_fn},
@@ -8,74 +8,115 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use http_body::Body;
-use http_body_util::BodyExt;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 use tower_service::Service;
 
-use super::{Next, RetryPolicy, Shared, Spent, told::Told, total::Total};
+use super::{
+    Decision, FailedAttempt, ResponseBody, RetryPolicy, Shared,
+    deadline::{Expired, TotalDeadline, pause},
+    failure_report::FailureReport,
+};
 use crate::{
     attempt::Attempt,
     body::Buffered,
-    classify::{Class, Classify, ErrorBody, RequestFacts},
-    error::{BoxError, BreakerOpen, Failure, MissingLayer, TotalTimeout, Unroutable, find},
+    classify::{Class, Classify, RequestFacts},
+    error::{BoxError, BreakerOpen, Failure, MissingLayer, Unroutable, find},
+    read_ahead::ReadAhead,
     upstream_time::UpstreamTime,
 };
 
-/// How often in a row nobody may be asked, for want of a trial slot or the end of a cool-down that
-/// others draw out, before the request gives up on the model.
-const MOST_IDLE: u32 = 8;
+/// The rounds in a row without any backend called, for want of a trial slot or because others
+/// extend a cool-down, before the request moves to the next fallback.
+const MAX_UNROUTED_ROUNDS: u32 = 8;
 
-/// One request on its way from attempt to attempt.
+/// The most fallbacks that a request goes through. It bounds a request to a service that refuses
+/// every fallback and never says that there is no further one.
+const MAX_FALLBACKS: u32 = 256;
+
+/// The most bytes of a response that are kept while a fallback is tried; a longer one keeps its
+/// connection to the backend.
+const MAX_KEPT_BYTES: usize = 1 << 20;
+/// The most frames of it.
+const MAX_KEPT_FRAMES: usize = 1 << 10;
+
+/// The attempts of one request.
 pub(super) struct Run<P, C> {
     shared: Arc<Shared<P, C>>,
     facts: RequestFacts,
     deadline: Option<Instant>,
     attempt: Attempt,
-    spent: Spent,
-    /// The budget has been asked for the next attempt already.
-    paid: bool,
-    told: Option<Told>,
-    /// Why nobody could be asked, where that came first.
-    why: Option<BoxError>,
-    /// An answer that only a fallback could better.
-    kept: Option<Response<Bytes>>,
-    /// The last attempt that came to something.
-    last: Option<Attempt>,
+    /// The attempts on the model or fallback that the request is at.
+    counts: AttemptCounts,
+    /// A retry was taken from the budget before it was known whether it costs one.
+    budget_held: bool,
+    best_failure: Option<FailureReport>,
+    /// Why the first model without a backend had none.
+    routing_error: Option<BoxError>,
+    /// The last attempt that was answered or failed.
+    last_called: Option<Attempt>,
+    last_failure: (Class, Option<StatusCode>),
     /// Whether a selection stands behind, which knows other backends and fallbacks.
-    selects: bool,
-    /// How often in a row nobody was asked.
-    idle: u32,
-    /// Somebody else was faster, and the same attempt is made anew.
-    lost: bool,
+    has_selection: bool,
+    unrouted_rounds: u32,
+    /// Why the request leaves the model that it is at; logged when it is known where it goes.
+    leaving: Option<&'static str>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct AttemptCounts {
+    attempts: u32,
+    repeats: u32,
+}
+
+/// What happens next.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    /// The attempt is made as it is.
+    Call,
+    /// The same attempt is made again, since another request took the trial.
+    CallAgain,
+    /// A backend that was not tried gets the next attempt.
+    Fresh,
+    /// Any backend gets the next attempt after a wait; it is paid for.
+    Repeat(Duration),
+    /// The request moves to the next fallback.
+    Fallback(&'static str),
+    /// No further attempt is made.
+    Stop(&'static str),
 }
 
 /// What an attempt came to.
 enum Outcome<B> {
-    /// This goes to the client.
+    /// The result is passed on.
     Done(Result<Response<B>, BoxError>),
-    /// This failed, and only a fallback could better it.
-    TooLong(Told, Response<B>),
-    /// It failed; what now?
-    Failed(Next),
-    /// Nobody was asked, since only tried ones are left.
-    OnlyTried(Duration),
-    /// Nobody was asked: this model, or this fallback, has nobody left.
-    NobodyLeft(BoxError),
-    /// Nobody was asked: there is no further fallback.
-    NoSuchLeg(BoxError),
-    /// Somebody else took the trial that was hoped for.
-    LostRace(BoxError),
-    /// The deadline over all attempts has passed.
-    Expired(BoxError),
+    /// The attempt was answered with a failure.
+    FailedResponse(Class, Response<B>),
+    /// The attempt failed without a response; `silent` as in [`RetryEligibility::after`].
+    ///
+    /// [`RetryEligibility::after`]: crate::attempt::RetryEligibility::after
+    Failed { class: Class, silent: bool, error: BoxError },
+    /// No backend was called: only tried ones are left, the soonest of which may be asked then.
+    NoFreshBackend(Duration),
+    /// No backend was called: this model or fallback has none left.
+    NoCandidates(BoxError, &'static str),
+    /// No backend was called: the model has no further fallback.
+    NoMoreFallbacks(BoxError),
+    /// No backend was called: another request took the trial.
+    TrialTaken(BoxError),
+    /// The total timeout has passed, or there is no timer for it.
+    Expired(Expired),
 }
+
+/// A response that only a fallback could better, kept while fallbacks are tried. It is so rare that
+/// not every request has room for it.
+type KeptResponse<B> = Option<Box<Response<ResponseBody<B>>>>;
 
 impl<P: RetryPolicy, C: Classify> Run<P, C> {
     pub(super) fn new(shared: Arc<Shared<P, C>>, request: &Request<Buffered>) -> Self {
         let now = Instant::now();
-        let deadline = shared.total.map(|total| now + total);
+        let deadline = shared.total_timeout.and_then(|total| now.checked_add(total));
         let attempt = request.extensions().get::<Attempt>().cloned().unwrap_or_else(Attempt::first);
         if attempt.number() == 1 {
             shared.budget.deposit(now);
@@ -84,118 +125,146 @@ impl<P: RetryPolicy, C: Classify> Run<P, C> {
             shared,
             facts: RequestFacts::from_request(request),
             deadline,
-            spent: spent(&attempt),
+            counts: AttemptCounts::before(&attempt),
             attempt,
-            paid: false,
-            told: None,
-            why: None,
-            kept: None,
-            last: None,
-            selects: false,
-            idle: 0,
-            lost: false,
+            budget_held: false,
+            best_failure: None,
+            routing_error: None,
+            last_called: None,
+            last_failure: (Class::Network, None),
+            has_selection: false,
+            unrouted_rounds: 0,
+            leaving: None,
         }
     }
 
-    /// By reference, since a future that takes something by value has room for it twice.
+    /// Takes `self` by reference, since a future holds what it takes by value twice.
     pub(super) async fn run<S, B>(
         &mut self,
         inner: &mut S,
         request: &Request<Buffered>,
-    ) -> Result<Response<B>, BoxError>
+    ) -> Result<Response<ResponseBody<B>>, BoxError>
     where
         S: Service<Request<Buffered>, Response = Response<B>>,
         S::Error: Into<BoxError>,
-        B: Body<Data = Bytes> + From<Bytes>,
+        B: Body,
     {
-        let mut total = pin!(Total::new(self.deadline));
-        let mut next = self.begin();
+        let mut total = pin!(TotalDeadline::new(self.deadline));
+        let mut kept: KeptResponse<B> = None;
+        let mut step = self.begin();
         loop {
-            match next {
-                Next::Now if mem::take(&mut self.lost) => self.attempt = self.attempt.again(),
-                // A first attempt is as it should be.
-                Next::Now if self.attempt.number() == 1 && self.attempt.fallback_index() == 0 && self.idle == 0 => {}
-                Next::Now => self.attempt = self.attempt.allowing_tried(false),
-                Next::After(wait) => {
+            match step {
+                Step::Call => {}
+                Step::CallAgain => self.attempt = self.attempt.fresh_slot(),
+                Step::Fresh => self.attempt = self.attempt.with_repeats(false),
+                Step::Repeat(wait) => {
                     let paused = request.extensions().get().map(UpstreamTime::pause);
-                    sleep(wait).await;
+                    pause(wait).await?;
                     drop(paused);
-                    self.attempt = self.attempt.allowing_tried(true);
+                    self.attempt = self.attempt.with_repeats(true);
                 }
-                Next::Fallback => {
+                Step::Fallback(reason) => {
                     self.attempt = self.attempt.next_fallback();
-                    self.spent = Spent::default();
-                    self.idle = 0;
+                    self.counts = AttemptCounts::default();
+                    self.unrouted_rounds = 0;
+                    self.leaving = Some(reason);
                 }
-                Next::Stop => return self.give_up(Unroutable::NoCandidates { has_fallback: false }.into()),
+                Step::Stop(reason) => {
+                    self.leaving = Some(reason);
+                    let error = Unroutable::NoCandidates { has_fallback: false };
+                    return self.give_up(error.into(), kept, request);
+                }
             }
-            let result = match poll_fn(|cx| total.as_mut().limit(inner.poll_ready(cx), cx)).await {
-                Err(error) => Err(error),
-                Ok(()) => {
-                    let mut call = pin!(inner.call(self.ask(request)));
-                    poll_fn(|cx| total.as_mut().limit(call.as_mut().poll(cx), cx)).await
+            // Attempts that are answered at once never look at the timer.
+            if !matches!(step, Step::Call) && self.remaining().is_some_and(|remaining| remaining.is_zero()) {
+                return self.expire(Expired::TotalTimeout, request);
+            }
+            let ready = poll_fn(|cx| total.as_mut().limit(inner.poll_ready(cx).map_err(Into::into), cx)).await;
+            let result = match ready {
+                Err(expired) => Err(expired),
+                Ok(Err(error)) => Ok(Err(error)),
+                Ok(Ok(())) => {
+                    let mut call = pin!(inner.call(self.request(request)));
+                    // A selection picks its backend in the call.
+                    self.log_fallback(request);
+                    poll_fn(|cx| total.as_mut().limit(call.as_mut().poll(cx).map_err(Into::into), cx)).await
                 }
             };
-            let outcome = match self.judge(result) {
-                Outcome::TooLong(told, response) => {
-                    // So rare that not every request is to have room for it.
-                    self.kept = Box::pin(whole(response)).await;
-                    self.failed(Class::TooLong, told, false)
-                }
-                outcome => outcome,
+            let outcome = match result {
+                Ok(result) => self.judge(result),
+                Err(expired) => Outcome::Expired(expired),
             };
-            next = match outcome {
-                Outcome::Done(result) => return self.finish(result),
-                Outcome::TooLong(..) => Next::Fallback,
-                Outcome::Failed(next) => {
-                    self.idle = 0;
-                    next
-                }
-                Outcome::OnlyTried(soonest) => {
-                    self.idle += 1;
-                    self.again(soonest)
-                }
-                Outcome::NobodyLeft(why) => {
-                    self.why.get_or_insert(why);
-                    Next::Fallback
-                }
-                Outcome::NoSuchLeg(why) => return self.give_up(why),
-                // What was learnt before may be worth more than that time has run out.
-                Outcome::Expired(why) => {
-                    self.told = self.told.take().filter(Told::outranks_timeout);
-                    self.why = None;
-                    return self.give_up(why);
-                }
-                Outcome::LostRace(why) => {
-                    self.idle += 1;
-                    if !self.selects && self.attempt.backend().is_none() {
-                        return self.give_up(why);
+            step = match outcome {
+                Outcome::Done(result) => return self.finish(result.map(|response| response.map(ResponseBody::inner))),
+                Outcome::FailedResponse(class, response) => {
+                    let step = self.fail(class, false);
+                    match step {
+                        // The caller of a plain service sees the service's own response.
+                        Step::Stop(_) if !self.has_selection || class == Class::TooLong => {
+                            return self.pass_on(response.map(ResponseBody::inner));
+                        }
+                        Step::Fallback(_) if class == Class::TooLong => {
+                            let mut read = Box::pin(read_ahead(response));
+                            let read = poll_fn(|cx| total.as_mut().limit(read.as_mut().poll(cx), cx)).await;
+                            match read {
+                                Ok(response) => kept = response.map(Box::new),
+                                Err(expired) => return self.expire(expired, request),
+                            }
+                        }
+                        // The response is dropped before the wait, which frees its connection.
+                        _ => drop(response),
                     }
-                    self.selects = true;
-                    self.lost = self.idle <= MOST_IDLE;
-                    if self.lost { Next::Now } else { Next::Fallback }
+                    step
+                }
+                Outcome::Failed { class, silent, error } => {
+                    let report = FailureReport::failure(class, error);
+                    self.best_failure = Some(report.or_more_reportable(self.best_failure.take()));
+                    self.last_failure = (class, None);
+                    self.fail(class, silent)
+                }
+                Outcome::NoFreshBackend(soonest) => {
+                    self.has_selection = true;
+                    self.unrouted_rounds += 1;
+                    self.decide(Some(soonest))
+                }
+                Outcome::NoCandidates(error, reason) => {
+                    self.has_selection = true;
+                    self.log_fallback_without_backend(request);
+                    self.routing_error.get_or_insert(error);
+                    self.fallback(reason)
+                }
+                Outcome::NoMoreFallbacks(error) => return self.give_up(error, kept, request),
+                Outcome::Expired(expired) => return self.expire(expired, request),
+                Outcome::TrialTaken(error) => {
+                    self.unrouted_rounds += 1;
+                    if !self.has_selection && self.attempt.backend().is_none() {
+                        return self.give_up(error, kept, request);
+                    }
+                    self.has_selection = true;
+                    if self.unrouted_rounds <= MAX_UNROUTED_ROUNDS {
+                        Step::CallAgain
+                    } else {
+                        self.fallback("trial taken")
+                    }
                 }
             };
         }
     }
 
-    /// What comes first: the attempt at hand, unless it resumes a stream whose chances are spent.
-    fn begin(&mut self) -> Next {
-        if self.attempt.number() == 1 {
-            return Next::Now;
+    /// The first step: a call, unless the request resumes a stream and has no attempt left.
+    fn begin(&mut self) -> Step {
+        let Some(last) = self.attempt.tried().next() else { return Step::Call };
+        self.last_failure = (last.class, None);
+        self.has_selection = self.attempt.tried().any(|tried| tried.backend.is_some());
+        self.budget_held = self.shared.budget.withdraw(Instant::now());
+        if !self.budget_held {
+            return Step::Stop("no budget");
         }
-        self.paid = self.shared.budget.withdraw(Instant::now());
-        self.selects = self.attempt.tried().any(|tried| tried.backend.is_some());
-        match self.shared.policy.after(Class::Network, self.spent) {
-            _ if !self.paid => Next::Stop,
-            // Without a selection there is nobody else to ask.
-            Next::Fallback if !self.selects => Next::Stop,
-            next => next,
-        }
+        self.decide(None)
     }
 
-    /// The request for the attempt at hand.
-    fn ask(&self, request: &Request<Buffered>) -> Request<Buffered> {
+    /// Returns the request of the attempt.
+    fn request(&self, request: &Request<Buffered>) -> Request<Buffered> {
         let mut request = request.clone();
         request.extensions_mut().insert(self.attempt.clone());
         request
@@ -205,75 +274,109 @@ impl<P: RetryPolicy, C: Classify> Run<P, C> {
         match result {
             Ok(response) => {
                 let (head, body) = response.into_parts();
-                let error = head.extensions.get::<ErrorBody>();
+                let error = head.extensions.get();
                 let class = self.shared.classify.response(&self.facts, &head, error);
                 if !class.fails_over() && class != Class::TooLong {
                     return Outcome::Done(Ok(Response::from_parts(head, body)));
                 }
-                let told = Told::response(class, head.status, error);
-                if class == Class::TooLong {
-                    return Outcome::TooLong(told, Response::from_parts(head, body));
-                }
-                self.failed(class, told, false)
+                let report = FailureReport::response(class, &head);
+                self.best_failure = Some(report.or_more_reportable(self.best_failure.take()));
+                self.last_failure = (class, Some(head.status));
+                Outcome::FailedResponse(class, Response::from_parts(head, body))
             }
-            Err(error) if error.is::<TotalTimeout>() => Outcome::Expired(error),
             Err(error) if find::<MissingLayer>(&*error).is_some() => Outcome::Done(Err(error)),
-            Err(error) if find::<BreakerOpen>(&*error).is_some() => Outcome::LostRace(error),
+            Err(error) if find::<BreakerOpen>(&*error).is_some() => Outcome::TrialTaken(error),
             Err(error) => match find::<Unroutable>(&*error) {
-                Some(Unroutable::OnlyTriedLeft { soonest }) => Outcome::OnlyTried(*soonest),
-                Some(Unroutable::NoCandidates { has_fallback: false }) => Outcome::NoSuchLeg(error),
+                Some(Unroutable::OnlyTriedLeft { soonest }) => Outcome::NoFreshBackend(*soonest),
+                Some(Unroutable::NoCandidates { has_fallback: false }) => Outcome::NoMoreFallbacks(error),
                 Some(Unroutable::UnknownModel) if self.attempt.fallback_index() == 0 => Outcome::Done(Err(error)),
-                Some(_) => {
-                    self.selects = true;
-                    Outcome::NobodyLeft(error)
+                Some(unroutable) => {
+                    let reason = routing_reason(unroutable);
+                    Outcome::NoCandidates(error, reason)
                 }
                 None => {
                     let class = self.shared.classify.error(&self.facts, &*error);
                     let failure = Failure::find(&*error);
                     let silent = matches!(failure, Some(Failure::Timeout(deadline)) if deadline.is_silence());
-                    self.failed(class, Told::failure(class, error), silent)
+                    Outcome::Failed { class, silent, error }
                 }
             },
         }
     }
 
-    /// Books a failed attempt and asks the policy.
-    fn failed<B>(&mut self, class: Class, told: Told, silent: bool) -> Outcome<B> {
-        self.told = Some(told.worse(self.told.take()));
-        self.selects |= self.attempt.backend().is_some();
-        let on_tried =
-            self.attempt.backend().is_some_and(|b| self.attempt.tried().any(|t| t.backend.as_ref() == Some(b)));
-        self.spent.attempts += 1;
-        self.spent.on_tried += u32::from(on_tried || !self.selects && self.spent.attempts > 1);
-        let selects = self.selects;
-        self.last = Some(self.attempt.clone());
+    /// Counts a failed attempt and decides what follows it.
+    fn fail(&mut self, class: Class, silent: bool) -> Step {
+        self.has_selection |= self.attempt.backend().is_some();
+        let was_allowed = self.attempt.allows_repeats();
+        let is_repeat = if self.has_selection { self.attempt.is_repeat() } else { self.counts.attempts > 0 };
+        self.counts.attempts = self.counts.attempts.saturating_add(1);
+        self.counts.repeats += u32::from(is_repeat);
+        self.unrouted_rounds = 0;
+        self.last_called = Some(self.attempt.clone());
         self.attempt = self.attempt.next(class, silent);
-        match self.shared.policy.after(class, self.spent) {
-            // Without a selection there is one service and one model, and it has been tried.
-            Next::Now if !selects && matches!(class, Class::Auth | Class::Model | Class::EndpointNotServed) => {
-                Outcome::Failed(Next::Stop)
-            }
-            Next::Now if !selects => Outcome::OnlyTried(match class {
-                Class::RateLimited { retry_after: Some(wait) } => wait,
-                _ => Duration::ZERO,
-            }),
-            Next::Fallback if !selects => Outcome::Failed(Next::Stop),
-            next => Outcome::Failed(next),
+        // A selection may have repeated a backend unasked.
+        if is_repeat && !was_allowed && !self.pay() {
+            return Step::Stop("no budget");
+        }
+        self.decide(None)
+    }
+
+    /// Asks the policy. `soonest` says that a selection has only tried backends left, and when the
+    /// soonest of them may be asked.
+    fn decide(&mut self, soonest: Option<Duration>) -> Step {
+        let (class, status) = self.last_failure;
+        let mut failed = FailedAttempt::new(&self.facts, class)
+            .with_status(status)
+            .with_attempts(self.counts.attempts)
+            .with_repeats(self.counts.repeats)
+            .with_remaining(self.remaining())
+            .with_jitter(rand::random());
+        if self.has_selection {
+            failed = failed.with_selection(soonest.is_some());
+        }
+        if let Some(soonest) = soonest {
+            failed = failed.with_retry_after(Some(soonest).filter(|soonest| !soonest.is_zero()));
+        }
+        let (only_tried_left, retry_after) = (failed.only_tried_left(), failed.retry_after().unwrap_or_default());
+        match self.shared.policy.decide(&failed) {
+            Decision::RetryNow if !only_tried_left => Step::Fresh,
+            Decision::RetryNow => self.repeat(retry_after),
+            // A selection would refuse an earlier attempt.
+            Decision::RetryAfter(wait) if soonest.is_some() => self.repeat(wait.max(retry_after)),
+            Decision::RetryAfter(wait) => self.repeat(wait),
+            Decision::Fallback => self.fallback(self.shared.policy.stop_reason(&failed)),
+            Decision::Stop => Step::Stop(self.shared.policy.stop_reason(&failed)),
         }
     }
 
-    /// Asks the policy, then the budget, whether a tried backend may be asked again.
-    fn again(&mut self, soonest: Duration) -> Next {
-        let now = Instant::now();
-        let left = self.deadline.map(|deadline| deadline.saturating_duration_since(now));
-        let next = self.shared.policy.again(soonest, self.spent, left, &mut rand::rng());
-        match next {
-            Next::After(_) if self.idle > MOST_IDLE => Next::Fallback,
-            Next::After(_) if mem::take(&mut self.paid) || self.shared.budget.withdraw(now) => next,
-            Next::After(_) | Next::Fallback if self.selects => Next::Fallback,
-            Next::After(_) | Next::Fallback => Next::Stop,
-            next => next,
+    /// The step to a retry on a tried backend, if time and budget allow it.
+    fn repeat(&mut self, wait: Duration) -> Step {
+        if self.unrouted_rounds > MAX_UNROUTED_ROUNDS {
+            return self.fallback("all cooling down");
         }
+        if self.remaining().is_some_and(|remaining| remaining <= wait) {
+            return self.fallback("wait too long");
+        }
+        if !self.pay() {
+            return self.fallback("no budget");
+        }
+        Step::Repeat(wait)
+    }
+
+    fn fallback(&self, reason: &'static str) -> Step {
+        if self.has_selection && self.attempt.fallback_index() < MAX_FALLBACKS {
+            Step::Fallback(reason)
+        } else {
+            Step::Stop(reason)
+        }
+    }
+
+    fn pay(&mut self) -> bool {
+        mem::take(&mut self.budget_held) || self.shared.budget.withdraw(Instant::now())
+    }
+
+    fn remaining(&self) -> Option<Duration> {
+        self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()))
     }
 
     fn finish<B>(&self, mut result: Result<Response<B>, BoxError>) -> Result<Response<B>, BoxError> {
@@ -283,42 +386,128 @@ impl<P: RetryPolicy, C: Classify> Run<P, C> {
         result
     }
 
-    /// Nothing is left to try: the client is told of an attempt, or why there was none.
-    fn give_up<B: From<Bytes>>(&mut self, why: BoxError) -> Result<Response<B>, BoxError> {
-        if let Some(kept) = self.kept.take() {
-            // The next attempt was never made.
-            if let Some(last) = self.last.take() {
-                self.attempt = last;
-            }
-            return self.finish(Ok(kept.map(B::from)));
+    /// Passes on the response of the last attempt that was made.
+    fn pass_on<B>(&mut self, response: Response<B>) -> Result<Response<B>, BoxError> {
+        if let Some(last) = self.last_called.take() {
+            self.attempt = last;
+        }
+        self.finish(Ok(response))
+    }
+
+    /// Ends the request with the failure to report, or the reason why no backend was called.
+    fn give_up<B: Body>(
+        &mut self,
+        error: BoxError,
+        kept: KeptResponse<B>,
+        request: &Request<Buffered>,
+    ) -> Result<Response<ResponseBody<B>>, BoxError> {
+        self.log_give_up(request);
+        if let Some(kept) = kept {
+            return self.pass_on(*kept);
         }
         let attempts = self.attempt.number() - 1;
         let backend = self.attempt.tried().next().and_then(|tried| tried.backend.clone());
-        Err(match self.told.take() {
-            Some(told) => told.exhausted(attempts, backend).into(),
-            None => self.why.take().unwrap_or(why),
+        Err(match self.best_failure.take() {
+            Some(report) => report.into_exhausted(attempts, backend).into(),
+            None => self.routing_error.take().unwrap_or(error),
         })
     }
-}
 
-/// What the attempts before this one have spent of the chances on its model.
-fn spent(attempt: &Attempt) -> Spent {
-    let mut spent = Spent::default();
-    for (at, tried) in attempt.tried().enumerate().filter(|(_, tried)| tried.fallback_index == attempt.fallback_index())
-    {
-        let before = attempt.tried().skip(at + 1).any(|earlier| earlier.backend == tried.backend);
-        spent.attempts += 1;
-        spent.on_tried += u32::from(before);
+    /// Ends the request when its time is over. An earlier failure may say more than that.
+    fn expire<B: Body>(
+        &mut self,
+        expired: Expired,
+        request: &Request<Buffered>,
+    ) -> Result<Response<ResponseBody<B>>, BoxError> {
+        self.best_failure = self.best_failure.take().filter(FailureReport::outranks_timeout);
+        self.routing_error = None;
+        self.leaving = Some("total timeout");
+        self.give_up(expired.into(), None, request)
     }
-    spent
 }
 
-/// The response with its body read, so that the attempt ends now and not when the client reads on.
-async fn whole<B>(response: Response<B>) -> Option<Response<Bytes>>
-where
-    B: Body<Data = Bytes>,
-{
-    let (parts, body) = response.into_parts();
-    let bytes = body.collect().await.ok()?.to_bytes();
-    Some(Response::from_parts(parts, bytes))
+/// The log lines that say why a request left a model. They cost nothing while the first attempt
+/// succeeds.
+impl<P, C> Run<P, C> {
+    /// Logs that a fallback's backend was picked.
+    fn log_fallback(&mut self, request: &Request<Buffered>) {
+        if self.leaving.is_none() {
+            return;
+        }
+        let Some(backend) = self.attempt.backend() else { return };
+        let (provider, backend) = (&*backend.provider, &*backend.model);
+        let (reason, fallback) = (self.leaving.take(), self.attempt.fallback_index());
+        tracing::info!(
+            request_id = request_id(request),
+            reason,
+            fallback,
+            provider,
+            backend,
+            "request moved to a fallback"
+        );
+    }
+
+    /// Logs that a fallback was tried that has no backend for the request.
+    fn log_fallback_without_backend(&mut self, request: &Request<Buffered>) {
+        let Some(reason) = self.leaving.take() else { return };
+        let fallback = self.attempt.fallback_index();
+        tracing::info!(request_id = request_id(request), reason, fallback, "request moved to a fallback");
+    }
+
+    /// Logs why no further attempt is made, where a selection could have found a backend.
+    fn log_give_up(&mut self, request: &Request<Buffered>) {
+        let Some(reason) = self.leaving.take().filter(|_| self.has_selection) else { return };
+        let (request_id, attempts) = (request_id(request), self.attempt.number() - 1);
+        let unroutable = self.routing_error.as_deref().and_then(|error| find::<Unroutable>(error));
+        let is_callers_fault = unroutable.is_some_and(|error| !matches!(error, Unroutable::NoneAvailable { .. }));
+        if attempts == 0 && is_callers_fault {
+            tracing::info!(request_id, reason, attempts, "no backend left to ask");
+        } else {
+            tracing::warn!(request_id, reason, attempts, "no backend left to ask");
+        }
+    }
+}
+
+/// Says in the log why a model had no backend for the request.
+const fn routing_reason(error: &Unroutable) -> &'static str {
+    match error {
+        Unroutable::UnknownModel => "unknown model",
+        Unroutable::NoBackendForUser => "no backend for this user",
+        Unroutable::UnsupportedEndpoint => "endpoint not served",
+        Unroutable::UnsupportedParameter { .. } => "parameter not supported",
+        Unroutable::NoCandidates { .. } => "all backends tried",
+        Unroutable::NoneAvailable { .. } | Unroutable::OnlyTriedLeft { .. } => "all cooling down",
+    }
+}
+
+fn request_id(request: &Request<Buffered>) -> Option<&str> {
+    request.headers().get("x-request-id")?.to_str().ok()
+}
+
+impl AttemptCounts {
+    /// Counts the earlier attempts on the model or fallback that `attempt` is for.
+    fn before(attempt: &Attempt) -> Self {
+        let mut counts = Self::default();
+        for (at, tried) in attempt.tried().enumerate() {
+            if tried.fallback_index == attempt.fallback_index() {
+                let is_repeat = attempt.tried().skip(at + 1).any(|earlier| earlier.backend == tried.backend);
+                counts.attempts += 1;
+                counts.repeats += u32::from(is_repeat);
+            }
+        }
+        counts
+    }
+}
+
+/// Reads the response's body, so that the attempt ends now and not when the client reads it;
+/// returns `None` when the body fails.
+async fn read_ahead<B: Body>(response: Response<B>) -> Option<Response<ResponseBody<B>>> {
+    let (head, body) = response.into_parts();
+    let mut body = ReadAhead::new(body);
+    while body.bytes() <= MAX_KEPT_BYTES && body.frames() <= MAX_KEPT_FRAMES {
+        if !poll_fn(|cx| body.poll_read(cx)).await.ok()? {
+            break;
+        }
+    }
+    Some(Response::from_parts(head, ResponseBody::read_ahead(body)))
 }

@@ -112,7 +112,7 @@ pub fn standing(backend: &Backend, view: &View, ask: &Ask<'_>) -> Standing {
         if !backend.provider.serves(endpoint) {
             return Standing::Endpoint;
         }
-        if ask.conversation.is_some_and(|said| said.known_inexpressible(backend.provider.dialect).is_some()) {
+        if ask.conversation.is_some_and(|said| said.known_unsupported(backend.provider.dialect).is_some()) {
             return Standing::Inexpressible;
         }
     }
@@ -126,7 +126,7 @@ pub fn standing(backend: &Backend, view: &View, ask: &Ask<'_>) -> Standing {
     if tried.is_some() && !view.breaker_available() {
         return Standing::Spent;
     }
-    if tried.is_some() && (cooling.is_some() || !ask.attempt.is_some_and(Attempt::allow_tried)) {
+    if tried.is_some() && (cooling.is_some() || !ask.attempt.is_some_and(Attempt::allows_repeats)) {
         return Standing::Tried(cooling.unwrap_or_default());
     }
     if view.breaker_reopens_in.is_some() {
@@ -155,19 +155,21 @@ pub fn open_to(backend: &Backend, ask: &Ask<'_>) -> bool {
 
 /// How a backend that the request has tried may come back; `None`: it was not tried.
 fn tried(backend: &Backend, attempt: Option<&Attempt>) -> Option<RetryEligibility> {
+    let attempt = attempt?;
     let (mut found, mut on_provider) = (None, 0);
-    for tried in attempt?.tried() {
+    for tried in attempt.tried() {
         let Some(id) = &tried.backend else { continue };
         if id.provider != backend.id.provider {
             continue;
         }
-        on_provider += 1;
+        // Each fallback has attempts of its own.
+        on_provider += u32::from(tried.fallback_index == attempt.fallback_index());
         if id.model == backend.id.model {
             // The latest try decides, unless an earlier one barred it.
             found = match found {
                 Some(RetryEligibility::Never) => found,
-                _ if tried.returns == RetryEligibility::Never => Some(RetryEligibility::Never),
-                None => Some(tried.returns),
+                _ if tried.eligibility == RetryEligibility::Never => Some(RetryEligibility::Never),
+                None => Some(tried.eligibility),
                 earlier => earlier,
             };
         }
@@ -272,7 +274,7 @@ impl Out {
         }
         if !self.serves {
             let said = self.inexpressible.zip(ask.conversation);
-            let what = said.and_then(|(dialect, said)| said.known_inexpressible(dialect));
+            let what = said.and_then(|(dialect, said)| said.known_unsupported(dialect));
             return what.map_or(Unroutable::UnsupportedEndpoint, |what| what.clone().into());
         }
         Unroutable::NoneAvailable { retry_after: self.available.unwrap_or(Duration::from_secs(1)) }

@@ -199,7 +199,7 @@ impl<S, C: Classify + Clone> Select<S, C> {
         let ask = Ask { endpoint, tags, policy, attempt, conversation: conversation.as_deref() };
         let can_be_told = |backend: &Backend| {
             let said = ask.conversation.zip(endpoint).filter(|(_, endpoint)| !backend.provider.speaks(*endpoint));
-            said.is_none_or(|(said, _)| said.expressible(backend.provider.dialect).is_ok())
+            said.is_none_or(|(said, _)| said.supports(backend.provider.dialect).is_ok())
         };
         let mut lost = 0;
         while lost < LOST_RACES {

@@ -9,7 +9,7 @@ use berry_tower::{
     backend::{Backend, BackendId, Catalog, HealthChange, Model, Provider, Stage, Tuning},
     body::Buffered,
     breaker::{Breaker, BreakerPolicy, CircuitBreakerLayer, Transition},
-    classify::Class,
+    classify::{Class, ModelApiVerdict},
     client::BackendClient,
     commit::CommitLayer,
     inspect::Requested,
@@ -122,7 +122,7 @@ fn observed(
         extensions.get::<Selected>().map(|selected| selected.backend.state.breaker().clone())
     });
     let service = ServiceBuilder::new()
-        .layer(RetryLayer::new(BackoffPolicy::default()))
+        .layer(RetryLayer::new(BackoffPolicy::new()).classify(ModelApiVerdict))
         .layer(CommitLayer)
         .layer(SelectLayer::new(catalog.clone()))
         .layer(breaker)

@@ -99,7 +99,7 @@ fn ending_in(returns: RetryEligibility) -> Class {
     match returns {
         RetryEligibility::Never => Class::Auth,
         RetryEligibility::AfterCooldown => Class::Server,
-        RetryEligibility::AfterBackoff => Class::RateLimited { retry_after: None },
+        _ => Class::RateLimited { retry_after: None },
     }
 }
 
@@ -109,7 +109,7 @@ fn attempt(case: &Case, model: &Model) -> Attempt {
         attempt.record_backend(backend.id.clone());
         attempt.next(ending_in(returns), false)
     });
-    attempt.allowing_tried(case.allow_tried)
+    attempt.with_repeats(case.allow_tried)
 }
 
 proptest! {

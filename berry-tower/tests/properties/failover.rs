@@ -14,6 +14,7 @@ use berry_tower::{
     attempt::BackendId,
     backend::{Backend, Catalog, Model, Provider, SmartAi},
     body::Buffered,
+    classify::ModelApiVerdict,
     error::{Deadline, Exhausted, Failure},
     inspect::Requested,
     retry::{BackoffPolicy, Budget, RetryLayer},
@@ -107,13 +108,11 @@ async fn run(case: &Case, catalog: &Catalog) -> (Vec<(BackendId, Does)>, bool) {
         tell.send((id, does)).unwrap();
         std::future::ready(act(does))
     });
-    let plan = BackoffPolicy {
-        max_retries: case.max_retries,
-        max_same_backend_retries: case.max_same_backend_retries,
-        ..BackoffPolicy::default()
-    };
+    let policy = BackoffPolicy::new()
+        .with_max_retries(case.max_retries)
+        .with_max_same_backend_retries(case.max_same_backend_retries);
     let service = ServiceBuilder::new()
-        .layer(RetryLayer::new(plan).budget(Arc::new(Budget::new(1.0, 1000))))
+        .layer(RetryLayer::new(policy).classify(ModelApiVerdict).budget(Arc::new(Budget::new(1.0, 1000))))
         .layer(SelectLayer::new(catalog.clone()))
         .service(upstream);
     let body = Buffered::from(r#"{"model":"m"}"#);

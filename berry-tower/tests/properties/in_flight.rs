@@ -7,6 +7,7 @@ use berry_tower::{
     backend::{Backend, Catalog, Model, Provider, SmartAi},
     body::Buffered,
     breaker::{Breaker, BreakerPolicy, CircuitBreakerLayer},
+    classify::ModelApiVerdict,
     client::BackendClient,
     commit::CommitLayer,
     inspect::Requested,
@@ -111,7 +112,7 @@ async fn ask(catalog: Catalog, client: Client, does: Upstream) {
             extensions.get::<Selected>().map(|selected| selected.backend.state.breaker().clone())
         });
     let service = ServiceBuilder::new()
-        .layer(RetryLayer::new(BackoffPolicy::default()).budget(Arc::new(Budget::new(1.0, 1000))))
+        .layer(RetryLayer::new(BackoffPolicy::new()).classify(ModelApiVerdict).budget(Arc::new(Budget::new(1.0, 1000))))
         .layer(CommitLayer)
         .layer(SelectLayer::new(catalog))
         .layer(breaker)

@@ -3,7 +3,6 @@
 #![allow(clippy::unwrap_used, reason = "a helper of tests may panic as a test may")]
 
 mod candidates;
-mod dialect;
 mod edge_drain;
 mod edge_error_response;
 mod edge_identity;

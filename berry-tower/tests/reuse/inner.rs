@@ -66,11 +66,11 @@ async fn retry_asks_a_service_of_your_own_again() {
         let status = if counted.fetch_add(1, Relaxed) == 0 { 503 } else { 200 };
         std::future::ready(Ok::<_, Infallible>(Response::builder().status(status).body(Body::from("hello")).unwrap()))
     });
-    let plan = BackoffPolicy { backoff: Duration::from_millis(1), ..BackoffPolicy::default() };
+    let policy = BackoffPolicy::new().with_backoff(Duration::from_millis(1));
     let stack = ServiceBuilder::new()
         .layer(ErrorResponseLayer::new())
         .layer(CollectLayer::new())
-        .layer(RetryLayer::new(plan))
+        .layer(RetryLayer::new(policy))
         .service(flaky);
     let address = axum(Router::new().route_service("/", stack)).await;
     let (status, text) = post(address, "", r#"{"model":"m"}"#).await;
@@ -90,8 +90,8 @@ async fn the_wait_between_attempts_is_not_the_gateways_time() {
     });
     let (time, started) = (UpstreamTime::default(), Instant::now());
     let request = Request::builder().extension(time.clone()).body(Buffered::from("{}")).unwrap();
-    let plan = BackoffPolicy { backoff: Duration::from_secs(3), ..BackoffPolicy::default() };
-    let answer = RetryLayer::new(plan).layer(flaky).oneshot(request).await.unwrap();
+    let policy = BackoffPolicy::new().with_backoff(Duration::from_secs(3));
+    let answer = RetryLayer::new(policy).layer(flaky).oneshot(request).await.unwrap();
     assert_eq!(answer.status(), 200);
     assert!(started.elapsed() > Duration::from_millis(100), "it waited");
     assert_eq!(time.total(), Some(started.elapsed()));

@@ -143,7 +143,7 @@ where
         render,
     };
     let keys = ApiKeys::new([ApiKey::from_token("a-token-of-mine", "me")]);
-    let unlimited = QuotaFromRequest::new(|_: &Parts| None::<&Arc<Quota>>);
+    let unlimited = QuotaFromRequest::new(|_: &Parts| None::<Arc<Quota>>);
     let service = gateway(settings, keys, unlimited, |_: &&str, _: &str| true);
     let request = Request::post(path)
         .header("authorization", "Bearer a-token-of-mine")
@@ -433,8 +433,8 @@ async fn signatures_of_others_are_not_sent_to_openai_where_the_pool_has_others()
         wanted["model"] = json!("upstream-model");
         if mixed {
             let turn = wanted["messages"][1].as_object_mut().unwrap();
-            turn.shift_remove("extra_content");
-            turn["tool_calls"][0].as_object_mut().unwrap().shift_remove("extra_content");
+            turn.remove("extra_content");
+            turn["tool_calls"][0].as_object_mut().unwrap().remove("extra_content");
         }
         let got = ask(OpenAiErrors, pool, CHAT, body.clone(), move |(_, sent)| {
             assert_eq!(*sent, wanted);

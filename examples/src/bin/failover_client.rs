@@ -9,6 +9,7 @@ use std::{env, sync::Arc};
 use berry_tower::{
     backend::{Backend, Catalog, Model, Provider},
     body::Buffered,
+    classify::ModelApiVerdict,
     client::{BackendClient, Reqwest},
     commit::CommitLayer,
     error::BoxError,
@@ -25,7 +26,7 @@ const PATH: &str = "/v1/chat/completions";
 /// Asks `model`, wherever it is to be had; the answer's text, and who gave it.
 async fn ask(catalog: &Catalog, model: &str, question: &str) -> Result<(String, String), BoxError> {
     let client = ServiceBuilder::new()
-        .layer(RetryLayer::new(BackoffPolicy::default()))
+        .layer(RetryLayer::new(BackoffPolicy::new()).classify(ModelApiVerdict))
         .layer(CommitLayer)
         .layer(SelectLayer::new(catalog.clone()))
         .service(BackendClient::new(Reqwest::new()));

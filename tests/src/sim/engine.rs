@@ -11,10 +11,11 @@ use berry_tower::{
     attempt::Attempt,
     backend::{Catalog, Model},
     breaker::Permit,
+    classify::{Class, RequestFacts},
     endpoint::Endpoint,
     error::Unroutable,
     probe::{Listing, Settings, Target, Then, due},
-    retry::{Budget, Next, RetryPolicy, Spent},
+    retry::{Budget, Decision, FailedAttempt, RetryPolicy},
     select::candidates::{Ask, candidates, needs_trial},
 };
 use rand::{RngExt, SeedableRng, rngs::StdRng};
@@ -60,8 +61,17 @@ enum What {
 struct Request {
     arrived: Duration,
     attempt: Attempt,
-    spent: Spent,
+    attempts: u32,
+    repeats: u32,
+    last: Class,
     idle: u32,
+}
+
+impl Request {
+    /// The last failed attempt, as the policy sees it.
+    fn failed<'a>(&self, facts: &'a RequestFacts) -> FailedAttempt<'a> {
+        FailedAttempt::new(facts, self.last).with_attempts(self.attempts).with_repeats(self.repeats)
+    }
 }
 
 /// An attempt that is under way.
@@ -112,7 +122,7 @@ impl<'a> Engine<'a> {
             match event.what {
                 What::Ended(request, sent) => self.ended(request, sent),
                 What::Wake(mut request) => {
-                    request.attempt = request.attempt.allowing_tried(true);
+                    request.attempt = request.attempt.with_repeats(true);
                     self.send(request);
                 }
                 What::Round(settings) => self.round(settings),
@@ -139,8 +149,8 @@ impl<'a> Engine<'a> {
     fn arrive(&mut self) {
         self.run.requests += 1;
         self.budget.deposit(self.instant());
-        let (attempt, spent) = (Attempt::first(), Spent::default());
-        self.send(Request { arrived: self.now, attempt, spent, idle: 0 });
+        let (arrived, attempt, last) = (self.now, Attempt::first(), Class::Network);
+        self.send(Request { arrived, attempt, attempts: 0, repeats: 0, last, idle: 0 });
     }
 
     /// Asks somebody, or comes back later, or gives up.
@@ -186,26 +196,31 @@ impl<'a> Engine<'a> {
             return self.run.served(site, self.setup.sites[site].price, self.now - request.arrived);
         }
         self.run.failed(site, self.now);
-        let again = request.attempt.backend().is_some_and(|b| {
-            let mut tried = request.attempt.tried();
-            tried.any(|t| t.backend.as_ref() == Some(b))
-        });
         request.idle = 0;
-        request.spent.attempts += 1;
-        request.spent.on_tried += u32::from(again);
+        request.attempts += 1;
+        request.repeats += u32::from(request.attempt.is_repeat());
+        request.last = fate.class;
         request.attempt = request.attempt.next(fate.class, fate.silent);
-        match self.setup.plan.after(fate.class, request.spent) {
-            Next::Now => self.send(request),
-            Next::After(wait) => self.at(self.now + wait, What::Wake(request)),
-            Next::Fallback | Next::Stop => self.give_up(),
+        let facts = RequestFacts::default();
+        match self.setup.plan.decide(&request.failed(&facts).with_selection(false)) {
+            Decision::RetryNow => self.send(request),
+            Decision::RetryAfter(wait) => self.at(self.now + wait, What::Wake(request)),
+            _ => self.give_up(),
         }
     }
 
     fn again(&mut self, soonest: Duration, mut request: Request) {
         request.idle += 1;
         let now = self.instant();
-        match self.setup.plan.again(soonest, request.spent, None, &mut self.rng) {
-            Next::After(wait) if request.idle <= MOST_IDLE && self.budget.withdraw(now) => {
+        let facts = RequestFacts::default();
+        let mut failed = request.failed(&facts).with_selection(true).with_retry_after(None);
+        if soonest.is_zero() {
+            failed = failed.with_jitter(self.rng.random());
+        } else {
+            failed = failed.with_retry_after(Some(soonest));
+        }
+        match self.setup.plan.decide(&failed) {
+            Decision::RetryAfter(wait) if request.idle <= MOST_IDLE && self.budget.withdraw(now) => {
                 self.at(self.now + wait, What::Wake(request));
             }
             _ => self.give_up(),

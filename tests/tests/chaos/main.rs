@@ -17,6 +17,7 @@ use std::{
 use berry_tower::{
     backend::{Backend, Catalog, Model, Provider, SmartAi, StreamRecovery, Timeouts, Tuning},
     breaker::{Breaker, BreakerPolicy, CircuitBreakerLayer},
+    classify::ModelApiVerdict,
     client::BackendClient,
     commit::CommitLayer,
     early::EarlyLayer,
@@ -76,7 +77,10 @@ async fn chaos(seed: u64, commit_after: Option<Duration>) {
     let service = breaker.layer(BackendClient::new(upstream.clone()));
     let service = CommitLayer.layer(SelectLayer::new(catalog.clone()).layer(service));
     let budget = Arc::new(Budget::new(0.2, FLOOR_PER_SECOND));
-    let retry = RetryLayer::new(BackoffPolicy::default()).budget(budget).total_timeout(Some(Duration::from_secs(30)));
+    let retry = RetryLayer::new(BackoffPolicy::new())
+        .classify(ModelApiVerdict)
+        .budget(budget)
+        .total_timeout(Some(Duration::from_secs(30)));
     let service = ResumeLayer.layer(retry.layer(service));
     let service = EarlyLayer::new(Some(Duration::from_secs(2))).commit_after(commit_after).layer(service);
 

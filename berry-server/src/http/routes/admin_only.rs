@@ -1,4 +1,4 @@
-//! The rule for what only admins may see: no valid token is a 401, a user's is a 403.
+//! Admission of admins: 401 without a valid token, 403 without the tag `admin`.
 
 use std::sync::Arc;
 
@@ -14,20 +14,20 @@ use berry_tower::{
 };
 use http::StatusCode;
 
-use super::refuse;
-use crate::{app::Snapshot, config::build::Caller, http::access_log::Who};
+use super::{context::Context, refusals::refuse};
+use crate::{config::build::Caller, http::access_log::RequestIdentity};
 
-/// Puts the rule before every route of `router`.
-pub(super) fn admins_only(router: Router<Arc<Snapshot>>, keys: ApiKeys<Arc<Caller>>) -> Router<Arc<Snapshot>> {
-    // The one added last stands outside: who it is, then whether that is enough.
+/// Requires an admin's token for every route of `router`.
+pub(super) fn admins_only(router: Router<Context>, keys: ApiKeys<Arc<Caller>>) -> Router<Context> {
+    // The layer that is added last is the outermost: authentication precedes the check of the tag.
     router.route_layer(from_fn(admit)).route_layer(AuthLayer::new(keys))
 }
 
 async fn admit(Extension(caller): Extension<Arc<Caller>>, request: Request, next: Next) -> Response {
-    Who::learn(request.extensions());
+    RequestIdentity::fill_from(request.extensions());
     if caller.is_admin() {
         return next.run(request).await;
     }
-    let message = "this path of the gateway is for users with the tag `admin`";
+    let message = "this path is for users with the tag `admin`";
     refuse(&Refusal::new(StatusCode::FORBIDDEN, "permission_error", message).code("admin_required"))
 }

@@ -16,8 +16,8 @@ use http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{openapi::tag, refuse};
-use crate::{app::Snapshot, config::build::Caller};
+use super::{refusals::refuse, tags};
+use crate::{config::build::Caller, state::Snapshot};
 
 /// The models that a user may call.
 #[derive(Serialize, ToSchema)]
@@ -44,7 +44,7 @@ pub(super) struct Entry {
 }
 
 /// The models that the caller may call, by name.
-#[utoipa::path(get, path = "/v1/models", operation_id = "list_models", tag = tag::MODELS, responses((status = 200, body = List)))]
+#[utoipa::path(get, path = "/v1/models", operation_id = "list_models", tag = tags::MODELS, responses((status = 200, body = List)))]
 pub(super) async fn list(
     State(snapshot): State<Arc<Snapshot>>,
     Extension(caller): Extension<Arc<Caller>>,
@@ -62,7 +62,7 @@ pub(super) async fn list(
     get,
     path = "/v1/models/{model}",
     operation_id = "get_model",
-    tag = tag::MODELS,
+    tag = tags::MODELS,
     params(("model" = String, Path, description = "The model's public name or table id; it may hold slashes.")),
     responses((status = 200, body = Entry), (status = 404, description = "There is no such model for the caller.")),
 )]

@@ -6,8 +6,6 @@
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
-
 use axum::{
     Router,
     response::{IntoResponse, Response},
@@ -29,22 +27,7 @@ use utoipa::{
     },
 };
 
-use super::{ROUTED, admin, health, metrics, models, smart_ai};
-use crate::app::Snapshot;
-
-/// The kinds of endpoints.
-pub(super) mod tag {
-    /// For load balancers and people.
-    pub(crate) const HEALTH: &str = "health";
-    /// What the caller may use.
-    pub(crate) const MODELS: &str = "models";
-    /// The gateway's purpose.
-    pub(crate) const INFERENCE: &str = "inference";
-    /// Open to all, unless `public_status` is off.
-    pub(crate) const STATUS: &str = "status";
-    /// For users with the tag `admin`.
-    pub(crate) const ADMIN: &str = "admin";
-}
+use super::{admin, context::Context, endpoints::ROUTED, health, metrics, models, smart_ai, tags};
 
 /// What handlers tell of themselves.
 #[derive(OpenApi)]
@@ -68,11 +51,11 @@ pub(super) mod tag {
         admin::weights::model_weights,
     ),
     tags(
-        (name = tag::HEALTH, description = "For load balancers and people."),
-        (name = tag::MODELS, description = "What the caller may use."),
-        (name = tag::INFERENCE, description = "Routed by the body's `model` to one of its backends."),
-        (name = tag::STATUS, description = "Open to all, unless `settings.public_status` is false."),
-        (name = tag::ADMIN, description = "For users with the tag `admin`."),
+        (name = tags::HEALTH, description = "For load balancers and people."),
+        (name = tags::MODELS, description = "What the caller may use."),
+        (name = tags::INFERENCE, description = "Routed by the body's `model` to one of its backends."),
+        (name = tags::STATUS, description = "Open to all, unless `settings.public_status` is false."),
+        (name = tags::ADMIN, description = "For users with the tag `admin`."),
     ),
 )]
 struct Described;
@@ -92,10 +75,10 @@ const ROUTED_ERRORS: [(&str, &str); 9] = [
     ("504", "No provider answered in time."),
 ];
 const UNAVAILABLE: (&str, &str) = ("503", "Every backend is out of service for the moment, or overloaded.");
-const BUG: (&str, &str) = ("500", "The gateway made a mistake.");
+const BUG: (&str, &str) = ("500", "Internal error.");
 
 /// The route.
-pub(super) fn routes(public_status: bool) -> Router<Arc<Snapshot>> {
+pub(super) fn routes(public_status: bool) -> Router<Context> {
     let document = serde_json::to_vec(&document(public_status)).map(Bytes::from).unwrap_or_default();
     let answer = move || std::future::ready(json_response(document.clone()));
     Router::new().route("/openapi.json", get(answer))
@@ -145,8 +128,8 @@ pub(super) fn document(public_status: bool) -> utoipa::openapi::OpenApi {
 /// Adds what all operations of a kind share.
 fn finish(operation: &mut Operation, shape: &str, public_status: bool) {
     let kind = operation.tags.iter().flatten().next().map_or("", String::as_str);
-    let closed = kind == tag::ADMIN || (kind == tag::STATUS && !public_status);
-    let needs_token = closed || matches!(kind, tag::MODELS | tag::INFERENCE);
+    let closed = kind == tags::ADMIN || (kind == tags::STATUS && !public_status);
+    let needs_token = closed || matches!(kind, tags::MODELS | tags::INFERENCE);
     if needs_token {
         let mut security = vec![SecurityRequirement::new("token", [""; 0])];
         if shape == "AnthropicError" {
@@ -154,11 +137,11 @@ fn finish(operation: &mut Operation, shape: &str, public_status: bool) {
         }
         operation.security = Some(security);
     }
-    let routed = if kind == tag::INFERENCE { &ROUTED_ERRORS[..] } else { &[] };
+    let routed = if kind == tags::INFERENCE { &ROUTED_ERRORS[..] } else { &[] };
     let mut shared = vec![BUG];
     shared.extend(needs_token.then_some(UNKNOWN));
     shared.extend(closed.then_some(NO_ADMIN));
-    shared.extend(routed.iter().chain((kind == tag::INFERENCE).then_some(&UNAVAILABLE)).copied());
+    shared.extend(routed.iter().chain((kind == tags::INFERENCE).then_some(&UNAVAILABLE)).copied());
     let responses = &mut operation.responses.responses;
     for (status, description) in shared {
         let response = || RefOr::T(ResponseBuilder::new().description(description).build());
@@ -171,7 +154,7 @@ fn finish(operation: &mut Operation, shape: &str, public_status: bool) {
             response.content.insert("application/json".to_owned(), RefOr::T(refusal));
         }
         add_header(response, "x-request-id", "The request's id, in the server's log too.");
-        if kind == tag::INFERENCE && status == "200" {
+        if kind == tags::INFERENCE && status == "200" {
             add_header(response, "x-berry-backend", "Who answered: `provider:model`.");
             add_header(response, "x-berry-attempts", "How many backends were asked.");
         }
@@ -211,7 +194,7 @@ fn routed(endpoint: Endpoint) -> Operation {
         good = good.content("text/event-stream", ContentBuilder::new().build());
     }
     OperationBuilder::new()
-        .tag(tag::INFERENCE)
+        .tag(tags::INFERENCE)
         .operation_id(Some(endpoint.path().trim_start_matches('/').replace('/', "_")))
         .summary(Some(format!("{} of the provider that is chosen", endpoint.path())))
         .request_body(Some(request.build()))
@@ -239,7 +222,7 @@ fn page() -> Operation {
     let page = ResponseBuilder::new().description("A page for people.").content("text/html", html);
     let responses = ResponsesBuilder::new().response("200", page);
     OperationBuilder::new()
-        .tag(tag::HEALTH)
+        .tag(tags::HEALTH)
         .operation_id(Some("page"))
         .summary(Some("A page for people."))
         .responses(responses)
@@ -251,7 +234,7 @@ fn itself() -> Operation {
     let this = ResponseBuilder::new().description("An OpenAPI 3.1 document.").content("application/json", document);
     let responses = ResponsesBuilder::new().response("200", this);
     OperationBuilder::new()
-        .tag(tag::STATUS)
+        .tag(tags::STATUS)
         .operation_id(Some("openapi"))
         .summary(Some("This document."))
         .responses(responses)

@@ -12,14 +12,15 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::{
-    not_found,
-    openapi::tag,
+    context::Context,
+    refusals::not_found,
     status::{Known, Moment, Params, Refused, find_model, known, switch},
+    tags,
 };
-use crate::app::Snapshot;
+use crate::state::Snapshot;
 
 /// The routes.
-pub(super) fn routes() -> Router<Arc<Snapshot>> {
+pub(super) fn routes() -> Router<Context> {
     Router::new()
         .route("/smart-ai/weights", get(weights))
         // `/smart-ai/models/{model}/weights`; the name of a model may hold slashes.
@@ -202,7 +203,7 @@ impl Stats {
 /// The confidence in every model's backends and the weights that follow from it. It is kept for
 /// all backends, whatever the strategy of their model.
 #[utoipa::path(get, path = "/smart-ai/weights",
-    operation_id = "smart_ai_weights", tag = tag::STATUS, params(Query), responses((status = 200, body = Weights), (status = 400, description = "The query cannot be read.")))]
+    operation_id = "smart_ai_weights", tag = tags::STATUS, params(Query), responses((status = 200, body = Weights), (status = 400, description = "The query cannot be read.")))]
 pub(super) async fn weights(State(snapshot): State<Arc<Snapshot>>, Params(query): Params<Query>) -> Json<Weights> {
     let moment = Moment::now();
     let catalog = snapshot.catalog.load();
@@ -218,7 +219,7 @@ pub(super) async fn weights(State(snapshot): State<Arc<Snapshot>>, Params(query)
     get,
     path = "/smart-ai/models/{model}/weights",
     operation_id = "smart_ai_model_weights",
-    tag = tag::STATUS,
+    tag = tags::STATUS,
     params(("model" = String, Path, description = "The model's public name or table id."), Query),
     responses((status = 200, body = ModelWeights), (status = 400, description = "The query cannot be read."), (status = 404, description = "There is no such model.")),
 )]

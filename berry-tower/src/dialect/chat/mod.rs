@@ -1,46 +1,67 @@
-//! OpenAI's chat completions as types: what all formats are translated through.
-//!
-//! Every object keeps the members that it does not know in `other`, so that a format that can take
-//! them gets them and any other can name them.
+//! OpenAI's chat completions, as callers and as providers speak them.
 
-mod answer;
-mod chunk;
-mod content;
-mod foreign;
-mod openai;
-mod reader;
-mod request;
-mod spoken;
-mod writer;
+mod decode_request;
+mod decode_response;
+mod decode_stream;
+mod encode_request;
+mod encode_response;
+mod signatures;
 
-use serde_json::{Map, Value};
+use std::borrow::Cow;
 
-pub use answer::{Answer, CachedTokens, Choice, FinishReason, ReasoningTokens, Usage};
-pub use chunk::{Chunk, ChunkChoice, Delta, FunctionDelta, ToolCallDelta};
-pub use content::{Content, File, ImageUrl, InputAudio, Part};
-pub use foreign::without_signatures;
-pub use reader::Reader;
-pub use request::{
-    CalledFunction, ExtraContent, Function, FunctionKind, Google, JsonSchema, Message, NamedFunction, Request,
-    ResponseFormat, Role, Stop, StreamOptions, Thought, Tool, ToolCall, ToolChoice, ToolMode,
+#[cfg(test)]
+pub(super) use decode_stream::ResponseDecoder;
+pub(super) use encode_response::ResponseEncoder;
+pub(crate) use signatures::without_signatures;
+
+use super::{
+    codec::EncodeResponse,
+    format::{CallerFormat, EncodedRequest, WireFormat},
+    hub,
+    unsupported::UnsupportedField,
 };
-pub use writer::Writer;
+use crate::endpoint::Endpoint;
 
-/// Members that are not in the types.
-pub type Other = Map<String, Value>;
+/// OpenAI's format.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Chat;
 
-/// The members of a chat request that are mere hints – for what the answer is like, or for the
-/// provider's caches and books, which the answer does not depend on: a backend that has no words for
-/// one answers without it.
-pub const HINTS: [&str; 10] = [
-    "seed",
-    "logit_bias",
-    "user",
-    "service_tier",
-    "prediction",
-    "store",
-    "metadata",
-    "prompt_cache_key",
-    "prompt_cache_retention",
-    "safety_identifier",
-];
+impl WireFormat for Chat {
+    fn key_header(&self) -> (&'static str, &'static str) {
+        ("authorization", "Bearer ")
+    }
+
+    fn has_endpoint(&self, endpoint: Endpoint) -> bool {
+        endpoint != Endpoint::Messages
+    }
+
+    fn path(&self, endpoint: Endpoint, _model: &str, _is_stream: bool) -> Cow<'static, str> {
+        if self.has_endpoint(endpoint) { endpoint.path() } else { Endpoint::ChatCompletions.path() }.into()
+    }
+
+    fn has_usage_option(&self) -> bool {
+        true
+    }
+
+    fn encode_request(&self, request: &hub::Request) -> Result<Box<dyn EncodedRequest>, UnsupportedField> {
+        Ok(Box::new(encode_request::encode_request(request)?))
+    }
+
+    fn caller(&self) -> Option<&'static dyn CallerFormat> {
+        Some(&Chat)
+    }
+}
+
+impl CallerFormat for Chat {
+    fn endpoint(&self) -> Endpoint {
+        Endpoint::ChatCompletions
+    }
+
+    fn decode_request(&self, body: &[u8]) -> Result<hub::Request, UnsupportedField> {
+        decode_request::decode_request(body)
+    }
+
+    fn response_encoder(&self) -> Box<dyn EncodeResponse> {
+        Box::new(ResponseEncoder)
+    }
+}

@@ -1,84 +1,269 @@
-//! A chat request, written for Google.
+//! The request of `generateContent`, as Google documents it.
 
-use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
-use super::{Body, Content, Part, Reader, config, tools, turns};
-use crate::dialect::{Inexpressible, chat, unknown::Unknown};
+use crate::dialect::{
+    lenient,
+    value::{Object, Value},
+};
 
-/// How members that have no word in this format are refused.
-pub(super) const UNKNOWN: Unknown = Unknown::to("Google's format");
-
-/// A chat request, written for Google.
-///
-/// ```
-/// use berry_tower::dialect::{chat, gemini};
-///
-/// let ask = |body: &str| gemini::Request::from_chat(&chat::Request::read(body.as_bytes()).unwrap());
-/// let request = ask(r#"{"model":"m","messages":[{"role":"user","content":"Hi"}],"max_tokens":9}"#).unwrap();
-/// assert_eq!(
-///     request.write(),
-///     r#"{"contents":[{"role":"user","parts":[{"text":"Hi"}]}],"generationConfig":{"maxOutputTokens":9}}"#
-/// );
-/// let refused = ask(r#"{"model":"m","messages":[{"role":"user","content":"Hi"}],"audio":{"voice":"ash"}}"#);
-/// assert_eq!(refused.unwrap_err().param, "audio");
-/// ```
-#[derive(Clone, Debug, PartialEq)]
-pub struct Request {
-    body: Body,
-    model: String,
-    turns: usize,
+/// A request of `generateContent`; the model stands in the URL, and streaming too.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct Request {
+    /// What the application tells the model.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) system_instruction: Option<Content>,
+    /// The conversation.
+    pub(crate) contents: Vec<Content>,
+    /// What the model may call.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) tools: Vec<Tool>,
+    /// Whether it must.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) tool_config: Option<ToolConfig>,
+    /// How to answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) generation_config: Option<GenerationConfig>,
 }
 
-impl Request {
-    /// Writes a chat request for Google.
-    ///
-    /// # Errors
-    /// The field that Google's format has no words for.
-    pub fn from_chat(chat: &chat::Request) -> Result<Self, Inexpressible> {
-        refuse_unknown(chat)?;
-        let (system, contents) = turns::contents(&chat.messages)?;
-        if contents.is_empty() {
-            return Err(Inexpressible::new("messages", "Google's format needs a message of the user"));
-        }
-        let (tools, tool_config) = tools::tools(chat)?;
-        let body = Body {
-            system_instruction: system.map(|text| Content { role: None, parts: vec![Part::text(text)] }),
-            contents,
-            tools,
-            tool_config,
-            generation_config: config::generation(chat)?,
-        };
-        Ok(Self { body, model: chat.model.clone(), turns: chat.messages.len() })
-    }
+/// A turn of the conversation, or a candidate's answer.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(default)]
+pub(crate) struct Content {
+    /// Who speaks; the system instruction has no role.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) role: Option<Role>,
+    /// What is said, in order.
+    #[serde(deserialize_with = "lenient::or_null")]
+    pub(crate) parts: Vec<Part>,
+}
 
-    /// The request as types.
-    #[must_use]
-    pub fn body(&self) -> &Body {
-        &self.body
-    }
+/// Who speaks.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Role {
+    /// The user, tools' results included.
+    User,
+    /// The model.
+    Model,
+    /// A role that is not in the types.
+    #[serde(other, skip_serializing)]
+    Other,
+}
 
-    /// The request as JSON. The model stands in the URL, and whether the answer is streamed.
-    #[must_use]
-    pub fn write(&self) -> Bytes {
-        // Only a map with keys that are no texts could fail, and there is none.
-        serde_json::to_vec(&self.body).unwrap_or_default().into()
-    }
+/// A piece of a turn: one of the members, and what goes with it. One that is not in the types reads
+/// as a part with nothing in it.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct Part {
+    /// A text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) text: Option<String>,
+    /// Whether the text is a thought.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) thought: Option<bool>,
+    /// The thoughts behind the part, encrypted; to be sent again with it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) thought_signature: Option<String>,
+    /// Media in the request itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) inline_data: Option<Blob>,
+    /// Media that lie elsewhere.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) file_data: Option<FileData>,
+    /// A tool that the model calls.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) function_call: Option<FunctionCall>,
+    /// What the tool said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) function_response: Option<FunctionResponse>,
+}
 
-    /// What reads the answer. It is told as made at `created`, in seconds since 1970.
-    #[must_use]
-    pub fn reader(&self, created: u64) -> Reader {
-        let choices = self.body.generation_config.as_ref().and_then(|config| config.candidate_count);
-        Reader::new(choices.unwrap_or(1), created, self.model.clone(), self.turns)
+impl Part {
+    /// A text.
+    pub(super) fn text(text: impl Into<String>) -> Self {
+        Self { text: Some(text.into()), ..Self::default() }
     }
 }
 
-fn refuse_unknown(chat: &chat::Request) -> Result<(), Inexpressible> {
-    let neutral = |name: &str, value: &serde_json::Value| match name {
-        "modalities" => value.as_array().is_some_and(|them| them.iter().all(|it| it == "text")),
-        "verbosity" => value == "medium",
-        _ => chat::HINTS.contains(&name),
-    };
-    UNKNOWN.members("", chat.other.iter().filter(|(name, value)| !neutral(name, value)))?;
-    let options = chat.stream_options.iter().flat_map(|options| &options.other);
-    UNKNOWN.members("stream_options", options)
+/// Media in base64.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct Blob {
+    /// What they are: `image/png`.
+    pub(crate) mime_type: String,
+    /// The media.
+    pub(crate) data: String,
+}
+
+/// Media by their address.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct FileData {
+    /// What they are: `image/png`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) mime_type: Option<String>,
+    /// Where they lie.
+    pub(crate) file_uri: String,
+}
+
+/// A call of a tool.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(default)]
+pub(crate) struct FunctionCall {
+    /// What the response refers to; newer models give one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) id: Option<String>,
+    /// The tool's name.
+    pub(crate) name: String,
+    /// Its arguments.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) args: Option<Object>,
+}
+
+/// What a tool said.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(default)]
+pub(crate) struct FunctionResponse {
+    /// The call's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) id: Option<String>,
+    /// The tool's name.
+    pub(crate) name: String,
+    /// `result`, or `error`, or members of the tool's own.
+    pub(crate) response: Object,
+    /// Media with it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) parts: Vec<Part>,
+}
+
+/// Tools.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct Tool {
+    /// Functions that the model may call.
+    pub(crate) function_declarations: Vec<FunctionDeclaration>,
+}
+
+/// A function that the model may call.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct FunctionDeclaration {
+    /// Its name.
+    pub(crate) name: String,
+    /// What it does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) description: Option<String>,
+    /// A JSON schema of its arguments.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) parameters_json_schema: Option<Value>,
+}
+
+/// How tools are called.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct ToolConfig {
+    /// How functions are.
+    pub(crate) function_calling_config: FunctionCallingConfig,
+}
+
+/// How functions are called.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct FunctionCallingConfig {
+    /// How freely.
+    pub(crate) mode: Mode,
+    /// Only these.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) allowed_function_names: Vec<String>,
+}
+
+/// How freely a model calls functions.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub(crate) enum Mode {
+    /// As it likes.
+    #[default]
+    Auto,
+    /// It must call one; the arguments fit the schema.
+    Any,
+    /// Not at all.
+    None,
+    /// As it likes, but the arguments fit the schema.
+    Validated,
+}
+
+/// How to answer.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct GenerationConfig {
+    /// The most tokens, thoughts included.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) max_output_tokens: Option<u64>,
+    /// 0 to 2.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) temperature: Option<f64>,
+    /// 0 to 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) top_p: Option<f64>,
+    /// From how many tokens to choose.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) top_k: Option<u64>,
+    /// Where to stop; at most five.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) stop_sequences: Vec<String>,
+    /// How many answers, 1 to 8.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) candidate_count: Option<u32>,
+    /// -2 to 2.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) presence_penalty: Option<f64>,
+    /// -2 to 2.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) frequency_penalty: Option<f64>,
+    /// Answers repeat as far as they can.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) seed: Option<i32>,
+    /// Whether the tokens' log-probabilities are wanted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) response_logprobs: Option<bool>,
+    /// For how many alternatives.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) logprobs: Option<u64>,
+    /// What the answer is: `application/json`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) response_mime_type: Option<String>,
+    /// The JSON schema that it fits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) response_json_schema: Option<Value>,
+    /// How much the model thinks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) thinking_config: Option<ThinkingConfig>,
+    /// How closely it looks at pictures.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) media_resolution: Option<MediaResolution>,
+}
+
+/// How much a model thinks.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct ThinkingConfig {
+    /// Whether the answer holds the thoughts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) include_thoughts: Option<bool>,
+    /// In tokens.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) thinking_budget: Option<u64>,
+}
+
+/// How closely a model looks at pictures.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
+pub(crate) enum MediaResolution {
+    /// With few tokens.
+    #[serde(rename = "MEDIA_RESOLUTION_LOW")]
+    Low,
+    /// With many.
+    #[serde(rename = "MEDIA_RESOLUTION_HIGH")]
+    High,
 }

@@ -2,17 +2,17 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Answer, Block, Other, StopReason, Usage};
+use super::{Block, Other, Response, StopReason, Usage};
 use crate::dialect::lenient;
 
 /// An event of a stream.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
-pub enum Event {
+pub(crate) enum Event {
     /// The first.
     MessageStart {
         /// The answer, with nothing in it yet.
-        message: Answer,
+        message: Response,
     },
     /// A block begins.
     ContentBlockStart {
@@ -50,7 +50,7 @@ pub enum Event {
     Error {
         /// Why.
         #[serde(default, deserialize_with = "lenient::or_default")]
-        error: WireError,
+        error: EventError,
     },
     /// An event that is not in the types.
     #[serde(other)]
@@ -60,7 +60,7 @@ pub enum Event {
 impl Event {
     /// The event's name, as it stands before its data.
     #[must_use]
-    pub fn name(&self) -> &'static str {
+    pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::MessageStart { .. } => "message_start",
             Self::ContentBlockStart { .. } => "content_block_start",
@@ -78,7 +78,7 @@ impl Event {
 /// What is new in a block.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
-pub enum Delta {
+pub(crate) enum Delta {
     /// More of a text.
     TextDelta {
         /// It.
@@ -106,25 +106,25 @@ pub enum Delta {
 
 /// What is to be told of a whole answer.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
-pub struct MessageDelta {
+pub(crate) struct MessageDelta {
     /// Why it ended.
     #[serde(default)]
-    pub stop_reason: Option<StopReason>,
+    pub(crate) stop_reason: Option<StopReason>,
     /// At which text.
     #[serde(default)]
-    pub stop_sequence: Option<String>,
+    pub(crate) stop_sequence: Option<String>,
     /// Members that are not in the types.
     #[serde(flatten)]
-    pub other: Other,
+    pub(crate) other: Other,
 }
 
 /// An error in Anthropic's words.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
-pub struct WireError {
+pub(crate) struct EventError {
     /// `overloaded_error`, `api_error`, …
     #[serde(default, rename = "type", deserialize_with = "lenient::or_default")]
-    pub kind: String,
+    pub(crate) kind: String,
     /// What happened.
     #[serde(default, deserialize_with = "lenient::or_default")]
-    pub message: String,
+    pub(crate) message: String,
 }

@@ -1,0 +1,73 @@
+//! Counters that forget by themselves.
+
+use std::sync::atomic::{
+    AtomicU64,
+    Ordering::{AcqRel, Acquire},
+};
+
+/// A count that belongs to one tick of a clock: it begins anew with the first addition of a later
+/// tick, and needs nobody to reset it.
+///
+/// Tick and count share a word, so that an addition is one compare-and-swap, and none is lost to,
+/// or counted for, another tick. Additions of a tick that is over are dropped.
+#[derive(Debug, Default)]
+pub(super) struct EpochCounter(AtomicU64);
+
+impl EpochCounter {
+    pub(super) fn add(&self, tick: u32, n: u32) {
+        let add = |word| {
+            let (of, count) = unpack(word);
+            match of {
+                of if of == tick => Some(pack(tick, count.saturating_add(n))),
+                of if of < tick => Some(pack(tick, n)),
+                _ => None,
+            }
+        };
+        let _ = self.0.fetch_update(AcqRel, Acquire, add);
+    }
+
+    /// What was counted in this tick.
+    pub(super) fn get(&self, tick: u32) -> u32 {
+        let (of, count) = unpack(self.0.load(Acquire));
+        if of == tick { count } else { 0 }
+    }
+}
+
+const fn pack(tick: u32, count: u32) -> u64 {
+    (tick as u64) << 32 | count as u64
+}
+
+const fn unpack(word: u64) -> (u32, u32) {
+    ((word >> 32) as u32, word as u32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_later_tick_begins_anew_and_an_earlier_one_is_dropped() {
+        let count = EpochCounter::default();
+        count.add(7, 2);
+        count.add(7, 3);
+        assert_eq!((count.get(7), count.get(6)), (5, 0));
+        count.add(187, 1);
+        count.add(7, 9);
+        assert_eq!((count.get(187), count.get(7)), (1, 0));
+        count.add(187, u32::MAX);
+        assert_eq!(count.get(187), u32::MAX);
+    }
+
+    #[test]
+    fn threads_lose_no_count_when_the_tick_turns() {
+        let count = EpochCounter::default();
+        for tick in 1..=200 {
+            let add = || (0..50).for_each(|_| count.add(tick, 1));
+            std::thread::scope(|scope| {
+                scope.spawn(add);
+                scope.spawn(add);
+            });
+            assert_eq!(count.get(tick), 100);
+        }
+    }
+}

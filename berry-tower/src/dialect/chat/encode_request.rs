@@ -1,0 +1,127 @@
+//! The hub's request in OpenAI's own format, for callers who speak another.
+
+use bytes::Bytes;
+
+use super::{decode_stream::ResponseDecoder, signatures::remove_signatures};
+use crate::dialect::{
+    codec::DecodeResponse,
+    data_url::DataUrl,
+    format::{EncodedRequest, Target},
+    hub::{Content, Message, Other, Part, Request, Role, Stop, StreamOptions},
+    unsupported::{Rejector, UnsupportedField},
+    value::Value,
+};
+
+const UNKNOWN: Rejector = Rejector::new("OpenAI's format");
+
+/// The longest name of a tool, and of a user.
+const LONGEST_NAME: usize = 64;
+
+/// The most texts to stop at.
+const MOST_STOPS: usize = 4;
+
+/// A request in OpenAI's format.
+#[derive(Debug)]
+pub(super) struct ChatRequest(Request);
+
+/// Encodes a request as OpenAI accepts it. Thoughts of earlier turns, hints for other providers' caches and a
+/// user's name that is too long are left out; the result of a tool that failed says so in its text.
+///
+/// # Errors
+/// The field that OpenAI's format cannot express.
+pub(super) fn encode_request(request: &Request) -> Result<ChatRequest, UnsupportedField> {
+    if request.top_k.is_some() {
+        return Err(UNKNOWN.reject("top_k"));
+    }
+    if matches!(&request.stop, Some(Stop::Many(texts)) if texts.len() > MOST_STOPS) {
+        return Err(UnsupportedField::new("stop", "OpenAI takes at most 4"));
+    }
+    let mut request = request.clone();
+    if request.other.get("user").and_then(Value::as_str).is_some_and(is_too_long) {
+        request.other.shift_remove("user");
+    }
+    request.max_completion_tokens = request.max_completion_tokens.or(request.max_tokens.take());
+    for (at, tool) in request.tools.iter_mut().flatten().enumerate() {
+        if tool.function.as_ref().is_some_and(|function| is_too_long(&function.name)) {
+            return Err(long_name(format!("tools[{at}].function.name")));
+        }
+        tool.other.shift_remove("cache_control");
+    }
+    for (at, message) in request.messages.iter_mut().enumerate() {
+        fit(message, &format!("messages[{at}]"))?;
+    }
+    Ok(ChatRequest(request))
+}
+
+impl EncodedRequest for ChatRequest {
+    fn body(&self, target: &Target<'_>) -> Bytes {
+        let options = self.0.stream_options.clone().unwrap_or_default();
+        let stream_options = StreamOptions { include_usage: Some(true), ..options };
+        let stream_options = (target.stream && target.usage).then_some(stream_options);
+        let request =
+            Request { model: target.model.to_owned(), stream: Some(target.stream), stream_options, ..self.0.clone() };
+        // Only a map whose keys are no texts could fail, and there is none.
+        serde_json::to_vec(&request).unwrap_or_default().into()
+    }
+
+    fn response_decoder(&self, _created: u64) -> Box<dyn DecodeResponse> {
+        Box::new(ResponseDecoder::new(1))
+    }
+}
+
+fn fit(message: &mut Message, path: &str) -> Result<(), UnsupportedField> {
+    message.reasoning_content = None;
+    remove_signatures(message);
+    message.other.shift_remove("cache_control");
+    for (at, call) in message.tool_calls.iter().flatten().enumerate() {
+        if is_too_long(&call.function.name) {
+            return Err(long_name(format!("{path}.tool_calls[{at}].function.name")));
+        }
+    }
+    if let Some(Content::Parts(parts)) = &mut message.content {
+        for (at, part) in parts.iter_mut().enumerate() {
+            fit_part(part, message.role, &format!("{path}.content[{at}]"))?;
+        }
+    }
+    if message.is_error.take() == Some(true) {
+        match &mut message.content {
+            Some(Content::Text(text)) => text.insert_str(0, "Error: "),
+            Some(Content::Parts(parts)) => {
+                parts.insert(0, Part::Text { text: "Error:".into(), other: Other::new() });
+            }
+            content @ None => *content = Some(Content::Text("Error".into())),
+        }
+    }
+    Ok(())
+}
+
+fn is_too_long(name: &str) -> bool {
+    name.chars().count() > LONGEST_NAME
+}
+
+fn long_name(path: String) -> UnsupportedField {
+    UnsupportedField::new(path, "OpenAI takes at most 64 characters")
+}
+
+fn fit_part(part: &mut Part, role: Role, path: &str) -> Result<(), UnsupportedField> {
+    let other = match part {
+        Part::Text { other, .. } => other,
+        Part::ImageUrl { other, .. } | Part::InputAudio { other, .. } if role == Role::User => other,
+        Part::File { file, other } if role == Role::User => {
+            if file.file_data.as_deref().is_some_and(|data| DataUrl::parse(data).is_none()) {
+                return Err(UnsupportedField::new(format!("{path}.file.file_data"), "is no `data:` URL in base64"));
+            }
+            // OpenAI insists on a name.
+            if file.file_data.is_some() {
+                file.filename.get_or_insert_with(|| "document.pdf".into());
+            }
+            other
+        }
+        Part::Refusal { .. } => return Ok(()),
+        Part::ImageUrl { .. } | Part::InputAudio { .. } | Part::File { .. } | Part::Other(_) => {
+            return Err(UNKNOWN.reject(path));
+        }
+    };
+    other.shift_remove("cache_control");
+    Ok(())
+}

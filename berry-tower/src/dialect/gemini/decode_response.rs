@@ -1,0 +1,144 @@
+//! The pieces of an answer: Google's words to the hub's.
+
+use super::{LogprobsResult, Part, Status, Token, UsageMetadata};
+use crate::dialect::{codec::WireError, hub, value::Value};
+
+/// How many characters of an answer's id go into the ids of its calls; OpenAI takes ids of 40.
+const ID: usize = 24;
+
+/// Why a candidate stopped.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Finish {
+    /// It has not.
+    GoesOn,
+    /// For a reason that chat knows.
+    Reason(hub::FinishReason),
+    /// The model failed; there is no answer.
+    Failed,
+}
+
+impl Finish {
+    /// The meaning of Google's reason. One that is not known counts as the provider's will: the answer
+    /// was neither ended by the model nor by its length.
+    pub(super) fn of(reason: Option<&str>, has_called: bool) -> Self {
+        match reason {
+            None | Some("" | "FINISH_REASON_UNSPECIFIED") => Self::GoesOn,
+            Some("STOP") if has_called => Self::Reason(hub::FinishReason::ToolCalls),
+            Some("STOP") => Self::Reason(hub::FinishReason::Stop),
+            Some("MAX_TOKENS") => Self::Reason(hub::FinishReason::Length),
+            Some(
+                "MALFORMED_FUNCTION_CALL"
+                | "UNEXPECTED_TOOL_CALL"
+                | "TOO_MANY_TOOL_CALLS"
+                | "MALFORMED_RESPONSE"
+                | "MISSING_THOUGHT_SIGNATURE",
+            ) => Self::Failed,
+            // SAFETY, RECITATION, BLOCKLIST, PROHIBITED_CONTENT, SPII, LANGUAGE, OTHER, …
+            Some(_) => Self::Reason(hub::FinishReason::ContentFilter),
+        }
+    }
+}
+
+/// What a part says that is new; nothing for an empty one and for one that chat has no words for.
+/// `calls` counts the calls, `id` names one that has no name of its own.
+pub(super) fn delta(part: Part, calls: &mut u32, id: impl FnOnce(u32) -> String) -> Option<hub::Delta> {
+    let extra_content = part.thought_signature.map(|signature| hub::ExtraContent {
+        google: Some(hub::Google { thought_signature: Some(signature) }),
+        ..hub::ExtraContent::default()
+    });
+    if let Some(call) = part.function_call {
+        let index = *calls;
+        *calls += 1;
+        let arguments = Value::from(call.args.unwrap_or_default()).to_string();
+        let call = hub::ToolCallDelta {
+            index,
+            id: Some(call.id.filter(|id| !id.is_empty()).unwrap_or_else(|| id(index))),
+            kind: Some(hub::FunctionKind::Function),
+            function: Some(hub::FunctionDelta { name: Some(call.name), arguments: Some(arguments) }),
+            extra_content,
+        };
+        return Some(hub::Delta { tool_calls: Some(vec![call]), ..hub::Delta::default() });
+    }
+    let text = part.text.filter(|text| !text.is_empty());
+    if text.is_none() && extra_content.is_none() {
+        return None;
+    }
+    let (content, reasoning_content) = if part.thought == Some(true) { (None, text) } else { (text, None) };
+    Some(hub::Delta { content, reasoning_content, extra_content, ..hub::Delta::default() })
+}
+
+/// An id for a call that has none, unique in its conversation: by the answer's id, or else by how long
+/// the conversation was.
+pub(super) fn call_id(answer: Option<&str>, turns: usize, choice: u32, call: u32) -> String {
+    let answer = answer.unwrap_or_default().chars();
+    let answer: String = answer.filter(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_')).take(ID).collect();
+    if answer.is_empty() { format!("call_{turns}_{choice}_{call}") } else { format!("call_{answer}_{choice}_{call}") }
+}
+
+/// Adds to a message what is new in it.
+pub(super) fn add(message: &mut hub::Message, delta: hub::Delta) {
+    if let Some(text) = delta.content {
+        match &mut message.content {
+            Some(hub::Content::Text(said)) => said.push_str(&text),
+            content => *content = Some(hub::Content::Text(text)),
+        }
+    }
+    if let Some(thoughts) = delta.reasoning_content {
+        message.reasoning_content.get_or_insert_default().push_str(&thoughts);
+    }
+    message.extra_content = delta.extra_content.or(message.extra_content.take());
+    for call in delta.tool_calls.into_iter().flatten() {
+        let function = call.function.unwrap_or_default();
+        message.tool_calls.get_or_insert_default().push(hub::ToolCall {
+            id: call.id.unwrap_or_default(),
+            kind: hub::FunctionKind::Function,
+            function: hub::CalledFunction {
+                name: function.name.unwrap_or_default(),
+                arguments: function.arguments.unwrap_or_default(),
+            },
+            extra_content: call.extra_content,
+        });
+    }
+}
+
+/// The tokens. Thoughts are tokens of the answer, and what Google's own tools added is of the question.
+pub(super) fn usage(told: &UsageMetadata) -> hub::Usage {
+    let prompt_tokens = told.prompt_token_count.saturating_add(told.tool_use_prompt_token_count);
+    let completion_tokens = told.candidates_token_count.saturating_add(told.thoughts_token_count);
+    let cached = hub::CachedTokens { cached_tokens: told.cached_content_token_count };
+    let thoughts = hub::ReasoningTokens { reasoning_tokens: told.thoughts_token_count };
+    hub::Usage {
+        prompt_tokens,
+        completion_tokens,
+        total_tokens: prompt_tokens.saturating_add(completion_tokens),
+        prompt_tokens_details: Some(cached),
+        completion_tokens_details: Some(thoughts),
+    }
+}
+
+/// Log-probabilities in chat's form.
+pub(super) fn logprobs(told: LogprobsResult) -> Value {
+    let token = |it: &Token| {
+        let bytes = it.token.bytes().map(|byte| u64::from(byte).into()).collect();
+        let logprob = serde_json::Number::from_f64(it.log_probability).map_or(Value::Null, Value::Number);
+        [("token", it.token.as_str().into()), ("logprob", logprob), ("bytes", Value::Array(bytes))]
+    };
+    let mut tops = told.top_candidates.into_iter();
+    let content = told.chosen_candidates.iter().map(|chosen| {
+        let top =
+            tops.next().map_or_else(Vec::new, |top| top.candidates.iter().map(|it| Value::object(token(it))).collect());
+        let [text, logprob, bytes] = token(chosen);
+        Value::object([text, logprob, bytes, ("top_logprobs", Value::Array(top))])
+    });
+    Value::object([("content", Value::Array(content.collect())), ("refusal", Value::Null)])
+}
+
+/// An error, as the hub tells it.
+pub(super) fn error(told: Status) -> WireError {
+    let code = told.code.and_then(|code| match code {
+        Value::String(code) => Some(code),
+        Value::Number(code) => Some(code.to_string()),
+        _ => None,
+    });
+    WireError { kind: told.status, code, message: told.message.unwrap_or_default() }
+}

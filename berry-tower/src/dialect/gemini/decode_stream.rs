@@ -1,0 +1,231 @@
+//! Reads what Google answers.
+
+use super::{
+    Candidate, Part, Response,
+    decode_response::{self, Finish},
+};
+use crate::dialect::{
+    codec::{DecodeResponse, Malformed, StreamItem, WireError},
+    hub, lenient,
+};
+
+/// The most answers to one request.
+const CHOICES: u32 = 8;
+
+/// Reads Google's answers; see [`super::Request::reader`].
+///
+/// A stream is over when every candidate has told why it stopped. A question that Google blocks is an
+/// answer that says nothing and has stopped by the provider's rules. A candidate that stopped because
+/// the model failed (it called a tool in a form that cannot be read, say) is an error.
+#[derive(Debug)]
+pub(crate) struct ResponseDecoder {
+    created: u64,
+    model: String,
+    /// The answer's id, once told.
+    id: Option<String>,
+    /// Tells the calls of this answer from those of the conversation's others, if it has no id.
+    turns: usize,
+    choices: Vec<Choice>,
+    usage: Option<hub::Usage>,
+    over: bool,
+}
+
+/// One of the answers of a stream.
+#[derive(Clone, Debug, Default)]
+struct Choice {
+    is_finished: bool,
+    has_spoken: bool,
+    calls: u32,
+}
+
+impl ResponseDecoder {
+    /// A reader of the answer to a request for `choices` answers in a conversation of `turns` messages;
+    /// the model is called `model` where the answer names none.
+    pub(super) fn new(choices: u32, created: u64, model: String, turns: usize) -> Self {
+        let choices = vec![Choice::default(); choices.clamp(1, CHOICES) as usize];
+        Self { created, model, id: None, turns, choices, usage: None, over: false }
+    }
+
+    /// What holds for the whole answer.
+    fn learn(&mut self, answer: &mut Response) {
+        self.id = answer.response_id.take().filter(|id| !id.is_empty()).or(self.id.take());
+        if let Some(model) = answer.model_version.take().filter(|model| !model.is_empty()) {
+            self.model = model;
+        }
+        if let Some(usage) = answer.usage_metadata {
+            self.usage = Some(decode_response::usage(&usage));
+        }
+    }
+
+    /// The answer's id for the caller.
+    fn told_id(&self) -> String {
+        self.id.clone().unwrap_or_else(|| format!("chatcmpl-{}-{}", self.created, self.turns))
+    }
+
+    /// What is new in a part of the answer `index`; `calls` counts its calls.
+    fn delta(&self, part: Part, index: u32, calls: &mut u32) -> Option<hub::Delta> {
+        decode_response::delta(part, calls, |at| decode_response::call_id(self.id.as_deref(), self.turns, index, at))
+    }
+
+    fn message(&self, candidate: Candidate, index: u32) -> Result<hub::Choice, Malformed> {
+        let mut message = hub::Message { role: hub::Role::Assistant, ..hub::Message::default() };
+        let mut calls = 0;
+        for part in candidate.content.into_iter().flat_map(|content| content.parts) {
+            if let Some(delta) = self.delta(part, index, &mut calls) {
+                decode_response::add(&mut message, delta);
+            }
+        }
+        let finish_reason = match Finish::of(candidate.finish_reason.as_deref(), calls > 0) {
+            Finish::Reason(reason) => Some(reason),
+            Finish::GoesOn => return Err(Malformed("an answer that is not finished")),
+            Finish::Failed => return Err(Malformed("an answer that the model failed to give")),
+        };
+        let logprobs = candidate.logprobs_result.map(decode_response::logprobs);
+        Ok(hub::Choice { index, message, finish_reason, logprobs })
+    }
+
+    fn read(&mut self, mut answer: Response, out: &mut Vec<StreamItem>) {
+        if self.over {
+            return;
+        }
+        self.learn(&mut answer);
+        if let Some(error) = answer.error {
+            return self.fail(decode_response::error(error), out);
+        }
+        if answer.candidates.is_empty() && is_blocked(&answer) {
+            for index in 0..self.choices.len() {
+                self.finish(index, hub::FinishReason::ContentFilter, out);
+            }
+        }
+        for (at, candidate) in answer.candidates.into_iter().enumerate() {
+            self.candidate(candidate, at, out);
+        }
+    }
+
+    fn candidate(&mut self, candidate: Candidate, at: usize, out: &mut Vec<StreamItem>) {
+        let index = candidate.index.map_or(at, |index| index as usize);
+        // After a candidate that failed the others say no more.
+        let choice = self.choices.get(index).filter(|_| !self.over);
+        let Some(calls) = choice.map(|choice| choice.calls) else { return };
+        let (mut calls, told) = (calls, u32::try_from(index).unwrap_or(u32::MAX));
+        let parts = candidate.content.into_iter().flat_map(|content| content.parts);
+        let mut deltas: Vec<_> = parts.filter_map(|part| self.delta(part, told, &mut calls)).collect();
+        self.choices[index].calls = calls;
+        let mut logprobs = candidate.logprobs_result.map(decode_response::logprobs);
+        if logprobs.is_some() && deltas.is_empty() {
+            deltas.push(hub::Delta::default());
+        }
+        for delta in deltas {
+            self.say(index, hub::ChunkChoice { delta, logprobs: logprobs.take(), ..hub::ChunkChoice::default() }, out);
+        }
+        let reason = candidate.finish_reason.as_deref();
+        match Finish::of(reason, calls > 0) {
+            Finish::GoesOn => {}
+            Finish::Reason(reason) => self.finish(index, reason, out),
+            Finish::Failed => {
+                let message = format!("the model failed to answer: {}", reason.unwrap_or_default());
+                self.fail(WireError { kind: reason.map(str::to_owned), code: None, message }, out);
+            }
+        }
+    }
+
+    fn finish(&mut self, index: usize, reason: hub::FinishReason, out: &mut Vec<StreamItem>) {
+        if !std::mem::replace(&mut self.choices[index].is_finished, true) {
+            self.say(index, hub::ChunkChoice { finish_reason: Some(reason), ..hub::ChunkChoice::default() }, out);
+        }
+    }
+
+    fn say(&mut self, index: usize, mut choice: hub::ChunkChoice, out: &mut Vec<StreamItem>) {
+        if !std::mem::replace(&mut self.choices[index].has_spoken, true) {
+            choice.delta.role = Some(hub::Role::Assistant);
+        }
+        choice.index = u32::try_from(index).unwrap_or(u32::MAX);
+        self.chunk(vec![choice], None, out);
+    }
+
+    fn chunk(&self, choices: Vec<hub::ChunkChoice>, usage: Option<hub::Usage>, out: &mut Vec<StreamItem>) {
+        out.push(StreamItem::Chunk(hub::Chunk {
+            id: self.told_id(),
+            object: "chat.completion.chunk".into(),
+            created: self.created,
+            model: self.model.clone(),
+            choices,
+            usage,
+            other: hub::Other::new(),
+        }));
+    }
+
+    fn fail(&mut self, error: WireError, out: &mut Vec<StreamItem>) {
+        if !std::mem::replace(&mut self.over, true) {
+            out.push(StreamItem::Error(error));
+        }
+    }
+}
+
+impl DecodeResponse for ResponseDecoder {
+    fn decode_response(&mut self, body: &[u8]) -> Result<hub::Response, Malformed> {
+        let mut answer: Response =
+            serde_json::from_slice(body).map_err(|_| Malformed("a body that is no answer of generateContent"))?;
+        if answer.error.is_some() {
+            return Err(Malformed("an error in place of an answer"));
+        }
+        self.learn(&mut answer);
+        let choices = match (answer.candidates.is_empty(), is_blocked(&answer)) {
+            (true, true) => (0..).zip(&self.choices).map(|(index, _)| blocked(index)).collect(),
+            (true, false) => return Err(Malformed("an answer without candidates")),
+            _ => (0..)
+                .zip(answer.candidates)
+                .map(|(at, candidate)| {
+                    let index = candidate.index.unwrap_or(at);
+                    self.message(candidate, index)
+                })
+                .collect::<Result<_, _>>()?,
+        };
+        Ok(hub::Response {
+            id: self.told_id(),
+            object: "chat.completion".into(),
+            created: self.created,
+            model: self.model.clone(),
+            choices,
+            usage: self.usage.clone(),
+            other: hub::Other::new(),
+        })
+    }
+
+    fn decode_event(&mut self, _name: &str, data: &str, out: &mut Vec<StreamItem>) -> Result<(), Malformed> {
+        const MALFORMED: Malformed = Malformed("an event that is no answer of generateContent");
+        if self.over {
+            return Ok(());
+        }
+        // Errors come in a list at times.
+        let is_list = data.trim_start().starts_with('[');
+        let answers: Result<Vec<Response>, _> =
+            if is_list { serde_json::from_str(data) } else { serde_json::from_str(data).map(|answer| vec![answer]) };
+        let Ok(answers) = answers else {
+            lenient::unreadable(data, MALFORMED, out)?;
+            self.over = true;
+            return Ok(());
+        };
+        answers.into_iter().for_each(|answer| self.read(answer, out));
+        Ok(())
+    }
+
+    fn decode_end(&mut self, out: &mut Vec<StreamItem>) {
+        if self.choices.iter().all(|choice| choice.is_finished) && !std::mem::replace(&mut self.over, true) {
+            if self.usage.is_some() {
+                self.chunk(Vec::new(), self.usage.clone(), out);
+            }
+            out.push(StreamItem::Done);
+        }
+    }
+}
+
+fn is_blocked(answer: &Response) -> bool {
+    let reason = answer.prompt_feedback.as_ref().and_then(|feedback| feedback.block_reason.as_deref());
+    reason.is_some_and(|reason| reason != "BLOCK_REASON_UNSPECIFIED")
+}
+
+fn blocked(index: u32) -> hub::Choice {
+    let message = hub::Message { role: hub::Role::Assistant, ..hub::Message::default() };
+    hub::Choice { index, message, finish_reason: Some(hub::FinishReason::ContentFilter), logprobs: None }
+}

@@ -1,0 +1,176 @@
+//! The conversation: messages to turns.
+
+use super::{UNKNOWN, media};
+use crate::dialect::{
+    gemini::{Content, FunctionCall, FunctionResponse, Part, Role},
+    hub,
+    unsupported::UnsupportedField,
+    value::{Object, Value},
+};
+
+/// What Google documents as the signature of a call that its model did not make itself, or whose signature is
+/// lost: newer models refuse a turn whose first call has none.
+const NO_SIGNATURE: &str = "skip_thought_signature_validator";
+
+/// What the application tells the model, and the turns.
+pub(super) fn contents(messages: &[hub::Message]) -> Result<(Option<String>, Vec<Content>), UnsupportedField> {
+    let (mut system, mut turns, mut open) = (Vec::new(), Vec::<Content>::new(), Open::default());
+    for (at, message) in messages.iter().enumerate() {
+        let path = format!("messages[{at}]");
+        if message.name.is_some() && message.role != hub::Role::Tool {
+            return Err(UNKNOWN.reject(format!("{path}.name")));
+        }
+        UNKNOWN.members(&path, &message.other)?;
+        let (role, parts) = match message.role {
+            hub::Role::System | hub::Role::Developer => {
+                system.extend(texts(message, &path)?);
+                continue;
+            }
+            hub::Role::User => (Role::User, said(message, &path)?),
+            hub::Role::Assistant => {
+                // Results stand in the turn after their calls.
+                if turns.last().is_some_and(|turn| turn.role == Some(Role::User)) {
+                    open.all_answered()?;
+                }
+                let parts = assistant(message, &path)?;
+                open.calls.extend(message.tool_calls.iter().flatten().enumerate().map(|(j, call)| ((at, j), call)));
+                (Role::Model, parts)
+            }
+            hub::Role::Tool => (Role::User, vec![result(message, &path, &mut open)?]),
+            hub::Role::Function => return Err(UNKNOWN.reject(format!("{path}.role"))),
+        };
+        match turns.last_mut() {
+            Some(last) if last.role == Some(role) => last.parts.extend(parts),
+            _ if parts.is_empty() => {}
+            None if role == Role::Model => {
+                return Err(UnsupportedField::new(format!("{path}.role"), "Google wants the user to speak first"));
+            }
+            _ => turns.push(Content { role: Some(role), parts }),
+        }
+    }
+    open.all_answered()?;
+    for turn in &mut turns {
+        // A turn's other calls need none.
+        if let Some(first) = turn.parts.iter_mut().find(|part| part.function_call.is_some()) {
+            first.thought_signature.get_or_insert_with(|| NO_SIGNATURE.to_owned());
+        }
+    }
+    Ok(((!system.is_empty()).then(|| system.join("\n\n")), turns))
+}
+
+/// The calls without a result, and where they stand.
+#[derive(Default)]
+struct Open<'a> {
+    calls: Vec<((usize, usize), &'a hub::ToolCall)>,
+}
+
+impl<'a> Open<'a> {
+    fn answer(&mut self, id: &str) -> Option<&'a hub::ToolCall> {
+        let at = self.calls.iter().position(|(_, call)| call.id == id)?;
+        Some(self.calls.remove(at).1)
+    }
+
+    fn all_answered(&self) -> Result<(), UnsupportedField> {
+        match self.calls.first() {
+            None => Ok(()),
+            Some(((i, j), _)) => {
+                Err(UnsupportedField::new(format!("messages[{i}].tool_calls[{j}]"), "no message holds its result"))
+            }
+        }
+    }
+}
+
+/// What a message says, as parts; empty texts say nothing.
+fn said(message: &hub::Message, path: &str) -> Result<Vec<Part>, UnsupportedField> {
+    match &message.content {
+        None => Ok(Vec::new()),
+        Some(hub::Content::Text(text)) => Ok(spoken(text).collect()),
+        Some(hub::Content::Parts(parts)) => {
+            let mut said = Vec::with_capacity(parts.len());
+            for (at, part) in parts.iter().enumerate() {
+                let path = format!("{path}.content[{at}]");
+                match part {
+                    hub::Part::Text { text, other } => {
+                        UNKNOWN.members(&path, other)?;
+                        said.extend(spoken(text));
+                    }
+                    hub::Part::Refusal { refusal } => said.extend(spoken(refusal)),
+                    media => said.push(media::part(media, &path)?),
+                }
+            }
+            Ok(said)
+        }
+    }
+}
+
+fn spoken(text: &str) -> impl Iterator<Item = Part> {
+    (!text.is_empty()).then(|| Part::text(text)).into_iter()
+}
+
+/// The texts of a message that may hold nothing else.
+fn texts(message: &hub::Message, path: &str) -> Result<Vec<String>, UnsupportedField> {
+    let parts = said(message, path)?;
+    match parts.iter().position(|part| part.text.is_none()) {
+        Some(_) => Err(UNKNOWN.reject(format!("{path}.content"))),
+        None => Ok(parts.into_iter().filter_map(|part| part.text).collect()),
+    }
+}
+
+fn assistant(message: &hub::Message, path: &str) -> Result<Vec<Part>, UnsupportedField> {
+    let mut parts = said(message, path)?;
+    parts.extend(message.refusal.iter().flat_map(|refusal| spoken(refusal)));
+    if let Some(signature) = signature(message.extra_content.as_ref()) {
+        if parts.is_empty() {
+            parts.push(Part::text(""));
+        }
+        // A text's signature comes with its last piece.
+        if let Some(last) = parts.last_mut() {
+            last.thought_signature = Some(signature);
+        }
+    }
+    for (at, call) in message.tool_calls.iter().flatten().enumerate() {
+        let function = &call.function;
+        let args = match function.arguments.trim() {
+            "" => Object::new(),
+            arguments => serde_json::from_str(arguments).map_err(|_| {
+                let param = format!("{path}.tool_calls[{at}].function.arguments");
+                UnsupportedField::new(param, "is no JSON object")
+            })?,
+        };
+        let called = FunctionCall { id: Some(call.id.clone()), name: function.name.clone(), args: Some(args) };
+        parts.push(Part {
+            thought_signature: signature(call.extra_content.as_ref()),
+            function_call: Some(called),
+            ..Part::default()
+        });
+    }
+    Ok(parts)
+}
+
+fn signature(extra: Option<&hub::ExtraContent>) -> Option<String> {
+    extra?.google.as_ref()?.thought_signature.clone()
+}
+
+/// What a tool said. A JSON object is taken as it is, a text becomes its `result` or its `error`.
+fn result(message: &hub::Message, path: &str, open: &mut Open<'_>) -> Result<Part, UnsupportedField> {
+    let id = message.tool_call_id.as_deref().unwrap_or_default();
+    let name = open.answer(id).map(|call| call.function.name.as_str()).ok_or_else(|| {
+        UnsupportedField::new(format!("{path}.tool_call_id"), "no call before it has this id, or it has a result")
+    })?;
+    // Some clients repeat the tool's name, which the call has.
+    if message.name.as_deref().is_some_and(|said| said != name) {
+        return Err(UnsupportedField::new(format!("{path}.name"), "the call has another name"));
+    }
+    let (texts, media): (Vec<_>, Vec<_>) = said(message, path)?.into_iter().partition(|part| part.text.is_some());
+    if media.iter().any(|part| part.inline_data.is_none()) {
+        return Err(UNKNOWN.reject(format!("{path}.content")));
+    }
+    let text: String = texts.into_iter().filter_map(|part| part.text).collect();
+    let is_error = message.is_error == Some(true);
+    let response = match serde_json::from_str::<Value>(&text) {
+        Ok(Value::Object(members)) if !is_error => *members,
+        _ => Object::from_iter([((if is_error { "error" } else { "result" }).to_owned(), Value::String(text))]),
+    };
+    let said = FunctionResponse { id: Some(id.to_owned()), name: name.to_owned(), response, parts: media };
+    Ok(Part { function_response: Some(said), ..Part::default() })
+}

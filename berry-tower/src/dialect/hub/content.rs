@@ -1,0 +1,95 @@
+//! What messages are made of.
+
+use serde::{Deserialize, Serialize};
+
+use super::Other;
+use crate::dialect::value::Value;
+
+/// The content of a message: a text, or parts.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(untagged)]
+pub(crate) enum Content {
+    /// A text.
+    Text(String),
+    /// Parts in order.
+    Parts(Vec<Part>),
+}
+
+/// A part of a content.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub(crate) enum Part {
+    /// A text.
+    Text {
+        /// The text.
+        text: String,
+        /// Such as `cache_control`, which Anthropic's format takes.
+        #[serde(flatten)]
+        other: Other,
+    },
+    /// A picture.
+    ImageUrl {
+        /// Where it is.
+        image_url: ImageUrl,
+        /// Members that are not in the types.
+        #[serde(flatten)]
+        other: Other,
+    },
+    /// Speech or sound.
+    InputAudio {
+        /// The sound.
+        input_audio: InputAudio,
+        /// Members that are not in the types.
+        #[serde(flatten)]
+        other: Other,
+    },
+    /// A document.
+    File {
+        /// The document.
+        file: File,
+        /// Members that are not in the types.
+        #[serde(flatten)]
+        other: Other,
+    },
+    /// The assistant's refusal.
+    Refusal {
+        /// Its words.
+        refusal: String,
+    },
+    /// A part that is not in the types.
+    #[serde(untagged)]
+    Other(Value),
+}
+
+/// A picture.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub(crate) struct ImageUrl {
+    /// `https:`, or `data:` with the picture itself in base64.
+    pub(crate) url: String,
+    /// How closely to look at it: `low`, `high`, `auto`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) detail: Option<String>,
+}
+
+/// A sound.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub(crate) struct InputAudio {
+    /// In base64.
+    pub(crate) data: String,
+    /// `wav`, `mp3`.
+    pub(crate) format: String,
+}
+
+/// A document.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub(crate) struct File {
+    /// A `data:` URL with the document in base64.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) file_data: Option<String>,
+    /// One that was uploaded to the provider.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) file_id: Option<String>,
+    /// Its name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) filename: Option<String>,
+}

@@ -1,0 +1,21 @@
+//! The common representation that all formats are translated through: OpenAI's chat completions as types.
+//!
+//! Every object keeps its unrecognised members in `other`, so that a format that has them gets them and any
+//! other can name them.
+
+mod chunk;
+mod content;
+mod request;
+mod response;
+mod response_message;
+
+pub(super) use chunk::{Chunk, ChunkChoice, Delta, FunctionDelta, ToolCallDelta};
+pub(super) use content::{Content, File, ImageUrl, Part};
+pub(super) use request::{
+    CalledFunction, ExtraContent, Function, FunctionKind, Google, JsonSchema, Message, NamedFunction, Request,
+    ResponseFormat, Role, Stop, StreamOptions, Thought, Tool, ToolCall, ToolChoice, ToolMode,
+};
+pub(super) use response::{CachedTokens, Choice, FinishReason, ReasoningTokens, Response, Usage};
+
+/// Unrecognised members, kept so that they can be forwarded.
+pub(super) type Other = super::value::Object;

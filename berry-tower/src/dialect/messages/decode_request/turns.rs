@@ -1,0 +1,176 @@
+//! The conversation: turns to messages.
+
+use super::UNKNOWN;
+use crate::dialect::{
+    hub,
+    messages::{
+        Block, Content, Message, Other, Role, Source,
+        foreign_thinking::{self, is_foreign},
+    },
+    unsupported::UnsupportedField,
+    value::Value,
+};
+
+/// Adds the turns as messages; a turn with tools' results is several.
+pub(super) fn messages(turns: &[Message], out: &mut Vec<hub::Message>) -> Result<(), UnsupportedField> {
+    for (at, turn) in turns.iter().enumerate() {
+        let path = format!("messages[{at}]");
+        UNKNOWN.members(&path, &turn.other)?;
+        let blocks = match &turn.content {
+            Content::Text(text) => {
+                let role = match turn.role {
+                    Role::User => hub::Role::User,
+                    Role::Assistant => hub::Role::Assistant,
+                };
+                let content = Some(hub::Content::Text(text.clone()));
+                out.push(hub::Message { role, content, ..hub::Message::default() });
+                continue;
+            }
+            Content::Blocks(blocks) => blocks,
+        };
+        match turn.role {
+            Role::User => user(blocks, &path, out)?,
+            Role::Assistant => out.push(assistant(blocks, &path)?),
+        }
+    }
+    Ok(())
+}
+
+fn user(blocks: &[Block], path: &str, out: &mut Vec<hub::Message>) -> Result<(), UnsupportedField> {
+    let mut said = Vec::new();
+    for (at, block) in blocks.iter().enumerate() {
+        let path = format!("{path}.content[{at}]");
+        match block {
+            Block::ToolResult { .. } => out.push(result(block, &path)?),
+            block => said.push(part(block, &path)?),
+        }
+    }
+    if let Some(content) = content(said) {
+        out.push(hub::Message { role: hub::Role::User, content: Some(content), ..hub::Message::default() });
+    }
+    Ok(())
+}
+
+fn result(block: &Block, path: &str) -> Result<hub::Message, UnsupportedField> {
+    let Block::ToolResult { tool_use_id, content: told, is_error, other } = block else {
+        return Err(UNKNOWN.reject(format!("{path}.type")));
+    };
+    UNKNOWN.members(path, other)?;
+    let told = match told {
+        None => None,
+        Some(Content::Text(text)) => Some(hub::Content::Text(text.clone())),
+        Some(Content::Blocks(blocks)) => {
+            let parts = blocks.iter().enumerate().map(|(at, block)| part(block, &format!("{path}.content[{at}]")));
+            content(parts.collect::<Result<_, _>>()?)
+        }
+    };
+    Ok(hub::Message {
+        role: hub::Role::Tool,
+        content: Some(told.unwrap_or_else(|| hub::Content::Text(String::new()))),
+        tool_call_id: Some(tool_use_id.clone()),
+        is_error: is_error.filter(|failed| *failed),
+        other: hints(other),
+        ..hub::Message::default()
+    })
+}
+
+fn assistant(blocks: &[Block], path: &str) -> Result<hub::Message, UnsupportedField> {
+    let (mut said, mut calls, mut thoughts, mut reasoning) = (Vec::new(), Vec::new(), Vec::new(), String::new());
+    let mut google = None;
+    for (at, block) in blocks.iter().enumerate() {
+        let path = format!("{path}.content[{at}]");
+        match block {
+            Block::ToolUse { id, name, input, other } => {
+                UNKNOWN.members(&path, other)?;
+                let arguments = if input.is_null() { "{}".to_owned() } else { input.to_string() };
+                let function = hub::CalledFunction { name: name.clone(), arguments };
+                let extra_content = google.take().map(|signature: &str| hub::ExtraContent {
+                    google: Some(hub::Google { thought_signature: Some(signature.to_owned()) }),
+                    ..hub::ExtraContent::default()
+                });
+                calls.push(hub::ToolCall { id: id.clone(), function, extra_content, ..hub::ToolCall::default() });
+            }
+            Block::Thinking { thinking, signature } => {
+                reasoning.push_str(thinking);
+                // What another provider's model thought has no signature of Anthropic's.
+                if !is_foreign(signature) {
+                    let (thinking, signature) = (thinking.clone(), signature.clone());
+                    thoughts.push(hub::Thought::Thinking { thinking, signature });
+                }
+            }
+            Block::RedactedThinking { data } if is_foreign(data) => google = foreign_thinking::google(data),
+            Block::RedactedThinking { data } => {
+                thoughts.push(hub::Thought::RedactedThinking { data: data.clone() });
+            }
+            block => said.push(part(block, &path)?),
+        }
+    }
+    if said.is_empty() && calls.is_empty() {
+        // One that only thought has said nothing; others want that said.
+        said.push(hub::Part::Text { text: String::new(), other: Other::new() });
+    }
+    let anthropic = (!thoughts.is_empty()).then_some(thoughts);
+    Ok(hub::Message {
+        role: hub::Role::Assistant,
+        content: content(said),
+        reasoning_content: (!reasoning.is_empty()).then_some(reasoning),
+        tool_calls: (!calls.is_empty()).then_some(calls),
+        extra_content: anthropic.map(|them| hub::ExtraContent { anthropic: Some(them), google: None }),
+        ..hub::Message::default()
+    })
+}
+
+/// Parts as a content: one text is just that, and none is none.
+pub(super) fn content(mut parts: Vec<hub::Part>) -> Option<hub::Content> {
+    match &mut parts[..] {
+        [] => None,
+        [hub::Part::Text { text, other }] if other.is_empty() => Some(hub::Content::Text(std::mem::take(text))),
+        _ => Some(hub::Content::Parts(parts)),
+    }
+}
+
+/// A block that says or shows something.
+pub(super) fn part(block: &Block, path: &str) -> Result<hub::Part, UnsupportedField> {
+    match block {
+        Block::Text { text, other } => {
+            UNKNOWN.members(path, other)?;
+            Ok(hub::Part::Text { text: text.clone(), other: hints(other) })
+        }
+        Block::Image { source, other } => {
+            UNKNOWN.members(path, other)?;
+            let url = match source {
+                Source::Base64 { media_type, data } => format!("data:{media_type};base64,{data}"),
+                Source::Url { url } => url.clone(),
+                Source::Text { .. } | Source::Other(_) => return Err(UNKNOWN.reject(format!("{path}.source.type"))),
+            };
+            Ok(hub::Part::ImageUrl { image_url: hub::ImageUrl { url, detail: None }, other: hints(other) })
+        }
+        Block::Document { source, title, other } => {
+            UNKNOWN.members(path, other)?;
+            document(source, title.as_deref(), hints(other), path)
+        }
+        _ => Err(UNKNOWN.reject(format!("{path}.type"))),
+    }
+}
+
+/// A document; one that is plain text is told as such.
+fn document(source: &Source, title: Option<&str>, other: Other, path: &str) -> Result<hub::Part, UnsupportedField> {
+    match source {
+        Source::Base64 { media_type, data } => {
+            let file_data = Some(format!("data:{media_type};base64,{data}"));
+            let file = hub::File { file_data, file_id: None, filename: title.map(str::to_owned) };
+            Ok(hub::Part::File { file, other })
+        }
+        Source::Text { data, .. } => {
+            let text = title.map_or_else(|| data.clone(), |title| format!("{title}\n\n{data}"));
+            Ok(hub::Part::Text { text, other })
+        }
+        Source::Url { .. } | Source::Other(_) => Err(UNKNOWN.reject(format!("{path}.source.type"))),
+    }
+}
+
+/// What Anthropic's format takes beside the hub's words.
+pub(super) fn hints(other: &Other) -> Other {
+    let hint = other.get_key_value("cache_control").filter(|(_, value)| **value != Value::Null);
+    hint.map(|(name, value)| (name.clone(), value.clone())).into_iter().collect()
+}

@@ -1,0 +1,117 @@
+//! Plain answers, and what they have in common with streams.
+
+use super::{Block, Response, StopReason, Usage};
+use crate::dialect::{
+    hub::{
+        self, CachedTokens, CalledFunction, Choice, Content, ExtraContent, FinishReason, FunctionKind, Message, Role,
+        Thought, ToolCall,
+    },
+    value::Value,
+};
+
+/// An answer in chat's words; the input of the tool `json_tool` is its content.
+pub(super) fn translate(answer: Response, json_tool: Option<&str>, created: u64) -> hub::Response {
+    let mut said = Said::default();
+    for block in answer.content {
+        said.block(block, json_tool);
+    }
+    let finish_reason = Some(finish(answer.stop_reason, said.calls.len()));
+    hub::Response {
+        id: answer.id,
+        object: "chat.completion".to_owned(),
+        created,
+        model: answer.model,
+        choices: vec![Choice { index: 0, message: said.into_message(), finish_reason, logprobs: None }],
+        usage: Some(usage(&answer.usage)),
+        other: hub::Other::new(),
+    }
+}
+
+#[derive(Default)]
+struct Said {
+    text: String,
+    json: Option<String>,
+    reasoning: String,
+    thoughts: Vec<Thought>,
+    calls: Vec<ToolCall>,
+}
+
+impl Said {
+    /// Blocks that are not in the types are none that a chat could have asked for.
+    fn block(&mut self, block: Block, json_tool: Option<&str>) {
+        match block {
+            Block::Text { text, .. } => self.text.push_str(&text),
+            Block::Thinking { thinking, signature } => {
+                self.reasoning.push_str(&thinking);
+                if !signature.is_empty() {
+                    self.thoughts.push(Thought::Thinking { thinking, signature });
+                }
+            }
+            Block::RedactedThinking { data } => self.thoughts.push(Thought::RedactedThinking { data }),
+            Block::ToolUse { name, input, .. } if json_tool == Some(name.as_str()) => {
+                self.json.get_or_insert_with(|| arguments(&input));
+            }
+            Block::ToolUse { id, name, input, .. } => {
+                self.calls.push(ToolCall {
+                    id,
+                    kind: FunctionKind::Function,
+                    function: CalledFunction { name, arguments: arguments(&input) },
+                    extra_content: None,
+                });
+            }
+            Block::Image { .. } | Block::Document { .. } | Block::ToolResult { .. } | Block::Other(_) => {}
+        }
+    }
+
+    fn into_message(self) -> Message {
+        let text = self.json.unwrap_or(self.text);
+        Message {
+            role: Role::Assistant,
+            content: (!text.is_empty() || self.calls.is_empty()).then_some(Content::Text(text)),
+            reasoning_content: (!self.reasoning.is_empty()).then_some(self.reasoning),
+            tool_calls: (!self.calls.is_empty()).then_some(self.calls),
+            extra_content: extra(self.thoughts),
+            ..Message::default()
+        }
+    }
+}
+
+/// A call's input as a JSON text, an object also where there is none.
+pub(super) fn arguments(input: &Value) -> String {
+    if input.is_null() { "{}".to_owned() } else { input.to_string() }
+}
+
+/// Thoughts that Anthropic wants to see again.
+pub(super) fn extra(thoughts: Vec<Thought>) -> Option<ExtraContent> {
+    (!thoughts.is_empty()).then_some(ExtraContent { anthropic: Some(thoughts), google: None })
+}
+
+/// Why the model stopped, after so many calls; one that called the tool of its JSON answer just answered.
+pub(super) fn finish(reason: Option<StopReason>, calls: usize) -> FinishReason {
+    match reason {
+        Some(StopReason::MaxTokens | StopReason::ModelContextWindowExceeded) => FinishReason::Length,
+        Some(StopReason::Refusal) => FinishReason::ContentFilter,
+        Some(StopReason::Other(reason)) => FinishReason::Other(reason),
+        Some(StopReason::ToolUse) | None if calls > 0 => FinishReason::ToolCalls,
+        Some(StopReason::EndTurn | StopReason::StopSequence | StopReason::PauseTurn | StopReason::ToolUse) | None => {
+            FinishReason::Stop
+        }
+    }
+}
+
+/// The tokens: Anthropic counts those from and into caches apart.
+pub(super) fn usage(usage: &Usage) -> hub::Usage {
+    let read = usage.cache_read_input_tokens;
+    let prompt_tokens = [usage.input_tokens, usage.cache_creation_input_tokens, read]
+        .into_iter()
+        .flatten()
+        .fold(0, u64::saturating_add);
+    let completion_tokens = usage.output_tokens.unwrap_or_default();
+    hub::Usage {
+        prompt_tokens,
+        completion_tokens,
+        total_tokens: prompt_tokens.saturating_add(completion_tokens),
+        prompt_tokens_details: read.map(|cached_tokens| CachedTokens { cached_tokens }),
+        completion_tokens_details: None,
+    }
+}

@@ -1,0 +1,73 @@
+//! Encodes a request in Anthropic's format.
+
+mod content;
+mod request;
+mod structured_output;
+mod thinking;
+mod tools;
+mod turns;
+
+use bytes::Bytes;
+use serde::Serialize;
+
+use super::ResponseDecoder;
+use crate::dialect::{
+    codec::DecodeResponse,
+    format::{EncodedRequest, Sampling, Target},
+    hub, messages,
+    unsupported::UnsupportedField,
+};
+
+/// A chat request in Anthropic's words: what all backends that speak them are sent, and what is to be
+/// known about it to read the answers.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct MessagesRequest {
+    /// All but what is written beside it.
+    wire: messages::Request,
+    temperature: Option<f64>,
+    top_p: Option<f64>,
+    /// The tool whose input is the answer.
+    json_tool: Option<Box<str>>,
+}
+
+/// What is sent: what depends on the backend, and the rest.
+#[derive(Serialize)]
+struct Written<'a> {
+    model: &'a str,
+    #[serde(flatten)]
+    wire: &'a messages::Request,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    temperature: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    top_p: Option<f64>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    stream: bool,
+}
+
+impl MessagesRequest {
+    /// Encodes a request.
+    ///
+    /// # Errors
+    /// The field that Anthropic's format cannot express.
+    pub(crate) fn from_hub(request: &hub::Request) -> Result<Self, UnsupportedField> {
+        request::encode_request(request)
+    }
+}
+
+impl EncodedRequest for MessagesRequest {
+    fn body(&self, target: &Target<'_>) -> Bytes {
+        let (temperature, top_p) = match target.sampling {
+            Sampling::All => (self.temperature, self.top_p),
+            Sampling::Temperature if self.temperature.is_some() => (self.temperature, None),
+            Sampling::Temperature => (None, self.top_p),
+            Sampling::None => (None, None),
+        };
+        let written = Written { model: target.model, wire: &self.wire, temperature, top_p, stream: target.stream };
+        // Only a map whose keys are no texts could fail, and there is none.
+        serde_json::to_vec(&written).unwrap_or_default().into()
+    }
+
+    fn response_decoder(&self, created: u64) -> Box<dyn DecodeResponse> {
+        Box::new(ResponseDecoder::new(self.json_tool.clone(), created))
+    }
+}

@@ -1,0 +1,135 @@
+//! A chat request as a whole.
+
+use super::{MessagesRequest, structured_output::Format, thinking, tools::Choice, turns};
+use crate::dialect::{
+    capabilities::HINTS,
+    hub, messages,
+    unsupported::{Rejector, UnsupportedField},
+    value::Value,
+};
+
+/// What an answer may have when the caller sets no bound, thoughts aside.
+const MAX_TOKENS: u64 = 4096;
+
+/// How members that have no word in this format are refused.
+pub(super) const UNKNOWN: Rejector = Rejector::new("Anthropic's format");
+
+pub(super) fn encode_request(chat: &hub::Request) -> Result<MessagesRequest, UnsupportedField> {
+    refuse_unknown(chat)?;
+    let conversation = turns::translate(&chat.messages)?;
+    let limit = limit(chat)?;
+    let mut choice = Choice::new(chat, &conversation.called)?;
+    let thinking = thinking::wanted(chat, limit)?
+        .filter(|_| !choice.is_forced() && !conversation.ends_with_assistant && !conversation.lacks_thought);
+    let format = Format::new(chat, &mut choice, thinking.is_some())?;
+    let thinking = thinking.filter(|_| format.tool.is_none());
+    let (tools, tool_choice) = choice.into_wire();
+
+    let thinks = thinking.as_ref().is_some_and(thinking::is_on);
+    let budget = thinking.as_ref().map_or(0, thinking::budget);
+    let (temperature, top_p) = sampling(chat, thinks)?;
+    let wire = messages::Request {
+        messages: conversation.messages,
+        system: conversation.system,
+        max_tokens: Some(limit.unwrap_or(MAX_TOKENS.saturating_add(budget))),
+        stop_sequences: stop(chat)?,
+        top_k: chat.top_k,
+        tools: (!tools.is_empty()).then_some(tools),
+        tool_choice,
+        thinking,
+        output_config: format.native,
+        metadata: user(chat),
+        ..messages::Request::default()
+    };
+    Ok(MessagesRequest { wire, temperature, top_p, json_tool: format.tool })
+}
+
+/// Names the first member that means something and that Anthropic's format has no words for.
+fn refuse_unknown(chat: &hub::Request) -> Result<(), UnsupportedField> {
+    let none = |name: &str| Err(UNKNOWN.reject(name));
+    if chat.n.is_some_and(|n| n != 1) {
+        return Err(UnsupportedField::new("n", "Anthropic's models give one answer"));
+    }
+    if chat.logprobs == Some(true) {
+        return none("logprobs");
+    }
+    if chat.top_logprobs.is_some_and(|n| n != 0) {
+        return none("top_logprobs");
+    }
+    for (name, penalty) in [("presence_penalty", chat.presence_penalty), ("frequency_penalty", chat.frequency_penalty)]
+    {
+        if penalty.is_some_and(|penalty| penalty != 0.0) {
+            return none(name);
+        }
+    }
+    if let Some(options) = &chat.stream_options {
+        UNKNOWN.members("stream_options", &options.other)?;
+    }
+    let fine = |name: &str, value: &Value| match name {
+        "thinking" => true,
+        "modalities" => value.as_array().is_some_and(|all| all.iter().all(|one| one == "text")),
+        "verbosity" => value == "medium",
+        _ => HINTS.contains(&name),
+    };
+    UNKNOWN.members("", chat.other.iter().filter(|(name, value)| !fine(name, value)))
+}
+
+/// Of the members that are not in the types, the mark of what is to be cached. The object stands at the
+/// path that `at` gives.
+///
+/// # Errors
+/// Another member that says something.
+pub(super) fn mark(other: &hub::Other, at: impl Fn() -> String) -> Result<Option<&Value>, UnsupportedField> {
+    if other.is_empty() {
+        return Ok(None);
+    }
+    UNKNOWN.members(&at(), other)?;
+    Ok(other.get("cache_control").filter(|mark| !mark.is_null()))
+}
+
+/// The members of a block that is marked, or is not.
+pub(super) fn marked(mark: Option<&Value>) -> messages::Other {
+    mark.map(|mark| ("cache_control".to_owned(), mark.clone())).into_iter().collect()
+}
+
+/// The caller's bound on the answer's tokens.
+fn limit(chat: &hub::Request) -> Result<Option<u64>, UnsupportedField> {
+    let (name, limit) = match chat.max_completion_tokens {
+        Some(limit) => ("max_completion_tokens", Some(limit)),
+        None => ("max_tokens", chat.max_tokens),
+    };
+    if limit == Some(0) { Err(UnsupportedField::new(name, "it must be at least 1")) } else { Ok(limit) }
+}
+
+/// Temperature and top_p. A model that thinks has the one at 1 and the other not below 0.95.
+fn sampling(chat: &hub::Request, thinks: bool) -> Result<(Option<f64>, Option<f64>), UnsupportedField> {
+    if chat.temperature.is_some_and(|t| t < 0.0) {
+        return Err(UnsupportedField::new("temperature", "it must not be below 0"));
+    }
+    if chat.top_p.is_some_and(|p| !(0.0..=1.0).contains(&p)) {
+        return Err(UnsupportedField::new("top_p", "it must be in 0 to 1"));
+    }
+    if thinks {
+        return Ok((None, chat.top_p.map(|p| p.max(0.95))));
+    }
+    Ok((chat.temperature.map(|t| t.min(1.0)), chat.top_p))
+}
+
+fn stop(chat: &hub::Request) -> Result<Option<Vec<String>>, UnsupportedField> {
+    let (all, many) = match &chat.stop {
+        None => return Ok(None),
+        Some(hub::Stop::One(one)) => (std::slice::from_ref(one), false),
+        Some(hub::Stop::Many(all)) => (all.as_slice(), true),
+    };
+    if let Some(i) = all.iter().position(|text| text.trim().is_empty()) {
+        let param = if many { format!("stop[{i}]") } else { "stop".to_owned() };
+        return Err(UnsupportedField::new(param, "Anthropic's models do not stop at mere white space"));
+    }
+    Ok((!all.is_empty()).then(|| all.to_vec()))
+}
+
+/// A hint: what is too long for Anthropic is left out.
+fn user(chat: &hub::Request) -> Option<messages::Metadata> {
+    let user = chat.other.get("user")?.as_str().filter(|user| !user.is_empty() && user.chars().count() <= 256)?;
+    Some(messages::Metadata { user_id: Some(user.to_owned()), ..messages::Metadata::default() })
+}

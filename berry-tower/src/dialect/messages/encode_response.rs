@@ -1,0 +1,172 @@
+//! The hub's words for an answer, in Anthropic's.
+
+use super::{Block, EventError, Other, Response, Role, StopReason, Usage, foreign_thinking};
+use crate::dialect::{
+    codec::WireError,
+    hub,
+    value::{Object, Value},
+};
+
+/// Anthropic's names for errors.
+const KINDS: [&str; 9] = [
+    "invalid_request_error",
+    "authentication_error",
+    "permission_error",
+    "not_found_error",
+    "request_too_large",
+    "rate_limit_error",
+    "api_error",
+    "timeout_error",
+    "overloaded_error",
+];
+
+/// How many characters of an answer's id go into the ids of its calls; OpenAI takes ids of 40.
+const ID: usize = 24;
+
+/// An answer with nothing in it yet.
+pub(super) fn begun(id: &str, model: String, usage: Option<&hub::Usage>) -> Response {
+    Response {
+        id: message_id(id),
+        kind: "message".into(),
+        role: Role::Assistant,
+        model,
+        content: Vec::new(),
+        stop_reason: None,
+        stop_sequence: None,
+        usage: tokens(usage),
+        other: Other::new(),
+    }
+}
+
+/// An id of Anthropic's form.
+fn message_id(id: &str) -> String {
+    if id.starts_with("msg_") { id.to_owned() } else { format!("msg_{}", plain(id.trim_start_matches("chatcmpl-"))) }
+}
+
+/// A call's id with Anthropic's letters alone, which refuses others when the conversation goes on. One that
+/// has none is told from the other answers' by the answer's id.
+pub(super) fn call_id(id: &str, answer: &str, position: u32) -> String {
+    if !id.is_empty() {
+        return plain(id);
+    }
+    let answer = plain(answer.trim_start_matches("chatcmpl-"));
+    // The letters are ASCII; what is last in an id varies most.
+    format!("toolu_{}_{position}", &answer[answer.len().saturating_sub(ID)..])
+}
+
+fn plain(id: &str) -> String {
+    id.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' }).collect()
+}
+
+/// The tokens; all that are not told are none.
+pub(super) fn tokens(usage: Option<&hub::Usage>) -> Usage {
+    let cached = usage.and_then(|usage| usage.prompt_tokens_details).unwrap_or_default().cached_tokens;
+    let (prompt, completion) = usage.map_or((0, 0), |usage| (usage.prompt_tokens, usage.completion_tokens));
+    Usage {
+        input_tokens: Some(prompt.saturating_sub(cached)),
+        cache_creation_input_tokens: Some(0),
+        cache_read_input_tokens: Some(cached),
+        output_tokens: Some(completion),
+        other: Other::new(),
+    }
+}
+
+/// Why it ended. Some providers call a tool and say that they stopped.
+pub(super) fn stop_reason(reason: Option<hub::FinishReason>, has_called: bool) -> StopReason {
+    match reason {
+        Some(hub::FinishReason::Stop) | None if has_called => StopReason::ToolUse,
+        Some(hub::FinishReason::Stop) | None => StopReason::EndTurn,
+        Some(hub::FinishReason::Length) => StopReason::MaxTokens,
+        Some(hub::FinishReason::ToolCalls) => StopReason::ToolUse,
+        Some(hub::FinishReason::ContentFilter) => StopReason::Refusal,
+        Some(hub::FinishReason::Other(reason)) => StopReason::Other(reason),
+    }
+}
+
+/// A thought, as a block.
+pub(super) fn thought(thought: hub::Thought) -> Block {
+    match thought {
+        hub::Thought::Thinking { thinking, signature } => Block::Thinking { thinking, signature },
+        hub::Thought::RedactedThinking { data } => Block::RedactedThinking { data },
+    }
+}
+
+/// What Google wants to see again with a call, as the block before it.
+pub(super) fn google_thought(extra: Option<hub::ExtraContent>) -> Option<Block> {
+    let signature = extra?.google?.thought_signature?;
+    Some(Block::RedactedThinking { data: foreign_thinking::of_google(&signature) })
+}
+
+/// What a plain answer says, as blocks: thoughts, texts, calls; and whether a call was cut. The answer has
+/// this id.
+pub(super) fn blocks(message: hub::Message, id: &str) -> (Vec<Block>, bool) {
+    let mut blocks = thoughts(message.reasoning_content.unwrap_or_default(), message.extra_content);
+    let mut text = match message.content {
+        None => String::new(),
+        Some(hub::Content::Text(text)) => text,
+        Some(hub::Content::Parts(parts)) => parts.into_iter().filter_map(text_of).collect(),
+    };
+    text.extend(message.refusal);
+    if !text.is_empty() {
+        blocks.push(Block::Text { text, other: Other::new() });
+    }
+    let mut is_cut = false;
+    for (at, call) in (0..).zip(message.tool_calls.into_iter().flatten()) {
+        blocks.extend(google_thought(call.extra_content));
+        let input = input(&call.function.arguments);
+        is_cut |= input.is_none();
+        let (id, input) = (call_id(&call.id, id, at), Value::from(input.unwrap_or_default()));
+        blocks.push(Block::ToolUse { id, name: call.function.name, input, other: Other::new() });
+    }
+    (blocks, is_cut)
+}
+
+/// The thoughts with their signatures, if those are of all of them; else they are marked as of another's, and
+/// only what Anthropic alone can read is signed.
+fn thoughts(thinking: String, extra: Option<hub::ExtraContent>) -> Vec<Block> {
+    let mut signed = extra.and_then(|extra| extra.anthropic).unwrap_or_default();
+    let text_of = |thought: &hub::Thought| match thought {
+        hub::Thought::Thinking { thinking, .. } => thinking.clone(),
+        hub::Thought::RedactedThinking { .. } => String::new(),
+    };
+    let mut blocks = Vec::new();
+    if !thinking.is_empty() && signed.iter().map(text_of).collect::<String>() != thinking {
+        signed.retain(|thought| matches!(thought, hub::Thought::RedactedThinking { .. }));
+        blocks.push(Block::Thinking { thinking, signature: foreign_thinking::UNSIGNED.to_owned() });
+    }
+    blocks.extend(signed.into_iter().map(thought));
+    blocks
+}
+
+fn text_of(part: hub::Part) -> Option<String> {
+    match part {
+        hub::Part::Text { text, .. } => Some(text),
+        hub::Part::Refusal { refusal } => Some(refusal),
+        _ => None,
+    }
+}
+
+/// A call's input; nothing where it is no object, as one that was cut.
+fn input(arguments: &str) -> Option<Object> {
+    if arguments.trim().is_empty() { Some(Object::new()) } else { serde_json::from_str(arguments).ok() }
+}
+
+/// An error, by Anthropic's name for its kind.
+pub(super) fn error(error: WireError) -> EventError {
+    let said = [error.kind.as_deref(), error.code.as_deref()].into_iter().flatten();
+    let kind = said.filter_map(kind).next().unwrap_or("api_error");
+    EventError { kind: kind.to_owned(), message: error.message }
+}
+
+fn kind(said: &str) -> Option<&'static str> {
+    KINDS.into_iter().find(|kind| *kind == said).or(match said {
+        "400" | "INVALID_ARGUMENT" | "FAILED_PRECONDITION" => Some("invalid_request_error"),
+        "401" | "UNAUTHENTICATED" => Some("authentication_error"),
+        "403" | "PERMISSION_DENIED" => Some("permission_error"),
+        "404" | "NOT_FOUND" => Some("not_found_error"),
+        "429" | "RESOURCE_EXHAUSTED" | "requests" | "tokens" | "rate_limit_exceeded" => Some("rate_limit_error"),
+        "503" | "529" | "UNAVAILABLE" | "overloaded" | "engine_overloaded" => Some("overloaded_error"),
+        "504" | "DEADLINE_EXCEEDED" | "upstream_timeout" => Some("timeout_error"),
+        _ => None,
+    })
+}

@@ -1,0 +1,164 @@
+//! Thoughts of other providers' models, told to callers of Messages: marked, so that they are known again
+//! when the conversation goes on, and never shown to Anthropic, which knows its own signatures alone.
+
+use std::{borrow::Cow, ops::Range};
+
+use bytes::Bytes;
+use memchr::memmem;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+/// What all marks begin with; no signature of Anthropic's does, which are in base64.
+const MARK: &str = "berry:";
+
+/// Stands for the signature of thoughts that have none.
+pub(super) const UNSIGNED: &str = "berry:unsigned";
+
+/// Stands before Google's signature of a call, in a block of redacted thoughts before it.
+const GOOGLE: &str = "berry:google:";
+
+/// Google's signature of the call that follows, as the data of a block.
+pub(super) fn of_google(signature: &str) -> String {
+    format!("{GOOGLE}{signature}")
+}
+
+/// The signature of Google's that a block's data hold.
+pub(super) fn google(data: &str) -> Option<&str> {
+    data.strip_prefix(GOOGLE)
+}
+
+/// Whether a signature, or the data of redacted thoughts, is none of Anthropic's.
+pub(super) fn is_foreign(proof: &str) -> bool {
+    proof.is_empty() || proof.starts_with(MARK)
+}
+
+/// Whether a Messages request may hold thoughts of other providers' models, which
+/// [`without_foreign_thinking`] takes out; one search over the bytes.
+#[must_use]
+pub(crate) fn may_contain_foreign_thinking(body: &[u8]) -> bool {
+    let is_empty = |at: usize| {
+        let rest = body[at..].trim_ascii_start().strip_prefix(b":").map(<[u8]>::trim_ascii_start);
+        rest.is_some_and(|rest| rest.starts_with(b"\"\""))
+    };
+    const NAME: &[u8] = b"\"signature\"";
+    memmem::find(body, b"\"berry:").is_some() || memmem::find_iter(body, NAME).any(|at| is_empty(at + NAME.len()))
+}
+
+/// A Messages request as Anthropic may see it: without the thoughts of other providers' models, and
+/// otherwise as the caller wrote it. A turn of which nothing is left is left out. Where the last turn of
+/// the assistant's called tools after such thoughts, the model is told not to think, for Anthropic insists
+/// on thoughts of its own there. A body that is no Messages request stays as it is.
+#[must_use]
+pub(crate) fn without_foreign_thinking(body: &Bytes) -> Bytes {
+    rewritten(body).map_or_else(|| body.clone(), Bytes::from)
+}
+
+#[derive(Deserialize)]
+struct Body<'a> {
+    #[serde(borrow)]
+    messages: &'a RawValue,
+    #[serde(borrow, default)]
+    thinking: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Kind<'a> {
+    #[serde(borrow, rename = "type")]
+    kind: Cow<'a, str>,
+}
+
+#[derive(Deserialize)]
+struct Turn<'a> {
+    #[serde(borrow)]
+    role: Cow<'a, str>,
+    #[serde(borrow)]
+    content: &'a RawValue,
+}
+
+#[derive(Deserialize)]
+struct Block<'a> {
+    #[serde(borrow, rename = "type")]
+    kind: Cow<'a, str>,
+    #[serde(borrow, default)]
+    signature: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    data: Option<Cow<'a, str>>,
+}
+
+impl Block<'_> {
+    fn is_thought(&self) -> bool {
+        matches!(&*self.kind, "thinking" | "redacted_thinking")
+    }
+
+    fn is_foreign(&self) -> bool {
+        match &*self.kind {
+            "thinking" => is_foreign(self.signature.as_deref().unwrap_or_default()),
+            "redacted_thinking" => is_foreign(self.data.as_deref().unwrap_or_default()),
+            _ => false,
+        }
+    }
+}
+
+/// The body without them, if there are any.
+fn rewritten(body: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(body).ok()?;
+    let Body { messages, thinking } = serde_json::from_str(text).ok()?;
+    let turns: Vec<&RawValue> = serde_json::from_str(messages.get()).ok()?;
+    let (mut kept, mut is_changed, mut lacks_thought) = (Vec::with_capacity(turns.len()), false, false);
+    for turn in turns {
+        let turn = turn.get();
+        match rest(turn) {
+            None => {
+                let is_assistant = |it: Turn<'_>| it.role == "assistant";
+                if serde_json::from_str(turn).is_ok_and(is_assistant) {
+                    lacks_thought = false;
+                }
+                kept.push(Cow::Borrowed(turn));
+            }
+            Some(left) => {
+                is_changed = true;
+                if let Some((turn, lacks)) = left {
+                    lacks_thought = lacks;
+                    kept.push(Cow::Owned(turn));
+                }
+            }
+        }
+    }
+    let messages = is_changed.then(|| (place(text, messages.get()), format!("[{}]", kept.join(","))))?;
+    let is_enabled = |it: &&RawValue| serde_json::from_str::<Kind<'_>>(it.get()).is_ok_and(|it| it.kind == "enabled");
+    let thinking = thinking.filter(|it| lacks_thought && is_enabled(it));
+    let mut edits = vec![messages];
+    edits.extend(thinking.map(|it| (place(text, it.get()), r#"{"type":"disabled"}"#.to_owned())));
+    // From the last one, so that the places before it stay.
+    edits.sort_unstable_by_key(|(place, _)| std::cmp::Reverse(place.start));
+    let mut out = text.to_owned();
+    edits.into_iter().for_each(|(place, text)| out.replace_range(place, &text));
+    Some(out)
+}
+
+/// A turn with foreign thoughts without them, and whether it calls tools and does not begin with a thought
+/// any more; nothing if only they were in it. Nothing at all for a turn without any.
+fn rest(turn: &str) -> Option<Option<(String, bool)>> {
+    let Turn { content, .. } = serde_json::from_str(turn).ok()?;
+    let all: Vec<&RawValue> = serde_json::from_str(content.get()).ok()?;
+    let kept: Vec<_> = all.iter().filter(|raw| !block(raw).is_some_and(|it| it.is_foreign())).collect();
+    if kept.len() == all.len() {
+        return None;
+    }
+    let begins = kept.first().and_then(|raw| block(raw)).is_some_and(|it| it.is_thought());
+    let calls = kept.iter().filter_map(|raw| block(raw)).any(|it| it.kind == "tool_use");
+    let texts: Vec<_> = kept.iter().map(|raw| raw.get()).collect();
+    let mut left = turn.to_owned();
+    left.replace_range(place(turn, content.get()), &format!("[{}]", texts.join(",")));
+    Some((!texts.is_empty()).then_some((left, calls && !begins)))
+}
+
+fn block(raw: &RawValue) -> Option<Block<'_>> {
+    serde_json::from_str(raw.get()).ok()
+}
+
+/// Where a value stands in the text that it borrows from.
+fn place(text: &str, value: &str) -> Range<usize> {
+    let start = value.as_ptr() as usize - text.as_ptr() as usize;
+    start..start + value.len()
+}
