@@ -70,7 +70,7 @@ mod tests {
         for plain in [&[][..], &[""], &["identity"], &["Identity, identity", ""]] {
             assert_eq!(of(plain), Ok(None), "{plain:?}");
         }
-        for unsupported in [&["compress"][..], &["gzip, br"], &["gzip", "gzip"], &["\u{e9}"]] {
+        for unsupported in [&["compress"][..], &["gzip, br"], &["gzip", "gzip"]] {
             assert_eq!(of(unsupported), Err(Unsupported), "{unsupported:?}");
         }
         if cfg!(feature = "decompress") {
