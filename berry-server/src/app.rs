@@ -100,23 +100,20 @@ fn run(snapshot: Snapshot, observability: &Observability, reloader: &Reloader) -
     let snapshot = Arc::new(snapshot);
     let Snapshot { process, config, catalog, keys, tag_policy, backoff, retry_budget, .. } = &*snapshot;
     let settings = &config.settings;
-    let stack = Settings {
-        catalog: catalog.clone(),
-        transport: process.transport(),
-        plan: *backoff,
-        budget: retry_budget.clone(),
-        total_timeout: seconds(settings.total_timeout_seconds),
-        keep_alive: seconds(settings.stream_keepalive_seconds),
-        commit_after: seconds(settings.commit_after_seconds),
-        stop: Some(process.stop_signal()),
-        max_body: usize::try_from(settings.max_request_body_bytes).unwrap_or(usize::MAX),
-        tags: |extensions: &Extensions| {
+    let stack = Settings::with_transport(catalog.clone(), process.transport())
+        .retry_policy(*backoff)
+        .budget(retry_budget.clone())
+        .total_timeout(seconds(settings.total_timeout_seconds))
+        .keep_alive(seconds(settings.stream_keepalive_seconds))
+        .commit_after(seconds(settings.commit_after_seconds))
+        .stop(process.stop_signal())
+        .max_body(usize::try_from(settings.max_request_body_bytes).unwrap_or(usize::MAX))
+        .tags(|extensions: &Extensions| {
             RequestIdentity::fill_from(extensions);
             extensions.get::<Arc<Caller>>().map_or(&[], |caller| &caller.tags)
-        },
-        tag_policy: *tag_policy,
-        render: ErrorShape::OpenAi,
-    };
+        })
+        .tag_policy(*tag_policy)
+        .render(ErrorShape::OpenAi);
     let limits = QuotaFromRequest::new(|head: &Parts| {
         RequestIdentity::fill_from(&head.extensions);
         head.extensions.get::<Arc<Caller>>()?.quota.clone()
@@ -126,7 +123,7 @@ fn run(snapshot: Snapshot, observability: &Observability, reloader: &Reloader) -
         // An unknown model is no question of permission; the selection answers 404.
         models.load().find(name).is_none_or(|model| caller.allows(model))
     };
-    let messages = Settings { render: ErrorShape::Anthropic, ..stack.clone() };
+    let messages = stack.clone().render(ErrorShape::Anthropic);
     let gateways = Gateways {
         messages: gateway(messages, keys.clone(), limits.clone(), allow.clone()),
         openai: gateway(stack, keys.clone(), limits, allow),

@@ -18,11 +18,12 @@ use berry_tower::{
     auth::ApiKeys,
     backend::Catalog,
     client::Hyper,
+    early::{Shutdown, ShutdownSignal},
     retry::{BackoffPolicy, Budget},
     select::TagPolicy,
 };
 use jiff::Timestamp;
-use tokio::{sync::watch, time::Instant};
+use tokio::time::Instant;
 
 use crate::config::{
     Config, Loaded, Seen,
@@ -39,7 +40,7 @@ pub(crate) struct Process {
     /// Whether the first round of probes has ended; a reload does not reset it.
     pub(crate) probed: Arc<AtomicBool>,
     /// Ends open streams when it becomes true.
-    stop: watch::Sender<bool>,
+    stop: Shutdown,
     /// The result of the last reload.
     pub(crate) last_reload: ArcSwapOption<ReloadResult>,
     /// The configuration file as it was when it was last read.
@@ -64,7 +65,7 @@ impl Process {
             started: Instant::now(),
             draining: AtomicBool::new(false),
             probed: Arc::default(),
-            stop: watch::Sender::new(false),
+            stop: Shutdown::new(),
             last_reload: ArcSwapOption::empty(),
             seen: ArcSwapOption::from(seen.map(Arc::new)),
             transport: Hyper::new(),
@@ -95,12 +96,12 @@ impl Process {
 
     /// Ends the open streams with an error event.
     pub(crate) fn stop_streams(&self) {
-        self.stop.send_replace(true);
+        self.stop.start();
     }
 
     /// Returns a receiver that becomes true when open streams must end.
-    pub(crate) fn stop_signal(&self) -> watch::Receiver<bool> {
-        self.stop.subscribe()
+    pub(crate) fn stop_signal(&self) -> ShutdownSignal {
+        self.stop.signal()
     }
 }
 

@@ -71,14 +71,8 @@ impl fmt::Debug for Open {
 
 impl Open {
     fn new(layer: &EarlyLayer) -> Self {
-        let stop = layer.stop.clone().map(|mut stop| -> Pin<Box<dyn Future<Output = ()> + Send>> {
-            Box::pin(async move {
-                if stop.wait_for(|stop| *stop).await.is_err() {
-                    // Nobody is left who could stop it.
-                    std::future::pending::<()>().await;
-                }
-            })
-        });
+        let stop =
+            layer.stop.clone().map(|stop| -> Pin<Box<dyn Future<Output = ()> + Send>> { Box::pin(stop.started()) });
         Self { keep_alive: layer.keep_alive, timer: None, silent_since: None, stop }
     }
 

@@ -31,6 +31,7 @@
 //! ```
 
 mod body;
+mod shutdown;
 
 use std::{
     future::Future,
@@ -44,11 +45,12 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
 use pin_project::pin_project;
-use tokio::{sync::watch, time::Sleep};
+use tokio::time::Sleep;
 use tower_layer::Layer;
 use tower_service::Service;
 
 pub use body::EarlyBody;
+pub use shutdown::{Shutdown, ShutdownSignal};
 
 use crate::{endpoint::Endpoint, error::BoxError, inspect::Requested, progress::Progress, sse::Grammar};
 
@@ -57,7 +59,7 @@ use crate::{endpoint::Endpoint, error::BoxError, inspect::Requested, progress::P
 pub struct EarlyLayer {
     keep_alive: Option<Duration>,
     commit_after: Option<Duration>,
-    stop: Option<watch::Receiver<bool>>,
+    stop: Option<ShutdownSignal>,
 }
 
 impl EarlyLayer {
@@ -75,10 +77,10 @@ impl EarlyLayer {
         self
     }
 
-    /// Ends the streams that are open when the value becomes true.
+    /// Ends the streams that are open when the shutdown starts.
     #[must_use]
-    pub fn stop_on(mut self, stop: watch::Receiver<bool>) -> Self {
-        self.stop = Some(stop);
+    pub fn stop_on(mut self, stop: impl Into<Option<ShutdownSignal>>) -> Self {
+        self.stop = stop.into();
         self
     }
 }

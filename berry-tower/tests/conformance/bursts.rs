@@ -58,7 +58,7 @@ async fn writes(apart: Duration) -> Vec<(Duration, usize)> {
     let catalog = Catalog::new([Model::new("fast", Arc::new(Random), [Backend::new(provider, "fast")])]);
     let keys = ApiKeys::new([ApiKey::from_token("a-token-of-mine", ())]);
     let unlimited = QuotaFromRequest::new(|_: &Parts| None::<Arc<Quota>>);
-    let service = gateway(Settings::new(catalog).transport(upstream), keys, unlimited, |(): &(), _: &str| true);
+    let service = gateway(Settings::with_transport(catalog, upstream), keys, unlimited, |(): &(), _: &str| true);
 
     let request = Request::post("/v1/chat/completions").header("authorization", "Bearer a-token-of-mine");
     let body = r#"{"model":"fast","stream":true,"messages":[{"role":"user","content":"Hello!"}]}"#;

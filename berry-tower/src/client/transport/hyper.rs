@@ -35,7 +35,7 @@ const PROXIES: [&str; 6] = ["ALL_PROXY", "all_proxy", "HTTPS_PROXY", "https_prox
 /// ```no_run
 /// use berry_tower::{client::{BackendClient, Hyper}, backend::Catalog, gateway::Settings};
 ///
-/// let settings = Settings::new(Catalog::default()).transport(Hyper::new());
+/// let settings = Settings::with_transport(Catalog::default(), Hyper::new());
 /// let alone = BackendClient::new(Hyper::new());
 /// ```
 #[derive(Clone)]
