@@ -186,7 +186,7 @@ impl Call {
 
     pub(super) fn upstream_request(&self, client: &Request<Buffered>) -> Result<Request<Buffered>, BoxError> {
         let backend = self.backend();
-        let mut request = Request::new(Buffered::from(self.upstream_body(client.body().bytes())?));
+        let mut request = Request::new(client.body().replaced_by(self.upstream_body(client.body().bytes())?));
         *request.method_mut() = client.method().clone();
         *request.uri_mut() = backend.uri(self.endpoint, self.streams()).ok_or(Unroutable::UnsupportedEndpoint)?;
         *request.headers_mut() = head::upward(client.headers(), &backend.provider);

@@ -42,6 +42,7 @@ use self::{
     front::{RoutedRequestBody, drain_layer},
     refusals::{method_not_allowed, not_found, only_post, refuse},
 };
+pub(crate) use self::refusals::overloaded;
 pub(crate) use self::{
     context::Context,
     front::{Answer, Front, Gateways, IncomingBody},
