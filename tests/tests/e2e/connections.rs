@@ -76,7 +76,7 @@ async fn malformed_requests_get_an_error_in_the_usual_shape() {
         let mut reply = soon(connection.head()).await.expect("an answer");
         soon(connection.rest(&mut reply)).await;
         assert_eq!((reply.verdict().0, reply.verdict().1.as_str()), (status, "invalid_request_error"));
-        assert!(reply.header("x-request-id").is_some());
+        assert!(!reply.header("x-request-id").is_empty());
         soon(connection.closed()).await;
     }
 }
