@@ -18,7 +18,7 @@ use berry_tower::{
     auth::ApiKeys,
     backend::Catalog,
     body::ByteBudget,
-    client::Hyper,
+    client::EnvProxy,
     early::{Shutdown, ShutdownSignal},
     retry::{BackoffPolicy, Budget},
     select::TagPolicy,
@@ -50,7 +50,7 @@ pub(crate) struct Process {
     /// The configuration file as it was when it was last read.
     pub(crate) seen: ArcSwapOption<Seen>,
     /// The connections to providers.
-    transport: Hyper,
+    transport: EnvProxy,
     /// The limit of all request bodies in memory together.
     pub(crate) buffers: ByteBudget,
 }
@@ -74,12 +74,12 @@ impl Process {
             stop: Shutdown::new(),
             last_reload: ArcSwapOption::empty(),
             seen: ArcSwapOption::from(seen.map(Arc::new)),
-            transport: Hyper::new(),
+            transport: EnvProxy::default(),
             buffers: ByteBudget::new(usize::MAX),
         }
     }
 
-    pub(crate) fn transport(&self) -> Hyper {
+    pub(crate) fn transport(&self) -> EnvProxy {
         self.transport.clone()
     }
 

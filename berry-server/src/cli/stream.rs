@@ -52,7 +52,7 @@ async fn ask(provider: &Provider, model: &str, bound: &str) -> Result<Duration, 
                 "generationConfig": { "maxOutputTokens": 1 },
             }),
         ),
-        _ => return Err("this command does not know the provider's format".to_owned()),
+        _ => return Err("the provider's format cannot be tested as a stream".to_owned()),
     };
     let url = url.ok_or("the provider has no address for a chat")?;
     let client = Client::builder().connect_timeout(provider.timeouts.connect).redirect(Policy::none());

@@ -157,7 +157,7 @@ async fn decodes_compressed_bodies() {
             encoder.finish().unwrap()
         }};
     }
-    let zstd = ruzstd::encoding::compress_to_vec(&text[..], ruzstd::encoding::CompressionLevel::Fastest);
+    let zstd = zstd::encode_all(&text[..], 1).unwrap();
     // Made by another encoder, of the same text.
     let brotli = b"\x5b\x9f\x86\x81\x5f\x22\x2c\x1e\x0b\x04\xb2\xfc\x02\x00";
     let bodies = [
