@@ -13,6 +13,8 @@ use super::json_scanner::{self, Shape};
 pub enum Unreadable {
     /// It is not UTF-8, or not one JSON object.
     NotAnObject(String),
+    /// It is not a valid multipart form, at an endpoint that takes one.
+    InvalidForm(String),
     /// A key of the object occurs twice. Permission would be asked for one value, and a backend
     /// might obey the other.
     DuplicateKey(String),
@@ -38,6 +40,7 @@ impl fmt::Display for Unreadable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotAnObject(why) => write!(f, "the request body must be a JSON object: {why}"),
+            Self::InvalidForm(why) => write!(f, "the request body must be a multipart form: {why}"),
             Self::DuplicateKey(key) => write!(f, "the request body has the key `{key}` twice; give it once"),
             Self::AmbiguousKey { key, known } => {
                 write!(f, "the request body has the key `{key}`, which could be taken for `{known}`; write `{known}`")
