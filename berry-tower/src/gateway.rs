@@ -30,7 +30,7 @@ use crate::{
     backend::Catalog,
     body::{Buffered, ResponseBody},
     breaker::{BreakerPolicy, CircuitBreakerLayer},
-    caller::CallerId,
+    caller::{CallerId, Callers},
     classify::{Classify, ModelApiVerdict},
     client::{BackendClient, DefaultTransport},
     collect::CollectLayer,
@@ -78,6 +78,8 @@ struct Values {
     collect: CollectLayer,
     tags: Arc<FindTags>,
     caller: Arc<FindCaller>,
+    /// Shared by the services made from clones of the settings.
+    callers: Arc<Callers>,
     tag_policy: TagPolicy,
 }
 
@@ -103,6 +105,7 @@ impl<T> Settings<ApiErrors, T> {
             collect: CollectLayer::new(),
             tags: Arc::new(|_| &[]),
             caller: Arc::new(|_| None),
+            callers: Arc::default(),
             tag_policy: TagPolicy::Strict,
         };
         Self { transport, retry_policy: BackoffPolicy::default(), classify: ModelApiVerdict, render: ApiErrors, values }
@@ -382,10 +385,10 @@ where
 {
     let Settings { transport, retry_policy, classify, render, values } = settings;
     let Values { catalog, budget, total_timeout, keep_alive, commit_after, stop, .. } = values;
-    let Values { tags, caller, tag_policy, .. } = values;
+    let Values { tags, caller, callers, tag_policy, .. } = values;
     let breaker = CircuitBreakerLayer::new(BreakerPolicy::default()).find(SelectedBreaker).require();
     let select = SelectLayer::new(catalog).tags(move |extensions| tags(extensions)).tag_policy(tag_policy);
-    let select = select.caller(move |extensions| caller(extensions));
+    let select = select.caller(move |extensions| caller(extensions)).callers(callers);
     let retry = RetryLayer::new(retry_policy).budget(budget).total_timeout(total_timeout);
 
     let service = BackendClient::new(transport);

@@ -72,8 +72,9 @@
 //! # Features
 //!
 //! One for each layer, none of them on by default; `gateway` is the standard stack, `full` is
-//! everything. `client-hyper` adds a [transport](client::Hyper) that costs a third of reqwest's.
-//! `reqwest` comes with `client` only, `governor` with `rate-limit` only.
+//! everything. `client` has no transport of its own: `client-hyper` adds [`Hyper`](client::Hyper), and
+//! `client-reqwest` adds [`Reqwest`](client::Reqwest); with both the default is
+//! [`EnvProxy`](client::EnvProxy). `governor` comes with `rate-limit` only.
 
 pub mod attempt;
 #[cfg(feature = "auth")]
@@ -92,6 +93,7 @@ pub mod collect;
 #[cfg(feature = "commit")]
 pub mod commit;
 #[cfg(feature = "content-encoding")]
+#[cfg_attr(not(feature = "client"), allow(dead_code, reason = "used by the layers that decode bodies"))]
 mod content_encoding;
 #[cfg(feature = "dialect")]
 pub mod dialect;

@@ -4,6 +4,7 @@
 mod catalog;
 mod clock;
 pub mod confidence;
+mod options;
 mod provider;
 mod recovery;
 mod snapshot;
@@ -13,10 +14,7 @@ mod view;
 
 use std::{
     hash::{DefaultHasher, Hash, Hasher},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64},
-    },
+    sync::{Arc, atomic::AtomicU64},
 };
 
 use http::Uri;
@@ -29,6 +27,7 @@ pub use crate::{
 };
 #[cfg(feature = "select")]
 pub use catalog::{Catalog, Model, Snapshot, StreamRecovery};
+pub use options::OptionalField;
 pub use provider::{InvalidProvider, Provider, Timeouts, secret_parts};
 pub use recovery::{Event as HealthEvent, Recovery, Stage};
 pub use snapshot::BackendStateSnapshot;
@@ -104,8 +103,8 @@ pub struct Backend {
     pub state: Arc<BackendState>,
     /// How often it was chosen for this model.
     pub picks: Arc<AtomicU64>,
-    /// It has refused `stream_options`; forgotten when the backend is made anew.
-    pub usage_refused: Arc<AtomicBool>,
+    /// The parts of a request that it has refused; forgotten when the backend is made anew.
+    refusals: Arc<options::Refusals>,
     fingerprint: u64,
     addresses: [Option<Uri>; Endpoint::ALL.len()],
     /// Where a conversation is streamed: at Google another one.
@@ -137,7 +136,7 @@ impl Backend {
             sampling: Sampling::All,
             state: Arc::new(state),
             picks: Arc::default(),
-            usage_refused: Arc::default(),
+            refusals: Arc::default(),
             addresses,
             streams,
             fingerprint: hasher.finish(),
@@ -164,6 +163,18 @@ impl Backend {
         } else {
             &self.addresses[endpoint.index()]
         }
+    }
+
+    /// Whether requests to this backend may hold a field: its provider accepts it, and the backend
+    /// has not refused it.
+    #[must_use]
+    pub fn accepts(&self, field: OptionalField) -> bool {
+        (field != OptionalField::StreamOptions || self.provider.stream_usage) && !self.refusals.contains(field)
+    }
+
+    /// Remembers that the backend refused a field.
+    pub fn record_refusal(&self, field: OptionalField) {
+        self.refusals.insert(field);
     }
 
     /// A number made of the id, for tables; the same in every run of one build.

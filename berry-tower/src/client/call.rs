@@ -2,7 +2,7 @@
 
 use std::{
     future::Future,
-    sync::{Arc, atomic::Ordering::Relaxed},
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
@@ -20,12 +20,13 @@ use super::{
     body::Reader,
     decoded::Decoded,
     head::{self, HeadSettings},
+    refused_field::{self, Omitted},
     translated::Translated,
     upstream_error,
     watch::Watch,
 };
 use crate::{
-    backend::Backend,
+    backend::{Backend, OptionalField},
     body::Buffered,
     classify::{self, Class, ErrorBody},
     dialect::{Conversation, Target, may_contain_foreign_thinking, without_foreign_thinking, without_signatures},
@@ -62,6 +63,8 @@ pub(super) struct Call {
     /// Where the waits for the upstream are added up.
     pub(super) time: Option<UpstreamTime>,
     settings: HeadSettings,
+    /// Fields that the backend has refused.
+    omitted: Omitted,
 }
 
 impl Call {
@@ -109,7 +112,11 @@ impl Call {
             request_id,
             time,
             settings: settings.clone(),
+            omitted: Omitted::default(),
         };
+        if call.has_optional_fields() {
+            call.omitted = Omitted::new(|field| !call.backend().accepts(field));
+        }
         call.usage = call.asks_usage();
         Ok(call)
     }
@@ -140,14 +147,10 @@ impl Call {
     /// Whether to ask for token counts that the client did not ask for.
     fn asks_usage(&self) -> bool {
         let backend = self.backend();
-        let has_it = backend.provider.dialect.format().has_usage_option()
-            && (self.conversation.is_some()
-                || matches!(self.endpoint, Endpoint::ChatCompletions | Endpoint::Completions));
-        has_it
+        self.has_optional_fields()
             && self.streams()
-            && backend.provider.stream_usage
             && !self.requested.stream_options.include_usage
-            && !backend.usage_refused.load(Relaxed)
+            && backend.accepts(OptionalField::StreamOptions)
     }
 
     /// Whether a stream of chunks tells token counts that the client did not ask for: where we
@@ -161,7 +164,8 @@ impl Call {
         let Backend { id, provider, sampling, .. } = &**self.backend();
         if let Some(conversation) = &self.conversation {
             let target = Target::new(provider.dialect, &id.model).with_sampling(*sampling);
-            return Ok(conversation.encode(&target.with_stream(self.streams()).with_usage(self.usage))?);
+            let body = conversation.encode(&target.with_stream(self.streams()).with_usage(self.usage))?;
+            return Ok(self.omitted.apply(body));
         }
         let body = self.prefill.as_ref().map_or(client, Buffered::bytes);
         let body = if self.usage {
@@ -169,13 +173,14 @@ impl Call {
         } else {
             self.requested.with_model(body, &id.model)
         };
-        Ok(match self.endpoint {
+        let body = match self.endpoint {
             // Thoughts that other backends of the pool have told are none that Anthropic has signed.
             Endpoint::Messages if may_contain_foreign_thinking(&body) => without_foreign_thinking(&body),
             // Where all are of OpenAI's format one may be Google's, which wants its signatures back.
             Endpoint::ChatCompletions if self.mixed => without_signatures(&body),
             _ => body,
-        })
+        };
+        Ok(self.omitted.apply(body))
     }
 
     /// The upstream's body in the client's format.
@@ -333,14 +338,35 @@ impl Call {
         }
     }
 
-    /// Whether the upstream has refused `stream_options`, which the client did not send.
-    pub(super) fn refuses_usage<B>(&self, answer: &Response<B>) -> bool {
-        let names =
-            |e: &ErrorBody| [&e.param, &e.message].into_iter().flatten().any(|text| text.contains("stream_options"));
-        self.usage
-            && self.requested.stream_options.at.is_none()
-            && matches!(answer.status(), StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY)
-            && answer.extensions().get::<ErrorBody>().is_some_and(names)
+    /// Whether the upstream gets a chat completion of OpenAI's, whose fields not all providers accept.
+    fn has_optional_fields(&self) -> bool {
+        self.backend().provider.dialect.format().has_usage_option()
+            && (self.conversation.is_some()
+                || matches!(self.endpoint, Endpoint::ChatCompletions | Endpoint::Completions))
+    }
+
+    /// The field that an answer refuses, if the request can be sent again without it: it has it, or
+    /// the gateway put it in, and the client's own wish for usage is not taken from it.
+    pub(super) fn refused_field<B>(&self, answer: &Response<B>, client: &Request<Buffered>) -> Option<OptionalField> {
+        if !self.has_optional_fields() {
+            return None;
+        }
+        let field = refused_field::refused(answer.status(), answer.extensions().get::<ErrorBody>()?)?;
+        let can_go = match field {
+            OptionalField::StreamOptions => self.usage && self.requested.stream_options.at.is_none(),
+            field if self.omitted.contains(field) => false,
+            field => Omitted::is_in(field, &self.upstream_body(client.body().bytes()).ok()?),
+        };
+        can_go.then_some(field)
+    }
+
+    /// Sends no such field any more.
+    pub(super) fn omit(&mut self, field: OptionalField) {
+        if field == OptionalField::StreamOptions {
+            self.usage = false;
+        } else {
+            self.omitted.insert(field);
+        }
     }
 }
 

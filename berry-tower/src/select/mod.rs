@@ -72,7 +72,7 @@ use crate::{
     attempt::Attempt,
     backend::{Backend, Catalog, Model, Snapshot},
     body::{Buffered, GuardedBody},
-    caller::CallerId,
+    caller::{CallerId, Callers},
     classify::{Classify, ModelApiVerdict},
     dialect::Conversation,
     endpoint::Endpoint,
@@ -108,6 +108,7 @@ pub struct SelectLayer<C = ModelApiVerdict> {
     catalog: Catalog,
     tags: Arc<TagsOf>,
     caller: Option<Arc<FindCaller>>,
+    callers: Arc<Callers>,
     policy: TagPolicy,
     classify: C,
 }
@@ -116,7 +117,14 @@ impl SelectLayer {
     /// Selects among the models of `catalog`, for users without tags, with the standard verdicts.
     pub fn new(catalog: Catalog) -> Self {
         let policy = TagPolicy::Strict;
-        Self { catalog, tags: Arc::new(|_| &[]), caller: None, policy, classify: ModelApiVerdict }
+        Self {
+            catalog,
+            tags: Arc::new(|_| &[]),
+            caller: None,
+            callers: Arc::default(),
+            policy,
+            classify: ModelApiVerdict,
+        }
     }
 }
 
@@ -132,11 +140,18 @@ impl<C> SelectLayer<C> {
     }
 
     /// Sets the function that finds the caller's fingerprint in what earlier layers have put into the
-    /// extensions. It is inserted into requests that have none, so that circuit breakers can tell a
-    /// failing backend from a failing caller.
+    /// extensions, for requests that have no [`CallerId`] in theirs. By it, health and circuit breakers
+    /// tell a failing backend from a failing caller.
     #[must_use]
     pub fn caller(mut self, caller: impl Fn(&Extensions) -> Option<CallerId> + Send + Sync + 'static) -> Self {
         self.caller = Some(Arc::new(caller));
+        self
+    }
+
+    /// Shares what is known of callers with other selections.
+    #[cfg(feature = "gateway")]
+    pub(crate) fn callers(mut self, callers: Arc<Callers>) -> Self {
+        self.callers = callers;
         self
     }
 
@@ -150,8 +165,8 @@ impl<C> SelectLayer<C> {
     /// Judges answers and errors by other verdicts.
     #[must_use]
     pub fn classify<D>(self, classify: D) -> SelectLayer<D> {
-        let Self { catalog, tags, caller, policy, .. } = self;
-        SelectLayer { catalog, tags, caller, policy, classify }
+        let Self { catalog, tags, caller, callers, policy, .. } = self;
+        SelectLayer { catalog, tags, caller, callers, policy, classify }
     }
 }
 
@@ -279,11 +294,9 @@ where
     }
 
     fn call(&mut self, mut request: Request<Buffered>) -> Self::Future {
-        if let Some(find) = &self.layer.caller
-            && request.extensions().get::<CallerId>().is_none()
-            && let Some(caller) = find(request.extensions())
-        {
-            request.extensions_mut().insert(caller);
+        let caller = request.extensions().get().copied();
+        if let Some(caller) = caller.or_else(|| self.layer.caller.as_ref()?(request.extensions())) {
+            request.extensions_mut().insert(self.layer.callers.hear(caller));
         }
         match self.lease(&mut request) {
             Ok(Leased { mut lease, last, conversation }) => {
