@@ -31,6 +31,7 @@ pub mod config;
 pub mod demo;
 mod http;
 pub mod observability;
+mod memory;
 mod probes;
 mod reload;
 mod server;

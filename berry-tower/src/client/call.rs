@@ -218,7 +218,7 @@ impl Call {
         fresh: bool,
     ) -> Result<Request<Buffered>, BoxError> {
         let backend = self.backend();
-        let mut request = Request::new(Buffered::from(self.upstream_body(client.body().bytes())?));
+        let mut request = Request::new(client.body().replaced_by(self.upstream_body(client.body().bytes())?));
         *request.method_mut() = client.method().clone();
         *request.uri_mut() = backend.uri(self.endpoint, self.streams()).ok_or(Unroutable::UnsupportedEndpoint)?;
         *request.headers_mut() = self.settings.request_headers(client.headers(), self.accept(), &backend.provider);
