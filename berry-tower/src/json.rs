@@ -16,7 +16,7 @@ mod tokenizer;
 pub(crate) use object_check::PlainFacts;
 #[cfg(feature = "sse")]
 pub(crate) use {
-    object_check::ObjectCheck,
+    object_check::{ObjectCheck, PlainShape},
     text::KEEP,
     tokenizer::{Tokenizer, Visit, Word},
 };

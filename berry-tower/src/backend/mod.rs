@@ -115,6 +115,8 @@ pub struct Backend {
     pub supports_prefill: bool,
     /// What of a request's sampling it takes, where it is Anthropic's.
     pub sampling: Sampling,
+    /// Whether the model writes its thoughts between `<think>` and `</think>`; they are translated as reasoning then.
+    pub think_tags: bool,
     /// What is known of it; all models that list the same provider and model share one.
     pub state: Arc<BackendState>,
     /// How often it was chosen for this model.
@@ -150,6 +152,7 @@ impl Backend {
             max_in_flight: 0,
             supports_prefill: false,
             sampling: Sampling::All,
+            think_tags: false,
             state: Arc::new(state),
             picks: Arc::default(),
             usage_refused: Arc::default(),

@@ -24,7 +24,7 @@ use crate::{
     classify::ErrorBody,
     endpoint::Endpoint,
     error::{BoxError, Failure},
-    json::{ObjectCheck, PlainFacts},
+    json::{ObjectCheck, PlainFacts, PlainShape},
     progress::Progress,
     sse::{ErrorEvent, StreamFault, StreamFilter},
 };
@@ -64,9 +64,7 @@ pub(super) enum Reader {
 /// What is read of a plain answer.
 pub(super) struct Plain {
     check: Option<ObjectCheck>,
-    /// The Responses API's answers have an `error` of their own; it has no `type`, and an error in
-    /// the place of an answer has one.
-    own_errors: bool,
+    endpoint: Endpoint,
 }
 
 impl fmt::Debug for Plain {
@@ -79,10 +77,25 @@ impl Plain {
     fn finish(&mut self) -> Result<PlainFacts, Failure> {
         const NO_OBJECT: Failure = Failure::InvalidResponse("a body that is no JSON object");
         let mut facts = self.check.take().ok_or(NO_OBJECT)?.finish().map_err(|_| NO_OBJECT)?;
-        match facts.error.take().filter(|error| !self.own_errors || error.kind.is_some()) {
+        // The Responses API's answers have an `error` of their own; it has no `type`, and an error in
+        // the place of an answer has one.
+        let own_errors = self.endpoint == Endpoint::Responses;
+        match facts.error.take().filter(|error| !own_errors || error.kind.is_some()) {
             Some(error) => Err(told(error)),
-            None => Ok(facts),
+            None if holds_answer(&facts.shape, self.endpoint) => Ok(facts),
+            None => Err(Failure::InvalidResponse("a JSON object without an answer in it")),
         }
+    }
+}
+
+/// Whether a plain response of this endpoint holds what the endpoint is asked for.
+const fn holds_answer(shape: &PlainShape, endpoint: Endpoint) -> bool {
+    match endpoint {
+        Endpoint::ChatCompletions | Endpoint::Completions => shape.has_choice,
+        Endpoint::Messages => shape.has_list,
+        Endpoint::Embeddings => shape.has_element,
+        Endpoint::Responses => !shape.is_failed || shape.has_element,
+        _ => true,
     }
 }
 
@@ -209,8 +222,7 @@ where
 impl Reader {
     /// A reader of a plain answer from this endpoint.
     pub(super) fn plain(endpoint: Endpoint) -> Self {
-        let own_errors = endpoint == Endpoint::Responses;
-        Self::Plain(Plain { check: Some(ObjectCheck::new()), own_errors })
+        Self::Plain(Plain { check: Some(ObjectCheck::new()), endpoint })
     }
 
     /// Whether all that the client is to see has been read.

@@ -145,12 +145,21 @@ impl Call {
         self.usage || self.conversation.is_some() && !self.requested.stream_options.include_usage
     }
 
+    /// The backend, as a translation sees it.
+    fn target(&self) -> Target<'_> {
+        let Backend { id, provider, sampling, think_tags, .. } = &**self.backend();
+        Target::new(provider.dialect, &id.model)
+            .with_sampling(*sampling)
+            .with_think_tags(*think_tags)
+            .with_stream(self.streams())
+            .with_usage(self.usage)
+    }
+
     /// The body for the upstream.
     fn upstream_body(&self, client: &Bytes) -> Result<Bytes, Unroutable> {
-        let Backend { id, provider, sampling, .. } = &**self.backend();
+        let id = &self.backend().id;
         if let Some(conversation) = &self.conversation {
-            let target = Target::new(provider.dialect, &id.model).with_sampling(*sampling);
-            return Ok(conversation.encode(&target.with_stream(self.streams()).with_usage(self.usage))?);
+            return Ok(conversation.encode(&self.target())?);
         }
         let body = self.prefill.as_ref().map_or(client, Buffered::bytes);
         let body = if self.usage {
@@ -176,7 +185,7 @@ impl Call {
         let Some(conversation) = &self.conversation else { return Ok(Translated::Untouched(body)) };
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let provider = &self.backend().provider;
-        let translator = conversation.translator(provider.dialect, now)?;
+        let translator = conversation.translator(&self.target(), now)?;
         Ok(if self.streams() {
             Translated::stream(body, translator)
         } else {

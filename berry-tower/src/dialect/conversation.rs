@@ -5,9 +5,10 @@ use std::{fmt, sync::OnceLock};
 use bytes::Bytes;
 
 use super::{
-    codec::{DecodeResponse, EncodeResponse, Malformed, StreamItem},
-    format::{CallerFormat, Dialect, EncodedRequest, Target, caller_format},
+    codec::{DecodeResponse, EncodeResponse, Malformed, StreamEnd, StreamItem},
+    format::{CallerFormat, DecodeOptions, Dialect, EncodedRequest, Target, caller_format},
     hub,
+    surrogates::{self, SurrogateJoiner},
     unsupported::UnsupportedField,
 };
 use crate::endpoint::Endpoint;
@@ -97,9 +98,11 @@ impl Conversation {
     ///
     /// # Errors
     /// The field of the request that the backend's format cannot express.
-    pub fn translator(&self, dialect: Dialect, created: u64) -> Result<ResponseTranslator, UnsupportedField> {
-        let decoder = self.encoded(dialect).map_err(Clone::clone)?.response_decoder(created);
-        Ok(ResponseTranslator { decoder, encoder: self.caller()?.response_encoder(), items: Vec::new() })
+    pub fn translator(&self, target: &Target<'_>, created: u64) -> Result<ResponseTranslator, UnsupportedField> {
+        let options = DecodeOptions { created, think_tags: target.think_tags };
+        let decoder = self.encoded(target.dialect).map_err(Clone::clone)?.response_decoder(options);
+        let encoder = self.caller()?.response_encoder();
+        Ok(ResponseTranslator { decoder, encoder, items: Vec::new(), surrogates: SurrogateJoiner::default() })
     }
 }
 
@@ -109,6 +112,7 @@ pub struct ResponseTranslator {
     decoder: Box<dyn DecodeResponse>,
     encoder: Box<dyn EncodeResponse>,
     items: Vec<StreamItem>,
+    surrogates: SurrogateJoiner,
 }
 
 impl ResponseTranslator {
@@ -117,7 +121,8 @@ impl ResponseTranslator {
     /// # Errors
     /// The body is no response of the backend's format.
     pub fn translate_response(&mut self, body: &[u8]) -> Result<Vec<u8>, Malformed> {
-        self.decoder.decode_response(body).map(|response| self.encoder.encode_response(response))
+        let body = surrogates::repair(body);
+        self.decoder.decode_response(&body).map(|response| self.encoder.encode_response(response))
     }
 
     /// Translates one event of a stream, given by its name (empty where it has none) and its data, and appends
@@ -126,20 +131,23 @@ impl ResponseTranslator {
     /// # Errors
     /// The data is not JSON; the event counts as not sent, and the stream goes on.
     pub fn translate_event(&mut self, name: &str, data: &str, out: &mut Vec<u8>) -> Result<(), Malformed> {
-        let decoded = self.decoder.decode_event(name, data, &mut self.items);
+        let data = self.surrogates.mark(data);
+        let decoded = self.decoder.decode_event(name, &data, &mut self.items);
         self.encode(out);
         decoded
     }
 
-    /// Ends the stream, whose bytes have ended or broken off, and appends to `out` what makes the response
-    /// whole; nothing if it is not whole.
-    pub fn translate_end(&mut self, out: &mut Vec<u8>) {
-        self.decoder.decode_end(&mut self.items);
+    /// Ends the stream, whose bytes have ended cleanly or have broken off, and appends to `out` what makes the
+    /// response whole; nothing if it is not whole.
+    pub fn translate_end(&mut self, is_clean: bool, out: &mut Vec<u8>) {
+        let end = if is_clean { StreamEnd::Clean } else { StreamEnd::Broken };
+        self.decoder.decode_end(end, &mut self.items);
         self.encode(out);
     }
 
     fn encode(&mut self, out: &mut Vec<u8>) {
-        for item in self.items.drain(..) {
+        for mut item in self.items.drain(..) {
+            self.surrogates.join(&mut item);
             self.encoder.encode_item(item, out);
         }
     }

@@ -15,7 +15,7 @@
 //! );
 //!
 //! let body = br#"{"id":"msg_1","model":"claude-x","content":[{"type":"text","text":"Hello!"}],"stop_reason":"end_turn"}"#;
-//! let mut translator = conversation.translator(Dialect::Claude, 1_700_000_000).unwrap();
+//! let mut translator = conversation.translator(&Target::new(Dialect::Claude, "claude-x"), 1_700_000_000).unwrap();
 //! let response = translator.translate_response(body).unwrap();
 //! assert!(String::from_utf8(response).unwrap().contains(r#""content":"Hello!""#));
 //! ```
@@ -40,6 +40,7 @@ mod gemini;
 mod hub;
 mod lenient;
 mod messages;
+mod surrogates;
 mod unsupported;
 mod value;
 

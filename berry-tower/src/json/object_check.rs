@@ -12,8 +12,23 @@ use crate::sse::{ErrorEvent, Usage};
 pub(crate) struct PlainFacts {
     /// The member `usage`, in the shape of any of the protocols.
     pub(crate) usage: Option<Usage>,
-    /// The member `error`, unless it is null.
+    /// The member `error`, unless it is null, or what stands in its place.
     pub(crate) error: Option<ErrorEvent>,
+    /// What there is of an answer.
+    pub(crate) shape: PlainShape,
+}
+
+/// Which members of a plain response hold an answer, for any of the endpoints.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct PlainShape {
+    /// There is a choice with a message or a text.
+    pub(crate) has_choice: bool,
+    /// `data`, `content` or `output` is a list.
+    pub(crate) has_list: bool,
+    /// … with something in it.
+    pub(crate) has_element: bool,
+    /// `status` is `failed`.
+    pub(crate) is_failed: bool,
 }
 
 /// The body is not one complete JSON object.
@@ -27,7 +42,7 @@ pub(crate) struct ObjectCheck(State);
 enum State {
     Begin,
     Open(Box<Reading>),
-    Whole(Option<Usage>, Option<Box<ErrorEvent>>),
+    Whole(Option<Usage>, Option<Box<ErrorEvent>>, PlainShape),
     Spoiled,
 }
 
@@ -48,7 +63,8 @@ impl ObjectCheck {
                 let mut reading = Reading { tokenizer: Tokenizer::new(), facts: Facts::plain() };
                 let read = reading.push(bytes);
                 self.0 = if reading.tokenizer.is_whole() {
-                    State::Whole(reading.facts.counts.usage(), reading.facts.take_top_error().map(Box::new))
+                    let shape = reading.facts.shape();
+                    State::Whole(reading.facts.counts.usage(), reading.facts.take_top_error().map(Box::new), shape)
                 } else {
                     State::Open(Box::new(reading))
                 };
@@ -77,7 +93,7 @@ impl ObjectCheck {
         match &mut self.0 {
             State::Begin | State::Spoiled => None,
             State::Open(reading) => reading.facts.take_top_error(),
-            State::Whole(_, error) => error.take().map(|error| *error),
+            State::Whole(_, error, _) => error.take().map(|error| *error),
         }
     }
 
@@ -86,9 +102,9 @@ impl ObjectCheck {
         let error = self.take_error();
         match self.0 {
             State::Open(reading) if reading.tokenizer.is_whole() => {
-                Ok(PlainFacts { usage: reading.facts.counts.usage(), error })
+                Ok(PlainFacts { usage: reading.facts.counts.usage(), error, shape: reading.facts.shape() })
             }
-            State::Whole(usage, _) => Ok(PlainFacts { usage, error }),
+            State::Whole(usage, _, shape) => Ok(PlainFacts { usage, error, shape }),
             State::Begin | State::Open(_) | State::Spoiled => Err(NotAnObject),
         }
     }

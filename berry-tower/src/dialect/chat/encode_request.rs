@@ -6,7 +6,7 @@ use super::{decode_stream::ResponseDecoder, signatures::remove_signatures};
 use crate::dialect::{
     codec::DecodeResponse,
     data_url::DataUrl,
-    format::{EncodedRequest, Target},
+    format::{DecodeOptions, EncodedRequest, Target},
     hub::{Content, Message, Other, Part, Request, Role, Stop, StreamOptions},
     unsupported::{Rejector, UnsupportedField},
     value::Value,
@@ -64,8 +64,8 @@ impl EncodedRequest for ChatRequest {
         serde_json::to_vec(&request).unwrap_or_default().into()
     }
 
-    fn response_decoder(&self, _created: u64) -> Box<dyn DecodeResponse> {
-        Box::new(ResponseDecoder::new(1))
+    fn response_decoder(&self, options: DecodeOptions) -> Box<dyn DecodeResponse> {
+        Box::new(ResponseDecoder::new(1, options.think_tags))
     }
 }
 

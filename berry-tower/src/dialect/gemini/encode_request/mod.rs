@@ -11,7 +11,7 @@ use super::{Content, Part, Request, ResponseDecoder};
 use crate::dialect::{
     capabilities::HINTS,
     codec::DecodeResponse,
-    format::{EncodedRequest, Target},
+    format::{DecodeOptions, EncodedRequest, Target},
     hub,
     unsupported::{Rejector, UnsupportedField},
     value::Value,
@@ -64,9 +64,9 @@ impl EncodedRequest for GeminiRequest {
         serde_json::to_vec(&self.body).unwrap_or_default().into()
     }
 
-    fn response_decoder(&self, created: u64) -> Box<dyn DecodeResponse> {
+    fn response_decoder(&self, options: DecodeOptions) -> Box<dyn DecodeResponse> {
         let choices = self.body.generation_config.as_ref().and_then(|config| config.candidate_count);
-        Box::new(ResponseDecoder::new(choices.unwrap_or(1), created, self.model.clone(), self.turns))
+        Box::new(ResponseDecoder::new(choices.unwrap_or(1), options.created, self.model.clone(), self.turns))
     }
 }
 

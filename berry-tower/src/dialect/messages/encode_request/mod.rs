@@ -13,7 +13,7 @@ use serde::Serialize;
 use super::ResponseDecoder;
 use crate::dialect::{
     codec::DecodeResponse,
-    format::{EncodedRequest, Sampling, Target},
+    format::{DecodeOptions, EncodedRequest, Sampling, Target},
     hub, messages,
     unsupported::UnsupportedField,
 };
@@ -67,7 +67,7 @@ impl EncodedRequest for MessagesRequest {
         serde_json::to_vec(&written).unwrap_or_default().into()
     }
 
-    fn response_decoder(&self, created: u64) -> Box<dyn DecodeResponse> {
-        Box::new(ResponseDecoder::new(self.json_tool.clone(), created))
+    fn response_decoder(&self, options: DecodeOptions) -> Box<dyn DecodeResponse> {
+        Box::new(ResponseDecoder::new(self.json_tool.clone(), options.created))
     }
 }
