@@ -20,7 +20,10 @@ use crate::{
     backend::Backend,
     body::Buffered,
     classify::ErrorBody,
-    dialect::{Conversation, Target, may_contain_foreign_thinking, without_foreign_thinking, without_signatures},
+    dialect::{
+        Conversation, Target, may_contain_foreign_thinking, may_lack_thinking, without_foreign_thinking,
+        without_signatures,
+    },
     endpoint::Endpoint,
     error::{BoxError, Deadline, Failure, MissingLayer, Unroutable},
     inspect::{Prefill, Prefilled, Requested},
@@ -169,7 +172,9 @@ impl Call {
         };
         Ok(match self.endpoint {
             // Thoughts that other backends of the pool have told are none that Anthropic has signed.
-            Endpoint::Messages if may_contain_foreign_thinking(&body) => without_foreign_thinking(&body),
+            Endpoint::Messages if may_contain_foreign_thinking(&body) || self.mixed && may_lack_thinking(&body) => {
+                without_foreign_thinking(&body)
+            }
             // Where all are of OpenAI's format one may be Google's, which wants its signatures back.
             Endpoint::ChatCompletions if self.mixed => without_signatures(&body),
             _ => body,

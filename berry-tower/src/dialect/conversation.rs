@@ -1,6 +1,9 @@
 //! One request of a conversation, translated for the backends that may answer it.
 
-use std::{fmt, sync::OnceLock};
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+};
 
 use bytes::Bytes;
 
@@ -13,7 +16,12 @@ use super::{
 };
 use crate::endpoint::Endpoint;
 
-type Encoded = Result<Box<dyn EncodedRequest>, UnsupportedField>;
+/// A request in a backend's format.
+struct Encoded {
+    request: Box<dyn EncodedRequest>,
+    /// The optional fields that it leaves out, by the caller's names.
+    dropped: Arc<[String]>,
+}
 
 /// A request of a conversation, which is decoded when a backend of another format may answer it, and encoded
 /// once for each format. [`Select`](crate::select) makes it, since it must know which backends can express
@@ -31,7 +39,7 @@ pub struct Conversation {
     endpoint: Endpoint,
     body: Bytes,
     request: OnceLock<Result<hub::Request, UnsupportedField>>,
-    encoded: [OnceLock<Encoded>; Dialect::ALL.len()],
+    encoded: [OnceLock<Result<Encoded, UnsupportedField>>; Dialect::ALL.len()],
 }
 
 impl fmt::Debug for Conversation {
@@ -58,17 +66,19 @@ impl Conversation {
         self.request.get_or_init(|| self.caller()?.decode_request(&self.body)).as_ref()
     }
 
-    fn encoded(&self, dialect: Dialect) -> Result<&dyn EncodedRequest, &UnsupportedField> {
+    fn encoded(&self, dialect: Dialect) -> Result<&Encoded, &UnsupportedField> {
         let encode = || {
-            let request = self.request().map_err(Clone::clone)?;
-            dialect.format().encode_request(request).map_err(|mut field| {
-                if let Ok(caller) = self.caller() {
-                    field.param = caller.param_path(&field.param, &self.body);
-                }
-                field
-            })
+            let (caller, decoded) = (self.caller()?, self.request().map_err(Clone::clone)?);
+            let path = |param: &str| caller.param_path(param, &self.body);
+            let request = dialect
+                .format()
+                .encode_request(decoded)
+                .map_err(|field| UnsupportedField::new(path(&field.param), field.reason))?;
+            let dropped = request.dropped().iter().map(|param| path(param));
+            let dropped = decoded.dropped.iter().cloned().chain(dropped).collect();
+            Ok(Encoded { request, dropped })
         };
-        self.encoded[dialect.index()].get_or_init(encode).as_deref()
+        self.encoded[dialect.index()].get_or_init(encode).as_ref()
     }
 
     /// Checks whether a backend of this format can be asked.
@@ -77,6 +87,19 @@ impl Conversation {
     /// The field of the request that the format cannot express.
     pub fn supports(&self, dialect: Dialect) -> Result<(), &UnsupportedField> {
         self.encoded(dialect).map(|_| ())
+    }
+
+    /// Returns the optional fields of the request that a backend of this format answers without, by the caller's
+    /// names; none for a format that cannot express the request at all.
+    #[must_use]
+    pub fn dropped(&self, dialect: Dialect) -> Arc<[String]> {
+        self.encoded(dialect).map_or_else(|_| Arc::default(), |encoded| encoded.dropped.clone())
+    }
+
+    /// Whether a backend of this format is known to answer without an optional field of the request: `false`
+    /// until somebody has [asked](Self::supports).
+    pub(crate) fn is_known_to_drop(&self, dialect: Dialect) -> bool {
+        matches!(self.encoded[dialect.index()].get(), Some(Ok(encoded)) if !encoded.dropped.is_empty())
     }
 
     /// Returns the field that a format cannot express, as far as it is known: `None` until somebody has
@@ -91,7 +114,7 @@ impl Conversation {
     /// # Errors
     /// The field of the request that the backend's format cannot express.
     pub fn encode(&self, target: &Target<'_>) -> Result<Bytes, UnsupportedField> {
-        self.encoded(target.dialect).map(|request| request.body(target)).map_err(Clone::clone)
+        self.encoded(target.dialect).map(|encoded| encoded.request.body(target)).map_err(Clone::clone)
     }
 
     /// Returns a translator of the backend's response; `created` is the time in seconds since 1970.
@@ -100,7 +123,7 @@ impl Conversation {
     /// The field of the request that the backend's format cannot express.
     pub fn translator(&self, target: &Target<'_>, created: u64) -> Result<ResponseTranslator, UnsupportedField> {
         let options = DecodeOptions { created, think_tags: target.think_tags };
-        let decoder = self.encoded(target.dialect).map_err(Clone::clone)?.response_decoder(options);
+        let decoder = self.encoded(target.dialect).map_err(Clone::clone)?.request.response_decoder(options);
         let encoder = self.caller()?.response_encoder();
         Ok(ResponseTranslator { decoder, encoder, items: Vec::new(), surrogates: SurrogateJoiner::default() })
     }

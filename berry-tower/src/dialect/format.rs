@@ -65,6 +65,21 @@ pub enum Sampling {
     None,
 }
 
+/// How a Claude model is told to think.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ClaudeThinking {
+    /// By the model's family: newer ones take only adaptive thinking, older ones only a budget.
+    #[default]
+    Auto,
+    /// With a budget of tokens.
+    Budget,
+    /// Adaptively, with an effort.
+    Adaptive,
+    /// Not at all.
+    Off,
+}
+
 /// The backend that a translated request is for.
 #[derive(Clone, Copy, Debug)]
 pub struct Target<'a> {
@@ -74,19 +89,35 @@ pub struct Target<'a> {
     pub(crate) stream: bool,
     pub(crate) usage: bool,
     pub(crate) think_tags: bool,
+    pub(crate) thinking: ClaudeThinking,
 }
 
 impl<'a> Target<'a> {
     /// A plain request to the `model` of a backend that speaks `dialect`.
     #[must_use]
     pub const fn new(dialect: Dialect, model: &'a str) -> Self {
-        Self { dialect, model, sampling: Sampling::All, stream: false, usage: true, think_tags: false }
+        Self {
+            dialect,
+            model,
+            sampling: Sampling::All,
+            stream: false,
+            usage: true,
+            think_tags: false,
+            thinking: ClaudeThinking::Auto,
+        }
     }
 
     /// Sets the sampling parameters that the backend accepts; all by default.
     #[must_use]
     pub const fn with_sampling(mut self, sampling: Sampling) -> Self {
         self.sampling = sampling;
+        self
+    }
+
+    /// Sets how a Claude model is told to think; by its family by default.
+    #[must_use]
+    pub const fn with_thinking(mut self, thinking: ClaudeThinking) -> Self {
+        self.thinking = thinking;
         self
     }
 
@@ -201,6 +232,11 @@ pub(crate) trait CallerFormat: fmt::Debug + Sync {
 pub(crate) trait EncodedRequest: fmt::Debug + Send + Sync {
     /// Returns the body for a backend.
     fn body(&self, target: &Target<'_>) -> Bytes;
+
+    /// The optional fields that the body leaves out, as paths into the decoded request.
+    fn dropped(&self) -> &[String] {
+        &[]
+    }
 
     /// Returns a decoder of the response.
     fn response_decoder(&self, options: DecodeOptions) -> Box<dyn DecodeResponse>;

@@ -41,6 +41,7 @@ mod hub;
 mod lenient;
 mod messages;
 mod surrogates;
+mod tool_results;
 mod unsupported;
 mod value;
 
@@ -49,8 +50,8 @@ mod tests;
 
 pub use codec::Malformed;
 pub use conversation::{Conversation, ResponseTranslator};
-pub use format::{Dialect, Sampling, Target};
+pub use format::{ClaudeThinking, Dialect, Sampling, Target};
 pub use unsupported::UnsupportedField;
 
 pub(crate) use chat::without_signatures;
-pub(crate) use messages::{may_contain_foreign_thinking, without_foreign_thinking};
+pub(crate) use messages::{may_contain_foreign_thinking, may_lack_thinking, without_foreign_thinking};
