@@ -35,6 +35,7 @@ pub mod observability;
 mod probes;
 mod reload;
 mod server;
+mod state;
 
 pub use reload::{Changed, Changes};
 pub use server::{Options, Server};

@@ -5,7 +5,7 @@ use std::{sync::atomic::Ordering::Relaxed, time::Duration};
 use berry_tower::probe::{Prober, Settings};
 use tokio::task::JoinHandle;
 
-use crate::app::Snapshot;
+use crate::state::Snapshot;
 
 /// Probes that go on until this is dropped.
 #[derive(Debug)]
@@ -17,14 +17,14 @@ impl Probes {
         let settings = &snapshot.config.settings;
         let prober = Prober::new(
             snapshot.catalog.clone(),
-            snapshot.transport(),
+            snapshot.process.transport(),
             Settings {
                 interval: Duration::from_secs(settings.health_check_interval_seconds),
                 timeout: Duration::from_secs(settings.health_check_timeout_seconds),
                 connectivity_interval: Duration::from_secs(settings.smart_ai.lightweight_check_interval_seconds),
             },
         );
-        let (first_round, probed) = (prober.first_round(), snapshot.shared.probed.clone());
+        let (first_round, probed) = (prober.first_round(), snapshot.process.probed.clone());
         Self(tokio::spawn(async move {
             let ready = async {
                 first_round.await;

@@ -68,8 +68,13 @@ impl Server {
             .map_err(|e| io::Error::new(e.kind(), format!("{} cannot be bound: {e}", options.bind)))?;
         let addr = listener.local_addr()?;
         let (closing, closed) = channel::channel(false);
-        let task = tokio::spawn(listener::serve(listener, app.clone(), options.max_connections, closed));
-        let _watch = source.filter(|_| options.watch).map(|file| watch(app.clone(), file));
+        let serve = {
+            let app = app.clone();
+            move |request| app.serve(request)
+        };
+        let task = tokio::spawn(listener::serve(listener, serve, options.max_connections, closed));
+        let _watch =
+            source.filter(|_| options.watch).map(|file| watch(app.reloader().clone(), app.process().clone(), file));
         Ok(Self { addr, app, closing, task, _watch })
     }
 
@@ -92,7 +97,7 @@ impl Server {
     /// # Errors
     /// It cannot be built; then the old one stays in force.
     pub async fn reload(&self, loaded: Loaded) -> Result<Changes, Errors> {
-        Ok(self.app.reload(loaded).await?.changes)
+        Ok(self.app.reloader().reload(loaded).await?.changes)
     }
 
     /// Reads the configuration's file again and goes over to what it says now. `cause` is for the
@@ -102,13 +107,13 @@ impl Server {
     /// All that is wrong with the file, or that there is none; then the old configuration stays in
     /// force. It has been logged.
     pub async fn reload_file(&self, cause: &'static str) -> Result<Changes, Errors> {
-        Ok(self.app.reload_file(cause).await?.changes)
+        Ok(self.app.reloader().reload_file(cause).await?.changes)
     }
 
     /// Drains and stops: says that it is not ready, closes the listener, lets requests under way
     /// finish within the grace period, and then tells the streams that are left.
     pub async fn shutdown(self) {
-        self.app.drain();
+        self.app.process().drain();
         let settings = self.app.snapshot().config.settings.clone();
         sleep(Duration::from_secs(settings.shutdown_delay_seconds)).await;
         self.closing.send_replace(true);
@@ -117,7 +122,7 @@ impl Server {
             return;
         }
         tracing::warn!("the grace period is over; open streams are told and ended");
-        self.app.stop_streams();
+        self.app.process().stop_streams();
         if timeout(LAST_WORDS, &mut task).await.is_err() {
             task.abort();
         }

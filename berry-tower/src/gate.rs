@@ -1,22 +1,73 @@
 //! The future of a layer that passes a request on or refuses it.
 
 use std::{
-    fmt,
-    pin::Pin,
-    task::{Context, Poll, ready},
+    fmt::{self, Debug},
+    marker::PhantomData,
+    pin::{Pin, pin},
+    task::{Context, Poll, Waker, ready},
 };
 
 use bytes::Bytes;
-use http::{HeaderName, Request, Response};
+use http::{Response, StatusCode, request::Parts};
 use pin_project::pin_project;
 
 use crate::{
     body::ResponseBody,
-    render::{Refusal, Render},
+    render::{Refusal, Render, RequestSummary},
 };
 
-/// The header that carries a request's id, in and out.
-pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// Marks a policy that never waits: its future is ready when it is first polled.
+///
+/// A layer with such a policy calls the inner service at once, allocates nothing for the decision
+/// and does not need the inner service to be `Clone`.
+#[derive(Clone, Copy, Debug)]
+pub enum Immediate {}
+
+/// Marks a policy that may wait, for example for a database.
+///
+/// A layer with such a policy clones the inner service, lets the ready one go while the policy
+/// decides, and makes the clone ready afterwards. It boxes one future per request.
+#[derive(Clone, Copy, Debug)]
+pub enum Deferred {}
+
+/// When a policy decides: [`Immediate`] or [`Deferred`].
+pub trait Mode: Clone + Copy + Debug + Send + Sync + sealed::Sealed + 'static {
+    /// Whether the policy's futures are ready when they are first polled.
+    const IS_IMMEDIATE: bool;
+}
+
+impl Mode for Immediate {
+    const IS_IMMEDIATE: bool = true;
+}
+
+impl Mode for Deferred {
+    const IS_IMMEDIATE: bool = false;
+}
+
+mod sealed {
+    #[allow(unnameable_types, reason = "the bound of a sealed trait")]
+    pub trait Sealed {}
+    impl Sealed for super::Immediate {}
+    impl Sealed for super::Deferred {}
+}
+
+/// Marks a layer whose mode is not known yet, over a service that suits either mode.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AnyMode<M>(PhantomData<fn() -> M>);
+
+/// The output of a future that is ready when it is first polled.
+pub(crate) fn now<F: Future>(future: F) -> Option<F::Output> {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(output) => Some(output),
+        Poll::Pending => None,
+    }
+}
+
+/// The refusal for a policy that waits although it is marked [`Immediate`].
+pub(crate) fn not_immediate(policy: &str) -> Refusal {
+    let message = format!("{policy} waits but is marked as immediate; implement the trait for `Deferred`");
+    Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "server_error", message).code("internal_error")
+}
 
 /// The inner service's future, an immediate refusal, or a decision between the two that takes time.
 #[pin_project(project = GateProj)]
@@ -29,8 +80,8 @@ pub(crate) enum Gate<F, E> {
 
 impl<F, E> Gate<F, E> {
     /// Refuses a request in the shape that `render` gives.
-    pub(crate) fn refuse<R: Render, T>(render: &R, refusal: Refusal, request: &Request<T>) -> Self {
-        Self::Refused(Some(render.render(refusal, request.headers().get(REQUEST_ID))))
+    pub(crate) fn refuse<R: Render>(render: &R, refusal: Refusal, head: &Parts) -> Self {
+        Self::Refused(Some(render.render(refusal, &RequestSummary::from(head))))
     }
 }
 

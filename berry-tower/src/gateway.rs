@@ -1,131 +1,236 @@
-//! The standard stack as one function.
+//! The standard gateway as one function, or as two with layers of your own between them.
+//!
+//! [`gateway`] is [`edge`] over [`CollectLayer`] over [`core`]. A request passes these layers:
+//!
+//! | part | layers |
+//! |---|---|
+//! | [`edge`] | `ErrorResponse`, `Auth`, `RateLimit` |
+//! | [`CollectLayer`] | reads the body |
+//! | [`core`] | the endpoint's check, `Inspect`, `ModelPermission`, `Early`, `Resume`, `Retry`, `Commit`, `Select`, `CircuitBreaker`, `BackendClient` |
 
-use std::{convert::Infallible, future::Future, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use bytes::Bytes;
-use http::{Extensions, Request, Response};
+use http::{Extensions, HeaderValue, Method, Request, Response, StatusCode, header::ALLOW};
 use http_body::Body;
-use tokio::sync::watch;
+use pin_project::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::{
     auth::{AuthLayer, Authenticate},
     backend::Catalog,
-    body::Buffered,
-    breaker::{Breaker, BreakerPolicy, CircuitBreakerLayer},
-    classify::ModelApiVerdict,
-    client::{BackendClient, Reqwest},
+    body::{Buffered, ResponseBody},
+    breaker::{BreakerPolicy, CircuitBreakerLayer},
+    caller::CallerId,
+    classify::{Classify, ModelApiVerdict},
+    client::{BackendClient, DefaultTransport},
     collect::CollectLayer,
     commit::CommitLayer,
-    early::EarlyLayer,
+    early::{EarlyLayer, ShutdownSignal},
+    endpoint::Endpoint,
     error::BoxError,
     error_response::ErrorResponseLayer,
+    gate::{Gate, Mode},
     inspect::InspectLayer,
     permission::{Allow, ModelPermissionLayer},
     rate_limit::{Limit, RateLimitLayer},
-    render::{OpenAiErrors, Render},
+    render::{ApiErrors, Refusal, Render},
     resume::ResumeLayer,
-    retry::{BackoffPolicy, Budget, RetryLayer},
-    select::{SelectLayer, Selected, TagPolicy},
+    retry::{BackoffPolicy, Budget, RetryLayer, RetryPolicy},
+    select::{SelectLayer, SelectedBreaker, TagPolicy},
 };
 
-/// What the standard stack is made of, beside who may call, how often, and what.
+type FindCaller = dyn Fn(&Extensions) -> Option<CallerId> + Send + Sync;
+
+type FindTags = dyn for<'a> Fn(&'a Extensions) -> &'a [Arc<str>] + Send + Sync;
+
+/// The parts of the standard gateway, apart from who may call it, how often, and for which models.
+///
+/// The policy of the circuit breakers belongs to the backends: it is a part of the catalogue's
+/// [`Tuning`](crate::backend::Tuning).
 #[derive(Clone)]
-pub struct Settings<R = OpenAiErrors, T = Reqwest> {
-    /// The models and their backends.
-    pub catalog: Catalog,
-    /// The connections to upstreams.
-    pub transport: T,
-    /// Whether and when a failed attempt is followed by another.
-    pub plan: BackoffPolicy,
-    /// How many retries all requests together may spend.
-    pub budget: Arc<Budget>,
-    /// The bound on all attempts of a request together.
-    pub total_timeout: Option<Duration>,
-    /// A comment to silent streams after so long.
-    pub keep_alive: Option<Duration>,
-    /// The head of a stream goes after so long, whether a backend has answered or not.
-    pub commit_after: Option<Duration>,
-    /// Ends open streams when it becomes true.
-    pub stop: Option<watch::Receiver<bool>>,
-    /// The longest body, in bytes.
-    pub max_body: usize,
-    /// The tags of the user whose identity is in the extensions.
-    pub tags: for<'a> fn(&'a Extensions) -> &'a [Arc<str>],
-    /// What users without tags may use.
-    pub tag_policy: TagPolicy,
-    /// The shape of refusals.
-    pub render: R,
+pub struct Settings<R = ApiErrors, T = DefaultTransport, P = BackoffPolicy, C = ModelApiVerdict> {
+    transport: T,
+    retry_policy: P,
+    classify: C,
+    render: R,
+    values: Values,
+}
+
+/// The settings whose types are fixed.
+#[derive(Clone)]
+struct Values {
+    catalog: Catalog,
+    budget: Arc<Budget>,
+    total_timeout: Option<Duration>,
+    keep_alive: Option<Duration>,
+    commit_after: Option<Duration>,
+    stop: Option<ShutdownSignal>,
+    collect: CollectLayer,
+    tags: Arc<FindTags>,
+    caller: Arc<FindCaller>,
+    tag_policy: TagPolicy,
 }
 
 impl Settings {
-    /// The defaults over a catalogue.
+    /// Creates the default settings over a catalogue, with the [default transport](DefaultTransport).
     #[must_use]
     pub fn new(catalog: Catalog) -> Self {
-        Self {
+        Self::with_transport(catalog, DefaultTransport::default())
+    }
+}
+
+impl<T> Settings<ApiErrors, T> {
+    /// Creates the default settings over a catalogue, with another transport to the upstreams.
+    #[must_use]
+    pub fn with_transport(catalog: Catalog, transport: T) -> Self {
+        let values = Values {
             catalog,
-            transport: Reqwest::new(),
-            plan: BackoffPolicy::default(),
             budget: Arc::default(),
             total_timeout: Some(Duration::from_secs(600)),
             keep_alive: Some(Duration::from_secs(15)),
             commit_after: None,
             stop: None,
-            max_body: crate::collect::MAX_BODY,
-            tags: |_| &[],
+            collect: CollectLayer::new(),
+            tags: Arc::new(|_| &[]),
+            caller: Arc::new(|_| None),
             tag_policy: TagPolicy::Strict,
-            render: OpenAiErrors,
-        }
+        };
+        Self { transport, retry_policy: BackoffPolicy::default(), classify: ModelApiVerdict, render: ApiErrors, values }
     }
 }
 
-impl<R, T> Settings<R, T> {
-    /// Reaches upstreams through another transport.
+impl<R, T, P, C> Settings<R, T, P, C> {
+    /// Sets the policy that decides whether and when a failed attempt is followed by another.
     #[must_use]
-    pub fn transport<U>(self, transport: U) -> Settings<R, U> {
-        let Self { catalog, plan, budget, total_timeout, keep_alive, commit_after, stop, .. } = self;
-        let Self { max_body, tags, tag_policy, render, .. } = self;
-        Settings {
-            catalog,
-            transport,
-            plan,
-            budget,
-            total_timeout,
-            keep_alive,
-            commit_after,
-            stop,
-            max_body,
-            tags,
-            tag_policy,
-            render,
-        }
+    pub fn retry_policy<Q>(self, retry_policy: Q) -> Settings<R, T, Q, C> {
+        let Self { transport, classify, render, values, .. } = self;
+        Settings { transport, retry_policy, classify, render, values }
+    }
+
+    /// Sets the verdict on responses and errors of upstreams, for retry, health and breakers alike.
+    #[must_use]
+    pub fn classify<D>(self, classify: D) -> Settings<R, T, P, D> {
+        let Self { transport, retry_policy, render, values, .. } = self;
+        Settings { transport, retry_policy, classify, render, values }
+    }
+
+    /// Sets the shape of refusals and errors. Default: [`ApiErrors`].
+    #[must_use]
+    pub fn render<Q>(self, render: Q) -> Settings<Q, T, P, C> {
+        let Self { transport, retry_policy, classify, values, .. } = self;
+        Settings { transport, retry_policy, classify, render, values }
+    }
+
+    /// Sets the budget of retries that all requests share.
+    #[must_use]
+    pub fn budget(mut self, budget: Arc<Budget>) -> Self {
+        self.values.budget = budget;
+        self
+    }
+
+    /// Sets the limit of all attempts of a request together, until the response's head. `None` means
+    /// no limit. Default: 600 s.
+    #[must_use]
+    pub fn total_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.values.total_timeout = timeout.into();
+        self
+    }
+
+    /// Sets the silence of a stream after which it receives a comment. `None` means never. Default:
+    /// 15 s.
+    #[must_use]
+    pub fn keep_alive(mut self, after: impl Into<Option<Duration>>) -> Self {
+        self.values.keep_alive = after.into();
+        self
+    }
+
+    /// Sets the time after which the head of a stream is sent although no backend has answered yet.
+    /// `None`, the default, means never.
+    #[must_use]
+    pub fn commit_after(mut self, after: impl Into<Option<Duration>>) -> Self {
+        self.values.commit_after = after.into();
+        self
+    }
+
+    /// Sets the signal that ends open streams. Default: none.
+    #[must_use]
+    pub fn stop(mut self, signal: impl Into<Option<ShutdownSignal>>) -> Self {
+        self.values.stop = signal.into();
+        self
+    }
+
+    /// Sets the limit of a request body's size in bytes. Default: 32 MiB.
+    #[must_use]
+    pub fn max_body(mut self, bytes: usize) -> Self {
+        self.values.collect = self.values.collect.max_body(bytes);
+        self
+    }
+
+    /// Sets the layer that reads request bodies, with all of its limits.
+    #[must_use]
+    pub fn collect(mut self, layer: CollectLayer) -> Self {
+        self.values.collect = layer;
+        self
+    }
+
+    /// Sets the function that finds a user's tags in the request's extensions. Default: no tags.
+    #[must_use]
+    pub fn tags<F>(mut self, tags: F) -> Self
+    where
+        F: for<'a> Fn(&'a Extensions) -> &'a [Arc<str>] + Send + Sync + 'static,
+    {
+        self.values.tags = Arc::new(tags);
+        self
+    }
+
+    /// Sets the function that finds a caller's fingerprint in the request's extensions, by which circuit
+    /// breakers tell a failing backend from a failing caller. Default: callers are not told apart.
+    #[must_use]
+    pub fn caller(mut self, caller: impl Fn(&Extensions) -> Option<CallerId> + Send + Sync + 'static) -> Self {
+        self.values.caller = Arc::new(caller);
+        self
+    }
+
+    /// Sets the backends that users without tags may use. Default: [`TagPolicy::Strict`].
+    #[must_use]
+    pub fn tag_policy(mut self, policy: TagPolicy) -> Self {
+        self.values.tag_policy = policy;
+        self
     }
 }
 
-impl<R: std::fmt::Debug, T> std::fmt::Debug for Settings<R, T> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { plan, total_timeout, max_body, render, .. } = self;
+impl<R: fmt::Debug, T, P: fmt::Debug, C> fmt::Debug for Settings<R, T, P, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Settings")
-            .field("plan", plan)
-            .field("total_timeout", total_timeout)
-            .field("max_body", max_body)
-            .field("render", render)
+            .field("retry_policy", &self.retry_policy)
+            .field("render", &self.render)
+            .field("total_timeout", &self.values.total_timeout)
             .finish_non_exhaustive()
     }
 }
 
-/// The standard gateway: refuses who may not call, finds a backend for everyone else, and stays
-/// with the answer to its end.
+/// The standard gateway: [`edge`] over a [`CollectLayer`] over [`core`].
 ///
-/// `auth` says who calls, `limit` how often they may, `allow` what they may ask for.
+/// `auth` identifies the caller, `limit` bounds the caller's requests, and `allow` decides which
+/// models the caller may use. The gateway may be mounted at any path, with or without the prefix
+/// removed: it serves every path that ends in that of an [`Endpoint`].
 ///
 /// ```
 /// use berry_tower::{
 ///     auth::{ApiKey, ApiKeys},
 ///     backend::{Backend, Catalog, Model, Provider},
 ///     gateway::{Settings, gateway},
-///     rate_limit::{QuotaFromRequest, Quota},
+///     rate_limit::{Limits, PerKey},
 ///     select::strategy::Random,
 /// };
 /// use http::{Request, request::Parts};
@@ -137,11 +242,11 @@ impl<R: std::fmt::Debug, T> std::fmt::Debug for Settings<R, T> {
 /// let provider = Arc::new(Provider::new("local", "http://127.0.0.1:9").unwrap());
 /// let catalog = Catalog::new([Model::new("llama", Arc::new(Random), [Backend::new(provider, "llama-70b")])]);
 /// let keys = ApiKeys::new([ApiKey::from_token("a-token-of-mine", "me")]);
-/// let unlimited = QuotaFromRequest::new(|_: &Parts| None::<&Arc<Quota>>);
-/// let service = gateway(Settings::new(catalog), keys, unlimited, |_: &&str, model: &str| model != "secret");
+/// let limit = PerKey::new(Limits::new().per_minute(60), |head: &Parts| head.extensions.get::<&str>().copied());
+/// let service = gateway(Settings::new(catalog), keys, limit, |_: &&str, model: &str| model != "secret");
 ///
 /// let ask = |token: &str, model: &str| {
-///     let request = Request::post("/v1/chat/completions").header("authorization", format!("Bearer {token}"));
+///     let request = Request::post("/llm/v1/chat/completions").header("authorization", format!("Bearer {token}"));
 ///     request.body(Full::<bytes::Bytes>::from(format!(r#"{{"model":"{model}"}}"#))).unwrap()
 /// };
 /// for (token, model, status) in [("wrong", "llama", 401), ("a-token-of-mine", "secret", 403), ("a-token-of-mine", "gpt", 404)] {
@@ -149,11 +254,11 @@ impl<R: std::fmt::Debug, T> std::fmt::Debug for Settings<R, T> {
 /// }
 /// # }
 /// ```
-pub fn gateway<A, L, P, R, T, B, U>(
-    settings: Settings<R, T>,
+pub fn gateway<A, L, M, R, T, P, C, B, U, MA, ML>(
+    settings: Settings<R, T, P, C>,
     auth: A,
     limit: L,
-    allow: P,
+    allow: M,
 ) -> impl Service<
     Request<B>,
     Response = Response<impl Body<Data = Bytes, Error = BoxError> + Default + Send + 'static>,
@@ -164,39 +269,183 @@ pub fn gateway<A, L, P, R, T, B, U>(
 + Sync
 + 'static
 where
-    A: Authenticate + Clone + Send + Sync + 'static,
-    L: Limit + Clone + Send + Sync + 'static,
-    P: Allow<A::Identity> + Clone + Send + Sync + 'static,
+    A: Authenticate<MA> + Clone + Send + Sync + 'static,
+    L: Limit<ML> + Clone + Send + Sync + 'static,
+    MA: Mode,
+    ML: Mode,
+    M: Allow<A::Identity> + Clone + Send + Sync + 'static,
     R: Render + Clone + Send + Sync + 'static,
     T: Service<Request<Buffered>, Response = Response<U>, Error: Into<BoxError>, Future: Send>,
     T: Clone + Send + Sync + 'static,
+    P: RetryPolicy + Clone + Send + Sync + 'static,
+    C: Classify + Clone + Send + Sync + 'static,
     U: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
     B: Body + Send + 'static,
     B::Data: Send,
     B::Error: Send,
 {
-    let Settings { catalog, transport, plan, budget, total_timeout, keep_alive, commit_after, stop, .. } = settings;
-    let Settings { max_body, tags, tag_policy, render, .. } = settings;
-    let early = EarlyLayer::new(keep_alive).commit_after(commit_after);
-    let early = if let Some(stop) = stop { early.stop_on(stop) } else { early };
-    let breaker =
-        CircuitBreakerLayer::new(BreakerPolicy::default()).find(|extensions: &Extensions| -> Option<Arc<Breaker>> {
-            extensions.get::<Selected>().map(|selected| selected.backend.state.breaker().clone())
-        });
-    let breaker = breaker.classify(ModelApiVerdict);
+    let (collect, render) = (settings.values.collect.clone(), settings.render.clone());
+    let service = collect.render(render.clone()).layer(core(settings, allow));
+    edge(service, auth, limit, render)
+}
+
+/// The outer part of the gateway over any service: errors become responses, the caller is
+/// identified, and the caller's requests are limited.
+///
+/// The inner service may take any request body. [`core`] takes the one that
+/// [`CollectLayer`] makes; layers of your own may stand on either side of it:
+///
+/// ```
+/// use berry_tower::{
+///     auth::{ApiKey, ApiKeys},
+///     backend::Catalog,
+///     collect::CollectLayer,
+///     gateway::{Settings, core, edge},
+///     rate_limit::{Limits, PerKey},
+///     render::ApiErrors,
+/// };
+/// use http::{Request, request::Parts};
+/// use http_body_util::Full;
+/// use tower::{ServiceBuilder, ServiceExt};
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() {
+/// let inner = ServiceBuilder::new()
+///     .concurrency_limit(100)
+///     .layer(CollectLayer::new())
+///     .service(core(Settings::new(Catalog::new([])), |_: &&str, _: &str| true));
+/// let keys = ApiKeys::new([ApiKey::from_token("a-token-of-mine", "me")]);
+/// let limit = PerKey::new(Limits::new().per_minute(60), |head: &Parts| head.extensions.get::<&str>().copied());
+/// let service = edge(inner, keys, limit, ApiErrors);
+///
+/// let request = Request::post("/v1/embeddings").header("x-api-key", "a-token-of-mine");
+/// let request = request.body(Full::<bytes::Bytes>::from(r#"{"model":"m","input":"x"}"#)).unwrap();
+/// assert_eq!(service.oneshot(request).await.unwrap().status(), 404);
+/// # }
+/// ```
+pub fn edge<S, A, L, R, B, U, MA, ML>(
+    inner: S,
+    auth: A,
+    limit: L,
+    render: R,
+) -> impl Service<
+    Request<B>,
+    Response = Response<impl Body<Data = Bytes, Error = BoxError> + Default + Send + 'static>,
+    Error = Infallible,
+    Future: Future<Output: Send> + Send + 'static,
+> + Clone
++ Send
++ Sync
++ 'static
+where
+    S: Service<Request<B>, Response = Response<U>, Error: Into<BoxError>, Future: Send + 'static>,
+    S: Clone + Send + Sync + 'static,
+    A: Authenticate<MA> + Clone + Send + Sync + 'static,
+    L: Limit<ML> + Clone + Send + Sync + 'static,
+    MA: Mode,
+    ML: Mode,
+    R: Render + Clone + Send + Sync + 'static,
+    U: Body<Error: Into<BoxError>> + Send + 'static,
+    B: Send + 'static,
+{
+    let service = RateLimitLayer::new(limit).render(render.clone()).any_mode().layer(inner);
+    let service = AuthLayer::new(auth).render(render.clone()).any_mode().layer(service);
+    ErrorResponseLayer::new().render(render).layer(service)
+}
+
+/// The inner part of the gateway: finds a backend for a request and stays with the response to its
+/// end.
+///
+/// It needs the identity of the caller, of the type that `allow` decides about, in the request's
+/// extensions. Requests for other paths than an [`Endpoint`]'s are refused with 404 and the code
+/// `unsupported_endpoint`, other methods than `POST` with 405. See [`edge`] for an example.
+pub fn core<I, M, R, T, P, C, U>(
+    settings: Settings<R, T, P, C>,
+    allow: M,
+) -> impl Service<
+    Request<Buffered>,
+    Response = Response<impl Body<Data = Bytes, Error = BoxError> + Default + Send + 'static>,
+    Error = BoxError,
+    Future: Future<Output: Send> + Send + 'static,
+> + Clone
++ Send
++ Sync
++ 'static
+where
+    I: Send + Sync + 'static,
+    M: Allow<I> + Clone + Send + Sync + 'static,
+    R: Render + Clone + Send + Sync + 'static,
+    T: Service<Request<Buffered>, Response = Response<U>, Error: Into<BoxError>, Future: Send>,
+    T: Clone + Send + Sync + 'static,
+    P: RetryPolicy + Clone + Send + Sync + 'static,
+    C: Classify + Clone + Send + Sync + 'static,
+    U: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+{
+    let Settings { transport, retry_policy, classify, render, values } = settings;
+    let Values { catalog, budget, total_timeout, keep_alive, commit_after, stop, .. } = values;
+    let Values { tags, caller, tag_policy, .. } = values;
+    let breaker = CircuitBreakerLayer::new(BreakerPolicy::default()).find(SelectedBreaker).require();
+    let select = SelectLayer::new(catalog).tags(move |extensions| tags(extensions)).tag_policy(tag_policy);
+    let select = select.caller(move |extensions| caller(extensions));
+    let retry = RetryLayer::new(retry_policy).budget(budget).total_timeout(total_timeout);
 
     let service = BackendClient::new(transport);
-    let service = breaker.layer(service);
-    let service = SelectLayer::new(catalog).tags(tags).tag_policy(tag_policy).layer(service);
+    let service = breaker.classify(classify.clone()).layer(service);
+    let service = select.classify(classify.clone()).layer(service);
     let service = CommitLayer.layer(service);
-    let service =
-        RetryLayer::new(plan).classify(ModelApiVerdict).budget(budget).total_timeout(total_timeout).layer(service);
+    let service = retry.classify(classify).layer(service);
     let service = ResumeLayer.layer(service);
-    let service = early.layer(service);
+    let service = EarlyLayer::new(keep_alive).commit_after(commit_after).stop_on(stop).layer(service);
     let service = ModelPermissionLayer::new(allow).render(render.clone()).layer(service);
     let service = InspectLayer::new().render(render.clone()).layer(service);
-    let service = CollectLayer::new().max_body(max_body).render(render.clone()).layer(service);
-    let service = RateLimitLayer::new(limit).render(render.clone()).layer(service);
-    let service = AuthLayer::new(auth).render(render.clone()).layer(service);
-    ErrorResponseLayer::new().render(render).layer(service)
+    EndpointGuard { inner: service, render }
+}
+
+/// Refuses requests that are not for an [`Endpoint`].
+#[derive(Clone, Debug)]
+struct EndpointGuard<S, R> {
+    inner: S,
+    render: R,
+}
+
+impl<S, R, B, U> Service<Request<B>> for EndpointGuard<S, R>
+where
+    S: Service<Request<B>, Response = Response<U>>,
+    R: Render,
+{
+    type Response = Response<ResponseBody<U>>;
+    type Error = S::Error;
+    type Future = EndpointFuture<S::Future, S::Error>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let refusal = if Endpoint::from_path(request.uri().path()).is_none() {
+            let message = "unknown path; the paths of this API end in, for example, /v1/chat/completions";
+            Refusal::new(StatusCode::NOT_FOUND, "invalid_request_error", message).code("unsupported_endpoint")
+        } else if request.method() != Method::POST {
+            Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "invalid_request_error", "this path takes POST only")
+                .code("method_not_allowed")
+                .header(ALLOW, HeaderValue::from_static("POST"))
+        } else {
+            return EndpointFuture(Gate::Pass(self.inner.call(request)));
+        };
+        EndpointFuture(Gate::refuse(&self.render, refusal, &request.into_parts().0))
+    }
+}
+
+#[pin_project]
+#[derive(Debug)]
+struct EndpointFuture<F, E>(#[pin] Gate<F, E>);
+
+impl<F, B, E> Future for EndpointFuture<F, E>
+where
+    F: Future<Output = Result<Response<B>, E>>,
+{
+    type Output = Result<Response<ResponseBody<B>>, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.project().0.poll(cx)
+    }
 }

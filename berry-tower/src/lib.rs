@@ -83,6 +83,7 @@ pub mod backend;
 pub mod body;
 #[cfg(feature = "breaker")]
 pub mod breaker;
+pub mod caller;
 pub mod classify;
 #[cfg(feature = "client")]
 pub mod client;
@@ -90,6 +91,8 @@ pub mod client;
 pub mod collect;
 #[cfg(feature = "commit")]
 pub mod commit;
+#[cfg(feature = "content-encoding")]
+mod content_encoding;
 #[cfg(feature = "dialect")]
 pub mod dialect;
 #[cfg(feature = "drain")]
@@ -102,6 +105,8 @@ pub mod endpoint;
 pub mod error;
 #[cfg(feature = "error-response")]
 pub mod error_response;
+#[cfg_attr(not(feature = "breaker"), allow(dead_code, reason = "without breakers there is nobody to file a failure"))]
+mod evidence;
 #[cfg(any(
     feature = "auth",
     feature = "rate-limit",
@@ -118,6 +123,8 @@ pub mod gateway;
 pub mod inspect;
 #[cfg(any(feature = "inspect", feature = "sse"))]
 mod json;
+#[cfg(any(feature = "client", feature = "error-response"))]
+mod mask;
 #[cfg(feature = "backend")]
 pub mod observe;
 #[cfg(feature = "inspect")]
@@ -140,11 +147,10 @@ pub mod retry;
 pub mod select;
 #[cfg(feature = "sse")]
 pub mod sse;
-#[cfg(any(feature = "breaker", feature = "retry"))]
 mod sync;
 pub mod upstream_time;
 
 /// The README's snippets, compiled and run.
 #[cfg(doctest)]
-#[doc = include_str!("../../README.md")]
+#[doc = include_str!("../README.md")]
 struct Readme;

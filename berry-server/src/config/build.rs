@@ -2,6 +2,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    num::NonZeroU32,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -105,10 +106,9 @@ fn tuning(settings: &Settings) -> Tuning {
     let adjustments = &smart_ai.confidence_adjustments;
     Tuning {
         recovery_interval: Duration::from_secs(settings.recovery_check_interval_seconds),
-        breaker: BreakerPolicy {
-            failure_threshold: settings.circuit_breaker_failure_threshold,
-            open_for: Duration::from_secs(settings.circuit_breaker_timeout_seconds),
-        },
+        breaker: BreakerPolicy::new()
+            .with_failure_threshold(settings.circuit_breaker_failure_threshold)
+            .with_open_for(Duration::from_secs(settings.circuit_breaker_timeout_seconds)),
         smart_ai: backend::SmartAi {
             initial_confidence: smart_ai.initial_confidence,
             min_confidence: smart_ai.min_confidence,
@@ -197,11 +197,22 @@ fn model(
             super::Sampling::Temperature => backend::Sampling::Temperature,
             super::Sampling::None => backend::Sampling::None,
         };
+        backend.thinking = match entry.thinking {
+            super::Thinking::Auto => backend::ClaudeThinking::Auto,
+            super::Thinking::Budget => backend::ClaudeThinking::Budget,
+            super::Thinking::Adaptive => backend::ClaudeThinking::Adaptive,
+            super::Thinking::Off => backend::ClaudeThinking::Off,
+        };
+        backend.think_tags = entry.think_tags;
         backends.push(backend);
     }
     let fallbacks = file.fallbacks.iter().map(String::as_str);
     let mut model = Model::new(&*file.name, strategy, backends).id(id).fallbacks(fallbacks);
     model.enabled = file.enabled;
+    model.on_unsupported = match file.on_unsupported {
+        super::OnUnsupported::Drop => backend::OnUnsupported::Drop,
+        super::OnUnsupported::Refuse => backend::OnUnsupported::Refuse,
+    };
     model.recovery = match file.stream_recovery {
         StreamRecovery::Off => backend::StreamRecovery::Off,
         StreamRecovery::Replay => backend::StreamRecovery::Replay,
@@ -212,19 +223,11 @@ fn model(
 
 fn caller(id: &str, user: &User, before: Option<&Arc<Caller>>) -> Caller {
     let limit = &user.rate_limit;
-    let mut limits = Limits::new();
-    if let Some(n) = limit.requests_per_minute {
-        limits = limits.per_minute(n.get());
-    }
-    if let Some(n) = limit.requests_per_hour {
-        limits = limits.per_hour(n.get());
-    }
-    if let Some(n) = limit.requests_per_day {
-        limits = limits.per_day(n.get());
-    }
-    if let Some(n) = limit.max_concurrent_requests {
-        limits = limits.concurrent(n.get());
-    }
+    let limits = Limits::new()
+        .per_minute(limit.requests_per_minute.map(NonZeroU32::get))
+        .per_hour(limit.requests_per_hour.map(NonZeroU32::get))
+        .per_day(limit.requests_per_day.map(NonZeroU32::get))
+        .concurrent(limit.max_concurrent_requests.map(NonZeroU32::get));
     let old = before.and_then(|caller| caller.quota.as_ref());
     Caller {
         id: id.into(),

@@ -26,13 +26,13 @@ const BEYOND: usize = 4 * 1024;
 
 /// Logs bodies.
 #[derive(Clone, Debug)]
-pub(crate) struct LogBodies {
+pub(crate) struct BodyLogLayer {
     requests: bool,
     answers: bool,
     mask: Arc<Mask>,
 }
 
-impl LogBodies {
+impl BodyLogLayer {
     /// What the settings ask for; `None` is nothing.
     pub(crate) fn new(config: &Config) -> Option<Self> {
         let (requests, answers) = (config.settings.log_request_body, config.settings.log_response_body);
@@ -40,26 +40,26 @@ impl LogBodies {
     }
 }
 
-impl<S> Layer<S> for LogBodies {
-    type Service = Logged<S>;
+impl<S> Layer<S> for BodyLogLayer {
+    type Service = BodyLog<S>;
 
-    fn layer(&self, inner: S) -> Logged<S> {
-        Logged { inner, what: self.clone() }
+    fn layer(&self, inner: S) -> BodyLog<S> {
+        BodyLog { inner, what: self.clone() }
     }
 }
 
 /// Adds the log to a service's bodies.
 #[derive(Clone, Debug)]
-pub(crate) struct Logged<S> {
+pub(crate) struct BodyLog<S> {
     inner: S,
-    what: LogBodies,
+    what: BodyLogLayer,
 }
 
-impl<S, R, B> Service<Request<R>> for Logged<S>
+impl<S, R, B> Service<Request<R>> for BodyLog<S>
 where
-    S: Service<Request<Either<R, Watched<R>>>, Response = Response<B>>,
+    S: Service<Request<Either<R, LoggedBody<R>>>, Response = Response<B>>,
 {
-    type Response = Response<Either<B, Watched<B>>>;
+    type Response = Response<Either<B, LoggedBody<B>>>;
     type Error = S::Error;
     type Future = ResponseFuture<S::Future>;
 
@@ -68,13 +68,13 @@ where
     }
 
     fn call(&mut self, request: Request<R>) -> Self::Future {
-        let LogBodies { requests, answers, mask } = &self.what;
+        let BodyLogLayer { requests, answers, mask } = &self.what;
         let on = tracing::enabled!(tracing::Level::DEBUG);
         let id = request.headers().get("x-request-id").cloned();
         let line = |what| Line { what, id: id.clone(), mask: mask.clone(), kept: Vec::new(), length: 0, text: true };
         let request = request.map(|inner| {
             if on && *requests {
-                Either::Right(Watched { inner, line: line("request body") })
+                Either::Right(LoggedBody { inner, line: line("request body") })
             } else {
                 Either::Left(inner)
             }
@@ -84,7 +84,7 @@ where
     }
 }
 
-/// The future of [`Logged`].
+/// The future of [`BodyLog`].
 #[pin_project]
 #[derive(Debug)]
 pub(crate) struct ResponseFuture<F> {
@@ -97,7 +97,7 @@ impl<F, B, E> Future for ResponseFuture<F>
 where
     F: Future<Output = Result<Response<B>, E>>,
 {
-    type Output = Result<Response<Either<B, Watched<B>>>, E>;
+    type Output = Result<Response<Either<B, LoggedBody<B>>>, E>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
@@ -105,7 +105,7 @@ where
         Poll::Ready(Ok(match this.answer.take() {
             Some(mut line) => {
                 line.text = is_text(response.headers());
-                response.map(|inner| Either::Right(Watched { inner, line }))
+                response.map(|inner| Either::Right(LoggedBody { inner, line }))
             }
             None => response.map(Either::Left),
         }))
@@ -120,13 +120,13 @@ fn is_text(headers: &HeaderMap) -> bool {
 /// A body whose beginning is kept for the log.
 #[pin_project]
 #[derive(Debug)]
-pub(crate) struct Watched<B> {
+pub(crate) struct LoggedBody<B> {
     #[pin]
     inner: B,
     line: Line,
 }
 
-impl<B: Body<Data = Bytes>> Body for Watched<B> {
+impl<B: Body<Data = Bytes>> Body for LoggedBody<B> {
     type Data = Bytes;
     type Error = B::Error;
 

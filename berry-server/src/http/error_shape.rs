@@ -1,21 +1,23 @@
-//! The shape of refusals: that of the API that was called.
+//! The JSON shape of error responses: that of the API that was called.
 
-use berry_tower::render::{AnthropicErrors, OpenAiErrors, Refusal, Render};
+use berry_tower::render::{AnthropicErrors, ApiErrors, Refusal, Render, RequestSummary};
 use bytes::Bytes;
-use http::{HeaderValue, Response};
+use http::Response;
 
-/// Whose shape a refusal has.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Errors {
+/// The API whose error shape a refusal has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ErrorShape {
+    /// OpenAI's, or Anthropic's for a caller that sends `anthropic-version`.
     OpenAi,
+    /// Anthropic's.
     Anthropic,
 }
 
-impl Render for Errors {
-    fn render(&self, refusal: Refusal, request_id: Option<&HeaderValue>) -> Response<Bytes> {
+impl Render for ErrorShape {
+    fn render(&self, refusal: Refusal, request: &RequestSummary) -> Response<Bytes> {
         match self {
-            Self::OpenAi => OpenAiErrors.render(refusal, request_id),
-            Self::Anthropic => AnthropicErrors.render(refusal, request_id),
+            Self::OpenAi => ApiErrors.render(refusal, request),
+            Self::Anthropic => AnthropicErrors.render(refusal, request),
         }
     }
 }

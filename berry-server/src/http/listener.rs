@@ -1,6 +1,8 @@
 //! Connections: accepted up to a bound, cut off when their heads are slow, drained in good order.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{convert::Infallible, io, sync::Arc, time::Duration};
+
+use berry_tower::error::BoxError;
 
 use http_body_util::Either;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
@@ -11,10 +13,7 @@ use tokio::{
     time::sleep,
 };
 
-use crate::{
-    app::App,
-    http::connection::{Connection, Serving},
-};
+use crate::http::connection::{Connection, Serving};
 
 /// The most that is read of a request at once, so also the longest head that is read at all. A long
 /// conversation comes in one piece then, which nobody has to join.
@@ -24,9 +23,19 @@ const MAX_READ: usize = 400 * 1024;
 /// request.
 const MAX_HEADERS: usize = 512;
 
-/// Accepts connections until `closing` says that the listener is to close, then waits for those
-/// that are open.
-pub(crate) async fn serve(listener: TcpListener, app: App, max_connections: usize, mut closing: watch::Receiver<bool>) {
+/// Accepts connections until `closing` becomes true, then waits for those that are open. Each request is answered by
+/// `answer`.
+pub(crate) async fn serve<A, F, B, O>(
+    listener: TcpListener,
+    answer: A,
+    max_connections: usize,
+    mut closing: watch::Receiver<bool>,
+) where
+    A: Fn(http::Request<Either<Incoming, B>>) -> F + Clone + Send + 'static,
+    F: Future<Output = Result<http::Response<O>, Infallible>> + Send + 'static,
+    B: 'static,
+    O: http_body::Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
+{
     let places = Arc::new(Semaphore::new(max_connections.min(Semaphore::MAX_PERMITS)));
     let graceful = GracefulShutdown::new();
     loop {
@@ -39,12 +48,12 @@ pub(crate) async fn serve(listener: TcpListener, app: App, max_connections: usiz
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "TCP_NODELAY was not set");
         }
-        let (app, serving) = (app.clone(), Serving::default());
+        let (answer, serving) = (answer.clone(), Serving::default());
         let connection = Connection::new(stream, serving.clone());
         let service = service_fn(move |mut request: http::Request<Incoming>| {
             serving.begin();
             request.extensions_mut().insert(serving.clone());
-            app.serve(request.map(Either::Left))
+            answer(request.map(Either::Left))
         });
         let connection = http1::Builder::new()
             // The connection has its own, which take no timer for each request.

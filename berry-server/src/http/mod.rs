@@ -3,7 +3,7 @@
 pub(crate) mod access_log;
 mod body_log;
 pub(crate) mod connection;
-mod error_shape;
+pub(crate) mod error_shape;
 pub(crate) mod listener;
 mod mask;
 pub(crate) mod routes;

@@ -8,3 +8,53 @@ pub(crate) mod metrics;
 #[cfg(not(feature = "observability"))]
 #[path = "metrics/off.rs"]
 pub(crate) mod metrics;
+pub(crate) mod outcome;
+
+use std::sync::Arc;
+
+use berry_tower::backend::Catalog;
+
+use self::metrics::Metrics;
+#[cfg(feature = "observability")]
+use {
+    self::history::{History, HistoryObserver},
+    berry_tower::observe::Observer,
+};
+
+/// The metrics and the history of one server. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Observability {
+    pub(crate) metrics: Arc<Metrics>,
+    #[cfg(feature = "observability")]
+    pub(crate) history: Arc<History>,
+}
+
+impl Observability {
+    /// Empty metrics and an empty history.
+    pub(crate) fn new() -> Self {
+        Self {
+            metrics: Metrics::new(),
+            #[cfg(feature = "observability")]
+            history: Arc::new(History::new()),
+        }
+    }
+
+    /// Starts the task that merges the metrics' samples; it ends when the metrics are dropped.
+    pub(crate) fn start_upkeep(&self) {
+        self.metrics.keep();
+    }
+
+    /// Attaches the observers to a catalogue. Catalogues derived from it inherit them.
+    #[cfg(feature = "observability")]
+    pub(crate) fn observe(&self, catalog: Catalog) -> Catalog {
+        let observers: Vec<Arc<dyn Observer>> =
+            vec![self.metrics.observer(), Arc::new(HistoryObserver(self.history.clone()))];
+        catalog.observed_by(Arc::new(observers))
+    }
+
+    /// Returns the catalogue unchanged.
+    #[cfg(not(feature = "observability"))]
+    pub(crate) fn observe(&self, catalog: Catalog) -> Catalog {
+        catalog
+    }
+}

@@ -17,7 +17,8 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use crate::{app::App, config::Seen};
+use super::reloader::Reloader;
+use crate::{config::Seen, state::Process};
 
 /// How long the file must have been left alone, so that one that is being written is not read.
 const QUIET: Duration = Duration::from_millis(500);
@@ -39,11 +40,11 @@ impl Drop for Watch {
 }
 
 /// Reloads the file whenever it has changed.
-pub(crate) fn watch(app: App, file: PathBuf) -> Watch {
-    Watch(tokio::spawn(run(app, file)))
+pub(crate) fn watch(reloader: Reloader, process: Arc<Process>, file: PathBuf) -> Watch {
+    Watch(tokio::spawn(run(reloader, process, file)))
 }
 
-async fn run(app: App, file: PathBuf) {
+async fn run(reloader: Reloader, process: Arc<Process>, file: PathBuf) {
     let woken = Arc::new(Notify::new());
     let wake = woken.clone();
     let told = move |event: notify::Result<notify::Event>| {
@@ -62,7 +63,7 @@ async fn run(app: App, file: PathBuf) {
             folders.follow(&file);
         }
         let now = look(&file).await;
-        if !is_new(&app, &now) {
+        if !is_new(&process, &now) {
             let _ = timeout(ANYWAY, woken.notified()).await;
             // A log that is written beside it is no reason to look more often than this.
             sleep(PAUSE).await;
@@ -70,15 +71,15 @@ async fn run(app: App, file: PathBuf) {
         }
         // Somebody may have asked for a reload meanwhile.
         let now = settled(&file, now, &woken).await;
-        if is_new(&app, &now) && app.reload_file("a change of the file").await.is_err() {
+        if is_new(&process, &now) && reloader.reload_file("a change of the file").await.is_err() {
             // It has been told of, once.
-            app.snapshot().shared.seen.store(now.map(Arc::new));
+            process.seen.store(now.map(Arc::new));
         }
     }
 }
 
-fn is_new(app: &App, now: &Option<Seen>) -> bool {
-    app.snapshot().shared.seen.load().as_deref() != now.as_ref()
+fn is_new(process: &Process, now: &Option<Seen>) -> bool {
+    process.seen.load().as_deref() != now.as_ref()
 }
 
 /// Waits until the file has been left alone for long enough. Other files in the folder may change

@@ -4,7 +4,7 @@ use std::{hint::black_box, sync::Arc};
 
 use berry_tower::{
     backend::{SmartAi, View},
-    rate_limit::{Limit, Limits, PerKey},
+    rate_limit::{Limits, PerKey},
     select::strategy::{Candidate, NAMES, by_name},
     sse::{Grammar, StreamFilter},
 };
@@ -80,7 +80,7 @@ pub(crate) fn limiter(c: &mut Criterion) {
         let heads: Vec<_> = (0..keys).map(head).collect();
         let mut next = heads.iter().cycle();
         group.bench_function(BenchmarkId::from_parameter(keys), |b| {
-            b.iter(|| next.next().map(|head| limit.check(head).is_ok()));
+            b.iter(|| next.next().map(|head| limit.try_acquire(head).is_ok()));
         });
     }
     group.finish();

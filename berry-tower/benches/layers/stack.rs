@@ -39,8 +39,8 @@ where
 {
     let quota = Arc::new(Quota::new(Limits::new().per_minute(u32::MAX).per_hour(u32::MAX)));
     let keys = ApiKeys::new([ApiKey::from_token(TOKEN, User(quota))]);
-    let limit = QuotaFromRequest::new(|head: &Parts| head.extensions.get::<User>().map(|user| &user.0));
-    gateway(Settings::new(catalog(2)).transport(transport), keys, limit, |_: &User, model: &str| model == "fast")
+    let limit = QuotaFromRequest::new(|head: &Parts| head.extensions.get::<User>().map(|user| user.0.clone()));
+    gateway(Settings::with_transport(catalog(2), transport), keys, limit, |_: &User, model: &str| model == "fast")
 }
 
 pub(crate) fn whole(c: &mut Criterion) {

@@ -52,7 +52,7 @@ pub(crate) fn berry(upstream: SocketAddr) -> Thread {
         let catalog = Catalog::new([Model::new("fast", Arc::new(WeightedFailover), backends)]);
         let quota = Arc::new(Quota::new(Limits::new().per_minute(u32::MAX).per_hour(u32::MAX)));
         let keys = ApiKeys::new([ApiKey::from_token(TOKEN, User(quota))]);
-        let limit = QuotaFromRequest::new(|head: &Parts| head.extensions.get::<User>().map(|user| &user.0));
+        let limit = QuotaFromRequest::new(|head: &Parts| head.extensions.get::<User>().map(|user| user.0.clone()));
         let stack = gateway(Settings::new(catalog), keys, limit, |_: &User, model: &str| model == "fast");
         let stack = stack.map_response(|response| response.map(Body::new));
         Router::new().route("/v1/chat/completions", post_service(stack))

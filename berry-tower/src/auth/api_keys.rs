@@ -1,4 +1,4 @@
-//! API keys that are kept as digests and can be replaced while requests run.
+//! API keys, stored as digests and replaceable while requests run.
 
 use std::{
     collections::HashMap,
@@ -10,20 +10,20 @@ use std::{
 
 use arc_swap::ArcSwap;
 use foldhash::fast::RandomState;
-use http::{HeaderMap, HeaderName, header::AUTHORIZATION};
+use http::{HeaderMap, HeaderName, header::AUTHORIZATION, request::Parts};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq;
 
 use super::{
+    Authenticate, Immediate, Rejection,
     authenticate::{bearer, single},
-    {Authenticate, Rejection},
 };
 
 const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 static BEARER_HEADERS: [HeaderName; 1] = [AUTHORIZATION];
 static ALL_HEADERS: [HeaderName; 2] = [AUTHORIZATION, X_API_KEY];
 
-/// The SHA-256 of a token: equal in constant time, and silent in `Debug`.
+/// The SHA-256 of a token, which is compared in constant time and has no `Debug`.
 #[derive(Clone, Copy, Eq)]
 struct Digest([u8; 32]);
 
@@ -41,13 +41,13 @@ impl PartialEq for Digest {
 
 impl Hash for Digest {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        // Eight bytes of a digest spread as well as all of it; the map's own seed is secret.
+        // Eight bytes of a digest are distributed as well as all 32; the map's seed is secret.
         let [a, b, c, d, e, f, g, h, ..] = self.0;
         state.write_u64(u64::from_ne_bytes([a, b, c, d, e, f, g, h]));
     }
 }
 
-/// One API key and whose it is.
+/// An API key and the identity of its owner.
 #[derive(Clone)]
 pub struct ApiKey<I> {
     digest: Digest,
@@ -62,24 +62,24 @@ struct Owner<I> {
 }
 
 impl<I> ApiKey<I> {
-    /// A key by its token, of which only the digest is kept.
+    /// Creates a key from its token, of which only the digest is stored.
     pub fn from_token(token: impl AsRef<[u8]>, identity: I) -> Self {
         Self::from_digest(Digest::of(token.as_ref()).0, identity)
     }
 
-    /// A key by the SHA-256 of its token.
+    /// Creates a key from the SHA-256 of its token.
     pub const fn from_digest(sha256: [u8; 32], identity: I) -> Self {
         Self { digest: Digest(sha256), owner: Owner { identity, enabled: true, expires_at: None } }
     }
 
-    /// Whether the key lets its owner in; it does unless told otherwise.
+    /// Sets whether the key is accepted. Default: `true`.
     #[must_use]
     pub fn enabled(mut self, enabled: bool) -> Self {
         self.owner.enabled = enabled;
         self
     }
 
-    /// From when on it no longer does.
+    /// Sets the time from which the key is no longer accepted. Default: never.
     #[must_use]
     pub fn expires_at(mut self, at: impl Into<Option<SystemTime>>) -> Self {
         self.owner.expires_at = at.into();
@@ -98,63 +98,64 @@ impl<I> fmt::Debug for ApiKey<I> {
 
 type Table<I> = HashMap<Digest, Owner<I>, RandomState>;
 
-/// A set of API keys: the authenticator that most gateways want.
+/// A set of API keys.
 ///
-/// Tokens come as `Authorization: Bearer`, or as `x-api-key` too where that is
-/// [accepted](Self::accept_x_api_key). Clones share one table, which [`replace`](Self::replace)
-/// swaps as a whole while requests run. A look-up takes no lock and allocates nothing.
+/// A token is read from `Authorization: Bearer` and from `x-api-key`; a request with two different
+/// tokens is rejected. Clones share one table, which [`replace`](Self::replace) swaps as a whole
+/// while requests run. A look-up takes no lock and allocates nothing.
 ///
 /// ```
-/// use berry_tower::auth::{ApiKey, ApiKeys, Authenticate};
+/// use berry_tower::auth::{ApiKey, ApiKeys};
 /// use http::{HeaderMap, header::AUTHORIZATION};
 ///
 /// let keys = ApiKeys::new([ApiKey::from_token("berry-secret-token", "alice")]);
 /// let mut headers = HeaderMap::new();
 /// headers.insert(AUTHORIZATION, "Bearer berry-secret-token".parse().unwrap());
-/// assert_eq!(keys.authenticate_now(&headers).unwrap().unwrap(), "alice");
+/// assert_eq!(keys.identify(&headers), Some("alice"));
 ///
 /// keys.replace([]);
-/// assert!(keys.authenticate_now(&headers).unwrap().is_err());
+/// assert_eq!(keys.identify(&headers), None);
 /// ```
 pub struct ApiKeys<I> {
     table: Arc<ArcSwap<Table<I>>>,
-    x_api_key: bool,
+    reads_x_api_key: bool,
 }
 
 impl<I> ApiKeys<I> {
-    /// A set of keys. Of two keys with the same token the last one counts.
+    /// Creates a set of keys. Of two keys with the same token the last one counts.
     pub fn new(keys: impl IntoIterator<Item = ApiKey<I>>) -> Self {
-        Self { table: Arc::new(ArcSwap::from_pointee(table(keys))), x_api_key: false }
+        Self { table: Arc::new(ArcSwap::from_pointee(table(keys))), reads_x_api_key: true }
     }
 
-    /// A handle on the same keys that reads `x-api-key` where there is no `Authorization`.
+    /// Returns a handle to the same keys that ignores `x-api-key` and leaves it in the request.
     #[must_use]
-    pub fn accept_x_api_key(&self) -> Self {
-        Self { table: Arc::clone(&self.table), x_api_key: true }
+    pub fn bearer_only(&self) -> Self {
+        Self { table: Arc::clone(&self.table), reads_x_api_key: false }
     }
 
-    /// Replaces all the keys in one step, for every clone of this handle.
+    /// Replaces all keys in one step, for every clone of this handle.
     pub fn replace(&self, keys: impl IntoIterator<Item = ApiKey<I>>) {
         self.table.store(Arc::new(table(keys)));
     }
 
-    /// How many keys there are.
+    /// Returns the number of keys.
     #[must_use]
     pub fn len(&self) -> usize {
         self.table.load().len()
     }
 
-    /// Whether there is none, and everybody is refused.
+    /// Returns whether there are no keys, so that every request is rejected.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
     fn token<'a>(&self, headers: &'a HeaderMap) -> Option<&'a [u8]> {
-        if self.x_api_key && !headers.contains_key(AUTHORIZATION) {
-            return single(headers, &X_API_KEY);
+        if !self.reads_x_api_key || !headers.contains_key(&X_API_KEY) {
+            return bearer(headers);
         }
-        bearer(headers)
+        let key = single(headers, &X_API_KEY)?;
+        (!headers.contains_key(AUTHORIZATION) || bearer(headers) == Some(key)).then_some(key)
     }
 }
 
@@ -163,40 +164,38 @@ fn table<I>(keys: impl IntoIterator<Item = ApiKey<I>>) -> Table<I> {
 }
 
 impl<I: Clone> ApiKeys<I> {
-    fn find(&self, headers: &HeaderMap) -> Result<I, Rejection> {
-        let digest = Digest::of(self.token(headers).ok_or(Rejection::InvalidToken)?);
+    /// Returns the identity whose token is in `headers`, if its key is enabled and has not expired.
+    #[must_use]
+    pub fn identify(&self, headers: &HeaderMap) -> Option<I> {
+        let digest = Digest::of(self.token(headers)?);
         let table = self.table.load();
-        let owner = table.get(&digest).ok_or(Rejection::InvalidToken)?;
+        let owner = table.get(&digest)?;
         let expired = owner.expires_at.is_some_and(|at| at <= SystemTime::now());
-        if owner.enabled && !expired { Ok(owner.identity.clone()) } else { Err(Rejection::InvalidToken) }
+        (owner.enabled && !expired).then(|| owner.identity.clone())
     }
 }
 
-impl<I: Clone + Send + Sync + 'static> Authenticate for ApiKeys<I> {
+impl<I: Clone + Send + Sync + 'static> Authenticate<Immediate> for ApiKeys<I> {
     type Identity = I;
 
-    fn authenticate(&self, headers: &HeaderMap) -> impl Future<Output = Result<I, Rejection>> + Send {
-        std::future::ready(self.find(headers))
-    }
-
-    fn authenticate_now(&self, headers: &HeaderMap) -> Option<Result<I, Rejection>> {
-        Some(self.find(headers))
+    fn authenticate(&self, head: &Parts) -> impl Future<Output = Result<I, Rejection>> + Send {
+        std::future::ready(self.identify(&head.headers).ok_or(Rejection::InvalidToken))
     }
 
     fn secret_headers(&self) -> &[HeaderName] {
-        if self.x_api_key { &ALL_HEADERS } else { &BEARER_HEADERS }
+        if self.reads_x_api_key { &ALL_HEADERS } else { &BEARER_HEADERS }
     }
 }
 
 impl<I> Clone for ApiKeys<I> {
     fn clone(&self) -> Self {
-        Self { table: Arc::clone(&self.table), x_api_key: self.x_api_key }
+        Self { table: Arc::clone(&self.table), reads_x_api_key: self.reads_x_api_key }
     }
 }
 
 impl<I> fmt::Debug for ApiKeys<I> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ApiKeys").field("len", &self.len()).field("x_api_key", &self.x_api_key).finish()
+        f.debug_struct("ApiKeys").field("len", &self.len()).field("reads_x_api_key", &self.reads_x_api_key).finish()
     }
 }
 
@@ -211,11 +210,11 @@ mod tests {
     }
 
     fn ask(keys: &ApiKeys<u32>, pairs: &[(HeaderName, &str)]) -> Option<u32> {
-        keys.authenticate_now(&headers(pairs)).unwrap().ok()
+        keys.identify(&headers(pairs))
     }
 
     #[test]
-    fn a_key_counts_while_it_is_enabled_and_has_not_expired() {
+    fn accepts_keys_that_are_enabled_and_not_expired() {
         let now = SystemTime::now();
         let keys = ApiKeys::new([
             ApiKey::from_token("good", 1),
@@ -233,13 +232,13 @@ mod tests {
     }
 
     #[test]
-    fn a_digest_stands_for_its_token() {
+    fn accepts_a_key_made_from_a_digest() {
         let keys = ApiKeys::new([ApiKey::from_digest(Sha256::digest(b"good").into(), 7)]);
         assert_eq!(ask(&keys, &[(AUTHORIZATION, "Bearer good")]), Some(7));
     }
 
     #[test]
-    fn the_scheme_must_be_bearer_and_the_header_single() {
+    fn requires_one_bearer_header() {
         let keys = ApiKeys::new([ApiKey::from_token("good", 1)]);
         assert_eq!(ask(&keys, &[(AUTHORIZATION, "bEARER   good ")]), Some(1));
         for bad in ["good", "Basic good", "Bearer", "Bearergood", ""] {
@@ -248,26 +247,39 @@ mod tests {
         assert_eq!(ask(&keys, &[]), None);
         let mut doubled = headers(&[(AUTHORIZATION, "Bearer good")]);
         doubled.append(AUTHORIZATION, "Bearer good".parse().unwrap());
-        assert!(keys.authenticate_now(&doubled).unwrap().is_err());
+        assert_eq!(keys.identify(&doubled), None);
     }
 
     #[test]
-    fn x_api_key_is_read_only_where_it_is_accepted() {
+    fn reads_x_api_key_and_rejects_two_different_tokens() {
+        let keys = ApiKeys::new([ApiKey::from_token("good", 1), ApiKey::from_token("other", 2)]);
+        let both = |bearer: &str, key: &str| ask(&keys, &[(AUTHORIZATION, bearer), (X_API_KEY, key)]);
+        assert_eq!(ask(&keys, &[(X_API_KEY, "good")]), Some(1));
+        assert_eq!(ask(&keys, &[(X_API_KEY, "")]), None);
+        assert_eq!(both("Bearer good", "good"), Some(1));
+        assert_eq!(both("Bearer good", "other"), None);
+        assert_eq!(both("Bearer bad", "good"), None);
+        assert_eq!(both("Basic good", "good"), None);
+        let mut repeated = headers(&[(X_API_KEY, "good")]);
+        repeated.append(X_API_KEY, "good".parse().unwrap());
+        assert_eq!(keys.identify(&repeated), None);
+    }
+
+    #[test]
+    fn bearer_only_handle_shares_the_keys() {
         let keys = ApiKeys::new([ApiKey::from_token("good", 1)]);
-        assert_eq!(ask(&keys, &[(X_API_KEY, "good")]), None);
-        let both = keys.accept_x_api_key();
-        assert_eq!(ask(&both, &[(X_API_KEY, "good")]), Some(1));
-        assert_eq!(ask(&both, &[(AUTHORIZATION, "Bearer good")]), Some(1));
-        assert_eq!(ask(&both, &[(AUTHORIZATION, "Bearer bad"), (X_API_KEY, "good")]), None, "Authorization decides");
+        let bearer = keys.bearer_only();
+        assert_eq!(ask(&bearer, &[(X_API_KEY, "good")]), None);
+        assert_eq!(ask(&bearer, &[(AUTHORIZATION, "Bearer good"), (X_API_KEY, "of the application")]), Some(1));
         keys.replace([]);
-        assert_eq!(ask(&both, &[(X_API_KEY, "good")]), None, "the handles share one table");
+        assert_eq!(ask(&bearer, &[(AUTHORIZATION, "Bearer good")]), None);
     }
 
     #[test]
     fn debug_shows_no_secret() {
         let key = ApiKey::from_token("good", "alice");
         let keys = ApiKeys::new([key.clone()]);
-        assert_eq!(format!("{keys:?}"), "ApiKeys { len: 1, x_api_key: false }");
+        assert_eq!(format!("{keys:?}"), "ApiKeys { len: 1, reads_x_api_key: true }");
         assert_eq!(format!("{key:?}"), "ApiKey { enabled: true, expires_at: None, .. }");
     }
 }

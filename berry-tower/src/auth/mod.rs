@@ -1,8 +1,9 @@
-//! Lets known callers in: `Auth` needs nothing, puts the caller's identity into the request's
-//! extensions, and refuses with 401 whoever has no good token.
+//! Identifies callers and rejects unknown ones.
 //!
-//! The token's headers are taken out of the request, so that nothing behind this layer can send
-//! them on. All bad tokens are refused in the same words: missing, unknown, disabled or expired.
+//! * Needs: a token in the headers, or whatever the [`Authenticate`] reads.
+//! * Adds: the caller's identity to the request's extensions. The headers that hold the token are
+//!   removed, so that it cannot travel on.
+//! * Rejects: with 401, in the same words for a missing, unknown, disabled or expired token.
 //!
 //! ```
 //! use berry_tower::auth::{ApiKey, ApiKeys, AuthLayer};
@@ -17,8 +18,8 @@
 //!     .layer(AuthLayer::new(ApiKeys::new([ApiKey::from_token("a-good-long-token", "alice")])))
 //!     .service(service_fn(|request: Request<()>| async move {
 //!         assert!(!request.headers().contains_key(AUTHORIZATION));
-//!         let who = request.extensions().get::<&str>().unwrap();
-//!         Ok::<_, Infallible>(Response::new(Full::new(Bytes::from(*who))))
+//!         let user = request.extensions().get::<&str>().unwrap();
+//!         Ok::<_, Infallible>(Response::new(Full::new(Bytes::from(*user))))
 //!     }));
 //!
 //! let good = Request::get("/").header(AUTHORIZATION, "Bearer a-good-long-token").body(()).unwrap();
@@ -35,11 +36,12 @@ mod authenticate;
 
 use std::{
     future::poll_fn,
+    marker::PhantomData,
     pin::Pin,
     task::{Context, Poll},
 };
 
-use http::{HeaderValue, Request, Response, StatusCode, header::WWW_AUTHENTICATE};
+use http::{HeaderValue, Request, Response, StatusCode, header::WWW_AUTHENTICATE, request::Parts};
 use pin_project::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
@@ -48,79 +50,187 @@ pub use self::{
     api_keys::{ApiKey, ApiKeys},
     authenticate::{Authenticate, Rejection, bearer},
 };
+pub use crate::gate::{Deferred, Immediate};
 use crate::{
     body::ResponseBody,
-    gate::Gate,
-    render::{OpenAiErrors, Refusal, Render},
+    gate::{AnyMode, Gate, Mode, not_immediate, now},
+    render::{ApiErrors, Refusal, Render},
 };
 
-/// Applies [`Auth`].
+/// [`Layer`] that applies [`Auth`].
+///
+/// `M` is the mode of the authenticator: [`Immediate`] or [`Deferred`].
 #[derive(Clone, Copy, Debug)]
-pub struct AuthLayer<A, R = OpenAiErrors> {
+pub struct AuthLayer<A, R = ApiErrors, M = Immediate> {
     authenticate: A,
     render: R,
+    mode: PhantomData<fn() -> M>,
 }
 
-impl<A> AuthLayer<A> {
-    /// Lets in whom `authenticate` knows.
-    pub const fn new(authenticate: A) -> Self {
-        Self { authenticate, render: OpenAiErrors }
+impl<A, M> AuthLayer<A, ApiErrors, M> {
+    /// Identifies callers by `authenticate`.
+    pub const fn new(authenticate: A) -> Self
+    where
+        A: Authenticate<M>,
+    {
+        Self { authenticate, render: ApiErrors, mode: PhantomData }
     }
 }
 
-impl<A, R> AuthLayer<A, R> {
-    /// Gives refusals another shape.
-    pub fn render<T>(self, render: T) -> AuthLayer<A, T> {
-        AuthLayer { authenticate: self.authenticate, render }
+impl<A, R, M> AuthLayer<A, R, M> {
+    /// Sets the shape of refusals.
+    pub fn render<T>(self, render: T) -> AuthLayer<A, T, M> {
+        AuthLayer { authenticate: self.authenticate, render, mode: PhantomData }
+    }
+
+    /// Lets the layer wrap a service that suits either mode.
+    #[cfg(feature = "gateway")]
+    pub(crate) fn any_mode(self) -> AuthLayer<A, R, AnyMode<M>> {
+        AuthLayer { authenticate: self.authenticate, render: self.render, mode: PhantomData }
     }
 }
 
-impl<S, A: Clone, R: Clone> Layer<S> for AuthLayer<A, R> {
-    type Service = Auth<S, A, R>;
+impl<S, A: Clone, R: Clone, M> Layer<S> for AuthLayer<A, R, M> {
+    type Service = Auth<S, A, R, M>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Auth { inner, authenticate: self.authenticate.clone(), render: self.render.clone() }
+        Auth { inner, authenticate: self.authenticate.clone(), render: self.render.clone(), mode: PhantomData }
     }
 }
 
-/// Lets known callers in and puts their identity into the request; see the [module](self).
+/// Identifies callers and rejects unknown ones; see the [module](self).
 #[derive(Clone, Copy, Debug)]
-pub struct Auth<S, A, R = OpenAiErrors> {
+pub struct Auth<S, A, R = ApiErrors, M = Immediate> {
     inner: S,
     authenticate: A,
     render: R,
+    mode: PhantomData<fn() -> M>,
 }
 
-impl<S, A> Auth<S, A> {
-    /// Lets in whom `authenticate` knows.
-    pub const fn new(inner: S, authenticate: A) -> Self {
-        Self { inner, authenticate, render: OpenAiErrors }
+impl<S, A, M> Auth<S, A, ApiErrors, M> {
+    /// Wraps `inner` and identifies callers by `authenticate`.
+    pub const fn new(inner: S, authenticate: A) -> Self
+    where
+        A: Authenticate<M>,
+    {
+        Self { inner, authenticate, render: ApiErrors, mode: PhantomData }
     }
 }
 
-impl<S, A, R> Auth<S, A, R> {
-    /// The inner service.
+impl<S, A, R, M> Auth<S, A, R, M> {
+    /// Returns a reference to the inner service.
     pub const fn get_ref(&self) -> &S {
         &self.inner
     }
 
-    /// The inner service.
+    /// Returns a mutable reference to the inner service.
     pub const fn get_mut(&mut self) -> &mut S {
         &mut self.inner
     }
 
-    /// The inner service.
+    /// Returns the inner service.
     pub fn into_inner(self) -> S {
         self.inner
     }
+
+    fn call_now<N, B>(&mut self, request: Request<B>) -> Gate<S::Future, S::Error>
+    where
+        S: Service<Request<B>>,
+        A: Authenticate<N>,
+        R: Render,
+    {
+        let (head, body) = request.into_parts();
+        let outcome = now(self.authenticate.authenticate(&head));
+        let outcome = outcome.unwrap_or_else(|| Err(not_immediate("the authenticator").into()));
+        admit::<N, _, _, _, _>(&mut self.inner, &self.authenticate, &self.render, outcome, head, body)
+    }
+
+    fn call_later<N, B>(&mut self, request: Request<B>) -> Gate<S::Future, S::Error>
+    where
+        S: Service<Request<B>> + Clone + Send + 'static,
+        A: Authenticate<N> + Clone + Send + Sync + 'static,
+        R: Render + Clone + Send + 'static,
+        B: Send + 'static,
+    {
+        let mut inner = self.inner.clone();
+        // The service that was made ready is dropped: it could hold a permit for as long as the
+        // look-up takes. The clone is made ready when it is needed.
+        self.inner = inner.clone();
+        let (authenticate, render) = (self.authenticate.clone(), self.render.clone());
+        // In parts, so that the body need not be `Sync` to be held across the wait.
+        let (head, body) = request.into_parts();
+        Gate::Deferred(Box::pin(async move {
+            let outcome = authenticate.authenticate(&head).await;
+            if outcome.is_ok() {
+                poll_fn(|cx| inner.poll_ready(cx)).await?;
+            }
+            Ok(admit::<N, _, _, _, _>(&mut inner, &authenticate, &render, outcome, head, body))
+        }))
+    }
 }
 
-impl<S, A, R, B, ResBody> Service<Request<B>> for Auth<S, A, R>
+/// Calls the inner service with the caller's identity, or refuses the request.
+fn admit<N, S, A, R, B>(
+    inner: &mut S,
+    authenticate: &A,
+    render: &R,
+    outcome: Result<A::Identity, Rejection>,
+    mut head: Parts,
+    body: B,
+) -> Gate<S::Future, S::Error>
+where
+    S: Service<Request<B>>,
+    A: Authenticate<N>,
+    R: Render,
+{
+    match outcome {
+        Ok(identity) => {
+            for name in authenticate.secret_headers() {
+                head.headers.remove(name);
+            }
+            head.extensions.insert(identity);
+            Gate::Pass(inner.call(Request::from_parts(head, body)))
+        }
+        Err(rejection) => Gate::refuse(render, refusal(rejection), &head),
+    }
+}
+
+fn refusal(rejection: Rejection) -> Refusal {
+    match rejection {
+        Rejection::InvalidToken => Refusal::new(
+            StatusCode::UNAUTHORIZED,
+            "invalid_request_error",
+            "missing or invalid API key; send it as `Authorization: Bearer <key>`",
+        )
+        .code("invalid_api_key")
+        .header(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")),
+        Rejection::Refused(refusal) => *refusal,
+    }
+}
+
+impl<S, A, R, B, ResBody> Service<Request<B>> for Auth<S, A, R, Immediate>
+where
+    S: Service<Request<B>, Response = Response<ResBody>>,
+    A: Authenticate<Immediate>,
+    R: Render,
+{
+    type Response = Response<ResponseBody<ResBody>>;
+    type Error = S::Error;
+    type Future = ResponseFuture<S::Future, S::Error>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        ResponseFuture(self.call_now::<Immediate, _>(request))
+    }
+}
+
+impl<S, A, R, B, ResBody> Service<Request<B>> for Auth<S, A, R, Deferred>
 where
     S: Service<Request<B>, Response = Response<ResBody>> + Clone + Send + 'static,
-    S::Future: Send,
-    S::Error: Send,
-    A: Authenticate + Clone + Send + Sync + 'static,
+    A: Authenticate<Deferred> + Clone + Send + Sync + 'static,
     R: Render + Clone + Send + 'static,
     B: Send + 'static,
 {
@@ -132,70 +242,33 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        ResponseFuture(match self.authenticate.authenticate_now(request.headers()) {
-            Some(Ok(identity)) => {
-                accept(&mut request, &self.authenticate, identity);
-                Gate::Pass(self.inner.call(request))
-            }
-            Some(Err(rejection)) => Gate::refuse(&self.render, refusal(rejection), &request),
-            None => {
-                let fresh = self.inner.clone();
-                // The service that was made ready is let go: it could hold a place in a queue
-                // for as long as the look-up takes. The clone is made ready when it is needed.
-                drop(std::mem::replace(&mut self.inner, fresh.clone()));
-                Gate::Deferred(Box::pin(look_up(fresh, self.authenticate.clone(), self.render.clone(), request)))
-            }
-        })
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        ResponseFuture(self.call_later::<Deferred, _>(request))
     }
 }
 
-async fn look_up<S, A, R, B>(
-    mut inner: S,
-    authenticate: A,
-    render: R,
-    request: Request<B>,
-) -> Result<Gate<S::Future, S::Error>, S::Error>
+impl<S, A, R, M, B, ResBody> Service<Request<B>> for Auth<S, A, R, AnyMode<M>>
 where
-    S: Service<Request<B>>,
-    A: Authenticate,
-    R: Render,
+    S: Service<Request<B>, Response = Response<ResBody>> + Clone + Send + 'static,
+    A: Authenticate<M> + Clone + Send + Sync + 'static,
+    R: Render + Clone + Send + 'static,
+    M: Mode,
+    B: Send + 'static,
 {
-    // In parts, so that the body need not be `Sync` to be kept across the wait.
-    let (head, body) = request.into_parts();
-    let answer = authenticate.authenticate(&head.headers).await;
-    let mut request = Request::from_parts(head, body);
-    Ok(match answer {
-        Ok(identity) => {
-            accept(&mut request, &authenticate, identity);
-            poll_fn(|cx| inner.poll_ready(cx)).await?;
-            Gate::Pass(inner.call(request))
-        }
-        Err(rejection) => Gate::refuse(&render, refusal(rejection), &request),
-    })
-}
+    type Response = Response<ResponseBody<ResBody>>;
+    type Error = S::Error;
+    type Future = ResponseFuture<S::Future, S::Error>;
 
-fn accept<A: Authenticate, B>(request: &mut Request<B>, authenticate: &A, identity: A::Identity) {
-    for name in authenticate.secret_headers() {
-        request.headers_mut().remove(name);
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
     }
-    request.extensions_mut().insert(identity);
-}
 
-fn refusal(rejection: Rejection) -> Refusal {
-    match rejection {
-        Rejection::InvalidToken => Refusal::new(
-            StatusCode::UNAUTHORIZED,
-            "invalid_request_error",
-            "this gateway needs a valid API key: send it as `Authorization: Bearer <key>`",
-        )
-        .code("invalid_api_key")
-        .header(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")),
-        Rejection::Other(refusal) => *refusal,
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        ResponseFuture(if M::IS_IMMEDIATE { self.call_now::<M, _>(request) } else { self.call_later::<M, _>(request) })
     }
 }
 
-/// The future of [`Auth`].
+/// Response future of [`Auth`].
 #[pin_project]
 #[derive(Debug)]
 pub struct ResponseFuture<F, E>(#[pin] Gate<F, E>);

@@ -7,7 +7,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header::CONTENT_ENCODING, request::Parts};
+use http::{Request, Response, StatusCode, header::CONTENT_ENCODING, request::Parts};
 use http_body::Body;
 use pin_project::pin_project;
 use tower_service::Service;
@@ -15,8 +15,7 @@ use tower_service::Service;
 use super::{Limits, read_body::ReadBody};
 use crate::{
     body::{Buffered, ResponseBody},
-    gate::REQUEST_ID,
-    render::{Refusal, Render},
+    render::{Refusal, Render, RequestSummary},
     upstream_time::UpstreamTime,
 };
 
@@ -38,13 +37,12 @@ enum Stage<S: Service<Request<Buffered>>, B> {
     },
     Waiting(Option<(S, Request<Buffered>)>),
     Called(#[pin] S::Future),
-    /// With the id of the request.
-    Rejected(Option<(Box<Refusal>, Option<HeaderValue>)>),
+    Rejected(Option<(Box<Refusal>, RequestSummary)>),
 }
 
 impl<S: Service<Request<Buffered>>, B> Stage<S, B> {
-    fn rejected(refusal: Box<Refusal>, headers: &HeaderMap) -> Self {
-        Self::Rejected(Some((refusal, headers.get(REQUEST_ID).cloned())))
+    fn rejected(refusal: Box<Refusal>, head: &Parts) -> Self {
+        Self::Rejected(Some((refusal, RequestSummary::from(head))))
     }
 }
 
@@ -60,7 +58,7 @@ impl<S: Service<Request<Buffered>>, B: Body, R> ResponseFuture<S, B, R> {
         };
         let stage = match body {
             Ok(body) => Stage::Reading { head: Some(head), body, inner: Some(inner) },
-            Err(refusal) => Stage::rejected(refusal, &head.headers),
+            Err(refusal) => Stage::rejected(refusal, &head),
         };
         Self { stage, render }
     }
@@ -84,7 +82,7 @@ where
                     let (Some(head), Some(inner)) = (head.take(), inner.take()) else { return Poll::Pending };
                     match read {
                         Ok(bytes) => Stage::Waiting(Some((inner, Request::from_parts(head, Buffered::from(bytes))))),
-                        Err(refusal) => Stage::rejected(refusal, &head.headers),
+                        Err(refusal) => Stage::rejected(refusal, &head),
                     }
                 }
                 StageProj::Waiting(waiting) => {
@@ -98,8 +96,8 @@ where
                     return future.poll(cx).map(|result| result.map(|response| response.map(ResponseBody::new)));
                 }
                 StageProj::Rejected(rejected) => {
-                    let Some((refusal, id)) = rejected.take() else { return Poll::Pending };
-                    return Poll::Ready(Ok(this.render.render(*refusal, id.as_ref()).map(ResponseBody::from)));
+                    let Some((refusal, request)) = rejected.take() else { return Poll::Pending };
+                    return Poll::Ready(Ok(this.render.render(*refusal, &request).map(ResponseBody::from)));
                 }
             };
             this.stage.set(next);

@@ -49,7 +49,7 @@ use tower_service::Service;
 pub use self::future::ResponseFuture;
 use crate::{
     body::{Buffered, ResponseBody},
-    render::{OpenAiErrors, Render},
+    render::{ApiErrors, Render},
 };
 
 /// The default limit of a body's size: 32 MiB.
@@ -72,7 +72,7 @@ struct Limits {
 
 /// [`Layer`] that applies [`Collect`].
 #[derive(Clone, Debug)]
-pub struct CollectLayer<R = OpenAiErrors> {
+pub struct CollectLayer<R = ApiErrors> {
     limits: Limits,
     render: R,
 }
@@ -83,7 +83,7 @@ impl CollectLayer {
     pub const fn new() -> Self {
         let limits =
             Limits { max_body: MAX_BODY, max_silence: Some(MAX_SILENCE), max_time: Some(MAX_TIME), min_rate: MIN_RATE };
-        Self { limits, render: OpenAiErrors }
+        Self { limits, render: ApiErrors }
     }
 }
 
@@ -141,7 +141,7 @@ impl<S, R: Clone> Layer<S> for CollectLayer<R> {
 
 /// Reads the whole body of a request; see the [module](self).
 #[derive(Clone, Debug)]
-pub struct Collect<S, R = OpenAiErrors> {
+pub struct Collect<S, R = ApiErrors> {
     inner: S,
     limits: Limits,
     render: R,

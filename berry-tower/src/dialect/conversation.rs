@@ -6,6 +6,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use http::HeaderValue;
 
 use super::{
     codec::{DecodeResponse, EncodeResponse, Malformed, StreamEnd, StreamItem},
@@ -40,6 +41,38 @@ pub struct Conversation {
     body: Bytes,
     request: OnceLock<Result<hub::Request, UnsupportedField>>,
     encoded: [OnceLock<Result<Encoded, UnsupportedField>>; Dialect::ALL.len()],
+    refuses_optional: bool,
+}
+
+/// The optional fields of a request that the backend answered without, by the caller's names; in a response's
+/// extensions.
+#[derive(Clone, Debug, Default)]
+pub struct Dropped(pub(crate) Arc<[String]>);
+
+impl Dropped {
+    /// The longest value of a header, in bytes.
+    const LONGEST: usize = 1024;
+
+    /// Returns the names of the fields.
+    #[must_use]
+    pub fn names(&self) -> &[String] {
+        &self.0
+    }
+
+    /// Returns the names as the value of a header, as many as fit; `None` where nothing was dropped.
+    pub(crate) fn header_value(&self) -> Option<HeaderValue> {
+        let mut value = String::new();
+        for name in self.0.iter().filter(|name| name.bytes().all(|byte| byte.is_ascii_graphic())) {
+            if value.len() + name.len() + 2 > Self::LONGEST {
+                break;
+            }
+            if !value.is_empty() {
+                value.push_str(", ");
+            }
+            value.push_str(name);
+        }
+        if value.is_empty() { None } else { HeaderValue::from_str(&value).ok() }
+    }
 }
 
 impl fmt::Debug for Conversation {
@@ -54,7 +87,16 @@ impl Conversation {
     /// decoded yet.
     #[must_use]
     pub const fn new(endpoint: Endpoint, body: Bytes) -> Self {
-        Self { endpoint, body, request: OnceLock::new(), encoded: [const { OnceLock::new() }; Dialect::ALL.len()] }
+        let encoded = [const { OnceLock::new() }; Dialect::ALL.len()];
+        Self { endpoint, body, request: OnceLock::new(), encoded, refuses_optional: false }
+    }
+
+    /// Sets whether optional fields that a format cannot express make the request one that it does not support;
+    /// by default they are [dropped](Self::dropped).
+    #[must_use]
+    pub const fn refuse_optional(mut self, refuses: bool) -> Self {
+        self.refuses_optional = refuses;
+        self
     }
 
     fn caller(&self) -> Result<&'static dyn CallerFormat, UnsupportedField> {
@@ -75,7 +117,16 @@ impl Conversation {
                 .encode_request(decoded)
                 .map_err(|field| UnsupportedField::new(path(&field.param), field.reason))?;
             let dropped = request.dropped().iter().map(|param| path(param));
-            let dropped = decoded.dropped.iter().cloned().chain(dropped).collect();
+            let mut dropped: Vec<_> = decoded.dropped.iter().cloned().chain(dropped).collect();
+            dropped.sort_unstable();
+            dropped.dedup();
+            if let (true, Some(first)) = (self.refuses_optional, dropped.first()) {
+                return Err(UnsupportedField::new(
+                    first,
+                    "Extra inputs are not permitted (the model's backends lack it)",
+                ));
+            }
+            let dropped = dropped.into();
             Ok(Encoded { request, dropped })
         };
         self.encoded[dialect.index()].get_or_init(encode).as_ref()

@@ -49,7 +49,7 @@ mod value;
 mod tests;
 
 pub use codec::Malformed;
-pub use conversation::{Conversation, ResponseTranslator};
+pub use conversation::{Conversation, Dropped, ResponseTranslator};
 pub use format::{ClaudeThinking, Dialect, Sampling, Target};
 pub use unsupported::UnsupportedField;
 

@@ -1,11 +1,12 @@
-//! Turns what is left of errors into responses: `ErrorResponse` needs nothing and gives a service
-//! that is `Infallible`, as Axum wants it; every error, of a call or of readiness, is told to the
-//! client in the shape of its API.
+//! Turns errors of a service into responses.
 //!
-//! The errors of [`error`](crate::error) are known by their types, wherever they are in the chain
-//! of sources; [`refusal_for`] is the table. Any other error is a 500 that shows nothing of it and
-//! is logged. The error itself rides in the response's extensions as [`Cause`], for logs and
-//! metrics. A panic is not caught here.
+//! The service becomes `Infallible`, as axum requires. Errors of [`error`](crate::error) are
+//! recognised by type, anywhere in the chain of sources; [`refusal_for`] is the table. Any other
+//! error is logged and answered with a 500 that shows nothing of it.
+//!
+//! * Needs: nothing.
+//! * Adds: the error itself, as [`Cause`], to the extensions of the response that stands for it.
+//! * Rejects: with the response for the error of a call or of readiness. It does not catch panics.
 //!
 //! ```
 //! use berry_tower::{error::Unroutable, error_response::ErrorResponseLayer};
@@ -41,7 +42,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response};
+use http::{Request, Response};
 use pin_project::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
@@ -50,30 +51,29 @@ pub use self::refusal::refusal_for;
 use crate::{
     body::ResponseBody,
     error::BoxError,
-    gate::REQUEST_ID,
-    render::{OpenAiErrors, Render},
+    render::{ApiErrors, Render, RequestSummary},
 };
 
-/// The error that a response stands for; an extension of the response.
+/// The error that a response stands for, in the response's extensions.
 #[derive(Clone, Debug)]
 pub struct Cause(pub Arc<dyn Error + Send + Sync>);
 
-/// Applies [`ErrorResponse`].
+/// [`Layer`] that applies [`ErrorResponse`].
 #[derive(Clone, Copy, Debug, Default)]
-pub struct ErrorResponseLayer<R = OpenAiErrors> {
+pub struct ErrorResponseLayer<R = ApiErrors> {
     render: R,
 }
 
 impl ErrorResponseLayer {
-    /// Tells of errors in OpenAI's shape.
+    /// Creates responses in the shape of the API that the client calls.
     #[must_use]
     pub const fn new() -> Self {
-        Self { render: OpenAiErrors }
+        Self { render: ApiErrors }
     }
 }
 
 impl<R> ErrorResponseLayer<R> {
-    /// Tells of errors in another shape.
+    /// Sets the shape of the responses.
     pub fn render<T>(self, render: T) -> ErrorResponseLayer<T> {
         ErrorResponseLayer { render }
     }
@@ -87,34 +87,34 @@ impl<S, R: Clone> Layer<S> for ErrorResponseLayer<R> {
     }
 }
 
-/// Turns errors into responses; see the [module](self).
+/// Turns errors of a service into responses; see the [module](self).
 #[derive(Debug)]
-pub struct ErrorResponse<S, R = OpenAiErrors> {
+pub struct ErrorResponse<S, R = ApiErrors> {
     inner: S,
     render: R,
-    /// Why the inner service could not be made ready: the next call's answer.
+    /// The error of the inner service's readiness, which answers the next call.
     unready: Option<BoxError>,
 }
 
 impl<S> ErrorResponse<S> {
-    /// Tells of errors in OpenAI's shape.
+    /// Creates responses in the shape of the API that the client calls.
     pub const fn new(inner: S) -> Self {
-        Self { inner, render: OpenAiErrors, unready: None }
+        Self { inner, render: ApiErrors, unready: None }
     }
 }
 
 impl<S, R> ErrorResponse<S, R> {
-    /// The inner service.
+    /// Returns a reference to the inner service.
     pub const fn get_ref(&self) -> &S {
         &self.inner
     }
 
-    /// The inner service.
+    /// Returns a mutable reference to the inner service.
     pub const fn get_mut(&mut self) -> &mut S {
         &mut self.inner
     }
 
-    /// The inner service.
+    /// Returns the inner service.
     pub fn into_inner(self) -> S {
         self.inner
     }
@@ -122,7 +122,7 @@ impl<S, R> ErrorResponse<S, R> {
 
 impl<S: Clone, R: Clone> Clone for ErrorResponse<S, R> {
     fn clone(&self) -> Self {
-        // A clone has to be made ready itself, so it has no error yet.
+        // A clone must be made ready by itself, so it has no error yet.
         Self { inner: self.inner.clone(), render: self.render.clone(), unready: None }
     }
 }
@@ -146,23 +146,23 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let id = request.headers().get(REQUEST_ID).cloned();
+        let summary = RequestSummary::from(&request);
         let state = match self.unready.take() {
             Some(e) => State::Failed(Some(e)),
             None => State::Called(self.inner.call(request)),
         };
-        ResponseFuture { state, render: self.render.clone(), id }
+        ResponseFuture { state, render: self.render.clone(), summary }
     }
 }
 
-/// The future of [`ErrorResponse`].
+/// Response future of [`ErrorResponse`].
 #[pin_project]
 #[derive(Debug)]
 pub struct ResponseFuture<F, R> {
     #[pin]
     state: State<F>,
     render: R,
-    id: Option<HeaderValue>,
+    summary: RequestSummary,
 }
 
 #[pin_project(project = StateProj)]
@@ -189,21 +189,21 @@ where
             },
             StateProj::Failed(error) => match error.take() {
                 Some(error) => error,
-                // Polled after its end, which no executor does.
+                // Polled again after it was ready, which no executor does.
                 None => return Poll::Pending,
             },
         };
-        Poll::Ready(Ok(respond(error, this.render, this.id.as_ref()).map(ResponseBody::from)))
+        Poll::Ready(Ok(respond(error, this.render, this.summary).map(ResponseBody::from)))
     }
 }
 
-fn respond<R: Render>(error: BoxError, render: &R, id: Option<&HeaderValue>) -> Response<Bytes> {
+fn respond<R: Render>(error: BoxError, render: &R, request: &RequestSummary) -> Response<Bytes> {
     let refusal = refusal::known(&*error).unwrap_or_else(|| {
-        let request_id = id.and_then(|id| id.to_str().ok());
-        tracing::error!(request_id, error = &*error as &(dyn Error + 'static), "an error that no layer knows");
+        let request_id = request.request_id().and_then(|id| id.to_str().ok());
+        tracing::error!(request_id, error = &*error as &(dyn Error + 'static), "unexpected error");
         refusal::internal()
     });
-    let mut response = render.render(refusal, id);
+    let mut response = render.render(refusal, request);
     response.extensions_mut().insert(Cause(error.into()));
     response
 }
@@ -220,7 +220,7 @@ mod tests {
     type Reply = Response<Full<Bytes>>;
 
     #[tokio::test]
-    async fn an_error_becomes_a_response_and_its_cause_rides_along() {
+    async fn error_becomes_a_response_with_its_cause() {
         let service = service_fn(|_: Request<()>| async { Err::<Reply, BoxError>("secret".into()) });
         let response = ErrorResponse::new(service).oneshot(Request::new(())).await.unwrap();
         assert_eq!(response.status(), 500);
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_error_of_readiness_is_the_answer_to_the_next_call() {
+    async fn error_of_readiness_answers_the_next_call() {
         let (mut service, mut handle) = mock::spawn_layer::<Request<()>, Reply, _>(ErrorResponseLayer::new());
         handle.allow(0);
         assert!(service.poll_ready().is_pending(), "readiness passes through");
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_shape_is_the_renderers() {
+    async fn renderer_decides_the_shape() {
         let service = service_fn(|_: Request<()>| async { Err::<Reply, _>(crate::error::TotalTimeout) });
         let service = ErrorResponseLayer::new().render(AnthropicErrors).layer(service);
         let request = Request::builder().header("x-request-id", "r1").body(()).unwrap();

@@ -8,6 +8,7 @@ use tokio::time::error::Elapsed;
 use crate::{
     classify::{Class, ErrorBody},
     error::{BreakerOpen, Exhausted, Failure, MissingLayer, TotalTimeout, Unroutable},
+    mask::masked,
     render::Refusal,
 };
 
@@ -32,7 +33,7 @@ pub fn refusal_for(error: &(dyn Error + 'static)) -> Refusal {
 }
 
 pub(super) fn internal() -> Refusal {
-    let message = "an internal error of this gateway; its log tells more";
+    let message = "internal error; see the log of the server";
     Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, SERVER, message).code("internal_error")
 }
 
@@ -97,8 +98,10 @@ fn failure(e: &Failure) -> Refusal {
 fn exhausted(e: &Exhausted) -> Refusal {
     match e.class {
         Class::Auth => {
-            let message = format!("the provider refused this gateway's own key or account{}", quoted(e));
-            bad_gateway(message, "upstream_auth")
+            // The provider's words are about the gateway's account, which is not the caller's business.
+            let status = e.status.map_or_else(String::new, |status| format!(": it answered {}", status.as_u16()));
+            let message = format!("the provider refused the API key or account used for it{status}");
+            bad_gateway(e, message, "upstream_auth")
         }
         Class::RateLimited { retry_after } => {
             let message = format!("the provider's rate limit is reached{}", quoted(e));
@@ -114,19 +117,24 @@ fn exhausted(e: &Exhausted) -> Refusal {
             let refusal = Refusal::new(StatusCode::SERVICE_UNAVAILABLE, SERVER, message).code("no_backend_available");
             refusal.retry_after(Duration::from_secs(1))
         }
-        Class::Timeout => timeout(format!("{}; {}", attempts(e), masked(&e.reason))),
+        Class::Timeout => {
+            let message = format!("{}; {}", attempts(e), masked(&e.reason));
+            let refusal = Refusal::new(StatusCode::GATEWAY_TIMEOUT, SERVER, message).code("upstream_timeout");
+            with_retry_advice(refusal, e.elapsed)
+        }
         Class::Model | Class::EndpointNotServed => {
             as_upstream(e, StatusCode::NOT_FOUND, Some("model_not_found"), Some("model"))
         }
         Class::ClientError | Class::TooLong => as_upstream(e, StatusCode::BAD_REQUEST, None, None),
         Class::Server if is_overload(e) => {
             let message = format!("the provider is overloaded{}", quoted(e));
-            Refusal::new(StatusCode::SERVICE_UNAVAILABLE, SERVER, message).code("overloaded")
+            let refusal = Refusal::new(StatusCode::SERVICE_UNAVAILABLE, SERVER, message).code("overloaded");
+            refusal.retry_after(RETRY_AFTER)
         }
         Class::Server | Class::Network | Class::Success | Class::Cancelled => {
             let told = quoted(e);
             let what = if told.is_empty() { format!(": {}", masked(&e.reason)) } else { told };
-            bad_gateway(format!("{}{what}", attempts(e)), "upstream_error")
+            bad_gateway(e, format!("{}{what}", attempts(e)), "upstream_error")
         }
     }
 }
@@ -161,10 +169,22 @@ fn quoted(e: &Exhausted) -> String {
     text
 }
 
-fn bad_gateway(message: String, code: &'static str) -> Refusal {
-    Refusal::new(StatusCode::BAD_GATEWAY, SERVER, message).code(code).final_answer()
+/// How long the attempts must have taken together before the client is told not to retry. Retries of the official SDKs
+/// can outlast the restart of a single upstream.
+const NO_RETRY_AFTER: Duration = Duration::from_secs(10);
+/// The wait that is suggested to the client before that.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// Tells the client whether to send the request again.
+fn with_retry_advice(refusal: Refusal, elapsed: Duration) -> Refusal {
+    if elapsed >= NO_RETRY_AFTER { refusal.final_answer() } else { refusal.retry_after(RETRY_AFTER) }
 }
 
+fn bad_gateway(e: &Exhausted, message: String, code: &'static str) -> Refusal {
+    with_retry_advice(Refusal::new(StatusCode::BAD_GATEWAY, SERVER, message).code(code), e.elapsed)
+}
+
+/// A timeout of the request as a whole.
 fn timeout(message: String) -> Refusal {
     Refusal::new(StatusCode::GATEWAY_TIMEOUT, SERVER, message).code("upstream_timeout").final_answer()
 }
@@ -180,40 +200,6 @@ fn as_upstream(e: &Exhausted, status: StatusCode, code: Option<&'static str>, pa
     refusal.code = owned(&error.code).or(code.map(Cow::Borrowed));
     refusal.param = owned(&error.param).or(param.map(Cow::Borrowed));
     refusal
-}
-
-/// An upstream's text without addresses and without what may be a key, and not endless.
-fn masked(text: &str) -> String {
-    const MOST: usize = 1_000;
-    let mut out = String::with_capacity(text.len().min(MOST));
-    for word in text.split_inclusive(char::is_whitespace) {
-        let bare = word.trim_end();
-        let mask = if bare.contains("://") {
-            "[address]"
-        } else if is_like_a_key(bare) {
-            "[key]"
-        } else {
-            bare
-        };
-        if out.len() + mask.len() > MOST {
-            out.push('…');
-            break;
-        }
-        out.push_str(mask);
-        out.push_str(&word[bare.len()..]);
-    }
-    out
-}
-
-/// A word with a key's beginning, or with a long run of letters and digits mixed.
-fn is_like_a_key(word: &str) -> bool {
-    const LONG: usize = 24;
-    let of_a_key = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '*' | '.' | '/' | '+' | '=');
-    word.split(|c| !of_a_key(c)).any(|run| {
-        let begins = ["sk-", "pk-", "gsk_", "xai-", "AIza", "key="].iter().any(|b| run.contains(b));
-        let mixed = run.bytes().any(|b| b.is_ascii_digit()) && run.bytes().any(|b| b.is_ascii_alphabetic());
-        begins && run.len() >= 8 || mixed && run.split(['.', '/', '-']).any(|part| part.len() >= LONG)
-    })
 }
 
 #[cfg(test)]

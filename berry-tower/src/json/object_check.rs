@@ -3,7 +3,10 @@
 // Only the client reads plain answers.
 #![cfg_attr(not(any(test, fuzzing, feature = "client")), allow(dead_code))]
 
-use super::tokenizer::{Malformed, Tokenizer, is_space};
+use super::{
+    shape::{Shape, ShapeReader, WithShape},
+    tokenizer::{Malformed, Tokenizer, is_space},
+};
 use crate::sse::scan::Facts;
 use crate::sse::{ErrorEvent, Usage};
 
@@ -12,23 +15,10 @@ use crate::sse::{ErrorEvent, Usage};
 pub(crate) struct PlainFacts {
     /// The member `usage`, in the shape of any of the protocols.
     pub(crate) usage: Option<Usage>,
-    /// The member `error`, unless it is null, or what stands in its place.
+    /// The member `error`, unless it is null.
     pub(crate) error: Option<ErrorEvent>,
-    /// What there is of an answer.
-    pub(crate) shape: PlainShape,
-}
-
-/// Which members of a plain response hold an answer, for any of the endpoints.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct PlainShape {
-    /// There is a choice with a message or a text.
-    pub(crate) has_choice: bool,
-    /// `data`, `content` or `output` is a list.
-    pub(crate) has_list: bool,
-    /// … with something in it.
-    pub(crate) has_element: bool,
-    /// `status` is `failed`.
-    pub(crate) is_failed: bool,
+    /// What the top of the answer holds.
+    pub(crate) shape: Shape,
 }
 
 /// The body is not one complete JSON object.
@@ -42,13 +32,14 @@ pub(crate) struct ObjectCheck(State);
 enum State {
     Begin,
     Open(Box<Reading>),
-    Whole(Option<Usage>, Option<Box<ErrorEvent>>, PlainShape),
+    Whole(Option<Usage>, Option<Box<ErrorEvent>>, Shape),
     Spoiled,
 }
 
 struct Reading {
     tokenizer: Tokenizer,
     facts: Facts,
+    shape: ShapeReader,
 }
 
 impl ObjectCheck {
@@ -60,11 +51,12 @@ impl ObjectCheck {
     pub(crate) fn push(&mut self, bytes: &[u8]) -> Result<(), NotAnObject> {
         match &mut self.0 {
             State::Begin => {
-                let mut reading = Reading { tokenizer: Tokenizer::new(), facts: Facts::plain() };
+                let mut reading =
+                    Reading { tokenizer: Tokenizer::new(), facts: Facts::plain(), shape: ShapeReader::default() };
                 let read = reading.push(bytes);
                 self.0 = if reading.tokenizer.is_whole() {
-                    let shape = reading.facts.shape();
-                    State::Whole(reading.facts.counts.usage(), reading.facts.take_top_error().map(Box::new), shape)
+                    let error = reading.facts.take_top_error().map(Box::new);
+                    State::Whole(reading.facts.counts.usage(), error, reading.shape.shape)
                 } else {
                     State::Open(Box::new(reading))
                 };
@@ -102,7 +94,7 @@ impl ObjectCheck {
         let error = self.take_error();
         match self.0 {
             State::Open(reading) if reading.tokenizer.is_whole() => {
-                Ok(PlainFacts { usage: reading.facts.counts.usage(), error, shape: reading.facts.shape() })
+                Ok(PlainFacts { usage: reading.facts.counts.usage(), error, shape: reading.shape.shape })
             }
             State::Whole(usage, _, shape) => Ok(PlainFacts { usage, error, shape }),
             State::Begin | State::Open(_) | State::Spoiled => Err(NotAnObject),
@@ -112,6 +104,7 @@ impl ObjectCheck {
 
 impl Reading {
     fn push(&mut self, bytes: &[u8]) -> Result<(), NotAnObject> {
-        self.tokenizer.push(bytes, &mut self.facts).map_err(|Malformed| NotAnObject)
+        let mut visitor = WithShape { shape: &mut self.shape, other: &mut self.facts };
+        self.tokenizer.push(bytes, &mut visitor).map_err(|Malformed| NotAnObject)
     }
 }

@@ -1,7 +1,10 @@
-//! Keeps callers to the models that are theirs: `ModelPermission` reads the identity that `Auth`
-//! and the [`Requested`] that `Inspect` put into the request, gives nothing, and refuses with 403.
+//! Refuses requests for models that their caller may not use.
 //!
-//! If either is missing it refuses everything with a 500 that names the missing layer.
+//! * Needs: the identity that [`Auth`](crate::auth) and the [`Requested`] that
+//!   [`Inspect`](crate::inspect) put into the request's extensions. If either is missing, every
+//!   request is refused with a 500 that names the missing layer.
+//! * Adds: nothing.
+//! * Rejects: with 403.
 //!
 //! ```
 //! use berry_tower::{body::Buffered, inspect::Requested, permission::{AllowedModels, ModelPermissionLayer}};
@@ -20,7 +23,7 @@
 //!     .service(service_fn(|_: Request<Buffered>| async {
 //!         Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))
 //!     }));
-//! // What `Auth` and `Inspect` would have made of a request:
+//! // A request as `Auth` and `Inspect` pass it on.
 //! let request = |body: &'static str| {
 //!     Request::builder()
 //!         .extension(User { models: AllowedModels::from_iter(["fast"]) })
@@ -31,7 +34,7 @@
 //!
 //! let passed = service.clone().oneshot(request(r#"{"model":"fast"}"#)).await.unwrap();
 //! assert_eq!(passed.status(), 200);
-//! let refused = service.oneshot(request(r#"{"model":"dear"}"#)).await.unwrap();
+//! let refused = service.oneshot(request(r#"{"model":"large"}"#)).await.unwrap();
 //! assert_eq!(refused.status(), 403);
 //! # }
 //! ```
@@ -56,10 +59,10 @@ use crate::{
     error::MissingLayer,
     gate::Gate,
     inspect::Requested,
-    render::{OpenAiErrors, Refusal, Render},
+    render::{ApiErrors, Refusal, Render},
 };
 
-/// A policy with the type of the identity that it is about.
+/// An [`Allow`] policy with the type of identity that it decides about.
 pub struct ByIdentity<I, A> {
     allow: A,
     identity: PhantomData<fn() -> I>,
@@ -83,9 +86,9 @@ where
     A: Allow<I>,
 {
     fn refusal(&self, extensions: &Extensions) -> Option<Refusal> {
-        let Some(who) = extensions.get::<I>() else { return Some(missing("AuthLayer")) };
+        let Some(identity) = extensions.get::<I>() else { return Some(missing("AuthLayer")) };
         let Some(requested) = extensions.get::<Requested>() else { return Some(missing("InspectLayer")) };
-        (!self.allow.allows(who, &requested.model)).then(|| forbidden(&requested.model))
+        (!self.allow.allows(identity, &requested.model)).then(|| forbidden(&requested.model))
     }
 }
 
@@ -95,28 +98,28 @@ fn missing(layer: &'static str) -> Refusal {
 }
 
 fn forbidden(model: &str) -> Refusal {
-    // As much of the name as a client needs to know it again.
+    // Bounds what a client can make the server echo.
     let name: String = model.chars().take(200).collect();
-    let message = format!("your key may not use the model `{name}` on this gateway");
+    let message = format!("the API key may not use the model `{name}`");
     Refusal::new(StatusCode::FORBIDDEN, "permission_error", message).code("model_not_allowed").param("model")
 }
 
-/// Applies [`ModelPermission`].
+/// [`Layer`] that applies [`ModelPermission`].
 #[derive(Clone, Debug)]
-pub struct ModelPermissionLayer<P, R = OpenAiErrors> {
+pub struct ModelPermissionLayer<P, R = ApiErrors> {
     policy: P,
     render: R,
 }
 
 impl<I, A: Allow<I>> ModelPermissionLayer<ByIdentity<I, A>> {
-    /// Lets pass what `allow` allows to the identity `I`.
+    /// Passes the requests that `allow` allows to an identity of type `I`.
     pub const fn new(allow: A) -> Self {
-        Self { policy: ByIdentity { allow, identity: PhantomData }, render: OpenAiErrors }
+        Self { policy: ByIdentity { allow, identity: PhantomData }, render: ApiErrors }
     }
 }
 
 impl<P, R> ModelPermissionLayer<P, R> {
-    /// Gives refusals another shape.
+    /// Sets the shape of refusals.
     pub fn render<T>(self, render: T) -> ModelPermissionLayer<P, T> {
         ModelPermissionLayer { policy: self.policy, render }
     }
@@ -130,33 +133,33 @@ impl<S, P: Clone, R: Clone> Layer<S> for ModelPermissionLayer<P, R> {
     }
 }
 
-/// Keeps callers to the models that are theirs; see the [module](self).
+/// Refuses requests for models that their caller may not use; see the [module](self).
 #[derive(Clone, Debug)]
-pub struct ModelPermission<S, P, R = OpenAiErrors> {
+pub struct ModelPermission<S, P, R = ApiErrors> {
     inner: S,
     policy: P,
     render: R,
 }
 
 impl<S, I, A: Allow<I>> ModelPermission<S, ByIdentity<I, A>> {
-    /// Lets pass what `allow` allows to the identity `I`.
+    /// Passes the requests that `allow` allows to an identity of type `I`.
     pub const fn new(inner: S, allow: A) -> Self {
-        Self { inner, policy: ByIdentity { allow, identity: PhantomData }, render: OpenAiErrors }
+        Self { inner, policy: ByIdentity { allow, identity: PhantomData }, render: ApiErrors }
     }
 }
 
 impl<S, P, R> ModelPermission<S, P, R> {
-    /// The inner service.
+    /// Returns a reference to the inner service.
     pub const fn get_ref(&self) -> &S {
         &self.inner
     }
 
-    /// The inner service.
+    /// Returns a mutable reference to the inner service.
     pub const fn get_mut(&mut self) -> &mut S {
         &mut self.inner
     }
 
-    /// The inner service.
+    /// Returns the inner service.
     pub fn into_inner(self) -> S {
         self.inner
     }
@@ -183,12 +186,12 @@ where
         let refusal = self.policy.refusal(request.extensions()).or_else(|| known.err().map(|e| missing(e.0)));
         ResponseFuture(match refusal {
             None => Gate::Pass(self.inner.call(request)),
-            Some(refusal) => Gate::refuse(&self.render, refusal, &request),
+            Some(refusal) => Gate::refuse(&self.render, refusal, &request.into_parts().0),
         })
     }
 }
 
-/// The future of [`ModelPermission`].
+/// Response future of [`ModelPermission`].
 #[pin_project]
 #[derive(Debug)]
 pub struct ResponseFuture<F, E>(#[pin] Gate<F, E>);
@@ -239,7 +242,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_the_models_that_are_allowed_pass() {
+    async fn passes_only_allowed_models() {
         let with = |model: &'static str| {
             move |request: &mut Request<Buffered>| {
                 request.extensions_mut().insert(User("fast"));
@@ -247,7 +250,7 @@ mod tests {
             }
         };
         assert_eq!(ask(with("fast")).await.0, 200);
-        let (status, error) = ask(with("dear")).await;
+        let (status, error) = ask(with("large")).await;
         assert_eq!(status, 403);
         assert_eq!(error["type"], "permission_error");
         assert_eq!(error["code"], "model_not_allowed");
@@ -266,7 +269,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_missing_layer_refuses_everything_and_is_named() {
+    async fn names_the_missing_layer() {
         let (status, error) = ask(|request| inspect(request, "fast")).await;
         assert_eq!((status, &error["code"]), (StatusCode::INTERNAL_SERVER_ERROR, &"internal_error".into()));
         assert!(error["message"].as_str().unwrap().starts_with("AuthLayer"));

@@ -19,8 +19,6 @@ pub(super) enum Node {
     Code,
     Choices,
     Choice,
-    /// `message` in a choice of a plain response.
-    ChoiceMessage,
     /// `object` at the top: `error` in some servers' errors.
     Object,
     /// `detail` or `msg` at the top, which are errors where there are no choices.
@@ -30,9 +28,6 @@ pub(super) enum Node {
     BaseStatus,
     /// An object that holds `usage`.
     UsageHolder,
-    /// Members of plain responses that hold the answer.
-    PlainList,
-    PlainStatus,
     Index,
     Finish,
     ChoiceDelta,
@@ -64,7 +59,7 @@ impl Node {
 
     /// What stands in here means something without a name.
     pub(super) fn tells_of_elements(self) -> bool {
-        matches!(self, Self::Choices | Self::PlainList) || self.bears_output()
+        self == Self::Choices || self.bears_output()
     }
 
     /// It matters what a text here says.
@@ -79,7 +74,6 @@ impl Node {
                 | Self::Object
                 | Self::Detail
                 | Self::BaseStatus
-                | Self::PlainStatus
                 | Self::Count(_)
                 | Self::PlainMessage
                 | Self::Code
@@ -104,14 +98,11 @@ impl Node {
             (Self::Top, b"delta") => Self::EventDelta,
             (Self::Top, b"content_block") => Self::Block,
             (Self::Top, b"x_groq") => Self::UsageHolder,
-            (Self::Top | Self::Plain, b"object") => Self::Object,
-            (Self::Top | Self::Plain, b"detail" | b"msg") => Self::Detail,
-            (Self::Top | Self::Plain, b"base_resp") => Self::BaseResponse,
+            (Self::Top, b"object") => Self::Object,
+            (Self::Top, b"detail" | b"msg") => Self::Detail,
+            (Self::Top, b"base_resp") => Self::BaseResponse,
             (Self::BaseResponse, b"status_code") => Self::BaseStatus,
             (Self::BaseResponse, b"status_msg") => Self::ErrorText,
-            (Self::Plain, b"choices") => Self::Choices,
-            (Self::Plain, b"data" | b"content" | b"output") => Self::PlainList,
-            (Self::Plain, b"status") => Self::PlainStatus,
             (Self::Plain, b"error") => Self::Error,
             (Self::Plain, b"usage") => Self::Usage,
             (Self::Plain, b"message") => Self::PlainMessage,
@@ -120,7 +111,6 @@ impl Node {
             (Self::Choice, b"finish_reason") => Self::Finish,
             (Self::Choice, b"delta") => Self::ChoiceDelta,
             (Self::Choice, b"text") => Self::Output,
-            (Self::Choice, b"message") => Self::ChoiceMessage,
             (Self::Choice | Self::UsageHolder, b"usage") => Self::NestedUsage,
             (
                 Self::ChoiceDelta,

@@ -4,7 +4,7 @@ use super::ErrorEvent;
 use super::counts::Counts;
 use super::event_type::EventType;
 use super::place::Node;
-use crate::json::{KEEP, PlainShape, Visit, Word};
+use crate::json::{KEEP, Visit, Word};
 
 /// Containers deeper than this hold nothing that is looked for.
 const LEVELS: usize = 6;
@@ -49,14 +49,6 @@ pub(crate) struct Facts {
     pub(super) delta_output: bool,
     /// `delta.stop_reason` is a text.
     pub(super) stop: bool,
-    /// A choice of a plain response holds a message or a text.
-    pub(super) message: bool,
-    /// `data`, `content` or `output` at the top of a plain response is a list.
-    pub(super) listed: bool,
-    /// … with something in it.
-    pub(super) filled: bool,
-    /// `status` at the top of a plain response is `failed`.
-    pub(super) failed: bool,
     /// There is a `detail` or a `msg` at the top.
     pub(super) detail: bool,
     /// There is an `error` at the top that is not null.
@@ -83,10 +75,6 @@ impl Facts {
             block_output: false,
             delta_output: false,
             stop: false,
-            message: false,
-            listed: false,
-            filled: false,
-            failed: false,
             detail: false,
             error_at_top: false,
             error: ErrorEvent::default(),
@@ -108,18 +96,7 @@ impl Facts {
 
     /// The error at the top, if there is one.
     pub(crate) fn take_top_error(&mut self) -> Option<ErrorEvent> {
-        let is_error = self.error_at_top || self.detail && !self.choices_listed;
-        is_error.then(|| std::mem::take(&mut self.error))
-    }
-
-    /// What there is of an answer in a plain response.
-    pub(crate) const fn shape(&self) -> PlainShape {
-        PlainShape {
-            has_choice: self.message || self.output,
-            has_list: self.listed,
-            has_element: self.filled,
-            is_failed: self.failed,
-        }
+        self.error_at_top.then(|| std::mem::take(&mut self.error))
     }
 
     /// What the value is that begins.
@@ -129,10 +106,6 @@ impl Facts {
             Node::Choices => {
                 self.choices_filled = true;
                 Node::Choice
-            }
-            Node::PlainList => {
-                self.filled = true;
-                coming
             }
             within => {
                 self.bears_output(within);
@@ -157,8 +130,6 @@ impl Facts {
                 self.choices_filled = false;
             }
             Node::Usage => self.usage_object = false,
-            Node::PlainList => (self.listed, self.filled) = (false, false),
-            Node::PlainStatus => self.failed = false,
             Node::Finish => self.choice.finished = false,
             Node::Index => self.choice.index = Some(0),
             Node::Type => self.kind = EventType::None,
@@ -197,8 +168,6 @@ impl Facts {
                 }
             }
             Node::BaseStatus if number(text).is_some_and(|status| status > 0) => self.error_at_top = true,
-            Node::PlainStatus => self.failed = text == b"failed",
-            Node::ChoiceMessage => self.message = true,
             Node::Count(count) => *self.counts.slot(count) = number(text),
             _ if node.bears_output() && !text.is_empty() => self.bears_output(node),
             Node::Stop => self.stop = !text.is_empty(),
@@ -244,16 +213,13 @@ impl Facts {
             }
             Node::Choices => self.choices_listed = true,
             Node::Choice => self.choice = Choice { index: Some(0), ..Choice::default() },
-            Node::ChoiceMessage => self.message |= object,
-            Node::PlainList => (self.listed, self.filled) = (!object, false),
             Node::Detail => self.detail = true,
             Node::Usage => self.usage_object = object,
             Node::Error => self.error_at_top = true,
             Node::Index => self.choice.index = None,
             _ => {}
         }
-        let is_list = matches!(node, Node::Choices | Node::PlainList);
-        let meant = matches!(node, Node::Output | Node::BlockOutput) || object != is_list;
+        let meant = matches!(node, Node::Output | Node::BlockOutput) || object != (node == Node::Choices);
         if meant { node } else { Node::Other }
     }
 

@@ -49,8 +49,8 @@ where
     let catalog = Catalog::new([Model::new("fast", Arc::new(WeightedFailover), backends)]);
     let quota = Arc::new(Quota::new(Limits::new().per_minute(1_000).per_hour(1_000)));
     let keys = ApiKeys::new([ApiKey::from_token("a-token-of-mine", User(quota))]);
-    let limit = QuotaFromRequest::new(|head: &Parts| head.extensions.get::<User>().map(|user| &user.0));
-    let stack = Settings::new(catalog).transport(upstream);
+    let limit = QuotaFromRequest::new(|head: &Parts| head.extensions.get::<User>().map(|user| user.0.clone()));
+    let stack = Settings::with_transport(catalog, upstream);
     let service = gateway(stack, keys, limit, |_: &User, model: &str| model == "fast");
 
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

@@ -57,8 +57,8 @@ async fn writes(apart: Duration) -> Vec<(Duration, usize)> {
     let provider = Arc::new(Provider::new("a", "http://127.0.0.1:9").unwrap());
     let catalog = Catalog::new([Model::new("fast", Arc::new(Random), [Backend::new(provider, "fast")])]);
     let keys = ApiKeys::new([ApiKey::from_token("a-token-of-mine", ())]);
-    let unlimited = QuotaFromRequest::new(|_: &Parts| None::<&Arc<Quota>>);
-    let service = gateway(Settings::new(catalog).transport(upstream), keys, unlimited, |(): &(), _: &str| true);
+    let unlimited = QuotaFromRequest::new(|_: &Parts| None::<Arc<Quota>>);
+    let service = gateway(Settings::with_transport(catalog, upstream), keys, unlimited, |(): &(), _: &str| true);
 
     let request = Request::post("/v1/chat/completions").header("authorization", "Bearer a-token-of-mine");
     let body = r#"{"model":"fast","stream":true,"messages":[{"role":"user","content":"Hello!"}]}"#;

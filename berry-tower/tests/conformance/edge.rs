@@ -14,10 +14,9 @@ use berry_tower::{
 };
 use bytes::Bytes;
 use futures_util::stream;
-use http::{HeaderMap, Request, header::AUTHORIZATION};
+use http::{Request, header::AUTHORIZATION, request::Parts};
 use http_body::Frame;
 use http_body_util::{Full, StreamBody};
-use tokio::time::Instant;
 use tower::{Layer, Service};
 
 use crate::support::{Behaviour, Strict, check, is_ready, refuses};
@@ -42,9 +41,9 @@ struct Waits;
 impl Authenticate for Waits {
     type Identity = ();
 
-    async fn authenticate(&self, headers: &HeaderMap) -> Result<(), Rejection> {
+    async fn authenticate(&self, head: &Parts) -> Result<(), Rejection> {
         tokio::task::yield_now().await;
-        bearer(headers).map(drop).ok_or(Rejection::InvalidToken)
+        bearer(&head.headers).map(drop).ok_or(Rejection::InvalidToken)
     }
 }
 
@@ -67,16 +66,16 @@ async fn auth_keeps_no_place_while_it_waits() {
 
 #[tokio::test(start_paused = true)]
 async fn rate_limit() {
-    check(RateLimitLayer::new(PerKey::new(Limits::new().per_minute(100), |_| Some(0))), plain).await;
-    let none = RateLimitLayer::new(PerKey::new(Limits::new().per_minute(100), |_| None::<u8>).require_key());
+    check(RateLimitLayer::new(PerKey::new(Limits::new().per_minute(100), |_: &Parts| Some(0))), plain).await;
+    let none = RateLimitLayer::new(PerKey::new(Limits::new().per_minute(100), |_: &Parts| None::<u8>).require_key());
     refuses(none, plain(), 500).await;
 
     let quota = Arc::new(Quota::new(Limits::new().concurrent(2)));
     let request = || Request::builder().extension(Arc::clone(&quota)).body(Full::<Bytes>::default()).unwrap();
-    let layer = RateLimitLayer::new(QuotaFromRequest::new(|head| head.extensions.get()));
+    let layer = RateLimitLayer::new(QuotaFromRequest::new(|head: &Parts| head.extensions.get().cloned()));
     check(layer.clone(), request).await;
-    assert_eq!(quota.snapshot(Instant::now()).in_flight, 0, "every place was given back");
-    let (_a, _b) = (quota.take().unwrap(), quota.take().unwrap());
+    assert_eq!(quota.usage().in_flight, 0, "every place was given back");
+    let (_a, _b) = (quota.acquire().unwrap(), quota.acquire().unwrap());
     refuses(layer, request(), 429).await;
 }
 

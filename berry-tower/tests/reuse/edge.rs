@@ -15,7 +15,7 @@ use berry_tower::{
     rate_limit::{Limits, PerKey, RateLimitLayer},
 };
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Request, Response, request::Parts};
 use http_body_util::Full;
 use tower::{Layer, ServiceExt, service_fn};
 
@@ -46,8 +46,9 @@ async fn auth() {
 
 #[tokio::test]
 async fn rate_limit() {
-    let layer =
-        || RateLimitLayer::new(PerKey::new(Limits::new().per_hour(1), |head| head.headers.get("x-who").cloned()));
+    let layer = || {
+        RateLimitLayer::new(PerKey::new(Limits::new().per_hour(1), |head: &Parts| head.headers.get("x-who").cloned()))
+    };
     for address in [axum(app().layer(layer())).await, hyper(layer().layer(hello())).await] {
         assert_eq!(post(address, "x-who: a\r\n", "").await.0, 200);
         let (status, text) = post(address, "x-who: a\r\n", "").await;
@@ -110,7 +111,8 @@ async fn error_response() {
 
 #[tokio::test]
 async fn drain() {
-    let refuse = service_fn(|_: Request<_>| async { Ok::<_, Infallible>(Response::new(Full::from("unread"))) });
+    let refuse =
+        service_fn(|_: Request<_>| async { Ok::<_, Infallible>(Response::new(Full::<Bytes>::from("unread"))) });
     let story = "x".repeat(3_000_000);
     for address in [axum(app().layer(DrainLayer::new())).await, hyper(DrainLayer::new().layer(refuse)).await] {
         assert_eq!(post(address, "", &story).await.0, 200);

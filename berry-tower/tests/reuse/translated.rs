@@ -126,24 +126,9 @@ where
         let response = response.body(StreamBody::new(script.body())).unwrap();
         std::future::ready(Ok::<_, BoxError>(response))
     });
-    let Settings { plan, budget, total_timeout, keep_alive, commit_after, stop, max_body, tags, tag_policy, .. } =
-        Settings::new(catalog.clone());
-    let settings = Settings {
-        catalog,
-        transport,
-        plan,
-        budget,
-        total_timeout,
-        keep_alive,
-        commit_after,
-        stop,
-        max_body,
-        tags,
-        tag_policy,
-        render,
-    };
+    let settings = Settings::with_transport(catalog, transport).render(render);
     let keys = ApiKeys::new([ApiKey::from_token("a-token-of-mine", "me")]);
-    let unlimited = QuotaFromRequest::new(|_: &Parts| None::<&Arc<Quota>>);
+    let unlimited = QuotaFromRequest::new(|_: &Parts| None::<Arc<Quota>>);
     let service = gateway(settings, keys, unlimited, |_: &&str, _: &str| true);
     let request = Request::post(path)
         .header("authorization", "Bearer a-token-of-mine")

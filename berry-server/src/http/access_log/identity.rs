@@ -1,4 +1,4 @@
-//! Who asks, and for what, as far as the layers behind have found out.
+//! The caller and the model of a request, for the access log.
 
 use std::sync::{Arc, OnceLock};
 
@@ -7,37 +7,37 @@ use http::Extensions;
 
 use crate::config::build::Caller;
 
-/// Who a request turned out to be from, and what it is for. It goes down with the request, to be
-/// filled in behind the authentication, since refusals of the layers behind that are to name the
-/// user too, and requests that their clients have left the model.
+/// The caller of a request and the model that it asks for.
+///
+/// The access log puts an empty one into the request's extensions. The layers behind it fill it in, so that the log can
+/// name the user of a refused request, and the model of a request whose client has left.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Who(Arc<Learnt>);
+pub(crate) struct RequestIdentity(Arc<Inner>);
 
 #[derive(Debug, Default)]
-struct Learnt {
+struct Inner {
     caller: OnceLock<Arc<Caller>>,
     model: OnceLock<Arc<str>>,
 }
 
-impl Who {
-    /// The user.
+impl RequestIdentity {
     pub(super) fn caller(&self) -> Option<&Arc<Caller>> {
         self.0.caller.get()
     }
 
-    /// What the client calls the model that it asks for.
+    /// Returns the model's name as the client wrote it.
     pub(super) fn model(&self) -> Option<&str> {
         self.0.model.get().map(|model| &**model)
     }
 
-    /// Fills it in from what the layers outside have put there.
-    pub(crate) fn learn(extensions: &Extensions) {
-        let Some(Self(learnt)) = extensions.get() else { return };
+    /// Copies the caller and the model from a request's extensions, as far as they are there.
+    pub(crate) fn fill_from(extensions: &Extensions) {
+        let Some(Self(inner)) = extensions.get() else { return };
         if let Some(caller) = extensions.get::<Arc<Caller>>() {
-            let _ = learnt.caller.set(caller.clone());
+            let _ = inner.caller.set(caller.clone());
         }
         if let Some(requested) = extensions.get::<Requested>() {
-            let _ = learnt.model.set(requested.model.clone());
+            let _ = inner.model.set(requested.model.clone());
         }
     }
 }

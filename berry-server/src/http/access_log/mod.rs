@@ -1,5 +1,5 @@
-//! The outermost layer: request ids, the headers that tell where an answer came from, an answer for
-//! a request that panicked, and one log line for each request when its answer has ended.
+//! The outermost layer: request ids, the response headers that name the backend, an error response for a request that
+//! panicked, and one log line for each request when its response body has ended.
 
 mod identity;
 mod panic;
@@ -15,7 +15,7 @@ use axum::body::Body;
 use berry_tower::{
     body::GuardedBody,
     error::BoxError,
-    render::{Refusal, Render},
+    render::{Refusal, Render, RequestSummary},
 };
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
@@ -25,73 +25,79 @@ use tower_layer::Layer;
 use tower_service::Service;
 use uuid::Uuid;
 
-pub(crate) use identity::Who;
+pub(crate) use identity::RequestIdentity;
 
-use crate::{app::Snapshot, http::routes::Errors, observability::metrics::Known};
-use panic::caught;
-use record::Story;
+use super::error_shape::ErrorShape;
+use crate::{
+    observability::{Observability, metrics::RouteMetrics},
+    state::Snapshot,
+};
+use panic::catch_panic;
+use record::AccessRecord;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// The longest id that is taken over from a client.
-const LONGEST_ID: usize = 128;
-/// The most headers that a request may have, and their longest sum.
-const MOST_HEADERS: usize = 128;
-const MOST_HEADER_BYTES: usize = 48 * 1024;
+/// The longest request id, in bytes, that is accepted from a client.
+const MAX_ID_BYTES: usize = 128;
+/// The most headers that a request may have.
+const MAX_HEADERS: usize = 128;
+/// The most bytes that the names and values of a request's headers may have together.
+const MAX_HEADER_BYTES: usize = 48 * 1024;
 
-/// Adds [`Access`] to a service.
+/// [`Layer`] that applies [`AccessLog`].
 #[derive(Clone, Debug)]
-pub(crate) struct AccessLayer {
+pub(crate) struct AccessLogLayer {
     snapshot: Arc<Snapshot>,
-    endpoint: Option<Arc<KnownEndpoint>>,
-    /// The shape of its own refusals.
-    errors: Errors,
+    observability: Observability,
+    endpoint: Option<Arc<ModelEndpoint>>,
+    /// The shape of the layer's own error responses.
+    errors: ErrorShape,
 }
 
-impl AccessLayer {
-    pub(crate) fn new(snapshot: Arc<Snapshot>, errors: Errors) -> Self {
-        Self { snapshot, endpoint: None, errors }
+impl AccessLogLayer {
+    pub(crate) fn new(snapshot: Arc<Snapshot>, observability: Observability, errors: ErrorShape) -> Self {
+        Self { snapshot, observability, endpoint: None, errors }
     }
 
-    /// In front of one endpoint that is asked for models.
-    pub(crate) fn of(self, path: &str) -> Self {
-        let route = self.snapshot.shared.metrics.route(path);
-        Self { endpoint: Some(Arc::new(KnownEndpoint { path: path.into(), route })), ..self }
+    /// Sets the endpoint of model requests that the layer stands before.
+    pub(crate) fn with_endpoint(self, path: &str) -> Self {
+        let route = self.observability.metrics.route(path);
+        Self { endpoint: Some(Arc::new(ModelEndpoint { path: path.into(), route })), ..self }
     }
 }
 
-/// What need not be found out for each request.
+/// The facts of an endpoint that need no look-up per request.
 #[derive(Debug)]
-struct KnownEndpoint {
+struct ModelEndpoint {
     path: Arc<str>,
-    route: Known,
+    route: RouteMetrics,
 }
 
-impl<S> Layer<S> for AccessLayer {
-    type Service = Access<S>;
+impl<S> Layer<S> for AccessLogLayer {
+    type Service = AccessLog<S>;
 
-    fn layer(&self, inner: S) -> Access<S> {
-        Access { inner, layer: self.clone() }
+    fn layer(&self, inner: S) -> AccessLog<S> {
+        AccessLog { inner, layer: self.clone() }
     }
 }
 
-/// Names every request, and tells of it when it is over.
+/// Gives every request an id and writes its log line when it is finished.
 #[derive(Clone, Debug)]
-pub(crate) struct Access<S> {
+pub(crate) struct AccessLog<S> {
     inner: S,
-    layer: AccessLayer,
+    layer: AccessLogLayer,
 }
 
-/// An answer's body, or that of a refusal of the layer's own, with its story.
-pub(crate) type AccessBody<B> = GuardedBody<Either<B, Body>, Box<Story>>;
+/// The inner body or the layer's own, with the record that is written at its end.
+pub(crate) type AccessLogBody<B> = GuardedBody<Either<B, Body>, Box<AccessRecord>>;
 
-impl<S, R, B> Service<Request<R>> for Access<S>
+impl<S, R, B> Service<Request<R>> for AccessLog<S>
 where
     S: Service<Request<R>, Response = Response<B>>,
     B: http_body::Body<Data = Bytes>,
     B::Error: Into<BoxError>,
 {
-    type Response = Response<AccessBody<B>>;
+    type Response = Response<AccessLogBody<B>>;
     type Error = S::Error;
     type Future = ResponseFuture<S::Future>;
 
@@ -102,57 +108,58 @@ where
     fn call(&mut self, mut request: Request<R>) -> Self::Future {
         let id = request_id(request.headers());
         let errors = self.layer.errors;
-        let story = Box::new(Story::new(id.clone(), &mut request, &self.layer));
-        if too_many_headers(request.headers()) {
-            return ResponseFuture { stage: Stage::Refused(Some(headers_too_large())), story: Some(story), errors };
+        let record = Box::new(AccessRecord::new(id.clone(), &mut request, &self.layer));
+        if has_too_many_headers(request.headers()) {
+            return ResponseFuture { stage: Stage::Refused(Some(headers_too_large())), record: Some(record), errors };
         }
         request.headers_mut().insert(REQUEST_ID, id);
-        request.extensions_mut().insert(story.who().clone());
-        let stage = match caught(|| self.inner.call(request)) {
+        request.extensions_mut().insert(record.identity().clone());
+        let stage = match catch_panic(|| self.inner.call(request)) {
             Ok(call) => Stage::Called(call),
-            Err(panic) => Stage::Refused(Some(story.panicked(&panic))),
+            Err(panic) => Stage::Refused(Some(record.log_panic(&panic))),
         };
-        ResponseFuture { stage, story: Some(story), errors }
+        ResponseFuture { stage, record: Some(record), errors }
     }
 }
 
-/// The client's own id where it is fit to be repeated, else a new one.
+/// Returns the client's own id if it is short printable ASCII, else a new one.
 fn request_id(headers: &HeaderMap) -> HeaderValue {
-    let fit =
-        |id: &&HeaderValue| (1..=LONGEST_ID).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic);
-    headers.get(REQUEST_ID).filter(fit).cloned().unwrap_or_else(|| {
+    let is_valid =
+        |id: &&HeaderValue| (1..=MAX_ID_BYTES).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic);
+    headers.get(REQUEST_ID).filter(is_valid).cloned().unwrap_or_else(|| {
         let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
         let id = Uuid::new_v4().hyphenated().encode_lower(&mut text);
         HeaderValue::from_str(id).unwrap_or(HeaderValue::from_static("unknown"))
     })
 }
 
-fn too_many_headers(headers: &HeaderMap) -> bool {
+fn has_too_many_headers(headers: &HeaderMap) -> bool {
     let bytes = || headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum::<usize>();
-    headers.len() > MOST_HEADERS || bytes() > MOST_HEADER_BYTES
+    headers.len() > MAX_HEADERS || bytes() > MAX_HEADER_BYTES
 }
 
 fn headers_too_large() -> Refusal {
-    let message = "the request's headers are more, or longer, than this gateway takes";
+    let message =
+        format!("the request has more than {MAX_HEADERS} headers, or more than {MAX_HEADER_BYTES} bytes of them");
     let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
     Refusal::new(status, "invalid_request_error", message).code("headers_too_large")
 }
 
-/// The future of [`Access`].
+/// The future of [`AccessLog`].
 #[pin_project]
 #[derive(Debug)]
 pub(crate) struct ResponseFuture<F> {
     #[pin]
     stage: Stage<F>,
-    story: Option<Box<Story>>,
-    errors: Errors,
+    record: Option<Box<AccessRecord>>,
+    errors: ErrorShape,
 }
 
 #[pin_project(project = StageProj)]
 #[derive(Debug)]
 enum Stage<F> {
     Called(#[pin] F),
-    /// By this layer itself.
+    /// Refused by this layer itself.
     Refused(Option<Refusal>),
 }
 
@@ -162,33 +169,34 @@ where
     B: http_body::Body<Data = Bytes>,
     B::Error: Into<BoxError>,
 {
-    type Output = Result<Response<AccessBody<B>>, E>;
+    type Output = Result<Response<AccessLogBody<B>>, E>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let refusal = match this.stage.project() {
             StageProj::Called(call) => {
-                // Handed out this way, since what is caught around is moved at every poll.
-                let mut answered = None;
+                // The result leaves through a variable: a value returned from `catch_panic` is moved at every poll.
+                let mut result = None;
                 let poll = || {
-                    if let Poll::Ready(answer) = call.poll(cx) {
-                        answered = Some(answer);
+                    if let Poll::Ready(response) = call.poll(cx) {
+                        result = Some(response);
                     }
                 };
-                match caught(poll) {
+                match catch_panic(poll) {
                     Ok(()) => {
-                        let Some(answer) = answered else { return Poll::Pending };
-                        let Some(story) = this.story.take() else { return Poll::Pending };
-                        return Poll::Ready(answer.map(|answer| story.told_by(answer.map(Either::Left))));
+                        let Some(result) = result else { return Poll::Pending };
+                        let Some(record) = this.record.take() else { return Poll::Pending };
+                        return Poll::Ready(result.map(|response| record.instrument(response.map(Either::Left))));
                     }
-                    Err(panic) => this.story.as_ref().map(|story| story.panicked(&panic)),
+                    Err(panic) => this.record.as_ref().map(|record| record.log_panic(&panic)),
                 }
             }
             StageProj::Refused(refusal) => refusal.take(),
         };
-        let (Some(refusal), Some(story)) = (refusal, this.story.take()) else { return Poll::Pending };
-        let response = this.errors.render(refusal, Some(story.id())).map(Body::from);
-        Poll::Ready(Ok(story.told_by(response.map(Either::Right))))
+        let (Some(refusal), Some(record)) = (refusal, this.record.take()) else { return Poll::Pending };
+        let summary = RequestSummary::default().with_request_id(Some(record.id().clone()));
+        let response = this.errors.render(refusal, &summary).map(Body::from);
+        Poll::Ready(Ok(record.instrument(response.map(Either::Right))))
     }
 }
 
@@ -201,11 +209,10 @@ mod tests {
     use tower::{ServiceExt, service_fn};
 
     use super::*;
-    use crate::{app::App, http::routes::MESSAGES};
 
-    /// What a client gets of a service that panics at its call, or later.
-    async fn told(errors: Errors, later: bool) -> (HeaderMap, Value) {
-        let app = App::of_one_model("");
+    /// Returns the response to a request whose service panics in `call`, or later.
+    async fn response_of_a_panic(errors: ErrorShape, later: bool) -> (HeaderMap, Value) {
+        let snapshot = crate::state::tests::snapshot();
         let inner = service_fn(move |_: Request<Body>| {
             assert!(later, "at once");
             async move {
@@ -214,23 +221,24 @@ mod tests {
                 Ok::<_, Infallible>(Response::new(Body::empty()))
             }
         });
-        let request = Request::post(MESSAGES).header(REQUEST_ID, "mine").body(Body::empty()).unwrap();
-        let response =
-            AccessLayer::new(app.snapshot(), errors).of(MESSAGES).layer(inner).oneshot(request).await.unwrap();
+        let request = Request::post("/v1/messages").header(REQUEST_ID, "mine").body(Body::empty()).unwrap();
+        let layer = AccessLogLayer::new(snapshot, Observability::new(), errors).with_endpoint("/v1/messages");
+        let response = layer.layer(inner).oneshot(request).await.unwrap();
         assert_eq!(response.status(), 500);
         let (head, body) = response.into_parts();
         (head.headers, serde_json::from_slice(&body.collect().await.unwrap().to_bytes()).unwrap())
     }
 
     #[tokio::test]
-    async fn whoever_panics_the_client_is_told_in_the_shape_of_its_api() {
+    async fn answers_a_panic_in_the_shape_of_the_api() {
         for later in [false, true] {
-            let (headers, body) = told(Errors::OpenAi, later).await;
+            let (headers, body) = response_of_a_panic(ErrorShape::OpenAi, later).await;
             assert_eq!(
                 (&headers[REQUEST_ID], &body["error"]["code"]),
                 (&"mine".parse().unwrap(), &json!("internal_error"))
             );
-            let (headers, body) = told(Errors::Anthropic, later).await;
+            assert!(body["error"]["message"].as_str().unwrap().starts_with("internal error"), "{body}");
+            let (headers, body) = response_of_a_panic(ErrorShape::Anthropic, later).await;
             assert_eq!((&headers["request-id"], &body["request_id"]), (&"mine".parse().unwrap(), &json!("mine")));
             assert_eq!(body["error"]["type"], json!("api_error"), "{body}");
         }

@@ -1,4 +1,4 @@
-//! Panics, caught where a request meets them, so that its connection goes on.
+//! Panics of handlers and layers, caught so that the connection survives.
 
 use std::{
     any::Any,
@@ -8,26 +8,26 @@ use std::{
 use berry_tower::render::Refusal;
 use http::StatusCode;
 
-/// What somebody panicked with.
+/// The message of a panic.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Panicked(pub(super) String);
+pub(super) struct PanicMessage(pub(super) String);
 
-impl Panicked {
-    #[expect(clippy::needless_pass_by_value, reason = "it is at its end")]
-    fn with(panic: Box<dyn Any + Send>) -> Self {
-        let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
-        Self(text.unwrap_or("not a text").to_owned())
+impl PanicMessage {
+    fn new(payload: &(dyn Any + Send)) -> Self {
+        let text =
+            payload.downcast_ref::<String>().map(String::as_str).or_else(|| payload.downcast_ref::<&str>().copied());
+        Self(text.unwrap_or("the panic has no message").to_owned())
     }
 }
 
-/// What something gives, unless it panics.
-pub(super) fn caught<T>(run: impl FnOnce() -> T) -> Result<T, Panicked> {
-    catch_unwind(AssertUnwindSafe(run)).map_err(Panicked::with)
+/// Runs `run` and returns its result, or the message of its panic.
+pub(super) fn catch_panic<T>(run: impl FnOnce() -> T) -> Result<T, PanicMessage> {
+    catch_unwind(AssertUnwindSafe(run)).map_err(|payload| PanicMessage::new(&*payload))
 }
 
-/// What the client is told.
-pub(super) fn mistake() -> Refusal {
-    let message = "the gateway made a mistake; its log has the request id";
+/// Returns the error that a client gets for a panic.
+pub(super) fn internal_error() -> Refusal {
+    let message = "internal error; the server's log has the request id";
     Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "server_error", message).code("internal_error")
 }
 
@@ -36,10 +36,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn texts_are_kept() {
-        assert_eq!(caught(|| 1), Ok(1));
-        assert_eq!(caught(|| -> u8 { panic!("a text") }), Err(Panicked("a text".into())));
-        assert_eq!(caught(|| -> u8 { panic!("{} texts", 2) }), Err(Panicked("2 texts".into())));
-        assert_eq!(caught(|| -> u8 { std::panic::panic_any(3) }), Err(Panicked("not a text".into())));
+    fn keeps_the_message_of_a_panic() {
+        let message = |text: &str| Err(PanicMessage(text.into()));
+        assert_eq!(catch_panic(|| 1), Ok(1));
+        assert_eq!(catch_panic(|| -> u8 { panic!("a text") }), message("a text"));
+        assert_eq!(catch_panic(|| -> u8 { panic!("{} texts", 2) }), message("2 texts"));
+        assert_eq!(catch_panic(|| -> u8 { std::panic::panic_any(3) }), message("the panic has no message"));
     }
 }

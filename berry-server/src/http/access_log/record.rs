@@ -1,10 +1,11 @@
-//! What there is to tell of a request: to its client in headers, to the operators in one log line,
-//! metrics and history when its answer has ended.
+//! The facts of one request: told to the client in headers, and to operators in one log line, metrics and history when
+//! the response has ended.
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use berry_tower::{
     attempt::{Attempt, ServedBy},
+    backend::BackendId,
     body::{End, Guard, GuardedBody},
     error::{Exhausted, find},
     error_response::Cause,
@@ -18,74 +19,90 @@ use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, heade
 use tokio::time::Instant;
 
 use super::{
-    AccessLayer, REQUEST_ID, Who,
-    panic::{Panicked, mistake},
+    AccessLogLayer, REQUEST_ID, RequestIdentity,
+    panic::{PanicMessage, internal_error},
 };
 #[cfg(feature = "observability")]
-use crate::observability::history::{Finished, How};
-use crate::{app::Snapshot, http::connection::Serving, http::routes::MESSAGES, observability::metrics::Measured};
+use crate::observability::history::FinishedRequest;
+use crate::{
+    http::{connection::Serving, error_shape::ErrorShape},
+    observability::{Observability, metrics::RequestMetrics, outcome::RequestOutcome},
+    state::Snapshot,
+};
 
 /// The target of the access line, which filters such as `RUST_LOG` name.
 const TARGET: &str = "berry_server::access";
 
 const BACKEND: HeaderName = HeaderName::from_static("x-berry-backend");
 const ATTEMPTS: HeaderName = HeaderName::from_static("x-berry-attempts");
+const DROPPED: HeaderName = HeaderName::from_static("x-berry-dropped");
 
-/// What is said of a request whose client went away before the end.
-const CANCELLED: &str = "cancelled";
+/// The most bytes of a client's text (path, method, model) in a log line.
+const MAX_TEXT_BYTES: usize = 256;
 
-/// A path as it is logged: whatever a client sends, a line stays a line.
-fn shortened(path: &str) -> Arc<str> {
-    const LONGEST: usize = 256;
-    if path.len() <= LONGEST {
-        path.into()
-    } else {
-        path.chars().take(LONGEST).chain(['…']).collect::<String>().into()
+/// A client's text, cut to [`MAX_TEXT_BYTES`]. The log's formatter escapes unsafe characters.
+struct Cut<'a>(&'a str);
+
+impl fmt::Display for Cut<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.len() <= MAX_TEXT_BYTES {
+            return f.write_str(self.0);
+        }
+        let end = (0..=MAX_TEXT_BYTES).rev().find(|end| self.0.is_char_boundary(*end)).unwrap_or_default();
+        write!(f, "{}…", &self.0[..end])
     }
 }
 
-/// What there is to tell of a request.
+/// The facts of one request.
 #[derive(Debug)]
-pub(crate) struct Story {
+pub(crate) struct AccessRecord {
     id: HeaderValue,
     method: Method,
     path: Arc<str>,
-    /// Whether it asks for a model's answer.
-    for_a_model: bool,
+    errors: ErrorShape,
+    /// Whether the request asks for a model's answer.
+    is_model_request: bool,
     started: Instant,
     status: Option<StatusCode>,
-    user: Who,
-    served: Option<ServedBy>,
-    model: Option<RoutedModel>,
+    identity: RequestIdentity,
+    served_by: Option<ServedBy>,
+    served_model: Option<RoutedModel>,
     attempts: u32,
     progress: Option<Progress>,
-    told: bool,
+    /// The optional fields that were left out of the upstream request.
+    dropped: Option<HeaderValue>,
+    is_emitted: bool,
     connection: Option<Serving>,
     snapshot: Arc<Snapshot>,
-    measured: Measured,
+    observability: Observability,
+    metrics: RequestMetrics,
 }
 
-impl Story {
-    pub(super) fn new<R>(id: HeaderValue, request: &mut Request<R>, layer: &AccessLayer) -> Self {
-        let AccessLayer { snapshot, endpoint, .. } = layer;
+impl AccessRecord {
+    pub(super) fn new<R>(id: HeaderValue, request: &mut Request<R>, layer: &AccessLogLayer) -> Self {
+        let AccessLogLayer { snapshot, observability, endpoint, errors } = layer;
         let started = Instant::now();
-        let route = endpoint.as_ref().map(|known| &known.route);
+        let route = endpoint.as_ref().map(|endpoint| &endpoint.route);
+        let path = || Cut(request.uri().path()).to_string().into();
         Self {
             id,
             method: request.method().clone(),
-            path: endpoint.as_ref().map_or_else(|| shortened(request.uri().path()), |known| known.path.clone()),
-            for_a_model: endpoint.is_some(),
+            path: endpoint.as_ref().map_or_else(path, |endpoint| endpoint.path.clone()),
+            errors: *errors,
+            is_model_request: endpoint.is_some(),
             started,
             status: None,
-            user: Who::default(),
-            served: None,
-            model: None,
+            identity: RequestIdentity::default(),
+            served_by: None,
+            served_model: None,
             attempts: 0,
             progress: None,
-            told: false,
+            dropped: None,
+            is_emitted: false,
             connection: request.extensions_mut().remove(),
             snapshot: snapshot.clone(),
-            measured: Measured::new(&snapshot.shared.metrics, request, route, started),
+            observability: observability.clone(),
+            metrics: RequestMetrics::new(&observability.metrics, request, route, started),
         }
     }
 
@@ -93,48 +110,49 @@ impl Story {
         &self.id
     }
 
-    pub(super) const fn who(&self) -> &Who {
-        &self.user
+    pub(super) const fn identity(&self) -> &RequestIdentity {
+        &self.identity
     }
 
-    /// Logs a panic; gives what the client is told.
-    pub(super) fn panicked(&self, Panicked(panic): &Panicked) -> Refusal {
+    /// Logs a panic and returns the client's error.
+    pub(super) fn log_panic(&self, PanicMessage(panic): &PanicMessage) -> Refusal {
         tracing::error!(request_id = self.id.to_str().unwrap_or_default(), panic, "a request panicked");
-        mistake()
+        internal_error()
     }
 
-    /// Goes on with the answer, to its end.
-    pub(super) fn told_by<B>(mut self: Box<Self>, mut response: Response<B>) -> Response<GuardedBody<B, Box<Self>>>
+    /// Adds the gateway's headers to the response and follows its body to the end.
+    pub(super) fn instrument<B>(mut self: Box<Self>, mut response: Response<B>) -> Response<GuardedBody<B, Box<Self>>>
     where
         B: http_body::Body<Data = Bytes>,
     {
-        self.answered(&mut response);
+        self.record_response(&mut response);
         response.map(|body| GuardedBody::new(body, self))
     }
 
-    /// Takes down where the answer came from, and tells the client.
-    fn answered<B>(&mut self, response: &mut Response<B>) {
-        self.measured.answered();
+    /// Reads the facts of the response from its extensions and adds the gateway's headers.
+    fn record_response<B>(&mut self, response: &mut Response<B>) {
+        self.metrics.record_head();
         self.status = Some(response.status());
         let extensions = response.extensions_mut();
-        self.served = extensions.remove();
-        self.model = extensions.remove();
+        self.served_by = extensions.remove();
+        self.served_model = extensions.remove();
         self.progress = extensions.remove();
         if let Some(limit) = extensions.remove::<LimitKind>() {
-            self.snapshot.shared.metrics.rate_limited(limit);
+            self.observability.metrics.rate_limited(limit);
         }
         self.attempts = extensions.get::<Attempt>().map_or(0, Attempt::number);
         if let Some(failed) = extensions.get::<Cause>().and_then(|cause| find::<Exhausted>(&*cause.0)) {
             self.attempts = failed.attempts;
-            self.served = failed.backend.clone().map(ServedBy);
+            self.served_by = failed.backend.clone().map(ServedBy);
         }
         let headers = response.headers_mut();
+        self.dropped = headers.get(DROPPED).cloned();
         headers.insert(REQUEST_ID, self.id.clone());
-        if *self.path == *MESSAGES {
-            // By its name in Anthropic's API.
+        if self.errors == ErrorShape::Anthropic {
+            // The name of the header in Anthropic's API.
             headers.insert(HeaderName::from_static("request-id"), self.id.clone());
         }
-        if let Some(ServedBy(backend)) = &self.served
+        if let Some(ServedBy(backend)) = &self.served_by
             && let Ok(value) = HeaderValue::from_maybe_shared(Bytes::from(
                 [backend.provider.as_bytes(), b":", backend.model.as_bytes()].concat(),
             ))
@@ -142,9 +160,9 @@ impl Story {
             headers.insert(BACKEND, value);
         }
         if self.attempts > 0 {
-            // Nearly always the first.
-            let once = self.attempts == 1;
-            headers.insert(ATTEMPTS, if once { HeaderValue::from_static("1") } else { self.attempts.into() });
+            // The usual number needs no formatting.
+            let is_first = self.attempts == 1;
+            headers.insert(ATTEMPTS, if is_first { HeaderValue::from_static("1") } else { self.attempts.into() });
         }
         if self.progress.as_ref().is_some_and(Progress::is_stream) {
             headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
@@ -152,94 +170,143 @@ impl Story {
         }
     }
 
-    /// The public name of the model that answers, or else of the one that was asked for.
-    fn model_name(&self) -> Option<Arc<str>> {
-        if let Some(RoutedModel(model)) = &self.model {
-            return Some(model.name.clone());
+    /// Reads which backend finished a stream that another one had begun, or whose head was sent
+    /// before a backend had answered.
+    fn record_continuation(&mut self) {
+        let Some(progress) = &self.progress else { return };
+        self.attempts = progress.attempts().map_or(self.attempts, |attempts| attempts.max(self.attempts));
+        let Some(continuation) = progress.continued_by() else { return };
+        self.served_by = Some(ServedBy(continuation.backend.clone()));
+        let catalog = self.snapshot.catalog.load();
+        let requested = self.identity.model().and_then(|model| catalog.find(model));
+        let served = requested.and_then(|requested| match continuation.fallback_index.checked_sub(1) {
+            None => Some(requested),
+            Some(fallback) => catalog.find(requested.fallbacks.get(fallback as usize)?),
+        });
+        if let Some(model) = served {
+            self.served_model = Some(RoutedModel(model.clone()));
         }
-        let asked = self.user.model()?;
-        self.snapshot.catalog.load().find(asked).map(|model| model.name.clone())
     }
 
-    fn tell(&mut self, outcome: &'static str) {
-        if std::mem::replace(&mut self.told, true) {
+    /// Returns the public name of the requested model, if the catalogue has it.
+    fn requested_model(&self) -> Option<Arc<str>> {
+        let requested = self.identity.model()?;
+        match &self.served_model {
+            // The usual case needs no look-up.
+            Some(RoutedModel(model)) if &*model.name == requested => Some(model.name.clone()),
+            _ => self.snapshot.catalog.load().find(requested).map(|model| model.name.clone()),
+        }
+    }
+
+    /// Writes the log line, metrics and history; only the first call has an effect.
+    fn emit(&mut self, outcome: RequestOutcome) {
+        if std::mem::replace(&mut self.is_emitted, true) {
             return;
         }
         if let Some(connection) = &self.connection {
             connection.end();
         }
+        self.record_continuation();
         let now = Instant::now();
-        self.measured.ended(self.status, now);
-        if outcome == CANCELLED && self.for_a_model {
-            self.snapshot.shared.metrics.cancelled(self.model_name().as_deref());
+        self.metrics.record_end(self.status, now);
+        let requested = self.requested_model();
+        if outcome == RequestOutcome::Cancelled && self.is_model_request {
+            self.observability.metrics.cancelled(requested.as_deref());
         }
+        #[cfg(feature = "observability")]
+        self.add_to_history(outcome, now);
         let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let usage = self.progress.as_ref().and_then(Progress::usage);
-        #[cfg(feature = "observability")]
-        self.remember(outcome, now);
-        let ttft = self.progress.as_ref().and_then(Progress::first_output).map(|at| millis(at - self.started));
+        let first_output = self.progress.as_ref().and_then(Progress::first_output);
+        let model = requested.as_deref().or(self.identity.model());
+        let served_model = self.served_model.as_ref().map(|RoutedModel(model)| model);
+        let backend = self.served_by.as_ref().map(|ServedBy(backend)| backend);
         tracing::info!(
             target: TARGET,
             request_id = self.id.to_str().unwrap_or_default(),
-            method = self.method.as_str(),
+            method = display(Cut(self.method.as_str())),
             path = &*self.path,
-            user = self.user.caller().map(|user| &*user.id),
-            model = self.model.as_ref().map(|model| &*model.0.name),
-            strategy = self.model.as_ref().map(|model| model.0.strategy.name()),
-            provider = self.served.as_ref().map(|served| &*served.0.provider),
-            backend = self.served.as_ref().map(|served| &*served.0.model),
+            user = self.identity.caller().map(|caller| &*caller.id),
+            model = model.map(|model| display(Cut(model))),
+            served_model = served_model.map(|model| &*model.name),
+            provider = backend.map(|backend| &*backend.provider),
+            backend = backend.map(|backend| display(BackendName(backend))),
+            strategy = served_model.map(|model| model.strategy.name()),
             attempts = self.attempts,
             status = self.status.map(|status| status.as_u16()),
-            outcome,
+            outcome = outcome.name(),
             latency_ms = millis(now - self.started),
-            ttft_ms = ttft,
+            ttft_ms = first_output.map(|at| millis(at.saturating_duration_since(self.started))),
             input_tokens = usage.map(|usage| usage.input),
             output_tokens = usage.map(|usage| usage.output),
             cached_tokens = usage.map(|usage| usage.cached),
+            dropped = self.dropped.as_ref().and_then(|dropped| dropped.to_str().ok()),
             "request finished"
         );
     }
 }
 
+/// A backend as `provider:model`, as the header `x-berry-backend` writes it.
+struct BackendName<'a>(&'a BackendId);
+
+impl fmt::Display for BackendName<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.0.provider, self.0.model)
+    }
+}
+
 #[cfg(feature = "observability")]
-impl Story {
-    /// Keeps it for the dashboard, where it is a request for a model.
-    fn remember(&self, outcome: &'static str, now: Instant) {
-        if !self.for_a_model {
+impl AccessRecord {
+    /// Adds a model request to the dashboard's history.
+    fn add_to_history(&self, outcome: RequestOutcome, now: Instant) {
+        if !self.is_model_request {
             return;
         }
         let progress = self.progress.as_ref();
         let since = progress.and_then(Progress::first_output).unwrap_or(self.started);
-        let tokens = progress.and_then(Progress::usage).map_or(0, |usage| usage.output);
-        let how = match outcome {
-            "complete" => How::Complete,
-            "refused" => How::Refused,
-            "cancelled" => How::Cancelled,
-            _ => How::Failed,
+        let output_tokens = progress.and_then(Progress::usage).map_or(0, |usage| usage.output);
+        let finished = FinishedRequest {
+            outcome,
+            latency: now - self.started,
+            output_tokens,
+            output_time: now.saturating_duration_since(since),
         };
-        let output = (tokens, now - since);
-        self.snapshot.shared.history.series.record(Finished { how, latency: now - self.started, output }, now);
+        self.observability.history.series.record(finished, now);
     }
 }
 
-impl Guard for Story {
+impl Guard for AccessRecord {
     fn ended(&mut self, end: End<'_>) {
         let status = self.status.unwrap_or_default();
-        // Whoever asked for the head alone has had all of it.
-        let complete = matches!(end, End::Complete) || self.method == Method::HEAD;
-        self.tell(match end {
-            _ if complete && status.is_server_error() => "failed",
-            _ if complete && !status.is_success() => "refused",
-            _ if complete => "complete",
-            End::Failed(_) => "broken",
-            End::Complete | End::Dropped => CANCELLED,
+        // A response to HEAD has no body to read to its end.
+        let is_complete = matches!(end, End::Complete) || self.method == Method::HEAD;
+        self.emit(match end {
+            _ if is_complete && status.is_server_error() => RequestOutcome::Failed,
+            _ if is_complete && !status.is_success() => RequestOutcome::Refused,
+            _ if is_complete => RequestOutcome::Complete,
+            // A client may leave once it has the error event of an interrupted stream.
+            End::Failed(_) => RequestOutcome::Interrupted,
+            _ if self.progress.as_ref().is_some_and(Progress::is_interrupted) => RequestOutcome::Interrupted,
+            End::Complete | End::Dropped => RequestOutcome::Cancelled,
         });
     }
 }
 
-impl Drop for Story {
+impl Drop for AccessRecord {
     fn drop(&mut self) {
-        // The client went away before there was an answer.
-        self.tell(CANCELLED);
+        // Without an earlier call the client left before there was a response.
+        self.emit(RequestOutcome::Cancelled);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cuts_client_text_at_a_character() {
+        assert_eq!(Cut("gpt-4o").to_string(), "gpt-4o");
+        let long = format!("{}üü", "x".repeat(MAX_TEXT_BYTES - 1));
+        assert_eq!(Cut(&long).to_string(), format!("{}…", "x".repeat(MAX_TEXT_BYTES - 1)));
     }
 }

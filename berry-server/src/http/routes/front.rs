@@ -1,13 +1,16 @@
-//! What a request meets first. What is posted to a model's endpoint is nearly all that a gateway is
-//! asked for, and goes past the router, which would box its body, its future and its answer several
-//! times over.
+//! The first service that a request meets.
+//!
+//! Model requests are nearly all of the traffic. They bypass the router, which would box their bodies, futures and
+//! responses several times.
 
-use std::{convert::Infallible, fmt, future::Future, pin::Pin, sync::Arc};
+use std::{convert::Infallible, fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use axum::{Router, body::Body};
 use berry_tower::{
-    drain::{RequestBody, ResponseBody},
+    backend::Model,
+    drain::{DrainLayer, RequestBody, ResponseBody},
     endpoint::Endpoint,
+    inspect::DefaultModel,
 };
 use bytes::Bytes;
 use futures_util::TryFutureExt;
@@ -19,41 +22,50 @@ use tower_http::cors::CorsLayer;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::{Errors, Gateways, MESSAGES, cors, drain};
+use super::{
+    context::Context,
+    cors::cors,
+    endpoints::{MESSAGES, routed},
+};
 use crate::{
-    app::Snapshot,
-    http::access_log::{AccessBody, AccessLayer},
-    http::body_log::{LogBodies, Watched},
+    config::Settings,
+    http::{
+        access_log::{AccessLogBody, AccessLogLayer},
+        body_log::{BodyLogLayer, LoggedBody},
+        error_shape::ErrorShape,
+    },
+    state::Snapshot,
 };
 
-/// The endpoints of OpenAI's API that go through the gateway.
-pub(super) const ROUTED: [Endpoint; 7] = [
-    Endpoint::ChatCompletions,
-    Endpoint::Completions,
-    Endpoint::Embeddings,
-    Endpoint::Responses,
-    Endpoint::Moderations,
-    Endpoint::ImagesGenerations,
-    Endpoint::AudioSpeech,
-];
+/// How many bytes beyond the longest allowed body are read and discarded after an early response.
+const DRAIN_EXTRA_BYTES: u64 = 8 << 20;
+/// How long a request is read and discarded after an early response.
+const DRAIN_TIME: Duration = Duration::from_secs(2);
 
-/// The body of a request as it came, from a connection or from within.
-pub(crate) type Came = Either<Incoming, Body>;
+/// The gateway stack, once for each API: the two differ in the error shape and in the header of the token.
+#[derive(Debug)]
+pub(crate) struct Gateways<G> {
+    pub(crate) openai: G,
+    pub(crate) messages: G,
+}
 
-/// The body of a request for the gateway, logged or not.
-pub(crate) type Posted = Either<RequestBody<Came>, Watched<RequestBody<Came>>>;
+/// The body of a request, from a connection or from within the process.
+pub(crate) type IncomingBody = Either<Incoming, Body>;
 
-/// The body of an answer: a gateway's, boxed before the layers around it move it on, or the router's.
-pub(crate) type Given = Either<ResponseBody<AccessBody<Body>, Came>, Body>;
+/// The body of a request to the gateway, logged or not.
+pub(crate) type RoutedRequestBody = Either<RequestBody<IncomingBody>, LoggedBody<RequestBody<IncomingBody>>>;
 
-/// An answer on its way.
-pub(crate) type Answer = Pin<Box<dyn Future<Output = Result<Response<Given>, Infallible>> + Send>>;
-type Serve = Arc<dyn Fn(Request<Came>) -> Answer + Send + Sync>;
+/// The body of a response: the gateway's, boxed before the layers around it move it, or the router's.
+pub(crate) type OutgoingBody = Either<ResponseBody<AccessLogBody<Body>, IncomingBody>, Body>;
 
-/// The endpoints by their paths, and the router for all else.
+/// The future of a response.
+pub(crate) type Answer = Pin<Box<dyn Future<Output = Result<Response<OutgoingBody>, Infallible>> + Send>>;
+type Serve = Arc<dyn Fn(Request<IncomingBody>) -> Answer + Send + Sync>;
+
+/// The endpoints of model requests by path, and the router for everything else.
 pub(crate) struct Front {
-    posted: Vec<(String, Serve)>,
-    /// Outside of what is boxed, since it is large and most servers do without.
+    endpoints: Vec<(String, Serve)>,
+    /// Outside of the boxed services, because it is large and most servers do without.
     cors: Option<CorsLayer>,
     router: Router,
 }
@@ -65,81 +77,118 @@ impl fmt::Debug for Front {
 }
 
 impl Front {
-    pub(super) fn new<G, B>(snapshot: &Arc<Snapshot>, gateways: &Gateways<G>, router: Router) -> Self
+    pub(super) fn new<G, B>(context: &Context, gateways: &Gateways<G>, router: Router) -> Self
     where
-        G: Service<Request<Posted>, Response = Response<B>, Error = Infallible>,
+        G: Service<Request<RoutedRequestBody>, Response = Response<B>, Error = Infallible>,
         G: Clone + Send + Sync + 'static,
         G::Future: Send + 'static,
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<axum::BoxError>,
     {
-        let log = LogBodies::new(&snapshot.config);
-        let openai = ROUTED.map(|endpoint| (format!("/v1{}", endpoint.path()), &gateways.openai, Errors::OpenAi));
-        let messages = (MESSAGES.to_owned(), &gateways.messages, Errors::Anthropic);
-        let posted = openai.into_iter().chain([messages]).map(|(path, gateway, errors)| {
-            let access = AccessLayer::new(snapshot.clone(), errors).of(&path);
-            (path, serve(snapshot, access, gateway.clone(), log.clone()))
+        let Context { snapshot, observability, .. } = context;
+        let settings = &snapshot.config.settings;
+        let body_log = BodyLogLayer::new(&snapshot.config);
+        let openai = routed().map(|(path, endpoint)| (path, endpoint, &gateways.openai, ErrorShape::OpenAi));
+        let messages = (MESSAGES.to_owned(), Endpoint::Messages, &gateways.messages, ErrorShape::Anthropic);
+        let endpoints = openai.chain([messages]).map(|(path, endpoint, gateway, errors)| {
+            let access_log = AccessLogLayer::new(snapshot.clone(), observability.clone(), errors).with_endpoint(&path);
+            let serve = serve(settings, access_log, gateway.clone(), body_log.clone());
+            (path, with_default_model(serve, default_model(snapshot, endpoint)))
         });
-        Self { posted: posted.collect(), cors: cors(&snapshot.config.settings.cors_allowed_origins), router }
+        Self { endpoints: endpoints.collect(), cors: cors(&settings.cors_allowed_origins), router }
     }
 
-    pub(crate) fn call(&self, request: Request<Came>) -> Answer {
+    pub(crate) fn call(&self, request: Request<IncomingBody>) -> Answer {
         let path = request.uri().path();
         if request.method() == Method::POST
-            && let Some((_, serve)) = self.posted.iter().find(|(known, _)| known == path)
+            && let Some((_, serve)) = self.endpoints.iter().find(|(known, _)| known == path)
         {
             return match &self.cors {
                 None => serve(request),
                 Some(cors) => {
                     let serve = serve.clone();
-                    let served = service_fn(move |request| serve(request).map_ok(|answer| answer.map(Body::new)));
-                    Box::pin(cors.layer(served).oneshot(request).map_ok(routed))
+                    let served = service_fn(move |request| serve(request).map_ok(|response| response.map(Body::new)));
+                    Box::pin(cors.layer(served).oneshot(request).map_ok(from_router))
                 }
             };
         }
-        Box::pin(self.router.clone().oneshot(request.map(Body::new)).map_ok(routed))
+        Box::pin(self.router.clone().oneshot(request.map(Body::new)).map_ok(from_router))
     }
 }
 
-fn routed(answer: Response<Body>) -> Response<Given> {
-    answer.map(Either::Right)
+/// Returns the layer that reads a request on after an early response, so that the client can read the response.
+pub(super) fn drain_layer(settings: &Settings) -> DrainLayer {
+    let bytes = settings.max_request_body_bytes.saturating_add(DRAIN_EXTRA_BYTES);
+    DrainLayer::new().max_bytes(bytes).max_time(DRAIN_TIME)
 }
 
-/// A gateway behind the layers around everything, its bodies logged where that is asked for.
-fn serve<G, B>(snapshot: &Snapshot, access: AccessLayer, gateway: G, log: Option<LogBodies>) -> Serve
+fn from_router(response: Response<Body>) -> Response<OutgoingBody> {
+    response.map(Either::Right)
+}
+
+/// Puts the outer layers around a gateway, and the body log if it is on.
+fn serve<G, B>(settings: &Settings, access_log: AccessLogLayer, gateway: G, body_log: Option<BodyLogLayer>) -> Serve
 where
-    G: Service<Request<Posted>, Response = Response<B>, Error = Infallible>,
+    G: Service<Request<RoutedRequestBody>, Response = Response<B>, Error = Infallible>,
     G: Clone + Send + Sync + 'static,
     G::Future: Send + 'static,
     B: http_body::Body<Data = Bytes> + Send + 'static,
     B::Error: Into<axum::BoxError>,
 {
-    let around = ServiceBuilder::new().layer(drain(&snapshot.config.settings)).layer(access);
-    match log {
-        Some(log) => boxed(around.service(log.layer(gateway).map_response(bodied))),
+    let around = ServiceBuilder::new().layer(drain_layer(settings)).layer(access_log);
+    match body_log {
+        Some(log) => boxed(around.service(log.layer(gateway).map_response(box_body))),
         None => {
-            let unlogged = |request: Request<RequestBody<Came>>| request.map(Either::Left);
-            boxed(around.service(gateway.map_request(unlogged).map_response(bodied)))
+            let unlogged = |request: Request<RequestBody<IncomingBody>>| request.map(Either::Left);
+            boxed(around.service(gateway.map_request(unlogged).map_response(box_body)))
         }
     }
 }
 
-fn bodied<B>(answer: Response<B>) -> Response<Body>
+/// Returns the model of requests that name none: the one that is marked, or the only one that serves the endpoint.
+fn default_model(snapshot: &Snapshot, endpoint: Endpoint) -> Option<DefaultModel> {
+    if endpoint != Endpoint::Moderations {
+        return None;
+    }
+    let models = || snapshot.config.models.values().filter(|model| model.enabled);
+    if let Some(model) = models().find(|model| model.default_for.iter().any(|name| name == "moderations")) {
+        return Some(DefaultModel(model.name.as_str().into()));
+    }
+    let catalog = snapshot.catalog.load();
+    let serves = |model: &&Arc<Model>| model.enabled && model.backends.iter().any(|b| b.provider.serves(endpoint));
+    let mut serving = catalog.models().iter().filter(serves);
+    let only = serving.next().filter(|_| serving.next().is_none())?;
+    Some(DefaultModel(only.name.clone()))
+}
+
+fn with_default_model(serve: Serve, model: Option<DefaultModel>) -> Serve {
+    let Some(model) = model else { return serve };
+    Arc::new(move |mut request| {
+        request.extensions_mut().insert(model.clone());
+        serve(request)
+    })
+}
+
+fn box_body<B>(response: Response<B>) -> Response<Body>
 where
     B: http_body::Body<Data = Bytes> + Send + 'static,
     B::Error: Into<axum::BoxError>,
 {
-    answer.map(Body::new)
+    response.map(Body::new)
 }
 
 fn boxed<S>(service: S) -> Serve
 where
-    S: Service<Request<Came>, Response = Response<ResponseBody<AccessBody<Body>, Came>>, Error = Infallible>,
+    S: Service<
+            Request<IncomingBody>,
+            Response = Response<ResponseBody<AccessLogBody<Body>, IncomingBody>>,
+            Error = Infallible,
+        >,
     S: Clone + Send + Sync + 'static,
     S::Future: Send,
 {
     Arc::new(move |request| {
-        let answer = service.clone().oneshot(request);
-        Box::pin(answer.map_ok(|answer| answer.map(Either::Left)))
+        let response = service.clone().oneshot(request);
+        Box::pin(response.map_ok(|response| response.map(Either::Left)))
     })
 }

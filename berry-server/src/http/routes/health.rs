@@ -14,8 +14,8 @@ use serde::Serialize;
 use tokio::time::Instant;
 use utoipa::ToSchema;
 
-use super::{openapi::tag, status::rfc3339};
-use crate::app::Snapshot;
+use super::{status::rfc3339, tags};
+use crate::state::Snapshot;
 
 /// How many of the enabled models and their backends can serve now.
 pub(super) struct Census {
@@ -120,7 +120,7 @@ struct Summary {
 #[utoipa::path(
     get,
     path = "/health",
-    tag = tag::HEALTH,
+    tag = tags::HEALTH,
     responses(
         (status = 200, body = Health),
         (status = 503, body = Health, description = "No enabled model has a usable backend."),
@@ -133,7 +133,7 @@ pub(super) async fn health(State(snapshot): State<Arc<Snapshot>>) -> Response {
         status: census.status(),
         version: env!("CARGO_PKG_VERSION"),
         timestamp: now(),
-        uptime_seconds: snapshot.uptime().as_secs(),
+        uptime_seconds: snapshot.process.uptime().as_secs(),
         models: Share { total: census.models, available: census.usable_models },
         backends: Share { total: census.backends, available: census.usable_backends },
     };
@@ -141,12 +141,12 @@ pub(super) async fn health(State(snapshot): State<Arc<Snapshot>>) -> Response {
 }
 
 /// The same in the old form; always a 200.
-#[utoipa::path(get, path = "/v1/health", tag = tag::HEALTH, responses((status = 200, body = V1Health)))]
+#[utoipa::path(get, path = "/v1/health", tag = tags::HEALTH, responses((status = 200, body = V1Health)))]
 pub(super) async fn v1_health(State(snapshot): State<Arc<Snapshot>>) -> Json<V1Health> {
     let census = Census::of(&snapshot);
     Json(V1Health {
         status: census.status(),
-        service_running: !snapshot.draining(),
+        service_running: !snapshot.process.is_draining(),
         models_available: census.usable_models,
         summary: Summary {
             providers: snapshot.config.providers.values().filter(|provider| provider.enabled).count(),
@@ -154,7 +154,7 @@ pub(super) async fn v1_health(State(snapshot): State<Arc<Snapshot>>) -> Json<V1H
             backends: census.backends,
         },
         timestamp: now(),
-        uptime_seconds: snapshot.uptime().as_secs(),
+        uptime_seconds: snapshot.process.uptime().as_secs(),
     })
 }
 
@@ -162,7 +162,7 @@ pub(super) async fn v1_health(State(snapshot): State<Arc<Snapshot>>) -> Json<V1H
 #[utoipa::path(
     get,
     path = "/livez",
-    tag = tag::HEALTH,
+    tag = tags::HEALTH,
     responses((status = 200, body = String, content_type = "text/plain", description = "It is.")),
 )]
 pub(super) async fn livez() -> &'static str {
@@ -173,7 +173,7 @@ pub(super) async fn livez() -> &'static str {
 #[utoipa::path(
     get,
     path = "/readyz",
-    tag = tag::HEALTH,
+    tag = tags::HEALTH,
     responses(
         (status = 200, body = String, content_type = "text/plain", description = "It should."),
         (status = 503, body = String, content_type = "text/plain",
@@ -181,9 +181,9 @@ pub(super) async fn livez() -> &'static str {
     ),
 )]
 pub(super) async fn readyz(State(snapshot): State<Arc<Snapshot>>) -> (StatusCode, &'static str) {
-    if snapshot.draining() {
+    if snapshot.process.is_draining() {
         (StatusCode::SERVICE_UNAVAILABLE, "draining\n")
-    } else if !snapshot.probed() {
+    } else if !snapshot.process.is_probed() {
         (StatusCode::SERVICE_UNAVAILABLE, "the first round of probes is under way\n")
     } else if Census::of(&snapshot).usable_models == 0 {
         (StatusCode::SERVICE_UNAVAILABLE, "no model has a usable backend\n")

@@ -8,14 +8,15 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{
+    context::Context,
     health::Census,
-    openapi::tag,
     status::{Moment, average_latency_ms, of_provider, provider_health},
+    tags,
 };
-use crate::{app::Snapshot, config};
+use crate::{config, state::Snapshot};
 
 /// The route.
-pub(super) fn routes() -> Router<Arc<Snapshot>> {
+pub(super) fn routes() -> Router<Context> {
     Router::new().route("/metrics", get(metrics))
 }
 
@@ -128,7 +129,7 @@ impl LoadBalancer {
 }
 
 /// The status of every provider and its models, and how often each strategy has chosen.
-#[utoipa::path(get, path = "/metrics", tag = tag::STATUS, responses((status = 200, body = Metrics)))]
+#[utoipa::path(get, path = "/metrics", tag = tags::STATUS, responses((status = 200, body = Metrics)))]
 pub(super) async fn metrics(State(snapshot): State<Arc<Snapshot>>) -> Json<Metrics> {
     let moment = Moment::now();
     let catalog = snapshot.catalog.load();
@@ -138,7 +139,7 @@ pub(super) async fn metrics(State(snapshot): State<Arc<Snapshot>>) -> Json<Metri
     Json(Metrics {
         status: Census::of(&snapshot).status(),
         timestamp: moment.timestamp(),
-        uptime_seconds: snapshot.uptime().as_secs(),
+        uptime_seconds: snapshot.process.uptime().as_secs(),
         providers: snapshot.config.providers.iter().map(provider).collect(),
         load_balancer: LoadBalancer::of(&snapshot),
     })

@@ -1,85 +1,72 @@
-//! The routes: which path is served by what, and behind which layers.
+//! The routes: which handler serves a path, and behind which layers.
 
 mod admin;
 mod admin_only;
+mod context;
+mod cors;
 #[cfg(feature = "observability")]
 mod dashboard;
+mod endpoints;
 mod front;
 mod health;
+#[cfg(not(feature = "observability"))]
+mod home;
 mod metrics;
 mod models;
 mod openapi;
 #[cfg(feature = "observability")]
 mod prometheus;
+mod refusals;
 mod smart_ai;
 mod status;
+mod tags;
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::convert::Infallible;
 
 use axum::{
     Router,
-    body::Body,
     extract::Request,
     middleware::map_request,
-    response::Response,
     routing::{MethodRouter, get},
 };
-use berry_tower::{
-    auth::{ApiKeys, AuthLayer},
-    drain::DrainLayer,
-    render::{OpenAiErrors, Refusal, Render},
-};
+use berry_tower::{auth::AuthLayer, endpoint::Endpoint};
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header::ALLOW};
+use http::{HeaderMap, Method};
 use tower::ServiceBuilder;
-use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 use tower_service::Service;
 
-pub(crate) use self::front::{Answer, Came, Front};
 use self::{
     admin_only::admins_only,
-    front::{Posted, ROUTED},
+    cors::cors,
+    endpoints::{MESSAGES, routed},
+    front::{RoutedRequestBody, drain_layer},
+    refusals::{is_websocket, method_not_allowed, no_websocket, not_found, only_post, refuse_caller},
 };
-pub(crate) use super::error_shape::Errors;
-use crate::{
-    app::Snapshot,
-    config::{Settings, build::Caller},
-    http::access_log::{AccessLayer, Who},
+pub(crate) use self::{
+    context::Context,
+    front::{Answer, Front, Gateways, IncomingBody},
+};
+use super::{
+    access_log::{AccessLogLayer, RequestIdentity},
+    error_shape::ErrorShape,
 };
 
-/// The stack, once for each API in front: they differ in the shape of refusals, and in where a token
-/// may stand.
-#[derive(Debug)]
-pub(crate) struct Gateways<G> {
-    pub(crate) openai: G,
-    pub(crate) messages: G,
-}
-
-/// The endpoint of Anthropic's.
-pub(crate) const MESSAGES: &str = "/v1/messages";
-
-/// How much more than the longest body is read and thrown away after an early refusal.
-const DRAINED_BEYOND: u64 = 8 << 20;
-/// And for how long.
-const DRAINED_FOR: Duration = Duration::from_secs(2);
-
-/// How long a browser may remember what it was allowed.
-const PREFLIGHT: Duration = Duration::from_secs(600);
-
-/// All that one configuration serves.
-pub(crate) fn front<G, B>(snapshot: &Arc<Snapshot>, gateways: &Gateways<G>, keys: ApiKeys<Arc<Caller>>) -> Front
+/// Returns the service for all requests under one configuration.
+pub(crate) fn front<G, B>(context: &Context, gateways: &Gateways<G>) -> Front
 where
-    G: Service<http::Request<Posted>, Response = http::Response<B>, Error = Infallible>,
+    G: Service<http::Request<RoutedRequestBody>, Response = http::Response<B>, Error = Infallible>,
     G: Clone + Send + Sync + 'static,
     G::Future: Send + 'static,
     B: http_body::Body<Data = Bytes> + Send + 'static,
     B::Error: Into<axum::BoxError>,
 {
+    let Context { snapshot, observability, .. } = context;
+    let keys = &snapshot.keys;
     let models = Router::new()
         .route("/models", get(models::list))
         .route("/v1/models", get(models::list))
         .route("/v1/models/{*model}", get(models::one))
-        .route_layer(map_request(learn))
+        .route_layer(map_request(fill_identity))
         .route_layer(AuthLayer::new(keys.clone()));
     let settings = &snapshot.config.settings;
     let mut status = metrics::routes().merge(smart_ai::routes()).merge(openapi::routes(settings.public_status));
@@ -98,101 +85,43 @@ where
         .route("/readyz", get(health::readyz))
         .merge(models)
         .merge(status)
-        .merge(admins_only(admin::routes(), keys));
-    // What is posted to these has not come here.
-    for endpoint in ROUTED {
-        let refused = async || with_allow(Errors::OpenAi, None);
-        router = router.route(&format!("/v1{}", endpoint.path()), MethodRouter::new().fallback(refused));
+        .merge(admins_only(admin::routes(), keys.clone()));
+    // A `POST` to these never reaches the router; `Front` takes it.
+    for (path, endpoint) in routed() {
+        let refused = async move |method: Method, headers: HeaderMap| match endpoint {
+            Endpoint::Responses if method == Method::GET && is_websocket(&headers) => no_websocket(),
+            _ => only_post(ErrorShape::OpenAi, None),
+        };
+        router = router.route(&path, MethodRouter::new().fallback(refused));
     }
-    let refused = async |headers: HeaderMap| with_allow(Errors::Anthropic, headers.get("x-request-id"));
+    let refused = async |headers: HeaderMap| only_post(ErrorShape::Anthropic, headers.get("x-request-id"));
     router = router.route(MESSAGES, MethodRouter::new().fallback(refused));
     let layers = ServiceBuilder::new()
-        .layer(drain(settings))
-        .layer(AccessLayer::new(snapshot.clone(), Errors::OpenAi))
+        .layer(drain_layer(settings))
+        .layer(AccessLogLayer::new(snapshot.clone(), observability.clone(), ErrorShape::OpenAi))
         .option_layer(cors(&settings.cors_allowed_origins));
     let router = router
-        .fallback(async || refuse(&not_found()))
-        .method_not_allowed_fallback(async || refuse(&method_not_allowed()))
+        .fallback(async |request: Request| refuse_caller(not_found(), &request.into_parts().0))
+        .method_not_allowed_fallback(async |request: Request| {
+            refuse_caller(method_not_allowed(), &request.into_parts().0)
+        })
         .layer(layers)
-        .with_state(snapshot.clone());
-    Front::new(snapshot, gateways, router)
+        .with_state(context.clone());
+    Front::new(context, gateways, router)
 }
 
-/// The refusal of what is not posted to an endpoint that only takes that.
-fn with_allow(errors: Errors, id: Option<&HeaderValue>) -> Response {
-    let mut response = errors.render(method_not_allowed(), id).map(Body::from);
-    response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
-    response
-}
-
-/// What is read on of a request that was answered before its end.
-fn drain(settings: &Settings) -> DrainLayer {
-    let bytes = settings.max_request_body_bytes.saturating_add(DRAINED_BEYOND);
-    DrainLayer::new().max_bytes(bytes).max_time(DRAINED_FOR)
-}
-
-/// Tells the access log who asks.
-async fn learn(request: Request) -> Request {
-    Who::learn(request.extensions());
+/// Gives the access log the caller of a request.
+async fn fill_identity(request: Request) -> Request {
+    RequestIdentity::fill_from(request.extensions());
     request
 }
 
-/// A refusal as a response of this server's.
-pub(crate) fn refuse(refusal: &Refusal) -> Response {
-    OpenAiErrors.render(refusal.clone(), None).map(Body::from)
-}
-
-fn not_found() -> Refusal {
-    let message = "this gateway has no such path; the OpenAI API is under /v1";
-    Refusal::new(StatusCode::NOT_FOUND, "invalid_request_error", message).code("not_found")
-}
-
-fn method_not_allowed() -> Refusal {
-    let message = "this path of the gateway does not take this method";
-    Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "invalid_request_error", message).code("method_not_allowed")
-}
-
-fn cors(origins: &[String]) -> Option<CorsLayer> {
-    if origins.is_empty() {
-        return None;
-    }
-    let origins = if origins.iter().any(|origin| origin == "*") {
-        AllowOrigin::any()
-    } else {
-        AllowOrigin::list(origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok()))
-    };
-    let exposed = [
-        "x-request-id",
-        "request-id",
-        "x-upstream-request-id",
-        "x-berry-backend",
-        "x-berry-attempts",
-        "x-should-retry",
-        "retry-after",
-        "retry-after-ms",
-        "x-ratelimit-limit-requests",
-        "x-ratelimit-remaining-requests",
-        "x-ratelimit-reset-requests",
-    ];
-    Some(
-        CorsLayer::new()
-            .allow_origin(origins)
-            .allow_methods([Method::GET, Method::POST])
-            .allow_headers(AllowHeaders::mirror_request())
-            .expose_headers(exposed.map(HeaderName::from_static))
-            .max_age(PREFLIGHT),
-    )
-}
-
-/// The dashboard.
 #[cfg(feature = "observability")]
-fn home() -> Router<Arc<Snapshot>> {
+fn home() -> Router<Context> {
     dashboard::routes()
 }
 
-/// A page that stands in for it.
 #[cfg(not(feature = "observability"))]
-fn home() -> Router<Arc<Snapshot>> {
-    let page = include_str!("home.html").replace("{version}", env!("CARGO_PKG_VERSION"));
-    Router::new().route("/", get(async || axum::response::Html(page)))
+fn home() -> Router<Context> {
+    home::routes()
 }

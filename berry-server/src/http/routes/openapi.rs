@@ -6,8 +6,6 @@
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
-
 use axum::{
     Router,
     response::{IntoResponse, Response},
@@ -29,22 +27,12 @@ use utoipa::{
     },
 };
 
-use super::{ROUTED, admin, health, metrics, models, smart_ai};
-use crate::app::Snapshot;
-
-/// The kinds of endpoints.
-pub(super) mod tag {
-    /// For load balancers and people.
-    pub(crate) const HEALTH: &str = "health";
-    /// What the caller may use.
-    pub(crate) const MODELS: &str = "models";
-    /// The gateway's purpose.
-    pub(crate) const INFERENCE: &str = "inference";
-    /// Open to all, unless `public_status` is off.
-    pub(crate) const STATUS: &str = "status";
-    /// For users with the tag `admin`.
-    pub(crate) const ADMIN: &str = "admin";
-}
+use super::{
+    admin,
+    context::Context,
+    endpoints::{MESSAGES, routed},
+    health, metrics, models, smart_ai, tags,
+};
 
 /// What handlers tell of themselves.
 #[derive(OpenApi)]
@@ -68,11 +56,11 @@ pub(super) mod tag {
         admin::weights::model_weights,
     ),
     tags(
-        (name = tag::HEALTH, description = "For load balancers and people."),
-        (name = tag::MODELS, description = "What the caller may use."),
-        (name = tag::INFERENCE, description = "Routed by the body's `model` to one of its backends."),
-        (name = tag::STATUS, description = "Open to all, unless `settings.public_status` is false."),
-        (name = tag::ADMIN, description = "For users with the tag `admin`."),
+        (name = tags::HEALTH, description = "For load balancers and people."),
+        (name = tags::MODELS, description = "What the caller may use."),
+        (name = tags::INFERENCE, description = "Routed by the body's `model` to one of its backends."),
+        (name = tags::STATUS, description = "Open to all, unless `settings.public_status` is false."),
+        (name = tags::ADMIN, description = "For users with the tag `admin`."),
     ),
 )]
 struct Described;
@@ -92,10 +80,10 @@ const ROUTED_ERRORS: [(&str, &str); 9] = [
     ("504", "No provider answered in time."),
 ];
 const UNAVAILABLE: (&str, &str) = ("503", "Every backend is out of service for the moment, or overloaded.");
-const BUG: (&str, &str) = ("500", "The gateway made a mistake.");
+const BUG: (&str, &str) = ("500", "Internal error.");
 
 /// The route.
-pub(super) fn routes(public_status: bool) -> Router<Arc<Snapshot>> {
+pub(super) fn routes(public_status: bool) -> Router<Context> {
     let document = serde_json::to_vec(&document(public_status)).map(Bytes::from).unwrap_or_default();
     let answer = move || std::future::ready(json_response(document.clone()));
     Router::new().route("/openapi.json", get(answer))
@@ -110,8 +98,9 @@ pub(super) fn document(public_status: bool) -> utoipa::openapi::OpenApi {
     let mut document = Described::openapi();
     document.info.version = env!("CARGO_PKG_VERSION").to_owned();
     let paths = &mut document.paths.paths;
-    for endpoint in ROUTED.into_iter().chain([Endpoint::Messages]) {
-        paths.insert(format!("/v1{}", endpoint.path()), PathItem::new(HttpMethod::Post, routed(endpoint)));
+    for (path, endpoint) in routed().chain([(MESSAGES.to_owned(), Endpoint::Messages)]) {
+        let operation = model_request(&path, endpoint);
+        paths.insert(path, PathItem::new(HttpMethod::Post, operation));
     }
     #[cfg(feature = "observability")]
     {
@@ -145,8 +134,8 @@ pub(super) fn document(public_status: bool) -> utoipa::openapi::OpenApi {
 /// Adds what all operations of a kind share.
 fn finish(operation: &mut Operation, shape: &str, public_status: bool) {
     let kind = operation.tags.iter().flatten().next().map_or("", String::as_str);
-    let closed = kind == tag::ADMIN || (kind == tag::STATUS && !public_status);
-    let needs_token = closed || matches!(kind, tag::MODELS | tag::INFERENCE);
+    let closed = kind == tags::ADMIN || (kind == tags::STATUS && !public_status);
+    let needs_token = closed || matches!(kind, tags::MODELS | tags::INFERENCE);
     if needs_token {
         let mut security = vec![SecurityRequirement::new("token", [""; 0])];
         if shape == "AnthropicError" {
@@ -154,11 +143,11 @@ fn finish(operation: &mut Operation, shape: &str, public_status: bool) {
         }
         operation.security = Some(security);
     }
-    let routed = if kind == tag::INFERENCE { &ROUTED_ERRORS[..] } else { &[] };
+    let routed = if kind == tags::INFERENCE { &ROUTED_ERRORS[..] } else { &[] };
     let mut shared = vec![BUG];
     shared.extend(needs_token.then_some(UNKNOWN));
     shared.extend(closed.then_some(NO_ADMIN));
-    shared.extend(routed.iter().chain((kind == tag::INFERENCE).then_some(&UNAVAILABLE)).copied());
+    shared.extend(routed.iter().chain((kind == tags::INFERENCE).then_some(&UNAVAILABLE)).copied());
     let responses = &mut operation.responses.responses;
     for (status, description) in shared {
         let response = || RefOr::T(ResponseBuilder::new().description(description).build());
@@ -171,7 +160,7 @@ fn finish(operation: &mut Operation, shape: &str, public_status: bool) {
             response.content.insert("application/json".to_owned(), RefOr::T(refusal));
         }
         add_header(response, "x-request-id", "The request's id, in the server's log too.");
-        if kind == tag::INFERENCE && status == "200" {
+        if kind == tags::INFERENCE && status == "200" {
             add_header(response, "x-berry-backend", "Who answered: `provider:model`.");
             add_header(response, "x-berry-attempts", "How many backends were asked.");
         }
@@ -185,7 +174,7 @@ fn add_header(response: &mut response::Response, name: &str, description: &str) 
 
 /// An endpoint that goes through the gateway. Of the body the gateway asks for `model` alone; the
 /// rest is between the caller and the provider.
-fn routed(endpoint: Endpoint) -> Operation {
+fn model_request(path: &str, endpoint: Endpoint) -> Operation {
     let mut body = ObjectBuilder::new()
         .property("model", text("The model's public name or table id."))
         .required("model")
@@ -197,26 +186,47 @@ fn routed(endpoint: Endpoint) -> Operation {
         body = body.property("messages", any().description(Some("The conversation, from its beginning.")));
     }
     let content = ContentBuilder::new().schema(Some(body)).example(Some(example(endpoint))).build();
-    let request = RequestBodyBuilder::new().content("application/json", content).required(Some(Required::True));
+    let mut request = RequestBodyBuilder::new().required(Some(Required::True));
+    if endpoint.takes_form() {
+        request = request.content("multipart/form-data", form(endpoint));
+    } else {
+        request = request.content("application/json", content);
+    }
     let schema = |schema: Object| ContentBuilder::new().schema(Some(schema)).build();
     let mut good = ResponseBuilder::new().description("The provider's answer.");
     if endpoint.answers_json() {
         good = good.content("application/json", schema(Object::with_type(Type::Object)));
     } else {
-        for media in ["audio/*", "application/octet-stream"] {
+        let text = if endpoint.answers_audio() { "audio/*" } else { "text/plain" };
+        for media in [text, "application/octet-stream"] {
             good = good.content(media, schema(Object::with_type(Type::String)));
+        }
+        if !endpoint.answers_audio() {
+            good = good.content("application/json", schema(Object::with_type(Type::Object)));
         }
     }
     if endpoint.streams() {
         good = good.content("text/event-stream", ContentBuilder::new().build());
     }
     OperationBuilder::new()
-        .tag(tag::INFERENCE)
-        .operation_id(Some(endpoint.path().trim_start_matches('/').replace('/', "_")))
-        .summary(Some(format!("{} of the provider that is chosen", endpoint.path())))
+        .tag(tags::INFERENCE)
+        .operation_id(Some(path.trim_start_matches("/v1").trim_start_matches('/').replace('/', "_")))
+        .summary(Some(format!("{path}, answered by a backend of the model")))
         .request_body(Some(request.build()))
         .responses(ResponsesBuilder::new().response("200", good))
         .build()
+}
+
+/// The form of an endpoint that takes files.
+fn form(endpoint: Endpoint) -> utoipa::openapi::Content {
+    let file = if endpoint.path().starts_with("/images") { "image" } else { "file" };
+    let binary = ObjectBuilder::new().schema_type(Type::String).content_media_type("application/octet-stream");
+    let body = ObjectBuilder::new()
+        .property("model", text("The model's public name or table id."))
+        .property(file, binary)
+        .required("model")
+        .description(Some("Other parts pass as they are; the part `model` may stand anywhere."));
+    ContentBuilder::new().schema(Some(body)).build()
 }
 
 /// A request that any provider takes.
@@ -231,6 +241,8 @@ fn example(endpoint: Endpoint) -> serde_json::Value {
         }
         Endpoint::ImagesGenerations => json!({ "model": "fast", "prompt": "a gateway" }),
         Endpoint::AudioSpeech => json!({ "model": "fast", "input": "Hello", "voice": "alloy" }),
+        Endpoint::Rerank => json!({ "model": "fast", "query": "gateways", "documents": ["a gateway", "a gate"] }),
+        _ => json!({ "model": "fast" }),
     }
 }
 
@@ -239,7 +251,7 @@ fn page() -> Operation {
     let page = ResponseBuilder::new().description("A page for people.").content("text/html", html);
     let responses = ResponsesBuilder::new().response("200", page);
     OperationBuilder::new()
-        .tag(tag::HEALTH)
+        .tag(tags::HEALTH)
         .operation_id(Some("page"))
         .summary(Some("A page for people."))
         .responses(responses)
@@ -251,7 +263,7 @@ fn itself() -> Operation {
     let this = ResponseBuilder::new().description("An OpenAPI 3.1 document.").content("application/json", document);
     let responses = ResponsesBuilder::new().response("200", this);
     OperationBuilder::new()
-        .tag(tag::STATUS)
+        .tag(tags::STATUS)
         .operation_id(Some("openapi"))
         .summary(Some("This document."))
         .responses(responses)

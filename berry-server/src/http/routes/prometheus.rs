@@ -1,15 +1,15 @@
 //! The metrics in Prometheus's text format.
 
-use std::sync::Arc;
-
 use axum::{Router, extract::State, response::IntoResponse, routing::get};
 use http::header;
 
-use super::openapi::tag;
-use crate::app::Snapshot;
+use std::sync::Arc;
+
+use super::{context::Context, tags};
+use crate::{observability::Observability, state::Snapshot};
 
 /// The route.
-pub(super) fn routes() -> Router<Arc<Snapshot>> {
+pub(super) fn routes() -> Router<Context> {
     Router::new().route("/prometheus", get(prometheus))
 }
 
@@ -19,10 +19,13 @@ pub(super) fn routes() -> Router<Arc<Snapshot>> {
 #[utoipa::path(
     get,
     path = "/prometheus",
-    tag = tag::STATUS,
+    tag = tags::STATUS,
     responses((status = 200, body = String, content_type = "text/plain", description = "Prometheus's text format."))
 )]
-pub(super) async fn prometheus(State(snapshot): State<Arc<Snapshot>>) -> impl IntoResponse {
+pub(super) async fn prometheus(
+    State(snapshot): State<Arc<Snapshot>>,
+    State(observability): State<Observability>,
+) -> impl IntoResponse {
     let media = "text/plain; version=0.0.4; charset=utf-8";
-    ([(header::CONTENT_TYPE, media)], snapshot.shared.metrics.render(&snapshot))
+    ([(header::CONTENT_TYPE, media)], observability.metrics.render(&snapshot))
 }

@@ -12,14 +12,16 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::{
-    not_found,
-    openapi::tag,
+    admin_only::Viewer,
+    context::Context,
+    refusals::not_found,
     status::{Known, Moment, Params, Refused, find_model, known, switch},
+    tags,
 };
-use crate::app::Snapshot;
+use crate::state::Snapshot;
 
 /// The routes.
-pub(super) fn routes() -> Router<Arc<Snapshot>> {
+pub(super) fn routes() -> Router<Context> {
     Router::new()
         .route("/smart-ai/weights", get(weights))
         // `/smart-ai/models/{model}/weights`; the name of a model may hold slashes.
@@ -94,7 +96,7 @@ struct Backend {
     is_premium: bool,
     /// Whether it and its provider are switched on.
     enabled: bool,
-    /// All its tags.
+    /// All its tags, for an admin; empty for everyone else.
     tags: Vec<String>,
     /// `per_token` or `per_request`.
     billing_mode: &'static str,
@@ -140,21 +142,21 @@ struct Stats {
 }
 
 impl Model {
-    fn of(model: &Served, query: &Query, moment: &Moment) -> Self {
+    fn of(model: &Served, query: &Query, viewer: Viewer, moment: &Moment) -> Self {
         let known = known(model, moment);
         let told = known.iter().filter(|known| !query.enabled_only || known.is_enabled());
         Self {
             name: model.name.to_string(),
             strategy: model.strategy.name(),
             enabled: model.enabled,
-            backends: told.map(|known| Backend::of(known, query, moment)).collect(),
+            backends: told.map(|known| Backend::of(known, query, viewer, moment)).collect(),
             stats: Stats::of(&known),
         }
     }
 }
 
 impl Backend {
-    fn of(known: &Known<'_>, query: &Query, moment: &Moment) -> Self {
+    fn of(known: &Known<'_>, query: &Query, viewer: Viewer, moment: &Moment) -> Self {
         Self {
             provider: known.provider(),
             model: known.model(),
@@ -163,7 +165,7 @@ impl Backend {
             confidence: known.state.view.confidence,
             is_premium: known.backend.premium,
             enabled: known.is_enabled(),
-            tags: known.tags(),
+            tags: if viewer.is_admin { known.tags() } else { Vec::new() },
             billing_mode: known.billing_mode(),
             health_details: query.detailed.then(|| HealthDetails::of(known, moment)),
         }
@@ -202,13 +204,17 @@ impl Stats {
 /// The confidence in every model's backends and the weights that follow from it. It is kept for
 /// all backends, whatever the strategy of their model.
 #[utoipa::path(get, path = "/smart-ai/weights",
-    operation_id = "smart_ai_weights", tag = tag::STATUS, params(Query), responses((status = 200, body = Weights), (status = 400, description = "The query cannot be read.")))]
-pub(super) async fn weights(State(snapshot): State<Arc<Snapshot>>, Params(query): Params<Query>) -> Json<Weights> {
+    operation_id = "smart_ai_weights", tag = tags::STATUS, params(Query), responses((status = 200, body = Weights), (status = 400, description = "The query cannot be read.")))]
+pub(super) async fn weights(
+    State(snapshot): State<Arc<Snapshot>>,
+    viewer: Viewer,
+    Params(query): Params<Query>,
+) -> Json<Weights> {
     let moment = Moment::now();
     let catalog = snapshot.catalog.load();
     let told = catalog.models().iter().filter(|model| !query.enabled_only || model.enabled);
     Json(Weights {
-        models: told.map(|model| Model::of(model, &query, &moment)).collect(),
+        models: told.map(|model| Model::of(model, &query, viewer, &moment)).collect(),
         timestamp: moment.timestamp(),
     })
 }
@@ -218,12 +224,13 @@ pub(super) async fn weights(State(snapshot): State<Arc<Snapshot>>, Params(query)
     get,
     path = "/smart-ai/models/{model}/weights",
     operation_id = "smart_ai_model_weights",
-    tag = tag::STATUS,
+    tag = tags::STATUS,
     params(("model" = String, Path, description = "The model's public name or table id."), Query),
     responses((status = 200, body = ModelWeights), (status = 400, description = "The query cannot be read."), (status = 404, description = "There is no such model.")),
 )]
 pub(super) async fn model_weights(
     State(snapshot): State<Arc<Snapshot>>,
+    viewer: Viewer,
     rest: Result<Path<String>, PathRejection>,
     Params(query): Params<Query>,
 ) -> Result<Json<ModelWeights>, Refused> {
@@ -231,5 +238,5 @@ pub(super) async fn model_weights(
     let name = rest.strip_suffix("/weights").ok_or_else(not_found)?;
     let model = find_model(&snapshot, name)?;
     let moment = Moment::now();
-    Ok(Json(ModelWeights { model: Model::of(&model, &query, &moment), timestamp: moment.timestamp() }))
+    Ok(Json(ModelWeights { model: Model::of(&model, &query, viewer, &moment), timestamp: moment.timestamp() }))
 }

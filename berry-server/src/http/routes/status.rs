@@ -18,8 +18,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 use tokio::time::Instant;
 
-use super::refuse;
-use crate::app::Snapshot;
+use super::refusals::refuse;
+use crate::state::Snapshot;
 
 /// The moment that an answer is about, on the clock that states are kept by and on the wall's.
 #[derive(Clone, Copy)]

@@ -17,12 +17,12 @@ use jiff::Timestamp;
 pub(crate) struct Event {
     pub(crate) at: Timestamp,
     pub(crate) backend: BackendId,
-    pub(crate) what: What,
+    pub(crate) kind: EventKind,
 }
 
 /// What happened.
 #[derive(Clone, Debug)]
-pub(crate) enum What {
+pub(crate) enum EventKind {
     /// An attempt failed.
     Failed {
         /// The class of the failure.

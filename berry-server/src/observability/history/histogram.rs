@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::tagged::Tagged;
+use super::epoch_counter::EpochCounter;
 
 /// The last bucket holds everything from a quarter of an hour on.
 const BUCKETS: usize = 80;
@@ -11,11 +11,11 @@ const EXACT: u64 = 4;
 
 /// How often durations fell into each bucket, in one tick.
 #[derive(Debug)]
-pub(super) struct Histogram([Tagged; BUCKETS]);
+pub(super) struct Histogram([EpochCounter; BUCKETS]);
 
 impl Default for Histogram {
     fn default() -> Self {
-        Self(std::array::from_fn(|_| Tagged::default()))
+        Self(std::array::from_fn(|_| EpochCounter::default()))
     }
 }
 
@@ -27,16 +27,16 @@ impl Histogram {
 
 /// The buckets of one tick or of several, added up.
 #[derive(Debug)]
-pub(super) struct Spread([u64; BUCKETS]);
+pub(super) struct MergedHistogram([u64; BUCKETS]);
 
-impl Default for Spread {
+impl Default for MergedHistogram {
     fn default() -> Self {
         Self([0; BUCKETS])
     }
 }
 
-impl Spread {
-    pub(super) fn take_in(&mut self, histogram: &Histogram, tick: u32) {
+impl MergedHistogram {
+    pub(super) fn merge(&mut self, histogram: &Histogram, tick: u32) {
         for (sum, count) in self.0.iter_mut().zip(&histogram.0) {
             *sum += u64::from(count.get(tick));
         }
@@ -98,15 +98,15 @@ mod tests {
 
     #[test]
     fn quantiles_are_within_a_bucket_of_the_truth() {
-        let (histogram, mut spread) = (Histogram::default(), Spread::default());
+        let (histogram, mut spread) = (Histogram::default(), MergedHistogram::default());
         assert_eq!(spread.quantile(0.5), None);
         (1..=1000).for_each(|millis| histogram.add(3, Duration::from_millis(millis)));
-        spread.take_in(&histogram, 3);
+        spread.merge(&histogram, 3);
         for (share, truth) in [(0.5, 500.0), (0.95, 950.0), (1.0, 1000.0)] {
             let told = spread.quantile(share).unwrap();
             assert!((told - truth).abs() / truth < 0.1, "{share}: {told}");
         }
-        spread.take_in(&histogram, 4);
+        spread.merge(&histogram, 4);
         assert_eq!(spread.0.iter().sum::<u64>(), 1000, "another tick has nothing");
     }
 }

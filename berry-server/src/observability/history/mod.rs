@@ -2,11 +2,11 @@
 //! numbers, and the last things that went wrong. The memory for it is fixed; it outlives
 //! configurations, and ends with the process.
 
+mod epoch_counter;
 mod events;
 mod histogram;
 mod observer;
 mod series;
-mod tagged;
 
 use std::{cmp::Reverse, sync::Arc};
 
@@ -14,9 +14,9 @@ use tokio::time::Instant;
 
 use self::events::Ring;
 pub(crate) use self::{
-    events::{Event, What},
-    observer::Keeper,
-    series::{Finished, How, Point, STEP, Series},
+    events::{Event, EventKind},
+    observer::HistoryObserver,
+    series::{FinishedRequest, Point, STEP, Series},
 };
 
 /// How many failed attempts are kept, and how many changes of state.
@@ -37,9 +37,9 @@ impl History {
     }
 
     pub(crate) fn add(&self, event: Event) {
-        match event.what {
-            What::Failed { .. } => self.failed.add(event),
-            What::Health { .. } | What::Breaker { .. } => self.changed.add(event),
+        match event.kind {
+            EventKind::Failed { .. } => self.failed.add(event),
+            EventKind::Health { .. } | EventKind::Breaker { .. } => self.changed.add(event),
         }
     }
 

@@ -9,35 +9,35 @@ use berry_tower::{
 };
 use jiff::Timestamp;
 
-use super::{Event, History, What};
+use super::{Event, EventKind, History};
 
 /// Has what happens to the backends kept.
 #[derive(Debug)]
-pub(crate) struct Keeper(pub(crate) Arc<History>);
+pub(crate) struct HistoryObserver(pub(crate) Arc<History>);
 
 /// What happens to one backend.
 #[derive(Debug)]
-struct Of {
+struct BackendRecorder {
     backend: BackendId,
     history: Arc<History>,
 }
 
-impl Observer for Keeper {
+impl Observer for HistoryObserver {
     fn backend(&self, id: &BackendId) -> Arc<dyn BackendObserver> {
-        Arc::new(Of { backend: id.clone(), history: self.0.clone() })
+        Arc::new(BackendRecorder { backend: id.clone(), history: self.0.clone() })
     }
 }
 
-impl Of {
-    fn add(&self, what: What) {
-        self.history.add(Event { at: Timestamp::now(), backend: self.backend.clone(), what });
+impl BackendRecorder {
+    fn add(&self, kind: EventKind) {
+        self.history.add(Event { at: Timestamp::now(), backend: self.backend.clone(), kind });
     }
 }
 
-impl BackendObserver for Of {
+impl BackendObserver for BackendRecorder {
     fn attempt_ended(&self, attempt: &AttemptEnd<'_>) {
         if attempt.class.is_error() {
-            self.add(What::Failed {
+            self.add(EventKind::Failed {
                 class: attempt.class.name(),
                 status: attempt.status.map(|status| status.as_u16()),
                 reason: attempt.reason.map(str::to_owned),
@@ -46,10 +46,10 @@ impl BackendObserver for Of {
     }
 
     fn health_changed(&self, HealthChange { from, to }: HealthChange, _: Cause) {
-        self.add(What::Health { from, to });
+        self.add(EventKind::Health { from, to });
     }
 
     fn breaker_changed(&self, Transition { from, to }: Transition) {
-        self.add(What::Breaker { from: from.name(), to: to.name() });
+        self.add(EventKind::Breaker { from: from.name(), to: to.name() });
     }
 }

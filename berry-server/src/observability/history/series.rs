@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::observability::outcome::RequestOutcome;
+
 use super::{
-    histogram::{Histogram, Spread},
-    tagged::Tagged,
+    epoch_counter::EpochCounter,
+    histogram::{Histogram, MergedHistogram},
 };
 
 /// What one slot covers.
@@ -18,27 +20,16 @@ const KEPT: usize = SLOTS + 1;
 /// How many whole slots, beside the one being filled, the latest numbers are over.
 const LATEST: u32 = 12;
 
-/// How a request ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum How {
-    /// It was answered, to the end.
-    Complete,
-    /// Through no fault of the client: a 5xx, or an answer that broke off.
-    Failed,
-    /// It was answered with another error, by the gateway or by the provider.
-    Refused,
-    /// The client went away.
-    Cancelled,
-}
-
-/// A request that is over.
+/// A finished request.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Finished {
-    pub(crate) how: How,
-    /// From its arrival to the end of the answer.
+pub(crate) struct FinishedRequest {
+    pub(crate) outcome: RequestOutcome,
+    /// The time from the request's head to the end of the response.
     pub(crate) latency: Duration,
-    /// How many tokens the answer had, and how long they came for.
-    pub(crate) output: (u64, Duration),
+    /// The number of tokens in the response.
+    pub(crate) output_tokens: u64,
+    /// The time from the first token to the end of the response.
+    pub(crate) output_time: Duration,
 }
 
 /// The slots, in a ring. Writers take no lock and allocate nothing.
@@ -50,10 +41,10 @@ pub(crate) struct Series {
 
 #[derive(Debug, Default)]
 struct Slot {
-    requests: Tagged,
-    failed: Tagged,
-    refused: Tagged,
-    tokens: Tagged,
+    requests: EpochCounter,
+    failed: EpochCounter,
+    refused: EpochCounter,
+    tokens: EpochCounter,
     latency: Histogram,
 }
 
@@ -77,19 +68,19 @@ impl Series {
         Self { epoch, slots: (0..KEPT).map(|_| Slot::default()).collect() }
     }
 
-    pub(crate) fn record(&self, finished: Finished, now: Instant) {
+    pub(crate) fn record(&self, finished: FinishedRequest, now: Instant) {
         let tick = self.tick(now);
         let slot = self.slot(tick);
         slot.requests.add(tick, 1);
-        match finished.how {
-            How::Complete => slot.latency.add(tick, finished.latency),
-            How::Failed => slot.failed.add(tick, 1),
-            How::Refused => slot.refused.add(tick, 1),
-            How::Cancelled => {}
+        match finished.outcome {
+            RequestOutcome::Complete => slot.latency.add(tick, finished.latency),
+            RequestOutcome::Failed | RequestOutcome::Interrupted => slot.failed.add(tick, 1),
+            RequestOutcome::Refused => slot.refused.add(tick, 1),
+            RequestOutcome::Cancelled => {}
         }
-        let (tokens, during) = finished.output;
-        if tokens > 0 {
-            self.spread(tokens, now.checked_sub(during).unwrap_or(self.epoch), tick);
+        if finished.output_tokens > 0 {
+            let since = now.checked_sub(finished.output_time).unwrap_or(self.epoch);
+            self.spread(finished.output_tokens, since, tick);
         }
     }
 
@@ -123,14 +114,14 @@ impl Series {
     }
 
     fn sum(&self, ticks: impl Iterator<Item = u32>) -> Point {
-        let (mut point, mut latency) = (Point::default(), Spread::default());
+        let (mut point, mut latency) = (Point::default(), MergedHistogram::default());
         for tick in ticks {
             let slot = self.slot(tick);
             point.requests += u64::from(slot.requests.get(tick));
             point.failed += u64::from(slot.failed.get(tick));
             point.refused += u64::from(slot.refused.get(tick));
             point.tokens += u64::from(slot.tokens.get(tick));
-            latency.take_in(&slot.latency, tick);
+            latency.merge(&slot.latency, tick);
         }
         Point { p50: latency.quantile(0.5), p95: latency.quantile(0.95), ..point }
     }
@@ -152,8 +143,9 @@ const FIRST: u32 = SLOTS as u32;
 mod tests {
     use super::*;
 
-    fn finished(how: How, millis: u64) -> Finished {
-        Finished { how, latency: Duration::from_millis(millis), output: (0, Duration::ZERO) }
+    fn finished(outcome: RequestOutcome, millis: u64) -> FinishedRequest {
+        let latency = Duration::from_millis(millis);
+        FinishedRequest { outcome, latency, output_tokens: 0, output_time: Duration::ZERO }
     }
 
     fn after(seconds: u64, series: &Series) -> Instant {
@@ -163,10 +155,10 @@ mod tests {
     #[test]
     fn a_slot_is_told_of_when_it_is_whole_and_until_it_is_a_quarter_of_an_hour_old() {
         let series = Series::new(Instant::now());
-        series.record(finished(How::Complete, 100), after(1, &series));
-        series.record(finished(How::Failed, 1), after(4, &series));
-        series.record(finished(How::Refused, 1), after(4, &series));
-        series.record(finished(How::Cancelled, 1), after(4, &series));
+        series.record(finished(RequestOutcome::Complete, 100), after(1, &series));
+        series.record(finished(RequestOutcome::Failed, 1), after(4, &series));
+        series.record(finished(RequestOutcome::Refused, 1), after(4, &series));
+        series.record(finished(RequestOutcome::Cancelled, 1), after(4, &series));
         let requests = |seconds| -> Vec<u64> {
             let (points, _) = series.points(after(seconds, &series));
             assert_eq!(points.len(), SLOTS);
@@ -191,7 +183,7 @@ mod tests {
         for turn in 0..3 {
             for slot in 0..KEPT as u64 {
                 let now = after((turn * KEPT as u64 + slot) * 5, &series);
-                series.record(finished(How::Complete, 10), now);
+                series.record(finished(RequestOutcome::Complete, 10), now);
                 assert_eq!(series.latest(now).0.requests, (turn * KEPT as u64 + slot + 1).min(13));
             }
         }
@@ -205,8 +197,11 @@ mod tests {
     #[test]
     fn tokens_count_when_they_came() {
         let series = Series::new(Instant::now());
-        let output = (100, Duration::from_secs(19));
-        series.record(Finished { output, ..finished(How::Complete, 20_000) }, after(29, &series));
+        let (output_tokens, output_time) = (100, Duration::from_secs(19));
+        series.record(
+            FinishedRequest { output_tokens, output_time, ..finished(RequestOutcome::Complete, 20_000) },
+            after(29, &series),
+        );
         let tokens = |seconds| -> Vec<u64> {
             let (points, _) = series.points(after(seconds, &series));
             points.iter().map(|point| point.tokens).collect()
@@ -214,16 +209,22 @@ mod tests {
         assert_eq!(tokens(30)[SLOTS - 5..], [0, 25, 25, 25, 25]);
         assert_eq!(series.latest(after(29, &series)).0.tokens, 100);
         // Of an answer that went on for hours, what there are slots for gets it all.
-        let output = (1_000_000, Duration::from_secs(36_000));
-        series.record(Finished { output, ..finished(How::Complete, 1) }, after(40_000, &series));
+        let (output_tokens, output_time) = (1_000_000, Duration::from_secs(36_000));
+        series.record(
+            FinishedRequest { output_tokens, output_time, ..finished(RequestOutcome::Complete, 1) },
+            after(40_000, &series),
+        );
         assert_eq!(tokens(40_005).iter().sum::<u64>(), 1_000_000 - 1_000_000 / 181);
     }
 
     #[test]
     fn a_number_of_tokens_beyond_belief_is_cut() {
         let series = Series::new(Instant::now());
-        let output = (u64::MAX, Duration::from_secs(19));
-        series.record(Finished { output, ..finished(How::Complete, 20_000) }, after(29, &series));
+        let (output_tokens, output_time) = (u64::MAX, Duration::from_secs(19));
+        series.record(
+            FinishedRequest { output_tokens, output_time, ..finished(RequestOutcome::Complete, 20_000) },
+            after(29, &series),
+        );
         assert_eq!(series.latest(after(29, &series)).0.tokens, u64::from(u32::MAX));
     }
 
@@ -235,7 +236,7 @@ mod tests {
                 let series = &series;
                 scope.spawn(move || {
                     for n in 0..1000 {
-                        series.record(finished(How::Complete, thread * 50 + 1), after(n / 250, series));
+                        series.record(finished(RequestOutcome::Complete, thread * 50 + 1), after(n / 250, series));
                     }
                 });
             }

@@ -17,9 +17,9 @@ use metrics::{counter, histogram, with_local_recorder};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 use tokio::time::{MissedTickBehavior, interval};
 
-pub(crate) use requests::{Known, Measured};
+pub(crate) use requests::{RequestMetrics, RouteMetrics};
 
-use crate::app::Snapshot;
+use crate::state::Snapshot;
 use requests::Routes;
 
 /// How often samples are put into their buckets; until then they lie about in memory.
@@ -68,13 +68,7 @@ impl Metrics {
 
     /// A request was refused since its user has reached a limit.
     pub(crate) fn rate_limited(&self, limit: LimitKind) {
-        let reason = match limit {
-            LimitKind::Minute => "minute",
-            LimitKind::Hour => "hour",
-            LimitKind::Day => "day",
-            LimitKind::Concurrency => "concurrency",
-        };
-        with_local_recorder(&*self.recorder, || counter!(RATE_LIMITED, "reason" => reason).increment(1));
+        with_local_recorder(&*self.recorder, || counter!(RATE_LIMITED, "reason" => limit.name()).increment(1));
     }
 
     /// The client of a request for this model, by its public name, has left before the end.

@@ -21,25 +21,25 @@ impl Metrics {
 
     pub(crate) fn cancelled(&self, _: Option<&str>) {}
 
-    pub(crate) fn route(&self, _: &str) -> Known {
-        Known
+    pub(crate) fn route(&self, _: &str) -> RouteMetrics {
+        RouteMetrics
     }
 }
 
 /// A route.
 #[derive(Clone, Debug)]
-pub(crate) struct Known;
+pub(crate) struct RouteMetrics;
 
 /// A request that is not measured.
 #[derive(Debug)]
-pub(crate) struct Measured;
+pub(crate) struct RequestMetrics;
 
-impl Measured {
-    pub(crate) fn new<R>(_: &Arc<Metrics>, _: &mut Request<R>, _: Option<&Known>, _: Instant) -> Self {
+impl RequestMetrics {
+    pub(crate) fn new<R>(_: &Arc<Metrics>, _: &mut Request<R>, _: Option<&RouteMetrics>, _: Instant) -> Self {
         Self
     }
 
-    pub(crate) fn answered(&self) {}
+    pub(crate) fn record_head(&self) {}
 
-    pub(crate) fn ended(&self, _: Option<StatusCode>, _: Instant) {}
+    pub(crate) fn record_end(&self, _: Option<StatusCode>, _: Instant) {}
 }

@@ -120,18 +120,18 @@ impl Route {
 
 /// A route that is known before there is a request for it, so that none has to look it up.
 #[derive(Clone)]
-pub(crate) struct Known(Arc<Route>);
+pub(crate) struct RouteMetrics(Arc<Route>);
 
-impl std::fmt::Debug for Known {
+impl std::fmt::Debug for RouteMetrics {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Known").field(&self.0.path).finish()
+        f.debug_tuple("RouteMetrics").field(&self.0.path).finish()
     }
 }
 
 impl super::Metrics {
     /// The route of this path.
-    pub(crate) fn route(&self, path: &str) -> Known {
-        Known(self.routes.at(path))
+    pub(crate) fn route(&self, path: &str) -> RouteMetrics {
+        RouteMetrics(self.routes.at(path))
     }
 }
 
@@ -140,7 +140,7 @@ fn label(method: usize) -> String {
 }
 
 /// A request that is being measured, from its head to the end of its answer.
-pub(crate) struct Measured {
+pub(crate) struct RequestMetrics {
     metrics: Arc<super::Metrics>,
     route: Arc<Route>,
     method: usize,
@@ -148,18 +148,18 @@ pub(crate) struct Measured {
     upstream: Option<UpstreamTime>,
 }
 
-impl std::fmt::Debug for Measured {
+impl std::fmt::Debug for RequestMetrics {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Measured")
+        f.write_str("RequestMetrics")
     }
 }
 
-impl Measured {
+impl RequestMetrics {
     /// The head of a request has come, on this route, or on the one that the router has found.
     pub(crate) fn new<R>(
         metrics: &Arc<super::Metrics>,
         request: &mut http::Request<R>,
-        route: Option<&Known>,
+        route: Option<&RouteMetrics>,
         started: Instant,
     ) -> Self {
         let routes = &metrics.routes;
@@ -176,20 +176,20 @@ impl Measured {
 
     /// The head of the answer is on its way. It is held back until there is something to show, so
     /// that the first byte goes with it.
-    pub(crate) fn answered(&self) {
+    pub(crate) fn record_head(&self) {
         if let Some(waited) = self.upstream.as_ref().and_then(UpstreamTime::total) {
             self.metrics.routes.overhead.record(self.started.elapsed().saturating_sub(waited));
         }
     }
 
     /// The answer has ended; without a status there was none.
-    pub(crate) fn ended(&self, status: Option<StatusCode>, at: Instant) {
+    pub(crate) fn record_end(&self, status: Option<StatusCode>, at: Instant) {
         let status = status.map_or(CLIENT_LEFT, |status| status.as_u16());
         self.route.ended(self.method, status, at - self.started, &self.metrics.recorder);
     }
 }
 
-impl Drop for Measured {
+impl Drop for RequestMetrics {
     fn drop(&mut self) {
         self.metrics.routes.in_flight.decrement(1.0);
     }

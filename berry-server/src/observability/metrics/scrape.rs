@@ -14,7 +14,7 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
 use tokio::time::Instant;
 
 use super::describe;
-use crate::app::Snapshot;
+use crate::state::Snapshot;
 
 const HEALTH: &str = "backend_health_status";
 const ATTEMPTS: &str = "backend_request_count_total";
@@ -61,7 +61,7 @@ pub(super) fn render(snapshot: &Snapshot) -> String {
         catalog.states().for_each(|(id, live)| backend(id, &live.snapshot(now), used.contains(id)));
         selections(snapshot);
         // The start was a success, or nobody would ask.
-        let reload = snapshot.shared.last_reload.load();
+        let reload = snapshot.process.last_reload.load();
         let (ok, at) = reload.as_deref().map_or((true, snapshot.loaded_at), |reload| (reload.ok, reload.at));
         gauge!(RELOAD_OK).set(if ok { 1.0 } else { 0.0 });
         gauge!(RELOAD_AT).set(at.as_millisecond() as f64 / 1e3);

@@ -13,10 +13,10 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
-    app::Snapshot,
     config::build::Caller,
-    http::routes::openapi::tag,
     http::routes::status::{Moment, Params, Refused, filled, find_model, missing, no_such_model, no_such_user, state},
+    http::routes::tags,
+    state::Snapshot,
 };
 
 /// The query of `/admin/explain`.
@@ -105,7 +105,7 @@ fn barred(snapshot: &Snapshot, caller: &Caller, model: &Model) -> Option<&'stati
 #[utoipa::path(
     get,
     path = "/admin/explain",
-    tag = tag::ADMIN,
+    tag = tags::ADMIN,
     params(Query),
     responses((status = 200, body = Explanation), (status = 400, description = "The query cannot be read."), (status = 404, description = "There is no such model or user.")),
 )]

@@ -8,9 +8,9 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::{
-    app::Snapshot,
-    http::routes::openapi::tag,
     http::routes::status::{Known, Moment, known},
+    http::routes::tags,
+    state::Snapshot,
 };
 
 /// The answer of `/admin/backend-health`.
@@ -84,7 +84,7 @@ impl ModelHealth {
 }
 
 /// How every model's backends are, and when and how they failed last.
-#[utoipa::path(get, path = "/admin/backend-health", tag = tag::ADMIN, responses((status = 200, body = BackendHealth)))]
+#[utoipa::path(get, path = "/admin/backend-health", tag = tags::ADMIN, responses((status = 200, body = BackendHealth)))]
 pub(super) async fn backend_health(State(snapshot): State<Arc<Snapshot>>) -> Json<BackendHealth> {
     let moment = Moment::now();
     let catalog = snapshot.catalog.load();

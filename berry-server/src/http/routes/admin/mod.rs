@@ -7,17 +7,15 @@ pub(super) mod system;
 pub(super) mod usage;
 pub(super) mod weights;
 
-use std::sync::Arc;
-
 use axum::{
     Router,
     routing::{get, post},
 };
 
-use crate::app::Snapshot;
+use super::context::Context;
 
 /// The routes; the rule that they are for admins is put before them elsewhere.
-pub(super) fn routes() -> Router<Arc<Snapshot>> {
+pub(super) fn routes() -> Router<Context> {
     Router::new()
         .route("/admin/model-weights", get(weights::model_weights))
         .route("/admin/backend-health", get(health::backend_health))

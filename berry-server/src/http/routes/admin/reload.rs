@@ -1,7 +1,5 @@
 //! The reload that an admin asks for.
 
-use std::sync::Arc;
-
 use axum::{
     Json,
     extract::State,
@@ -13,14 +11,13 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::{
-    app::Snapshot,
     config::{Errors, Finding},
     http::routes::{
-        openapi::tag,
-        refuse,
+        refusals::refuse,
         status::{Moment, rfc3339},
+        tags,
     },
-    reload::{Changes, Success},
+    reload::{Changes, Reloader, Success},
 };
 
 /// The answer of `/admin/reload-config` when the new configuration is in force.
@@ -42,21 +39,15 @@ pub(in crate::http::routes) struct Reloaded {
 ///
 /// Reads the file again and goes over to what it says now. A file with errors is a 422 that lists
 /// them all; the old configuration then stays in force.
-#[utoipa::path(post, path = "/admin/reload-config", tag = tag::ADMIN, responses(
+#[utoipa::path(post, path = "/admin/reload-config", tag = tags::ADMIN, responses(
     (status = 200, body = Reloaded),
     (status = 422, description = "The file has errors; the message lists them all, each on a line."),
-    (status = 503, description = "The gateway is stopping."),
 ))]
-pub(super) async fn reload_config(State(snapshot): State<Arc<Snapshot>>) -> Response {
-    let Some(app) = snapshot.shared.app() else {
-        let message = "the gateway is stopping";
-        return refuse(&Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "server_error", message).code("shutting_down"));
-    };
-    match app.reload_file("an admin").await {
-        Ok(Success { changes, warnings }) => {
-            let now = app.snapshot();
-            let source = now.source.as_ref().map(|path| path.display().to_string());
-            let (loaded_at, timestamp) = (rfc3339(now.loaded_at), Moment::now().timestamp());
+pub(super) async fn reload_config(State(reloader): State<Reloader>) -> Response {
+    match reloader.reload_file("an admin").await {
+        Ok(Success { changes, warnings, snapshot }) => {
+            let source = snapshot.source.as_ref().map(|path| path.display().to_string());
+            let (loaded_at, timestamp) = (rfc3339(snapshot.loaded_at), Moment::now().timestamp());
             Json(Reloaded { changes, warnings, loaded_at, source, timestamp }).into_response()
         }
         Err(errors) => refused(&errors),

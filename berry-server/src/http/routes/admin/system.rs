@@ -8,12 +8,12 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::{
-    app::Snapshot,
     http::routes::{
         health::Census,
-        openapi::tag,
         status::{Known, Moment, average_latency_ms, known, of_provider, provider_health, rfc3339},
+        tags,
     },
+    state::Snapshot,
 };
 
 /// The answer of `/admin/system-stats`.
@@ -129,7 +129,7 @@ impl ModelStats {
 }
 
 /// The process, the health of what is switched on, and the configuration in force.
-#[utoipa::path(get, path = "/admin/system-stats", tag = tag::ADMIN, responses((status = 200, body = SystemStats)))]
+#[utoipa::path(get, path = "/admin/system-stats", tag = tags::ADMIN, responses((status = 200, body = SystemStats)))]
 pub(super) async fn system_stats(State(snapshot): State<Arc<Snapshot>>) -> Json<SystemStats> {
     let moment = Moment::now();
     let census = Census::of(&snapshot);
@@ -137,9 +137,9 @@ pub(super) async fn system_stats(State(snapshot): State<Arc<Snapshot>>) -> Json<
     let stats = |model: &Arc<Model>| (model.id.to_string(), ModelStats::of(model, &moment));
     Json(SystemStats {
         system: System {
-            is_running: !snapshot.draining(),
+            is_running: !snapshot.process.is_draining(),
             version: env!("CARGO_PKG_VERSION"),
-            uptime_seconds: snapshot.uptime().as_secs(),
+            uptime_seconds: snapshot.process.uptime().as_secs(),
             total_models: census.models,
             available_models: census.usable_models,
         },
@@ -148,7 +148,7 @@ pub(super) async fn system_stats(State(snapshot): State<Arc<Snapshot>>) -> Json<
         config: ConfigStats {
             loaded_at: rfc3339(snapshot.loaded_at),
             source: snapshot.source.as_ref().map(|path| path.display().to_string()),
-            last_reload: snapshot.shared.last_reload.load().as_deref().map(|last| LastReload {
+            last_reload: snapshot.process.last_reload.load().as_deref().map(|last| LastReload {
                 at: rfc3339(last.at),
                 ok: last.ok,
                 errors: last.errors.clone(),

@@ -3,15 +3,15 @@
 use std::sync::Arc;
 
 use axum::{Json, extract::State};
-use berry_tower::rate_limit::Usage;
+use berry_tower::rate_limit::{Window, WindowUsage};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
-    app::Snapshot,
     config::build::Caller,
-    http::routes::openapi::tag,
     http::routes::status::{Moment, Params, Refused, filled, missing, no_such_user},
+    http::routes::tags,
+    state::Snapshot,
 };
 
 /// The query of `/admin/rate-limit-usage`.
@@ -56,12 +56,12 @@ impl RateLimitUsage {
     fn of(caller: &Caller, moment: &Moment) -> Self {
         let (mut limits, mut remaining) = (Numbers::default(), Numbers::default());
         if let Some(quota) = &caller.quota {
-            let used = quota.snapshot(moment.now);
-            let most = Some(quota.limits().concurrent).filter(|&most| most > 0);
-            let numbers = |of: fn(Usage) -> u32, concurrent| Numbers {
-                requests_per_minute: used.minute.map(of),
-                requests_per_hour: used.hour.map(of),
-                requests_per_day: used.day.map(of),
+            let used = quota.usage();
+            let most = quota.limits().max_concurrent();
+            let numbers = |of: fn(WindowUsage) -> u32, concurrent| Numbers {
+                requests_per_minute: used.get(Window::MINUTE).map(of),
+                requests_per_hour: used.get(Window::HOUR).map(of),
+                requests_per_day: used.get(Window::DAY).map(of),
                 max_concurrent_requests: concurrent,
             };
             limits = numbers(|usage| usage.limit, most);
@@ -75,7 +75,7 @@ impl RateLimitUsage {
 #[utoipa::path(
     get,
     path = "/admin/rate-limit-usage",
-    tag = tag::ADMIN,
+    tag = tags::ADMIN,
     params(Query),
     responses((status = 200, body = RateLimitUsage), (status = 400, description = "The query cannot be read."), (status = 404, description = "There is no such user.")),
 )]

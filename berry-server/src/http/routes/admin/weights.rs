@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
-    app::Snapshot,
-    http::routes::openapi::tag,
     http::routes::status::{Known, Moment, Params, Refused, filled, find_model, known},
+    http::routes::tags,
+    state::Snapshot,
 };
 
 /// The query of `/admin/model-weights`.
@@ -120,7 +120,7 @@ impl Weight {
 #[utoipa::path(
     get,
     path = "/admin/model-weights",
-    tag = tag::ADMIN,
+    tag = tags::ADMIN,
     params(Query),
     responses((status = 200, body = ModelWeights), (status = 400, description = "The query cannot be read."), (status = 404, description = "There is no such model.")),
 )]

@@ -7,12 +7,15 @@ use berry_tower::backend::Model as Served;
 use serde::Serialize;
 
 use crate::{
-    app::Snapshot,
     http::routes::{
         health::Census,
         status::{Known, Moment, known, millis, rfc3339, state},
     },
-    observability::history::{self, History, Point, STEP, What},
+    observability::{
+        Observability,
+        history::{self, EventKind, History, Point, STEP},
+    },
+    state::Snapshot,
 };
 
 /// The answer of `/dashboard/data`.
@@ -146,13 +149,13 @@ struct Event {
     provider: String,
     model: String,
     #[serde(flatten)]
-    what: Told,
+    kind: Kind,
 }
 
 /// What happened.
 #[derive(Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
-enum Told {
+enum Kind {
     /// An attempt failed.
     Attempt { class: &'static str, status: Option<u16>, reason: Option<String> },
     /// The health changed.
@@ -231,12 +234,12 @@ impl Event {
             at: rfc3339(event.at),
             provider: event.backend.provider.to_string(),
             model: event.backend.model.to_string(),
-            what: match &event.what {
-                What::Failed { class, status, reason } => {
-                    Told::Attempt { class, status: *status, reason: reason.clone() }
+            kind: match &event.kind {
+                EventKind::Failed { class, status, reason } => {
+                    Kind::Attempt { class, status: *status, reason: reason.clone() }
                 }
-                What::Health { from, to } => Told::Health { from: from.name(), to: to.name() },
-                What::Breaker { from, to } => Told::Breaker { from, to },
+                EventKind::Health { from, to } => Kind::Health { from: from.name(), to: to.name() },
+                EventKind::Breaker { from, to } => Kind::Breaker { from, to },
             },
         }
     }
@@ -246,16 +249,19 @@ impl Event {
 ///
 /// The state of every model and its backends, the last 15 minutes of requests, and the last
 /// failures and changes of state.
-pub(in crate::http::routes) async fn data(State(snapshot): State<Arc<Snapshot>>) -> Json<Data> {
+pub(in crate::http::routes) async fn data(
+    State(snapshot): State<Arc<Snapshot>>,
+    State(observability): State<Observability>,
+) -> Json<Data> {
     let moment = Moment::now();
-    let history = &snapshot.shared.history;
+    let history = &observability.history;
     Json(Data {
         status: Census::of(&snapshot).status(),
-        draining: snapshot.draining(),
+        draining: snapshot.process.is_draining(),
         timestamp: moment.timestamp(),
-        uptime_seconds: snapshot.uptime().as_secs(),
+        uptime_seconds: snapshot.process.uptime().as_secs(),
         loaded_at: rfc3339(snapshot.loaded_at),
-        last_reload: snapshot.shared.last_reload.load().as_deref().map(|last| LastReload {
+        last_reload: snapshot.process.last_reload.load().as_deref().map(|last| LastReload {
             at: rfc3339(last.at),
             ok: last.ok,
             errors: last.errors.len(),

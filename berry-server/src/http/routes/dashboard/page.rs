@@ -10,7 +10,7 @@ use axum::{
 };
 use http::{HeaderName, HeaderValue, header};
 
-use crate::app::Snapshot;
+use crate::{http::routes::context::Context, state::Snapshot};
 
 const PAGE: &str = include_str!("../../../../dashboard/index.html");
 
@@ -64,7 +64,7 @@ const HEADERS: [(HeaderName, HeaderValue); 5] = [
 ];
 
 /// The routes of the page and its files.
-pub(in crate::http::routes) fn routes() -> Router<Arc<Snapshot>> {
+pub(in crate::http::routes) fn routes() -> Router<Context> {
     let router = Router::new().route("/", get(page));
     FILES.into_iter().fold(router, |router, (path, mime, content)| {
         router.route(path, get(async move || (HEADERS, [(header::CONTENT_TYPE, mime)], content)))

@@ -7,13 +7,13 @@ use http::{Method, Request, StatusCode};
 use serde_json::Value;
 
 use super::*;
-use crate::{app::App, http::routes::Came};
+use crate::{app::tests::app, http::routes::IncomingBody};
 
 /// The one whose path axum cannot say, since the name of a model may hold slashes.
 const BY_HAND: [(&str, &str); 1] = [("/smart-ai/models/{model}", "/smart-ai/models/{model}/weights")];
 
-fn none() -> Came {
-    Came::Right(Body::empty())
+fn none() -> IncomingBody {
+    IncomingBody::Right(Body::empty())
 }
 
 /// The dashboard's files and the data that it alone asks for are no part of the API.
@@ -21,7 +21,7 @@ const OF_THE_PAGE: &str = "/dashboard/";
 
 /// Axum has no list of its routes but in what it shows of itself for debugging.
 fn served() -> BTreeSet<String> {
-    let shown = format!("{:?}", App::of_one_model(""));
+    let shown = format!("{:?}", app(""));
     let paths = shown.split("): \"").skip(1).filter_map(|rest| rest.split('"').next());
     let told = paths.map(|path| path.replace("{*", "{"));
     let by_hand =
@@ -45,7 +45,7 @@ async fn every_route_is_told_and_everything_told_is_a_route() {
 
 #[tokio::test]
 async fn every_method_that_a_route_takes_is_told_and_no_other() {
-    let app = App::of_one_model("");
+    let app = app("");
     for (path, item) in told()["paths"].as_object().unwrap() {
         for method in ["GET", "PUT", "POST", "DELETE", "OPTIONS", "PATCH", "TRACE"] {
             let request = Request::builder().method(Method::from_bytes(method.as_bytes()).unwrap());
@@ -64,7 +64,7 @@ async fn it_is_served_where_status_is_open_and_to_admins_elsewhere() {
         if let Some(token) = token {
             request = request.header("authorization", format!("Bearer {token}"));
         }
-        let response = App::of_one_model(settings).serve(request.body(none()).unwrap()).await.unwrap();
+        let response = app(settings).serve(request.body(none()).unwrap()).await.unwrap();
         let (status, body) =
             (response.status(), axum::body::to_bytes(Body::new(response.into_body()), 1 << 20).await.unwrap());
         (status, serde_json::from_slice::<Value>(&body).unwrap())

@@ -11,9 +11,9 @@ use std::sync::atomic::{
 /// Tick and count share a word, so that an addition is one compare-and-swap, and none is lost to,
 /// or counted for, another tick. Additions of a tick that is over are dropped.
 #[derive(Debug, Default)]
-pub(super) struct Tagged(AtomicU64);
+pub(super) struct EpochCounter(AtomicU64);
 
-impl Tagged {
+impl EpochCounter {
     pub(super) fn add(&self, tick: u32, n: u32) {
         let add = |word| {
             let (of, count) = unpack(word);
@@ -47,7 +47,7 @@ mod tests {
 
     #[test]
     fn a_later_tick_begins_anew_and_an_earlier_one_is_dropped() {
-        let count = Tagged::default();
+        let count = EpochCounter::default();
         count.add(7, 2);
         count.add(7, 3);
         assert_eq!((count.get(7), count.get(6)), (5, 0));
@@ -60,7 +60,7 @@ mod tests {
 
     #[test]
     fn threads_lose_no_count_when_the_tick_turns() {
-        let count = Tagged::default();
+        let count = EpochCounter::default();
         for tick in 1..=200 {
             let add = || (0..50).for_each(|_| count.add(tick, 1));
             std::thread::scope(|scope| {

@@ -1,0 +1,142 @@
+//! Reading a configuration again and applying it.
+
+use std::sync::{Arc, OnceLock, Weak};
+
+use jiff::Timestamp;
+use tokio::sync::Semaphore;
+
+use super::difference::Changes;
+use crate::{
+    config::{self, Errors, Finding, Loaded, Seen},
+    state::{ReloadResult, Snapshot},
+};
+
+/// A running application that can change its configuration.
+pub(crate) trait Apply: Send + Sync {
+    /// Returns the configuration in force.
+    fn snapshot(&self) -> Arc<Snapshot>;
+
+    /// Replaces the configuration in force.
+    ///
+    /// # Errors
+    /// Returns a message when the configuration cannot be built; then the old one stays in force.
+    fn apply(&self, loaded: Loaded) -> Result<(), String>;
+}
+
+/// Reloads the configuration of the application that it is bound to, one reload at a time. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Reloader(Arc<Inner>);
+
+struct Inner {
+    /// Weak, because the application holds services that hold this handle.
+    target: OnceLock<Weak<dyn Apply>>,
+    turn: Semaphore,
+}
+
+impl Default for Reloader {
+    fn default() -> Self {
+        Self(Arc::new(Inner { target: OnceLock::new(), turn: Semaphore::new(1) }))
+    }
+}
+
+impl std::fmt::Debug for Reloader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Reloader")
+    }
+}
+
+/// A reload that took place.
+#[derive(Clone, Debug)]
+pub(crate) struct Success {
+    pub(crate) changes: Changes,
+    pub(crate) warnings: Vec<Finding>,
+    /// The configuration that is in force now.
+    pub(crate) snapshot: Arc<Snapshot>,
+}
+
+impl Reloader {
+    /// Binds the application. Only the first call has an effect.
+    pub(crate) fn bind(&self, target: Weak<dyn Apply>) {
+        let _ = self.0.target.set(target);
+    }
+
+    fn target(&self) -> Result<Arc<dyn Apply>, Errors> {
+        let target = self.0.target.get().and_then(Weak::upgrade);
+        target.ok_or_else(|| Errors::unbuildable("the server is stopping", Vec::new()))
+    }
+
+    /// Reads the configuration file again and applies it. `cause` is for the log.
+    ///
+    /// # Errors
+    /// Returns every error of the file; then the old configuration stays in force.
+    pub(crate) async fn reload_file(&self, cause: &'static str) -> Result<Success, Errors> {
+        // The semaphore is never closed.
+        let _turn = self.0.turn.acquire().await;
+        let target = self.target()?;
+        let before = target.snapshot();
+        let result = match before.source.clone() {
+            None => Err(Errors::no_file()),
+            Some(path) => {
+                // The file's state is taken first, so that the watch sees a change that happens during the read.
+                let read = tokio::task::spawn_blocking(move || (Seen::of(&path), config::load(&path))).await;
+                read.map_or_else(
+                    |error| Err(Errors::unbuildable(&error.to_string(), Vec::new())),
+                    |(seen, read)| {
+                        before.process.seen.store(seen.map(Arc::new));
+                        read
+                    },
+                )
+            }
+        };
+        apply(&*target, result, cause)
+    }
+
+    /// Applies another configuration.
+    ///
+    /// # Errors
+    /// Returns why the configuration cannot be built; then the old one stays in force.
+    pub(crate) async fn reload(&self, loaded: Loaded) -> Result<Success, Errors> {
+        let _turn = self.0.turn.acquire().await;
+        let target = self.target()?;
+        if let Some(seen) = &loaded.seen {
+            target.snapshot().process.seen.store(Some(Arc::new(seen.clone())));
+        }
+        apply(&*target, Ok(loaded), "the program")
+    }
+}
+
+/// Applies what was read, logs the result and keeps it for the status pages.
+fn apply(target: &dyn Apply, read: Result<Loaded, Errors>, cause: &'static str) -> Result<Success, Errors> {
+    let before = target.snapshot();
+    let result = read.and_then(|loaded| {
+        let warnings = loaded.warnings.clone();
+        let changes = Changes::between(&before.config, &loaded.config);
+        match target.apply(loaded) {
+            Ok(()) => Ok(Success { changes, warnings, snapshot: target.snapshot() }),
+            Err(message) => Err(Errors::unbuildable(&message, warnings)),
+        }
+    });
+    log(&result, cause);
+    let errors = result.as_ref().err().map(|errors| errors.findings.iter().map(Finding::to_string).collect());
+    let last = ReloadResult { at: Timestamp::now(), ok: result.is_ok(), errors: errors.unwrap_or_default() };
+    before.process.last_reload.store(Some(Arc::new(last)));
+    result
+}
+
+fn log(result: &Result<Success, Errors>, cause: &'static str) {
+    let warnings = match result {
+        Ok(Success { changes, warnings, .. }) => {
+            tracing::info!(cause, %changes, "the configuration was reloaded");
+            warnings
+        }
+        Err(errors) => {
+            for error in &errors.findings {
+                tracing::error!(cause, %error, "the new configuration is refused; the old one stays in force");
+            }
+            &errors.warnings
+        }
+    };
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+}

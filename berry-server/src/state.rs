@@ -1,0 +1,209 @@
+//! The state that requests, status pages and background tasks read: a [`Snapshot`] of one configuration, and the
+//! [`Process`] that outlives it.
+//!
+//! This module is at the bottom: it knows the configuration and the layers' types, and none of its readers.
+
+use std::{
+    collections::HashMap,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use arc_swap::ArcSwapOption;
+use berry_tower::{
+    auth::ApiKeys,
+    backend::Catalog,
+    client::EnvProxy,
+    early::{Shutdown, ShutdownSignal},
+    retry::{BackoffPolicy, Budget},
+    select::TagPolicy,
+};
+use jiff::Timestamp;
+use tokio::time::Instant;
+
+use crate::config::{
+    Config, Loaded, Seen,
+    build::{Built, Caller, build},
+};
+
+/// The state of the process, which outlives every configuration.
+#[derive(Debug)]
+pub(crate) struct Process {
+    /// When the server started.
+    pub(crate) started: Instant,
+    /// Whether the server is draining.
+    draining: AtomicBool,
+    /// Whether the first round of probes has ended; a reload does not reset it.
+    pub(crate) probed: Arc<AtomicBool>,
+    /// Ends open streams when it becomes true.
+    stop: Shutdown,
+    /// The result of the last reload.
+    pub(crate) last_reload: ArcSwapOption<ReloadResult>,
+    /// The configuration file as it was when it was last read.
+    pub(crate) seen: ArcSwapOption<Seen>,
+    /// The connections to providers.
+    transport: EnvProxy,
+}
+
+/// The result of a reload.
+#[derive(Clone, Debug)]
+pub(crate) struct ReloadResult {
+    pub(crate) at: Timestamp,
+    /// Whether the new configuration is in force.
+    pub(crate) ok: bool,
+    /// The errors of the refused configuration.
+    pub(crate) errors: Vec<String>,
+}
+
+impl Process {
+    pub(crate) fn new(seen: Option<Seen>) -> Self {
+        Self {
+            started: Instant::now(),
+            draining: AtomicBool::new(false),
+            probed: Arc::default(),
+            stop: Shutdown::new(),
+            last_reload: ArcSwapOption::empty(),
+            seen: ArcSwapOption::from(seen.map(Arc::new)),
+            transport: EnvProxy::default(),
+        }
+    }
+
+    pub(crate) fn transport(&self) -> EnvProxy {
+        self.transport.clone()
+    }
+
+    /// Marks the server as not ready for new traffic.
+    pub(crate) fn drain(&self) {
+        self.draining.store(true, Relaxed);
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Relaxed)
+    }
+
+    /// Whether the first round of probes has ended.
+    pub(crate) fn is_probed(&self) -> bool {
+        self.probed.load(Relaxed)
+    }
+
+    pub(crate) fn uptime(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// Ends the open streams with an error event.
+    pub(crate) fn stop_streams(&self) {
+        self.stop.start();
+    }
+
+    /// Returns a receiver that becomes true when open streams must end.
+    pub(crate) fn stop_signal(&self) -> ShutdownSignal {
+        self.stop.signal()
+    }
+}
+
+/// Everything that one configuration builds, except for the services over it.
+#[derive(Debug)]
+pub(crate) struct Snapshot {
+    pub(crate) process: Arc<Process>,
+    pub(crate) config: Config,
+    /// The file that the configuration came from.
+    pub(crate) source: Option<PathBuf>,
+    pub(crate) loaded_at: Timestamp,
+    pub(crate) catalog: Catalog,
+    /// The users by table id.
+    pub(crate) callers: HashMap<String, Arc<Caller>>,
+    /// The users by key.
+    pub(crate) keys: ApiKeys<Arc<Caller>>,
+    pub(crate) tag_policy: TagPolicy,
+    pub(crate) backoff: BackoffPolicy,
+    pub(crate) retry_budget: Arc<Budget>,
+}
+
+impl Snapshot {
+    /// Builds the snapshot of `loaded`. Backends and users that `before` has too keep their state.
+    ///
+    /// `observe` attaches the observers to the first catalogue; later catalogues inherit them.
+    ///
+    /// # Errors
+    /// Returns a message when a value cannot be built.
+    pub(crate) fn new(
+        process: Arc<Process>,
+        loaded: Loaded,
+        before: Option<&Self>,
+        observe: impl FnOnce(Catalog) -> Catalog,
+    ) -> Result<Self, String> {
+        let Loaded { config, source, .. } = loaded;
+        let none = HashMap::new();
+        let Built { models, tuning, plan, keys, callers, tag_policy } =
+            build(&config, before.map_or(&none, |before| &before.callers))?;
+        let catalog = match before {
+            Some(before) => before.catalog.successor(models, &tuning),
+            None => observe(Catalog::tuned(models, &tuning)),
+        };
+        let retry_budget = retry_budget(&config, before);
+        Ok(Self {
+            process,
+            config,
+            source,
+            loaded_at: Timestamp::now(),
+            catalog,
+            callers,
+            keys: ApiKeys::new(keys),
+            tag_policy,
+            backoff: plan,
+            retry_budget,
+        })
+    }
+}
+
+/// Returns the budget of `before` when its rule is unchanged, else a new one.
+fn retry_budget(config: &Config, before: Option<&Snapshot>) -> Arc<Budget> {
+    let rule = &config.settings.retry_budget;
+    match before.filter(|before| before.config.settings.retry_budget == *rule) {
+        Some(before) => before.retry_budget.clone(),
+        None => Arc::new(Budget::new(rule.ratio, rule.min_per_second)),
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A configuration with an admin and the model `m`, whose backend refuses connections.
+    pub(crate) fn loaded(settings: &str) -> Loaded {
+        let file = r#"
+            [users.root]
+            token = "token-of-root-0123456789"
+            tags = ["admin"]
+            [providers.p]
+            base_url = "http://127.0.0.1:9"
+            api_key = ""
+            models = ["m"]
+            [models.m]
+            name = "m"
+            [[models.m.backends]]
+            provider = "p"
+            model = "m"
+            probe = "none"
+        "#;
+        crate::config::parse(&format!("[settings]\n{settings}\n{file}"), &|_| None).unwrap()
+    }
+
+    pub(crate) fn snapshot() -> Arc<Snapshot> {
+        let process = Arc::new(Process::new(None));
+        Arc::new(Snapshot::new(process, loaded(""), None, |catalog| catalog).unwrap())
+    }
+
+    #[tokio::test]
+    async fn keeps_the_retry_budget_while_its_rule_is_unchanged() {
+        let first = snapshot();
+        let next = |settings| Snapshot::new(first.process.clone(), loaded(settings), Some(&first), |catalog| catalog);
+        assert!(Arc::ptr_eq(&next("").unwrap().retry_budget, &first.retry_budget));
+        let changed = next("retry_budget = { ratio = 0.7 }").unwrap();
+        assert!(!Arc::ptr_eq(&changed.retry_budget, &first.retry_budget));
+    }
+}
