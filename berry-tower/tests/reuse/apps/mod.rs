@@ -1,0 +1,14 @@
+//! Twelve applications of strangers, each with the layers that it needs and nothing else of Berry.
+
+mod async_auth;
+mod box_service;
+mod breaker_around_client;
+mod gateway_in_axum;
+mod grpc;
+mod json_api;
+mod layers_between;
+mod plain_hyper;
+mod rate_limit_by_ip;
+mod strategy_and_observer;
+mod tenant_quotas;
+mod transport;
