@@ -17,7 +17,7 @@ use arc_swap::ArcSwapOption;
 use berry_tower::{
     auth::ApiKeys,
     backend::Catalog,
-    client::Hyper,
+    client::EnvProxy,
     early::{Shutdown, ShutdownSignal},
     retry::{BackoffPolicy, Budget},
     select::TagPolicy,
@@ -46,7 +46,7 @@ pub(crate) struct Process {
     /// The configuration file as it was when it was last read.
     pub(crate) seen: ArcSwapOption<Seen>,
     /// The connections to providers.
-    transport: Hyper,
+    transport: EnvProxy,
 }
 
 /// The result of a reload.
@@ -68,11 +68,11 @@ impl Process {
             stop: Shutdown::new(),
             last_reload: ArcSwapOption::empty(),
             seen: ArcSwapOption::from(seen.map(Arc::new)),
-            transport: Hyper::new(),
+            transport: EnvProxy::default(),
         }
     }
 
-    pub(crate) fn transport(&self) -> Hyper {
+    pub(crate) fn transport(&self) -> EnvProxy {
         self.transport.clone()
     }
 

@@ -386,6 +386,8 @@ impl Classify for HttpVerdict {
         match response.status.as_u16() {
             408 => Class::Timeout,
             429 => Class::RateLimited { retry_after: retry_after(&response.headers) },
+            // Misdirected, of a failed dependency, too early, out of capacity: another backend may do.
+            421 | 424 | 425 | 498 => Class::Server,
             ..=399 => Class::Success,
             400..=499 => Class::ClientError,
             _ => Class::Server,
@@ -425,6 +427,8 @@ impl Classify for ModelApiVerdict {
             408 => Class::Timeout,
             429 if says("insufficient_quota") => Class::Auth,
             429 => Class::RateLimited { retry_after: retry_after(&response.headers) },
+            // Misdirected, of a failed dependency, too early, out of capacity: another backend may do.
+            421 | 424 | 425 | 498 => Class::Server,
             401..=403 if error.is_some_and(ErrorBody::is_content_policy) => Class::ClientError,
             401..=403 => Class::Auth,
             404 if endpoint().is_some_and(|e| !e.is_chat()) => Class::EndpointNotServed,

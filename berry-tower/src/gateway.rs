@@ -31,7 +31,7 @@ use crate::{
     body::{Buffered, ResponseBody},
     breaker::{Breaker, BreakerPolicy, CircuitBreakerLayer},
     classify::{Classify, ModelApiVerdict},
-    client::{BackendClient, Reqwest},
+    client::{BackendClient, DefaultTransport},
     collect::CollectLayer,
     commit::CommitLayer,
     early::{EarlyLayer, ShutdownSignal},
@@ -55,7 +55,7 @@ type FindTags = dyn for<'a> Fn(&'a Extensions) -> &'a [Arc<str>] + Send + Sync;
 /// The policy of the circuit breakers belongs to the backends: it is a part of the catalogue's
 /// [`Tuning`](crate::backend::Tuning).
 #[derive(Clone)]
-pub struct Settings<R = ApiErrors, T = Reqwest, P = BackoffPolicy, C = ModelApiVerdict> {
+pub struct Settings<R = ApiErrors, T = DefaultTransport, P = BackoffPolicy, C = ModelApiVerdict> {
     transport: T,
     retry_policy: P,
     classify: C,
@@ -78,10 +78,10 @@ struct Values {
 }
 
 impl Settings {
-    /// Creates the default settings over a catalogue, with the transport [`Reqwest`].
+    /// Creates the default settings over a catalogue, with the [default transport](DefaultTransport).
     #[must_use]
     pub fn new(catalog: Catalog) -> Self {
-        Self::with_transport(catalog, Reqwest::new())
+        Self::with_transport(catalog, DefaultTransport::default())
     }
 }
 

@@ -5,6 +5,8 @@ pub(crate) mod number;
 #[cfg(feature = "sse")]
 mod object_check;
 pub(crate) mod plain;
+#[cfg(feature = "sse")]
+mod shape;
 #[cfg(all(test, feature = "sse"))]
 mod tests;
 #[cfg(feature = "sse")]
@@ -12,11 +14,14 @@ mod text;
 #[cfg(feature = "sse")]
 mod tokenizer;
 
-#[cfg(feature = "client")]
-pub(crate) use object_check::PlainFacts;
 #[cfg(feature = "sse")]
 pub(crate) use {
     object_check::ObjectCheck,
     text::KEEP,
     tokenizer::{Tokenizer, Visit, Word},
+};
+#[cfg(feature = "client")]
+pub(crate) use {
+    object_check::PlainFacts,
+    shape::{Presence, Shape},
 };

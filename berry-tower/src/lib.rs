@@ -90,6 +90,8 @@ pub mod client;
 pub mod collect;
 #[cfg(feature = "commit")]
 pub mod commit;
+#[cfg(feature = "content-encoding")]
+mod content_encoding;
 #[cfg(feature = "dialect")]
 pub mod dialect;
 #[cfg(feature = "drain")]
@@ -118,6 +120,8 @@ pub mod gateway;
 pub mod inspect;
 #[cfg(any(feature = "inspect", feature = "sse"))]
 mod json;
+#[cfg(any(feature = "client", feature = "error-response"))]
+mod mask;
 #[cfg(feature = "backend")]
 pub mod observe;
 #[cfg(feature = "inspect")]

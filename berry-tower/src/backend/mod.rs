@@ -11,8 +11,6 @@ mod state;
 mod tuning;
 mod view;
 
-#[cfg(feature = "client")]
-use std::sync::OnceLock;
 use std::{
     hash::{DefaultHasher, Hash, Hasher},
     sync::{
@@ -63,21 +61,6 @@ pub enum Probe {
     None,
 }
 
-/// An address, in the types of those who use it.
-#[derive(Clone, Debug, Default)]
-struct Address {
-    uri: Option<Uri>,
-    /// Made when it is first asked for: most never are.
-    #[cfg(feature = "client")]
-    url: OnceLock<Box<reqwest::Url>>,
-}
-
-impl Address {
-    fn new(uri: Option<Uri>) -> Self {
-        Self { uri, ..Self::default() }
-    }
-}
-
 /// One way to serve a model: a provider's model, with this pool's weight, priority and rules.
 ///
 /// ```
@@ -122,17 +105,17 @@ pub struct Backend {
     /// It has refused `stream_options`; forgotten when the backend is made anew.
     pub usage_refused: Arc<AtomicBool>,
     fingerprint: u64,
-    addresses: [Address; Endpoint::ALL.len()],
+    addresses: [Option<Uri>; Endpoint::ALL.len()],
     /// Where a conversation is streamed: at Google another one.
-    streams: Address,
+    streams: Option<Uri>,
 }
 
 impl Backend {
     /// A backend with weight 1, priority 0, open to everyone, with a state of its own.
     pub fn new(provider: Arc<Provider>, model: impl Into<Arc<str>>) -> Self {
         let id = BackendId { provider: provider.id.clone(), model: model.into() };
-        let addresses = Endpoint::ALL.map(|endpoint| Address::new(provider.uri(endpoint, &id.model, false)));
-        let streams = Address::new(provider.uri(Endpoint::ChatCompletions, &id.model, true));
+        let addresses = Endpoint::ALL.map(|endpoint| provider.uri(endpoint, &id.model, false));
+        let streams = provider.uri(Endpoint::ChatCompletions, &id.model, true);
         let state = BackendState::new(Tuning::default());
         state.set_label(&id);
         let mut hasher = DefaultHasher::new();
@@ -170,10 +153,10 @@ impl Backend {
     /// The address of an endpoint, made once.
     #[must_use]
     pub fn uri(&self, endpoint: Endpoint, stream: bool) -> Option<Uri> {
-        self.address(endpoint, stream).uri.clone()
+        self.address(endpoint, stream).clone()
     }
 
-    fn address(&self, endpoint: Endpoint, stream: bool) -> &Address {
+    fn address(&self, endpoint: Endpoint, stream: bool) -> &Option<Uri> {
         if stream && endpoint.is_chat() && self.provider.dialect.format().has_stream_address() {
             &self.streams
         } else {
@@ -185,16 +168,6 @@ impl Backend {
     #[must_use]
     pub const fn fingerprint(&self) -> u64 {
         self.fingerprint
-    }
-
-    /// The same in reqwest's type.
-    #[cfg(feature = "client")]
-    pub(crate) fn url(&self, endpoint: Endpoint, stream: bool) -> Option<reqwest::Url> {
-        let Address { uri, url } = self.address(endpoint, stream);
-        if url.get().is_none() {
-            let _ = url.set(Box::new(uri.as_ref()?.to_string().parse().ok()?));
-        }
-        url.get().map(|url| (**url).clone())
     }
 
     /// Sets the weight.

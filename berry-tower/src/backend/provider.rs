@@ -59,6 +59,8 @@ pub struct Provider {
     pub max_retries: u32,
     /// Whether to ask for `usage` in streams.
     pub stream_usage: bool,
+    /// Whether the caller's `user-agent` is forwarded, as a comment behind the gateway's.
+    pub forward_user_agent: bool,
     base: String,
     addressing: Addressing,
     api_version: String,
@@ -121,6 +123,7 @@ impl Provider {
             timeouts: Timeouts::default(),
             max_retries: 10,
             stream_usage: true,
+            forward_user_agent: false,
             base: base_url.trim_end_matches('/').to_owned(),
             addressing: Addressing::Versioned,
             api_version: String::new(),
@@ -248,6 +251,19 @@ impl Provider {
         let versioned = last.strip_prefix('v').is_some_and(|v| v.starts_with(|c: char| c.is_ascii_digit()));
         let version = if versioned { "" } else { self.dialect.format().version_segment() };
         format!("{base}{version}{path}").parse().ok()
+    }
+
+    /// Sets whether the caller's `user-agent` is forwarded, as a comment behind the gateway's.
+    #[must_use]
+    pub const fn with_forward_user_agent(mut self, forward: bool) -> Self {
+        self.forward_user_agent = forward;
+        self
+    }
+
+    /// Whether a text holds the key or a secret header value.
+    #[cfg(feature = "client")]
+    pub(crate) fn quotes_secret(&self, text: &str) -> bool {
+        self.secrets.iter().any(|secret| text.contains(secret.expose_secret()))
     }
 
     /// A text of the provider's without the key and the header values that it may quote.

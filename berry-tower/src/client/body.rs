@@ -15,6 +15,7 @@ use pin_project::pin_project;
 
 use super::{
     burst::{self, Burst},
+    decoded::Decoded,
     translated::Translated,
     upstream_error,
     watch::Watch,
@@ -24,7 +25,7 @@ use crate::{
     classify::ErrorBody,
     endpoint::Endpoint,
     error::{BoxError, Failure},
-    json::{ObjectCheck, PlainFacts},
+    json::{ObjectCheck, PlainFacts, Presence, Shape},
     progress::Progress,
     sse::{ErrorEvent, StreamFault, StreamFilter},
 };
@@ -38,7 +39,7 @@ const LINGER: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct ClientBody<B> {
     #[pin]
-    upstream: Option<Translated<B>>,
+    upstream: Option<Translated<Decoded<B>>>,
     reader: Reader,
     progress: Option<Progress>,
     /// Read, and not yet handed on.
@@ -64,9 +65,7 @@ pub(super) enum Reader {
 /// What is read of a plain answer.
 pub(super) struct Plain {
     check: Option<ObjectCheck>,
-    /// The Responses API's answers have an `error` of their own; it has no `type`, and an error in
-    /// the place of an answer has one.
-    own_errors: bool,
+    endpoint: Endpoint,
 }
 
 impl fmt::Debug for Plain {
@@ -76,19 +75,55 @@ impl fmt::Debug for Plain {
 }
 
 impl Plain {
-    fn finish(&mut self) -> Result<PlainFacts, Failure> {
+    /// The body is complete: `held` is what of it has not been passed on.
+    fn finish(&mut self, held: &VecDeque<Bytes>, provider: Option<&Provider>) -> Result<PlainFacts, Failure> {
         const NO_OBJECT: Failure = Failure::InvalidResponse("a body that is no JSON object");
         let mut facts = self.check.take().ok_or(NO_OBJECT)?.finish().map_err(|_| NO_OBJECT)?;
-        match facts.error.take().filter(|error| !self.own_errors || error.kind.is_some()) {
-            Some(error) => Err(told(error)),
+        // The Responses API's answers have an `error` of their own; it has no `type`, and an error in
+        // the place of an answer has one.
+        let own_errors = self.endpoint == Endpoint::Responses;
+        if let Some(error) = facts.error.take().filter(|error| !own_errors || error.kind.is_some()) {
+            return Err(told(error));
+        }
+        match self.fault(&facts.shape) {
+            Some(why) => Err(provider.and_then(|provider| self.told(held, provider)).unwrap_or(why)),
             None => Ok(facts),
         }
+    }
+
+    /// Why an object is no answer of this endpoint.
+    fn fault(&self, shape: &Shape) -> Option<Failure> {
+        let missing = |part: Presence| part == Presence::Missing;
+        let why = match self.endpoint {
+            _ if shape.has_error_code => "an error in the place of an answer",
+            Endpoint::ChatCompletions | Endpoint::Completions if shape.choices != Presence::Filled => {
+                "a body without choices"
+            }
+            Endpoint::ChatCompletions | Endpoint::Completions if shape.has_error_finish => {
+                "a choice that ended in an error"
+            }
+            Endpoint::Messages if missing(shape.content) => "a body without content",
+            Endpoint::Embeddings if missing(shape.data) => "a body without embeddings",
+            Endpoint::Responses if shape.is_failed && shape.output != Presence::Filled => "a failed response",
+            _ => return None,
+        };
+        Some(Failure::InvalidResponse(why))
+    }
+
+    /// The error that stands in the place of the answer, with the provider's words.
+    fn told(&self, held: &VecDeque<Bytes>, provider: &Provider) -> Option<Failure> {
+        let all = held.iter().fold(Vec::new(), |mut all, bytes| {
+            all.extend_from_slice(bytes);
+            all
+        });
+        let error = upstream_error::parse(&all, self.endpoint, provider);
+        (error.message.is_some() || error.class.is_some()).then(|| Failure::ErrorEvent(Box::new(error)))
     }
 }
 
 impl<B> ClientBody<B> {
     pub(super) fn new(
-        upstream: Translated<B>,
+        upstream: Translated<Decoded<B>>,
         reader: Reader,
         progress: Progress,
         watch: Watch,
@@ -155,11 +190,13 @@ where
                     match read {
                         Err(failure) => Some(Err(failure)),
                         // Whoever knows the length does not ask for more; so this is told now.
-                        Ok(()) if upstream.is_end_stream() => Some(this.reader.end(ready, progress, seen())),
+                        Ok(()) if upstream.is_end_stream() => {
+                            Some(this.reader.end(ready, progress, seen(), this.provider.as_deref()))
+                        }
                         Ok(()) => None,
                     }
                 }
-                Poll::Ready(None) => Some(this.reader.end(ready, progress, seen())),
+                Poll::Ready(None) => Some(this.reader.end(ready, progress, seen(), this.provider.as_deref())),
                 Poll::Ready(Some(Err(e))) => Some(this.reader.broken(Failure::from_transport(e), ready, progress)),
                 Poll::Pending if this.burst.asks_again() => {
                     cx.waker().wake_by_ref();
@@ -209,8 +246,7 @@ where
 impl Reader {
     /// A reader of a plain answer from this endpoint.
     pub(super) fn plain(endpoint: Endpoint) -> Self {
-        let own_errors = endpoint == Endpoint::Responses;
-        Self::Plain(Plain { check: Some(ObjectCheck::new()), own_errors })
+        Self::Plain(Plain { check: Some(ObjectCheck::new()), endpoint })
     }
 
     /// Whether all that the client is to see has been read.
@@ -256,7 +292,13 @@ impl Reader {
     }
 
     /// The upstream has ended its body.
-    fn end(&mut self, ready: &mut VecDeque<Bytes>, progress: &Option<Progress>, seen: bool) -> Result<(), Failure> {
+    fn end(
+        &mut self,
+        ready: &mut VecDeque<Bytes>,
+        progress: &Option<Progress>,
+        seen: bool,
+        provider: Option<&Provider>,
+    ) -> Result<(), Failure> {
         match self {
             Self::Stream(filter) => {
                 let result = filter.end(&mut |bytes| ready.push_back(bytes));
@@ -264,7 +306,7 @@ impl Reader {
                 result.map_err(fault)
             }
             Self::Plain(plain) => {
-                let facts = plain.finish()?;
+                let facts = plain.finish(ready, provider)?;
                 if let Some(progress) = progress {
                     progress.set_usage(facts.usage);
                     progress.mark_output_started();

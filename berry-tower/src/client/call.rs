@@ -9,17 +9,25 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use http::{
     HeaderValue, Request, Response, StatusCode,
-    header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER},
+    header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER},
 };
 use http_body::Body;
 use http_body_util::BodyExt;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::{ClientBody, Upstream, body::Reader, head, translated::Translated, upstream_error, watch::Watch};
+use super::{
+    ClientBody, Upstream,
+    body::Reader,
+    decoded::Decoded,
+    head::{self, HeadSettings},
+    translated::Translated,
+    upstream_error,
+    watch::Watch,
+};
 use crate::{
     backend::Backend,
     body::Buffered,
-    classify::ErrorBody,
+    classify::{self, Class, ErrorBody},
     dialect::{Conversation, Target, may_contain_foreign_thinking, without_foreign_thinking, without_signatures},
     endpoint::Endpoint,
     error::{BoxError, Deadline, Failure, MissingLayer, Unroutable},
@@ -53,10 +61,11 @@ pub(super) struct Call {
     request_id: Option<HeaderValue>,
     /// Where the waits for the upstream are added up.
     pub(super) time: Option<UpstreamTime>,
+    settings: HeadSettings,
 }
 
 impl Call {
-    pub(super) fn new(request: &mut Request<Buffered>) -> Result<Self, BoxError> {
+    pub(super) fn new(request: &mut Request<Buffered>, settings: &HeadSettings) -> Result<Self, BoxError> {
         // The body may have been replaced since it was inspected.
         let known = Requested::of(request).map(drop);
         let request = &*request;
@@ -98,6 +107,7 @@ impl Call {
             mixed,
             request_id,
             time,
+            settings: settings.clone(),
         };
         call.usage = call.asks_usage();
         Ok(call)
@@ -168,7 +178,7 @@ impl Call {
     }
 
     /// The upstream's body in the client's format.
-    fn translated<B>(&self, body: B) -> Result<Translated<B>, Unroutable>
+    fn translated<B>(&self, body: Decoded<B>) -> Result<Translated<Decoded<B>>, Unroutable>
     where
         B: Body<Data = Bytes>,
         B::Error: Into<BoxError>,
@@ -184,16 +194,30 @@ impl Call {
         })
     }
 
-    pub(super) fn upstream_request(&self, client: &Request<Buffered>) -> Result<Request<Buffered>, BoxError> {
+    /// The media type that is asked for.
+    const fn accept(&self) -> HeaderValue {
+        if self.streams() {
+            HeaderValue::from_static("text/event-stream")
+        } else if self.endpoint.answers_json() {
+            HeaderValue::from_static("application/json")
+        } else {
+            HeaderValue::from_static("*/*")
+        }
+    }
+
+    /// The request for the transport; a `fresh` one wants a connection of its own.
+    pub(super) fn upstream_request(
+        &self,
+        client: &Request<Buffered>,
+        fresh: bool,
+    ) -> Result<Request<Buffered>, BoxError> {
         let backend = self.backend();
         let mut request = Request::new(Buffered::from(self.upstream_body(client.body().bytes())?));
         *request.method_mut() = client.method().clone();
         *request.uri_mut() = backend.uri(self.endpoint, self.streams()).ok_or(Unroutable::UnsupportedEndpoint)?;
-        *request.headers_mut() = head::upward(client.headers(), &backend.provider);
-        if !request.headers().contains_key(CONTENT_TYPE) {
-            request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        }
-        request.extensions_mut().insert(Upstream::backend(backend.clone(), self.endpoint, self.streams()));
+        *request.headers_mut() = self.settings.request_headers(client.headers(), self.accept(), &backend.provider);
+        let upstream = Upstream::new(backend.provider.timeouts.connect).with_head_due(self.head.0);
+        request.extensions_mut().insert(if fresh { upstream.with_fresh_connection() } else { upstream });
         Ok(request)
     }
 
@@ -206,20 +230,27 @@ impl Call {
             return self.success(response);
         }
         let (mut parts, body) = response.into_parts();
-        head::downward(&mut parts.headers);
-        // The status says most of it: a body that does not come is not waited for long.
+        let body = Decoded::new(body, &parts.headers);
+        head::sanitize_response_headers(&mut parts.headers, &self.backend().provider);
+        // The status says most of it: a body that does not come is not waited for long, and one that
+        // cannot be decoded counts as none.
         let waiting = self.time.as_ref().map(UpstreamTime::wait);
-        let raw = timeout(ERROR_BODY, read(body)).await.unwrap_or_default();
+        let raw = match body {
+            Ok(body) => timeout(ERROR_BODY, read(body)).await.unwrap_or_default(),
+            Err(_) => Bytes::new(),
+        };
         drop(waiting);
-        let error = upstream_error::parse(&raw, self.endpoint, &self.backend().provider);
+        let mut error = upstream_error::parse(&raw, self.endpoint, &self.backend().provider);
         if parts.status == StatusCode::TOO_MANY_REQUESTS
             && !parts.headers.contains_key(RETRY_AFTER)
             && let Some(wait) = upstream_error::retry_delay(&raw)
         {
             parts.headers.insert(RETRY_AFTER, wait.into());
         }
+        if let Some(Class::RateLimited { retry_after }) = &mut error.class {
+            *retry_after = classify::retry_after(&parts.headers);
+        }
         let raw = upstream_error::body(raw, parts.status, &error, &self.backend().provider, self.request_id.as_ref());
-        parts.headers.remove(CONTENT_ENCODING);
         parts.headers.insert(CONTENT_LENGTH, raw.len().into());
         parts.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         parts.extensions.insert(error);
@@ -232,7 +263,11 @@ impl Call {
         B::Error: Into<BoxError>,
     {
         let (mut parts, body) = response.into_parts();
-        head::downward(&mut parts.headers);
+        let body = Decoded::new(body, &parts.headers)?;
+        head::sanitize_response_headers(&mut parts.headers, &self.backend().provider);
+        if body.is_encoded() {
+            parts.headers.remove(CONTENT_LENGTH);
+        }
         let media = parts.headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
         let is = |kind: &str| media.get(..kind.len()).is_some_and(|m| m.eq_ignore_ascii_case(kind));
         let (hold, grammar) = self.expected();
@@ -252,7 +287,6 @@ impl Call {
         }
         if self.conversation.is_some() {
             parts.headers.remove(CONTENT_LENGTH);
-            parts.headers.remove(CONTENT_ENCODING);
             parts.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }
         if hold == CommitPoint::Output {
@@ -327,8 +361,8 @@ where
     while let Some(frame) = body.frame().await {
         // What broke off is still an error answer, by its status.
         let Ok(Ok(bytes)) = frame.map(http_body::Frame::into_data) else { break };
-        read.extend_from_slice(&bytes[..bytes.len().min(upstream_error::MOST - read.len())]);
-        if read.len() == upstream_error::MOST {
+        read.extend_from_slice(&bytes[..bytes.len().min(upstream_error::MAX_BODY - read.len())]);
+        if read.len() == upstream_error::MAX_BODY {
             break;
         }
     }

@@ -16,10 +16,10 @@ use pin_project::pin_project;
 use tokio::time::{Sleep, sleep_until};
 use tower_service::Service;
 
-use super::{ClientBody, call::Call};
+use super::{ClientBody, Unprocessed, call::Call, head::HeadSettings};
 use crate::{
     body::Buffered,
-    error::{BoxError, Failure},
+    error::{BoxError, Failure, find},
     upstream_time::{UpstreamTime, Waiting},
 };
 
@@ -41,17 +41,17 @@ enum Stage<T: Service<Request<Buffered>>, B> {
         #[pin]
         head: Option<Sleep>,
         waiting: Option<Waiting>,
-        again: Option<Box<Again<T>>>,
+        replay: Option<Replay<T>>,
     },
-    /// It was refused, and the refusal is to be read, or cured.
+    /// The request was refused or not processed: the refusal is read, or the request sent again.
     Refused(Answering<B>),
     Failed(Option<BoxError>),
 }
 
 type Answering<B> = Pin<Box<dyn Future<Output = Result<Response<ClientBody<B>>, BoxError>> + Send>>;
 
-/// What it takes to ask once more.
-struct Again<T> {
+/// What sending the request again takes.
+struct Replay<T> {
     transport: T,
     request: Request<Buffered>,
 }
@@ -60,8 +60,8 @@ impl<T, B> ResponseFuture<T, B>
 where
     T: Service<Request<Buffered>, Response = Response<B>> + Clone,
 {
-    pub(super) fn new(transport: &mut T, request: Request<Buffered>) -> Self {
-        let stage = Stage::new(transport, request).unwrap_or_else(|error| Stage::Failed(Some(error)));
+    pub(super) fn new(transport: &mut T, settings: &HeadSettings, request: Request<Buffered>) -> Self {
+        let stage = Stage::new(transport, settings, request).unwrap_or_else(|error| Stage::Failed(Some(error)));
         Self { stage }
     }
 }
@@ -70,13 +70,13 @@ impl<T, B> Stage<T, B>
 where
     T: Service<Request<Buffered>, Response = Response<B>> + Clone,
 {
-    fn new(transport: &mut T, mut request: Request<Buffered>) -> Result<Self, BoxError> {
-        let call = Call::new(&mut request)?;
-        let upstream = call.upstream_request(&request)?;
+    fn new(transport: &mut T, settings: &HeadSettings, mut request: Request<Buffered>) -> Result<Self, BoxError> {
+        let call = Call::new(&mut request, settings)?;
+        let upstream = call.upstream_request(&request, false)?;
         let sent = transport.call(upstream);
         let waiting = call.time.as_ref().map(UpstreamTime::wait);
-        let again = call.usage.then(|| Box::new(Again { transport: transport.clone(), request }));
-        Ok(Self::Sent { call: Some(call), sent, head: None, waiting, again })
+        let replay = Some(Replay { transport: transport.clone(), request });
+        Ok(Self::Sent { call: Some(call), sent, head: None, waiting, replay })
     }
 }
 
@@ -93,8 +93,8 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut stage = self.project().stage;
         loop {
-            let (call, response, again) = match stage.as_mut().project() {
-                StageProj::Sent { call, sent, mut head, waiting, again } => {
+            let answering: Answering<B> = match stage.as_mut().project() {
+                StageProj::Sent { call, sent, mut head, waiting, replay } => {
                     let Some(due) = call.as_ref().map(|call| call.head) else { return Poll::Pending };
                     let result = match sent.poll(cx) {
                         Poll::Ready(result) => result.map_err(|e| Failure::from_transport(e.into())),
@@ -109,26 +109,58 @@ where
                         }
                     };
                     *waiting = None;
-                    let Some(call) = call.take() else { return Poll::Pending };
+                    let (Some(call), Some(replay)) = (call.take(), replay.take()) else { return Poll::Pending };
                     match result {
+                        Err(failure) if is_unprocessed(&failure) => Box::pin(resend(call, replay)),
                         Err(failure) => return Poll::Ready(Err(failure.into())),
                         Ok(response) if response.status().is_success() => return Poll::Ready(call.success(response)),
-                        Ok(response) => (call, response, again.take()),
+                        Ok(response) => Box::pin(refused(call, response, replay)),
                     }
                 }
                 StageProj::Refused(answering) => return answering.as_mut().poll(cx),
                 StageProj::Failed(error) => return error.take().map_or(Poll::Pending, |error| Poll::Ready(Err(error))),
             };
-            stage.set(Stage::Refused(Box::pin(refused(call, response, again))));
+            stage.set(Stage::Refused(answering));
         }
     }
 }
 
-/// A refusal, read; or what the upstream says without what it has refused.
+/// Whether the upstream has not processed the request, so that it may be sent again.
+pub(crate) fn is_unprocessed(failure: &Failure) -> bool {
+    matches!(failure, Failure::ConnectionLost(_)) && find::<Unprocessed>(failure).is_some()
+}
+
+/// Sends a request that was not processed once more, on a connection of its own. That is no
+/// attempt; a second failure counts.
+async fn resend<T, B>(call: Call, mut replay: Replay<T>) -> Result<Response<ClientBody<B>>, BoxError>
+where
+    T: Service<Request<Buffered>, Response = Response<B>>,
+    T::Error: Into<BoxError>,
+    B: Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
+    let response = replay.send(&call, true).await?;
+    if response.status().is_success() { call.success(response) } else { refused(call, response, replay).await }
+}
+
+impl<T, B> Replay<T>
+where
+    T: Service<Request<Buffered>, Response = Response<B>>,
+    T::Error: Into<BoxError>,
+{
+    async fn send(&mut self, call: &Call, fresh: bool) -> Result<Response<B>, BoxError> {
+        poll_fn(|cx| self.transport.poll_ready(cx)).await.map_err(Into::into)?;
+        let sent = self.transport.call(call.upstream_request(&self.request, fresh)?);
+        call.within(sent).await
+    }
+}
+
+/// Reads a refusal. Where the upstream refuses a field that the gateway added, the request is sent
+/// again without it.
 async fn refused<T, B>(
     mut call: Call,
     response: Response<B>,
-    again: Option<Box<Again<T>>>,
+    mut replay: Replay<T>,
 ) -> Result<Response<ClientBody<B>>, BoxError>
 where
     T: Service<Request<Buffered>, Response = Response<B>>,
@@ -137,14 +169,14 @@ where
     B::Error: Into<BoxError>,
 {
     let answer = call.answer(response).await?;
-    let Some(mut again) = again.filter(|_| call.refuses_usage(&answer)) else { return Ok(answer) };
+    if !call.refuses_usage(&answer) {
+        return Ok(answer);
+    }
     // It is no attempt: the client did not ask for what was refused.
     let status = answer.status();
     drop(answer);
     call.usage = false;
-    poll_fn(|cx| again.transport.poll_ready(cx)).await.map_err(Into::into)?;
-    let sent = again.transport.call(call.upstream_request(&again.request)?);
-    let answer = call.answer(call.within(sent).await?).await?;
+    let answer = call.answer(replay.send(&call, false).await?).await?;
     // Remembered only where it helped: a text that a client can shape may name the field too.
     if answer.status() != status {
         call.selected.backend.usage_refused.store(true, Relaxed);

@@ -33,7 +33,7 @@
 //!     assert_eq!(request.uri(), "https://api.openai.com/v1/chat/completions");
 //!     assert_eq!(request.headers()["authorization"], "Bearer sk-key");
 //!     assert_eq!(request.body().bytes(), r#"{ "model":"gpt-4o-2024-08-06", "n":1.0 }"#);
-//!     Ok::<_, Infallible>(Response::new(Full::new(Bytes::from("{}"))))
+//!     Ok::<_, Infallible>(Response::new(Full::new(Bytes::from(r#"{"choices":[{}]}"#))))
 //! });
 //! let provider = Provider::new("openai", "https://api.openai.com").unwrap().key("sk-key").unwrap();
 //! let backend = Arc::new(Backend::new(Arc::new(provider), "gpt-4o-2024-08-06"));
@@ -43,7 +43,7 @@
 //! request.extensions_mut().insert(requested);
 //! request.extensions_mut().insert(Selected { backend, last: true });
 //! let response = BackendClient::new(upstream).oneshot(request).await.unwrap();
-//! assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "{}");
+//! assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), r#"{"choices":[{}]}"#);
 //!
 //! // Without a selection it says what is missing.
 //! let error = BackendClient::new(upstream).oneshot(Request::default()).await.unwrap_err();
@@ -54,6 +54,8 @@
 mod body;
 mod burst;
 mod call;
+mod decoded;
+mod error_table;
 mod future;
 mod head;
 mod translated;
@@ -64,28 +66,60 @@ mod watch;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{HeaderName, HeaderValue, Request, Response};
 use http_body::Body;
 use tower_service::Service;
 
 pub use body::ClientBody;
-pub use future::ResponseFuture as BackendFuture;
+pub use future::ResponseFuture;
+#[cfg(feature = "probe")]
+pub(crate) use future::is_unprocessed;
+pub use transport::{DefaultTransport, Unprocessed, Upstream};
+#[cfg(all(feature = "client-hyper", feature = "client-reqwest"))]
+pub use transport::{EnvProxy, EnvProxyBody, EnvProxyFuture};
 #[cfg(feature = "client-hyper")]
-pub use transport::{Hyper, HyperBody, ResponseFuture};
-pub use transport::{Reqwest, Upstream};
+pub use transport::{Hyper, HyperBody, HyperBuilder, HyperFuture, InvalidCertificate};
+#[cfg(feature = "client-reqwest")]
+pub use transport::{Reqwest, ReqwestBody, ReqwestFuture};
 
+use self::head::HeadSettings;
 use crate::{body::Buffered, error::BoxError};
 
-/// See the [module](self). `T` is any service that sends a request to its address.
-#[derive(Clone, Debug, Default)]
-pub struct BackendClient<T = Reqwest> {
+/// Service that sends a request to the selected backend; see the [module](self). `T` is any service
+/// that sends a request to its address.
+#[derive(Clone, Debug)]
+pub struct BackendClient<T = DefaultTransport> {
     transport: T,
+    settings: HeadSettings,
+}
+
+impl<T: Default> Default for BackendClient<T> {
+    fn default() -> Self {
+        Self::new(T::default())
+    }
 }
 
 impl<T> BackendClient<T> {
-    /// A client over this transport.
+    /// Returns a client over this transport.
     pub const fn new(transport: T) -> Self {
-        Self { transport }
+        Self { transport, settings: HeadSettings::DEFAULT }
+    }
+
+    /// Forwards these of the client's headers to upstreams, in place of the default ones:
+    /// `content-type`, `openai-beta`, `anthropic-version`, `anthropic-beta`, `idempotency-key`,
+    /// `traceparent`, `tracestate`, `x-request-id`. The provider's own headers and its key are
+    /// added after them, and the gateway sets `accept`, `accept-encoding` and `user-agent`.
+    #[must_use]
+    pub fn forward_headers(mut self, names: impl IntoIterator<Item = HeaderName>) -> Self {
+        self.settings.forwarded = Some(names.into_iter().collect());
+        self
+    }
+
+    /// Sets the `user-agent` that upstreams see. Default: `berry/` and the version of this crate.
+    #[must_use]
+    pub fn user_agent(mut self, user_agent: HeaderValue) -> Self {
+        self.settings.user_agent = user_agent;
+        self
     }
 
     /// The transport.
@@ -114,13 +148,13 @@ where
 {
     type Response = Response<ClientBody<B>>;
     type Error = BoxError;
-    type Future = BackendFuture<T, B>;
+    type Future = ResponseFuture<T, B>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         self.transport.poll_ready(cx).map_err(Into::into)
     }
 
     fn call(&mut self, request: Request<Buffered>) -> Self::Future {
-        BackendFuture::new(&mut self.transport, request)
+        ResponseFuture::new(&mut self.transport, &self.settings, request)
     }
 }

@@ -1,68 +1,133 @@
-//! An upstream's error answer: read once, and put into the shape that clients know.
+//! An upstream's error response: read once, and put into the shape that clients expect.
 
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
+use super::error_table::{self, Fault};
 use crate::{
     backend::Provider,
     classify::ErrorBody,
-    dialect::Dialect,
     endpoint::Endpoint,
     error::Failure,
+    mask,
     render::{AnthropicErrors, OpenAiErrors, Refusal, Render, RequestSummary},
 };
 
-/// How much of an error's body is read.
-pub(crate) const MOST: usize = 64 * 1024;
+/// The bytes of an error's body that are read.
+pub(crate) const MAX_BODY: usize = 64 * 1024;
+/// The longest `type`, `code` and `param` that are shown.
+const MAX_WORD: usize = 200;
 
-/// Reads an error's body, in OpenAI's, Anthropic's, Google's or a common framework's shape.
+/// Reads an error's body in the shapes of OpenAI, Anthropic, Google, FastAPI (a `detail`, also under
+/// `message`), llama.cpp, DashScope, MiniMax (`base_resp`), and of those who write a text alone. Its
+/// [class](ErrorBody::class) is set where the [table](error_table) knows what the error means.
 pub(crate) fn parse(body: &[u8], endpoint: Endpoint, provider: &Provider) -> ErrorBody {
     let value: Value = serde_json::from_slice(body).unwrap_or_default();
-    // Google wraps an error of a stream in a list.
+    // Google wraps the error of a stream in a list.
     let value = value.get(0).unwrap_or(&value);
-    let error = value.get("error").unwrap_or(value);
-    let text = |v: &Value| match v {
-        Value::String(s) => Some(s.clone()),
-        Value::Number(n) => Some(n.to_string()),
-        _ => None,
-    };
-    // A key may be quoted in any of them.
-    let field = |name: &str| error.get(name).and_then(text).map(|text| provider.mask(&text));
+    let none = Map::new();
+    let top = value.as_object().unwrap_or(&none);
+    let error = top.get("error").and_then(Value::as_object).unwrap_or(top);
+    let (message, field) = message(top, error);
+    let word = |names: &[&str]| names.iter().find_map(|name| error.get(*name).and_then(scalar));
     let details = error.get("details").and_then(Value::as_array).into_iter().flatten();
-    let message =
-        error.as_str().map(|text| provider.mask(text)).or_else(|| field("message")).or_else(|| field("detail"));
-    let too_long = message.as_deref().is_some_and(|message| is_too_long(provider.dialect, message));
+    let reasons: Vec<String> = details.filter_map(|detail| detail.get("reason").and_then(scalar)).collect();
+    let base = top.get("base_resp").and_then(|base| base.get("status_code")).and_then(Value::as_i64);
+    let (kind, code) = (word(&["type", "status"]), word(&["code"]));
+
+    let status = error.get("status").and_then(scalar);
+    let codes = [&code, &kind, &status].into_iter().flatten().chain(&reasons);
+    let dialect = provider.dialect;
+    let fault = codes.filter_map(|code| error_table::by_code(dialect, code)).next();
+    let fault = fault.or_else(|| base.and_then(error_table::by_minimax));
+    // The sentence says more than the code where a limit's code covers two cases.
+    let sentence = message.as_deref().and_then(|message| error_table::by_sentence(dialect, message));
+    let fault = fault.or(sentence).filter(|fault| *fault != Fault::AccountBound || endpoint == Endpoint::Responses);
+
+    // A key may be quoted in any of them.
+    let shown = |text: String| clipped(mask::masked(&provider.mask(&text)));
     ErrorBody {
         endpoint: Some(endpoint),
-        kind: field("type").or_else(|| field("status")),
-        code: if too_long { Some("context_length_exceeded".to_owned()) } else { field("code") },
-        param: field("param"),
-        message,
-        reason: details.filter_map(|d| d.get("reason").and_then(text)).next(),
-        class: None,
+        kind: kind.map(shown),
+        code: if fault == Some(Fault::TooLong) { Some("context_length_exceeded".to_owned()) } else { code.map(shown) },
+        param: word(&["param"]).or(field).map(shown),
+        message: message.map(|text| mask::masked(&provider.mask(&text))),
+        reason: reasons.into_iter().next(),
+        class: fault.map(Fault::class),
     }
 }
 
-/// Anthropic and Google have no code for a request that is too long for the model; it is told by
-/// the beginning of their own sentence, and of nobody else's.
-fn is_too_long(dialect: Dialect, message: &str) -> bool {
-    dialect.format().is_context_overflow(message)
+/// A text, or a number as its digits.
+fn scalar(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    }
 }
 
-/// How many seconds Google asks to wait, which says so in the error and not in a header.
+fn clipped(mut text: String) -> String {
+    if let Some((at, _)) = text.char_indices().find(|(at, _)| *at > MAX_WORD) {
+        text.truncate(at);
+    }
+    text
+}
+
+/// The message, and the field that it is about where the shape names one.
+fn message(top: &Map<String, Value>, error: &Map<String, Value>) -> (Option<String>, Option<String>) {
+    let base = top.get("base_resp").and_then(|base| base.get("status_msg"));
+    let values = [error.get("message"), error.get("detail"), top.get("error"), error.get("msg"), base];
+    for value in values.into_iter().flatten() {
+        let value = value.get("detail").unwrap_or(value);
+        match value {
+            Value::String(text) => return (Some(text.clone()), None),
+            Value::Array(problems) => {
+                if let Some(found) = validation(problems) {
+                    return found;
+                }
+            }
+            _ => {}
+        }
+    }
+    (None, None)
+}
+
+/// FastAPI's list of validation problems, `{loc, msg}` each, as one text and the first field.
+fn validation(problems: &[Value]) -> Option<(Option<String>, Option<String>)> {
+    let mut field = None;
+    let mut text = String::new();
+    for problem in problems {
+        let Some(what) = problem.get("msg").and_then(Value::as_str) else { continue };
+        let steps = problem.get("loc").and_then(Value::as_array).into_iter().flatten().filter_map(scalar);
+        let path = steps.skip_while(|step| step == "body").collect::<Vec<_>>().join(".");
+        if !text.is_empty() {
+            text.push_str("; ");
+        }
+        if !path.is_empty() {
+            text.push_str(&path);
+            text.push_str(": ");
+        }
+        text.push_str(what);
+        field = field.or((!path.is_empty()).then_some(path));
+    }
+    (!text.is_empty()).then_some((Some(text), field))
+}
+
+/// How many seconds Google asks to wait, which it says in the error and not in a header.
 pub(super) fn retry_delay(body: &[u8]) -> Option<u64> {
     let value: Value = serde_json::from_slice(body).ok()?;
     let error = value.get(0).unwrap_or(&value).get("error")?;
     let delays = error.get("details")?.as_array()?.iter().filter_map(|detail| detail.get("retryDelay")?.as_str());
     let seconds = delays.filter_map(|delay| delay.strip_suffix('s')?.parse::<f64>().ok()).next()?;
-    // Whatever is no such number is 0, and what is endless is bounded by who reads it.
+    // A cast of what is no such number is 0, and the reader bounds it.
     Some(seconds.ceil() as u64)
 }
 
-/// The same failure, without the provider's secrets where it quotes the provider.
+/// The same failure, without the provider's secrets, and with the class that the error has.
 pub(super) fn masked(failure: Failure, provider: &Provider) -> Failure {
     let Failure::ErrorEvent(mut error) = failure else { return failure };
+    error.class = error.class.or_else(|| class_of(&error, provider));
     let ErrorBody { kind, code, param, message, reason, .. } = &mut *error;
     for text in [kind, code, param, message, reason].into_iter().flatten() {
         *text = provider.mask(text);
@@ -70,8 +135,16 @@ pub(super) fn masked(failure: Failure, provider: &Provider) -> Failure {
     Failure::ErrorEvent(error)
 }
 
-/// The body for the client, in the shape of the API that it called: as it came where it has that
-/// shape and quotes no secret, else told anew.
+/// The class of an error that a stream or a 200 told, by its codes and sentence.
+fn class_of(error: &ErrorBody, provider: &Provider) -> Option<crate::classify::Class> {
+    let codes = [&error.code, &error.kind, &error.reason].into_iter().flatten();
+    let fault = codes.filter_map(|code| error_table::by_code(provider.dialect, code)).next();
+    let sentence = || error_table::by_sentence(provider.dialect, error.message.as_deref()?);
+    fault.or_else(sentence).map(Fault::class)
+}
+
+/// The body for the client, in the shape of the API that it called: unchanged where it has that
+/// shape and quotes neither a secret nor an address, else written anew.
 pub(super) fn body(
     raw: Bytes,
     status: StatusCode,
@@ -82,9 +155,9 @@ pub(super) fn body(
     // Read and written again, since an escape may hide what a client would read.
     let value = serde_json::from_slice::<Value>(&raw).unwrap_or_default();
     let plain = value.to_string();
-    let secret = provider.mask(&plain) != plain;
+    let quotes = provider.mask(&plain) != plain || plain.contains("://") || !is_shown_as_it_is(&value, error);
     let messages = error.endpoint == Some(Endpoint::Messages);
-    if !secret && if messages { has_anthropics_shape(&value) } else { has_openais_shape(&value) } {
+    if !quotes && if messages { has_anthropics_shape(&value) } else { has_openais_shape(&value) } {
         return raw;
     }
     let message = error.message.clone().unwrap_or_else(|| format!("the provider answered {}", status.as_u16()));
@@ -98,6 +171,11 @@ pub(super) fn body(
     } else {
         OpenAiErrors.render(refusal, &request).into_body()
     }
+}
+
+/// Whether nothing of the message was masked or cut.
+fn is_shown_as_it_is(value: &Value, error: &ErrorBody) -> bool {
+    value.pointer("/error/message").and_then(Value::as_str) == error.message.as_deref()
 }
 
 /// Whether it is `{"type":"error","error":{"type","message"}}`.
@@ -116,6 +194,7 @@ fn has_openais_shape(value: &Value) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{classify::Class, dialect::Dialect};
 
     fn provider() -> Provider {
         Provider::new("p", "https://host").unwrap().key("sk-the-key").unwrap()
@@ -141,15 +220,58 @@ mod tests {
     }
 
     #[test]
-    fn who_has_no_code_for_it_says_in_words_that_a_request_is_too_long() {
+    fn reads_validation_errors_as_lists() {
+        let problem =
+            r#"[{"type":"extra_forbidden","loc":["body","tools",0,"strict"],"msg":"Extra inputs are not permitted"}]"#;
+        for body in [
+            format!(r#"{{"detail":{problem}}}"#),
+            format!(
+                r#"{{"object":"error","message":{{"detail":{problem}}},"type":"invalid_request_error","code":null}}"#
+            ),
+            format!(r#"{{"object":"Error","detail":{problem},"message":{problem},"code":3001}}"#),
+        ] {
+            let error = parse(body.as_bytes(), Endpoint::ChatCompletions, &provider());
+            assert_eq!(error.message.as_deref(), Some("tools.0.strict: Extra inputs are not permitted"), "{body}");
+            assert_eq!(error.param.as_deref(), Some("tools.0.strict"));
+        }
+    }
+
+    #[test]
+    fn the_class_comes_from_codes_first_and_then_from_the_vendors_sentence() {
+        let class = |dialect, endpoint, body: &str| {
+            let provider = Provider::new("p", "https://host").unwrap().dialect(dialect);
+            parse(body.as_bytes(), endpoint, &provider).class
+        };
+        let chat = |body| class(Dialect::OpenAi, Endpoint::ChatCompletions, body);
+        assert_eq!(chat(r#"{"code":"Arrearage","message":"Access denied"}"#), Some(Class::Auth));
+        assert_eq!(
+            chat(r#"{"error":{"message":"Model Not Exist","type":"invalid_request_error"}}"#),
+            Some(Class::Model)
+        );
+        assert_eq!(
+            chat(r#"{"base_resp":{"status_code":1008,"status_msg":"insufficient balance"}}"#),
+            Some(Class::Auth)
+        );
+        assert_eq!(chat(r#"{"error":{"code":400,"type":"exceed_context_size_error"}}"#), Some(Class::TooLong));
+        assert_eq!(chat(r#"{"error":{"message":"a wrong value: Model Not Exist"}}"#), None);
+        let lost = r#"{"error":{"message":"x","type":"invalid_request_error","code":"previous_response_not_found"}}"#;
+        assert_eq!(class(Dialect::OpenAi, Endpoint::Responses, lost), Some(Class::EndpointNotServed));
+        assert_eq!(chat(lost), None);
+        let location =
+            r#"{"error":{"code":400,"message":"User location is not supported","status":"FAILED_PRECONDITION"}}"#;
+        assert_eq!(class(Dialect::Gemini, Endpoint::ChatCompletions, location), Some(Class::Auth));
+        assert_eq!(chat(location), None);
+    }
+
+    #[test]
+    fn detects_context_overflow_without_error_code() {
         let too_long = |dialect, body: &str| {
             let provider = Provider::new("p", "https://host").unwrap().dialect(dialect);
             parse(body.as_bytes(), Endpoint::ChatCompletions, &provider).is_too_long()
         };
         let claude =
             r#"{"type":"error","error":{"type":"invalid_request_error","message":"prompt is too long: 9 > 8"}}"#;
-        let google =
-            r#"{"error":{"code":400,"status":"INVALID_ARGUMENT","message":"The input token count (9) exceeds 8"}}"#;
+        let google = r#"{"error":{"code":400,"status":"INVALID_ARGUMENT","message":"The input token count (9) exceeds the maximum number of tokens allowed (8)."}}"#;
         assert!(too_long(Dialect::Claude, claude) && too_long(Dialect::Gemini, google));
         assert!(!too_long(Dialect::OpenAi, claude) && !too_long(Dialect::Claude, google));
     }
@@ -178,6 +300,9 @@ mod tests {
             r#"{"error":{"message":"bad ***","type":"t","param":null,"code":"7"}}"#
         );
         assert!(told("<html>oops</html>").contains("the provider answered 400"));
+        let address =
+            told(r#"{"error":{"message":"see https://host.internal/x","type":"t","param":null,"code":null}}"#);
+        assert!(address.contains("see [address]"), "{address}");
     }
 
     #[test]

@@ -8,6 +8,7 @@ use tokio::time::error::Elapsed;
 use crate::{
     classify::{Class, ErrorBody},
     error::{BreakerOpen, Exhausted, Failure, MissingLayer, TotalTimeout, Unroutable},
+    mask::masked,
     render::Refusal,
 };
 
@@ -97,8 +98,9 @@ fn failure(e: &Failure) -> Refusal {
 fn exhausted(e: &Exhausted) -> Refusal {
     match e.class {
         Class::Auth => {
-            let message = format!("the provider refused the API key or account used for it{}", quoted(e));
-            bad_gateway(message, "upstream_auth")
+            // The provider's words are about the gateway's account, which is not the caller's business.
+            let status = e.status.map_or_else(String::new, |status| format!(": it answered {}", status.as_u16()));
+            bad_gateway(format!("the provider refused the API key or account used for it{status}"), "upstream_auth")
         }
         Class::RateLimited { retry_after } => {
             let message = format!("the provider's rate limit is reached{}", quoted(e));
@@ -180,40 +182,6 @@ fn as_upstream(e: &Exhausted, status: StatusCode, code: Option<&'static str>, pa
     refusal.code = owned(&error.code).or(code.map(Cow::Borrowed));
     refusal.param = owned(&error.param).or(param.map(Cow::Borrowed));
     refusal
-}
-
-/// An upstream's text without addresses and without what may be a key, and not endless.
-fn masked(text: &str) -> String {
-    const MOST: usize = 1_000;
-    let mut out = String::with_capacity(text.len().min(MOST));
-    for word in text.split_inclusive(char::is_whitespace) {
-        let bare = word.trim_end();
-        let mask = if bare.contains("://") {
-            "[address]"
-        } else if is_like_a_key(bare) {
-            "[key]"
-        } else {
-            bare
-        };
-        if out.len() + mask.len() > MOST {
-            out.push('…');
-            break;
-        }
-        out.push_str(mask);
-        out.push_str(&word[bare.len()..]);
-    }
-    out
-}
-
-/// A word with a key's beginning, or with a long run of letters and digits mixed.
-fn is_like_a_key(word: &str) -> bool {
-    const LONG: usize = 24;
-    let of_a_key = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '*' | '.' | '/' | '+' | '=');
-    word.split(|c| !of_a_key(c)).any(|run| {
-        let begins = ["sk-", "pk-", "gsk_", "xai-", "AIza", "key="].iter().any(|b| run.contains(b));
-        let mixed = run.bytes().any(|b| b.is_ascii_digit()) && run.bytes().any(|b| b.is_ascii_alphabetic());
-        begins && run.len() >= 8 || mixed && run.split(['.', '/', '-']).any(|part| part.len() >= LONG)
-    })
 }
 
 #[cfg(test)]

@@ -3,7 +3,10 @@
 // Only the client reads plain answers.
 #![cfg_attr(not(any(test, fuzzing, feature = "client")), allow(dead_code))]
 
-use super::tokenizer::{Malformed, Tokenizer, is_space};
+use super::{
+    shape::{Shape, ShapeReader, WithShape},
+    tokenizer::{Malformed, Tokenizer, is_space},
+};
 use crate::sse::scan::Facts;
 use crate::sse::{ErrorEvent, Usage};
 
@@ -14,6 +17,8 @@ pub(crate) struct PlainFacts {
     pub(crate) usage: Option<Usage>,
     /// The member `error`, unless it is null.
     pub(crate) error: Option<ErrorEvent>,
+    /// What the top of the answer holds.
+    pub(crate) shape: Shape,
 }
 
 /// The body is not one complete JSON object.
@@ -27,13 +32,14 @@ pub(crate) struct ObjectCheck(State);
 enum State {
     Begin,
     Open(Box<Reading>),
-    Whole(Option<Usage>, Option<Box<ErrorEvent>>),
+    Whole(Option<Usage>, Option<Box<ErrorEvent>>, Shape),
     Spoiled,
 }
 
 struct Reading {
     tokenizer: Tokenizer,
     facts: Facts,
+    shape: ShapeReader,
 }
 
 impl ObjectCheck {
@@ -45,10 +51,12 @@ impl ObjectCheck {
     pub(crate) fn push(&mut self, bytes: &[u8]) -> Result<(), NotAnObject> {
         match &mut self.0 {
             State::Begin => {
-                let mut reading = Reading { tokenizer: Tokenizer::new(), facts: Facts::plain() };
+                let mut reading =
+                    Reading { tokenizer: Tokenizer::new(), facts: Facts::plain(), shape: ShapeReader::default() };
                 let read = reading.push(bytes);
                 self.0 = if reading.tokenizer.is_whole() {
-                    State::Whole(reading.facts.counts.usage(), reading.facts.take_top_error().map(Box::new))
+                    let error = reading.facts.take_top_error().map(Box::new);
+                    State::Whole(reading.facts.counts.usage(), error, reading.shape.shape)
                 } else {
                     State::Open(Box::new(reading))
                 };
@@ -77,7 +85,7 @@ impl ObjectCheck {
         match &mut self.0 {
             State::Begin | State::Spoiled => None,
             State::Open(reading) => reading.facts.take_top_error(),
-            State::Whole(_, error) => error.take().map(|error| *error),
+            State::Whole(_, error, _) => error.take().map(|error| *error),
         }
     }
 
@@ -86,9 +94,9 @@ impl ObjectCheck {
         let error = self.take_error();
         match self.0 {
             State::Open(reading) if reading.tokenizer.is_whole() => {
-                Ok(PlainFacts { usage: reading.facts.counts.usage(), error })
+                Ok(PlainFacts { usage: reading.facts.counts.usage(), error, shape: reading.shape.shape })
             }
-            State::Whole(usage, _) => Ok(PlainFacts { usage, error }),
+            State::Whole(usage, _, shape) => Ok(PlainFacts { usage, error, shape }),
             State::Begin | State::Open(_) | State::Spoiled => Err(NotAnObject),
         }
     }
@@ -96,6 +104,7 @@ impl ObjectCheck {
 
 impl Reading {
     fn push(&mut self, bytes: &[u8]) -> Result<(), NotAnObject> {
-        self.tokenizer.push(bytes, &mut self.facts).map_err(|Malformed| NotAnObject)
+        let mut visitor = WithShape { shape: &mut self.shape, other: &mut self.facts };
+        self.tokenizer.push(bytes, &mut visitor).map_err(|Malformed| NotAnObject)
     }
 }

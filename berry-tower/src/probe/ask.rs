@@ -11,7 +11,7 @@ use crate::{
     backend::{Backend, ProbeOutcome, Provider},
     body::Buffered,
     classify::{Class, Classify, ErrorBody, ModelApiVerdict, RequestFacts, class_of_error},
-    client::{BackendClient, Upstream, upstream_error},
+    client::{BackendClient, Upstream, is_unprocessed, upstream_error},
     endpoint::Endpoint,
     error::{BoxError, Failure},
     inspect::Requested,
@@ -76,20 +76,24 @@ where
     B::Error: Into<BoxError>,
 {
     let Some(uri) = provider.models_uri() else { return Ok(()) };
-    let mut request = Request::new(Buffered::default());
-    *request.uri_mut() = uri;
-    request.headers_mut().clone_from(provider.headers());
-    request.extensions_mut().insert(Upstream::new(provider.timeouts.connect));
-    let answer = async {
+    let mut ask = async |upstream: Upstream| {
+        let mut request = Request::new(Buffered::default());
+        *request.uri_mut() = uri.clone();
+        request.headers_mut().clone_from(provider.headers());
+        request.extensions_mut().insert(upstream);
         poll_fn(|cx| transport.poll_ready(cx)).await?;
         transport.call(request).await
     };
-    let response = match answer.await {
+    let failed = |error: T::Error| Failure::from_transport(error.into());
+    let upstream = Upstream::new(provider.timeouts.connect);
+    let mut answer = ask(upstream.clone()).await.map_err(failed);
+    // A pooled connection that was closed meanwhile says nothing about the provider.
+    if answer.as_ref().is_err_and(is_unprocessed) {
+        answer = ask(upstream.with_fresh_connection()).await.map_err(failed);
+    }
+    let response = match answer {
         Ok(response) => response,
-        Err(error) => {
-            let error = Failure::from_transport(error.into()).into();
-            return Err(Refused { silent: true, ..Refused::failed(&error) });
-        }
+        Err(failure) => return Err(Refused { silent: true, ..Refused::failed(&failure.into()) }),
     };
     let (head, body) = response.into_parts();
     if head.status.is_success() {
@@ -107,7 +111,7 @@ where
     if matches!(head.status, StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED) {
         return Ok(());
     }
-    let mut body = std::pin::pin!(http_body_util::Limited::new(body, upstream_error::MOST));
+    let mut body = std::pin::pin!(http_body_util::Limited::new(body, upstream_error::MAX_BODY));
     let mut raw = Vec::new();
     while let Some(Ok(frame)) = body.frame().await {
         raw.extend_from_slice(frame.data_ref().map_or(&[][..], |data| data));

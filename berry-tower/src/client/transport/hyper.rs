@@ -1,79 +1,81 @@
 //! A transport over hyper's own connections.
 
 use std::{
-    env, fmt,
+    fmt,
     future::Future,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, Uri, Version, header::ACCEPT};
+use http::{HeaderValue, Request, Response, Version, header::ACCEPT};
 use http_body::{Body, Frame, SizeHint};
-use hyper_util::client::proxy::matcher::Matcher;
 use tower_service::Service;
 
 use super::{
-    Reqwest, connect_timeout, is_loopback,
-    pool::{Answer, Pooled, Pools},
+    connect_timeout,
+    pool::{Config, Exchange, Pooled, Pools},
+    tls::{self, InvalidCertificate, Trust},
 };
 use crate::{
     body::Buffered,
     error::{BoxError, Failure},
 };
 
-/// The variables that name proxies, as curl knows them.
-const PROXIES: [&str; 6] = ["ALL_PROXY", "all_proxy", "HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"];
-
-/// A transport at a third of [`Reqwest`]'s price, which answers and fails as that one does: TLS by
-/// rustls with the roots of the system and of Mozilla, HTTP/2 where the upstream offers it,
-/// `TCP_NODELAY`, no redirects. Where the environment names a proxy for an address, the request
-/// goes through [`Reqwest`], which knows how to ask one. Clones share the connections, which are
-/// kept for some 90 seconds, and for no longer than the last clone.
+/// A transport over hyper's connections: TLS by rustls with the roots of the system and of Mozilla,
+/// HTTP/2 where the upstream offers it, `TCP_NODELAY`, no redirects, no proxies (see `EnvProxy`).
+/// Clones share the connections, which are closed with the last clone.
+///
+/// Over HTTP/2 a destination has as many connections as its streams need, up to
+/// [`http2_max_connections`](HyperBuilder::http2_max_connections). All streams of a connection
+/// together cannot fill its window, so responses that are not read delay no others. Where every
+/// stream is taken, a request waits for as long as connecting may take, and then fails with
+/// [`Failure::LocalResource`]. A connection whose peer answers no ping, or no request before the
+/// head is due, gets no further requests.
+///
+/// Names are looked up by the system's resolver, once at a time for each name.
 ///
 /// ```no_run
-/// use berry_tower::{client::{BackendClient, Hyper}, backend::Catalog, gateway::Settings};
+/// use berry_tower::client::{BackendClient, Hyper};
+/// use std::time::Duration;
 ///
-/// let settings = Settings::with_transport(Catalog::default(), Hyper::new());
-/// let alone = BackendClient::new(Hyper::new());
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let simple = BackendClient::new(Hyper::new());
+///
+/// let root = std::fs::read("ca.pem")?;
+/// let hyper = Hyper::builder()
+///     .add_root_certificates(&root)?
+///     .client_certificate(&std::fs::read("client.pem")?, &std::fs::read("client.key")?)?
+///     .http2_max_connections(4)
+///     .idle_timeout(Duration::from_secs(30))
+///     .build();
+/// # Ok(()) }
 /// ```
 #[derive(Clone)]
-pub struct Hyper(Arc<Shared>);
-
-struct Shared {
-    pools: Arc<Pools>,
-    /// `None`: there is no proxy at all.
-    proxies: Option<Matcher>,
-    proxied: Reqwest,
-}
+pub struct Hyper(Arc<Pools>);
 
 impl Hyper {
-    /// No connections yet. The environment's proxies are read now, the roots when they are needed.
+    /// Returns a transport with the default settings and no connections. The system's roots are
+    /// read when they are first needed.
     #[must_use]
     pub fn new() -> Self {
-        let named = PROXIES.iter().any(|name| env::var_os(name).is_some_and(|value| !value.is_empty()));
-        Self::with(named.then(Matcher::from_env))
+        Self::builder().build()
     }
 
-    fn with(proxies: Option<Matcher>) -> Self {
-        Self(Arc::new(Shared { pools: Arc::default(), proxies, proxied: Reqwest::new() }))
-    }
-}
-
-impl Shared {
-    /// Whether the way to this address leads through a proxy.
-    fn is_proxied(&self, to: &Uri) -> bool {
-        let Some(proxies) = &self.proxies else { return false };
-        !to.host().is_some_and(is_loopback) && proxies.intercept(to).is_some()
+    /// Returns a builder with the default settings.
+    #[must_use]
+    pub fn builder() -> HyperBuilder {
+        HyperBuilder::default()
     }
 
-    fn send(&self, request: Request<Buffered>) -> Result<Answer, Failure> {
+    fn send(&self, request: Request<Buffered>) -> Result<Exchange, Failure> {
         if !matches!(request.version(), Version::HTTP_10 | Version::HTTP_11 | Version::HTTP_2) {
-            return Err(Failure::ConnectionLost("a version of HTTP that is not spoken".into()));
+            return Err(Failure::ConnectionLost("an unsupported version of HTTP".into()));
         }
-        let pool = self.pools.find(request.uri(), connect_timeout(request.extensions()))?;
-        Ok(Answer::new(pool, request))
+        let pool = self.0.find(request.uri(), connect_timeout(request.extensions()))?;
+        Ok(Exchange::new(pool, request))
     }
 }
 
@@ -85,94 +87,172 @@ impl Default for Hyper {
 
 impl fmt::Debug for Hyper {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // A proxy's address may have a password in it.
-        f.debug_struct("Hyper").field("proxies", &self.0.proxies.is_some()).finish_non_exhaustive()
+        f.debug_struct("Hyper").finish_non_exhaustive()
+    }
+}
+
+/// Settings of [`Hyper`].
+#[derive(Debug, Default)]
+pub struct HyperBuilder {
+    config: Config,
+    trust: Trust,
+}
+
+impl HyperBuilder {
+    /// Trusts the certificates of this PEM text, beside the default roots.
+    ///
+    /// # Errors
+    ///
+    /// The text holds no certificate, or an invalid one.
+    pub fn add_root_certificates(mut self, pem: &[u8]) -> Result<Self, InvalidCertificate> {
+        let certificates = tls::certificates(pem)?;
+        let mut store = rustls::RootCertStore::empty();
+        for certificate in &certificates {
+            store.add(certificate.clone()).map_err(|error| InvalidCertificate(error.to_string()))?;
+        }
+        self.trust.roots.extend(certificates);
+        Ok(self)
+    }
+
+    /// Trusts only the certificates that were added, not the roots of the system and of Mozilla.
+    #[must_use]
+    pub const fn own_roots_only(mut self) -> Self {
+        self.trust.own_roots_only = true;
+        self
+    }
+
+    /// Shows this certificate, with its chain, to servers that ask for one. Both texts are PEM.
+    ///
+    /// # Errors
+    ///
+    /// The certificate or the key is invalid.
+    pub fn client_certificate(mut self, chain: &[u8], key: &[u8]) -> Result<Self, InvalidCertificate> {
+        self.trust.identity = Some((tls::certificates(chain)?, tls::private_key(key)?));
+        let alone = Trust { own_roots_only: true, ..self.trust };
+        tls::config(&alone, false).map_err(|error| InvalidCertificate(error.to_string()))?;
+        self.trust = Trust { own_roots_only: self.trust.own_roots_only, ..alone };
+        Ok(self)
+    }
+
+    /// Sets the most free HTTP/1 connections that are kept for one destination. Default: no bound.
+    #[must_use]
+    pub const fn max_idle_per_host(mut self, max: usize) -> Self {
+        self.config.max_idle = max;
+        self
+    }
+
+    /// Sets how long an unused connection is kept, in steps of 15 seconds. Default: 90 seconds.
+    #[must_use]
+    pub const fn idle_timeout(mut self, timeout: Duration) -> Self {
+        self.config.idle_timeout = timeout;
+        self
+    }
+
+    /// Offers only HTTP/1.1.
+    #[must_use]
+    pub const fn http1_only(mut self) -> Self {
+        self.config.http2 = false;
+        self
+    }
+
+    /// Sets the most HTTP/2 connections to one destination, at least 1. Default: 16.
+    #[must_use]
+    pub fn http2_max_connections(mut self, max: usize) -> Self {
+        self.config.max_connections = max.max(1);
+        self
+    }
+
+    /// Sets the most streams that are opened on one HTTP/2 connection, at least 1; the peer may
+    /// allow fewer. Default: 100.
+    #[must_use]
+    pub fn http2_max_streams(mut self, max: usize) -> Self {
+        self.config.max_streams = max.max(1);
+        self
+    }
+
+    /// Sets how many bytes of one HTTP/2 response may wait to be read. The window of a connection
+    /// is this for each of its streams. Default: 128 KiB.
+    #[must_use]
+    pub const fn http2_stream_window(mut self, bytes: u32) -> Self {
+        self.config.stream_window = bytes;
+        self
+    }
+
+    /// Sets after how much silence an HTTP/2 connection with open streams is pinged, and how long
+    /// the answer may take before the connection is closed. Default: 30 and 15 seconds; `None`
+    /// sends no pings.
+    #[must_use]
+    pub const fn http2_keep_alive(mut self, interval: Option<Duration>, timeout: Duration) -> Self {
+        self.config.keep_alive = interval;
+        self.config.keep_alive_timeout = timeout;
+        self
+    }
+
+    /// Returns the transport.
+    #[must_use]
+    pub fn build(self) -> Hyper {
+        Hyper(Arc::new(Pools::new(self.config, self.trust)))
     }
 }
 
 impl Service<Request<Buffered>> for Hyper {
     type Response = Response<HyperBody>;
     type Error = Failure;
-    type Future = ResponseFuture;
+    type Future = HyperFuture;
 
     fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, mut request: Request<Buffered>) -> ResponseFuture {
-        ResponseFuture(if self.0.is_proxied(request.uri()) {
-            Sent::Proxied(self.0.proxied.clone().call(request))
-        } else {
-            request.headers_mut().entry(ACCEPT).or_insert(HeaderValue::from_static("*/*"));
-            self.0.send(request).map_or_else(|failure| Sent::Failed(Some(failure)), Sent::Direct)
-        })
+    fn call(&mut self, mut request: Request<Buffered>) -> HyperFuture {
+        request.headers_mut().entry(ACCEPT).or_insert(HeaderValue::from_static("*/*"));
+        HyperFuture(self.send(request).map_or_else(|failure| Sent::Failed(Some(failure)), Sent::Exchange))
     }
 }
 
 /// The future of [`Hyper`].
-pub struct ResponseFuture(Sent);
+pub struct HyperFuture(Sent);
 
 enum Sent {
-    Direct(Answer),
-    Proxied(<Reqwest as Service<Request<Buffered>>>::Future),
+    Exchange(Exchange),
     Failed(Option<Failure>),
 }
 
-impl fmt::Debug for ResponseFuture {
+impl fmt::Debug for HyperFuture {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ResponseFuture").finish_non_exhaustive()
+        f.debug_struct("HyperFuture").finish_non_exhaustive()
     }
 }
 
-impl Future for ResponseFuture {
+impl Future for HyperFuture {
     type Output = Result<Response<HyperBody>, Failure>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match &mut self.0 {
-            Sent::Direct(sent) => {
-                Pin::new(sent).poll(cx).map_ok(|answer| answer.map(|body| HyperBody(Source::Direct(body))))
-            }
-            Sent::Proxied(sent) => {
-                sent.as_mut().poll(cx).map_ok(|answer| answer.map(|body| HyperBody(Source::Proxied(body))))
-            }
+            Sent::Exchange(sent) => Pin::new(sent).poll(cx).map_ok(|response| response.map(HyperBody)),
             Sent::Failed(failure) => failure.take().map_or(Poll::Pending, |failure| Poll::Ready(Err(failure))),
         }
     }
 }
 
-/// An answer's body from [`Hyper`].
+/// A response body from [`Hyper`].
 #[derive(Debug)]
-pub struct HyperBody(Source);
-
-#[derive(Debug)]
-enum Source {
-    Direct(Pooled),
-    Proxied(reqwest::Body),
-}
+pub struct HyperBody(Pooled);
 
 impl Body for HyperBody {
     type Data = Bytes;
     type Error = BoxError;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        match &mut self.0 {
-            Source::Direct(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
-            Source::Proxied(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
-        }
+        Pin::new(&mut self.0).poll_frame(cx).map_err(Into::into)
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.0 {
-            Source::Direct(body) => body.is_end_stream(),
-            Source::Proxied(body) => body.is_end_stream(),
-        }
+        self.0.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.0 {
-            Source::Direct(body) => body.size_hint(),
-            Source::Proxied(body) => body.size_hint(),
-        }
+        self.0.size_hint()
     }
 }
 
@@ -220,7 +300,7 @@ mod tests {
 
     #[test]
     fn its_future_is_small() {
-        assert!(size_of::<ResponseFuture>() <= 64, "what holds it is moved, and lies cold in the caches");
+        assert!(size_of::<HyperFuture>() <= 64, "what holds it is moved, and lies cold in the caches");
     }
 
     #[tokio::test]
@@ -234,16 +314,5 @@ mod tests {
         let uri = format!("https://{}/", silent.local_addr().unwrap());
         let late = Hyper::new().call(ask(&uri, Duration::from_millis(20))).await;
         assert!(matches!(late, Err(Failure::Timeout(Deadline::Connect))), "{late:?}");
-    }
-
-    #[tokio::test]
-    async fn a_proxy_is_asked_for_what_is_not_on_this_machine() {
-        let proxies = Matcher::builder().http("http://127.0.0.1:9").no("here.example").build();
-        let transport = Hyper::with(Some(proxies));
-        let proxied = |uri: &'static str| transport.0.is_proxied(&Uri::from_static(uri));
-        assert!(proxied("http://there.example/v1"));
-        for uri in ["http://here.example/", "https://there.example/", "http://127.0.0.1:9/", "http://[::1]/"] {
-            assert!(!proxied(uri), "{uri}");
-        }
     }
 }

@@ -1,4 +1,4 @@
-//! How connections are made: what a request waits for when none is free.
+//! Making connections: what a request waits for when none is free.
 
 use std::{
     future::{Future, poll_fn},
@@ -12,46 +12,89 @@ use std::{
 
 use http::uri::PathAndQuery;
 use hyper::client::conn::{http1, http2};
-use hyper_util::{client::legacy::connect::Connection, rt::TokioExecutor};
-use tokio::{sync::oneshot, task::JoinHandle, time::Instant};
+use hyper_util::{
+    client::legacy::connect::Connection,
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+};
+use tokio::{
+    sync::oneshot,
+    task::JoinHandle,
+    time::{Instant, sleep_until},
+};
 
 use super::{
     Pool,
-    connection::{self, Boxed},
+    connection::{self, BoxConnection},
     connector::Stream,
+    idle::Shared,
+    io::Monitored,
+    slots::StreamSlots,
 };
-use crate::error::Failure;
+use crate::{
+    client::transport::failure,
+    error::{Deadline, Failure},
+};
 
-type Making = Pin<Box<dyn Future<Output = Result<Boxed, Failure>> + Send>>;
+/// Makes a connection; `None` where another one was made meanwhile, and none has room.
+type Making = Pin<Box<dyn Future<Output = Result<Option<BoxConnection>, Failure>> + Send>>;
 
 impl Pool {
-    /// The first connection to be made or to become free, and whether it has had requests before.
+    /// Returns the first connection that is made or becomes free, and whether it has carried
+    /// requests before. A `fresh` one is made for this request.
     ///
-    /// Each that waits has one made; when another becomes free before, what was made is kept for
-    /// the next request. Where the upstream may speak HTTP/2, one is made for all at first.
-    pub(super) async fn connect(self: &Arc<Self>) -> Result<(Boxed, bool), Failure> {
+    /// Under HTTP/1 each waiter makes one; if another becomes free before, the one made is kept for
+    /// the next request. Where the upstream may speak HTTP/2, one is made for all waiters, and
+    /// another when no stream is free, up to `max`.
+    pub(super) async fn connect(self: &Arc<Self>, max: usize, fresh: bool) -> Result<(BoxConnection, bool), Failure> {
         self.watch();
         let deadline = Instant::now() + self.timeout;
-        let _waiting = Waiting::new(self);
-        let mut making = if self.is_sharing() { self.make_for_all(deadline) } else { Some(self.make(deadline)) };
-        let mut freed = pin!(self.freed.notified());
+        if fresh && let Some(made) = self.make(deadline, max, true).await? {
+            return Ok((made, false));
+        }
+        let _waiting = self.waiters.enter();
+        let failures = self.failures.load(Acquire);
+        let mut making: Option<Making> = None;
+        let mut freed = pin!(self.waiters.freed().notified());
+        let mut expiry = pin!(sleep_until(deadline));
         let (connection, reused) = poll_fn(|cx| {
-            // These two before the look at what is free, so that nothing is missed in between.
-            while freed.as_mut().poll(cx).is_ready() {
-                freed.set(self.freed.notified());
+            loop {
+                // Both are read before the look at what is free, so that no change is missed.
+                while freed.as_mut().poll(cx).is_ready() {
+                    freed.set(self.waiters.freed().notified());
+                }
+                let is_connecting = self.is_connecting.load(Acquire);
+                if let Some(free) = self.idle.poll_take(cx) {
+                    return Poll::Ready(Ok((free, true)));
+                }
+                if making.is_none() {
+                    making = if !self.is_sharing() {
+                        Some(self.make(deadline, max, false))
+                    } else if is_connecting {
+                        None
+                    } else if self.failures.load(Acquire) != failures {
+                        // The one that was made for all has failed: each waiter learns for itself.
+                        Some(self.make(deadline, max, false))
+                    } else if self.idle.may_grow(max) {
+                        self.make_for_all(deadline, max)
+                    } else {
+                        None
+                    };
+                }
+                match making.as_mut().map(|making| making.as_mut().poll(cx)) {
+                    Some(Poll::Ready(Ok(Some(made)))) => return Poll::Ready(Ok((made, false))),
+                    Some(Poll::Ready(Ok(None))) => making = None,
+                    Some(Poll::Ready(Err(failure))) => return Poll::Ready(Err(failure)),
+                    Some(Poll::Pending) | None => break,
+                }
             }
-            let is_connecting = self.is_connecting.load(Acquire);
-            if let Some(free) = self.idle.poll_take(cx) {
-                return Poll::Ready(Ok((free, true)));
+            if expiry.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
             }
-            if making.is_none() && !is_connecting {
-                // The one that was made for all has failed, or has room for one only.
-                making = Some(self.make(deadline));
-            }
-            match &mut making {
-                Some(making) => making.as_mut().poll(cx).map_ok(|made| (made, false)),
-                None => Poll::Pending,
-            }
+            Poll::Ready(Err(if self.idle.is_full(max) {
+                Failure::LocalResource("all connections to the provider carry as many requests as they can".into())
+            } else {
+                Failure::Timeout(Deadline::Connect)
+            }))
         })
         .await?;
         if let Some(making) = making.filter(|_| reused) {
@@ -60,95 +103,94 @@ impl Pool {
         Ok((connection, reused))
     }
 
-    /// Whether one connection may do for all.
+    /// Whether one connection may serve several requests at once.
     fn is_sharing(&self) -> bool {
         self.destination.is_secure() && !self.is_exclusive.load(Relaxed)
     }
 
-    /// A connection for whoever waits, which is made even if nobody does any more; nothing if one is
-    /// being made already.
-    fn make_for_all(self: &Arc<Self>, deadline: Instant) -> Option<Making> {
+    /// Makes a connection for all waiters, even if none is left; `None` if one is being made.
+    fn make_for_all(self: &Arc<Self>, deadline: Instant, max: usize) -> Option<Making> {
         if self.is_connecting.swap(true, AcqRel) {
             return None;
         }
         let (give, given) = oneshot::channel();
-        let (making, connecting) = (self.make(deadline), Connecting(self.clone()));
+        let (making, connecting) = (self.make(deadline, max, false), Connecting(self.clone()));
         tokio::spawn(async move {
-            if let Err(Ok(unclaimed)) = give.send(making.await) {
+            let made = making.await;
+            if made.is_err() {
+                connecting.0.failures.fetch_add(1, AcqRel);
+            }
+            if let Err(Ok(Some(unclaimed))) = give.send(made) {
                 connecting.0.put(unclaimed);
             }
         });
         Some(Box::pin(async { given.await.unwrap_or_else(|gone| Err(Failure::Connect(gone.into()))) }))
     }
 
-    fn make(self: &Arc<Self>, deadline: Instant) -> Making {
+    fn make(self: &Arc<Self>, deadline: Instant, max: usize, is_fresh: bool) -> Making {
         let pool = self.clone();
         Box::pin(async move {
             let to = pool.destination.uri(PathAndQuery::from_static("/"));
             let stream = pool.connector.connect(to, deadline).await?;
             let is_exclusive = !stream.connected().is_negotiated_h2();
             pool.is_exclusive.store(is_exclusive, Relaxed);
-            let made = if is_exclusive { exclusive(stream).await } else { pool.shared(stream).await };
-            made.map_err(|error| Failure::ConnectionLost(error.into()))
+            let made =
+                if is_exclusive { exclusive(stream).await.map(Some) } else { pool.shared(stream, max, is_fresh).await };
+            made.map_err(|error| failure::lost(error.into()))
         })
     }
 
-    /// A connection of HTTP/2, which serves those who wait as well.
-    async fn shared(&self, stream: Stream) -> hyper::Result<Boxed> {
-        let (mut sender, connection) = http2::handshake(TokioExecutor::new(), stream).await?;
+    /// Makes an HTTP/2 connection, which serves other waiters as well.
+    async fn shared(&self, stream: Stream, max: usize, is_fresh: bool) -> hyper::Result<Option<BoxConnection>> {
+        let slots = Arc::new(StreamSlots::new(self.config.max_streams, self.waiters.clone()));
+        let stream = TokioIo::new(Monitored::http2(TokioIo::new(stream), slots.clone()));
+        let config = &self.config;
+        let mut builder = http2::Builder::new(TokioExecutor::new());
+        builder
+            .timer(TokioTimer::new())
+            .initial_stream_window_size(config.stream_window)
+            .initial_connection_window_size(config.connection_window())
+            .keep_alive_interval(config.keep_alive)
+            .keep_alive_timeout(config.keep_alive_timeout);
+        let (mut sender, connection) = builder.handshake(stream).await?;
         let driven = tokio::spawn(connection);
         if let Err(closed) = sender.ready().await {
             return Err(reason(driven).await.unwrap_or(closed));
         }
-        let shared = self.idle.share(sender);
-        self.freed.notify_waiters();
-        Ok(shared)
+        let stream = self.idle.share(Shared { sender, slots }, max, is_fresh);
+        self.waiters.notify_all();
+        Ok(stream)
     }
 
     async fn keep(self: Arc<Self>, making: Making) {
-        if let Ok(made) = making.await {
+        if let Ok(Some(made)) = making.await {
             self.put(made);
         }
     }
 }
 
-/// A connection of HTTP/1.
-async fn exclusive(stream: Stream) -> hyper::Result<Boxed> {
-    let (mut sender, connection) = http1::handshake(stream).await?;
+/// Makes an HTTP/1 connection.
+async fn exclusive(stream: Stream) -> hyper::Result<BoxConnection> {
+    let (stream, received) = Monitored::http1(TokioIo::new(stream));
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     let driven = tokio::spawn(connection.with_upgrades());
     if let Err(closed) = sender.ready().await {
         return Err(reason(driven).await.unwrap_or(closed));
     }
-    Ok(connection::http1(sender))
+    Ok(connection::http1(sender, received))
 }
 
-/// What ended a connection, which says more than that it is closed.
+/// Why a connection ended, which says more than that it is closed.
 async fn reason(driven: JoinHandle<hyper::Result<()>>) -> Option<hyper::Error> {
     driven.await.ok()?.err()
 }
 
-/// One that waits for a connection.
-struct Waiting<'a>(&'a Pool);
-
-impl<'a> Waiting<'a> {
-    fn new(pool: &'a Pool) -> Self {
-        pool.waiting.fetch_add(1, Relaxed);
-        Self(pool)
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.waiting.fetch_sub(1, Relaxed);
-    }
-}
-
-/// That a connection is being made for all.
+/// Marks that a connection is being made for all waiters.
 struct Connecting(Arc<Pool>);
 
 impl Drop for Connecting {
     fn drop(&mut self) {
         self.0.is_connecting.store(false, Release);
-        self.0.freed.notify_waiters();
+        self.0.waiters.notify_all();
     }
 }

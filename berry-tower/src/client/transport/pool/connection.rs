@@ -3,6 +3,7 @@
 use std::{
     future::Future,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
@@ -12,53 +13,66 @@ use hyper::{
     client::conn::{TrySendError, http1, http2},
 };
 use pin_project::pin_project;
+use tokio::time::Instant;
 
+use super::{io::Received, slots::StreamSlot};
 use crate::body::Buffered;
 
-/// What comes of a request: one that was not written is given back.
+/// The outcome of a request; one that was not written is given back.
 pub(super) type Outcome = Result<Response<Incoming>, TrySendError<Request<Buffered>>>;
 
-/// A connection that has room for one request. HTTP/2's is one of many that share a socket.
-pub(super) type Boxed = Pin<Box<dyn Connection>>;
+/// A connection that has room for one request. Under HTTP/2 it is one stream of a socket.
+pub(super) type BoxConnection = Pin<Box<dyn Connection>>;
 
-/// What a pool does with a connection. hyper's future of an answer has no name, so that it lives
-/// behind this; and it lives in the connection, so that no request has to allocate it.
+/// What the pool does with a connection. hyper's response future has no name, so it lives behind
+/// this trait, in the allocation of the connection.
 pub(super) trait Connection: Send + Sync {
-    /// Puts a request on it.
-    fn send(self: Pin<&mut Self>, request: Request<Buffered>);
+    /// Sends a request. The response head is due by `head_due`.
+    fn send(self: Pin<&mut Self>, request: Request<Buffered>, head_due: Option<Instant>);
 
-    /// The answer to the request that is on it.
+    /// Polls for the response to the request that was sent.
     fn poll_answer(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome>;
 
-    /// Whether the last answer has been read to its end, and the next request can come.
+    /// Whether a byte has come since the request was sent; unknown counts as yes.
+    fn any_byte_received(&self) -> bool;
+
+    /// Whether the previous response has been read to its end, so that the next request can go.
     fn is_ready(&self) -> bool;
 
-    /// The same, for one who waits for it.
+    /// Waits for [`is_ready`](Self::is_ready).
     fn poll_ready(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<hyper::Result<()>>;
 
-    /// Whether it is known to be over.
+    /// Whether it is known to be closed.
     fn is_closed(&self) -> bool;
 
-    /// Whether others have its socket too, so that it need not be kept.
+    /// Whether other requests share its socket, so that it need not be returned to the pool.
     fn is_shared(&self) -> bool;
 }
 
-/// For one request after another.
-pub(super) fn http1(sender: http1::SendRequest<Buffered>) -> Boxed {
-    Box::pin(Line { sender, answer: None, send: http1::SendRequest::try_send_request })
+/// An HTTP/1 connection.
+pub(super) fn http1(sender: http1::SendRequest<Buffered>, received: Arc<Received>) -> BoxConnection {
+    let role = Role::Http1(received);
+    Box::pin(Line { sender, answer: None, send: http1::SendRequest::try_send_request, role })
 }
 
-/// For one request beside others.
-pub(super) fn http2(sender: http2::SendRequest<Buffered>) -> Boxed {
-    Box::pin(Line { sender, answer: None, send: http2::SendRequest::try_send_request })
+/// A stream of an HTTP/2 connection.
+pub(super) fn http2(sender: http2::SendRequest<Buffered>, slot: StreamSlot) -> BoxConnection {
+    let role = Role::Http2(slot);
+    Box::pin(Line { sender, answer: None, send: http2::SendRequest::try_send_request, role })
 }
 
 #[pin_project]
-struct Line<S, F, Sending> {
+struct Line<S, F, Send> {
     sender: S,
     #[pin]
     answer: Option<F>,
-    send: Sending,
+    send: Send,
+    role: Role,
+}
+
+enum Role {
+    Http1(Arc<Received>),
+    Http2(StreamSlot),
 }
 
 impl<S, F, Sending> Connection for Line<S, F, Sending>
@@ -67,8 +81,12 @@ where
     F: Future<Output = Outcome> + Send + Sync,
     Sending: Fn(&mut S, Request<Buffered>) -> F + Send + Sync,
 {
-    fn send(self: Pin<&mut Self>, request: Request<Buffered>) {
+    fn send(self: Pin<&mut Self>, request: Request<Buffered>, head_due: Option<Instant>) {
         let mut this = self.project();
+        match this.role {
+            Role::Http1(received) => received.reset(),
+            Role::Http2(slot) => slot.sent(head_due),
+        }
         this.answer.set(Some((this.send)(this.sender, request)));
     }
 
@@ -77,7 +95,17 @@ where
         let Some(answer) = this.answer.as_mut().as_pin_mut() else { return Poll::Pending };
         let answer = ready!(answer.poll(cx));
         this.answer.set(None);
+        if let (Ok(_), Role::Http2(slot)) = (&answer, this.role) {
+            slot.answered();
+        }
         Poll::Ready(answer)
+    }
+
+    fn any_byte_received(&self) -> bool {
+        match &self.role {
+            Role::Http1(received) => received.any(),
+            Role::Http2(_) => true,
+        }
     }
 
     fn is_ready(&self) -> bool {
@@ -93,14 +121,12 @@ where
     }
 
     fn is_shared(&self) -> bool {
-        S::IS_SHARED
+        matches!(self.role, Role::Http2(_))
     }
 }
 
 /// What hyper's two senders have in common.
 trait Sender: Send + Sync {
-    const IS_SHARED: bool;
-
     fn is_ready(&self) -> bool;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<hyper::Result<()>>;
@@ -109,8 +135,6 @@ trait Sender: Send + Sync {
 }
 
 impl Sender for http1::SendRequest<Buffered> {
-    const IS_SHARED: bool = false;
-
     fn is_ready(&self) -> bool {
         self.is_ready()
     }
@@ -125,8 +149,6 @@ impl Sender for http1::SendRequest<Buffered> {
 }
 
 impl Sender for http2::SendRequest<Buffered> {
-    const IS_SHARED: bool = true;
-
     fn is_ready(&self) -> bool {
         self.is_ready()
     }

@@ -1,43 +1,74 @@
-//! The connections that are free.
+//! The connections of a destination that can take a request.
 
-// It is held for a push or a pop, by the few that ask the same destination in the same instant. A
-// queue without locks would be one that hands out the coldest connection first.
-#![expect(clippy::disallowed_types, reason = "held for a push or a pop, never while anything is waited for")]
+#![expect(clippy::disallowed_types, reason = "held for a push or a pop, never while anything is awaited")]
 
 use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll},
 };
 
 use hyper::client::conn::http2;
 
-use super::connection::{self, Boxed};
+use super::{
+    connection::{self, BoxConnection},
+    slots::StreamSlots,
+};
 use crate::body::Buffered;
 
-/// The connections of one destination that wait for a request. A clock on the path of each request
-/// would cost more than the push itself, so that time is counted in [turns](Self::turn).
+/// The sweeps after which an unused HTTP/2 connection is closed when there is another.
+const SURPLUS_TURNS: u32 = 2;
+
+/// The connections of one destination that can take a request. A clock on the path of each request
+/// would cost more than the push itself, so time is counted in [sweeps](Self::sweep).
 #[derive(Default)]
 pub(super) struct Idle(Mutex<State>);
 
 #[derive(Default)]
 struct State {
-    /// HTTP/1's, in the order in which they came, each with its turn.
-    free: Vec<(u32, Boxed)>,
-    /// HTTP/2's, and the turn of its last request.
-    shared: Option<(u32, Shared)>,
+    /// HTTP/1 connections, in the order in which they became free, each with the turn of that.
+    free: Vec<(u32, BoxConnection)>,
+    /// HTTP/2 connections, each with the turn of its latest request.
+    shared: Vec<(u32, Shared)>,
     turn: u32,
 }
 
-type Shared = http2::SendRequest<Buffered>;
+/// An HTTP/2 connection.
+pub(super) struct Shared {
+    pub(super) sender: http2::SendRequest<Buffered>,
+    pub(super) slots: Arc<StreamSlots>,
+}
+
+impl Shared {
+    fn is_over(&self) -> bool {
+        self.sender.is_closed() || self.slots.is_retired()
+    }
+
+    fn open_stream(&self) -> Option<BoxConnection> {
+        Some(connection::http2(self.sender.clone(), self.slots.reserve()?))
+    }
+}
 
 impl State {
-    fn take(&mut self, mut is_ready: impl FnMut(&mut Boxed) -> bool) -> Option<Boxed> {
-        if let Some((used, shared)) = self.shared.as_mut().filter(|shared| !shared.1.is_closed()) {
-            *used = self.turn;
-            return Some(connection::http2(shared.clone()));
+    fn open_stream(&mut self) -> Option<BoxConnection> {
+        if self.shared.iter().any(|(_, shared)| shared.is_over()) {
+            self.shared.retain(|(_, shared)| !shared.is_over());
         }
-        // hyper has yet to see the end of an answer that has just been read, and closes a
-        // connection in a moment whose answer nobody wants to read.
+        // The first that has room, so that the last ones fall idle.
+        self.shared.iter_mut().find_map(|(used, shared)| {
+            let stream = shared.open_stream()?;
+            *used = self.turn;
+            Some(stream)
+        })
+    }
+
+    fn take(&mut self, mut is_ready: impl FnMut(&mut BoxConnection) -> bool) -> Option<BoxConnection> {
+        if !self.shared.is_empty()
+            && let Some(stream) = self.open_stream()
+        {
+            return Some(stream);
+        }
+        // hyper may not have seen the end of a response that has just been read, and is about to
+        // close a connection whose response was dropped.
         let mut at = self.free.len();
         while at > 0 {
             at -= 1;
@@ -57,47 +88,75 @@ impl Idle {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The connection that came last, which the upstream is least likely to have closed.
-    pub(super) fn take(&self) -> Option<Boxed> {
+    /// Takes the connection that became free last: the upstream is least likely to have closed it.
+    pub(super) fn take(&self) -> Option<BoxConnection> {
         self.lock().take(|free| free.is_ready())
     }
 
-    /// The same, for one who waits for those that are not ready yet.
-    pub(super) fn poll_take(&self, cx: &mut Context<'_>) -> Option<Boxed> {
+    /// As [`take`](Self::take), and registers the waker with those that are not ready yet.
+    pub(super) fn poll_take(&self, cx: &mut Context<'_>) -> Option<BoxConnection> {
         self.lock().take(|free| matches!(free.as_mut().poll_ready(cx), Poll::Ready(Ok(()))))
     }
 
-    /// Keeps a connection.
-    pub(super) fn put(&self, connection: Boxed) {
+    /// Keeps an HTTP/1 connection, unless `max` are kept already.
+    pub(super) fn put(&self, connection: BoxConnection, max: usize) {
         let mut state = self.lock();
         let turn = state.turn;
         state.free.push((turn, connection));
+        if state.free.len() > max {
+            state.free.remove(0);
+        }
     }
 
-    /// Keeps a connection that has room for all. If there is one already, that one is as good.
-    pub(super) fn share(&self, made: Shared) -> Boxed {
+    /// Adds an HTTP/2 connection and opens a stream on it, or on another that has room; then the new
+    /// one is dropped. `None` when there are `max` connections and none has room.
+    pub(super) fn share(&self, made: Shared, max: usize, is_fresh: bool) -> Option<BoxConnection> {
         let mut state = self.lock();
+        if !is_fresh && let Some(stream) = state.open_stream() {
+            return Some(stream);
+        }
+        state.shared.retain(|(_, shared)| !shared.is_over());
+        if state.shared.len() >= max {
+            return state.open_stream();
+        }
+        let stream = made.open_stream();
         let turn = state.turn;
-        let open = state.shared.take().map(|shared| shared.1).filter(|shared| !shared.is_closed());
-        let shared = open.unwrap_or(made);
-        state.shared = Some((turn, shared.clone()));
-        drop(state);
-        connection::http2(shared)
+        state.shared.push((turn, made));
+        stream
+    }
+
+    /// Whether another HTTP/2 connection may be made. While the peer's limit of one is unknown, its
+    /// streams may suffice.
+    pub(super) fn may_grow(&self, max: usize) -> bool {
+        let state = self.lock();
+        let mut open = state.shared.iter().filter(|(_, shared)| !shared.is_over());
+        open.clone().count() < max && open.all(|(_, shared)| shared.slots.has_settings())
+    }
+
+    /// Whether there are `max` HTTP/2 connections.
+    pub(super) fn is_full(&self, max: usize) -> bool {
+        self.lock().shared.iter().filter(|(_, shared)| !shared.is_over()).count() >= max
     }
 
     /// Whether there is no connection.
     pub(super) fn is_empty(&self) -> bool {
         let state = self.lock();
-        state.shared.is_none() && state.free.is_empty()
+        state.shared.is_empty() && state.free.is_empty()
     }
 
-    /// Lets a turn go by, and ends what has been here for so many.
-    pub(super) fn turn(&self, turns: u32) {
+    /// Advances the turn, and closes connections that have been unused for `turns`.
+    pub(super) fn sweep(&self, turns: u32) {
         let mut state = self.lock();
         state.turn = state.turn.wrapping_add(1);
         let now = state.turn;
-        let is_old = |since: u32| now.wrapping_sub(since) >= turns;
-        state.free.retain(|(since, free)| !is_old(*since) && !free.is_closed());
-        state.shared.take_if(|(used, shared)| is_old(*used) || shared.is_closed());
+        let age = |since: u32| now.wrapping_sub(since);
+        state.free.retain(|(since, free)| age(*since) < turns && !free.is_closed());
+        let mut kept = 0;
+        state.shared.retain(|(used, shared)| {
+            let turns = if kept > 0 { turns.min(SURPLUS_TURNS) } else { turns };
+            let keeps = !shared.is_over() && (shared.slots.active() > 0 || age(*used) < turns);
+            kept += usize::from(keeps);
+            keeps
+        });
     }
 }

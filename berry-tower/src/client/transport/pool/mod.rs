@@ -1,22 +1,26 @@
 //! The connections to upstreams: a pool for each destination, which keeps those that are free.
 //!
 //! On the path of a request are a search in a short list, a lock that is held for a pop or a push,
-//! and hyper itself. What is [made](connect) and [ended](reap) is off that path.
+//! and hyper itself. [Making](connect) and [closing](reap) connections is off that path.
 
-mod answer;
+mod config;
 mod connect;
 mod connection;
 mod connector;
 mod destination;
+mod exchange;
 mod idle;
+mod io;
 mod reap;
+mod settings;
+mod slots;
 #[cfg(test)]
 mod tests;
 
 use std::{
     sync::{
         Arc, OnceLock, Weak,
-        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicUsize},
     },
     time::Duration,
 };
@@ -27,23 +31,29 @@ use http::{
     uri::{Authority, Scheme},
 };
 use rustls::ClientConfig;
-use tokio::sync::Notify;
 
-pub(super) use self::answer::{Answer, Pooled};
-use self::{connection::Boxed, connector::Connector, destination::Destination, idle::Idle};
+pub(super) use self::{
+    config::Config,
+    exchange::{Exchange, Pooled},
+};
+use self::{connection::BoxConnection, connector::Connector, destination::Destination, idle::Idle, slots::Waiters};
+use super::{resolver::Resolver, tls::Trust};
 use crate::error::Failure;
 
 /// The pools of all destinations.
 #[derive(Default)]
 pub(super) struct Pools {
+    config: Arc<Config>,
+    trust: Trust,
     /// In the order of their keys.
     list: ArcSwap<Vec<Entry>>,
     tls: OnceLock<Arc<ClientConfig>>,
-    /// Whether somebody ends what is free for long.
+    resolver: Resolver,
+    /// Whether a task closes unused connections.
     is_reaped: AtomicBool,
 }
 
-/// A pool, and what it is found by.
+/// A pool, and its key.
 #[derive(Clone)]
 struct Entry {
     authority: Authority,
@@ -62,26 +72,31 @@ impl Entry {
 pub(super) struct Pool {
     destination: Destination,
     connector: Connector,
-    /// How long it may take to connect.
+    config: Arc<Config>,
+    /// How long connecting may take.
     timeout: Duration,
     idle: Idle,
-    /// How many wait for a connection, new or free.
-    waiting: AtomicUsize,
-    /// Told of each connection that becomes free while somebody waits.
-    freed: Notify,
-    /// Whether a connection is being made for all that wait.
+    /// The requests that wait for a connection, new or free.
+    waiters: Arc<Waiters>,
+    /// Whether a connection is being made for all waiters.
     is_connecting: AtomicBool,
-    /// Whether a connection was found to have room for one request only.
+    /// The number of failed attempts to make a connection for all waiters.
+    failures: AtomicUsize,
+    /// Whether the upstream's connections carry one request at a time.
     is_exclusive: AtomicBool,
     home: Weak<Pools>,
 }
 
 impl Pools {
-    /// The pool for an address, to which a connection may take so long.
+    pub(super) fn new(config: Config, trust: Trust) -> Self {
+        Self { config: Arc::new(config), trust, ..Self::default() }
+    }
+
+    /// Returns the pool for an address that is to be reached within this time.
     ///
     /// # Errors
     ///
-    /// When it is no address of HTTP's, or TLS cannot be set up.
+    /// The address is not one of HTTP, or TLS cannot be set up.
     pub(super) fn find(self: &Arc<Self>, to: &Uri, timeout: Duration) -> Result<Arc<Pool>, Failure> {
         let (Some(scheme), Some(authority)) = (to.scheme(), to.authority()) else {
             return Err(Failure::ConnectionLost("an address without a scheme or a host".into()));
@@ -97,7 +112,8 @@ impl Pools {
             return Ok(list[at].pool.clone());
         }
         let destination = Destination::new(scheme, authority)?;
-        let pool = Arc::new(Pool::new(destination, self.connector(tls, timeout)?, timeout, Arc::downgrade(self)));
+        let connector = self.connector(tls, timeout)?;
+        let pool = Arc::new(Pool::new(destination, connector, self.config.clone(), timeout, Arc::downgrade(self)));
         let entry = Entry { authority: authority.clone(), tls, timeout, pool: pool.clone() };
         self.list.rcu(|list| {
             let mut list = Vec::clone(list);
@@ -112,28 +128,33 @@ impl Pools {
 }
 
 impl Pool {
-    fn new(destination: Destination, connector: Connector, timeout: Duration, home: Weak<Pools>) -> Self {
+    fn new(
+        destination: Destination,
+        connector: Connector,
+        config: Arc<Config>,
+        timeout: Duration,
+        home: Weak<Pools>,
+    ) -> Self {
         Self {
             destination,
             connector,
+            config,
             timeout,
             idle: Idle::default(),
-            waiting: AtomicUsize::new(0),
-            freed: Notify::new(),
+            waiters: Arc::default(),
             is_connecting: AtomicBool::new(false),
+            failures: AtomicUsize::new(0),
             is_exclusive: AtomicBool::new(false),
             home,
         }
     }
 
-    /// Keeps a connection for the next request, which it may not be ready for yet.
-    fn put(&self, connection: Boxed) {
+    /// Keeps a connection for the next request, for which it may not be ready yet.
+    fn put(&self, connection: BoxConnection) {
         if connection.is_shared() || connection.is_closed() {
             return;
         }
-        self.idle.put(connection);
-        if self.waiting.load(Relaxed) > 0 {
-            self.freed.notify_one();
-        }
+        self.idle.put(connection, self.config.max_idle);
+        self.waiters.notify_one();
     }
 }

@@ -1,4 +1,4 @@
-//! What ends connections that are free for long, off the path of any request.
+//! Closes connections that have been unused for long, off the path of any request.
 
 use std::{
     sync::{Arc, Weak, atomic::Ordering::SeqCst},
@@ -9,13 +9,15 @@ use tokio::time::sleep;
 
 use super::{Entry, Pool, Pools};
 
-/// How often the pools are looked through.
+/// How often the pools are swept.
 const EVERY: Duration = Duration::from_secs(15);
-/// How often a connection may be found free: it is ended in the last 15 of 90 seconds.
-const TURNS: u32 = 6;
+/// The sweeps after which an unused connection is closed.
+fn turns(idle_timeout: Duration) -> u32 {
+    u32::try_from(idle_timeout.as_secs() / EVERY.as_secs()).unwrap_or(u32::MAX).max(1)
+}
 
 impl Pool {
-    /// Sees to it that somebody looks through the pools from now on.
+    /// Starts the task that sweeps the pools, unless it runs.
     pub(super) fn watch(&self) {
         if let Some(reaper) = self.home.upgrade().and_then(|home| Reaper::new(&home)) {
             tokio::spawn(reaper.run());
@@ -23,11 +25,11 @@ impl Pool {
     }
 }
 
-/// The one that looks through the pools, while there are any.
+/// The task that sweeps the pools, while there are any.
 struct Reaper(Weak<Pools>);
 
 impl Reaper {
-    /// Nothing if there is one already.
+    /// Returns `None` if it runs already.
     fn new(pools: &Arc<Pools>) -> Option<Self> {
         (!pools.is_reaped.swap(true, SeqCst)).then(|| Self(Arc::downgrade(pools)))
     }
@@ -36,13 +38,13 @@ impl Reaper {
         let mut reaper = self;
         loop {
             sleep(EVERY).await;
-            // Held only for the look, so that the pools end with the last who uses them.
+            // Held only for the sweep, so that the pools end with the last clone of the transport.
             let Some(pools) = reaper.0.upgrade() else { return };
             if pools.sweep() {
                 continue;
             }
             drop(reaper);
-            // A pool may have come while there was still a reaper about.
+            // A pool may have been added before this task was marked as ended.
             match Reaper::new(&pools).filter(|_| !pools.list.load().is_empty()) {
                 Some(next) => reaper = next,
                 None => return,
@@ -51,7 +53,7 @@ impl Reaper {
     }
 }
 
-/// When its runtime ends too.
+/// Also runs when the runtime ends.
 impl Drop for Reaper {
     fn drop(&mut self) {
         if let Some(pools) = self.0.upgrade() {
@@ -61,10 +63,10 @@ impl Drop for Reaper {
 }
 
 impl Pools {
-    /// Ends what is old, and forgets the pools that nobody uses. Whether any is left.
+    /// Closes what is old, and removes unused pools. Returns whether any is left.
     fn sweep(&self) -> bool {
         for entry in self.list.load().iter() {
-            entry.pool.idle.turn(TURNS);
+            entry.pool.idle.sweep(turns(entry.pool.config.idle_timeout));
         }
         let is_used = |entry: &&Entry| Arc::strong_count(&entry.pool) > 1 || !entry.pool.idle.is_empty();
         self.list.rcu(|list| list.iter().filter(is_used).cloned().collect::<Vec<_>>());

@@ -2,6 +2,7 @@
 
 use std::{
     pin::Pin,
+    sync::atomic::Ordering::Relaxed,
     task::{Context, Poll},
     time::Duration,
 };
@@ -10,7 +11,7 @@ use futures_util::task::AtomicWaker;
 use http::Request;
 use tokio::{
     task::yield_now,
-    time::{advance, pause, resume},
+    time::{Instant, advance, pause, resume},
 };
 
 use super::{
@@ -46,7 +47,11 @@ impl Told {
 }
 
 impl Connection for Told {
-    fn send(self: Pin<&mut Self>, _request: Request<Buffered>) {}
+    fn send(self: Pin<&mut Self>, _request: Request<Buffered>, _head_due: Option<Instant>) {}
+
+    fn any_byte_received(&self) -> bool {
+        true
+    }
 
     fn poll_answer(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<Outcome> {
         Poll::Pending
@@ -74,7 +79,7 @@ impl Connection for Told {
 fn what_is_not_ready_is_passed_over_and_what_is_closed_is_dropped() {
     let (idle, all) = (Idle::default(), [true, false, true, false].map(Told::new));
     for connection in &all {
-        idle.put(Box::pin(connection.clone()));
+        idle.put(Box::pin(connection.clone()), usize::MAX);
     }
     all[3].0.is_closed.store(true, Relaxed);
     drop(idle.take().unwrap());
@@ -96,8 +101,8 @@ async fn who_waits_is_told_when_a_connection_is_ready() {
     let connection = Told::new(false);
     pool.put(Box::pin(connection.clone()));
     let waiting = pool.clone();
-    let waits = tokio::spawn(async move { waiting.connect().await.map(|found| found.1) });
-    while pool.waiting.load(Relaxed) == 0 {
+    let waits = tokio::spawn(async move { waiting.connect(1, false).await.map(|found| found.1) });
+    while pool.waiters.count() == 0 {
         yield_now().await;
     }
     connection.is_ready_now();
@@ -105,7 +110,7 @@ async fn who_waits_is_told_when_a_connection_is_ready() {
 }
 
 /// Lets time go by, as far as the pools see it.
-async fn pass(seconds: u64) {
+pub(super) async fn pass(seconds: u64) {
     pause();
     for _ in 0..seconds {
         advance(Duration::from_secs(1)).await;
@@ -115,7 +120,7 @@ async fn pass(seconds: u64) {
 }
 
 #[tokio::test]
-async fn a_connection_that_is_free_for_long_is_ended() {
+async fn an_unused_connection_is_closed() {
     for speaks in [Speaks::Plain, Speaks::Http1, Speaks::Http2] {
         let upstream = Upstream::new(speaks).await;
         let pools = trusting(&upstream);

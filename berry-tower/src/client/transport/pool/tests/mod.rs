@@ -20,7 +20,7 @@ const LONG: Duration = Duration::from_secs(20);
 fn ask(pools: &Arc<Pools>, uri: &str) -> impl Future<Output = Result<http::Response<Pooled>, Failure>> + use<> {
     let request = http::Request::post(uri).body(Buffered::from("{}")).unwrap();
     let pool = pools.find(request.uri(), LONG);
-    async { Answer::new(pool?, request).await }
+    async { Exchange::new(pool?, request).await }
 }
 
 /// The text of an answer: the number of the connection that it came by.

@@ -89,7 +89,7 @@ async fn serve(mut stream: TcpStream, most: usize, overlaps: Arc<AtomicUsize>) -
 async fn meet(pools: &Arc<Pools>, uri: &str, fate: Fate, id: usize) {
     let body = format!("{id:0LENGTH$}");
     let request = http::Request::post(uri).body(Buffered::from(body.clone())).unwrap();
-    let mut answer = Answer::new(pools.find(request.uri(), LONG).unwrap(), request);
+    let mut answer = Exchange::new(pools.find(request.uri(), LONG).unwrap(), request);
     match fate {
         Fate::Read => assert_eq!(text(answer.await.unwrap()).await, body),
         Fate::Dropped => drop(answer.await.unwrap().into_body().frame().await),

@@ -39,6 +39,8 @@ struct Shared {
     address: SocketAddr,
     counts: watch::Sender<Counts>,
     gates: Gates,
+    /// The most streams of an HTTP/2 connection.
+    streams: u32,
     closing: Notify,
     trust: Option<Arc<ClientConfig>>,
 }
@@ -76,11 +78,20 @@ impl Upstream {
         Self::with(speaks, Gates::new()).await
     }
 
+    /// HTTP/2 with this limit on the streams of a connection.
+    pub(super) async fn with_streams(streams: u32) -> Self {
+        Self::build(Speaks::Http2, Gates::new(), streams).await
+    }
+
     pub(super) async fn with(speaks: Speaks, gates: Gates) -> Self {
+        Self::build(speaks, gates, 200).await
+    }
+
+    async fn build(speaks: Speaks, gates: Gates, streams: u32) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (address, counts) = (listener.local_addr().unwrap(), watch::Sender::default());
         let (acceptor, trust) = (speaks != Speaks::Plain).then(|| tls(speaks)).unzip();
-        let upstream = Self(Arc::new(Shared { address, counts, gates, closing: Notify::new(), trust }));
+        let upstream = Self(Arc::new(Shared { address, counts, gates, streams, closing: Notify::new(), trust }));
         let serving = upstream.clone();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -118,7 +129,10 @@ impl Upstream {
         });
         // How it ends is in the counts.
         let _ = match speaks {
-            Speaks::Http2 => http2::Builder::new(TokioExecutor::new()).serve_connection(io, answer).await,
+            Speaks::Http2 => {
+                let mut builder = http2::Builder::new(TokioExecutor::new());
+                builder.max_concurrent_streams(self.0.streams).serve_connection(io, answer).await
+            }
             Speaks::Plain | Speaks::Http1 => http1::Builder::new().serve_connection(io, answer).await,
         };
     }
@@ -140,6 +154,7 @@ impl Upstream {
                 let first = stream::once(async { Ok(Frame::data(Bytes::from("first"))) });
                 *response.body_mut() = StreamBody::new(first.chain(stream::pending())).boxed_unsync();
             }
+            "/large" => *response.body_mut() = Full::from(vec![b'x'; 4 << 20]).boxed_unsync(),
             "/close" => {
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }

@@ -1,4 +1,4 @@
-//! A request on its way, and the body of its answer.
+//! A request on its way, and the body of its response.
 
 use std::{
     fmt,
@@ -14,39 +14,46 @@ use http::{Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
-use super::{Pool, connection::Boxed};
-use crate::{body::Buffered, error::Failure};
+use super::{super::failure, Pool, connection::BoxConnection};
+use crate::{
+    body::Buffered,
+    client::transport::{Unprocessed, Upstream},
+    error::Failure,
+};
 
-/// What comes of a request. It is small: all that is large is in the connection.
-pub(in super::super) enum Answer {
+/// The future of a response. It is small: what is large is in the connection.
+pub(in super::super) enum Exchange {
     /// There is no connection yet.
     Waiting(Pin<Box<dyn Future<Output = Result<Sent, Failure>> + Send>>),
     Sent(Sent),
-    Over,
+    Done,
 }
 
 /// A request on its connection.
 pub(in super::super) struct Sent {
-    connection: Boxed,
-    /// Whether it has had others before, so that the upstream may have closed it meanwhile.
+    connection: BoxConnection,
+    /// Whether the connection has carried earlier requests, so that the upstream may have closed it.
     reused: bool,
     pool: Arc<Pool>,
 }
 
-impl Answer {
-    /// Sends a request on a connection that is free, or as soon as there is one.
+impl Exchange {
+    /// Sends a request on a free connection, or as soon as there is one.
     pub(in super::super) fn new(pool: Arc<Pool>, request: Request<Buffered>) -> Self {
-        match pool.idle.take() {
-            Some(connection) => Self::Sent(Sent::new(pool, connection, true, request)),
-            None => Self::Waiting(Box::pin(async move {
-                let (connection, reused) = pool.connect().await?;
-                Ok(Sent::new(pool, connection, reused, request))
-            })),
+        let upstream = request.extensions().get::<Upstream>();
+        let (fresh, max) = upstream.map_or((false, None), |it| (it.is_fresh(), it.max_connections()));
+        if !fresh && let Some(connection) = pool.idle.take() {
+            return Self::Sent(Sent::new(pool, connection, true, request));
         }
+        let max = max.unwrap_or(pool.config.max_connections);
+        Self::Waiting(Box::pin(async move {
+            let (connection, reused) = pool.connect(max, fresh).await?;
+            Ok(Sent::new(pool, connection, reused, request))
+        }))
     }
 }
 
-impl Future for Answer {
+impl Future for Exchange {
     type Output = Result<Response<Pooled>, Failure>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -56,22 +63,22 @@ impl Future for Answer {
                     *self = match ready!(sent.as_mut().poll(cx)) {
                         Ok(sent) => Self::Sent(sent),
                         Err(failure) => {
-                            *self = Self::Over;
+                            *self = Self::Done;
                             return Poll::Ready(Err(failure));
                         }
                     };
                     continue;
                 }
                 Self::Sent(sent) => ready!(sent.connection.as_mut().poll_answer(cx)),
-                Self::Over => return Poll::Pending,
+                Self::Done => return Poll::Pending,
             };
-            let Self::Sent(sent) = mem::replace(&mut *self, Self::Over) else { return Poll::Pending };
+            let Self::Sent(sent) = mem::replace(&mut *self, Self::Done) else { return Poll::Pending };
             match answer {
                 Ok(answer) => return Poll::Ready(Ok(sent.answered(answer))),
                 Err(mut error) => match error.take_message() {
-                    // Nothing of it was written, so that it is no attempt.
+                    // Nothing of it was written.
                     Some(request) if sent.reused => *self = Self::new(sent.pool, request),
-                    _ => return Poll::Ready(Err(Failure::ConnectionLost(error.into_error().into()))),
+                    _ => return Poll::Ready(Err(sent.failed(error.into_error()))),
                 },
             }
         }
@@ -79,28 +86,40 @@ impl Future for Answer {
 }
 
 impl Sent {
-    fn new(pool: Arc<Pool>, mut connection: Boxed, reused: bool, mut request: Request<Buffered>) -> Self {
+    fn new(pool: Arc<Pool>, mut connection: BoxConnection, reused: bool, mut request: Request<Buffered>) -> Self {
         if connection.is_shared() {
             pool.destination.address_http2(&mut request);
         } else {
             pool.destination.address_http1(&mut request);
         }
-        connection.as_mut().send(request);
+        let head_due = request.extensions().get().and_then(Upstream::head_due);
+        connection.as_mut().send(request, head_due);
         Self { connection, reused, pool }
     }
 
     fn answered(self, answer: Response<Incoming>) -> Response<Pooled> {
         let (head, incoming) = answer.into_parts();
-        let is_free = self.connection.is_shared() || self.connection.is_ready() || incoming.is_end_stream();
+        let is_done = incoming.is_end_stream() || !self.connection.is_shared() && self.connection.is_ready();
         let lease = Lease { connection: Some(self.connection), pool: self.pool };
-        Response::from_parts(head, Pooled { incoming, lease: (!is_free).then_some(lease) })
+        Response::from_parts(head, Pooled { incoming, lease: (!is_done).then_some(lease) })
+    }
+
+    /// What it means that no response came.
+    fn failed(self, error: hyper::Error) -> Failure {
+        let unprocessed = if self.connection.is_shared() {
+            failure::is_unprocessed(&error)
+        } else {
+            // The upstream closed an idle connection while the request was on its way.
+            self.reused && !self.connection.any_byte_received()
+        };
+        if unprocessed { Failure::ConnectionLost(Unprocessed::boxed(error)) } else { failure::lost(error.into()) }
     }
 }
 
-/// A connection that goes back when this is dropped. If its answer has not been read to the end by
-/// then, hyper closes it, and the pool passes it over.
+/// A connection that returns to the pool when this is dropped. If its response has not been read to
+/// the end by then, hyper closes it, and the pool skips it.
 struct Lease {
-    connection: Option<Boxed>,
+    connection: Option<BoxConnection>,
     pool: Arc<Pool>,
 }
 
@@ -112,10 +131,10 @@ impl Drop for Lease {
     }
 }
 
-/// An answer's body, and the connection that it comes by.
+/// A response body, and the connection that carries it.
 pub(in super::super) struct Pooled {
     incoming: Incoming,
-    /// Not there when the connection has nothing more to give.
+    /// `None` when the connection has delivered the whole response.
     lease: Option<Lease>,
 }
 
@@ -125,7 +144,7 @@ impl Body for Pooled {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let frame = ready!(Pin::new(&mut self.incoming).poll_frame(cx));
-        if self.lease.is_some() && (frame.is_none() || self.incoming.is_end_stream()) {
+        if self.lease.is_some() && (!matches!(frame, Some(Ok(_))) || self.incoming.is_end_stream()) {
             self.lease = None;
         }
         Poll::Ready(frame)

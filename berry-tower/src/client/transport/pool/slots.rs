@@ -1,0 +1,215 @@
+//! The streams of one HTTP/2 connection.
+
+use std::sync::{
+    Arc,
+    atomic::{
+        AtomicBool, AtomicUsize,
+        Ordering::{AcqRel, Acquire, Relaxed, Release},
+    },
+};
+
+use tokio::{sync::Notify, time::Instant};
+
+/// The streams that a connection has before the peer's SETTINGS have come: the request that it was
+/// made for. Others wait, rather than be refused.
+const BEFORE_SETTINGS: usize = 1;
+
+/// Those who wait for a connection of a pool.
+#[derive(Debug, Default)]
+pub(super) struct Waiters {
+    count: AtomicUsize,
+    freed: Notify,
+}
+
+impl Waiters {
+    /// Counts a waiter until the guard is dropped.
+    pub(super) fn enter(&self) -> Waiting<'_> {
+        self.count.fetch_add(1, Relaxed);
+        Waiting(self)
+    }
+
+    /// The number of waiters.
+    #[cfg(test)]
+    pub(super) fn count(&self) -> usize {
+        self.count.load(Relaxed)
+    }
+
+    /// Notified when a connection or a stream becomes free.
+    pub(super) const fn freed(&self) -> &Notify {
+        &self.freed
+    }
+
+    /// Wakes one waiter, if there is any.
+    pub(super) fn notify_one(&self) {
+        if self.count.load(Relaxed) > 0 {
+            self.freed.notify_one();
+        }
+    }
+
+    /// Wakes all waiters.
+    pub(super) fn notify_all(&self) {
+        self.freed.notify_waiters();
+    }
+}
+
+/// A counted waiter.
+#[derive(Debug)]
+pub(super) struct Waiting<'a>(&'a Waiters);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.count.fetch_sub(1, Relaxed);
+    }
+}
+
+/// How many streams a connection carries and may carry.
+#[derive(Debug)]
+pub(super) struct StreamSlots {
+    active: AtomicUsize,
+    limit: AtomicUsize,
+    /// The number of streams that this side allows itself.
+    own_limit: usize,
+    /// The number of response heads that have come.
+    heads: AtomicUsize,
+    /// The peer's SETTINGS have come.
+    has_settings: AtomicBool,
+    /// No further stream is to be opened.
+    retired: AtomicBool,
+    waiters: Arc<Waiters>,
+}
+
+impl StreamSlots {
+    pub(super) fn new(own_limit: usize, waiters: Arc<Waiters>) -> Self {
+        Self {
+            active: AtomicUsize::new(0),
+            limit: AtomicUsize::new(own_limit.min(BEFORE_SETTINGS)),
+            own_limit,
+            heads: AtomicUsize::new(0),
+            has_settings: AtomicBool::new(false),
+            retired: AtomicBool::new(false),
+            waiters,
+        }
+    }
+
+    /// Applies the peer's limit.
+    pub(super) fn set_peer_limit(&self, limit: u32) {
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        self.limit.store(limit.min(self.own_limit), Release);
+        self.has_settings.store(true, Release);
+        self.waiters.notify_all();
+    }
+
+    /// Whether the peer's limit is known.
+    pub(super) fn has_settings(&self) -> bool {
+        self.has_settings.load(Acquire)
+    }
+
+    /// The number of open streams.
+    pub(super) fn active(&self) -> usize {
+        self.active.load(Acquire)
+    }
+
+    /// Whether no further stream may be opened.
+    pub(super) fn is_retired(&self) -> bool {
+        self.retired.load(Relaxed)
+    }
+
+    /// Opens no further stream.
+    pub(super) fn retire(&self) {
+        self.retired.store(true, Relaxed);
+    }
+
+    /// Reserves a stream, if one is free.
+    pub(super) fn reserve(self: &Arc<Self>) -> Option<StreamSlot> {
+        let limit = self.limit.load(Acquire);
+        let next = |active: usize| (active < limit).then_some(active + 1);
+        self.active.fetch_update(AcqRel, Acquire, next).ok()?;
+        Some(StreamSlot { slots: self.clone(), unanswered: None })
+    }
+}
+
+/// A reserved stream, free again when this is dropped.
+#[derive(Debug)]
+pub(super) struct StreamSlot {
+    slots: Arc<StreamSlots>,
+    /// While there is no response head: when one is due, and how many others had come.
+    unanswered: Option<(Option<Instant>, usize)>,
+}
+
+impl StreamSlot {
+    /// The request has been sent; its head is due by then.
+    pub(super) fn sent(&mut self, head_due: Option<Instant>) {
+        self.unanswered = Some((head_due, self.slots.heads.load(Relaxed)));
+    }
+
+    /// The response head has come.
+    pub(super) fn answered(&mut self) {
+        self.unanswered = None;
+        self.slots.heads.fetch_add(1, Relaxed);
+    }
+}
+
+impl Drop for StreamSlot {
+    fn drop(&mut self) {
+        // A head is overdue, and no other has come meanwhile: the connection may be deaf, though
+        // its peer still acknowledges pings. The streams that it has go on.
+        if let Some((Some(due), heads)) = self.unanswered
+            && Instant::now() >= due
+            && self.slots.heads.load(Relaxed) == heads
+        {
+            self.slots.retire();
+        }
+        self.slots.active.fetch_sub(1, AcqRel);
+        self.slots.waiters.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::advance;
+
+    use super::*;
+
+    fn slots(own_limit: usize) -> Arc<StreamSlots> {
+        Arc::new(StreamSlots::new(own_limit, Arc::default()))
+    }
+
+    #[test]
+    fn the_lower_limit_counts() {
+        for (own, peer, expected) in [(100, 3, 3), (5, 250, 5), (100, u32::MAX, 100)] {
+            let slots = slots(own);
+            assert_eq!(std::iter::from_fn(|| slots.reserve()).take(200).collect::<Vec<_>>().len(), 1);
+            slots.set_peer_limit(peer);
+            let all: Vec<_> = std::iter::from_fn(|| slots.reserve()).take(200).collect();
+            assert_eq!(all.len(), expected);
+            drop(all);
+            assert_eq!(slots.active(), 0);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_is_retired_when_a_head_is_overdue_and_none_has_come() {
+        let wait = Duration::from_secs(3);
+        let slots = slots(4);
+        let sent = |due| {
+            let mut slot = slots.reserve().unwrap();
+            slot.sent(due);
+            slot
+        };
+        let due = Some(Instant::now() + wait);
+        drop(sent(due));
+        assert!(!slots.is_retired(), "it was given up early");
+        let (silent, mut other) = (sent(due), sent(due));
+        advance(wait).await;
+        other.answered();
+        drop(silent);
+        assert!(!slots.is_retired(), "another stream was answered");
+        drop(other);
+        drop(sent(None));
+        assert!(!slots.is_retired());
+        drop(sent(due));
+        assert!(slots.is_retired());
+    }
+}
