@@ -1,12 +1,6 @@
 //! A JSON API with retries and a circuit breaker that follow a verdict and a policy of its own.
 
-use std::{
-    convert::Infallible,
-    error::Error,
-    sync::Arc,
-    sync::atomic::{AtomicU32, Ordering::Relaxed},
-    time::Duration,
-};
+use std::{convert::Infallible, error::Error, time::Duration};
 
 use berry_tower::{
     body::Buffered,
@@ -19,6 +13,7 @@ use berry_tower::{
 use bytes::Bytes;
 use http::{Method, Request, Response, response::Parts};
 use http_body_util::{BodyExt, Full};
+use tokio::sync::watch;
 use tower::{ServiceBuilder, ServiceExt, service_fn};
 
 /// This API answers 200 with `x-busy` when it is busy.
@@ -40,14 +35,13 @@ fn policy(failed: &FailedAttempt<'_>) -> Decision {
 
 #[tokio::test(start_paused = true)]
 async fn retries_by_a_verdict_and_a_policy_of_its_own() {
-    let calls = Arc::new(AtomicU32::new(0));
-    let counter = calls.clone();
+    let (calls, counter) = watch::channel(0);
     let api = service_fn(move |request: Request<Buffered>| {
-        let busy = counter.fetch_add(1, Relaxed) % 3 < 2;
+        calls.send_modify(|calls| *calls += 1);
+        let busy = *calls.borrow() % 3 != 0;
         let response = Response::builder().header(if busy { "x-busy" } else { "x-ok" }, "1");
-        std::future::ready(Ok::<_, Infallible>(
-            response.body(Full::<Bytes>::from(request.into_body().into_bytes())).unwrap(),
-        ))
+        let body = Full::<Bytes>::from(request.into_body().into_bytes());
+        std::future::ready(Ok::<_, Infallible>(response.body(body).unwrap()))
     });
     let app = ServiceBuilder::new()
         .layer(ErrorResponseLayer::new())
@@ -60,7 +54,7 @@ async fn retries_by_a_verdict_and_a_policy_of_its_own() {
     let response = send(Method::PUT).await.unwrap();
     assert!(response.headers().contains_key("x-ok"));
     assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "{}");
-    assert_eq!(calls.load(Relaxed), 3);
+    assert_eq!(*counter.borrow(), 3);
     assert!(send(Method::POST).await.unwrap().headers().contains_key("x-busy"));
-    assert_eq!(calls.load(Relaxed), 4);
+    assert_eq!(*counter.borrow(), 4);
 }

@@ -31,8 +31,10 @@ async fn runs_layers_of_its_own_between_edge_and_core() {
     let model = |name: &str| Model::new(name, Arc::new(Random), [Backend::new(provider.clone(), format!("{name}-1"))]);
     let catalog = Catalog::new([model("small"), model("large")]);
     let echo = service_fn(async |request: Request<Buffered>| {
-        let body = Full::new(request.into_body().into_bytes());
-        Ok::<_, Infallible>(Response::builder().header("content-type", "application/json").body(body).unwrap())
+        let body = format!(r#"{{"data":[{}]}}"#, String::from_utf8_lossy(request.body().bytes()));
+        Ok::<_, Infallible>(
+            Response::builder().header("content-type", "application/json").body(Full::<Bytes>::from(body)).unwrap(),
+        )
     });
     let inner = ServiceBuilder::new()
         .layer(RequestBodyLimitLayer::new(1 << 20))
@@ -48,6 +50,6 @@ async fn runs_layers_of_its_own_between_edge_and_core() {
         let request = Request::post("/v1/embeddings").header("x-api-key", token);
         let request = request.body(Full::<Bytes>::from(r#"{"model":"auto","input":"x"}"#)).unwrap();
         let body = app.clone().oneshot(request).await.unwrap().into_body().collect().await.unwrap().to_bytes();
-        assert_eq!(body, format!(r#"{{"model":"{model}","input":"x"}}"#));
+        assert_eq!(body, format!(r#"{{"data":[{{"model":"{model}","input":"x"}}]}}"#));
     }
 }

@@ -1,4 +1,4 @@
-//! Twelve applications of strangers, each with the layers that it needs and nothing else of Berry.
+//! Applications of strangers, each with the layers that it needs and nothing else of Berry.
 
 mod async_auth;
 mod box_service;
@@ -7,8 +7,9 @@ mod gateway_in_axum;
 mod grpc;
 mod json_api;
 mod layers_between;
+mod own_observer;
+mod own_strategy;
 mod plain_hyper;
 mod rate_limit_by_ip;
-mod strategy_and_observer;
 mod tenant_quotas;
 mod transport;

@@ -25,7 +25,7 @@ async fn send(request: Request<Buffered>) -> Result<Response<Full<Bytes>>, BoxEr
     }
     assert_eq!(request.uri().path(), "/v1/embeddings");
     assert_eq!(request.headers()[AUTHORIZATION], "Bearer sk-upstream");
-    let answer = format!(r#"{{"answered_by":"{host}","signature":"{}"}}"#, request.headers()["x-signature"].len());
+    let answer = format!(r#"{{"data":["{host}"],"signature":{:?}}}"#, request.headers()["x-signature"]);
     Ok(Response::builder().header("content-type", "application/json").body(answer.into())?)
 }
 
@@ -49,5 +49,5 @@ async fn reaches_upstreams_through_its_own_transport() {
     let response = app.oneshot(request.body(Buffered::from(r#"{"model":"m","input":"x"}"#)).unwrap()).await.unwrap();
     assert_eq!(response.status(), 200);
     let body = response.into_body().collect().await.unwrap().to_bytes();
-    assert_eq!(body, r#"{"answered_by":"up.example","signature":"15"}"#);
+    assert_eq!(body, r#"{"data":["up.example"],"signature":"signed 25 bytes"}"#);
 }
