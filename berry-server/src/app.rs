@@ -4,6 +4,7 @@ use std::{fmt, sync::Arc};
 
 use arc_swap::ArcSwap;
 use berry_tower::{
+    caller::CallerId,
     gateway::{Settings, gateway},
     rate_limit::QuotaFromRequest,
 };
@@ -112,6 +113,7 @@ fn run(snapshot: Snapshot, observability: &Observability, reloader: &Reloader) -
             RequestIdentity::fill_from(extensions);
             extensions.get::<Arc<Caller>>().map_or(&[], |caller| &caller.tags)
         })
+        .caller(|extensions| Some(CallerId::of(&*extensions.get::<Arc<Caller>>()?.id)))
         .tag_policy(*tag_policy)
         .render(ErrorShape::OpenAi);
     let limits = QuotaFromRequest::new(|head: &Parts| {

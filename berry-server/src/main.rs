@@ -4,7 +4,7 @@ use std::{env, io::Write, path::Path, process::ExitCode};
 
 use berry_server::{
     Options, Server,
-    cli::serve::Cli,
+    cli::serve::ServeArgs,
     config::{self, Loaded},
     demo::Demo,
     observability::log,
@@ -20,7 +20,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const DEMO_BIND: &str = "127.0.0.1:3000";
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = ServeArgs::parse();
     let result = if cli.check_config { check(&cli) } else { run(&cli) };
     result.unwrap_or_else(|failure| {
         complain(&failure.message);
@@ -45,14 +45,14 @@ fn complain(text: &str) {
     let _ = writeln!(std::io::stderr(), "{}", text.trim_end());
 }
 
-fn load(cli: &Cli) -> Result<Loaded, Fail> {
+fn load(cli: &ServeArgs) -> Result<Loaded, Fail> {
     let named = variable("CONFIG_PATH")?;
     let path = config::find(cli.config.as_deref(), |_| named.clone(), Path::new("."))
         .map_err(|error| Fail { message: error.to_string(), code: 2 })?;
     Ok(config::load(&path)?)
 }
 
-fn check(cli: &Cli) -> Result<ExitCode, Fail> {
+fn check(cli: &ServeArgs) -> Result<ExitCode, Fail> {
     let loaded = load(cli)?;
     for warning in &loaded.warnings {
         complain(&format!("warning: {warning}"));
@@ -67,7 +67,7 @@ fn check(cli: &Cli) -> Result<ExitCode, Fail> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn run(cli: &Cli) -> Result<ExitCode, Fail> {
+fn run(cli: &ServeArgs) -> Result<ExitCode, Fail> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         if cli.demo {
@@ -83,7 +83,7 @@ fn run(cli: &Cli) -> Result<ExitCode, Fail> {
     })
 }
 
-async fn demo(cli: &Cli) -> Result<ExitCode, Fail> {
+async fn demo(cli: &ServeArgs) -> Result<ExitCode, Fail> {
     // The demo's own words are what there is to read, unless logs are asked for.
     let _lines = match variable("RUST_LOG")? {
         Some(_) => Some(log::init()?),
@@ -193,7 +193,7 @@ fn raise_file_limit(max_connections: usize) {
     }
 }
 
-fn options(cli: &Cli) -> Result<Options, Fail> {
+fn options(cli: &ServeArgs) -> Result<Options, Fail> {
     let mut options = Options::default();
     if let Some(bind) = cli.bind.clone().or(variable("BIND_ADDRESS")?) {
         options.bind = bind;

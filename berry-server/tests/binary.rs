@@ -391,3 +391,105 @@ async fn it_is_ready_within_a_fifth_of_a_second() {
     let fast = Duration::from_millis(200);
     assert!(took.into_iter().any(|took| took < fast));
 }
+
+/// The rows of a table of the operations guide, by the text in their first column.
+fn guide_table(heading: &str) -> BTreeSet<String> {
+    let guide = include_str!("../docs/operations.md");
+    let table = guide.split(heading).nth(1).unwrap();
+    let rows = table.lines().skip(2).take_while(|line| line.starts_with("| `"));
+    rows.map(|line| line.split('`').nth(1).unwrap().to_owned()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_access_line_has_the_documented_fields() {
+    let main = Provider::start(Config::named("main")).await.unwrap();
+    let spare = Provider::start(Config::named("spare")).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let provider = |name: &str, provider: &Provider| {
+        let (url, key) = (provider.base_url(), provider.key());
+        format!(
+            "[providers.{name}]\nname = \"{name}\"\nbase_url = \"{url}\"\napi_key = \"{key}\"\nmodels = [\"sim\"]\n"
+        )
+    };
+    let model = |name: &str, provider: &str, more: &str| {
+        format!(
+            "[models.{name}]\nname = \"{name}\"\n{more}\n[[models.{name}.backends]]\nprovider = \"{provider}\"\n\
+             model = \"sim\"\nprobe = \"none\"\n"
+        )
+    };
+    let file = [
+        "[users.me]\ntoken = \"token-of-me-0123456789\"\n".to_owned(),
+        provider("main", &main),
+        provider("spare", &spare),
+        model("first", "main", "fallbacks = [\"second\"]\nstream_recovery = \"off\""),
+        model("second", "spare", ""),
+    ];
+    fs::write(folder.path().join("config.toml"), file.concat()).unwrap();
+    let mut command = berry(folder.path());
+    command.env("BIND_ADDRESS", "127.0.0.1:0");
+    let server = Running::start(command);
+    let line: serde_json::Value = serde_json::from_str(&server.line("Starting Berry API")).unwrap();
+    let url = format!("http://{}/v1/chat/completions", line["fields"]["address"].as_str().unwrap());
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let ask = async |model: &str, token: &str| {
+        let body = serde_json::json!({
+            "model": model, "stream": true, "messages": [{ "role": "user", "content": "Hello!" }],
+        });
+        client.post(&url).bearer_auth(token).json(&body).send().await.unwrap()
+    };
+    let finished = || -> serde_json::Map<String, serde_json::Value> {
+        let line: serde_json::Value = serde_json::from_str(&server.line("request finished")).unwrap();
+        assert_eq!((&line["target"], &line["level"]), (&"berry_server::access".into(), &"INFO".into()));
+        line["fields"].as_object().unwrap().clone()
+    };
+    const TOKEN: &str = "token-of-me-0123456789";
+    let mut lines = Vec::new();
+
+    let _ = ask("first", TOKEN).await.bytes().await.unwrap();
+    lines.push(("complete", finished()));
+    let complete = &lines[0].1;
+    let text = |line: &serde_json::Map<_, _>, field: &str| line[field].as_str().unwrap().to_owned();
+    assert_eq!((text(complete, "model"), text(complete, "served_model")), ("first".into(), "first".into()));
+    assert_eq!((text(complete, "backend"), text(complete, "provider")), ("main:sim".into(), "main".into()));
+    assert_eq!((&complete["attempts"], &complete["status"], &complete["user"]), (&1.into(), &200.into(), &"me".into()));
+
+    main.script([Fault::CutAfter(3).once()]);
+    assert!(ask("first", TOKEN).await.bytes().await.is_err());
+    lines.push(("interrupted", finished()));
+
+    // The hostile model's name stays in its line, cut and escaped.
+    let hostile = format!("\n{{\u{1b}\u{202e}{}", "x".repeat(1000));
+    let _ = ask(&hostile, TOKEN).await.bytes().await.unwrap();
+    let refused = finished();
+    let named = text(&refused, "model");
+    assert!(named.len() < 300 && hostile.starts_with(named.trim_end_matches('…')), "{named:?}");
+    lines.push(("refused", refused));
+
+    main.set(Fault::StallAfter(2));
+    let mut response = ask("first", TOKEN).await;
+    let _ = response.chunk().await.unwrap();
+    drop(response);
+    lines.push(("cancelled", finished()));
+
+    main.set(Fault::Status(500));
+    let _ = ask("first", TOKEN).await.bytes().await.unwrap();
+    let fallback = finished();
+    assert_eq!((text(&fallback, "model"), text(&fallback, "served_model")), ("first".into(), "second".into()));
+    lines.push(("complete", fallback));
+
+    spare.set(Fault::Status(500));
+    let _ = ask("second", TOKEN).await.bytes().await.unwrap();
+    lines.push(("failed", finished()));
+
+    let fields = guide_table("| field | meaning |");
+    let outcomes = guide_table("| outcome | meaning |");
+    let mut seen = BTreeSet::new();
+    for (outcome, line) in &lines {
+        assert_eq!(line["outcome"], *outcome, "{line:?}");
+        seen.extend(line.keys().cloned());
+    }
+    assert_eq!(outcomes, lines.iter().map(|(outcome, _)| (*outcome).to_owned()).collect());
+    seen.insert("dropped".to_owned());
+    assert_eq!(seen, fields);
+    server.signal("TERM");
+}

@@ -335,6 +335,14 @@ impl ErrorBody {
         self.class == Some(Class::TooLong) || self.says("context_length_exceeded")
     }
 
+    /// Whether this one request is larger than a rate limit of tokens allows at all. OpenAI answers
+    /// such a request with 429 and the type `tokens`, as it does when the account's tokens are used
+    /// up; only the text tells the two apart.
+    #[must_use]
+    pub fn is_oversized(&self) -> bool {
+        self.says("tokens") && self.message.as_deref().is_some_and(|text| text.starts_with("Request too large"))
+    }
+
     /// Whether the provider's rules forbid the request's content.
     #[must_use]
     pub fn is_content_policy(&self) -> bool {
@@ -426,6 +434,7 @@ impl Classify for ModelApiVerdict {
             200..=299 => Class::Success,
             408 => Class::Timeout,
             429 if says("insufficient_quota") => Class::Auth,
+            429 if error.is_some_and(ErrorBody::is_oversized) => Class::TooLong,
             429 => Class::RateLimited { retry_after: retry_after(&response.headers) },
             // Misdirected, of a failed dependency, too early, out of capacity: another backend may do.
             421 | 424 | 425 | 498 => Class::Server,
@@ -607,6 +616,15 @@ mod tests {
         let text = ErrorBody::default().with_message("context_length_exceeded");
         assert_eq!(class(400, text), Class::ClientError, "a text is not searched");
         assert_eq!(class(400, ErrorBody::default().with_class(Class::Model)), Class::Model, "the vendor's own");
+    }
+
+    #[test]
+    fn a_request_that_no_limit_allows_is_no_rate_limit() {
+        let tokens = |text| class(429, ErrorBody::default().with_kind("tokens").with_message(text));
+        assert_eq!(tokens("Request too large for m on tokens per min (TPM): Limit 30, Requested 120."), Class::TooLong);
+        assert_eq!(tokens("Rate limit reached for m on tokens per min (TPM): Limit 30, Used 29."), LIMITED);
+        let requests = ErrorBody::default().with_kind("requests").with_message("Request too large");
+        assert_eq!(class(429, requests), LIMITED);
     }
 
     #[test]

@@ -94,6 +94,12 @@ impl Failure {
         }
     }
 
+    /// Whether there was no connection, which no request can bring about.
+    #[must_use]
+    pub const fn is_connect(&self) -> bool {
+        matches!(self, Self::Connect(_) | Self::Timeout(Deadline::Connect))
+    }
+
     /// The failure in an error or in one of its sources.
     #[must_use]
     pub fn find<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a Self> {
@@ -218,6 +224,18 @@ impl Display for MissingLayer {
 
 impl Error for MissingLayer {}
 
+/// The inner service, or the body of its response, panicked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Panicked;
+
+impl Display for Panicked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the inner service panicked")
+    }
+}
+
+impl Error for Panicked {}
+
 /// The deadline over all attempts passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TotalTimeout;
@@ -255,6 +273,8 @@ pub struct Exhausted {
     pub attempts: u32,
     /// The backend of the last attempt.
     pub backend: Option<BackendId>,
+    /// The time that the attempts took together; unknown if zero.
+    pub elapsed: Duration,
     source: Option<Arc<dyn Error + Send + Sync>>,
 }
 
@@ -262,7 +282,16 @@ impl Exhausted {
     /// Returns the error for `attempts` attempts, the worst of which failed with `class` for `reason`.
     #[must_use]
     pub fn new(class: Class, reason: impl Into<String>, attempts: u32) -> Self {
-        Self { class, status: None, error: None, reason: reason.into(), attempts, backend: None, source: None }
+        Self {
+            class,
+            status: None,
+            error: None,
+            reason: reason.into(),
+            attempts,
+            backend: None,
+            elapsed: Duration::ZERO,
+            source: None,
+        }
     }
 
     /// Sets the upstream's status.
@@ -283,6 +312,13 @@ impl Exhausted {
     #[must_use]
     pub fn with_backend(mut self, backend: impl Into<Option<BackendId>>) -> Self {
         self.backend = backend.into();
+        self
+    }
+
+    /// Sets the time that the attempts took together.
+    #[must_use]
+    pub fn with_elapsed(mut self, elapsed: Duration) -> Self {
+        self.elapsed = elapsed;
         self
     }
 

@@ -29,7 +29,8 @@ use crate::{
     auth::{AuthLayer, Authenticate},
     backend::Catalog,
     body::{Buffered, ResponseBody},
-    breaker::{Breaker, BreakerPolicy, CircuitBreakerLayer},
+    breaker::{BreakerPolicy, CircuitBreakerLayer},
+    caller::CallerId,
     classify::{Classify, ModelApiVerdict},
     client::{BackendClient, DefaultTransport},
     collect::CollectLayer,
@@ -45,8 +46,10 @@ use crate::{
     render::{ApiErrors, Refusal, Render},
     resume::ResumeLayer,
     retry::{BackoffPolicy, Budget, RetryLayer, RetryPolicy},
-    select::{SelectLayer, Selected, TagPolicy},
+    select::{SelectLayer, SelectedBreaker, TagPolicy},
 };
+
+type FindCaller = dyn Fn(&Extensions) -> Option<CallerId> + Send + Sync;
 
 type FindTags = dyn for<'a> Fn(&'a Extensions) -> &'a [Arc<str>] + Send + Sync;
 
@@ -74,6 +77,7 @@ struct Values {
     stop: Option<ShutdownSignal>,
     collect: CollectLayer,
     tags: Arc<FindTags>,
+    caller: Arc<FindCaller>,
     tag_policy: TagPolicy,
 }
 
@@ -98,6 +102,7 @@ impl<T> Settings<ApiErrors, T> {
             stop: None,
             collect: CollectLayer::new(),
             tags: Arc::new(|_| &[]),
+            caller: Arc::new(|_| None),
             tag_policy: TagPolicy::Strict,
         };
         Self { transport, retry_policy: BackoffPolicy::default(), classify: ModelApiVerdict, render: ApiErrors, values }
@@ -185,6 +190,14 @@ impl<R, T, P, C> Settings<R, T, P, C> {
         F: for<'a> Fn(&'a Extensions) -> &'a [Arc<str>] + Send + Sync + 'static,
     {
         self.values.tags = Arc::new(tags);
+        self
+    }
+
+    /// Sets the function that finds a caller's fingerprint in the request's extensions, by which circuit
+    /// breakers tell a failing backend from a failing caller. Default: callers are not told apart.
+    #[must_use]
+    pub fn caller(mut self, caller: impl Fn(&Extensions) -> Option<CallerId> + Send + Sync + 'static) -> Self {
+        self.values.caller = Arc::new(caller);
         self
     }
 
@@ -368,12 +381,11 @@ where
     U: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
 {
     let Settings { transport, retry_policy, classify, render, values } = settings;
-    let Values { catalog, budget, total_timeout, keep_alive, commit_after, stop, tags, tag_policy, .. } = values;
-    let breaker =
-        CircuitBreakerLayer::new(BreakerPolicy::default()).find(|extensions: &Extensions| -> Option<Arc<Breaker>> {
-            extensions.get::<Selected>().map(|selected| selected.backend.state.breaker().clone())
-        });
+    let Values { catalog, budget, total_timeout, keep_alive, commit_after, stop, .. } = values;
+    let Values { tags, caller, tag_policy, .. } = values;
+    let breaker = CircuitBreakerLayer::new(BreakerPolicy::default()).find(SelectedBreaker).require();
     let select = SelectLayer::new(catalog).tags(move |extensions| tags(extensions)).tag_policy(tag_policy);
+    let select = select.caller(move |extensions| caller(extensions));
     let retry = RetryLayer::new(retry_policy).budget(budget).total_timeout(total_timeout);
 
     let service = BackendClient::new(transport);

@@ -83,6 +83,7 @@ pub mod backend;
 pub mod body;
 #[cfg(feature = "breaker")]
 pub mod breaker;
+pub mod caller;
 pub mod classify;
 #[cfg(feature = "client")]
 pub mod client;
@@ -104,6 +105,8 @@ pub mod endpoint;
 pub mod error;
 #[cfg(feature = "error-response")]
 pub mod error_response;
+#[cfg_attr(not(feature = "breaker"), allow(dead_code, reason = "without breakers there is nobody to file a failure"))]
+mod evidence;
 #[cfg(any(
     feature = "auth",
     feature = "rate-limit",
@@ -150,5 +153,5 @@ pub mod upstream_time;
 
 /// The README's snippets, compiled and run.
 #[cfg(doctest)]
-#[doc = include_str!("../../README.md")]
+#[doc = include_str!("../README.md")]
 struct Readme;

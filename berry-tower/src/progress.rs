@@ -104,6 +104,13 @@ impl Progress {
         self.0.output.load(Relaxed)
     }
 
+    /// Whether what has been read shows that the upstream serves the request: the first output of a
+    /// stream, or the first bytes of any other body.
+    #[cfg(feature = "breaker")]
+    pub(crate) fn shows_output(&self) -> bool {
+        !self.is_stream() || self.output_seen()
+    }
+
     /// When it was.
     #[must_use]
     pub fn first_output(&self) -> Option<Instant> {

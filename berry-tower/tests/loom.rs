@@ -14,7 +14,7 @@ use tokio::time::Instant;
 const OPEN_FOR: Duration = Duration::from_secs(1);
 
 fn breaker(failure_threshold: u32) -> Arc<Breaker> {
-    Arc::new(Breaker::new(BreakerPolicy { failure_threshold, open_for: OPEN_FOR }))
+    Arc::new(Breaker::new(BreakerPolicy::new().with_failure_threshold(failure_threshold).with_open_for(OPEN_FOR)))
 }
 
 /// A breaker that opened just now, and what a request holds that had begun before.

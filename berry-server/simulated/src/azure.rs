@@ -61,7 +61,7 @@ impl Wire for Azure {
             let call = rest.strip_prefix("deployments/").and_then(|rest| rest.split_once('/'));
             let (deployment, endpoint) = call.ok_or_else(not_found)?;
             // Neither has a deployment's address.
-            let has = |kind: &Kind| !matches!(kind, Kind::Responses | Kind::Moderations);
+            let has = |kind: &Kind| !matches!(kind, Kind::Responses | Kind::Moderations | Kind::Rerank);
             let kind = openai::kind(endpoint).filter(has).ok_or_else(not_found)?;
             (Method::POST, Route::Call(Place { model: Some(decoded(deployment)), ..kind.into() }))
         };

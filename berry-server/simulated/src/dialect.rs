@@ -38,7 +38,12 @@ pub(super) enum Kind {
     Embeddings,
     Moderations,
     Images,
+    ImageEdits,
+    ImageVariations,
     Speech,
+    Transcriptions,
+    Translations,
+    Rerank,
     /// Anthropic's chat.
     Messages,
     /// Google's chat.
@@ -70,6 +75,13 @@ pub(super) enum Route {
     One(String),
     /// An answer.
     Call(Place),
+}
+
+impl Kind {
+    /// Whether requests are multipart forms.
+    pub(super) const fn takes_form(self) -> bool {
+        matches!(self, Self::ImageEdits | Self::ImageVariations | Self::Transcriptions | Self::Translations)
+    }
 }
 
 /// A request for an answer, read.

@@ -32,6 +32,7 @@ mod connection;
 mod demo;
 mod dialect;
 mod fault;
+mod form;
 mod gemini;
 mod layout;
 mod name;

@@ -10,6 +10,7 @@ mod turn;
 
 use super::body::Role;
 use super::dialect::{Ask, Kind, Place, Route, Shape, Wire, event, header_map, quoted};
+use super::form;
 use super::layout::Good;
 use super::refusal::Refusal;
 use super::words::Voice;
@@ -116,7 +117,12 @@ pub(super) fn kind(endpoint: &str) -> Option<Kind> {
         "embeddings" => Kind::Embeddings,
         "moderations" => Kind::Moderations,
         "images/generations" => Kind::Images,
+        "images/edits" => Kind::ImageEdits,
+        "images/variations" => Kind::ImageVariations,
         "audio/speech" => Kind::Speech,
+        "audio/transcriptions" => Kind::Transcriptions,
+        "audio/translations" => Kind::Translations,
+        "rerank" => Kind::Rerank,
         _ => return None,
     })
 }
@@ -133,11 +139,12 @@ pub(super) fn object(body: &[u8]) -> Result<Value, Refusal> {
 }
 
 pub(super) fn read(place: &Place, body: &[u8]) -> Result<Ask, Refusal> {
-    let body = object(body)?;
+    let body = if place.kind.takes_form() { form::read(body)? } else { object(body)? };
     let model = place.model.as_deref().or_else(|| body["model"].as_str());
     let model = model.ok_or_else(|| Refusal::invalid("You must provide a model parameter.").param("model"))?.to_owned();
-    let streams = matches!(place.kind, Kind::Chat | Kind::Completions | Kind::Responses);
-    Ok(Ask { kind: place.kind, model, stream: streams && body["stream"] == Value::Bool(true), body })
+    let streams = matches!(place.kind, Kind::Chat | Kind::Completions | Kind::Responses | Kind::Transcriptions);
+    let stream = streams && (body["stream"] == Value::Bool(true) || body["stream"] == "true");
+    Ok(Ask { kind: place.kind, model, stream, body })
 }
 
 fn model(voice: &Voice, id: &str) -> String {
@@ -151,6 +158,7 @@ pub(super) fn answer(ask: &Ask, shape: Shape, voice: &Voice, seed: u64) -> Good 
         Kind::Chat => chat::answer(ask, shape, voice, seed),
         Kind::Completions => completions::answer(ask, shape, voice, seed),
         Kind::Responses => responses::answer(ask, shape, voice, seed),
+        Kind::Transcriptions if shape.stream => other::transcript_events(ask),
         // These have no streams; a behaviour that swaps gets one from what fits no parser.
         kind if shape.stream => {
             let whole = other::answer(kind, ask, voice, seed);

@@ -24,7 +24,7 @@ use self::output::{Fail, Output};
 /// What `berry-cli` is told.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "berry-cli", version, about = "Checks and operates a Berry gateway.")]
-pub struct Tool {
+pub struct Cli {
     #[command(flatten)]
     global: Global,
     #[command(subcommand)]
@@ -116,7 +116,7 @@ enum Command {
     Reload,
 }
 
-impl Tool {
+impl Cli {
     /// Does what was asked for.
     ///
     /// # Errors

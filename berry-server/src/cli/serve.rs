@@ -7,7 +7,7 @@ use clap::Parser;
 /// An AI gateway: OpenAI's API in front of many providers.
 #[derive(Clone, Debug, Parser)]
 #[command(version, about)]
-pub struct Cli {
+pub struct ServeArgs {
     /// The configuration file.
     #[arg(long, value_name = "PATH", conflicts_with = "demo")]
     pub config: Option<PathBuf>,

@@ -52,6 +52,7 @@ async fn ask(provider: &Provider, model: &str, bound: &str) -> Result<Duration, 
                 "generationConfig": { "maxOutputTokens": 1 },
             }),
         ),
+        _ => return Err("the provider's format cannot be tested as a stream".to_owned()),
     };
     let url = url.ok_or("the provider has no address for a chat")?;
     let client = Client::builder().connect_timeout(provider.timeouts.connect).redirect(Policy::none());
@@ -132,6 +133,7 @@ fn meaning(event: &Value, dialect: Dialect) -> (bool, bool) {
             let candidate = &event["candidates"][0];
             (candidate["content"]["parts"][0].is_object(), candidate["finishReason"].is_string())
         }
+        _ => (false, false),
     }
 }
 

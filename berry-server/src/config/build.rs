@@ -106,10 +106,9 @@ fn tuning(settings: &Settings) -> Tuning {
     let adjustments = &smart_ai.confidence_adjustments;
     Tuning {
         recovery_interval: Duration::from_secs(settings.recovery_check_interval_seconds),
-        breaker: BreakerPolicy {
-            failure_threshold: settings.circuit_breaker_failure_threshold,
-            open_for: Duration::from_secs(settings.circuit_breaker_timeout_seconds),
-        },
+        breaker: BreakerPolicy::new()
+            .with_failure_threshold(settings.circuit_breaker_failure_threshold)
+            .with_open_for(Duration::from_secs(settings.circuit_breaker_timeout_seconds)),
         smart_ai: backend::SmartAi {
             initial_confidence: smart_ai.initial_confidence,
             min_confidence: smart_ai.min_confidence,

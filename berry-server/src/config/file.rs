@@ -161,6 +161,8 @@ pub struct Model {
     pub backends: Vec<Backend>,
     /// Public names of other models, tried in order; without cycles.
     pub fallbacks: Vec<String>,
+    /// The endpoints whose requests use this model when they name none; only `moderations`.
+    pub default_for: Vec<String>,
     /// What becomes of a stream that is cut.
     pub stream_recovery: StreamRecovery,
 }

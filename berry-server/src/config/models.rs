@@ -12,6 +12,7 @@ pub(super) fn read(id: &str, mut t: Table<'_>) -> Model {
         enabled: true,
         backends: Vec::new(),
         fallbacks: t.strings("fallbacks", |_| None),
+        default_for: t.strings("default_for", |_| None),
         stream_recovery: StreamRecovery::default(),
     };
     if model.name.is_empty() || model.name.contains(char::is_whitespace) {

@@ -32,7 +32,9 @@ pub use catalog::{Catalog, Model, Snapshot, StreamRecovery};
 pub use provider::{InvalidProvider, Provider, Timeouts, secret_parts};
 pub use recovery::{Event as HealthEvent, Recovery, Stage};
 pub use snapshot::BackendStateSnapshot;
-pub use state::{BackendState, DEFAULT_COOL_DOWN, HealthChange, ProbeOutcome};
+#[cfg(feature = "select")]
+pub(crate) use state::Counted;
+pub use state::{BackendState, DEFAULT_COOL_DOWN, HealthChange, ProbeOutcome, Trial};
 pub use tuning::{Adjustments, SmartAi, Tuning};
 pub use view::View;
 

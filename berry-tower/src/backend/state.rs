@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, AtomicU64, Ordering},
+        atomic::{AtomicI64, AtomicU8, AtomicU32, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -39,6 +39,19 @@ pub struct HealthChange {
     pub from: Stage,
     /// The stage after.
     pub to: Stage,
+}
+
+/// The slot of the one trial that a backend allows at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "the slot is given back by `end_trial`"]
+pub struct Trial(u64);
+
+/// An outcome that has been counted and is still to be judged.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Counted {
+    class: Class,
+    /// Milliseconds since the backend's last outcome before it.
+    idle: u64,
 }
 
 /// What a probe found.
@@ -78,7 +91,8 @@ pub struct BackendState {
     epoch: Instant,
     breaker: Arc<Breaker>,
     recovery: AtomicU64,
-    trial: AtomicBool,
+    /// The expiry of the trial that is under way; 0 when there is none.
+    trial: AtomicU64,
     in_flight: AtomicU32,
     /// Ends of cool-downs: those that upstreams asked for, and the default one.
     asked: Last,
@@ -111,7 +125,7 @@ impl BackendState {
             epoch: Instant::now(),
             breaker: Arc::new(Breaker::new(tuning.breaker)),
             recovery: AtomicU64::new(Recovery::default().pack()),
-            trial: AtomicBool::new(false),
+            trial: AtomicU64::new(0),
             in_flight: AtomicU32::new(0),
             asked: Last::default(),
             unasked: Last::default(),
@@ -141,8 +155,15 @@ impl BackendState {
     /// Tells somebody of all that happens from now on; `observer` is asked for once, and who came
     /// first stays.
     pub fn observe(&self, observer: impl FnOnce() -> Arc<dyn BackendObserver>) {
-        let observer = self.observer.get_or_init(observer).clone();
-        self.breaker.on_change(move |transition| observer.breaker_changed(transition));
+        let mut is_new = false;
+        let observer = self.observer.get_or_init(|| {
+            is_new = true;
+            observer()
+        });
+        if is_new {
+            let observer = observer.clone();
+            self.breaker.on_change(move |transition| observer.breaker_changed(transition));
+        }
     }
 
     /// Who is told.
@@ -175,7 +196,7 @@ impl BackendState {
         let tuning = self.tuning.load();
         let interval = millis(tuning.recovery_interval);
         let recovery = Recovery::unpack(self.recovery.load(Ordering::Acquire));
-        let trial_free = !self.trial.load(Ordering::Acquire);
+        let trial_free = self.trial.load(Ordering::Acquire) <= at;
         let (asked, unasked) = (self.asked.left(at), self.unasked.left(at));
         let idle = self.request.get().map_or(0, |last| at.saturating_sub(last));
         View {
@@ -203,15 +224,29 @@ impl BackendState {
         let _ = self.in_flight.fetch_update(Ordering::AcqRel, Ordering::Acquire, |n| n.checked_sub(1));
     }
 
-    /// Takes the one place for a trial, of an unhealthy backend or of one not measured lately.
-    /// Who gets it must give it back by [`end_trial`](Self::end_trial).
-    pub fn try_trial(&self) -> bool {
-        !self.trial.swap(true, Ordering::AcqRel)
+    /// Takes the one slot for a trial, of an unhealthy backend or of one not measured lately.
+    ///
+    /// It is given back by [`end_trial`](Self::end_trial). A trial that takes longer than the
+    /// [`trial_timeout`](crate::breaker::BreakerPolicy::with_trial_timeout) of the breaker's policy loses
+    /// its slot, so that one which is stuck does not keep the backend out of service.
+    #[must_use]
+    pub fn try_trial(&self, now: Instant) -> Option<Trial> {
+        let at = self.millis(now);
+        let timeout = millis(self.tuning.load().breaker.trial_timeout()).max(1);
+        let expiry = at.saturating_add(timeout);
+        let take = |current: u64| (current <= at).then_some(expiry);
+        self.trial.fetch_update(Ordering::AcqRel, Ordering::Acquire, take).ok().map(|_| Trial(expiry))
     }
 
-    /// Gives the place for a trial back.
-    pub fn end_trial(&self) {
-        self.trial.store(false, Ordering::Release);
+    /// Gives the slot for a trial back, unless it has expired and another request holds it.
+    pub fn end_trial(&self, trial: Trial) {
+        let _ = self.trial.compare_exchange(trial.0, 0, Ordering::AcqRel, Ordering::Acquire);
+    }
+
+    /// Whether it is healthy, or on its way back to that.
+    #[must_use]
+    pub fn is_healthy(&self) -> bool {
+        Recovery::unpack(self.recovery.load(Ordering::Acquire)).stage() != Stage::Unhealthy
     }
 
     /// Takes in how long an attempt that went well took to its first byte.
@@ -233,14 +268,34 @@ impl BackendState {
         self.first_token.update(|a| if a.is_nan() { sample } else { a + ALPHA * (sample - a) });
     }
 
-    /// Takes in what came of a user's attempt: for everything but the breaker.
+    /// Takes in the outcome of a user's attempt: for everything but the breaker.
     pub fn record(&self, class: Class, now: Instant) -> Option<HealthChange> {
-        let at = self.millis(now);
+        let counted = self.count(class, now);
+        self.judge(counted, now)
+    }
+
+    /// Counts the outcome of a user's attempt; what it says about the backend is for
+    /// [`judge`](Self::judge), which may come later.
+    pub(crate) fn count(&self, class: Class, now: Instant) -> Counted {
         self.outcomes[class.index()].fetch_add(1, Ordering::Relaxed);
+        let at = self.millis(now);
         let idle = self.request.mark(at).map_or(0, |last| at.saturating_sub(last));
+        Counted { class, idle }
+    }
+
+    /// The outcome that an attempt which is not over yet is going to have, for [`judge`](Self::judge).
+    #[cfg(feature = "select")]
+    pub(crate) fn foresee(&self, class: Class, now: Instant) -> Counted {
+        let at = self.millis(now);
+        Counted { class, idle: self.request.get().map_or(0, |last| at.saturating_sub(last)) }
+    }
+
+    /// Takes in what an outcome says about the backend.
+    pub(crate) fn judge(&self, Counted { class, idle }: Counted, now: Instant) -> Option<HealthChange> {
         if class.is_neutral() {
             return None;
         }
+        let at = self.millis(now);
         let smart = &self.tuning.load().smart_ai;
         // What has drifted by now is the confidence from here on, so that an outcome moves what
         // was read before, and never the other way.

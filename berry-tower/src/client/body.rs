@@ -189,8 +189,8 @@ where
                     }
                     match read {
                         Err(failure) => Some(Err(failure)),
-                        // Whoever knows the length does not ask for more; so this is told now.
-                        Ok(()) if upstream.is_end_stream() => {
+                        // A server that knows the length of a body does not poll it after its last byte.
+                        Ok(()) if upstream.is_end_stream() || upstream.size_hint().exact() == Some(0) => {
                             Some(this.reader.end(ready, progress, seen(), this.provider.as_deref()))
                         }
                         Ok(()) => None,

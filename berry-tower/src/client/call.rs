@@ -280,7 +280,7 @@ impl Call {
             CommitPoint::Output if is("application/json") => {
                 return Err(Failure::InvalidResponse("a plain answer where a stream was asked for").into());
             }
-            CommitPoint::FirstByte if is("application/json") && !self.endpoint.answers_json() => {
+            CommitPoint::FirstByte if is("application/json") && self.endpoint.answers_audio() => {
                 return Err(Failure::InvalidResponse("a JSON body where audio was asked for").into());
             }
             _ => {}

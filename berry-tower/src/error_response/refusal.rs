@@ -100,7 +100,8 @@ fn exhausted(e: &Exhausted) -> Refusal {
         Class::Auth => {
             // The provider's words are about the gateway's account, which is not the caller's business.
             let status = e.status.map_or_else(String::new, |status| format!(": it answered {}", status.as_u16()));
-            bad_gateway(format!("the provider refused the API key or account used for it{status}"), "upstream_auth")
+            let message = format!("the provider refused the API key or account used for it{status}");
+            bad_gateway(e, message, "upstream_auth")
         }
         Class::RateLimited { retry_after } => {
             let message = format!("the provider's rate limit is reached{}", quoted(e));
@@ -116,19 +117,24 @@ fn exhausted(e: &Exhausted) -> Refusal {
             let refusal = Refusal::new(StatusCode::SERVICE_UNAVAILABLE, SERVER, message).code("no_backend_available");
             refusal.retry_after(Duration::from_secs(1))
         }
-        Class::Timeout => timeout(format!("{}; {}", attempts(e), masked(&e.reason))),
+        Class::Timeout => {
+            let message = format!("{}; {}", attempts(e), masked(&e.reason));
+            let refusal = Refusal::new(StatusCode::GATEWAY_TIMEOUT, SERVER, message).code("upstream_timeout");
+            with_retry_advice(refusal, e.elapsed)
+        }
         Class::Model | Class::EndpointNotServed => {
             as_upstream(e, StatusCode::NOT_FOUND, Some("model_not_found"), Some("model"))
         }
         Class::ClientError | Class::TooLong => as_upstream(e, StatusCode::BAD_REQUEST, None, None),
         Class::Server if is_overload(e) => {
             let message = format!("the provider is overloaded{}", quoted(e));
-            Refusal::new(StatusCode::SERVICE_UNAVAILABLE, SERVER, message).code("overloaded")
+            let refusal = Refusal::new(StatusCode::SERVICE_UNAVAILABLE, SERVER, message).code("overloaded");
+            refusal.retry_after(RETRY_AFTER)
         }
         Class::Server | Class::Network | Class::Success | Class::Cancelled => {
             let told = quoted(e);
             let what = if told.is_empty() { format!(": {}", masked(&e.reason)) } else { told };
-            bad_gateway(format!("{}{what}", attempts(e)), "upstream_error")
+            bad_gateway(e, format!("{}{what}", attempts(e)), "upstream_error")
         }
     }
 }
@@ -163,10 +169,22 @@ fn quoted(e: &Exhausted) -> String {
     text
 }
 
-fn bad_gateway(message: String, code: &'static str) -> Refusal {
-    Refusal::new(StatusCode::BAD_GATEWAY, SERVER, message).code(code).final_answer()
+/// How long the attempts must have taken together before the client is told not to retry. Retries of the official SDKs
+/// can outlast the restart of a single upstream.
+const NO_RETRY_AFTER: Duration = Duration::from_secs(10);
+/// The wait that is suggested to the client before that.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// Tells the client whether to send the request again.
+fn with_retry_advice(refusal: Refusal, elapsed: Duration) -> Refusal {
+    if elapsed >= NO_RETRY_AFTER { refusal.final_answer() } else { refusal.retry_after(RETRY_AFTER) }
 }
 
+fn bad_gateway(e: &Exhausted, message: String, code: &'static str) -> Refusal {
+    with_retry_advice(Refusal::new(StatusCode::BAD_GATEWAY, SERVER, message).code(code), e.elapsed)
+}
+
+/// A timeout of the request as a whole.
 fn timeout(message: String) -> Refusal {
     Refusal::new(StatusCode::GATEWAY_TIMEOUT, SERVER, message).code("upstream_timeout").final_answer()
 }

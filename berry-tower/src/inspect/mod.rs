@@ -31,14 +31,19 @@
 //! Needs: `Request<Buffered>`. Adds: [`Requested`]. Rejects with 400: a body that is no JSON object
 //! with a `model`, or that has a key twice.
 
+mod form;
 mod future;
 mod prefill;
 mod read;
 mod requested;
 mod skip;
 
-use std::task::{Context, Poll};
+use std::{
+    sync::Arc,
+    task::{Context, Poll},
+};
 
+use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use tower_layer::Layer;
 use tower_service::Service;
@@ -80,6 +85,27 @@ impl<S, R: Clone> Layer<S> for InspectLayer<R> {
 
     fn layer(&self, inner: S) -> Self::Service {
         Inspect { inner, render: self.render.clone() }
+    }
+}
+
+/// The model of a request whose body names none; an extension that an outer layer puts into the request.
+///
+/// [`Inspect`] adds it to the JSON object, so that the backend gets it too.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DefaultModel(pub Arc<str>);
+
+impl DefaultModel {
+    /// Returns the object with the member `model` in front; `None` if the body is no object.
+    fn insert_into(&self, body: &[u8]) -> Option<Bytes> {
+        let open = body.iter().position(|byte| !byte.is_ascii_whitespace()).filter(|at| body[*at] == b'{')? + 1;
+        let is_empty = body[open..].trim_ascii_start().starts_with(b"}");
+        let mut out = Vec::with_capacity(body.len() + self.0.len() + 16);
+        out.extend_from_slice(&body[..open]);
+        out.extend_from_slice(b"\"model\":");
+        serde_json::to_writer(&mut out, &*self.0).ok()?;
+        out.extend_from_slice(if is_empty { b"" } else { b"," });
+        out.extend_from_slice(&body[open..]);
+        Some(out.into())
     }
 }
 
@@ -135,7 +161,7 @@ where
 fn rejection(why: &Unreadable) -> Refusal {
     let refusal = Refusal::new(StatusCode::BAD_REQUEST, "invalid_request_error", why.to_string());
     match why {
-        Unreadable::NotAnObject(_) => refusal,
+        Unreadable::NotAnObject(_) | Unreadable::InvalidForm(_) => refusal,
         Unreadable::DuplicateKey(key) => refusal.param(key.clone()),
         Unreadable::NoModel | Unreadable::BadModel => refusal.param("model"),
     }

@@ -13,6 +13,8 @@ use super::skip;
 pub enum Unreadable {
     /// It is not UTF-8, or not one JSON object.
     NotAnObject(String),
+    /// It is not a valid multipart form, at an endpoint that takes one.
+    InvalidForm(String),
     /// A key of the object occurs twice. Permission would be asked for one value, and a backend
     /// might obey the other.
     DuplicateKey(String),
@@ -26,6 +28,7 @@ impl fmt::Display for Unreadable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotAnObject(why) => write!(f, "the request's body must be a JSON object: {why}"),
+            Self::InvalidForm(why) => write!(f, "the request body must be a multipart form: {why}"),
             Self::DuplicateKey(key) => write!(f, "the request's body has the key `{key}` twice; give it once"),
             Self::NoModel => f.write_str("the request's body has no `model`; name the model to use"),
             Self::BadModel => f.write_str("`model` must be a string that names the model to use"),

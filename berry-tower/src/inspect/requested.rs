@@ -3,9 +3,12 @@
 use std::{fmt, ops::Range, sync::Arc};
 
 use bytes::Bytes;
-use http::Request;
+use http::{HeaderMap, Request, header::CONTENT_TYPE};
 
-use super::read::{Unreadable, Usage, parse, place, unescaped};
+use super::{
+    form::{self, Boundary, FormError},
+    read::{Unreadable, Usage, parse, place, unescaped},
+};
 use crate::{body::Buffered, endpoint::Endpoint, error::MissingLayer};
 
 /// What a request asks for; an extension that [`Inspect`](super::Inspect) puts into requests.
@@ -43,6 +46,8 @@ pub struct Requested {
     /// How many answers are asked for: `n`, or 1, for each prompt.
     pub choices: u32,
     pub(super) source: Source,
+    /// The boundary of a multipart form; `None` for a JSON object.
+    pub(super) boundary: Option<Boundary>,
 }
 
 /// The bytes that were read. They are kept, so that no other body can come to lie at their address.
@@ -96,7 +101,50 @@ impl Requested {
             endpoint: None,
             choices: found.choices.unwrap_or(1).saturating_mul(found.prompts.unwrap_or(1).max(1)),
             source: Source(body.clone()),
+            boundary: None,
         })
+    }
+
+    /// Reads the body of a request to `path` whose headers are `headers`: a multipart form where the endpoint takes one
+    /// and the content type says so, else a JSON object.
+    ///
+    /// # Errors
+    ///
+    /// The same as for [`read`](Self::read), and a form that is not valid.
+    pub fn read_request(path: &str, headers: &HeaderMap, body: &Bytes) -> Result<Self, Unreadable> {
+        let endpoint = Endpoint::from_path(path);
+        let form = || {
+            let content_type = headers.get(CONTENT_TYPE).filter(|_| endpoint.is_some_and(Endpoint::takes_form))?;
+            form::boundary(content_type.to_str().ok()?)
+        };
+        let requested = match form() {
+            Some(boundary) => Self::read_form(body, boundary.map_err(unreadable)?)?,
+            None => Self::read(body)?,
+        };
+        Ok(Self { endpoint, ..requested })
+    }
+
+    fn read_form(body: &Bytes, boundary: Boundary) -> Result<Self, Unreadable> {
+        let form = form::read(body, &boundary).map_err(unreadable)?;
+        Ok(Self {
+            model: form.model.into(),
+            stream: form.stream,
+            stream_options: StreamOptions { include_usage: false, at: None, edit: None },
+            model_at: form.model_at,
+            endpoint: None,
+            choices: 1,
+            source: Source(body.clone()),
+            boundary: Some(boundary),
+        })
+    }
+
+    /// Reads a body that replaces the one that was read.
+    fn read_again(&self, body: &Bytes) -> Result<Self, Unreadable> {
+        let read = match &self.boundary {
+            Some(boundary) => Self::read_form(body, boundary.clone())?,
+            None => Self::read(body)?,
+        };
+        Ok(Self { endpoint: self.endpoint, ..read })
     }
 
     /// Sets the endpoint to the one that `path` names.
@@ -115,8 +163,7 @@ impl Requested {
         const MISSING: MissingLayer = MissingLayer("InspectLayer");
         let known = request.extensions().get::<Self>().ok_or(MISSING)?;
         if !known.was_read_from(request.body().bytes()) {
-            let read = Self::read(request.body().bytes()).map_err(|_| MISSING)?;
-            let read = Self { endpoint: known.endpoint, ..read };
+            let read = known.read_again(request.body().bytes()).map_err(|_| MISSING)?;
             request.extensions_mut().insert(read);
         }
         request.extensions().get::<Self>().ok_or(MISSING)
@@ -144,7 +191,7 @@ impl Requested {
 
     fn edited(&self, body: &Bytes, name: &str, usage: bool) -> Bytes {
         if !self.was_read_from(body) {
-            return Self::read(body).map_or_else(|_| body.clone(), |read| read.edited(body, name, usage));
+            return self.read_again(body).map_or_else(|_| body.clone(), |read| read.edited(body, name, usage));
         }
         let edit = self.stream_options.edit.as_ref().filter(|_| usage);
         let renamed = *name != *self.model;
@@ -153,7 +200,9 @@ impl Requested {
         }
         let mut out = Vec::with_capacity(body.len() + name.len() + 64);
         let model = |out: &mut Vec<u8>| {
-            if renamed {
+            if self.boundary.is_some() {
+                out.extend_from_slice(name.as_bytes());
+            } else if renamed {
                 // Writing a string into a vector cannot fail.
                 let _ = serde_json::to_writer(out, name);
             } else {
@@ -178,6 +227,19 @@ impl Requested {
         }
         out.extend_from_slice(&body[from..body.len()]);
         out.into()
+    }
+}
+
+fn unreadable(why: FormError) -> Unreadable {
+    match why {
+        FormError::Invalid(why) => Unreadable::InvalidForm(why.to_owned()),
+        FormError::Ambiguous { name, known } => {
+            Unreadable::InvalidForm(format!("its part `{name}` could be taken for `{known}`; write `{known}`"))
+        }
+        FormError::Duplicate(key) => Unreadable::DuplicateKey(key.to_owned()),
+        FormError::BadStream => Unreadable::InvalidForm("its part `stream` must be `true` or `false`".to_owned()),
+        FormError::NoModel => Unreadable::NoModel,
+        FormError::BadModel => Unreadable::BadModel,
     }
 }
 

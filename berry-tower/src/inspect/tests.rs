@@ -62,3 +62,12 @@ async fn reads_a_large_body_off_the_worker() {
     let (status, answer) = ask(invalid).await;
     assert_eq!((status, error(&answer).0), (StatusCode::BAD_REQUEST, "model".into()));
 }
+
+#[test]
+fn inserts_the_default_model_into_an_object() {
+    let model = DefaultModel("mod\"x".into());
+    let with = |body: &str| model.insert_into(body.as_bytes()).map(|body| String::from_utf8(body.to_vec()).unwrap());
+    assert_eq!(with(r#" {"input":1}"#).unwrap(), r#" {"model":"mod\"x","input":1}"#);
+    assert_eq!(with("{ }").unwrap(), r#"{"model":"mod\"x" }"#);
+    assert_eq!((with("[]"), with("")), (None, None));
+}

@@ -65,13 +65,14 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 pub use candidates::TagPolicy;
-pub use lease::Lease;
+pub use lease::{Lease, SelectedBreaker};
 
 pub use crate::attempt::ServedBy;
 use crate::{
     attempt::Attempt,
     backend::{Backend, Catalog, Model, Snapshot},
     body::{Buffered, GuardedBody},
+    caller::CallerId,
     classify::{Classify, ModelApiVerdict},
     dialect::Conversation,
     endpoint::Endpoint,
@@ -99,11 +100,14 @@ const LOST_RACES: usize = 4;
 
 type TagsOf = dyn for<'a> Fn(&'a Extensions) -> &'a [Arc<str>] + Send + Sync;
 
+type FindCaller = dyn Fn(&Extensions) -> Option<CallerId> + Send + Sync;
+
 /// Adds [`Select`] to a service.
 #[derive(Clone)]
 pub struct SelectLayer<C = ModelApiVerdict> {
     catalog: Catalog,
     tags: Arc<TagsOf>,
+    caller: Option<Arc<FindCaller>>,
     policy: TagPolicy,
     classify: C,
 }
@@ -111,7 +115,8 @@ pub struct SelectLayer<C = ModelApiVerdict> {
 impl SelectLayer {
     /// Selects among the models of `catalog`, for users without tags, with the standard verdicts.
     pub fn new(catalog: Catalog) -> Self {
-        Self { catalog, tags: Arc::new(|_| &[]), policy: TagPolicy::Strict, classify: ModelApiVerdict }
+        let policy = TagPolicy::Strict;
+        Self { catalog, tags: Arc::new(|_| &[]), caller: None, policy, classify: ModelApiVerdict }
     }
 }
 
@@ -126,6 +131,15 @@ impl<C> SelectLayer<C> {
         self
     }
 
+    /// Sets the function that finds the caller's fingerprint in what earlier layers have put into the
+    /// extensions. It is inserted into requests that have none, so that circuit breakers can tell a
+    /// failing backend from a failing caller.
+    #[must_use]
+    pub fn caller(mut self, caller: impl Fn(&Extensions) -> Option<CallerId> + Send + Sync + 'static) -> Self {
+        self.caller = Some(Arc::new(caller));
+        self
+    }
+
     /// Says what users without tags may use.
     #[must_use]
     pub const fn tag_policy(mut self, policy: TagPolicy) -> Self {
@@ -136,8 +150,8 @@ impl<C> SelectLayer<C> {
     /// Judges answers and errors by other verdicts.
     #[must_use]
     pub fn classify<D>(self, classify: D) -> SelectLayer<D> {
-        let Self { catalog, tags, policy, .. } = self;
-        SelectLayer { catalog, tags, policy, classify }
+        let Self { catalog, tags, caller, policy, .. } = self;
+        SelectLayer { catalog, tags, caller, policy, classify }
     }
 }
 
@@ -265,6 +279,12 @@ where
     }
 
     fn call(&mut self, mut request: Request<Buffered>) -> Self::Future {
+        if let Some(find) = &self.layer.caller
+            && request.extensions().get::<CallerId>().is_none()
+            && let Some(caller) = find(request.extensions())
+        {
+            request.extensions_mut().insert(caller);
+        }
         match self.lease(&mut request) {
             Ok(Leased { mut lease, last, conversation }) => {
                 lease.describe(&request);

@@ -8,7 +8,7 @@ use std::{
 use berry_tower::{
     backend::{Backend, BackendId, Catalog, HealthChange, Model, Provider, Stage, Tuning},
     body::Buffered,
-    breaker::{Breaker, BreakerPolicy, CircuitBreakerLayer, Transition},
+    breaker::{BreakerPolicy, CircuitBreakerLayer, Transition},
     classify::{Class, ModelApiVerdict},
     client::BackendClient,
     commit::CommitLayer,
@@ -16,11 +16,11 @@ use berry_tower::{
     observe::{AttemptEnd, BackendObserver, Cause, Observer},
     progress::Usage,
     retry::{BackoffPolicy, RetryLayer},
-    select::{SelectLayer, Selected, strategy::RoundRobin},
+    select::{SelectLayer, SelectedBreaker, strategy::RoundRobin},
 };
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
-use http::{Extensions, Request, Response};
+use http::{Request, Response};
 use http_body::{Body, Frame};
 use http_body_util::{BodyExt, StreamBody};
 use tokio::time::sleep;
@@ -115,12 +115,10 @@ fn observed(
     let model = Model::new("m", Arc::new(RoundRobin::default()), backends);
     let (notes, told) = mpsc::channel();
     let twice: Vec<Arc<dyn Observer>> = vec![Arc::new(Notes(notes)), Arc::new(Vec::new())];
-    let policy = BreakerPolicy { failure_threshold: 1, ..BreakerPolicy::default() };
+    let policy = BreakerPolicy::new().with_failure_threshold(1);
     let tuning = Tuning { breaker: policy, ..Tuning::default() };
     let catalog = Catalog::tuned([model], &tuning).observed_by(Arc::new(twice));
-    let breaker = CircuitBreakerLayer::new(policy).find(|extensions: &Extensions| -> Option<Arc<Breaker>> {
-        extensions.get::<Selected>().map(|selected| selected.backend.state.breaker().clone())
-    });
+    let breaker = CircuitBreakerLayer::new(policy).find(SelectedBreaker).classify(ModelApiVerdict);
     let service = ServiceBuilder::new()
         .layer(RetryLayer::new(BackoffPolicy::new()).classify(ModelApiVerdict))
         .layer(CommitLayer)

@@ -6,20 +6,20 @@ use std::{sync::Arc, time::Duration};
 use berry_tower::{
     backend::{Backend, Catalog, Model, Provider, SmartAi},
     body::Buffered,
-    breaker::{Breaker, BreakerPolicy, CircuitBreakerLayer},
+    breaker::{BreakerPolicy, CircuitBreakerLayer},
     classify::ModelApiVerdict,
     client::BackendClient,
     commit::CommitLayer,
     inspect::Requested,
     retry::{BackoffPolicy, Budget, RetryLayer},
     select::{
-        SelectLayer, Selected,
+        SelectLayer, SelectedBreaker,
         strategy::{NAMES, by_name},
     },
 };
 use bytes::Bytes;
 use futures_util::{StreamExt, future::join_all, stream};
-use http::{Extensions, Request, Response, StatusCode};
+use http::{Request, Response, StatusCode};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 use proptest::{collection::vec, prelude::*};
@@ -107,10 +107,7 @@ async fn ask(catalog: Catalog, client: Client, does: Upstream) {
         let builder = Response::builder().status(status).header("content-type", "text/event-stream");
         Ok::<_, BoxError>(builder.body(body(does)).unwrap())
     });
-    let breaker =
-        CircuitBreakerLayer::new(BreakerPolicy::default()).find(|extensions: &Extensions| -> Option<Arc<Breaker>> {
-            extensions.get::<Selected>().map(|selected| selected.backend.state.breaker().clone())
-        });
+    let breaker = CircuitBreakerLayer::new(BreakerPolicy::default()).find(SelectedBreaker).classify(ModelApiVerdict);
     let service = ServiceBuilder::new()
         .layer(RetryLayer::new(BackoffPolicy::new()).classify(ModelApiVerdict).budget(Arc::new(Budget::new(1.0, 1000))))
         .layer(CommitLayer)

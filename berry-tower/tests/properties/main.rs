@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a helper of tests may panic as a test may")]
 
+mod callers;
 mod candidates;
 mod edge_drain;
 mod edge_error_response;

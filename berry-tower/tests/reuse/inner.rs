@@ -33,7 +33,7 @@ use crate::support::{axum, hello, hyper, post};
 
 #[tokio::test]
 async fn breaker() {
-    let policy = BreakerPolicy { failure_threshold: 2, open_for: Duration::from_secs(60) };
+    let policy = BreakerPolicy::new().with_failure_threshold(2);
     let open = |error: BoxError| async move { (StatusCode::SERVICE_UNAVAILABLE, error.to_string()) };
     let layers = ServiceBuilder::new().layer(HandleErrorLayer::new(open)).layer(CircuitBreakerLayer::new(policy));
     let broken = on_post(|| async { StatusCode::INTERNAL_SERVER_ERROR });
@@ -45,7 +45,7 @@ async fn breaker() {
 
 #[tokio::test]
 async fn breaker_over_hyper() {
-    let policy = BreakerPolicy { failure_threshold: 1, open_for: Duration::from_secs(60) };
+    let policy = BreakerPolicy::new().with_failure_threshold(1);
     let broken = service_fn(async |_| {
         let response = Response::builder().status(500).body(Full::new(Bytes::from("broken")));
         Ok::<_, Infallible>(response.unwrap())

@@ -23,7 +23,7 @@ async fn unavailable(error: BoxError) -> (StatusCode, String) {
 }
 
 fn app() -> Router {
-    let policy = BreakerPolicy { failure_threshold: 3, open_for: Duration::from_secs(10) };
+    let policy = BreakerPolicy::new().with_failure_threshold(3).with_open_for(Duration::from_secs(10));
     let layers =
         ServiceBuilder::new().layer(HandleErrorLayer::new(unavailable)).layer(CircuitBreakerLayer::new(policy));
     Router::new().route("/", get_service(layers.service(get(report))))
@@ -49,7 +49,6 @@ mod tests {
         for _ in 0..4 {
             let response = app.clone().oneshot(Request::get("/").body(Body::empty()).unwrap()).await.unwrap();
             statuses.push(response.status().as_u16());
-            // An outcome counts when the answer has been read.
             response.into_body().collect().await.unwrap();
         }
         assert_eq!(statuses, [500, 500, 500, 503]);

@@ -168,6 +168,21 @@ async fn every_key_is_there_before_and_after_requests() {
 }
 
 #[tokio::test]
+async fn public_pages_show_tags_to_admins_only() {
+    let gateway = gateway().await;
+    for path in ["/smart-ai/weights", "/smart-ai/models/pool/weights"] {
+        let backends = |page: serde_json::Value| {
+            let model = page.get("model").unwrap_or(&page["models"][0]).clone();
+            model["backends"][1]["tags"].as_array().unwrap().len()
+        };
+        assert_eq!(backends(gateway.status(path).await), 2, "an admin");
+        for token in [None, Some(USER)] {
+            assert_eq!(backends(gateway.get(path, token).await.json().await.unwrap()), 0, "{token:?}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn what_is_configured_is_told_as_it_is() {
     let gateway = gateway().await;
     let weights = gateway.status("/admin/model-weights").await;

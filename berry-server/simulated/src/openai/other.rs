@@ -1,8 +1,8 @@
-//! Embeddings, moderations, images and speech: plain answers.
+//! Embeddings, moderations, images, speech, transcripts and reranking.
 
 use crate::base64;
 use crate::body::{Piece, Role};
-use crate::dialect::{Ask, Kind, quoted};
+use crate::dialect::{Ask, Kind, event, quoted};
 use crate::layout::Good;
 use crate::words::{Voice, count};
 use serde_json::{Value, json};
@@ -35,7 +35,9 @@ const CATEGORIES: [&str; 13] = [
 pub(super) fn answer(kind: Kind, ask: &Ask, voice: &Voice, seed: u64) -> Good {
     match kind {
         Kind::Moderations => Good::json(moderations(ask, seed)),
-        Kind::Images => Good::json(images(ask, voice)),
+        Kind::Images | Kind::ImageEdits | Kind::ImageVariations => Good::json(images(ask, voice)),
+        Kind::Transcriptions | Kind::Translations => transcript(ask),
+        Kind::Rerank => Good::json(rerank(ask, seed)),
         Kind::Speech => speech(ask),
         _ => Good::json(embeddings(ask)),
     }
@@ -111,6 +113,46 @@ fn images(ask: &Ask, voice: &Voice) -> String {
     let image = json!({"b64_json": PNG, "revised_prompt": ask.text("prompt")});
     let images = vec![image; ask.number("n").unwrap_or(1).clamp(1, MAX_IMAGES)];
     json!({"created": voice.created, "data": images}).to_string()
+}
+
+/// The text of a transcript: the file's name and length.
+fn transcript_text(ask: &Ask) -> String {
+    let file = &ask.body["file"];
+    format!("{} has {} bytes.", file["filename"].as_str().unwrap_or("The file"), file["bytes"])
+}
+
+/// A transcript as JSON, text or subtitles.
+fn transcript(ask: &Ask) -> Good {
+    let text = transcript_text(ask);
+    let body = match ask.text("response_format") {
+        "text" => format!("{text}\n"),
+        "srt" => format!("1\n00:00:00,000 --> 00:00:01,000\n{text}\n"),
+        "vtt" => format!("WEBVTT\n\n00:00:00.000 --> 00:00:01.000\n{text}\n"),
+        _ => return Good::json(json!({ "text": text }).to_string()),
+    };
+    Good { content_type: "text/plain; charset=utf-8", ..Good::json(body) }
+}
+
+/// A transcript as a stream of events.
+pub(super) fn transcript_events(ask: &Ask) -> Good {
+    let text = transcript_text(ask);
+    let delta = |word: &str| {
+        let delta = quoted(word);
+        event(Role::Token, format!(r#"{{"type":"transcript.text.delta","delta":{delta}}}"#))
+    };
+    let mut events: Vec<Piece> = text.split_inclusive(' ').map(delta).collect();
+    let text = quoted(&text);
+    events.push(event(Role::Finish, format!(r#"{{"type":"transcript.text.done","text":{text}}}"#)));
+    Good::events(events)
+}
+
+/// The documents in the order of the request, with falling scores.
+fn rerank(ask: &Ask, seed: u64) -> String {
+    let documents = ask.body["documents"].as_array().map_or(0, Vec::len);
+    let results = ask.number("top_n").unwrap_or(documents).min(documents);
+    let result = |index: usize| json!({ "index": index, "relevance_score": 1.0 / (index + 1) as f64 });
+    let results: Vec<_> = (0..results).map(result).collect();
+    json!({ "id": format!("rerank-{seed:016x}"), "model": ask.model, "results": results }).to_string()
 }
 
 /// Bytes that look like sound, in several pieces, as speech is streamed.

@@ -27,7 +27,12 @@ use utoipa::{
     },
 };
 
-use super::{admin, context::Context, endpoints::ROUTED, health, metrics, models, smart_ai, tags};
+use super::{
+    admin,
+    context::Context,
+    endpoints::{MESSAGES, routed},
+    health, metrics, models, smart_ai, tags,
+};
 
 /// What handlers tell of themselves.
 #[derive(OpenApi)]
@@ -93,8 +98,9 @@ pub(super) fn document(public_status: bool) -> utoipa::openapi::OpenApi {
     let mut document = Described::openapi();
     document.info.version = env!("CARGO_PKG_VERSION").to_owned();
     let paths = &mut document.paths.paths;
-    for endpoint in ROUTED.into_iter().chain([Endpoint::Messages]) {
-        paths.insert(format!("/v1{}", endpoint.path()), PathItem::new(HttpMethod::Post, routed(endpoint)));
+    for (path, endpoint) in routed().chain([(MESSAGES.to_owned(), Endpoint::Messages)]) {
+        let operation = model_request(&path, endpoint);
+        paths.insert(path, PathItem::new(HttpMethod::Post, operation));
     }
     #[cfg(feature = "observability")]
     {
@@ -168,7 +174,7 @@ fn add_header(response: &mut response::Response, name: &str, description: &str) 
 
 /// An endpoint that goes through the gateway. Of the body the gateway asks for `model` alone; the
 /// rest is between the caller and the provider.
-fn routed(endpoint: Endpoint) -> Operation {
+fn model_request(path: &str, endpoint: Endpoint) -> Operation {
     let mut body = ObjectBuilder::new()
         .property("model", text("The model's public name or table id."))
         .required("model")
@@ -180,14 +186,23 @@ fn routed(endpoint: Endpoint) -> Operation {
         body = body.property("messages", any().description(Some("The conversation, from its beginning.")));
     }
     let content = ContentBuilder::new().schema(Some(body)).example(Some(example(endpoint))).build();
-    let request = RequestBodyBuilder::new().content("application/json", content).required(Some(Required::True));
+    let mut request = RequestBodyBuilder::new().required(Some(Required::True));
+    if endpoint.takes_form() {
+        request = request.content("multipart/form-data", form(endpoint));
+    } else {
+        request = request.content("application/json", content);
+    }
     let schema = |schema: Object| ContentBuilder::new().schema(Some(schema)).build();
     let mut good = ResponseBuilder::new().description("The provider's answer.");
     if endpoint.answers_json() {
         good = good.content("application/json", schema(Object::with_type(Type::Object)));
     } else {
-        for media in ["audio/*", "application/octet-stream"] {
+        let text = if endpoint.answers_audio() { "audio/*" } else { "text/plain" };
+        for media in [text, "application/octet-stream"] {
             good = good.content(media, schema(Object::with_type(Type::String)));
+        }
+        if !endpoint.answers_audio() {
+            good = good.content("application/json", schema(Object::with_type(Type::Object)));
         }
     }
     if endpoint.streams() {
@@ -195,11 +210,23 @@ fn routed(endpoint: Endpoint) -> Operation {
     }
     OperationBuilder::new()
         .tag(tags::INFERENCE)
-        .operation_id(Some(endpoint.path().trim_start_matches('/').replace('/', "_")))
-        .summary(Some(format!("{} of the provider that is chosen", endpoint.path())))
+        .operation_id(Some(path.trim_start_matches("/v1").trim_start_matches('/').replace('/', "_")))
+        .summary(Some(format!("{path}, answered by a backend of the model")))
         .request_body(Some(request.build()))
         .responses(ResponsesBuilder::new().response("200", good))
         .build()
+}
+
+/// The form of an endpoint that takes files.
+fn form(endpoint: Endpoint) -> utoipa::openapi::Content {
+    let file = if endpoint.path().starts_with("/images") { "image" } else { "file" };
+    let binary = ObjectBuilder::new().schema_type(Type::String).content_media_type("application/octet-stream");
+    let body = ObjectBuilder::new()
+        .property("model", text("The model's public name or table id."))
+        .property(file, binary)
+        .required("model")
+        .description(Some("Other parts pass as they are; the part `model` may stand anywhere."));
+    ContentBuilder::new().schema(Some(body)).build()
 }
 
 /// A request that any provider takes.
@@ -214,6 +241,8 @@ fn example(endpoint: Endpoint) -> serde_json::Value {
         }
         Endpoint::ImagesGenerations => json!({ "model": "fast", "prompt": "a gateway" }),
         Endpoint::AudioSpeech => json!({ "model": "fast", "input": "Hello", "voice": "alloy" }),
+        Endpoint::Rerank => json!({ "model": "fast", "query": "gateways", "documents": ["a gateway", "a gate"] }),
+        _ => json!({ "model": "fast" }),
     }
 }
 

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::{
+    admin_only::Viewer,
     context::Context,
     refusals::not_found,
     status::{Known, Moment, Params, Refused, find_model, known, switch},
@@ -95,7 +96,7 @@ struct Backend {
     is_premium: bool,
     /// Whether it and its provider are switched on.
     enabled: bool,
-    /// All its tags.
+    /// All its tags, for an admin; empty for everyone else.
     tags: Vec<String>,
     /// `per_token` or `per_request`.
     billing_mode: &'static str,
@@ -141,21 +142,21 @@ struct Stats {
 }
 
 impl Model {
-    fn of(model: &Served, query: &Query, moment: &Moment) -> Self {
+    fn of(model: &Served, query: &Query, viewer: Viewer, moment: &Moment) -> Self {
         let known = known(model, moment);
         let told = known.iter().filter(|known| !query.enabled_only || known.is_enabled());
         Self {
             name: model.name.to_string(),
             strategy: model.strategy.name(),
             enabled: model.enabled,
-            backends: told.map(|known| Backend::of(known, query, moment)).collect(),
+            backends: told.map(|known| Backend::of(known, query, viewer, moment)).collect(),
             stats: Stats::of(&known),
         }
     }
 }
 
 impl Backend {
-    fn of(known: &Known<'_>, query: &Query, moment: &Moment) -> Self {
+    fn of(known: &Known<'_>, query: &Query, viewer: Viewer, moment: &Moment) -> Self {
         Self {
             provider: known.provider(),
             model: known.model(),
@@ -164,7 +165,7 @@ impl Backend {
             confidence: known.state.view.confidence,
             is_premium: known.backend.premium,
             enabled: known.is_enabled(),
-            tags: known.tags(),
+            tags: if viewer.is_admin { known.tags() } else { Vec::new() },
             billing_mode: known.billing_mode(),
             health_details: query.detailed.then(|| HealthDetails::of(known, moment)),
         }
@@ -204,12 +205,16 @@ impl Stats {
 /// all backends, whatever the strategy of their model.
 #[utoipa::path(get, path = "/smart-ai/weights",
     operation_id = "smart_ai_weights", tag = tags::STATUS, params(Query), responses((status = 200, body = Weights), (status = 400, description = "The query cannot be read.")))]
-pub(super) async fn weights(State(snapshot): State<Arc<Snapshot>>, Params(query): Params<Query>) -> Json<Weights> {
+pub(super) async fn weights(
+    State(snapshot): State<Arc<Snapshot>>,
+    viewer: Viewer,
+    Params(query): Params<Query>,
+) -> Json<Weights> {
     let moment = Moment::now();
     let catalog = snapshot.catalog.load();
     let told = catalog.models().iter().filter(|model| !query.enabled_only || model.enabled);
     Json(Weights {
-        models: told.map(|model| Model::of(model, &query, &moment)).collect(),
+        models: told.map(|model| Model::of(model, &query, viewer, &moment)).collect(),
         timestamp: moment.timestamp(),
     })
 }
@@ -225,6 +230,7 @@ pub(super) async fn weights(State(snapshot): State<Arc<Snapshot>>, Params(query)
 )]
 pub(super) async fn model_weights(
     State(snapshot): State<Arc<Snapshot>>,
+    viewer: Viewer,
     rest: Result<Path<String>, PathRejection>,
     Params(query): Params<Query>,
 ) -> Result<Json<ModelWeights>, Refused> {
@@ -232,5 +238,5 @@ pub(super) async fn model_weights(
     let name = rest.strip_suffix("/weights").ok_or_else(not_found)?;
     let model = find_model(&snapshot, name)?;
     let moment = Moment::now();
-    Ok(Json(ModelWeights { model: Model::of(&model, &query, &moment), timestamp: moment.timestamp() }))
+    Ok(Json(ModelWeights { model: Model::of(&model, &query, viewer, &moment), timestamp: moment.timestamp() }))
 }

@@ -21,7 +21,8 @@ impl<E: Error + 'static> Error for Around<E> {
 
 fn exhausted(class: Class, status: u16, error: ErrorBody) -> Exhausted {
     let reason = "it went wrong at https://api.example/v1?key=abc";
-    Exhausted::new(class, reason, 3).with_status(StatusCode::from_u16(status).ok()).with_error(error)
+    let exhausted = Exhausted::new(class, reason, 3).with_elapsed(NO_RETRY_AFTER);
+    exhausted.with_status(StatusCode::from_u16(status).ok()).with_error(error)
 }
 
 fn kind(kind: &str) -> ErrorBody {
@@ -61,6 +62,19 @@ fn what_cannot_be_routed() {
     }
     let open = check(BreakerOpen { retry_after: 3 * second }, 503, SERVER, Some("no_backend_available"));
     assert_eq!(open.headers["retry-after"], "3");
+}
+
+#[test]
+fn suggests_a_retry_while_the_attempts_were_short() {
+    for (class, status) in [(Class::Server, 502), (Class::Auth, 502), (Class::Timeout, 504)] {
+        let short = exhausted(class, 0, ErrorBody::default()).with_elapsed(NO_RETRY_AFTER - Duration::from_millis(1));
+        let refusal = refusal_for(&short);
+        assert_eq!((refusal.status.as_u16(), &refusal.headers["retry-after"]), (status, &"1".parse().unwrap()));
+        assert!(!refusal.headers.contains_key("x-should-retry"));
+        let long = refusal_for(&short.with_elapsed(NO_RETRY_AFTER));
+        assert_eq!(long.headers["x-should-retry"], "false");
+        assert!(!long.headers.contains_key("retry-after"));
+    }
 }
 
 #[test]
