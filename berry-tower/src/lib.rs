@@ -147,7 +147,6 @@ pub mod retry;
 pub mod select;
 #[cfg(feature = "sse")]
 pub mod sse;
-#[cfg(any(feature = "breaker", feature = "retry"))]
 mod sync;
 pub mod upstream_time;
 

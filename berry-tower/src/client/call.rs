@@ -92,7 +92,8 @@ impl Call {
         let streams = requested.stream && endpoint.streams();
         let mut head = (sent + if streams { timeouts.stream_head } else { timeouts.plain_head }, Deadline::Head);
         if streams && !timeouts.first_token.is_zero() && !selected.last && sent + timeouts.first_token < head.0 {
-            head = (sent + timeouts.first_token, Deadline::FirstToken);
+            // Before the head has come it is silence, whichever deadline passes.
+            head.0 = sent + timeouts.first_token;
         }
         let (request_id, time) = (request_id.flatten(), request.extensions().get().cloned());
         let mut call = Self {

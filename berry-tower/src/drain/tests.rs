@@ -1,6 +1,7 @@
 use std::convert::Infallible;
 
 use axum::{Router, body::Body as AxumBody, response::IntoResponse, routing::post};
+use bytes::Bytes;
 use futures_util::stream;
 use http::{HeaderMap, StatusCode};
 use http_body::Frame;
@@ -126,4 +127,23 @@ async fn a_client_that_reads_only_after_it_has_sent_20_mb_sees_the_refusal() {
     client.write_all(head("good", 0).as_bytes()).await.unwrap();
     let passed = answer(&mut client, "yes").await;
     assert!(passed.starts_with("HTTP/1.1 200"), "the connection can be used again: {passed}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn accepts_bodies_of_any_type() {
+    // Neither `Unpin` nor of `Bytes`, with trailers.
+    let frames = || {
+        let trailers: HeaderMap = [("grpc-status".parse().unwrap(), "0".parse().unwrap())].into_iter().collect();
+        let frames =
+            stream::once(async { Ok::<_, Infallible>(Frame::data(std::collections::VecDeque::from(*b"text"))) });
+        StreamBody::new(futures_util::StreamExt::chain(frames, stream::once(async { Ok(Frame::trailers(trailers)) })))
+    };
+    let service = service_fn(|request: Request<_>| {
+        drop(request);
+        std::future::ready(Ok::<_, Infallible>(Response::new(frames())))
+    });
+    let layer = DrainLayer::new().max_time(Duration::MAX);
+    let body = layer.layer(service).oneshot(Request::new(frames())).await.unwrap().into_body().collect().await.unwrap();
+    assert_eq!(body.trailers().unwrap()["grpc-status"], "0");
+    assert_eq!(body.to_bytes(), "text");
 }

@@ -39,11 +39,11 @@
 //! # }
 //! ```
 
-mod again;
 mod body;
 mod chunk;
 mod events;
 mod replay;
+mod replay_request;
 
 use std::{
     future::Future,
@@ -61,10 +61,10 @@ pub use body::ResumeBody;
 use crate::{
     attempt::Attempt, backend::StreamRecovery, body::Buffered, error::BoxError, progress::Progress, select::RoutedModel,
 };
-use again::Again;
-use body::Resuming;
+use body::Resumption;
+use replay_request::ReplayRequest;
 
-/// Adds [`Resume`] to a service.
+/// [`Layer`] that applies [`Resume`].
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ResumeLayer;
 
@@ -76,13 +76,18 @@ impl<S> Layer<S> for ResumeLayer {
     }
 }
 
-/// See the [module](self).
+/// Ends interrupted streams with an error event, or resumes them; see the [module](self).
 #[derive(Clone, Debug)]
 pub struct Resume<S> {
     inner: S,
 }
 
 impl<S> Resume<S> {
+    /// Wraps `inner`.
+    pub const fn new(inner: S) -> Self {
+        Self { inner }
+    }
+
     /// The inner service.
     pub const fn get_ref(&self) -> &S {
         &self.inner
@@ -114,8 +119,8 @@ where
     }
 
     fn call(&mut self, request: Request<Buffered>) -> Self::Future {
-        let again = Again::keep(&self.inner, &request);
-        ResponseFuture { call: self.inner.call(request), again }
+        let replay = ReplayRequest::capture(&self.inner, &request);
+        ResponseFuture { call: self.inner.call(request), replay }
     }
 }
 
@@ -125,12 +130,12 @@ pub struct ResponseFuture<S: Service<Request<Buffered>>> {
     #[pin]
     call: S::Future,
     /// Boxed, since most requests have none.
-    again: Option<Box<Again<S>>>,
+    replay: Option<Box<ReplayRequest<S>>>,
 }
 
 impl<S: Service<Request<Buffered>>> std::fmt::Debug for ResponseFuture<S> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ResponseFuture").field("may_resume", &self.again.is_some()).finish_non_exhaustive()
+        f.debug_struct("ResponseFuture").field("may_resume", &self.replay.is_some()).finish_non_exhaustive()
     }
 }
 
@@ -149,14 +154,17 @@ where
         };
         let recovery = extensions.get::<RoutedModel>().map_or(StreamRecovery::Off, |model| model.0.recovery);
         let attempt = extensions.get::<Attempt>().cloned();
-        let resuming =
-            this.again.take().zip(attempt).filter(|(again, _)| recovery != StreamRecovery::Off && again.is_plain());
-        let Some((again, attempt)) = resuming else {
+        let is_on = recovery != StreamRecovery::Off;
+        let replay = this.replay.take().zip(attempt).filter(|(replay, _)| is_on && replay.is_plain_text());
+        let Some((replay, attempt)) = replay else {
             return Poll::Ready(Ok(response.map(|inner| ResumeBody::new(inner, Some(progress), None))));
         };
-        let resuming = Resuming::new(*again, attempt, progress, recovery == StreamRecovery::Prefill);
-        let whole = resuming.progress().clone();
+        let resumption = Resumption::new(*replay, attempt, progress, recovery == StreamRecovery::Prefill);
+        let whole = resumption.progress().clone();
         response.extensions_mut().insert(whole.clone());
-        Poll::Ready(Ok(response.map(|inner| ResumeBody::new(inner, Some(whole), Some(resuming)))))
+        Poll::Ready(Ok(response.map(|inner| ResumeBody::new(inner, Some(whole), Some(resumption)))))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -63,7 +63,7 @@ impl Transcript {
 
 /// What the client has of an answer.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Sent {
+pub(super) struct DeliveredTranscript {
     transcript: Transcript,
     /// The text itself, where it may serve as a prefix.
     text: Option<String>,
@@ -73,26 +73,26 @@ pub(super) struct Sent {
     finished: bool,
 }
 
-impl Sent {
+impl DeliveredTranscript {
     /// Nothing so far; the text is kept when `keep` says so.
     pub(super) fn new(keep: bool) -> Self {
         Self { text: keep.then(String::new), ..Self::default() }
     }
 
     /// Takes down an event that goes to the client.
-    pub(super) fn note(&mut self, event: &[u8]) {
+    pub(super) fn record(&mut self, event: &[u8]) {
         let Ok(event) = std::str::from_utf8(event) else { return self.give_up() };
         match data(event) {
             None => {}
             Some(data) if data == DONE => self.finished = true,
             Some(data) => match Chunk::read(&data) {
-                Some(chunk) => self.note_chunk(&chunk),
+                Some(chunk) => self.record_chunk(&chunk),
                 None => self.give_up(),
             },
         }
     }
 
-    fn note_chunk(&mut self, chunk: &Chunk) {
+    fn record_chunk(&mut self, chunk: &Chunk) {
         self.opaque |= chunk.opaque;
         self.finished |= chunk.finished;
         if self.id.is_none() {
@@ -144,7 +144,7 @@ pub(super) enum Step {
 /// A second answer, held against what the client has of the first.
 #[derive(Debug)]
 pub(super) struct Replay {
-    sent: Sent,
+    sent: DeliveredTranscript,
     seen: Transcript,
     /// The client has this part already.
     passing: bool,
@@ -165,24 +165,24 @@ struct Probe {
 
 impl Replay {
     /// The second answer begins anew; the part that the client has is passed over.
-    pub(super) fn from_start(sent: Sent) -> Self {
+    pub(super) fn from_start(sent: DeliveredTranscript) -> Self {
         let passing = sent.transcript.length > 0;
         Self { sent, seen: Transcript::default(), passing, spoken: false, over: false, probe: None }
     }
 
     /// The second answer goes on where the first broke off.
-    pub(super) fn from_here(sent: Sent) -> Self {
+    pub(super) fn continuing(sent: DeliveredTranscript) -> Self {
         let probe = sent.prefix().map(|_| Probe::default());
         Self { sent, seen: Transcript::default(), passing: false, spoken: false, over: false, probe }
     }
 
     /// What the client has by now.
-    pub(super) fn into_sent(self) -> Sent {
+    pub(super) fn into_delivered(self) -> DeliveredTranscript {
         self.sent
     }
 
     /// Whether something of the second answer has gone to the client.
-    pub(super) const fn has_spoken(&self) -> bool {
+    pub(super) const fn has_output(&self) -> bool {
         self.spoken
     }
 
@@ -253,7 +253,7 @@ impl Replay {
             if !self.spoken && chunk.has_choice && !chunk.speaks() && !chunk.finished && !chunk.opaque {
                 return Ok(None);
             }
-            self.sent.note_chunk(&chunk);
+            self.sent.record_chunk(&chunk);
             chunk.rewrite(&data, &[], self.sent.id.as_deref())
         };
         Ok(Some(rewritten.map_or_else(|| event.clone(), |data| with_data(text, &data))))

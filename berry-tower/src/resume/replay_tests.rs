@@ -51,9 +51,9 @@ impl Client {
 
 /// The first answer is cut after so many events, each later one too; whether it came to an end.
 fn run(first: &[String], cut: usize, others: &[(Vec<String>, usize)]) -> (Client, bool) {
-    let (mut client, mut sent) = (Client::default(), Sent::new(false));
+    let (mut client, mut sent) = (Client::default(), DeliveredTranscript::new(false));
     for event in first.iter().take(cut) {
-        sent.note(event.as_bytes());
+        sent.record(event.as_bytes());
         client.hear(event.as_bytes());
     }
     for (events, cut) in others {
@@ -68,7 +68,7 @@ fn run(first: &[String], cut: usize, others: &[(Vec<String>, usize)]) -> (Client
                 Step::Differs => return (client, false),
             }
         }
-        sent = replay.into_sent();
+        sent = replay.into_delivered();
     }
     let whole = sent.finished;
     (client, whole)
@@ -122,16 +122,16 @@ proptest! {
 
     #[test]
     fn random_events_do_no_harm(bytes in proptest::collection::vec(any::<u8>(), 0..200), text in texts()) {
-        let mut sent = Sent::new(true);
+        let mut sent = DeliveredTranscript::new(true);
         for event in stream("first", &text, &[3, 7], false).iter().take(3) {
-            sent.note(event.as_bytes());
+            sent.record(event.as_bytes());
         }
         let mut replay = Replay::from_start(sent.clone());
         replay.event(&Bytes::from(bytes.clone()));
         let mut data = b"data: ".to_vec();
         data.extend(&bytes);
         replay.event(&Bytes::from(data));
-        sent.note(&bytes);
+        sent.record(&bytes);
     }
 }
 
@@ -139,9 +139,9 @@ proptest! {
 fn thoughts_are_compared_too_and_are_no_prefix() {
     let event =
         |delta: Value| format!("data: {}\n\n", json!({ "id": "x", "choices": [{ "index": 0, "delta": delta }] }));
-    let mut sent = Sent::new(true);
-    sent.note(event(json!({ "reasoning_content": "hm" })).as_bytes());
-    sent.note(event(json!({ "content": "a" })).as_bytes());
+    let mut sent = DeliveredTranscript::new(true);
+    sent.record(event(json!({ "reasoning_content": "hm" })).as_bytes());
+    sent.record(event(json!({ "content": "a" })).as_bytes());
     assert!(sent.is_resumable() && sent.prefix().is_none());
     // The same letters in another channel are another answer.
     let mut replay = Replay::from_start(sent.clone());
@@ -155,18 +155,18 @@ fn thoughts_are_compared_too_and_are_no_prefix() {
 
 #[test]
 fn a_tools_call_is_not_resumed() {
-    let mut sent = Sent::new(true);
-    sent.note(b"data: {\"choices\":[{\"index\":0,\"delta\":{\"tool_calls\":[{\"index\":0}]}}]}\n\n");
+    let mut sent = DeliveredTranscript::new(true);
+    sent.record(b"data: {\"choices\":[{\"index\":0,\"delta\":{\"tool_calls\":[{\"index\":0}]}}]}\n\n");
     assert!(!sent.is_resumable());
 }
 
 #[test]
 fn a_prefix_is_the_text_so_far_and_what_follows_is_passed_on() {
     let events = stream("first", "Hello you", &[5], false);
-    let mut sent = Sent::new(true);
-    events[..2].iter().for_each(|event| sent.note(event.as_bytes()));
+    let mut sent = DeliveredTranscript::new(true);
+    events[..2].iter().for_each(|event| sent.record(event.as_bytes()));
     assert_eq!(sent.prefix(), Some("Hello"));
-    let mut replay = Replay::from_here(sent);
+    let mut replay = Replay::continuing(sent);
     let mut client = Client::default();
     for event in stream("second", " there", &[], false) {
         if let Step::Pass(events) = replay.event(&event.into()) {
@@ -174,17 +174,17 @@ fn a_prefix_is_the_text_so_far_and_what_follows_is_passed_on() {
         }
     }
     assert!(client.done && client.text == " there" && client.ids.iter().all(|id| id == "first"));
-    assert_eq!(replay.into_sent().text.as_deref(), Some("Hello there"));
+    assert_eq!(replay.into_delivered().text.as_deref(), Some("Hello there"));
 }
 
 /// What the client has after a prefix was sent to somebody who says this.
 fn after_prefix(text: &str, cut: usize, next: &str, cuts: &[usize]) -> (Client, bool) {
-    let (mut client, mut sent) = (Client::default(), Sent::new(true));
+    let (mut client, mut sent) = (Client::default(), DeliveredTranscript::new(true));
     for event in stream("first", text, &[4, 9], false).iter().take(cut) {
-        sent.note(event.as_bytes());
+        sent.record(event.as_bytes());
         client.hear(event.as_bytes());
     }
-    let mut replay = Replay::from_here(sent);
+    let mut replay = Replay::continuing(sent);
     for event in stream("second", next, cuts, false) {
         match replay.event(&event.into()) {
             Step::Skip => {}

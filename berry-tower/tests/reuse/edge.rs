@@ -111,7 +111,8 @@ async fn error_response() {
 
 #[tokio::test]
 async fn drain() {
-    let refuse = service_fn(|_: Request<_>| async { Ok::<_, Infallible>(Response::new(Full::from("unread"))) });
+    let refuse =
+        service_fn(|_: Request<_>| async { Ok::<_, Infallible>(Response::new(Full::<Bytes>::from("unread"))) });
     let story = "x".repeat(3_000_000);
     for address in [axum(app().layer(DrainLayer::new())).await, hyper(DrainLayer::new().layer(refuse)).await] {
         assert_eq!(post(address, "", &story).await.0, 200);

@@ -170,6 +170,24 @@ impl AccessRecord {
         }
     }
 
+    /// Reads which backend finished a stream that another one had begun, or whose head was sent
+    /// before a backend had answered.
+    fn record_continuation(&mut self) {
+        let Some(progress) = &self.progress else { return };
+        self.attempts = progress.attempts().map_or(self.attempts, |attempts| attempts.max(self.attempts));
+        let Some(continuation) = progress.continued_by() else { return };
+        self.served_by = Some(ServedBy(continuation.backend.clone()));
+        let catalog = self.snapshot.catalog.load();
+        let requested = self.identity.model().and_then(|model| catalog.find(model));
+        let served = requested.and_then(|requested| match continuation.fallback_index.checked_sub(1) {
+            None => Some(requested),
+            Some(fallback) => catalog.find(requested.fallbacks.get(fallback as usize)?),
+        });
+        if let Some(model) = served {
+            self.served_model = Some(RoutedModel(model.clone()));
+        }
+    }
+
     /// Returns the public name of the requested model, if the catalogue has it.
     fn requested_model(&self) -> Option<Arc<str>> {
         let requested = self.identity.model()?;
@@ -188,6 +206,7 @@ impl AccessRecord {
         if let Some(connection) = &self.connection {
             connection.end();
         }
+        self.record_continuation();
         let now = Instant::now();
         self.metrics.record_end(self.status, now);
         let requested = self.requested_model();
@@ -265,7 +284,9 @@ impl Guard for AccessRecord {
             _ if is_complete && status.is_server_error() => RequestOutcome::Failed,
             _ if is_complete && !status.is_success() => RequestOutcome::Refused,
             _ if is_complete => RequestOutcome::Complete,
+            // A client may leave once it has the error event of an interrupted stream.
             End::Failed(_) => RequestOutcome::Interrupted,
+            _ if self.progress.as_ref().is_some_and(Progress::is_interrupted) => RequestOutcome::Interrupted,
             End::Complete | End::Dropped => RequestOutcome::Cancelled,
         });
     }
