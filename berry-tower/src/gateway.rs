@@ -41,6 +41,7 @@ use crate::{
     error_response::ErrorResponseLayer,
     gate::{Gate, Mode},
     inspect::InspectLayer,
+    offload::Offload,
     permission::{Allow, ModelPermissionLayer},
     rate_limit::{Limit, RateLimitLayer},
     render::{ApiErrors, Refusal, Render},
@@ -393,7 +394,7 @@ where
 
     let service = BackendClient::new(transport);
     let service = breaker.classify(classify.clone()).layer(service);
-    let service = select.classify(classify.clone()).layer(service);
+    let service = Offload::new(select.classify(classify.clone()).layer(service));
     let service = CommitLayer.layer(service);
     let service = retry.classify(classify).layer(service);
     let service = ResumeLayer.layer(service);
