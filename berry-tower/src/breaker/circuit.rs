@@ -9,19 +9,21 @@ use std::{
 use tokio::time::Instant;
 
 use super::{
-    callers::{Callers, fingerprint},
     permit::Permit,
     policy::{BreakerPolicy, millis},
     state::{Admission, Event, Finding, Fingerprint, Limits, Machine, Outcome, Phase, State},
     window::Window,
 };
 use crate::{
-    caller::CallerId,
+    caller::{CallerId, RecentCallers, pack, unpack},
     classify::Class,
     error::BreakerOpen,
     evidence::Weight,
     sync::{AtomicU64, Ordering},
 };
+
+/// How long after a trial its caller leaves the next one to others, in milliseconds.
+const YIELDS: u64 = 1_000;
 
 /// The wait while a trial is under way, since its end is not known.
 const TRIAL_UNDER_WAY: Duration = Duration::from_secs(1);
@@ -57,7 +59,8 @@ impl From<Class> for Outcome {
 /// # Callers
 ///
 /// A request may come with a [`CallerId`]. Then the breaker tells a service that fails from a caller
-/// whose requests fail, as long as another caller was heard within five minutes:
+/// whose requests fail, as long as another caller was heard within five minutes by the breaker or by
+/// the [`Select`](crate::select) outside of it:
 /// * The failures of one caller count once in a row, until a request of another caller fails too.
 /// * A request that fails in the same way on several backends does not count, if the layers say so;
 ///   one that another backend has served always counts.
@@ -91,7 +94,9 @@ pub struct Breaker {
     word: AtomicU64,
     policy: Policy,
     window: Window,
-    callers: Callers,
+    callers: RecentCallers,
+    /// The caller whose trial ended without a success, and until when others go first.
+    yielding: std::sync::atomic::AtomicU64,
     /// Changes to closed, half-open, open.
     entered: [std::sync::atomic::AtomicU64; 3],
     epoch: Instant,
@@ -170,7 +175,8 @@ impl Breaker {
             word: AtomicU64::new(Machine::default().pack()),
             policy: limits,
             window: Window::new(policy.success_rate()),
-            callers: Callers::default(),
+            callers: RecentCallers::default(),
+            yielding: Default::default(),
             entered: Default::default(),
             epoch: Instant::now(),
             label: OnceLock::new(),
@@ -214,9 +220,9 @@ impl Breaker {
         now: Instant,
     ) -> Result<Permit, BreakerOpen> {
         let at = self.millis(now);
-        let caller = caller.into().map(fingerprint);
+        let caller = caller.into();
         if let Some(caller) = caller {
-            self.callers.hear(caller, at);
+            self.callers.hear(caller.short(), at);
         }
         let mut word = self.word.load(Ordering::Acquire);
         loop {
@@ -226,7 +232,7 @@ impl Breaker {
                 Admission::Refused { until } => return Err(BreakerOpen { retry_after: wait(until, at) }),
                 Admission::Trial => {}
             }
-            if let Some(yields) = caller.and_then(|caller| self.callers.yields_for(caller, at)) {
+            if let Some(yields) = caller.and_then(|caller| self.yields_for(caller, at)) {
                 return Err(BreakerOpen { retry_after: Duration::from_millis(yields) });
             }
             let after = before.step(Event::Acquire, at, &self.policy.get());
@@ -283,20 +289,29 @@ impl Breaker {
     }
 
     /// Whether another caller was heard lately, so that a failure of this one may be its own fault.
-    pub(super) fn has_other_callers(&self, caller: Fingerprint, now: Instant) -> bool {
-        self.callers.has_others(caller, self.millis(now))
+    pub(crate) fn is_one_of_several(&self, caller: CallerId, now: Instant) -> bool {
+        self.has_others(caller, self.millis(now))
     }
 
-    /// Whether another caller was heard lately, so that a failure of this one may be its own fault.
-    #[cfg(feature = "select")]
-    pub(crate) fn is_one_of_several(&self, caller: CallerId, now: Instant) -> bool {
-        self.has_other_callers(fingerprint(caller), now)
+    fn has_others(&self, caller: CallerId, at: u64) -> bool {
+        caller.is_one_of_several() || self.callers.has_others(caller.short(), at)
+    }
+
+    /// Returns how many milliseconds from `at` on this caller leaves a trial to others.
+    fn yields_for(&self, caller: CallerId, at: u64) -> Option<u64> {
+        let (last, until) = unpack(self.yielding.load(Ordering::Relaxed));
+        (last == caller.short() && at < until && self.has_others(caller, at)).then(|| until - at)
+    }
+
+    /// Leaves the trials from `at` on to other callers for a moment.
+    fn let_others_try(&self, caller: Fingerprint, at: u64) {
+        self.yielding.store(pack(caller, at.saturating_add(YIELDS)), Ordering::Relaxed);
     }
 
     /// Takes in the outcome of a permit. Returns the generation after it, if it was not too late.
     pub(super) fn settle(&self, permit: &Permit, outcome: Outcome, weight: Weight, now: Instant) -> Settled {
         let at = self.millis(now);
-        let others = permit.caller.filter(|caller| self.callers.has_others(*caller, at));
+        let others = permit.caller.filter(|caller| self.has_others(*caller, at)).map(CallerId::short);
         let finding = match (outcome, others, weight) {
             (Outcome::Success, ..) => Finding::Success,
             (Outcome::RateLimited, ..) => Finding::RateLimited,
@@ -309,8 +324,8 @@ impl Breaker {
         let settled = self.apply(Event::Settle { generation, trial, finding }, at);
         if let (Some(_), Some(caller), false) = (trial, others, outcome == Outcome::Success) {
             match settled.after.phase {
-                Phase::HalfOpen { trial: None, .. } => self.callers.let_others_try(caller, at),
-                Phase::Open { until, .. } => self.callers.let_others_try(caller, until),
+                Phase::HalfOpen { trial: None, .. } => self.let_others_try(caller, at),
+                Phase::Open { until, .. } => self.let_others_try(caller, until),
                 _ => {}
             }
         }

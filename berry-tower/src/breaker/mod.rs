@@ -11,7 +11,6 @@
 //!
 //! What it does not do: it does not limit the number of requests, does not wait and does not retry.
 
-mod callers;
 mod circuit;
 mod find;
 mod layer;

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::{Breaker, Outcome, Transition, state::Fingerprint};
+use super::{Breaker, Outcome, Transition};
 use crate::{
+    caller::CallerId,
     classify::Class,
     evidence::{Claim, Weight},
 };
@@ -20,7 +21,7 @@ pub struct Permit {
     pub(super) generation: u32,
     /// The expiry of a trial, which tells it from other trials.
     pub(super) trial: Option<u64>,
-    pub(super) caller: Option<Fingerprint>,
+    pub(super) caller: Option<CallerId>,
 }
 
 impl Permit {
@@ -28,7 +29,7 @@ impl Permit {
         breaker: Arc<Breaker>,
         generation: u32,
         trial: Option<u64>,
-        caller: Option<Fingerprint>,
+        caller: Option<CallerId>,
     ) -> Self {
         Self { breaker, generation, trial, caller }
     }
@@ -66,7 +67,7 @@ impl Permit {
 
     /// Whether a failure of this request may be its own fault, since its caller is one of several.
     pub(super) fn is_doubtful(&self, now: Instant) -> bool {
-        self.caller.is_some_and(|caller| self.breaker.has_other_callers(caller, now))
+        self.caller.is_some_and(|caller| self.breaker.is_one_of_several(caller, now))
     }
 
     /// The address of the breaker, which tells backends apart.

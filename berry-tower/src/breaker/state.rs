@@ -75,7 +75,7 @@ pub enum Outcome {
     Neutral,
 }
 
-/// A caller's fingerprint as it is kept in the word: at least [`Run::FIRST`], below 2²⁰.
+/// A caller's short fingerprint: at least [`LOWEST`](crate::caller::LOWEST), below 2²⁰.
 pub(super) type Fingerprint = u32;
 
 /// What a settled attempt says to the machine.
@@ -141,9 +141,6 @@ pub(super) enum Run {
 }
 
 impl Run {
-    /// The lowest fingerprint; the numbers below it are the other variants.
-    pub(super) const FIRST: u32 = 2;
-
     const fn pack(self) -> u64 {
         match self {
             Self::Unknown => 0,
@@ -433,7 +430,7 @@ mod tests {
                 Phase::Closed { failures: 0, run: Run::Unknown },
                 Phase::Closed { failures: FAILURES, run: Run::One(FAILURES) },
                 Phase::Closed { failures: 1, run: Run::Several },
-                Phase::Closed { failures: 1, run: Run::One(Run::FIRST) },
+                Phase::Closed { failures: 1, run: Run::One(crate::caller::LOWEST) },
                 Phase::Open { failed_trials: 0, until: 0 },
                 Phase::Open { failed_trials: TRIALS, until: TIME },
                 Phase::HalfOpen { failed_trials: 0, trial: None },

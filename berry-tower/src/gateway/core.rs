@@ -89,10 +89,10 @@ where
 {
     let Settings { transport, retry_policy, classify, render, values } = settings;
     let Values { catalog, budget, total_timeout, keep_alive, commit_after, stop, .. } = values;
-    let Values { tags, caller, tag_policy, .. } = values;
+    let Values { tags, caller, callers, tag_policy, .. } = values;
     let breaker = CircuitBreakerLayer::new(BreakerPolicy::default()).find(SelectedBreaker).require();
     let select = SelectLayer::new(catalog).tags(move |extensions| tags(extensions)).tag_policy(tag_policy);
-    let select = select.caller(move |extensions| caller(extensions));
+    let select = select.caller(move |extensions| caller(extensions)).callers(callers);
     let retry = RetryLayer::new(retry_policy).budget(budget).total_timeout(total_timeout);
 
     let service = BackendClient::new(transport);

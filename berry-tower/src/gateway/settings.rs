@@ -6,7 +6,7 @@ use http::Extensions;
 
 use crate::{
     backend::Catalog,
-    caller::CallerId,
+    caller::{CallerId, Callers},
     classify::ModelApiVerdict,
     client::DefaultTransport,
     collect::CollectLayer,
@@ -45,6 +45,8 @@ pub(super) struct Values {
     pub(super) collect: CollectLayer,
     pub(super) tags: Arc<FindTags>,
     pub(super) caller: Arc<FindCaller>,
+    /// Shared by the services made from clones of the settings.
+    pub(super) callers: Arc<Callers>,
     pub(super) tag_policy: TagPolicy,
 }
 
@@ -70,6 +72,7 @@ impl<T> Settings<ApiErrors, T> {
             collect: CollectLayer::new(),
             tags: Arc::new(|_| &[]),
             caller: Arc::new(|_| None),
+            callers: Arc::default(),
             tag_policy: TagPolicy::Strict,
         };
         Self { transport, retry_policy: BackoffPolicy::default(), classify: ModelApiVerdict, render: ApiErrors, values }

@@ -70,9 +70,9 @@ pub use lease::{Lease, SelectedBreaker};
 pub use crate::attempt::ServedBy;
 use crate::{
     attempt::Attempt,
-    backend::{Backend, Catalog, Model, Snapshot},
+    backend::{Backend, Catalog, Model, OnUnsupported, Snapshot},
     body::{Buffered, GuardedBody},
-    caller::CallerId,
+    caller::{CallerId, Callers},
     classify::{Classify, ModelApiVerdict},
     dialect::Conversation,
     endpoint::Endpoint,
@@ -108,6 +108,7 @@ pub struct SelectLayer<C = ModelApiVerdict> {
     catalog: Catalog,
     tags: Arc<TagsOf>,
     caller: Option<Arc<FindCaller>>,
+    callers: Arc<Callers>,
     policy: TagPolicy,
     classify: C,
 }
@@ -116,7 +117,14 @@ impl SelectLayer {
     /// Selects among the models of `catalog`, for users without tags, with the standard verdicts.
     pub fn new(catalog: Catalog) -> Self {
         let policy = TagPolicy::Strict;
-        Self { catalog, tags: Arc::new(|_| &[]), caller: None, policy, classify: ModelApiVerdict }
+        Self {
+            catalog,
+            tags: Arc::new(|_| &[]),
+            caller: None,
+            callers: Arc::default(),
+            policy,
+            classify: ModelApiVerdict,
+        }
     }
 }
 
@@ -132,11 +140,18 @@ impl<C> SelectLayer<C> {
     }
 
     /// Sets the function that finds the caller's fingerprint in what earlier layers have put into the
-    /// extensions. It is inserted into requests that have none, so that circuit breakers can tell a
-    /// failing backend from a failing caller.
+    /// extensions, for requests that have no [`CallerId`] in theirs. By it, health and circuit breakers
+    /// tell a failing backend from a failing caller.
     #[must_use]
     pub fn caller(mut self, caller: impl Fn(&Extensions) -> Option<CallerId> + Send + Sync + 'static) -> Self {
         self.caller = Some(Arc::new(caller));
+        self
+    }
+
+    /// Shares what is known of callers with other selections.
+    #[cfg(feature = "gateway")]
+    pub(crate) fn callers(mut self, callers: Arc<Callers>) -> Self {
+        self.callers = callers;
         self
     }
 
@@ -150,8 +165,8 @@ impl<C> SelectLayer<C> {
     /// Judges answers and errors by other verdicts.
     #[must_use]
     pub fn classify<D>(self, classify: D) -> SelectLayer<D> {
-        let Self { catalog, tags, caller, policy, .. } = self;
-        SelectLayer { catalog, tags, caller, policy, classify }
+        let Self { catalog, tags, caller, callers, policy, .. } = self;
+        SelectLayer { catalog, tags, caller, callers, policy, classify }
     }
 }
 
@@ -209,20 +224,34 @@ impl<S, C: Classify + Clone> Select<S, C> {
         // Read only where somebody may have to be told it in another format.
         let translates = |endpoint: &Endpoint| model.backends.iter().any(|b| !b.provider.speaks(*endpoint));
         let conversation = endpoint.filter(|endpoint| endpoint.is_chat()).filter(translates);
-        let conversation = conversation.map(|e| Arc::new(Conversation::new(e, request.body().bytes().clone())));
+        let refuses = model.on_unsupported == OnUnsupported::Refuse;
+        let conversation = conversation.map(|endpoint| Conversation::new(endpoint, request.body().bytes().clone()));
+        let conversation = conversation.map(|conversation| Arc::new(conversation.refuse_optional(refuses)));
         let ask = Ask { endpoint, tags, policy, attempt, conversation: conversation.as_deref() };
         let can_be_told = |backend: &Backend| {
             let said = ask.conversation.zip(endpoint).filter(|(_, endpoint)| !backend.provider.speaks(*endpoint));
             said.is_none_or(|(said, _)| said.supports(backend.provider.dialect).is_ok())
         };
+        // Known from an earlier round: a backend that can express all of the request is preferred.
+        let is_known_to_drop = |backend: &Backend| {
+            let translated = ask.conversation.zip(endpoint).filter(|(_, endpoint)| !backend.provider.speaks(*endpoint));
+            translated.is_some_and(|(conversation, _)| conversation.is_known_to_drop(backend.provider.dialect))
+        };
         let mut lost = 0;
         while lost < LOST_RACES {
             let now = Instant::now();
-            let Candidates { list, last } = candidates(model, &ask, now)?;
+            let Candidates { mut list, last } = candidates(model, &ask, now)?;
+            if list.iter().any(|it| is_known_to_drop(it.backend)) && !list.iter().all(|it| is_known_to_drop(it.backend))
+            {
+                list.retain(|it| !is_known_to_drop(it.backend));
+            }
             let picked = model.strategy.pick(&list, &mut rand::rng());
             let chosen = &list[picked.min(list.len() - 1)];
             // A translation is dear, so only who would be asked is tried; it is known from now on.
             if !can_be_told(chosen.backend) {
+                continue;
+            }
+            if is_known_to_drop(chosen.backend) && list.iter().any(|it| !is_known_to_drop(it.backend)) {
                 continue;
             }
             if let Some(lease) = Lease::take(chosen, model, self.layer.classify.clone(), now) {
@@ -279,11 +308,9 @@ where
     }
 
     fn call(&mut self, mut request: Request<Buffered>) -> Self::Future {
-        if let Some(find) = &self.layer.caller
-            && request.extensions().get::<CallerId>().is_none()
-            && let Some(caller) = find(request.extensions())
-        {
-            request.extensions_mut().insert(caller);
+        let caller = request.extensions().get().copied();
+        if let Some(caller) = caller.or_else(|| self.layer.caller.as_ref()?(request.extensions())) {
+            request.extensions_mut().insert(self.layer.callers.hear(caller));
         }
         match self.lease(&mut request) {
             Ok(Leased { mut lease, last, conversation }) => {

@@ -57,17 +57,22 @@ fn respond(reply: Reply) -> Result<Response<Full<Bytes>>, BoxError> {
 struct World {
     catalog: Catalog,
     calls: Arc<Vec<AtomicU32>>,
+    select: SelectLayer,
 }
 
 impl World {
     fn new(strategy: &str, backends: usize) -> Self {
-        let backend = |i| Backend::new(Arc::new(Provider::new(format!("p{i}"), "http://127.0.0.1:9").unwrap()), "m");
+        let backend = |i| {
+            let provider = Arc::new(Provider::new(format!("p{i}"), "http://127.0.0.1:9").unwrap());
+            Backend::new(provider, "m").priority(i as u8)
+        };
         let strategy = by_name(strategy, &SmartAi::default()).unwrap();
         let model = Model::new("m", strategy, (0..backends).map(backend));
         // An unhealthy backend is due for a trial at once, so that the breaker alone keeps requests away.
         let tuning = Tuning { recovery_interval: Duration::ZERO, ..Tuning::default() };
         let catalog = Catalog::tuned([model], &tuning);
-        Self { catalog, calls: Arc::new((0..backends).map(|_| AtomicU32::new(0)).collect()) }
+        let select = SelectLayer::new(catalog.clone());
+        Self { catalog, calls: Arc::new((0..backends).map(|_| AtomicU32::new(0)).collect()), select }
     }
 
     /// Sends a request of `caller`, which each backend treats as `replies` says. Returns whether it was served.
@@ -89,7 +94,7 @@ impl World {
                     .classify(ModelApiVerdict)
                     .budget(Arc::new(Budget::new(1.0, 1000))),
             )
-            .layer(SelectLayer::new(self.catalog.clone()))
+            .layer(self.select.clone())
             .layer(CircuitBreakerLayer::new(BreakerPolicy::default()).find(SelectedBreaker).classify(ModelApiVerdict))
             .service(upstream);
         let body = Buffered::from(r#"{"model":"m"}"#);

@@ -42,6 +42,7 @@ use self::{
     front::{RoutedRequestBody, drain_layer},
     refusals::{is_websocket, method_not_allowed, no_websocket, not_found, only_post, refuse_caller},
 };
+pub(crate) use self::refusals::overloaded;
 pub(crate) use self::{
     context::Context,
     front::{Answer, Front, Gateways, IncomingBody},
