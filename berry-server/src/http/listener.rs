@@ -106,8 +106,7 @@ impl Slots {
 
     /// Whether connections or requests wait for a slot.
     fn are_short(&self) -> bool {
-        self.free.available_permits() == 0
-            && (self.waiting.load(Relaxed) > 0 || self.reserve.available_permits() == 0)
+        self.free.available_permits() == 0 && (self.waiting.load(Relaxed) > 0 || self.reserve.available_permits() == 0)
     }
 
     /// Takes a slot, else a part of the reserve.

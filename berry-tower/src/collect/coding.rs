@@ -3,11 +3,8 @@
 use http::{HeaderMap, HeaderValue, header::CONTENT_ENCODING};
 
 /// The value of `Accept-Encoding` on a rejection.
-pub(super) const SUPPORTED: HeaderValue = HeaderValue::from_static(if cfg!(feature = "decompress") {
-    "gzip, deflate, br, zstd"
-} else {
-    "identity"
-});
+pub(super) const SUPPORTED: HeaderValue =
+    HeaderValue::from_static(if cfg!(feature = "decompress") { "gzip, deflate, br, zstd" } else { "identity" });
 
 /// A coding that can be decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

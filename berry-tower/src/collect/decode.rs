@@ -22,7 +22,8 @@ pub(super) fn decode(coding: Coding, body: &Bytes, max: usize, lease: &mut Lease
         Coding::Deflate => decoded.read(DeflateDecoder::new(&body[..]))?,
         Coding::Brotli => decoded.read(brotli_decompressor::Decompressor::new(&body[..], CHUNK))?,
         Coding::Zstd => {
-            let mut decoder = zstd::stream::read::Decoder::with_buffer(&body[..]).map_err(|_| CollectError::Undecodable)?;
+            let mut decoder =
+                zstd::stream::read::Decoder::with_buffer(&body[..]).map_err(|_| CollectError::Undecodable)?;
             decoder.window_log_max(ZSTD_WINDOW_LOG).map_err(|_| CollectError::Undecodable)?;
             decoded.read(decoder)?;
         }

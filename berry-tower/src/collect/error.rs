@@ -36,9 +36,10 @@ impl CollectError {
                 let message = format!("the request body is larger than the {max} bytes that this gateway accepts");
                 Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, KIND, message).code("request_too_large")
             }
-            Self::TooSlow(TooSlow::Silence(max)) => {
-                slow(format!("no byte of the request body arrived for {} s; this gateway stopped waiting", max.as_secs_f64()))
-            }
+            Self::TooSlow(TooSlow::Silence(max)) => slow(format!(
+                "no byte of the request body arrived for {} s; this gateway stopped waiting",
+                max.as_secs_f64()
+            )),
             Self::TooSlow(TooSlow::Time(max)) => slow(format!(
                 "the request body was not complete after {} s; this gateway stopped waiting",
                 max.as_secs_f64()

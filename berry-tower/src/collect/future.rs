@@ -65,13 +65,7 @@ impl<S: Service<Request<Buffered>>, B> Stage<S, B> {
 }
 
 impl<S: Service<Request<Buffered>>, B: Body, R> ResponseFuture<S, B, R> {
-    pub(super) fn new(
-        inner: S,
-        request: Request<B>,
-        limits: Limits,
-        budget: Option<&ByteBudget>,
-        render: R,
-    ) -> Self {
+    pub(super) fn new(inner: S, request: Request<B>, limits: Limits, budget: Option<&ByteBudget>, render: R) -> Self {
         let (head, body) = request.into_parts();
         let coding = Coding::of(&head.headers).map_err(|Unsupported| CollectError::UnsupportedCoding);
         let body = coding.and_then(|coding| Ok((coding, ReadBody::new(&head.headers, body, limits, budget)?)));

@@ -229,7 +229,10 @@ async fn rejects_bodies_over_the_budget() {
     tokio::task::yield_now().await;
     assert_eq!(budget.used(), 60);
     let response = service.clone().oneshot(full("a".repeat(60))).await.unwrap();
-    assert_eq!((response.status(), &response.headers()["retry-after"]), (StatusCode::SERVICE_UNAVAILABLE, &"1".parse().unwrap()));
+    assert_eq!(
+        (response.status(), &response.headers()["retry-after"]),
+        (StatusCode::SERVICE_UNAVAILABLE, &"1".parse().unwrap())
+    );
     assert_eq!(service.oneshot(full("a".repeat(40))).await.unwrap().status(), StatusCode::OK);
     assert_eq!(first.await.unwrap().unwrap().status(), StatusCode::OK);
     assert_eq!(budget.used(), 0);

@@ -51,8 +51,8 @@ use tower_service::Service;
 
 pub use self::{
     future::ResponseFuture,
-    prefill::{Prefill, Prefilled},
     members::Unreadable,
+    prefill::{Prefill, Prefilled},
     requested::{Requested, StreamOptions},
 };
 use crate::{

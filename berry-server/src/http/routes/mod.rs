@@ -35,6 +35,7 @@ use http::{HeaderMap, Method};
 use tower::ServiceBuilder;
 use tower_service::Service;
 
+pub(crate) use self::refusals::overloaded;
 use self::{
     admin_only::admins_only,
     cors::cors,
@@ -42,7 +43,6 @@ use self::{
     front::{RoutedRequestBody, drain_layer},
     refusals::{is_websocket, method_not_allowed, no_websocket, not_found, only_post, refuse_caller},
 };
-pub(crate) use self::refusals::overloaded;
 pub(crate) use self::{
     context::Context,
     front::{Answer, Front, Gateways, IncomingBody},
