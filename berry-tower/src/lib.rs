@@ -119,7 +119,7 @@ mod evidence;
 ))]
 #[cfg_attr(not(feature = "gateway"), allow(dead_code, reason = "each edge layer uses a part of it"))]
 mod gate;
-#[cfg(feature = "gateway")]
+#[cfg(feature = "edge")]
 pub mod gateway;
 #[cfg(feature = "inspect")]
 pub mod inspect;
