@@ -1,16 +1,16 @@
 //! Runs long computations outside of the runtime's worker threads.
 
-use std::{num::NonZero, panic::resume_unwind, pin::Pin, sync::OnceLock, thread::available_parallelism};
 #[cfg(feature = "gateway")]
 use std::task::{Context, Poll, ready};
+use std::{num::NonZero, panic::resume_unwind, pin::Pin, sync::OnceLock, thread::available_parallelism};
 
 #[cfg(feature = "gateway")]
 use http::Request;
 #[cfg(feature = "gateway")]
 use pin_project::pin_project;
+use tokio::{runtime::Handle, sync::Semaphore, task::spawn_blocking};
 #[cfg(feature = "gateway")]
 use tower_service::Service;
-use tokio::{runtime::Handle, sync::Semaphore, task::spawn_blocking};
 
 #[cfg(feature = "gateway")]
 use crate::body::Buffered;

@@ -119,7 +119,8 @@ impl Conversation {
     fn request(&self) -> Result<&hub::Request, &UnsupportedField> {
         let decode = || {
             if self.is_too_complex {
-                let reason = format!("the request has more than {} JSON values, too many to translate", Self::MAX_NODES);
+                let reason =
+                    format!("the request has more than {} JSON values, too many to translate", Self::MAX_NODES);
                 return Err(UnsupportedField::new("messages", reason));
             }
             self.caller()?.decode_request(&self.body)
