@@ -36,7 +36,6 @@
 //! assert_eq!(next().await.unwrap_err().to_string(), "cut");
 //! # }
 //! ```
-
 //!
 //! # Needs, adds, rejects
 //!

@@ -71,7 +71,7 @@ pub(super) struct DeliveredTranscript {
     id: Option<String>,
     /// Whether a part was delivered that cannot be compared.
     opaque: bool,
-    /// Whether the text is complete so far as its finish reason says.
+    /// Whether a finish reason has come, and no text after it.
     finished: bool,
 }
 
