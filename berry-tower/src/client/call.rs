@@ -222,7 +222,7 @@ impl Call {
         *request.method_mut() = client.method().clone();
         *request.uri_mut() = backend.uri(self.endpoint, self.streams()).ok_or(Unroutable::UnsupportedEndpoint)?;
         *request.headers_mut() = self.settings.request_headers(client.headers(), self.accept(), &backend.provider);
-        let upstream = Upstream::new(backend.provider.timeouts.connect).with_head_due(self.head.0);
+        let upstream = Upstream::new(backend.provider.timeouts.connect).with_head_due(self.head.0).with_max_connections(backend.provider.max_connections);
         request.extensions_mut().insert(if fresh { upstream.with_fresh_connection() } else { upstream });
         Ok(request)
     }

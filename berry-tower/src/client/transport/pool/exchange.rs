@@ -45,7 +45,7 @@ impl Exchange {
         if !fresh && let Some(connection) = pool.idle.take() {
             return Self::Sent(Sent::new(pool, connection, true, request));
         }
-        let max = max.unwrap_or(pool.config.max_connections);
+        let max = max.map_or(pool.config.max_connections, |max| max.get() as usize);
         Self::Waiting(Box::pin(async move {
             let (connection, reused) = pool.connect(max, fresh).await?;
             Ok(Sent::new(pool, connection, reused, request))
