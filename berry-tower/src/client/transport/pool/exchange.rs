@@ -104,7 +104,7 @@ impl Sent {
         Response::from_parts(head, Pooled { incoming, lease: (!is_done).then_some(lease) })
     }
 
-    /// What it means that no response came.
+    /// Converts the error of a request without a response.
     fn failed(self, error: hyper::Error) -> Failure {
         let unprocessed = if self.connection.is_shared() {
             failure::is_unprocessed(&error)
