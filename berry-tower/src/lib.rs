@@ -38,7 +38,7 @@
 //! | [`Drain`](drain) | `drain` | – | a refusal that a client which is still sending sees | – |
 //! | [`Auth`](auth) | `auth` | a token in the headers | the identity, in the extensions | 401 |
 //! | [`RateLimit`](rate_limit) | `rate-limit` | whatever its key function reads | `x-ratelimit-*` headers | 429 |
-//! | [`Collect`](collect) | `collect` | – | [`Buffered`](body::Buffered) | 400, 408, 413 |
+//! | [`Collect`](collect) | `collect` | – | [`Buffered`](body::Buffered) | 400, 408, 413, 415, 503 |
 //! | [`Inspect`](inspect) | `inspect` | `Request<Buffered>`, a JSON object with a `model` | [`Requested`](inspect::Requested) | 400 |
 //! | [`ModelPermission`](permission) | `permission` | the identity, `Requested` | – | 403 |
 //! | [`Early`](early) | `early` | – | keep-alives, early heads, orderly stops | – |
@@ -129,7 +129,7 @@ mod json;
 mod mask;
 #[cfg(feature = "backend")]
 pub mod observe;
-#[cfg(feature = "inspect")]
+#[cfg(any(feature = "inspect", feature = "decompress"))]
 mod offload;
 #[cfg(feature = "permission")]
 pub mod permission;

@@ -74,7 +74,7 @@ impl Refusal {
     /// Adds `Retry-After` in whole seconds, at least 1, and `retry-after-ms`.
     #[must_use]
     pub fn retry_after(mut self, wait: Duration) -> Self {
-        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        let seconds = wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0));
         self.headers.insert(RETRY_AFTER, HeaderValue::from(seconds.max(1)));
         let millis = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
         self.headers.insert(HeaderName::from_static("retry-after-ms"), HeaderValue::from(millis.max(1)));

@@ -23,10 +23,10 @@ use crate::endpoint::Endpoint;
 
 pub use crate::{
     attempt::BackendId,
-    dialect::{Dialect, Sampling},
+    dialect::{ClaudeThinking, Dialect, Sampling},
 };
 #[cfg(feature = "select")]
-pub use catalog::{Catalog, Model, Snapshot, StreamRecovery};
+pub use catalog::{Catalog, Model, OnUnsupported, Snapshot, StreamRecovery};
 pub use options::OptionalField;
 pub use provider::{InvalidProvider, Provider, Timeouts, secret_parts};
 pub use recovery::{Event as HealthEvent, Recovery, Stage};
@@ -99,6 +99,10 @@ pub struct Backend {
     pub supports_prefill: bool,
     /// What of a request's sampling it takes, where it is Anthropic's.
     pub sampling: Sampling,
+    /// Whether the model writes its thoughts between `<think>` and `</think>`; they are translated as reasoning then.
+    pub think_tags: bool,
+    /// How a translated request tells a Claude model to think.
+    pub thinking: ClaudeThinking,
     /// What is known of it; all models that list the same provider and model share one.
     pub state: Arc<BackendState>,
     /// How often it was chosen for this model.
@@ -134,6 +138,8 @@ impl Backend {
             max_in_flight: 0,
             supports_prefill: false,
             sampling: Sampling::All,
+            think_tags: false,
+            thinking: ClaudeThinking::Auto,
             state: Arc::new(state),
             picks: Arc::default(),
             refusals: Arc::default(),

@@ -8,7 +8,7 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use http::{
-    HeaderValue, Request, Response, StatusCode,
+    HeaderName, HeaderValue, Request, Response, StatusCode,
     header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER},
 };
 use http_body::Body;
@@ -29,7 +29,10 @@ use crate::{
     backend::{Backend, OptionalField},
     body::Buffered,
     classify::{self, Class, ErrorBody},
-    dialect::{Conversation, Target, may_contain_foreign_thinking, without_foreign_thinking, without_signatures},
+    dialect::{
+        Conversation, Dropped, Target, may_contain_foreign_thinking, may_lack_thinking, without_foreign_thinking,
+        without_signatures,
+    },
     endpoint::Endpoint,
     error::{BoxError, Deadline, Failure, MissingLayer, Unroutable},
     inspect::{Prefill, Prefilled, Requested},
@@ -38,6 +41,9 @@ use crate::{
     sse::{Grammar, StreamFilter},
     upstream_time::UpstreamTime,
 };
+
+/// The header that names the optional fields of a request which the backend answered without.
+const DROPPED: HeaderName = HeaderName::from_static("x-berry-dropped");
 
 /// How long the body of an error response may take.
 const ERROR_BODY: Duration = Duration::from_secs(5);
@@ -159,13 +165,22 @@ impl Call {
         self.usage || self.conversation.is_some() && !self.requested.stream_options.include_usage
     }
 
+    /// Returns the target of a translation.
+    fn target(&self) -> Target<'_> {
+        let Backend { id, provider, sampling, think_tags, thinking, .. } = &**self.backend();
+        Target::new(provider.dialect, &id.model)
+            .with_sampling(*sampling)
+            .with_think_tags(*think_tags)
+            .with_thinking(*thinking)
+            .with_stream(self.is_stream())
+            .with_usage(self.usage)
+    }
+
     /// Returns the body for the upstream.
     fn upstream_body(&self, client: &Bytes) -> Result<Bytes, Unroutable> {
-        let Backend { id, provider, sampling, .. } = &**self.backend();
+        let id = &self.backend().id;
         if let Some(conversation) = &self.conversation {
-            let target = Target::new(provider.dialect, &id.model).with_sampling(*sampling);
-            let body = conversation.encode(&target.with_stream(self.is_stream()).with_usage(self.usage))?;
-            return Ok(self.omitted.apply(body));
+            return Ok(self.omitted.apply(conversation.encode(&self.target())?));
         }
         let body = self.prefill.as_ref().map_or(client, Buffered::bytes);
         let body = if self.usage {
@@ -175,7 +190,11 @@ impl Call {
         };
         let body = match self.endpoint {
             // Anthropic verifies the signature of thinking blocks, which other backends do not have.
-            Endpoint::Messages if may_contain_foreign_thinking(&body) => without_foreign_thinking(&body),
+            Endpoint::Messages
+                if may_contain_foreign_thinking(&body) || self.is_multi_format && may_lack_thinking(&body) =>
+            {
+                without_foreign_thinking(&body)
+            }
             // Kept where all backends have OpenAI's format: one may be Google's, which requires them.
             Endpoint::ChatCompletions if self.is_multi_format => without_signatures(&body),
             _ => body,
@@ -192,7 +211,7 @@ impl Call {
         let Some(conversation) = &self.conversation else { return Ok(Translated::Untouched(body)) };
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let provider = &self.backend().provider;
-        let translator = conversation.translator(provider.dialect, now)?;
+        let translator = conversation.translator(&self.target(), now)?;
         Ok(if self.is_stream() {
             Translated::stream(body, translator)
         } else {
@@ -218,7 +237,7 @@ impl Call {
         fresh: bool,
     ) -> Result<Request<Buffered>, BoxError> {
         let backend = self.backend();
-        let mut request = Request::new(Buffered::from(self.upstream_body(client.body().bytes())?));
+        let mut request = Request::new(client.body().replaced_by(self.upstream_body(client.body().bytes())?));
         *request.method_mut() = client.method().clone();
         *request.uri_mut() = backend.uri(self.endpoint, self.is_stream()).ok_or(Unroutable::UnsupportedEndpoint)?;
         *request.headers_mut() = self.settings.request_headers(client.headers(), self.accept(), &backend.provider);
@@ -277,6 +296,13 @@ impl Call {
         head::sanitize_response_headers(&mut parts.headers, &self.backend().provider);
         if body.is_encoded() {
             parts.headers.remove(CONTENT_LENGTH);
+        }
+        if let Some(conversation) = &self.conversation {
+            let dropped = Dropped(conversation.dropped(self.backend().provider.dialect));
+            if let Some(value) = dropped.header_value() {
+                parts.headers.insert(DROPPED, value);
+                parts.extensions.insert(dropped);
+            }
         }
         let media = parts.headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
         let is = |kind: &str| media.get(..kind.len()).is_some_and(|m| m.eq_ignore_ascii_case(kind));

@@ -88,7 +88,7 @@ where
     /// Returns the frames that complete the response, if the upstream has sent all of it.
     pub(super) fn final_frames(self: Pin<&mut Self>) -> Bytes {
         match self.project() {
-            Proj::Stream(events) => events.as_mut().finish(),
+            Proj::Stream(events) => events.as_mut().finish(false),
             Proj::Untouched(_) | Proj::Plain(_) => Bytes::new(),
         }
     }
@@ -228,7 +228,7 @@ where
                 return Poll::Ready(Some(Ok(Frame::data(Bytes::new()))));
             }
         };
-        let final_frames = self.as_mut().finish();
+        let final_frames = self.as_mut().finish(error.is_none());
         let this = self.project();
         if final_frames.is_empty() {
             *this.over = true;
@@ -239,9 +239,9 @@ where
     }
 
     /// Returns the end of the response, if it is complete.
-    fn finish(self: Pin<&mut Self>) -> Bytes {
+    fn finish(self: Pin<&mut Self>, is_clean: bool) -> Bytes {
         let mut out = Vec::new();
-        self.project().translator.translate_end(&mut out);
+        self.project().translator.translate_end(is_clean, &mut out);
         out.into()
     }
 }
