@@ -21,6 +21,7 @@ use crate::{
     early::EarlyLayer,
     error::BoxError,
     inspect::InspectLayer,
+    offload::Offload,
     permission::{Allow, ModelPermissionLayer},
     render::Render,
     resume::ResumeLayer,
@@ -97,7 +98,7 @@ where
 
     let service = BackendClient::new(transport);
     let service = breaker.classify(classify.clone()).layer(service);
-    let service = select.classify(classify.clone()).layer(service);
+    let service = Offload::new(select.classify(classify.clone()).layer(service));
     let service = CommitLayer.layer(service);
     let service = retry.classify(classify).layer(service);
     let service = ResumeLayer.layer(service);
