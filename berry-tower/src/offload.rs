@@ -46,6 +46,22 @@ where
     })
 }
 
+/// Runs `work` on this thread while the runtime's other tasks move to another one, at most as many at once as
+/// the process has CPUs. For callers that cannot wait for a future. Outside of a multi-threaded runtime nothing
+/// can move, and the work runs as it is.
+#[cfg(feature = "select")]
+pub(crate) fn in_place<T>(work: impl FnOnce() -> T) -> T {
+    use tokio::runtime::RuntimeFlavor;
+    match Handle::try_current() {
+        Ok(runtime) if runtime.runtime_flavor() == RuntimeFlavor::MultiThread => tokio::task::block_in_place(|| {
+            // It is never closed.
+            let _permit = runtime.block_on(slots().acquire()).ok();
+            work()
+        }),
+        _ => work(),
+    }
+}
+
 fn slots() -> &'static Semaphore {
     static SLOTS: OnceLock<Semaphore> = OnceLock::new();
     SLOTS.get_or_init(|| Semaphore::new(available_parallelism().map_or(1, NonZero::get)))

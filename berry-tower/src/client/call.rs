@@ -36,6 +36,7 @@ use crate::{
     endpoint::Endpoint,
     error::{BoxError, Deadline, Failure, MissingLayer, Unroutable},
     inspect::{Prefill, Prefilled, Requested},
+    offload,
     progress::{CommitPoint, Progress},
     select::Selected,
     sse::{Grammar, StreamFilter},
@@ -180,7 +181,9 @@ impl Call {
     fn upstream_body(&self, client: &Bytes) -> Result<Bytes, Unroutable> {
         let id = &self.backend().id;
         if let Some(conversation) = &self.conversation {
-            return Ok(self.omitted.apply(conversation.encode(&self.target())?));
+            let encode = || conversation.encode(&self.target());
+            let body = if offload::is_large(client.len()) { offload::in_place(encode) } else { encode() };
+            return Ok(self.omitted.apply(body?));
         }
         let body = self.prefill.as_ref().map_or(client, Buffered::bytes);
         let body = if self.usage {

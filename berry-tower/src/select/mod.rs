@@ -78,6 +78,7 @@ use crate::{
     endpoint::Endpoint,
     error::{BoxError, MissingLayer, Unroutable},
     inspect::Requested,
+    offload,
 };
 use candidates::{Ask, Candidates, candidates};
 
@@ -226,11 +227,17 @@ impl<S, C: Classify + Clone> Select<S, C> {
         let conversation = endpoint.filter(|endpoint| endpoint.is_chat()).filter(translates);
         let refuses = model.on_unsupported == OnUnsupported::Refuse;
         let conversation = conversation.map(|endpoint| Conversation::new(endpoint, request.body().bytes().clone()));
-        let conversation = conversation.map(|conversation| Arc::new(conversation.refuse_optional(refuses)));
+        let conversation = conversation.map(|conversation| {
+            Arc::new(conversation.refuse_optional(refuses).with_shape(requested.nodes(), requested.depth()))
+        });
+        let is_large = offload::is_large(request.body().bytes().len());
         let ask = Ask { endpoint, tags, policy, attempt, conversation: conversation.as_deref() };
         let can_be_told = |backend: &Backend| {
             let said = ask.conversation.zip(endpoint).filter(|(_, endpoint)| !backend.provider.speaks(*endpoint));
-            said.is_none_or(|(said, _)| said.supports(backend.provider.dialect).is_ok())
+            said.is_none_or(|(said, _)| {
+                let supports = || said.supports(backend.provider.dialect).is_ok();
+                if is_large { offload::in_place(supports) } else { supports() }
+            })
         };
         // Known from an earlier round: a backend that can express all of the request is preferred.
         let is_known_to_drop = |backend: &Backend| {
