@@ -5,7 +5,7 @@ use futures_util::FutureExt;
 use http::Method;
 
 #[tokio::test]
-async fn beyond_the_bound_connections_wait() {
+async fn connections_beyond_the_limit_wait() {
     let gateway = Gateway::builder().provider("a").max_connections(2).start().await;
     let mut held = [gateway.connect().await, gateway.connect().await];
     for connection in &mut held {
@@ -24,7 +24,7 @@ async fn beyond_the_bound_connections_wait() {
 }
 
 #[tokio::test]
-async fn a_slow_head_is_cut_off() {
+async fn closes_a_connection_with_a_slow_head() {
     let clock = HeldClock::new();
     let gateway = Gateway::single().await;
     let mut silent = gateway.connect().await;
@@ -44,7 +44,7 @@ async fn a_slow_head_is_cut_off() {
 }
 
 #[tokio::test]
-async fn a_body_that_stops_coming_is_a_408() {
+async fn stalled_body_is_a_408() {
     let clock = HeldClock::new();
     let gateway = Gateway::single().await;
     let mut connection = gateway.connect().await;
@@ -65,7 +65,7 @@ async fn a_body_that_stops_coming_is_a_408() {
 }
 
 #[tokio::test]
-async fn many_requests_share_a_connection_and_few_go_up() {
+async fn many_requests_share_few_connections() {
     let gateway = Gateway::single().await;
     let mut connection = gateway.connect().await;
     for number in 0..50 {

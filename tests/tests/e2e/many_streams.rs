@@ -11,7 +11,7 @@ const STREAMS: usize = 1_000;
 const EVENTS: usize = if cfg!(debug_assertions) { 50 } else { 500 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_slow_ones_slow_nobody_else() {
+async fn slow_clients_do_not_delay_others() {
     // Each stream has two connections, and each connection two ends in this process.
     let files = rlimit::increase_nofile_limit(u64::MAX).expect("a limit of open files");
     assert!(files >= 4 * STREAMS as u64 + 200, "this test needs more open files than {files}");
