@@ -99,15 +99,15 @@ async fn demo(cli: &ServeArgs) -> Result<ExitCode, Fail> {
             options.bind = Options::loopback().bind;
         }
     }
-    raise_file_limit(options.max_connections);
+    raise_file_limit(&mut options);
     let server = Server::start(demo.loaded.clone(), options).await?;
     let _ = write!(std::io::stdout(), "{}", demo.guide(server.addr()));
     until_stopped(server, signals).await
 }
 
-async fn serve(loaded: Loaded, options: Options) -> Result<ExitCode, Fail> {
+async fn serve(loaded: Loaded, mut options: Options) -> Result<ExitCode, Fail> {
     let signals = Signals::new()?.with_reload()?;
-    raise_file_limit(options.max_connections);
+    raise_file_limit(&mut options);
     let source = loaded.source.clone();
     let server = Server::start(loaded, options).await?;
     let config = source.as_ref().map(|path| path.display().to_string());
@@ -180,15 +180,18 @@ fn variable(name: &str) -> Result<Option<String>, Fail> {
     }
 }
 
-/// Raises the limit of open files, so that it suffices for all clients and as many connections to upstreams. A lack of
-/// files would look like a failure of the upstreams.
-fn raise_file_limit(max_connections: usize) {
-    let wanted = 2 * u64::try_from(max_connections).unwrap_or(u64::MAX / 2);
+/// Raises the limit of open files, and lowers that of connections if they do not fit into it. Without files, connections
+/// to providers would fail.
+fn raise_file_limit(options: &mut Options) {
     match rlimit::increase_nofile_limit(u64::MAX) {
-        Ok(limit) if limit < wanted => {
-            tracing::warn!(limit, wanted, "the limit of open files is low for MAX_CONNECTIONS; raise it (ulimit -n)");
+        Ok(limit) => {
+            let wanted = options.max_connections;
+            if options.fit_to_file_limit(limit) {
+                let used = options.max_connections;
+                let message = "the limit of open files is low for MAX_CONNECTIONS; raise it (ulimit -n)";
+                tracing::warn!(limit, wanted, used, "{message}");
+            }
         }
-        Ok(_) => {}
         Err(error) => tracing::warn!(%error, "the limit of open files could not be raised"),
     }
 }

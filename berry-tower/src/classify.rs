@@ -523,7 +523,7 @@ fn class_of_client(error: &(dyn Error + 'static)) -> Option<Class> {
     if let Some(e) = error.downcast_ref::<hyper::Error>() {
         return Some(if e.is_timeout() { Class::Timeout } else { Class::Network });
     }
-    #[cfg(feature = "client")]
+    #[cfg(feature = "client-reqwest")]
     if let Some(e) = error.downcast_ref::<reqwest::Error>() {
         return Some(if e.is_timeout() { Class::Timeout } else { Class::Network });
     }

@@ -38,7 +38,7 @@
 //! | [`Drain`](drain) | `drain` | – | a refusal that a client which is still sending sees | – |
 //! | [`Auth`](auth) | `auth` | a token in the headers | the identity, in the extensions | 401 |
 //! | [`RateLimit`](rate_limit) | `rate-limit` | whatever its key function reads | `x-ratelimit-*` headers | 429 |
-//! | [`Collect`](collect) | `collect` | – | [`Buffered`](body::Buffered) | 400, 408, 413 |
+//! | [`Collect`](collect) | `collect` | – | [`Buffered`](body::Buffered) | 400, 408, 413, 415, 503 |
 //! | [`Inspect`](inspect) | `inspect` | `Request<Buffered>`, a JSON object with a `model` | [`Requested`](inspect::Requested) | 400 |
 //! | [`ModelPermission`](permission) | `permission` | the identity, `Requested` | – | 403 |
 //! | [`Early`](early) | `early` | – | keep-alives, early heads, orderly stops | – |
@@ -72,8 +72,9 @@
 //! # Features
 //!
 //! One for each layer, none of them on by default; `gateway` is the standard stack, `full` is
-//! everything. `client-hyper` adds a [transport](client::Hyper) that costs a third of reqwest's.
-//! `reqwest` comes with `client` only, `governor` with `rate-limit` only.
+//! everything. `client` has no transport of its own: `client-hyper` adds [`Hyper`](client::Hyper), and
+//! `client-reqwest` adds [`Reqwest`](client::Reqwest); with both the default is
+//! [`EnvProxy`](client::EnvProxy). `governor` comes with `rate-limit` only.
 
 pub mod attempt;
 #[cfg(feature = "auth")]
@@ -92,6 +93,7 @@ pub mod collect;
 #[cfg(feature = "commit")]
 pub mod commit;
 #[cfg(feature = "content-encoding")]
+#[cfg_attr(not(feature = "client"), allow(dead_code, reason = "used by the layers that decode bodies"))]
 mod content_encoding;
 #[cfg(feature = "dialect")]
 pub mod dialect;
@@ -127,7 +129,7 @@ mod json;
 mod mask;
 #[cfg(feature = "backend")]
 pub mod observe;
-#[cfg(feature = "inspect")]
+#[cfg(any(feature = "inspect", feature = "decompress"))]
 mod offload;
 #[cfg(feature = "permission")]
 pub mod permission;

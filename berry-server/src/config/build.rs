@@ -197,11 +197,22 @@ fn model(
             super::Sampling::Temperature => backend::Sampling::Temperature,
             super::Sampling::None => backend::Sampling::None,
         };
+        backend.thinking = match entry.thinking {
+            super::Thinking::Auto => backend::ClaudeThinking::Auto,
+            super::Thinking::Budget => backend::ClaudeThinking::Budget,
+            super::Thinking::Adaptive => backend::ClaudeThinking::Adaptive,
+            super::Thinking::Off => backend::ClaudeThinking::Off,
+        };
+        backend.think_tags = entry.think_tags;
         backends.push(backend);
     }
     let fallbacks = file.fallbacks.iter().map(String::as_str);
     let mut model = Model::new(&*file.name, strategy, backends).id(id).fallbacks(fallbacks);
     model.enabled = file.enabled;
+    model.on_unsupported = match file.on_unsupported {
+        super::OnUnsupported::Drop => backend::OnUnsupported::Drop,
+        super::OnUnsupported::Refuse => backend::OnUnsupported::Refuse,
+    };
     model.recovery = match file.stream_recovery {
         StreamRecovery::Off => backend::StreamRecovery::Off,
         StreamRecovery::Replay => backend::StreamRecovery::Replay,

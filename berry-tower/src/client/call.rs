@@ -2,13 +2,13 @@
 
 use std::{
     future::Future,
-    sync::{Arc, atomic::Ordering::Relaxed},
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
 use bytes::{Bytes, BytesMut};
 use http::{
-    HeaderValue, Request, Response, StatusCode,
+    HeaderName, HeaderValue, Request, Response, StatusCode,
     header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER},
 };
 use http_body::Body;
@@ -20,15 +20,19 @@ use super::{
     body::Reader,
     decoded::Decoded,
     head::{self, HeadSettings},
+    refused_field::{self, Omitted},
     translated::Translated,
     upstream_error,
     watch::Watch,
 };
 use crate::{
-    backend::Backend,
+    backend::{Backend, OptionalField},
     body::Buffered,
     classify::{self, Class, ErrorBody},
-    dialect::{Conversation, Target, may_contain_foreign_thinking, without_foreign_thinking, without_signatures},
+    dialect::{
+        Conversation, Dropped, Target, may_contain_foreign_thinking, may_lack_thinking, without_foreign_thinking,
+        without_signatures,
+    },
     endpoint::Endpoint,
     error::{BoxError, Deadline, Failure, MissingLayer, Unroutable},
     inspect::{Prefill, Prefilled, Requested},
@@ -37,6 +41,9 @@ use crate::{
     sse::{Grammar, StreamFilter},
     upstream_time::UpstreamTime,
 };
+
+/// The header that names the optional fields of a request which the backend answered without.
+const DROPPED: HeaderName = HeaderName::from_static("x-berry-dropped");
 
 /// How long an error's body is waited for.
 const ERROR_BODY: Duration = Duration::from_secs(5);
@@ -62,6 +69,8 @@ pub(super) struct Call {
     /// Where the waits for the upstream are added up.
     pub(super) time: Option<UpstreamTime>,
     settings: HeadSettings,
+    /// Fields that the backend has refused.
+    omitted: Omitted,
 }
 
 impl Call {
@@ -109,7 +118,11 @@ impl Call {
             request_id,
             time,
             settings: settings.clone(),
+            omitted: Omitted::default(),
         };
+        if call.has_optional_fields() {
+            call.omitted = Omitted::new(|field| !call.backend().accepts(field));
+        }
         call.usage = call.asks_usage();
         Ok(call)
     }
@@ -140,14 +153,10 @@ impl Call {
     /// Whether to ask for token counts that the client did not ask for.
     fn asks_usage(&self) -> bool {
         let backend = self.backend();
-        let has_it = backend.provider.dialect.format().has_usage_option()
-            && (self.conversation.is_some()
-                || matches!(self.endpoint, Endpoint::ChatCompletions | Endpoint::Completions));
-        has_it
+        self.has_optional_fields()
             && self.streams()
-            && backend.provider.stream_usage
             && !self.requested.stream_options.include_usage
-            && !backend.usage_refused.load(Relaxed)
+            && backend.accepts(OptionalField::StreamOptions)
     }
 
     /// Whether a stream of chunks tells token counts that the client did not ask for: where we
@@ -156,12 +165,22 @@ impl Call {
         self.usage || self.conversation.is_some() && !self.requested.stream_options.include_usage
     }
 
+    /// The backend, as a translation sees it.
+    fn target(&self) -> Target<'_> {
+        let Backend { id, provider, sampling, think_tags, thinking, .. } = &**self.backend();
+        Target::new(provider.dialect, &id.model)
+            .with_sampling(*sampling)
+            .with_think_tags(*think_tags)
+            .with_thinking(*thinking)
+            .with_stream(self.streams())
+            .with_usage(self.usage)
+    }
+
     /// The body for the upstream.
     fn upstream_body(&self, client: &Bytes) -> Result<Bytes, Unroutable> {
-        let Backend { id, provider, sampling, .. } = &**self.backend();
+        let id = &self.backend().id;
         if let Some(conversation) = &self.conversation {
-            let target = Target::new(provider.dialect, &id.model).with_sampling(*sampling);
-            return Ok(conversation.encode(&target.with_stream(self.streams()).with_usage(self.usage))?);
+            return Ok(self.omitted.apply(conversation.encode(&self.target())?));
         }
         let body = self.prefill.as_ref().map_or(client, Buffered::bytes);
         let body = if self.usage {
@@ -169,13 +188,16 @@ impl Call {
         } else {
             self.requested.with_model(body, &id.model)
         };
-        Ok(match self.endpoint {
+        let body = match self.endpoint {
             // Thoughts that other backends of the pool have told are none that Anthropic has signed.
-            Endpoint::Messages if may_contain_foreign_thinking(&body) => without_foreign_thinking(&body),
+            Endpoint::Messages if may_contain_foreign_thinking(&body) || self.mixed && may_lack_thinking(&body) => {
+                without_foreign_thinking(&body)
+            }
             // Where all are of OpenAI's format one may be Google's, which wants its signatures back.
             Endpoint::ChatCompletions if self.mixed => without_signatures(&body),
             _ => body,
-        })
+        };
+        Ok(self.omitted.apply(body))
     }
 
     /// The upstream's body in the client's format.
@@ -187,7 +209,7 @@ impl Call {
         let Some(conversation) = &self.conversation else { return Ok(Translated::Untouched(body)) };
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let provider = &self.backend().provider;
-        let translator = conversation.translator(provider.dialect, now)?;
+        let translator = conversation.translator(&self.target(), now)?;
         Ok(if self.streams() {
             Translated::stream(body, translator)
         } else {
@@ -213,7 +235,7 @@ impl Call {
         fresh: bool,
     ) -> Result<Request<Buffered>, BoxError> {
         let backend = self.backend();
-        let mut request = Request::new(Buffered::from(self.upstream_body(client.body().bytes())?));
+        let mut request = Request::new(client.body().replaced_by(self.upstream_body(client.body().bytes())?));
         *request.method_mut() = client.method().clone();
         *request.uri_mut() = backend.uri(self.endpoint, self.streams()).ok_or(Unroutable::UnsupportedEndpoint)?;
         *request.headers_mut() = self.settings.request_headers(client.headers(), self.accept(), &backend.provider);
@@ -268,6 +290,13 @@ impl Call {
         head::sanitize_response_headers(&mut parts.headers, &self.backend().provider);
         if body.is_encoded() {
             parts.headers.remove(CONTENT_LENGTH);
+        }
+        if let Some(conversation) = &self.conversation {
+            let dropped = Dropped(conversation.dropped(self.backend().provider.dialect));
+            if let Some(value) = dropped.header_value() {
+                parts.headers.insert(DROPPED, value);
+                parts.extensions.insert(dropped);
+            }
         }
         let media = parts.headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
         let is = |kind: &str| media.get(..kind.len()).is_some_and(|m| m.eq_ignore_ascii_case(kind));
@@ -333,14 +362,35 @@ impl Call {
         }
     }
 
-    /// Whether the upstream has refused `stream_options`, which the client did not send.
-    pub(super) fn refuses_usage<B>(&self, answer: &Response<B>) -> bool {
-        let names =
-            |e: &ErrorBody| [&e.param, &e.message].into_iter().flatten().any(|text| text.contains("stream_options"));
-        self.usage
-            && self.requested.stream_options.at.is_none()
-            && matches!(answer.status(), StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY)
-            && answer.extensions().get::<ErrorBody>().is_some_and(names)
+    /// Whether the upstream gets a chat completion of OpenAI's, whose fields not all providers accept.
+    fn has_optional_fields(&self) -> bool {
+        self.backend().provider.dialect.format().has_usage_option()
+            && (self.conversation.is_some()
+                || matches!(self.endpoint, Endpoint::ChatCompletions | Endpoint::Completions))
+    }
+
+    /// The field that an answer refuses, if the request can be sent again without it: it has it, or
+    /// the gateway put it in, and the client's own wish for usage is not taken from it.
+    pub(super) fn refused_field<B>(&self, answer: &Response<B>, client: &Request<Buffered>) -> Option<OptionalField> {
+        if !self.has_optional_fields() {
+            return None;
+        }
+        let field = refused_field::refused(answer.status(), answer.extensions().get::<ErrorBody>()?)?;
+        let can_go = match field {
+            OptionalField::StreamOptions => self.usage && self.requested.stream_options.at.is_none(),
+            field if self.omitted.contains(field) => false,
+            field => Omitted::is_in(field, &self.upstream_body(client.body().bytes()).ok()?),
+        };
+        can_go.then_some(field)
+    }
+
+    /// Sends no such field any more.
+    pub(super) fn omit(&mut self, field: OptionalField) {
+        if field == OptionalField::StreamOptions {
+            self.usage = false;
+        } else {
+            self.omitted.insert(field);
+        }
     }
 }
 

@@ -5,7 +5,6 @@ use std::{
     fmt,
     future::{Future, poll_fn},
     pin::Pin,
-    sync::atomic::Ordering::Relaxed,
     task::{Context, Poll, ready},
 };
 
@@ -155,8 +154,11 @@ where
     }
 }
 
-/// Reads a refusal. Where the upstream refuses a field that the gateway added, the request is sent
-/// again without it.
+/// The most fields that one request goes without.
+const MAX_OMITTED: usize = 4;
+
+/// Reads a refusal. Where the upstream refuses a field that it does not know, the request is sent
+/// again without it, or with its other name. That is no attempt.
 async fn refused<T, B>(
     mut call: Call,
     response: Response<B>,
@@ -168,18 +170,20 @@ where
     B: Body<Data = Bytes>,
     B::Error: Into<BoxError>,
 {
-    let answer = call.answer(response).await?;
-    if !call.refuses_usage(&answer) {
-        return Ok(answer);
-    }
-    // It is no attempt: the client did not ask for what was refused.
-    let status = answer.status();
-    drop(answer);
-    call.usage = false;
-    let answer = call.answer(replay.send(&call, false).await?).await?;
-    // Remembered only where it helped: a text that a client can shape may name the field too.
-    if answer.status() != status {
-        call.selected.backend.usage_refused.store(true, Relaxed);
+    let mut answer = call.answer(response).await?;
+    let mut omitted = Vec::new();
+    while omitted.len() < MAX_OMITTED {
+        let Some(field) = call.refused_field(&answer, &replay.request) else { break };
+        let status = answer.status();
+        drop(answer);
+        call.omit(field);
+        omitted.push(field);
+        answer = call.answer(replay.send(&call, false).await?).await?;
+        // Remembered only where it helped: a text that a client can shape may name a field too.
+        if answer.status() != status {
+            omitted.drain(..).for_each(|field| call.selected.backend.record_refusal(field));
+            break;
+        }
     }
     Ok(answer)
 }

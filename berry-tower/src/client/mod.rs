@@ -58,6 +58,7 @@ mod decoded;
 mod error_table;
 mod future;
 mod head;
+mod refused_field;
 mod translated;
 mod transport;
 pub(crate) mod upstream_error;

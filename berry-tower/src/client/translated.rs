@@ -87,7 +87,7 @@ where
     /// The upstream has fallen silent: what the caller is still owed if the answer is whole.
     pub(super) fn owed(self: Pin<&mut Self>) -> Bytes {
         match self.project() {
-            Proj::Stream(events) => events.as_mut().conclude(),
+            Proj::Stream(events) => events.as_mut().conclude(false),
             Proj::Untouched(_) | Proj::Plain(_) => Bytes::new(),
         }
     }
@@ -226,7 +226,7 @@ where
                 return Poll::Ready(Some(Ok(Frame::data(Bytes::new()))));
             }
         };
-        let owed = self.as_mut().conclude();
+        let owed = self.as_mut().conclude(error.is_none());
         let this = self.project();
         if owed.is_empty() {
             *this.over = true;
@@ -237,9 +237,9 @@ where
     }
 
     /// What makes the answer whole, if it is.
-    fn conclude(self: Pin<&mut Self>) -> Bytes {
+    fn conclude(self: Pin<&mut Self>, is_clean: bool) -> Bytes {
         let mut out = Vec::new();
-        self.project().translator.translate_end(&mut out);
+        self.project().translator.translate_end(is_clean, &mut out);
         out.into()
     }
 }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Requested, read::place};
+use super::{Requested, members::range_in};
 use crate::body::Buffered;
 
 /// The same question, with what the client has of the answer as the assistant's last message; in
@@ -52,7 +52,7 @@ impl Prefill {
         if inside.trim().is_empty() {
             return None;
         }
-        let at = place(body, messages).end - 1;
+        let at = range_in(body, messages).end - 1;
         let ends_in_space = text.ends_with(char::is_whitespace);
         let text = serde_json::to_string(text).ok()?;
         let added = format!(r#"{},{{"role":"assistant","content":{text}}}{}"#, &whole[..at], &whole[at..]);

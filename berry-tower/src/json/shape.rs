@@ -1,5 +1,8 @@
 //! What the top of a plain answer holds.
 
+// Only the client reads plain answers.
+#![cfg_attr(not(any(test, feature = "client")), allow(dead_code))]
+
 use super::tokenizer::{Visit, Word};
 
 /// What a member holds.

@@ -5,6 +5,7 @@
 
 mod allocations;
 mod bursts;
+mod client;
 mod edge;
 mod inner;
 mod observe;

@@ -2,8 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a helper of tests may panic as a test may")]
 
+mod apps;
+mod bodies;
 mod edge;
 mod edited;
+mod grpc_codec;
 mod inner;
 mod support;
 mod translated;

@@ -51,15 +51,22 @@ pub(crate) fn hello<B>() -> ServiceFn<fn(Request<B>) -> Hello> {
     service_fn(|_| std::future::ready(Ok(Response::new(Full::from("hello")))))
 }
 
-/// Posts a body; `headers` are whole lines. The answer's status and all of its text.
+/// Posts a body to `/`; see [`send`].
 pub(crate) async fn post(address: SocketAddr, headers: &str, body: &str) -> (u16, String) {
+    send(address, "POST /", headers, body).await
+}
+
+/// Sends a request and returns the status and the whole text of the response. `line` is the method
+/// and the path, `headers` are complete lines. What is not UTF-8 is replaced.
+pub(crate) async fn send(address: SocketAddr, line: &str, headers: &str, body: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(address).await.unwrap();
     let length = body.len();
     let request = format!(
-        "POST / HTTP/1.1\r\nhost: test\r\nconnection: close\r\n{headers}content-length: {length}\r\n\r\n{body}"
+        "{line} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n{headers}content-length: {length}\r\n\r\n{body}"
     );
     stream.write_all(request.as_bytes()).await.unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.unwrap();
+    let answer = String::from_utf8_lossy(&answer).into_owned();
     (answer[9..12].parse().unwrap(), answer)
 }

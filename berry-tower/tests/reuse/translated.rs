@@ -353,7 +353,9 @@ async fn who_cannot_express_a_request_is_passed_over_and_with_nobody_the_field_i
     let mut body = chat(false);
     body["n"] = json!(2);
     let pool = || vec![backend("first", Dialect::Claude), backend("second", Dialect::OpenAi)];
-    let answer = json!({"id": "c", "object": "chat.completion", "created": 1, "model": "x", "choices": []});
+    let answer = json!({"id": "c", "object": "chat.completion", "created": 1, "model": "x", "choices": [{
+        "index": 0, "message": {"role": "assistant", "content": "Hello"}, "finish_reason": "stop",
+    }]});
     let got = ask(OpenAiErrors, pool(), CHAT, body.clone(), move |_| Script::json(200, &answer)).await;
     assert_eq!((got.status, got.served.as_deref()), (200, Some("second:upstream-model")));
     let nobody = |_: &Asked| -> Script { panic!("nobody is to be asked") };
@@ -410,7 +412,9 @@ async fn signatures_of_others_are_not_sent_to_openai_where_the_pool_has_others()
         {"role": "assistant", "content": "Hm.", "tool_calls": [call], "extra_content": signed},
         {"role": "tool", "tool_call_id": "a", "content": "1"},
     ]);
-    let answer = json!({"id": "c", "object": "chat.completion", "created": 1, "model": "x", "choices": []});
+    let answer = json!({"id": "c", "object": "chat.completion", "created": 1, "model": "x", "choices": [{
+        "index": 0, "message": {"role": "assistant", "content": "Hello"}, "finish_reason": "stop",
+    }]});
     for mixed in [true, false] {
         let others = mixed.then(|| backend("second", Dialect::Gemini));
         let pool = [backend("first", Dialect::OpenAi)].into_iter().chain(others).collect();

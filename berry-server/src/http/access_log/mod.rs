@@ -106,7 +106,7 @@ where
 }
 
 /// Returns the client's own id if it is short printable ASCII, else a new one.
-fn request_id(headers: &HeaderMap) -> HeaderValue {
+pub(crate) fn request_id(headers: &HeaderMap) -> HeaderValue {
     let is_valid =
         |id: &&HeaderValue| (1..=MAX_ID_BYTES).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic);
     headers.get(REQUEST_ID).filter(is_valid).cloned().unwrap_or_else(|| {

@@ -26,7 +26,7 @@ use super::{
 #[cfg(feature = "observability")]
 use crate::observability::history::FinishedRequest;
 use crate::{
-    http::{connection::Serving, error_shape::ErrorShape},
+    http::{connection::ConnectionState, error_shape::ErrorShape},
     observability::{
         Observability,
         metrics::{RequestMetrics, RouteMetrics},
@@ -96,7 +96,7 @@ pub(crate) struct AccessRecord {
     /// The optional fields that were left out of the upstream request.
     dropped: Option<HeaderValue>,
     is_emitted: bool,
-    connection: Option<Serving>,
+    connection: Option<ConnectionState>,
     snapshot: Arc<Snapshot>,
     observability: Observability,
     metrics: RequestMetrics,
@@ -233,6 +233,9 @@ impl AccessRecord {
             return;
         }
         if let Some(connection) = &self.connection {
+            if self.identity.caller().is_some() {
+                connection.trust();
+            }
             connection.end();
         }
         self.record_continuation();

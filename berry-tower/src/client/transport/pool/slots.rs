@@ -193,6 +193,7 @@ mod tests {
     async fn a_connection_is_retired_when_a_head_is_overdue_and_none_has_come() {
         let wait = Duration::from_secs(3);
         let slots = slots(4);
+        slots.set_peer_limit(4);
         let sent = |due| {
             let mut slot = slots.reserve().unwrap();
             slot.sent(due);
