@@ -81,7 +81,7 @@ async fn test_backend_reports_a_failure_without_the_key() {
     for (provider, model, streamed, why) in [
         ("up", "sim-key", &[][..], "401"),
         ("up", "sim-key", &stream[..], "401"),
-        ("up", "sim-cut2", &stream[..], "before the answer was whole"),
+        ("up", "sim-cut2", &stream[..], "before the answer was complete"),
         ("down", "sim", &[], "refused"),
         ("down", "sim", &stream, "refused"),
     ] {
@@ -196,7 +196,7 @@ async fn tests_every_protocol_in_its_own_format() {
             let ran = cli(arguments).await;
             assert_eq!(ran.code, Some(0), "{kind} {arguments}: {ran:?}");
         }
-        for (model, why) in [("sim-cut2", "before the answer was whole"), ("sim-key", "40")] {
+        for (model, why) in [("sim-cut2", "before the answer was complete"), ("sim-key", "40")] {
             let ran = cli(&format!("test-backend -p p -m {model} --stream")).await;
             assert!(ran.code == Some(1) && ran.out.contains(why) && !ran.out.contains(key), "{kind} {model}: {ran:?}");
         }
