@@ -42,6 +42,7 @@ pub struct Conversation {
     request: OnceLock<Result<hub::Request, UnsupportedField>>,
     encoded: [OnceLock<Result<Encoded, UnsupportedField>>; Dialect::ALL.len()],
     refuses_optional: bool,
+    is_too_complex: bool,
 }
 
 /// The optional fields of a request that the backend answered without, by the caller's names; in a response's
@@ -83,12 +84,23 @@ impl fmt::Debug for Conversation {
 }
 
 impl Conversation {
+    /// The most JSON values of a body that can be translated.
+    pub const MAX_NODES: usize = 250_000;
+
     /// The request with this body to an endpoint for [conversations](Endpoint::is_chat). The body is not
     /// decoded yet.
     #[must_use]
     pub const fn new(endpoint: Endpoint, body: Bytes) -> Self {
         let encoded = [const { OnceLock::new() }; Dialect::ALL.len()];
-        Self { endpoint, body, request: OnceLock::new(), encoded, refuses_optional: false }
+        Self { endpoint, body, request: OnceLock::new(), encoded, refuses_optional: false, is_too_complex: false }
+    }
+
+    /// Sets the number of JSON values in the body. A parsed value takes much more memory than its text, so a body of
+    /// more than [`MAX_NODES`](Self::MAX_NODES) values cannot be translated.
+    #[must_use]
+    pub const fn with_nodes(mut self, nodes: usize) -> Self {
+        self.is_too_complex = nodes > Self::MAX_NODES;
+        self
     }
 
     /// Sets whether optional fields that a format cannot express make the request one that it does not support;
@@ -105,7 +117,15 @@ impl Conversation {
 
     /// The request in the hub's types.
     fn request(&self) -> Result<&hub::Request, &UnsupportedField> {
-        self.request.get_or_init(|| self.caller()?.decode_request(&self.body)).as_ref()
+        let decode = || {
+            if self.is_too_complex {
+                let reason =
+                    format!("the request has more than {} JSON values, too many to translate", Self::MAX_NODES);
+                return Err(UnsupportedField::new("messages", reason));
+            }
+            self.caller()?.decode_request(&self.body)
+        };
+        self.request.get_or_init(decode).as_ref()
     }
 
     fn encoded(&self, dialect: Dialect) -> Result<&Encoded, &UnsupportedField> {
