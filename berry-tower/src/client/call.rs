@@ -96,7 +96,7 @@ impl Call {
             let body = || prefill.as_ref().unwrap_or(request.body()).bytes().clone();
             known
                 .cloned()
-                .unwrap_or_else(|| Arc::new(Conversation::new(endpoint, body()).with_nodes(requested.nodes())))
+                .unwrap_or_else(|| Arc::new(Conversation::new(endpoint, body()).with_shape(requested.nodes(), requested.depth())))
         });
         let request_id = (endpoint == Endpoint::Messages).then(|| request.headers().get("x-request-id").cloned());
         let (sent, timeouts) = (Instant::now(), selected.backend.provider.timeouts);

@@ -91,9 +91,6 @@ impl fmt::Debug for Conversation {
 }
 
 impl Conversation {
-    /// The most JSON values of a body that can be translated.
-    pub const MAX_NODES: usize = 250_000;
-
     /// The request with this body to an endpoint for [conversations](Endpoint::is_chat). The body is not
     /// decoded yet.
     #[must_use]
