@@ -4,6 +4,7 @@
 
 mod edge;
 mod edited;
+mod ends;
 mod inner;
 mod support;
 mod translated;
