@@ -17,6 +17,7 @@ use arc_swap::ArcSwapOption;
 use berry_tower::{
     auth::ApiKeys,
     backend::Catalog,
+    body::ByteBudget,
     client::EnvProxy,
     early::{Shutdown, ShutdownSignal},
     retry::{BackoffPolicy, Budget},
@@ -25,9 +26,12 @@ use berry_tower::{
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use crate::config::{
-    Config, Loaded, Seen,
-    build::{Built, Caller, build},
+use crate::{
+    config::{
+        Config, Loaded, Seen,
+        build::{Built, Caller, build},
+    },
+    memory,
 };
 
 /// The state of the process, which outlives every configuration.
@@ -47,6 +51,8 @@ pub(crate) struct Process {
     pub(crate) seen: ArcSwapOption<Seen>,
     /// The connections to providers.
     transport: EnvProxy,
+    /// The limit of all request bodies in memory together.
+    pub(crate) buffers: ByteBudget,
 }
 
 /// The result of a reload.
@@ -69,6 +75,7 @@ impl Process {
             last_reload: ArcSwapOption::empty(),
             seen: ArcSwapOption::from(seen.map(Arc::new)),
             transport: EnvProxy::default(),
+            buffers: ByteBudget::new(usize::MAX),
         }
     }
 
@@ -145,6 +152,11 @@ impl Snapshot {
             None => observe(Catalog::tuned(models, &tuning)),
         };
         let retry_budget = retry_budget(&config, before);
+        let max_buffered = match config.settings.max_buffered_bytes {
+            0 => memory::limit() / 4,
+            bytes => bytes,
+        };
+        process.buffers.set_max(usize::try_from(max_buffered).unwrap_or(usize::MAX));
         Ok(Self {
             process,
             config,

@@ -394,8 +394,6 @@ impl Classify for HttpVerdict {
         match response.status.as_u16() {
             408 => Class::Timeout,
             429 => Class::RateLimited { retry_after: retry_after(&response.headers) },
-            // Misdirected, of a failed dependency, too early, out of capacity: another backend may do.
-            421 | 424 | 425 | 498 => Class::Server,
             ..=399 => Class::Success,
             400..=499 => Class::ClientError,
             _ => Class::Server,
@@ -523,7 +521,7 @@ fn class_of_client(error: &(dyn Error + 'static)) -> Option<Class> {
     if let Some(e) = error.downcast_ref::<hyper::Error>() {
         return Some(if e.is_timeout() { Class::Timeout } else { Class::Network });
     }
-    #[cfg(feature = "client")]
+    #[cfg(feature = "client-reqwest")]
     if let Some(e) = error.downcast_ref::<reqwest::Error>() {
         return Some(if e.is_timeout() { Class::Timeout } else { Class::Network });
     }

@@ -74,7 +74,9 @@ impl Ending {
 fn error_event(grammar: Grammar, refusal: &Refusal, between_events: bool) -> Option<Bytes> {
     let (code, message) = (&refusal.code, &refusal.message);
     let event = match grammar {
-        Grammar::Chat | Grammar::Completions => format!("data: {}\n\n", json!({ "error": refusal.openai_error() })),
+        Grammar::Chat | Grammar::Completions => {
+            format!("data: {{\"error\":{}}}\n\n", refusal.openai_error())
+        }
         Grammar::Responses => {
             let data = json!({ "type": "error", "code": code, "message": message, "param": refusal.param, "sequence_number": 0 });
             format!("event: error\ndata: {data}\n\n")

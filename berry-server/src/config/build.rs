@@ -159,6 +159,8 @@ pub(crate) fn provider(
     provider.enabled = file.enabled;
     provider.max_retries = file.max_retries;
     provider.stream_usage = file.stream_usage;
+    provider.forward_user_agent = file.forward_user_agent;
+    provider.max_connections = NonZeroU32::new(file.max_connections);
     Ok(provider)
 }
 
@@ -197,11 +199,22 @@ fn model(
             super::Sampling::Temperature => backend::Sampling::Temperature,
             super::Sampling::None => backend::Sampling::None,
         };
+        backend.thinking = match entry.thinking {
+            super::Thinking::Auto => backend::ClaudeThinking::Auto,
+            super::Thinking::Budget => backend::ClaudeThinking::Budget,
+            super::Thinking::Adaptive => backend::ClaudeThinking::Adaptive,
+            super::Thinking::Off => backend::ClaudeThinking::Off,
+        };
+        backend.think_tags = entry.think_tags;
         backends.push(backend);
     }
     let fallbacks = file.fallbacks.iter().map(String::as_str);
     let mut model = Model::new(&*file.name, strategy, backends).id(id).fallbacks(fallbacks);
     model.enabled = file.enabled;
+    model.on_unsupported = match file.on_unsupported {
+        super::OnUnsupported::Drop => backend::OnUnsupported::Drop,
+        super::OnUnsupported::Refuse => backend::OnUnsupported::Refuse,
+    };
     model.recovery = match file.stream_recovery {
         StreamRecovery::Off => backend::StreamRecovery::Off,
         StreamRecovery::Replay => backend::StreamRecovery::Replay,

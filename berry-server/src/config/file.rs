@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use secrecy::SecretString;
 use serde::Serialize;
 
-use super::options::{BackendType, BillingMode, Probe, Sampling, Strategy, StreamRecovery};
+use super::options::{BackendType, BillingMode, OnUnsupported, Probe, Sampling, Strategy, StreamRecovery, Thinking};
 use super::settings::Settings;
 
 /// A whole configuration file, checked. Tables keep the order of the file.
@@ -146,6 +146,10 @@ pub struct Provider {
     pub api_version: Option<String>,
     /// Ask for `usage` in streams.
     pub stream_usage: bool,
+    /// Add the caller's `user-agent` to the gateway's, as a comment.
+    pub forward_user_agent: bool,
+    /// The most HTTP/2 connections to the provider.
+    pub max_connections: u32,
 }
 
 /// `[models.<id>]`
@@ -165,6 +169,8 @@ pub struct Model {
     pub default_for: Vec<String>,
     /// What becomes of a stream that is cut.
     pub stream_recovery: StreamRecovery,
+    /// What happens to optional fields of a request that a backend's format cannot express.
+    pub on_unsupported: OnUnsupported,
 }
 
 /// `[[models.<id>.backends]]`
@@ -192,4 +198,8 @@ pub struct Backend {
     pub supports_prefill: bool,
     /// Which sampling parameters a translated request may carry.
     pub sampling: Sampling,
+    /// How a translated request tells a Claude model to think.
+    pub thinking: Thinking,
+    /// Whether the model writes its thoughts between `<think>` and `</think>`.
+    pub think_tags: bool,
 }

@@ -63,7 +63,9 @@ use toml::de::DeTable;
 pub use env::{NotFound, PLACES, find};
 pub use file::{Backend, Config, Credential, Model, Provider, RateLimit, User};
 pub use finding::{Errors, Finding};
-pub use options::{BackendType, BillingMode, Probe, Sampling, Strategy, StreamRecovery, TagPolicy};
+pub use options::{
+    BackendType, BillingMode, OnUnsupported, Probe, Sampling, Strategy, StreamRecovery, TagPolicy, Thinking,
+};
 
 pub use settings::{ConfidenceAdjustments, RetryBudget, Settings, SmartAi};
 

@@ -130,6 +130,32 @@ words! {
 }
 
 words! {
+    /// What happens to optional fields of a request that a backend's format cannot express.
+    OnUnsupported {
+        /// The backend answers without them, and `x-berry-dropped` names them.
+        #[default]
+        Drop = "drop",
+        /// The backend is passed over.
+        Refuse = "refuse",
+    }
+}
+
+words! {
+    /// How a translated request tells a Claude model to think.
+    Thinking {
+        /// By the model's family.
+        #[default]
+        Auto = "auto",
+        /// With a budget of tokens.
+        Budget = "budget",
+        /// Adaptively, with an effort.
+        Adaptive = "adaptive",
+        /// Not at all.
+        Off = "off",
+    }
+}
+
+words! {
     /// Which sampling parameters a translated request may carry to a backend.
     Sampling {
         /// `temperature` and `top_p`.

@@ -37,6 +37,20 @@ pub struct Model {
     pub fallbacks: Vec<Arc<str>>,
     /// What happens to a committed stream that breaks off.
     pub recovery: StreamRecovery,
+    /// What happens to optional fields of a request that a backend's format cannot express.
+    pub on_unsupported: OnUnsupported,
+}
+
+/// What happens to the optional fields of a request that a backend's format cannot express, such as tools that a
+/// provider runs itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OnUnsupported {
+    /// The backend answers without them, and the header `x-berry-dropped` names them.
+    #[default]
+    Drop,
+    /// The backend is passed over.
+    Refuse,
 }
 
 impl Model {
@@ -55,6 +69,7 @@ impl Model {
             backends: backends.into_iter().map(Arc::new).collect(),
             fallbacks: Vec::new(),
             recovery: StreamRecovery::Off,
+            on_unsupported: OnUnsupported::Drop,
         }
     }
 

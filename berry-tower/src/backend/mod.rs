@@ -4,6 +4,7 @@
 mod catalog;
 mod clock;
 pub mod confidence;
+mod options;
 mod provider;
 mod recovery;
 mod snapshot;
@@ -13,10 +14,7 @@ mod view;
 
 use std::{
     hash::{DefaultHasher, Hash, Hasher},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64},
-    },
+    sync::{Arc, atomic::AtomicU64},
 };
 
 use http::Uri;
@@ -25,10 +23,11 @@ use crate::endpoint::Endpoint;
 
 pub use crate::{
     attempt::BackendId,
-    dialect::{Dialect, Sampling},
+    dialect::{ClaudeThinking, Dialect, Sampling},
 };
 #[cfg(feature = "select")]
-pub use catalog::{Catalog, Model, Snapshot, StreamRecovery};
+pub use catalog::{Catalog, Model, OnUnsupported, Snapshot, StreamRecovery};
+pub use options::OptionalField;
 pub use provider::{InvalidProvider, Provider, Timeouts, secret_parts};
 pub use recovery::{Event as HealthEvent, Recovery, Stage};
 pub use snapshot::BackendStateSnapshot;
@@ -100,12 +99,16 @@ pub struct Backend {
     pub supports_prefill: bool,
     /// What of a request's sampling it takes, where it is Anthropic's.
     pub sampling: Sampling,
+    /// Whether the model writes its thoughts between `<think>` and `</think>`; they are translated as reasoning then.
+    pub think_tags: bool,
+    /// How a translated request tells a Claude model to think.
+    pub thinking: ClaudeThinking,
     /// What is known of it; all models that list the same provider and model share one.
     pub state: Arc<BackendState>,
     /// How often it was chosen for this model.
     pub picks: Arc<AtomicU64>,
-    /// It has refused `stream_options`; forgotten when the backend is made anew.
-    pub usage_refused: Arc<AtomicBool>,
+    /// The parts of a request that it has refused; forgotten when the backend is made anew.
+    refusals: Arc<options::Refusals>,
     fingerprint: u64,
     addresses: [Option<Uri>; Endpoint::ALL.len()],
     /// Where a conversation is streamed: at Google another one.
@@ -135,9 +138,11 @@ impl Backend {
             max_in_flight: 0,
             supports_prefill: false,
             sampling: Sampling::All,
+            think_tags: false,
+            thinking: ClaudeThinking::Auto,
             state: Arc::new(state),
             picks: Arc::default(),
-            usage_refused: Arc::default(),
+            refusals: Arc::default(),
             addresses,
             streams,
             fingerprint: hasher.finish(),
@@ -164,6 +169,18 @@ impl Backend {
         } else {
             &self.addresses[endpoint.index()]
         }
+    }
+
+    /// Whether requests to this backend may hold a field: its provider accepts it, and the backend
+    /// has not refused it.
+    #[must_use]
+    pub fn accepts(&self, field: OptionalField) -> bool {
+        (field != OptionalField::StreamOptions || self.provider.stream_usage) && !self.refusals.contains(field)
+    }
+
+    /// Remembers that the backend refused a field.
+    pub fn record_refusal(&self, field: OptionalField) {
+        self.refusals.insert(field);
     }
 
     /// A number made of the id, for tables; the same in every run of one build.

@@ -54,7 +54,7 @@ impl<S: Service<Request<Buffered>> + Clone> Stage<S> {
             && let Some(body) = model.insert_into(request.body().bytes())
         {
             read = Requested::read_request(request.uri().path(), request.headers(), &body);
-            *request.body_mut() = Buffered::from(body);
+            *request.body_mut() = request.body().replaced_by(body);
         }
         match read {
             Ok(requested) => {

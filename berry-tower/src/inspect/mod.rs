@@ -29,14 +29,15 @@
 //! ```
 //!
 //! Needs: `Request<Buffered>`. Adds: [`Requested`]. Rejects with 400: a body that is no JSON object
-//! with a `model`, or that has a key twice.
+//! with a `model`, that has a key twice or one that a backend could take for another, or whose
+//! `stream` is no boolean.
 
 mod form;
 mod future;
+mod json_scanner;
+mod members;
 mod prefill;
-mod read;
 mod requested;
-mod skip;
 
 use std::{
     sync::Arc,
@@ -50,8 +51,8 @@ use tower_service::Service;
 
 pub use self::{
     future::ResponseFuture,
+    members::Unreadable,
     prefill::{Prefill, Prefilled},
-    read::Unreadable,
     requested::{Requested, StreamOptions},
 };
 use crate::{
@@ -161,8 +162,9 @@ where
 fn rejection(why: &Unreadable) -> Refusal {
     let refusal = Refusal::new(StatusCode::BAD_REQUEST, "invalid_request_error", why.to_string());
     match why {
-        Unreadable::NotAnObject(_) | Unreadable::InvalidForm(_) => refusal,
-        Unreadable::DuplicateKey(key) => refusal.param(key.clone()),
+        Unreadable::NotAnObject(_) | Unreadable::InvalidForm(_) | Unreadable::TooManyKeys => refusal,
+        Unreadable::DuplicateKey(key) | Unreadable::AmbiguousKey { key, .. } => refusal.param(key.clone()),
+        Unreadable::BadStream => refusal.param("stream"),
         Unreadable::NoModel | Unreadable::BadModel => refusal.param("model"),
     }
 }

@@ -48,6 +48,8 @@ async fn rejects_an_invalid_body_and_names_the_field() {
         ("{}", "model".into()),
         (r#"{"model":7}"#, "model".into()),
         (r#"{"model":"m","tools":1,"tools":2}"#, "tools".into()),
+        (r#"{"model":"m","Tools":1}"#, "Tools".into()),
+        (r#"{"model":"m","stream":"true"}"#, "stream".into()),
     ] {
         let (status, answer) = ask(body).await;
         assert_eq!((status, error(&answer)), (StatusCode::BAD_REQUEST, (param, Value::Null)), "{body}");

@@ -70,7 +70,7 @@ pub use lease::{Lease, SelectedBreaker};
 pub use crate::attempt::ServedBy;
 use crate::{
     attempt::Attempt,
-    backend::{Backend, Catalog, Model, Snapshot},
+    backend::{Backend, Catalog, Model, OnUnsupported, Snapshot},
     body::{Buffered, GuardedBody},
     caller::{CallerId, Callers},
     classify::{Classify, ModelApiVerdict},
@@ -224,20 +224,35 @@ impl<S, C: Classify + Clone> Select<S, C> {
         // Read only where somebody may have to be told it in another format.
         let translates = |endpoint: &Endpoint| model.backends.iter().any(|b| !b.provider.speaks(*endpoint));
         let conversation = endpoint.filter(|endpoint| endpoint.is_chat()).filter(translates);
-        let conversation = conversation.map(|e| Arc::new(Conversation::new(e, request.body().bytes().clone())));
+        let refuses = model.on_unsupported == OnUnsupported::Refuse;
+        let conversation = conversation.map(|endpoint| Conversation::new(endpoint, request.body().bytes().clone()));
+        let conversation = conversation
+            .map(|conversation| Arc::new(conversation.with_nodes(requested.nodes()).refuse_optional(refuses)));
         let ask = Ask { endpoint, tags, policy, attempt, conversation: conversation.as_deref() };
         let can_be_told = |backend: &Backend| {
             let said = ask.conversation.zip(endpoint).filter(|(_, endpoint)| !backend.provider.speaks(*endpoint));
             said.is_none_or(|(said, _)| said.supports(backend.provider.dialect).is_ok())
         };
+        // Known from an earlier round: a backend that can express all of the request is preferred.
+        let is_known_to_drop = |backend: &Backend| {
+            let translated = ask.conversation.zip(endpoint).filter(|(_, endpoint)| !backend.provider.speaks(*endpoint));
+            translated.is_some_and(|(conversation, _)| conversation.is_known_to_drop(backend.provider.dialect))
+        };
         let mut lost = 0;
         while lost < LOST_RACES {
             let now = Instant::now();
-            let Candidates { list, last } = candidates(model, &ask, now)?;
+            let Candidates { mut list, last } = candidates(model, &ask, now)?;
+            if list.iter().any(|it| is_known_to_drop(it.backend)) && !list.iter().all(|it| is_known_to_drop(it.backend))
+            {
+                list.retain(|it| !is_known_to_drop(it.backend));
+            }
             let picked = model.strategy.pick(&list, &mut rand::rng());
             let chosen = &list[picked.min(list.len() - 1)];
             // A translation is dear, so only who would be asked is tried; it is known from now on.
             if !can_be_told(chosen.backend) {
+                continue;
+            }
+            if is_known_to_drop(chosen.backend) && list.iter().any(|it| !is_known_to_drop(it.backend)) {
                 continue;
             }
             if let Some(lease) = Lease::take(chosen, model, self.layer.classify.clone(), now) {

@@ -11,3 +11,4 @@ mod edge_inspect;
 mod edge_rate_limit;
 mod failover;
 mod in_flight;
+mod retry_policies;

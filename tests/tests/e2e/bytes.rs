@@ -29,7 +29,7 @@ async fn order_spelling_and_white_space_of_a_body_reach_the_provider() {
         format!("\r\n\t {{ {messages} ,\n\"unknown\" : {{\"b\":1,\"a\":[ ]}}, \"model\"\t:\r\n\"pool\"  }} \n"),
         format!(r#"{{{messages},"temperature":1.0,"top_p":1e0,"seed":12345678901234567890,"x":-0.0,"model":"pool"}}"#),
         format!(r#"{{"user":"\u0041é\ud83d\ude00😀\/\"\\","metadata":{{"model":"inner"}},"model":"pool",{messages}}}"#),
-        format!(r#"{{"model":"pool",{messages},"Model":"other","a":{{"dup":1,"dup":2}},"stream":false}}"#),
+        format!(r#"{{"model":"pool",{messages},"mode":"other","a":{{"dup":1,"dup":2}},"stream":false}}"#),
         format!(r#"{{"model":"pool",{messages},"stream":null,"nested":[[[[[[]]]]]],"none":null}}"#),
     ] {
         soon(reaches_untouched(body.as_bytes())).await;

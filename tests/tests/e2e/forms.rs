@@ -63,9 +63,9 @@ async fn transcripts_have_all_their_formats() {
         post(&gateway, "/v1/audio/transcriptions", form(&parts)).await
     };
     let plain = ask(&[]).await;
-    assert_eq!(plain.json()["text"], "a.wav has 262 bytes.");
+    assert_eq!(plain.json()["text"], "a.wav has 264 bytes.");
     let text = ask(&[("response_format", "text")]).await;
-    assert_eq!((text.text(), text.header("content-type")), ("a.wav has 262 bytes.\n", "text/plain; charset=utf-8"));
+    assert_eq!((text.text(), text.header("content-type")), ("a.wav has 264 bytes.\n", "text/plain; charset=utf-8"));
     assert!(ask(&[("response_format", "vtt")]).await.text().starts_with("WEBVTT"));
     let stream = ask(&[("stream", "true")]).await;
     assert!(stream.header("content-type").starts_with("text/event-stream") && stream.whole, "{stream:?}");

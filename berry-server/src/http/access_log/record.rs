@@ -19,20 +19,25 @@ use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, heade
 use tokio::time::Instant;
 
 use super::{
-    AccessLogLayer, REQUEST_ID, RequestIdentity,
+    identity::RequestIdentity,
     panic::{PanicMessage, internal_error},
 };
 #[cfg(feature = "observability")]
 use crate::observability::history::FinishedRequest;
 use crate::{
-    http::{connection::Serving, error_shape::ErrorShape},
-    observability::{Observability, metrics::RequestMetrics, outcome::RequestOutcome},
+    http::{connection::ConnectionState, error_shape::ErrorShape},
+    observability::{
+        Observability,
+        metrics::{RequestMetrics, RouteMetrics},
+        outcome::RequestOutcome,
+    },
     state::Snapshot,
 };
 
 /// The target of the access line, which filters such as `RUST_LOG` name.
 const TARGET: &str = "berry_server::access";
 
+pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const BACKEND: HeaderName = HeaderName::from_static("x-berry-backend");
 const ATTEMPTS: HeaderName = HeaderName::from_static("x-berry-attempts");
 const DROPPED: HeaderName = HeaderName::from_static("x-berry-dropped");
@@ -51,6 +56,23 @@ impl fmt::Display for Cut<'_> {
         let end = (0..=MAX_TEXT_BYTES).rev().find(|end| self.0.is_char_boundary(*end)).unwrap_or_default();
         write!(f, "{}…", &self.0[..end])
     }
+}
+
+/// What the records of one service have in common.
+#[derive(Clone, Debug)]
+pub(super) struct RecordContext {
+    pub(super) snapshot: Arc<Snapshot>,
+    pub(super) observability: Observability,
+    pub(super) endpoint: Option<Arc<ModelEndpoint>>,
+    /// The shape of the layer's own error responses.
+    pub(super) errors: ErrorShape,
+}
+
+/// The facts of an endpoint that need no look-up per request.
+#[derive(Debug)]
+pub(super) struct ModelEndpoint {
+    pub(super) path: Arc<str>,
+    pub(super) route: RouteMetrics,
 }
 
 /// The facts of one request.
@@ -72,15 +94,15 @@ pub(crate) struct AccessRecord {
     /// The optional fields that were left out of the upstream request.
     dropped: Option<HeaderValue>,
     is_emitted: bool,
-    connection: Option<Serving>,
+    connection: Option<ConnectionState>,
     snapshot: Arc<Snapshot>,
     observability: Observability,
     metrics: RequestMetrics,
 }
 
 impl AccessRecord {
-    pub(super) fn new<R>(id: HeaderValue, request: &mut Request<R>, layer: &AccessLogLayer) -> Self {
-        let AccessLogLayer { snapshot, observability, endpoint, errors } = layer;
+    pub(super) fn new<R>(id: HeaderValue, request: &mut Request<R>, context: &RecordContext) -> Self {
+        let RecordContext { snapshot, observability, endpoint, errors } = context;
         let started = Instant::now();
         let route = endpoint.as_ref().map(|endpoint| &endpoint.route);
         let path = || Cut(request.uri().path()).to_string().into();
@@ -102,7 +124,7 @@ impl AccessRecord {
             connection: request.extensions_mut().remove(),
             snapshot: snapshot.clone(),
             observability: observability.clone(),
-            metrics: RequestMetrics::new(&observability.metrics, request, route, started),
+            metrics: observability.metrics.start(request, route, started),
         }
     }
 
@@ -204,6 +226,9 @@ impl AccessRecord {
             return;
         }
         if let Some(connection) = &self.connection {
+            if self.identity.caller().is_some() {
+                connection.trust();
+            }
             connection.end();
         }
         self.record_continuation();

@@ -35,6 +35,7 @@ use http::{HeaderMap, Method};
 use tower::ServiceBuilder;
 use tower_service::Service;
 
+pub(crate) use self::refusals::overloaded;
 use self::{
     admin_only::admins_only,
     cors::cors,

@@ -19,17 +19,17 @@ use utoipa::ToSchema;
 use super::{refusals::refuse_caller, status::rfc3339, tags};
 use crate::{config::build::Caller, state::Snapshot};
 
-/// The models that a user may call.
+/// A list in the shape of OpenAI's API.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Models::List)]
 pub(super) struct List {
     /// `list`
     object: &'static str,
-    /// By name.
+    /// The models by name.
     data: Vec<Entry>,
 }
 
-/// A model, as OpenAI's API tells of one.
+/// A model in the shape of OpenAI's API.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Models::Model)]
 pub(super) struct Entry {
@@ -37,7 +37,7 @@ pub(super) struct Entry {
     id: String,
     /// `model`
     object: &'static str,
-    /// When the configuration was read, in Unix seconds.
+    /// When the configuration was loaded, in Unix seconds.
     created: i64,
     /// `berry-api`
     owned_by: &'static str,
@@ -149,7 +149,7 @@ fn is_anthropic(headers: &HeaderMap) -> bool {
     headers.contains_key("anthropic-version")
 }
 
-/// Enabled, on the user's list, and with a backend that the user's tags open.
+/// Whether the model is enabled, on the user's list, and has a backend that the user's tags permit.
 fn may_call(snapshot: &Snapshot, caller: &Caller, model: &Model) -> bool {
     let ask = Ask { tags: &caller.tags, policy: snapshot.tag_policy, ..Ask::default() };
     let open = |b: &Arc<berry_tower::backend::Backend>| b.enabled && b.provider.enabled && open_to(b, &ask);

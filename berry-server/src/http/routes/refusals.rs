@@ -1,18 +1,36 @@
 //! Error responses of the server's own routes.
 
+use std::time::Duration;
+
 use axum::{body::Body, response::Response};
 use berry_tower::render::{ApiErrors, OpenAiErrors, Refusal, Render, RequestSummary};
 use http::{
-    HeaderMap, HeaderName, HeaderValue, StatusCode,
-    header::{ALLOW, UPGRADE},
+    HeaderMap, HeaderName, HeaderValue, Request, StatusCode,
+    header::{ALLOW, CONNECTION, UPGRADE},
     request::Parts,
 };
+use http_body_util::Either;
 
-use crate::http::error_shape::ErrorShape;
+use super::front::OutgoingBody;
+use crate::http::{access_log::request_id, error_shape::ErrorShape};
 
 /// Returns the error response in OpenAI's shape.
 pub(super) fn refuse(refusal: &Refusal) -> Response {
     OpenAiErrors.render(refusal.clone(), &RequestSummary::default()).map(Body::from)
+}
+
+/// Returns the 503 of a request on a connection beyond the limit.
+pub(crate) fn overloaded<B>(request: &Request<B>) -> http::Response<OutgoingBody> {
+    let message = "this gateway serves as many connections as MAX_CONNECTIONS allows; try again shortly";
+    let refusal = Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "server_error", message)
+        .code("overloaded")
+        .retry_after(Duration::from_secs(1))
+        .header(CONNECTION, HeaderValue::from_static("close"));
+    let id = request_id(request.headers());
+    let summary = RequestSummary::from(request).with_request_id(Some(id.clone()));
+    let mut response = ApiErrors.render(refusal, &summary).map(|body| Either::Right(Body::from(body)));
+    response.headers_mut().insert(HeaderName::from_static("x-request-id"), id);
+    response
 }
 
 /// Returns the error response in the shape of the caller's API.
