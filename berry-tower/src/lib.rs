@@ -66,6 +66,7 @@
 //! | [`Attempt`](attempt::Attempt) | Retry, also on the response | Select | Select works alone and excludes nobody |
 //! | [`Selected`](select::Selected) | Select | CircuitBreaker, BackendClient | client: 500; breaker: its own single state |
 //! | [`Conversation`](dialect::Conversation) | Select, where a model has backends of another format | BackendClient | it reads the body itself |
+//! | [`CallerId`](caller::CallerId) | an authentication of your own, or Select by `caller` | Select, CircuitBreaker | every failure counts |
 //! | [`ServedBy`](attempt::ServedBy), [`RoutedModel`](select::RoutedModel), on the response | Select | logs, headers, tests | – |
 //! | [`UpstreamTime`](upstream_time::UpstreamTime) | the application | Collect, Retry and BackendClient write to it | the time is not measured |
 //! | [`Progress`](progress::Progress), on the response | BackendClient | Commit, Resume, Early, logs | the whole body counts as output |

@@ -6,6 +6,7 @@ mod apps;
 mod bodies;
 mod edge;
 mod edited;
+mod ends;
 mod grpc_codec;
 mod inner;
 mod support;
