@@ -170,9 +170,9 @@ async fn a_retry_names_its_model_and_reason_and_changes_are_told_once() {
     assert_eq!(
         told(),
         [
+            "bad closed -> open",
             "bad m#1 server 500 [2, -1, 2] 0",
             "bad healthy -> unhealthy by Request",
-            "bad closed -> open",
             "good retries m after server",
             "good m#2 success 200 [1, -1, 2] 3",
         ]
