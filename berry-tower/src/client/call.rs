@@ -94,9 +94,9 @@ impl Call {
         let conversation = (endpoint.is_chat() && !selected.backend.provider.speaks(endpoint)).then(|| {
             let known = request.extensions().get::<Arc<Conversation>>().filter(|_| prefill.is_none());
             let body = || prefill.as_ref().unwrap_or(request.body()).bytes().clone();
-            known
-                .cloned()
-                .unwrap_or_else(|| Arc::new(Conversation::new(endpoint, body()).with_shape(requested.nodes(), requested.depth())))
+            known.cloned().unwrap_or_else(|| {
+                Arc::new(Conversation::new(endpoint, body()).with_shape(requested.nodes(), requested.depth()))
+            })
         });
         let request_id = (endpoint == Endpoint::Messages).then(|| request.headers().get("x-request-id").cloned());
         let (sent, timeouts) = (Instant::now(), selected.backend.provider.timeouts);
