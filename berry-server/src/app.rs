@@ -4,6 +4,8 @@ use std::{fmt, sync::Arc};
 
 use arc_swap::ArcSwap;
 use berry_tower::{
+    caller::CallerId,
+    collect::CollectLayer,
     gateway::{Settings, gateway},
     rate_limit::QuotaFromRequest,
 };
@@ -101,6 +103,8 @@ fn run(snapshot: Snapshot, observability: &Observability, reloader: &Reloader) -
     let snapshot = Arc::new(snapshot);
     let Snapshot { process, config, catalog, keys, tag_policy, backoff, retry_budget, .. } = &*snapshot;
     let settings = &config.settings;
+    let max_body = usize::try_from(settings.max_request_body_bytes).unwrap_or(usize::MAX);
+    let collect = CollectLayer::new().max_body(max_body).budget(process.buffers.clone());
     let stack = Settings::with_transport(catalog.clone(), process.transport())
         .retry_policy(*backoff)
         .budget(retry_budget.clone())
@@ -108,11 +112,9 @@ fn run(snapshot: Snapshot, observability: &Observability, reloader: &Reloader) -
         .keep_alive(seconds(settings.stream_keepalive_seconds))
         .commit_after(seconds(settings.commit_after_seconds))
         .stop(process.stop_signal())
-        .max_body(usize::try_from(settings.max_request_body_bytes).unwrap_or(usize::MAX))
-        .tags(|extensions: &Extensions| {
-            RequestIdentity::fill_from(extensions);
-            extensions.get::<Arc<Caller>>().map_or(&[], |caller| &caller.tags)
-        })
+        .collect(collect)
+        .tags(|extensions: &Extensions| extensions.get::<Arc<Caller>>().map_or(&[], |caller| &caller.tags))
+        .caller(|extensions| Some(CallerId::of(&*extensions.get::<Arc<Caller>>()?.id)))
         .tag_policy(*tag_policy)
         .render(ErrorShape::OpenAi);
     let limits = QuotaFromRequest::new(|head: &Parts| {

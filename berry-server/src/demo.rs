@@ -1,34 +1,34 @@
-//! The demo: a gateway over simulated providers in the same process, without any file or key.
+//! The demo: a gateway over simulated providers in the same process. It needs no file and no key.
 
 use std::{fmt::Write, io};
 
 use crate::config::{self, Loaded};
 use berry_simulated::{DemoProvider, demo_providers};
 
-/// A configuration of the demo, with the providers behind it.
+/// The configuration of the demo and the providers behind it.
 #[derive(Debug)]
 pub struct Demo {
     /// The configuration.
     pub loaded: Loaded,
-    /// The token of its user, who is an admin.
+    /// The token of the demo's user, an admin.
     pub token: String,
     /// The providers; they stop when this is dropped.
     pub providers: Vec<DemoProvider>,
 }
 
-/// The demo's models, by public name: the strategy, and what it shows.
+/// The demo's models: public name, strategy, and what they show.
 const MODELS: [(&str, &str, &str); 4] = [
-    ("demo", "smart_ai", "saves money: the dear provider is the reserve"),
-    ("demo-fast", "least_latency", "goes to whoever answers soonest"),
-    ("demo-steady", "failover", "goes to the first provider while it works"),
-    ("demo-fair", "round_robin", "goes to each provider in turn"),
+    ("demo", "smart_ai", "saves money: the expensive provider is the reserve"),
+    ("demo-fast", "least_latency", "prefers the provider that answers soonest"),
+    ("demo-steady", "failover", "uses the first provider while it works"),
+    ("demo-fair", "round_robin", "uses each provider in turn"),
 ];
 
 impl Demo {
-    /// Starts the providers and configures a gateway over them.
+    /// Starts the providers and builds the configuration of a gateway over them.
     ///
     /// # Errors
-    /// There is no free port.
+    /// Fails when there is no free port.
     pub async fn start() -> io::Result<Self> {
         let providers = demo_providers().await?;
         let token = format!("berry-demo-{}", uuid::Uuid::new_v4().simple());
@@ -36,7 +36,7 @@ impl Demo {
         Ok(Self { loaded, token, providers })
     }
 
-    /// What to try, for a gateway that listens on `addr`.
+    /// Returns the text that says what to try with a gateway on `addr`.
     #[must_use]
     pub fn guide(&self, addr: std::net::SocketAddr) -> String {
         let Self { token, providers, .. } = self;
@@ -62,7 +62,7 @@ impl Demo {
     }
 }
 
-/// The configuration as a file, for it is read as one.
+/// Returns the text of the configuration file.
 fn file(providers: &[DemoProvider], token: &str) -> String {
     let mut text = format!(
         "[settings]\nhealth_check_interval_seconds = 5\nrecovery_check_interval_seconds = 5\n\

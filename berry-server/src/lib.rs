@@ -1,6 +1,5 @@
-//! An AI gateway: OpenAI's API in front of many providers, with auth, limits, balancing, failover
-//! and honest streams. The layers are those of [`berry_tower`]; this crate configures and serves
-//! them.
+//! An AI gateway: OpenAI's and Anthropic's APIs in front of many providers, with authentication, limits, load balancing
+//! and failover. The layers are those of [`berry_tower`]; this crate configures and serves them.
 //!
 //! ```
 //! use berry_server::{Options, Server, config};
@@ -31,6 +30,7 @@ pub mod cli;
 pub mod config;
 pub mod demo;
 mod http;
+mod memory;
 pub mod observability;
 mod probes;
 mod reload;

@@ -1,10 +1,10 @@
-//! The gateway's server; see `--help`.
+//! The server; see `--help`.
 
 use std::{env, io::Write, path::Path, process::ExitCode};
 
 use berry_server::{
     Options, Server,
-    cli::serve::Cli,
+    cli::serve::ServeArgs,
     config::{self, Loaded},
     demo::Demo,
     observability::log,
@@ -12,15 +12,15 @@ use berry_server::{
 use clap::Parser;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// A request allocates about a hundred times, and the system's own allocator takes three times as long for it.
+/// A request allocates about a hundred times; the system's allocator takes three times as long for that.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Where the demo listens unless it is told otherwise: nobody else need see it.
+/// The default address of the demo: loopback only.
 const DEMO_BIND: &str = "127.0.0.1:3000";
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = ServeArgs::parse();
     let result = if cli.check_config { check(&cli) } else { run(&cli) };
     result.unwrap_or_else(|failure| {
         complain(&failure.message);
@@ -28,7 +28,7 @@ fn main() -> ExitCode {
     })
 }
 
-/// Why the server does not run, and what it exits with.
+/// Why the server does not run, with its exit code.
 struct Fail {
     message: String,
     code: u8,
@@ -40,19 +40,19 @@ impl<T: ToString> From<T> for Fail {
     }
 }
 
-/// To standard error, which may be closed.
+/// Prints to standard error, which may be closed.
 fn complain(text: &str) {
     let _ = writeln!(std::io::stderr(), "{}", text.trim_end());
 }
 
-fn load(cli: &Cli) -> Result<Loaded, Fail> {
+fn load(cli: &ServeArgs) -> Result<Loaded, Fail> {
     let named = variable("CONFIG_PATH")?;
     let path = config::find(cli.config.as_deref(), |_| named.clone(), Path::new("."))
         .map_err(|error| Fail { message: error.to_string(), code: 2 })?;
     Ok(config::load(&path)?)
 }
 
-fn check(cli: &Cli) -> Result<ExitCode, Fail> {
+fn check(cli: &ServeArgs) -> Result<ExitCode, Fail> {
     let loaded = load(cli)?;
     for warning in &loaded.warnings {
         complain(&format!("warning: {warning}"));
@@ -67,7 +67,7 @@ fn check(cli: &Cli) -> Result<ExitCode, Fail> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn run(cli: &Cli) -> Result<ExitCode, Fail> {
+fn run(cli: &ServeArgs) -> Result<ExitCode, Fail> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let result = runtime.block_on(async {
         if cli.demo {
@@ -105,9 +105,9 @@ fn exit_at_second_signal() -> std::io::Result<()> {
     Ok(())
 }
 
-async fn demo(cli: &Cli) -> Result<ExitCode, Fail> {
+async fn demo(cli: &ServeArgs) -> Result<ExitCode, Fail> {
     exit_at_second_signal()?;
-    // The demo's own words are what there is to read, unless logs are asked for.
+    // Logs would bury the demo's text; they are on only if `RUST_LOG` asks for them.
     let _lines = match variable("RUST_LOG")? {
         Some(_) => Some(log::init()?),
         None => None,
@@ -118,20 +118,20 @@ async fn demo(cli: &Cli) -> Result<ExitCode, Fail> {
     if cli.bind.is_none() && variable("BIND_ADDRESS")?.is_none() {
         options.bind = DEMO_BIND.to_owned();
         if tokio::net::TcpListener::bind(DEMO_BIND).await.is_err() {
-            // Somebody else is there; the demo need not be.
+            // The port is in use; any other one will do.
             options.bind = Options::loopback().bind;
         }
     }
-    raise_file_limit(options.max_connections);
+    raise_file_limit(&mut options);
     let server = Server::start(demo.loaded.clone(), options).await?;
     let _ = write!(std::io::stdout(), "{}", demo.guide(server.addr()));
     until_stopped(server, signals).await
 }
 
-async fn serve(loaded: Loaded, options: Options) -> Result<ExitCode, Fail> {
+async fn serve(loaded: Loaded, mut options: Options) -> Result<ExitCode, Fail> {
     let signals = Signals::new()?.with_reload()?;
     exit_at_second_signal()?;
-    raise_file_limit(options.max_connections);
+    raise_file_limit(&mut options);
     let source = loaded.source.clone();
     let server = Server::start(loaded, options).await?;
     let config = source.as_ref().map(|path| path.display().to_string());
@@ -139,16 +139,16 @@ async fn serve(loaded: Loaded, options: Options) -> Result<ExitCode, Fail> {
     until_stopped(server, signals).await
 }
 
-/// Serves until a signal, then drains; a second signal ends it at once. `SIGHUP` reloads.
+/// Serves until a signal, then drains; a second signal ends the process at once. `SIGHUP` reloads.
 async fn until_stopped(server: Server, mut signals: Signals) -> Result<ExitCode, Fail> {
     while signals.asks_for_reload().await {
         tokio::select! {
-            // What is wrong with the file has been logged.
+            // The reload has logged its errors.
             _ = server.reload_file("SIGHUP") => {}
             () = signals.stop() => break,
         }
     }
-    tracing::info!("draining: requests under way may finish, new ones go elsewhere");
+    tracing::info!("draining: requests in flight may finish");
     tokio::select! {
         () = server.shutdown() => {}
         () = signals.stop() => tracing::warn!("stopped at once by a second signal"),
@@ -156,11 +156,11 @@ async fn until_stopped(server: Server, mut signals: Signals) -> Result<ExitCode,
     Ok(ExitCode::SUCCESS)
 }
 
-/// What ends or reloads the server; made before it starts, so that none is missed.
+/// The signals that stop or reload the server, registered before it starts so that none is missed.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
-    /// A demo has nothing to reload, and ends with its terminal.
+    /// Absent in the demo, which has nothing to reload and ends with its terminal.
     hangup: Option<Signal>,
 }
 
@@ -181,7 +181,7 @@ impl Signals {
         }
     }
 
-    /// Waits for the next one: whether the server is to reload, rather than to end.
+    /// Waits for the next signal; returns whether it asks for a reload rather than for the end.
     async fn asks_for_reload(&mut self) -> bool {
         let hangup = async |hangup: &mut Option<Signal>| match hangup {
             Some(hangup) => hangup.recv().await,
@@ -195,29 +195,32 @@ impl Signals {
     }
 }
 
-/// A variable of the environment; an empty one is not set.
+/// Returns a variable of the environment; an empty one counts as unset.
 fn variable(name: &str) -> Result<Option<String>, Fail> {
     match env::var(name) {
         Ok(value) => Ok(Some(value).filter(|value| !value.is_empty())),
         Err(env::VarError::NotPresent) => Ok(None),
-        Err(env::VarError::NotUnicode(_)) => Err(format!("{name} is no UTF-8 text").into()),
+        Err(env::VarError::NotUnicode(_)) => Err(format!("{name} is not UTF-8").into()),
     }
 }
 
-/// Files for as many connections as may be open, and as many again to the upstreams. Without them
-/// connections to upstreams would fail, and healthy backends be blamed.
-fn raise_file_limit(max_connections: usize) {
-    let wanted = 2 * u64::try_from(max_connections).unwrap_or(u64::MAX / 2);
+/// Raises the limit of open files, and lowers that of connections if they do not fit into it. Without files, connections
+/// to providers would fail.
+fn raise_file_limit(options: &mut Options) {
     match rlimit::increase_nofile_limit(u64::MAX) {
-        Ok(limit) if limit < wanted => {
-            tracing::warn!(limit, wanted, "the limit of open files is low for MAX_CONNECTIONS; raise it (ulimit -n)");
+        Ok(limit) => {
+            let wanted = options.max_connections;
+            if options.fit_to_file_limit(limit) {
+                let used = options.max_connections;
+                let message = "the limit of open files is low for MAX_CONNECTIONS; raise it (ulimit -n)";
+                tracing::warn!(limit, wanted, used, "{message}");
+            }
         }
-        Ok(_) => {}
         Err(error) => tracing::warn!(%error, "the limit of open files could not be raised"),
     }
 }
 
-fn options(cli: &Cli) -> Result<Options, Fail> {
+fn options(cli: &ServeArgs) -> Result<Options, Fail> {
     let mut options = Options::default();
     if let Some(bind) = cli.bind.clone().or(variable("BIND_ADDRESS")?) {
         options.bind = bind;

@@ -12,7 +12,7 @@ use tokio::{
 use crate::{
     app::App,
     config::{Errors, Loaded},
-    http::listener,
+    http::{listener, routes},
     reload::{Changes, Watch, watch},
 };
 
@@ -35,6 +35,14 @@ impl Options {
     #[must_use]
     pub fn loopback() -> Self {
         Self { bind: "127.0.0.1:0".to_owned(), ..Self::default() }
+    }
+
+    /// Lowers the limit of connections so that they, and as many connections to providers, fit into a limit of open
+    /// files. Returns whether it was lowered.
+    pub fn fit_to_file_limit(&mut self, files: u64) -> bool {
+        let before = self.max_connections;
+        self.max_connections = listener::fit_connections(before, files);
+        self.max_connections < before
     }
 }
 
@@ -80,7 +88,8 @@ impl Server {
             let app = app.clone();
             move |request| app.serve(request)
         };
-        let task = tokio::spawn(listener::serve(listener, serve, options.max_connections, closed));
+        let task = listener::serve(listener, serve, routes::overloaded, options.max_connections, closed);
+        let task = tokio::spawn(task);
         let _watch =
             source.filter(|_| options.watch).map(|file| watch(app.reloader().clone(), app.process().clone(), file));
         Ok(Self { addr, app, closing, task, _watch })

@@ -17,6 +17,7 @@ use arc_swap::ArcSwapOption;
 use berry_tower::{
     auth::ApiKeys,
     backend::Catalog,
+    body::ByteBudget,
     client::EnvProxy,
     early::{Shutdown, ShutdownSignal},
     retry::{BackoffPolicy, Budget},
@@ -25,9 +26,12 @@ use berry_tower::{
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use crate::config::{
-    Config, Loaded, Seen,
-    build::{Built, Caller, build},
+use crate::{
+    config::{
+        Config, Loaded, Seen,
+        build::{Built, Caller, build},
+    },
+    memory,
 };
 
 /// The state of the process, which outlives every configuration.
@@ -49,6 +53,8 @@ pub(crate) struct Process {
     is_loopback: bool,
     /// The connections to providers.
     transport: EnvProxy,
+    /// The limit of all request bodies in memory together.
+    pub(crate) buffers: ByteBudget,
 }
 
 /// The result of a reload.
@@ -72,6 +78,7 @@ impl Process {
             seen: ArcSwapOption::from(seen.map(Arc::new)),
             is_loopback,
             transport: EnvProxy::default(),
+            buffers: ByteBudget::new(usize::MAX),
         }
     }
 
@@ -153,6 +160,11 @@ impl Snapshot {
         catalog.retune(&tuning);
         let retry_budget = retry_budget(&config, before);
         let public_status = config.settings.public_status.unwrap_or(process.is_loopback);
+        let max_buffered = match config.settings.max_buffered_bytes {
+            0 => memory::limit() / 4,
+            bytes => bytes,
+        };
+        process.buffers.set_max(usize::try_from(max_buffered).unwrap_or(usize::MAX));
         Ok(Self {
             public_status,
             process,

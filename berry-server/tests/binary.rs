@@ -99,7 +99,7 @@ fn shell(line: &str) -> String {
 }
 
 #[test]
-fn the_demo_prints_a_line_that_streams_an_answer_and_ends_at_a_signal() {
+fn demo_prints_a_working_command_and_ends_at_a_signal() {
     let folder = tempfile::tempdir().unwrap();
     let mut command = berry(folder.path());
     command.args(["--demo", "--bind", "127.0.0.1:0"]);
@@ -214,7 +214,7 @@ async fn the_minimal_configuration_serves_and_ends_at_either_signal() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_provider_is_asked_through_the_proxy_that_the_environment_names() {
+async fn uses_the_proxy_of_the_environment() {
     let provider =
         Provider::start(Config { models: vec!["gpt-4".to_owned()], ..Config::named("openai") }).await.unwrap();
     let folder = tempfile::tempdir().unwrap();
@@ -280,7 +280,7 @@ fn without_a_configuration_it_names_where_it_looked() {
 }
 
 #[test]
-fn bad_settings_from_outside_are_told() {
+fn reports_invalid_environment_settings() {
     let folder = tempfile::tempdir().unwrap();
     for (name, value) in [("MAX_CONNECTIONS", "many"), ("BIND_ADDRESS", "nowhere:x"), ("BERRY_LOG_FORMAT", "xml")] {
         fs::write(folder.path().join("config.toml"), minimal("https://api.openai.com/v1", "sk-x")).unwrap();
@@ -322,7 +322,7 @@ fn streamed(address: &str) -> Child {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stream_under_way_completes_before_the_end() {
+async fn stream_in_flight_completes_before_the_exit() {
     let folder = tempfile::tempdir().unwrap();
     let provider = provider(40, 20).await;
     let (server, address) = serving(folder.path(), "", &provider);
@@ -337,7 +337,7 @@ async fn a_stream_under_way_completes_before_the_end() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_second_signal_ends_it_at_once() {
+async fn second_signal_ends_the_process_at_once() {
     let folder = tempfile::tempdir().unwrap();
     let provider = provider(4, 0).await;
     provider.set(Fault::StallAfter(1));
@@ -352,7 +352,7 @@ async fn a_second_signal_ends_it_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_hangup_reloads_and_the_log_tells_what_came_of_it() {
+async fn sighup_reloads_and_logs_the_result() {
     let folder = tempfile::tempdir().unwrap();
     let provider = provider(4, 0).await;
     let (server, _) = serving(folder.path(), "", &provider);
@@ -375,7 +375,7 @@ async fn a_hangup_reloads_and_the_log_tells_what_came_of_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn it_is_ready_within_a_fifth_of_a_second() {
+async fn is_ready_within_200_ms() {
     let folder = tempfile::tempdir().unwrap();
     let provider = provider(4, 0).await;
     // Of several starts the fastest counts: what a busy machine adds is not the program's.
@@ -390,4 +390,106 @@ async fn it_is_ready_within_a_fifth_of_a_second() {
     });
     let fast = Duration::from_millis(200);
     assert!(took.into_iter().any(|took| took < fast));
+}
+
+/// The rows of a table of the operations guide, by the text in their first column.
+fn guide_table(heading: &str) -> BTreeSet<String> {
+    let guide = include_str!("../docs/operations.md");
+    let table = guide.split(heading).nth(1).unwrap();
+    let rows = table.lines().skip(2).take_while(|line| line.starts_with("| `"));
+    rows.map(|line| line.split('`').nth(1).unwrap().to_owned()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_access_line_has_the_documented_fields() {
+    let main = Provider::start(Config::named("main")).await.unwrap();
+    let spare = Provider::start(Config::named("spare")).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let provider = |name: &str, provider: &Provider| {
+        let (url, key) = (provider.base_url(), provider.key());
+        format!(
+            "[providers.{name}]\nname = \"{name}\"\nbase_url = \"{url}\"\napi_key = \"{key}\"\nmodels = [\"sim\"]\n"
+        )
+    };
+    let model = |name: &str, provider: &str, more: &str| {
+        format!(
+            "[models.{name}]\nname = \"{name}\"\n{more}\n[[models.{name}.backends]]\nprovider = \"{provider}\"\n\
+             model = \"sim\"\nprobe = \"none\"\n"
+        )
+    };
+    let file = [
+        "[users.me]\ntoken = \"token-of-me-0123456789\"\n".to_owned(),
+        provider("main", &main),
+        provider("spare", &spare),
+        model("first", "main", "fallbacks = [\"second\"]\nstream_recovery = \"off\""),
+        model("second", "spare", ""),
+    ];
+    fs::write(folder.path().join("config.toml"), file.concat()).unwrap();
+    let mut command = berry(folder.path());
+    command.env("BIND_ADDRESS", "127.0.0.1:0");
+    let server = Running::start(command);
+    let line: serde_json::Value = serde_json::from_str(&server.line("Starting Berry API")).unwrap();
+    let url = format!("http://{}/v1/chat/completions", line["fields"]["address"].as_str().unwrap());
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let ask = async |model: &str, token: &str| {
+        let body = serde_json::json!({
+            "model": model, "stream": true, "messages": [{ "role": "user", "content": "Hello!" }],
+        });
+        client.post(&url).bearer_auth(token).json(&body).send().await.unwrap()
+    };
+    let finished = || -> serde_json::Map<String, serde_json::Value> {
+        let line: serde_json::Value = serde_json::from_str(&server.line("request finished")).unwrap();
+        assert_eq!((&line["target"], &line["level"]), (&"berry_server::access".into(), &"INFO".into()));
+        line["fields"].as_object().unwrap().clone()
+    };
+    const TOKEN: &str = "token-of-me-0123456789";
+    let mut lines = Vec::new();
+
+    let _ = ask("first", TOKEN).await.bytes().await.unwrap();
+    lines.push(("complete", finished()));
+    let complete = &lines[0].1;
+    let text = |line: &serde_json::Map<_, _>, field: &str| line[field].as_str().unwrap().to_owned();
+    assert_eq!((text(complete, "model"), text(complete, "served_model")), ("first".into(), "first".into()));
+    assert_eq!((text(complete, "backend"), text(complete, "provider")), ("main:sim".into(), "main".into()));
+    assert_eq!((&complete["attempts"], &complete["status"], &complete["user"]), (&1.into(), &200.into(), &"me".into()));
+
+    main.script([Fault::CutAfter(3).once()]);
+    assert!(ask("first", TOKEN).await.bytes().await.is_err());
+    lines.push(("interrupted", finished()));
+
+    // The hostile model's name stays in its line, cut and escaped.
+    let hostile = format!("\n{{\u{1b}\u{202e}{}", "x".repeat(1000));
+    let _ = ask(&hostile, TOKEN).await.bytes().await.unwrap();
+    let refused = finished();
+    let named = text(&refused, "model");
+    assert!(named.len() < 300 && hostile.starts_with(named.trim_end_matches('…')), "{named:?}");
+    lines.push(("refused", refused));
+
+    main.set(Fault::StallAfter(2));
+    let mut response = ask("first", TOKEN).await;
+    let _ = response.chunk().await.unwrap();
+    drop(response);
+    lines.push(("cancelled", finished()));
+
+    main.set(Fault::Status(500));
+    let _ = ask("first", TOKEN).await.bytes().await.unwrap();
+    let fallback = finished();
+    assert_eq!((text(&fallback, "model"), text(&fallback, "served_model")), ("first".into(), "second".into()));
+    lines.push(("complete", fallback));
+
+    spare.set(Fault::Status(500));
+    let _ = ask("second", TOKEN).await.bytes().await.unwrap();
+    lines.push(("failed", finished()));
+
+    let fields = guide_table("| field | meaning |");
+    let outcomes = guide_table("| outcome | meaning |");
+    let mut seen = BTreeSet::new();
+    for (outcome, line) in &lines {
+        assert_eq!(line["outcome"], *outcome, "{line:?}");
+        seen.extend(line.keys().cloned());
+    }
+    assert_eq!(outcomes, lines.iter().map(|(outcome, _)| (*outcome).to_owned()).collect());
+    seen.insert("dropped".to_owned());
+    assert_eq!(seen, fields);
+    server.signal("TERM");
 }

@@ -4,10 +4,10 @@
 use std::{
     fmt::{self, Display},
     iter::successors,
-    sync::{Arc, OnceLock},
+    sync::Arc,
 };
 
-use crate::classify::Class;
+use crate::{classify::Class, evidence::AttemptRecord};
 
 /// Identifies a backend by its provider and the provider's name of the model.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -84,7 +84,7 @@ pub struct Attempt {
     number: u32,
     fallback_index: u32,
     allows_repeats: bool,
-    slot: Arc<OnceLock<BackendId>>,
+    record: Arc<AttemptRecord>,
     before: Option<Arc<Tried>>,
 }
 
@@ -109,7 +109,7 @@ impl Attempt {
     /// Returns the first attempt of a request.
     #[must_use]
     pub fn first() -> Self {
-        Self { number: 1, fallback_index: 0, allows_repeats: false, slot: Arc::default(), before: None }
+        Self { number: 1, fallback_index: 0, allows_repeats: false, record: Arc::default(), before: None }
     }
 
     /// Returns the attempt after this one has failed with `class`; for `silent` see
@@ -136,22 +136,28 @@ impl Attempt {
     }
 
     fn after(&self, eligibility: RetryEligibility, class: Class, interrupted: bool) -> Self {
-        let (backend, before) = (self.slot.get().cloned(), self.before.clone());
+        let (backend, before) = (self.backend().cloned(), self.before.clone());
         let fallback_index = self.fallback_index;
         let tried = Tried { backend, eligibility, class, fallback_index, interrupted, before };
         Self {
             number: self.number.saturating_add(1),
             fallback_index,
             allows_repeats: false,
-            slot: Arc::default(),
+            record: Arc::new(self.record.successor()),
             before: Some(Arc::new(tried)),
         }
+    }
+
+    /// What this attempt and the others of its request tell each other.
+    #[cfg(feature = "breaker")]
+    pub(crate) const fn record(&self) -> &Arc<AttemptRecord> {
+        &self.record
     }
 
     /// Returns the same attempt with no backend recorded, for when no backend was called.
     #[must_use]
     pub fn fresh_slot(&self) -> Self {
-        Self { slot: Arc::default(), ..self.clone() }
+        Self { record: Arc::new(self.record.sibling()), ..self.clone() }
     }
 
     /// Returns the same attempt, with backends that were tried before allowed or not.
@@ -187,13 +193,13 @@ impl Attempt {
 
     /// Records the backend of this attempt. Only the first call has an effect.
     pub fn record_backend(&self, backend: BackendId) {
-        let _ = self.slot.set(backend);
+        let _ = self.record.backend.set(backend);
     }
 
     /// The backend of this attempt, once one was picked.
     #[must_use]
     pub fn backend(&self) -> Option<&BackendId> {
-        self.slot.get()
+        self.record.backend.get()
     }
 
     /// Whether an earlier attempt was on the backend of this one.

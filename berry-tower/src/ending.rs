@@ -1,4 +1,5 @@
-//! How a stream ends that could not be finished: an error event, a flush, and a broken connection.
+//! The end of a stream that could not be finished: an error event, time to flush it, and a body
+//! error that breaks the connection.
 
 use std::{
     pin::Pin,
@@ -11,47 +12,53 @@ use http_body::Frame;
 use serde_json::json;
 use tokio::time::{Sleep, sleep};
 
-use crate::{error::BoxError, render::Refusal, sse::Grammar};
+use crate::{
+    error::BoxError,
+    progress::{Grammar, Progress},
+    render::Refusal,
+};
 
-/// How long a server may take to write the event out before the connection breaks under it: a
-/// client that reads slowly would otherwise lose the event and what came before it.
+/// The time that a server has to write the event out before the connection breaks. A client that
+/// reads slowly would otherwise lose the event and the bytes before it.
 const FLUSH: Duration = Duration::from_millis(250);
 
-/// An unhappy end on its way out.
+/// The steps that end a stream.
 ///
-/// The event and the error go in different polls with a pause between them: a server that is given
-/// both at once throws the event away.
+/// The event and the error are returned by different polls, with a pause between them: hyper
+/// discards an event that is followed by an error at once.
 #[derive(Debug)]
 pub(crate) enum Ending {
-    /// The event is to be sent.
+    /// The error event is due.
     Event(Bytes, BoxError),
-    /// The server is to write out what it has, for which it gets a moment.
+    /// The server has time to write the event out.
     Flush(BoxError, Pin<Box<Sleep>>),
-    /// The connection is to be broken.
+    /// The body error is due.
     Break(BoxError),
-    /// It has been.
+    /// The body has ended.
     Over,
 }
 
 impl Ending {
-    /// Tells the client in the grammar of its stream, where that has a way to tell.
-    pub(crate) fn told(grammar: Grammar, refusal: &Refusal, between_events: bool, error: BoxError) -> Self {
-        match event(grammar, refusal, between_events) {
+    /// Ends the stream of `progress` with an error event in its grammar, if the grammar has one, and
+    /// then with `error`.
+    pub(crate) fn with_error_event(progress: &Progress, refusal: &Refusal, error: BoxError) -> Self {
+        progress.set_interrupted();
+        match error_event(progress.grammar(), refusal, progress.between_events()) {
             Some(event) => Self::Event(event, error),
             None => Self::Break(error),
         }
     }
 
-    /// The next step; after it this is one step further.
+    /// Returns the next step and moves on to the one after it.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         match std::mem::replace(self, Self::Over) {
             Self::Event(event, error) => {
                 *self = Self::Flush(error, Box::pin(sleep(FLUSH)));
                 Poll::Ready(Some(Ok(Frame::data(event))))
             }
-            Self::Flush(error, mut moment) => {
-                if moment.as_mut().poll(cx).is_pending() {
-                    *self = Self::Flush(error, moment);
+            Self::Flush(error, mut timer) => {
+                if timer.as_mut().poll(cx).is_pending() {
+                    *self = Self::Flush(error, timer);
                     return Poll::Pending;
                 }
                 Poll::Ready(Some(Err(error)))
@@ -62,12 +69,14 @@ impl Ending {
     }
 }
 
-/// The error event that a stream of this grammar ends with, in its API's own shape; `None` for
-/// streams that have no such thing. In the middle of an event that one is ended first.
-fn event(grammar: Grammar, refusal: &Refusal, between_events: bool) -> Option<Bytes> {
+/// Returns the error event of a grammar, in its API's own shape; `None` for streams without one. An
+/// event that has begun is ended first.
+fn error_event(grammar: Grammar, refusal: &Refusal, between_events: bool) -> Option<Bytes> {
     let (code, message) = (&refusal.code, &refusal.message);
     let event = match grammar {
-        Grammar::Chat | Grammar::Completions => format!("data: {}\n\n", json!({ "error": refusal.openai_error() })),
+        Grammar::Chat | Grammar::Completions => {
+            format!("data: {{\"error\":{}}}\n\n", refusal.openai_error())
+        }
         Grammar::Responses => {
             let data = json!({ "type": "error", "code": code, "message": message, "param": refusal.param, "sequence_number": 0 });
             format!("event: error\ndata: {data}\n\n")

@@ -8,7 +8,6 @@ use http::{
     header::{ACCEPT, CONTENT_TYPE, RETRY_AFTER},
     request::Parts,
 };
-use serde_json::{Value, json};
 
 type Text = Cow<'static, str>;
 
@@ -75,7 +74,7 @@ impl Refusal {
     /// Adds `Retry-After` in whole seconds, at least 1, and `retry-after-ms`.
     #[must_use]
     pub fn retry_after(mut self, wait: Duration) -> Self {
-        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        let seconds = wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0));
         self.headers.insert(RETRY_AFTER, HeaderValue::from(seconds.max(1)));
         let millis = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
         self.headers.insert(HeaderName::from_static("retry-after-ms"), HeaderValue::from(millis.max(1)));
@@ -88,10 +87,13 @@ impl Refusal {
         self.header(HeaderName::from_static("x-should-retry"), HeaderValue::from_static("false"))
     }
 
-    /// Returns the `error` object in OpenAI's shape, always with all four keys.
+    /// Returns the `error` object in OpenAI's shape, as JSON, always with all four keys.
     #[must_use]
-    pub fn openai_error(&self) -> Value {
-        json!({ "message": self.message, "type": self.kind, "param": self.param, "code": self.code })
+    pub fn openai_error(&self) -> String {
+        let optional = |text: &Option<Text>| text.as_ref().map_or_else(|| "null".to_owned(), |text| quoted(text));
+        let (message, kind) = (quoted(&self.message), quoted(&self.kind));
+        let (param, code) = (optional(&self.param), optional(&self.code));
+        format!(r#"{{"message":{message},"type":{kind},"param":{param},"code":{code}}}"#)
     }
 }
 
@@ -252,15 +254,7 @@ pub struct OpenAiErrors;
 
 impl Render for OpenAiErrors {
     fn render(&self, refusal: Refusal, _: &RequestSummary) -> Response<Bytes> {
-        // Written by hand rather than serialized from a map, to keep OpenAI's order of keys.
-        let quote = |text: &Option<Text>| text.as_ref().map_or_else(|| "null".to_owned(), |t| json!(t).to_string());
-        let body = format!(
-            r#"{{"error":{{"message":{},"type":{},"param":{},"code":{}}}}}"#,
-            json!(refusal.message),
-            json!(refusal.kind),
-            quote(&refusal.param),
-            quote(&refusal.code),
-        );
+        let body = format!(r#"{{"error":{}}}"#, refusal.openai_error());
         respond(refusal, body)
     }
 }
@@ -304,12 +298,31 @@ impl Render for AnthropicErrors {
         let id = request.request_id().and_then(|id| id.to_str().ok());
         let body = format!(
             r#"{{"type":"error","error":{{"type":{},"message":{}}},"request_id":{}}}"#,
-            json!(Self::kind(refusal.status)),
-            json!(refusal.message),
-            json!(id),
+            quoted(Self::kind(refusal.status)),
+            quoted(&refusal.message),
+            id.map_or_else(|| "null".to_owned(), quoted),
         );
         respond(refusal, body)
     }
+}
+
+/// Returns a text as a JSON string. The edge layers need no more of JSON than this.
+fn quoted(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 2);
+    out.push('"');
+    for c in text.chars() {
+        match c {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            c if c < ' ' => out.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+    out
 }
 
 fn respond(refusal: Refusal, body: String) -> Response<Bytes> {

@@ -1,5 +1,6 @@
-//! Every interleaving of a few threads on the circuit breaker:
-//! `RUSTFLAGS="--cfg loom" cargo test -p berry-tower --features breaker --release --test loom`.
+//! Every interleaving of a few threads on the circuit breaker, the retry budget and the progress of
+//! a body:
+//! `RUSTFLAGS="--cfg loom" cargo test -p berry-tower --features breaker,retry --release --test loom`.
 #![cfg(loom)]
 
 use std::{sync::Arc, time::Duration};
@@ -14,7 +15,7 @@ use tokio::time::Instant;
 const OPEN_FOR: Duration = Duration::from_secs(1);
 
 fn breaker(failure_threshold: u32) -> Arc<Breaker> {
-    Arc::new(Breaker::new(BreakerPolicy { failure_threshold, open_for: OPEN_FOR }))
+    Arc::new(Breaker::new(BreakerPolicy::new().with_failure_threshold(failure_threshold).with_open_for(OPEN_FOR)))
 }
 
 /// A breaker that opened just now, and what a request holds that had begun before.
@@ -119,5 +120,47 @@ fn probes_trials_and_drops_leave_it_able_to_close() {
         prober.join().unwrap();
         user.join().unwrap();
         closes_again(&breaker, later);
+    });
+}
+
+#[cfg(feature = "retry")]
+#[test]
+fn budget_grants_last_retry_once() {
+    use berry_tower::retry::Budget;
+
+    loom::model(|| {
+        let now = Instant::now();
+        let budget = Arc::new(Budget::new(1.0, 0));
+        budget.deposit(now);
+        // One of the threads has read the clock a second later.
+        let threads: Vec<_> = [now, now + Duration::from_secs(1)]
+            .into_iter()
+            .map(|now| {
+                let budget = budget.clone();
+                thread::spawn(move || usize::from(budget.withdraw(now)))
+            })
+            .collect();
+        let granted: usize = threads.into_iter().map(|thread| thread.join().unwrap()).sum();
+        assert_eq!(granted, 1);
+    });
+}
+
+#[test]
+fn usage_is_read_as_it_was_written() {
+    use berry_tower::progress::{CommitPoint, Grammar, Progress, Usage};
+
+    loom::model(|| {
+        let progress = Progress::new(CommitPoint::Output, Grammar::Chat);
+        let writer = progress.clone();
+        let writing = thread::spawn(move || {
+            for n in 1..=2 {
+                writer.set_usage(Some(Usage { input: n, output: n, cached: n }));
+            }
+        });
+        if let Some(Usage { input, output, cached }) = progress.usage() {
+            assert_eq!((output, cached), (input, input));
+        }
+        writing.join().unwrap();
+        assert_eq!(progress.usage().map(|usage| usage.input), Some(2));
     });
 }

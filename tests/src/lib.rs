@@ -13,3 +13,8 @@ pub use connection::Connection;
 pub use gateway::{Builder, Gateway, TOKEN, Toml};
 pub use reply::Reply;
 pub use request::Ask;
+
+/// Compiles and runs the snippets of the workspace's README.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

@@ -9,8 +9,9 @@ mod tables;
 mod turn;
 
 use super::body::Role;
-use super::dialect::{Ask, Kind, Place, Route, Shape, Wire, event, header_map, quoted};
-use super::layout::Good;
+use super::dialect::{Kind, ModelRequest, Route, Shape, Target, Wire, event, header_map, quoted};
+use super::form;
+use super::layout::ValidResponse;
 use super::refusal::Refusal;
 use super::words::Voice;
 use bytes::Bytes;
@@ -69,11 +70,11 @@ impl Wire for OpenAi {
         Ok(route)
     }
 
-    fn read(&self, place: &Place, body: &[u8]) -> Result<Ask, Refusal> {
+    fn read(&self, place: &Target, body: &[u8]) -> Result<ModelRequest, Refusal> {
         read(place, body)
     }
 
-    fn check(&self, ask: &Ask) -> Result<(), Refusal> {
+    fn check(&self, ask: &ModelRequest) -> Result<(), Refusal> {
         if ask.kind == Kind::Chat { rules::check(&ask.body, &tables::CHAT) } else { Ok(()) }
     }
 
@@ -86,7 +87,7 @@ impl Wire for OpenAi {
         model(voice, id)
     }
 
-    fn answer(&self, ask: &Ask, shape: Shape, voice: &Voice, seed: u64) -> Good {
+    fn answer(&self, ask: &ModelRequest, shape: Shape, voice: &Voice, seed: u64) -> ValidResponse {
         answer(ask, shape, voice, seed)
     }
 
@@ -116,7 +117,12 @@ pub(super) fn kind(endpoint: &str) -> Option<Kind> {
         "embeddings" => Kind::Embeddings,
         "moderations" => Kind::Moderations,
         "images/generations" => Kind::Images,
+        "images/edits" => Kind::ImageEdits,
+        "images/variations" => Kind::ImageVariations,
         "audio/speech" => Kind::Speech,
+        "audio/transcriptions" => Kind::Transcriptions,
+        "audio/translations" => Kind::Translations,
+        "rerank" => Kind::Rerank,
         _ => return None,
     })
 }
@@ -132,12 +138,13 @@ pub(super) fn object(body: &[u8]) -> Result<Value, Refusal> {
     body.ok_or_else(|| Refusal::invalid("We could not parse the JSON body of your request."))
 }
 
-pub(super) fn read(place: &Place, body: &[u8]) -> Result<Ask, Refusal> {
-    let body = object(body)?;
+pub(super) fn read(place: &Target, body: &[u8]) -> Result<ModelRequest, Refusal> {
+    let body = if place.kind.takes_form() { form::read(body)? } else { object(body)? };
     let model = place.model.as_deref().or_else(|| body["model"].as_str());
     let model = model.ok_or_else(|| Refusal::invalid("You must provide a model parameter.").param("model"))?.to_owned();
-    let streams = matches!(place.kind, Kind::Chat | Kind::Completions | Kind::Responses);
-    Ok(Ask { kind: place.kind, model, stream: streams && body["stream"] == Value::Bool(true), body })
+    let streams = matches!(place.kind, Kind::Chat | Kind::Completions | Kind::Responses | Kind::Transcriptions);
+    let stream = streams && (body["stream"] == Value::Bool(true) || body["stream"] == "true");
+    Ok(ModelRequest { kind: place.kind, model, stream, body })
 }
 
 fn model(voice: &Voice, id: &str) -> String {
@@ -146,17 +153,18 @@ fn model(voice: &Voice, id: &str) -> String {
     format!(r#"{{"id":{id},"object":"model","created":{created},"owned_by":{owner}}}"#)
 }
 
-pub(super) fn answer(ask: &Ask, shape: Shape, voice: &Voice, seed: u64) -> Good {
+pub(super) fn answer(ask: &ModelRequest, shape: Shape, voice: &Voice, seed: u64) -> ValidResponse {
     match ask.kind {
         Kind::Chat => chat::answer(ask, shape, voice, seed),
         Kind::Completions => completions::answer(ask, shape, voice, seed),
         Kind::Responses => responses::answer(ask, shape, voice, seed),
+        Kind::Transcriptions if shape.stream => other::transcript_events(ask),
         // These have no streams; a behaviour that swaps gets one from what fits no parser.
         kind if shape.stream => {
             let whole = other::answer(kind, ask, voice, seed);
             let data = whole.pieces.iter().flat_map(|p| p.data.clone()).collect::<Vec<u8>>();
             let data = String::from_utf8_lossy(&data).into_owned();
-            Good::events(vec![event(Role::Token, data), done()])
+            ValidResponse::events(vec![event(Role::Token, data), done()])
         }
         kind => other::answer(kind, ask, voice, seed),
     }

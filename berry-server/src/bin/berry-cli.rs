@@ -2,9 +2,9 @@
 
 use std::process::ExitCode;
 
-use berry_server::cli::Tool;
+use berry_server::cli::Cli;
 use clap::Parser;
 
 fn main() -> std::io::Result<ExitCode> {
-    Tool::parse().run()
+    Cli::parse().run()
 }

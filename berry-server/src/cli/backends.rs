@@ -1,4 +1,4 @@
-//! The commands that ask the providers themselves, by the ways that the gateway takes.
+//! The commands that call providers, over the same transport as the gateway.
 
 use std::{collections::HashSet, future::Future, process::ExitCode, sync::Arc, time::Duration};
 
@@ -14,17 +14,18 @@ use serde_json::json;
 use tokio::time::{Instant, timeout};
 
 use super::{
-    Global, files,
-    output::{Cell, Fail, Mood, Output},
+    files,
+    global::Global,
+    output::{Cell, Fail, Output, Tone},
     stream,
 };
 use crate::config::{Config, build};
 
-/// What one question to a provider came to.
+/// The result of one check.
 #[derive(Debug, Serialize)]
 struct Row {
     provider: String,
-    /// The provider's name of the model; null where its list of models was asked for.
+    /// The provider's name of the model; null for a check of the list of models.
     model: Option<String>,
     state: State,
     latency_ms: u64,
@@ -40,7 +41,7 @@ enum State {
 }
 
 impl State {
-    /// A probe fails by what tells against the provider alone, here as in the gateway.
+    /// As in the gateway's probes, only a failure of the backend is unhealthy.
     const fn of(class: Class) -> Self {
         match class {
             Class::RateLimited { .. } => Self::RateLimited,
@@ -49,38 +50,38 @@ impl State {
         }
     }
 
-    const fn mood(self) -> (&'static str, Mood) {
+    const fn tone(self) -> (&'static str, Tone) {
         match self {
-            Self::Healthy => ("healthy", Mood::Good),
-            Self::RateLimited => ("rate_limited", Mood::Doubtful),
-            Self::Unhealthy => ("unhealthy", Mood::Bad),
+            Self::Healthy => ("healthy", Tone::Good),
+            Self::RateLimited => ("rate_limited", Tone::Doubtful),
+            Self::Unhealthy => ("unhealthy", Tone::Bad),
         }
     }
 }
 
 impl Row {
-    async fn ask(
+    async fn check(
         provider: &Provider,
         model: Option<&str>,
         within: Duration,
-        question: impl Future<Output = Result<(), Refused>>,
+        call: impl Future<Output = Result<(), Refused>>,
     ) -> Self {
-        let asked = Instant::now();
-        let (state, error) = match timeout(within, question).await {
+        let started = Instant::now();
+        let (state, error) = match timeout(within, call).await {
             Ok(Ok(())) => (State::Healthy, None),
             Ok(Err(refused)) => (State::of(refused.class), Some(format!("{}: {refused}", refused.class.name()))),
             Err(_) => (State::Unhealthy, Some(format!("timeout: no answer within {} s", within.as_secs()))),
         };
-        let latency_ms = millis(asked.elapsed());
+        let latency_ms = millis(started.elapsed());
         Self { provider: provider.id().to_string(), model: model.map(str::to_owned), state, latency_ms, error }
     }
 
     fn cells(&self) -> Vec<Cell> {
-        let (state, mood) = self.state.mood();
+        let (state, tone) = self.state.tone();
         vec![
             Cell::new(&self.provider),
             Cell::maybe(self.model.as_ref()),
-            Cell::mood(state, mood),
+            Cell::tone(state, tone),
             Cell::new(format_args!("{} ms", self.latency_ms)),
             Cell::new(self.error.as_deref().unwrap_or_default()),
         ]
@@ -101,13 +102,13 @@ pub(super) async fn health_check(
     let transport = Reqwest::new();
     let bar = out.progress(providers.len() + backends.len());
     let lists = providers.iter().map(async |provider| {
-        let row = Row::ask(provider, None, within, probe::list(transport.clone(), provider)).await;
+        let row = Row::check(provider, None, within, probe::list(transport.clone(), provider)).await;
         bar.inc(1);
         row
     });
     let chats = backends.iter().map(async |backend| {
-        let question = probe::one_token(transport.clone(), backend);
-        let row = Row::ask(backend.provider(), Some(&backend.id().model), within, question).await;
+        let call = probe::one_token(transport.clone(), backend);
+        let row = Row::check(backend.provider(), Some(&backend.id().model), within, call).await;
         bar.inc(1);
         row
     });
@@ -140,14 +141,14 @@ pub(super) async fn test(
         return Err(Fail::new(format!("provider `{id}` lists no model `{model}`; it has {}", file.models.join(", "))));
     }
     let provider = Arc::new(built(&config, id)?);
-    let asked = Instant::now();
+    let started = Instant::now();
     let result = if streamed {
         stream::one_token(&provider, model).await.map(|first| Some(millis(first)))
     } else {
         let backend = Arc::new(Backend::new(provider.clone(), model));
         probe::one_token(Reqwest::new(), &backend).await.map(|()| None).map_err(|refused| refused.to_string())
     };
-    let latency_ms = millis(asked.elapsed());
+    let latency_ms = millis(started.elapsed());
     let first_token_ms = result.as_ref().ok().copied().flatten();
     out.value(&json!({
         "ok": result.is_ok(),
@@ -169,7 +170,7 @@ pub(super) async fn test(
     Ok(code)
 }
 
-/// The enabled providers, or the one that is asked for.
+/// Returns the enabled providers, or the one that is named.
 fn providers(config: &Config, only: Option<&str>) -> Result<Vec<Provider>, Fail> {
     let Some(id) = only else {
         let enabled = config.providers.iter().filter(|(_, provider)| provider.enabled);
@@ -192,15 +193,14 @@ fn no_such_provider(config: &Config, id: &str) -> Fail {
     Fail::new(format!("there is no provider `{id}`; the file has {}", known.join(", ")))
 }
 
-/// The backends of these providers that users' requests may reach, each once however many models
-/// share it.
+/// Returns the enabled backends of these providers, each once even if several models share it.
 fn backends(config: &Config, providers: &[Provider]) -> Result<Vec<Arc<Backend>>, Fail> {
     let built = build::build(config, &Default::default()).map_err(Fail::new)?;
-    let mut met = HashSet::new();
+    let mut seen = HashSet::new();
     let enabled = built.models.iter().filter(|model| model.is_enabled()).flat_map(|model| model.backends());
     let asked =
         enabled.filter(|backend| backend.is_enabled() && providers.iter().any(|p| p.id() == backend.provider().id()));
-    Ok(asked.filter(|backend| met.insert(backend.id().clone())).cloned().collect())
+    Ok(asked.filter(|backend| seen.insert(backend.id().clone())).cloned().collect())
 }
 
 fn millis(time: Duration) -> u64 {

@@ -1,4 +1,4 @@
-//! The commands about files: is one valid, and write one to start from.
+//! The commands that validate and generate configuration files.
 
 use std::{
     fs::OpenOptions,
@@ -10,9 +10,8 @@ use std::{
 use serde_json::json;
 
 use super::{
-    Global,
+    global::{Global, variable},
     output::{Fail, Output},
-    variable,
 };
 use crate::config::{self, BASIC_EXAMPLE, Errors, FULL_EXAMPLE, Loaded, NotFound};
 
@@ -31,7 +30,7 @@ impl From<Errors> for Fail {
     }
 }
 
-/// The configuration that the command is about.
+/// Loads the configuration of the command.
 pub(super) fn load(global: &Global) -> Result<Loaded, Fail> {
     let path = config::find(global.config.as_deref(), variable, Path::new("."))?;
     Ok(config::load(&path)?)
@@ -65,21 +64,21 @@ pub(super) fn generate(path: &Path, advanced: bool, force: bool, out: &Output) -
     let text = if advanced { FULL_EXAMPLE } else { BASIC_EXAMPLE };
     write(path, text, force).map_err(|error| match error.kind() {
         io::ErrorKind::AlreadyExists => {
-            Fail::new(format!("{} is there already; --force would replace it", path.display()))
+            Fail::new(format!("{} already exists; use --force to replace it", path.display()))
         }
         _ => Fail::new(format!("{} cannot be written: {error}", path.display())),
     })?;
     let needed = variables(text);
     out.value(&json!({ "written": path.display().to_string(), "variables": needed }));
     let code = out.verdict(true, format_args!("{} is written", path.display()));
-    out.line("It takes these from the environment; set them, or write values in their place:");
+    out.line("It reads these variables of the environment; set them, or write values instead:");
     for name in needed {
         out.line(format_args!("  {name}"));
     }
     Ok(code)
 }
 
-/// A new file is for its owner alone: keys may come to stand in it.
+/// Writes a file that only its owner can read, because keys may be put into it.
 fn write(path: &Path, text: &str, force: bool) -> io::Result<()> {
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(true).create_new(!force);
@@ -88,7 +87,7 @@ fn write(path: &Path, text: &str, force: bool) -> io::Result<()> {
     options.open(path)?.write_all(text.as_bytes())
 }
 
-/// The variables that a text names, in its order, comments aside.
+/// Returns the variables that a configuration uses, in order, without those in comments.
 fn variables(text: &str) -> Vec<&str> {
     let mut names: Vec<&str> = Vec::new();
     let settings = text.lines().map(|line| line.split('#').next().unwrap_or_default());

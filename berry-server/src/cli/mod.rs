@@ -1,95 +1,77 @@
-//! The command line of `berry-cli`: checks and writes configurations, asks providers whether they
-//! are well, and asks a running server what it does.
+//! The command line of `berry-cli`: checks and writes configurations, checks the health of providers, and queries a
+//! running server.
 //!
-//! Each command exits with 0 only when what was asked for is so: a valid file, healthy providers, a
-//! reload that took place. With `--json` it prints one JSON value to standard output, whatever
-//! happens, and words for people nowhere.
+//! A command exits with 0 only if the result is good: the file is valid, the providers are healthy, the reload took
+//! place. With `--json` it prints exactly one JSON value to standard output and no other text.
 
 mod backends;
 mod files;
+mod global;
 mod output;
 mod remote;
 pub mod serve;
 mod server;
 mod stream;
 
-use std::{env, path::PathBuf, process::ExitCode};
+use std::{path::PathBuf, process::ExitCode};
 
-use clap::{Args, Parser, Subcommand};
-use secrecy::SecretString;
+use clap::{Parser, Subcommand};
 use serde_json::json;
 
-use self::output::{Fail, Output};
+use self::{
+    global::Global,
+    output::{Fail, Output},
+};
 
-/// What `berry-cli` is told.
+/// The command line of `berry-cli`.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "berry-cli", version, about = "Checks and operates a Berry gateway.")]
-pub struct Tool {
+pub struct Cli {
     #[command(flatten)]
     global: Global,
     #[command(subcommand)]
     command: Command,
 }
 
-/// What every command takes, before or after its name.
-#[derive(Args, Clone, Debug)]
-struct Global {
-    /// The configuration file [default: CONFIG_PATH, then ./config.toml and the examples].
-    #[arg(short, long, global = true, value_name = "PATH")]
-    config: Option<PathBuf>,
-
-    /// Print JSON, for scripts.
-    #[arg(long, global = true)]
-    json: bool,
-
-    /// The running server's address [default: from BIND_ADDRESS, else http://127.0.0.1:3000].
-    #[arg(long, global = true, value_name = "URL")]
-    url: Option<String>,
-
-    /// A token for the running server [default: that of the file's first enabled admin].
-    #[arg(long, global = true, value_name = "TOKEN", env = "BERRY_TOKEN", hide_env_values = true)]
-    token: Option<SecretString>,
-}
-
 #[derive(Clone, Debug, Subcommand)]
 enum Command {
-    /// Check the configuration file and tell everything that is wrong with it.
+    /// Check the configuration file and print every error.
     ValidateConfig,
 
     /// Write a commented configuration to start from.
     GenerateConfig {
-        /// Where to write it.
+        /// The file to write.
         #[arg(short, long, value_name = "FILE")]
         output: PathBuf,
-        /// Every key and every strategy, rather than the least that is needed.
+        /// Include every key and every strategy, not only what is required.
         #[arg(long)]
         advanced: bool,
-        /// Replace the file if it is there.
+        /// Replace the file if it exists.
         #[arg(long)]
         force: bool,
     },
 
-    /// Ask each enabled provider for its list of models.
+    /// Request the list of models from each enabled provider.
     HealthCheck {
         /// Only this provider, by its id in the file.
         #[arg(short, long, value_name = "PROVIDER")]
         provider: Option<String>,
-        /// Have each backend answer one token too, which costs.
+        /// Also request one token from each backend, which costs money.
         #[arg(long)]
         chat: bool,
     },
 
-    /// Show the running server's counts.
+    /// Show the running server's counters.
     Metrics {
-        /// Each provider's models too.
+        /// Include each provider's models.
         #[arg(long)]
         detailed: bool,
-        /// Only whether it is alive, which takes no token and no file.
+        /// Only check that the server is alive; needs neither token nor file.
         #[arg(long, conflicts_with = "detailed")]
         live: bool,
     },
 
-    /// Have one real chat of one token with a provider's model.
+    /// Request one token from a provider's model.
     TestBackend {
         /// The provider, by its id in the file.
         #[arg(short, long, value_name = "PROVIDER")]
@@ -97,31 +79,30 @@ enum Command {
         /// The provider's name of the model.
         #[arg(short, long, value_name = "MODEL")]
         model: String,
-        /// Have it streamed, in the provider's own protocol.
+        /// Request a stream, in the provider's own protocol.
         #[arg(long)]
         stream: bool,
     },
 
-    /// Show which backends the running server would choose among now, and why.
+    /// Show which backends the running server would choose from now, and why.
     Explain {
         /// The model, by its public name or its id in the file.
         #[arg(short, long, value_name = "MODEL")]
         model: String,
-        /// As this user, by the id in the file, would see it; without one as an admin would.
+        /// The user to explain it for, by the id in the file; without one, an admin.
         #[arg(short, long, value_name = "USER")]
         user: Option<String>,
     },
 
-    /// Have the running server read its configuration again.
+    /// Make the running server reload its configuration.
     Reload,
 }
 
-impl Tool {
-    /// Does what was asked for.
+impl Cli {
+    /// Runs the command. The exit code is 0 for a good result, 1 for a bad one, 2 if there is no configuration file.
     ///
     /// # Errors
-    /// Only that no runtime could be made; all else is told and in the exit code: 0 when what was
-    /// asked for is so, 1 when it is not, 2 when there is no configuration file.
+    /// Fails when the runtime cannot be created. All other errors are printed.
     pub fn run(self) -> std::io::Result<ExitCode> {
         let Self { global, command } = self;
         let out = Output::new(global.json);
@@ -143,13 +124,8 @@ impl Tool {
             }
         });
         Ok(result.unwrap_or_else(|Fail { message, json, code }| {
-            out.complain(&message, &json.unwrap_or_else(|| json!({ "error": { "message": message } })));
+            out.error(&message, &json.unwrap_or_else(|| json!({ "error": { "message": message } })));
             ExitCode::from(code)
         }))
     }
-}
-
-/// A variable of the environment; an empty one is not set.
-fn variable(name: &str) -> Option<String> {
-    env::var(name).ok().filter(|value| !value.is_empty())
 }

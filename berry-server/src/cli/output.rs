@@ -1,4 +1,4 @@
-//! What is printed: words and tables for people, or one JSON value for scripts.
+//! Output: text and tables for people, or one JSON value for scripts.
 
 use std::{
     fmt::Display,
@@ -9,11 +9,13 @@ use std::{
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::Value;
 
-/// Why a command has nothing to show for itself.
+use super::global::variable;
+
+/// Why a command failed.
 #[derive(Debug)]
 pub(super) struct Fail {
     pub(super) message: String,
-    /// What `--json` prints in the place of the message in an object.
+    /// The value that `--json` prints; without it, an object with the message.
     pub(super) json: Option<Value>,
     pub(super) code: u8,
 }
@@ -24,24 +26,24 @@ impl Fail {
     }
 }
 
-/// Where output goes, and in which form.
+/// The output of a command, as text or JSON.
 #[derive(Debug)]
 pub(super) struct Output {
     json: bool,
-    /// Colours and a moving bar are for people who look on.
+    /// Whether to use colours and a progress bar; only on a terminal.
     colour: bool,
 }
 
-/// How a cell or a line is to be taken.
+/// The colour of a cell or a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Mood {
+pub(super) enum Tone {
     Good,
     Bad,
     Doubtful,
     Plain,
 }
 
-impl Mood {
+impl Tone {
     const fn code(self) -> &'static str {
         match self {
             Self::Good => "32",
@@ -54,18 +56,18 @@ impl Mood {
 
 /// A table's cell.
 #[derive(Debug)]
-pub(super) struct Cell(String, Mood);
+pub(super) struct Cell(String, Tone);
 
 impl Cell {
     pub(super) fn new(text: impl Display) -> Self {
-        Self(text.to_string(), Mood::Plain)
+        Self(text.to_string(), Tone::Plain)
     }
 
-    pub(super) fn mood(text: impl Display, mood: Mood) -> Self {
-        Self(text.to_string(), mood)
+    pub(super) fn tone(text: impl Display, tone: Tone) -> Self {
+        Self(text.to_string(), tone)
     }
 
-    /// A number of something, or a dash.
+    /// A value, or a dash if there is none.
     pub(super) fn maybe(number: Option<impl Display>) -> Self {
         number.map_or_else(|| Self::new("–"), Self::new)
     }
@@ -73,40 +75,40 @@ impl Cell {
 
 impl Output {
     pub(super) fn new(json: bool) -> Self {
-        let plain = super::variable("NO_COLOR").is_some() || super::variable("TERM").is_some_and(|term| term == "dumb");
+        let plain = variable("NO_COLOR").is_some() || variable("TERM").is_some_and(|term| term == "dumb");
         Self { json, colour: stdout().is_terminal() && !plain }
     }
 
-    /// A line for people.
+    /// Prints a line in text mode.
     pub(super) fn line(&self, text: impl Display) {
         if !self.json {
             put(&format!("{text}\n"));
         }
     }
 
-    /// A line for people about something beside the point, to standard error.
+    /// Prints a line to standard error in text mode.
     pub(super) fn warn(&self, text: impl Display) {
         if !self.json {
             let _ = writeln!(stderr(), "{text}");
         }
     }
 
-    /// The value for scripts.
+    /// Prints the value in JSON mode.
     pub(super) fn value(&self, value: &Value) {
         if self.json {
             put(&format!("{value:#}\n"));
         }
     }
 
-    /// The last word, for people; the exit code says the same.
+    /// Prints the result in text mode and returns its exit code.
     pub(super) fn verdict(&self, good: bool, text: impl Display) -> ExitCode {
-        let (mark, mood) = if good { ("✅", Mood::Good) } else { ("❌", Mood::Bad) };
-        self.line(format_args!("{mark} {}", self.paint(&text.to_string(), mood)));
+        let (mark, tone) = if good { ("✅", Tone::Good) } else { ("❌", Tone::Bad) };
+        self.line(format_args!("{mark} {}", self.paint(&text.to_string(), tone)));
         if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }
 
-    /// What went wrong: to standard error for people, to standard output for scripts.
-    pub(super) fn complain(&self, message: &str, json: &Value) {
+    /// Prints an error: to standard error in text mode, to standard output in JSON mode.
+    pub(super) fn error(&self, message: &str, json: &Value) {
         if self.json {
             put(&format!("{json:#}\n"));
         } else {
@@ -114,44 +116,44 @@ impl Output {
         }
     }
 
-    /// A table for people.
+    /// Prints a table in text mode.
     pub(super) fn table(&self, head: &[&str], rows: &[Vec<Cell>]) {
         let width = |column: usize| {
             let cells = rows.iter().map(|row| row[column].0.chars().count());
             cells.chain([head[column].chars().count()]).max().unwrap_or_default()
         };
         let widths: Vec<usize> = (0..head.len()).map(width).collect();
-        let row = |cells: &[(&str, Mood)]| {
-            let padded = cells.iter().zip(&widths).map(|(&(text, mood), width)| {
+        let row = |cells: &[(&str, Tone)]| {
+            let padded = cells.iter().zip(&widths).map(|(&(text, tone), width)| {
                 let space = " ".repeat(width - text.chars().count());
-                format!("{}{space}", self.paint(text, mood))
+                format!("{}{space}", self.paint(text, tone))
             });
             padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
         };
-        self.line(row(&head.iter().map(|text| (*text, Mood::Plain)).collect::<Vec<_>>()));
+        self.line(row(&head.iter().map(|text| (*text, Tone::Plain)).collect::<Vec<_>>()));
         for cells in rows {
-            self.line(row(&cells.iter().map(|Cell(text, mood)| (text.as_str(), *mood)).collect::<Vec<_>>()));
+            self.line(row(&cells.iter().map(|Cell(text, tone)| (text.as_str(), *tone)).collect::<Vec<_>>()));
         }
     }
 
-    /// A bar on standard error that is gone when it is done; on a terminal only.
+    /// Returns a progress bar on standard error, hidden unless that is a terminal.
     pub(super) fn progress(&self, steps: usize) -> ProgressBar {
-        let seen = self.colour && !self.json && stderr().is_terminal();
-        let target = if seen { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        let is_visible = self.colour && !self.json && stderr().is_terminal();
+        let target = if is_visible { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let style = ProgressStyle::with_template("{bar:30} {pos}/{len} {msg}");
         ProgressBar::with_draw_target(u64::try_from(steps).ok(), target)
             .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
     }
 
-    fn paint(&self, text: &str, mood: Mood) -> String {
-        match mood {
-            mood if self.colour && mood != Mood::Plain => format!("\x1b[{}m{text}\x1b[0m", mood.code()),
+    fn paint(&self, text: &str, tone: Tone) -> String {
+        match tone {
+            tone if self.colour && tone != Tone::Plain => format!("\x1b[{}m{text}\x1b[0m", tone.code()),
             _ => text.to_owned(),
         }
     }
 }
 
-/// To standard output, which may be closed.
+/// Prints to standard output, which may be closed.
 fn put(text: &str) {
     let _ = stdout().write_all(text.as_bytes());
 }

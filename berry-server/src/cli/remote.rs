@@ -1,4 +1,4 @@
-//! The running server, as a client sees it.
+//! A client of the running server.
 
 use std::{error::Error, net::IpAddr, net::SocketAddr, time::Duration};
 
@@ -9,11 +9,15 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use url::Url;
 
-use super::{Global, files, output::Fail, variable};
+use super::{
+    files,
+    global::{Global, variable},
+    output::Fail,
+};
 use crate::config::{Config, Credential};
 
-/// How long the server may take: it answers all of this from memory.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// The timeout of a request; the server answers from memory.
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A running server.
 pub(super) struct Remote {
@@ -31,16 +35,18 @@ impl Remote {
         };
         let base = Url::parse(&address).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
         let base = base.ok_or_else(|| {
-            Fail::new(format!("`{address}` is no address of a server; --url takes one like `http://127.0.0.1:3000`"))
+            Fail::new(format!(
+                "`{address}` is not the address of a server; --url takes one like `http://127.0.0.1:3000`"
+            ))
         })?;
-        let client = Client::builder().timeout(PATIENCE).redirect(Policy::none());
+        let client = Client::builder().timeout(TIMEOUT).redirect(Policy::none());
         let client = if base.host_str().is_some_and(is_loopback) { client.no_proxy() } else { client };
         let client = client.build().map_err(|error| Fail::new(error.to_string()))?;
         Ok(Self { base, client, token: token(global) })
     }
 
-    /// What the server answers. What it refuses is a failure, with its own words.
-    pub(super) async fn ask(&self, method: Method, path: &[&str], query: &[(&str, &str)]) -> Result<Value, Fail> {
+    /// Sends a request and returns the JSON response. An error response becomes a failure with the server's message.
+    pub(super) async fn request(&self, method: Method, path: &[&str], query: &[(&str, &str)]) -> Result<Value, Fail> {
         let mut url = self.base.clone();
         if let Ok(mut segments) = url.path_segments_mut() {
             segments.pop_if_empty().extend(path);
@@ -49,56 +55,56 @@ impl Remote {
         if let Ok(token) = &self.token {
             request = request.bearer_auth(token.expose_secret());
         }
-        let unreached = |error| Fail::new(format!("{} does not answer: {}", self.base, without_address(error)));
-        let response = request.send().await.map_err(unreached)?;
+        let no_response = |error| Fail::new(format!("{} does not answer: {}", self.base, without_address(error)));
+        let response = request.send().await.map_err(no_response)?;
         let status = response.status();
-        let body = response.bytes().await.map_err(unreached)?;
+        let body = response.bytes().await.map_err(no_response)?;
         let body: Option<Value> = serde_json::from_slice(&body).ok();
         match (status.is_success(), body) {
             (true, Some(body)) => Ok(body),
-            (true, None) => Err(Fail::new(format!("{} does not speak as a Berry server does", self.base))),
+            (true, None) => Err(Fail::new(format!("{} is not a Berry server", self.base))),
             (false, body) => Err(self.refused(status, body)),
         }
     }
 
-    /// Whether the server is alive, whoever asks.
-    pub(super) async fn lives(&self) -> Result<(), Fail> {
+    /// Checks that the server is alive; needs no token.
+    pub(super) async fn check_alive(&self) -> Result<(), Fail> {
         let mut url = self.base.clone();
         if let Ok(mut segments) = url.path_segments_mut() {
             segments.pop_if_empty().push("livez");
         }
-        let unreached = |error| Fail::new(format!("{} does not answer: {}", self.base, without_address(error)));
-        let status = self.client.get(url).send().await.map_err(unreached)?.status();
+        let no_response = |error| Fail::new(format!("{} does not answer: {}", self.base, without_address(error)));
+        let status = self.client.get(url).send().await.map_err(no_response)?.status();
         if status.is_success() { Ok(()) } else { Err(self.refused(status, None)) }
     }
 
     fn refused(&self, status: StatusCode, body: Option<Value>) -> Fail {
-        let words = body.as_ref().and_then(|body| body["error"]["message"].as_str());
-        let mut message = format!("the server says {}: {}", status.as_u16(), words.unwrap_or("(without a reason)"));
+        let reason = body.as_ref().and_then(|body| body["error"]["message"].as_str());
+        let mut message = format!("the server answered {}: {}", status.as_u16(), reason.unwrap_or("no reason given"));
         if let (StatusCode::UNAUTHORIZED, Err(why)) = (status, &self.token) {
-            message = format!("{message}\nno token was sent, for {why}; --token or BERRY_TOKEN gives one");
+            message = format!("{message}\nno token was sent because {why}; set --token or BERRY_TOKEN");
         }
         Fail { json: body, ..Fail::new(message) }
     }
 }
 
-/// The token that was given, or that of the first admin in the file who may use it.
+/// Returns the given token, or that of the first enabled admin in the file.
 fn token(global: &Global) -> Result<SecretString, String> {
     if let Some(token) = &global.token {
         return Ok(token.clone());
     }
     let config = files::load(global).map_err(|fail| fail.message)?.config;
-    of_an_admin(&config).cloned().ok_or_else(|| "the file holds no token of an enabled admin".to_owned())
+    admin_token(&config).cloned().ok_or_else(|| "the file has no token of an enabled admin".to_owned())
 }
 
-fn of_an_admin(config: &Config) -> Option<&SecretString> {
+fn admin_token(config: &Config) -> Option<&SecretString> {
     let now = Timestamp::now();
     let admins = config.users.values().filter(|user| user.enabled && user.is_admin());
     let current = admins.filter(|user| user.expires_at.is_none_or(|at| at > now));
     current.map(|user| &user.credential).find_map(Credential::token)
 }
 
-/// Where a server that is bound to this address can be asked on this machine.
+/// Returns the URL at which a server bound to this address can be reached on this machine.
 fn url_of(bind: &str) -> String {
     match bind.parse::<SocketAddr>() {
         Ok(SocketAddr::V4(address)) if address.ip().is_unspecified() => format!("http://127.0.0.1:{}", address.port()),
@@ -107,13 +113,13 @@ fn url_of(bind: &str) -> String {
     }
 }
 
-/// Whether a host is this machine, where no proxy is needed.
+/// Whether a host is this machine, which needs no proxy.
 pub(super) fn is_loopback(host: &str) -> bool {
     let address = host.trim_start_matches('[').trim_end_matches(']');
     host == "localhost" || address.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
-/// What went wrong on the way, by its innermost cause.
+/// Returns the innermost cause of an error, without the URL.
 pub(super) fn without_address(error: reqwest::Error) -> String {
     let error = error.without_url();
     let mut cause: &dyn Error = &error;
@@ -128,7 +134,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_bound_address_is_asked_where_it_can_be_reached() {
+    fn derives_a_reachable_url_from_the_bound_address() {
         for (bind, url) in [
             ("0.0.0.0:3000", "http://127.0.0.1:3000"),
             ("[::]:3000", "http://[::1]:3000"),
@@ -140,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_admin_who_may_use_its_token_lends_it() {
+    fn uses_the_token_of_the_first_enabled_admin() {
         let digest = "0".repeat(64);
         let text = format!(
             r#"
@@ -168,6 +174,6 @@ mod tests {
             "#
         );
         let config = crate::config::parse(&text, &|_| None).unwrap().config;
-        assert_eq!(of_an_admin(&config).unwrap().expose_secret(), "token-of-root-0123456789");
+        assert_eq!(admin_token(&config).unwrap().expose_secret(), "token-of-root-0123456789");
     }
 }

@@ -7,7 +7,7 @@ use clap::Parser;
 /// An AI gateway: OpenAI's API in front of many providers.
 #[derive(Clone, Debug, Parser)]
 #[command(version, about)]
-pub struct Cli {
+pub struct ServeArgs {
     /// The configuration file.
     #[arg(long, value_name = "PATH", conflicts_with = "demo")]
     pub config: Option<PathBuf>,
@@ -16,11 +16,11 @@ pub struct Cli {
     #[arg(long, value_name = "ADDRESS")]
     pub bind: Option<String>,
 
-    /// Check the configuration and exit: 0, or 1 with everything that is wrong.
+    /// Check the configuration and exit with 0, or with 1 and every error.
     #[arg(long, conflicts_with = "demo")]
     pub check_config: bool,
 
-    /// Run a gateway over simulated providers: no file, no key.
+    /// Run a gateway over simulated providers; needs no file and no key.
     #[arg(long)]
     pub demo: bool,
 }

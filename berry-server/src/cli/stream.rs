@@ -1,5 +1,5 @@
-//! One streamed chat of one token, in the provider's own protocol and without the gateway's stack:
-//! what it tells is the provider's doing alone.
+//! One streamed chat of one token, in the provider's own protocol and without the gateway's layers, so that the result
+//! depends on the provider alone.
 
 use std::time::Duration;
 
@@ -14,15 +14,15 @@ use tokio::time::{Instant, timeout};
 
 use super::remote::{is_loopback, without_address};
 
-/// How much of a refusal is read.
-const MOST: usize = 64 << 10;
+/// The most bytes of an error body that are read.
+const MAX_ERROR_BYTES: usize = 64 << 10;
 
-const CUT: &str = "the stream ended before the answer was whole";
+const CUT: &str = "the stream ended before the answer was complete";
 
-/// The time to the first event that bears output, when the stream has ended by its grammar.
+/// Returns the time to the first output if the stream is complete.
 pub(super) async fn one_token(provider: &Provider, model: &str) -> Result<Duration, String> {
     match ask(provider, model, "max_tokens").await {
-        // It goes by another name there.
+        // Newer models of OpenAI's use another name.
         Err(why) if why.contains("max_tokens") && is_openai(provider) => {
             ask(provider, model, "max_completion_tokens").await
         }
@@ -60,7 +60,7 @@ async fn ask(provider: &Provider, model: &str, bound: &str) -> Result<Duration, 
     let client = client.build().map_err(|error| error.to_string())?;
     let request = client.post(url.to_string()).headers(headers(provider)).body(body.to_string());
     let mut events = EventSource::new(request).map_err(|error| error.to_string())?;
-    // Asking again would hide what this is to find out.
+    // A retry would hide the failure.
     events.set_retry_policy(Box::new(Never));
     let result = read(&mut events, provider).await;
     events.close();
@@ -86,23 +86,22 @@ async fn read(events: &mut EventSource, provider: &Provider) -> Result<Duration,
             }
             Some(Ok(Event::Message(message))) => message,
             Some(Err(Error::StreamEnded)) | None => break,
-            // What follows the answer's last event is no part of it.
+            // An error after the last event does not concern the answer.
             Some(Err(_)) if ended => break,
             Some(Err(error)) => {
-                let why = told(error, provider).await;
+                let why = describe(error, provider).await;
                 return Err(if opened { format!("{CUT}: {why}") } else { why });
             }
         };
         if message.data == "[DONE]" {
             break;
         }
-        let event: Value =
-            serde_json::from_str(&message.data).map_err(|_| "the stream has an event that is no JSON")?;
+        let event: Value = serde_json::from_str(&message.data).map_err(|_| "an event of the stream is not JSON")?;
         if let Some(error) = event.get("error").filter(|error| !error.is_null()) {
-            let words = error["message"].as_str().unwrap_or("without a reason");
-            return Err(provider.mask(&format!("the stream told of an error: {words}")));
+            let words = error["message"].as_str().unwrap_or("no reason given");
+            return Err(provider.mask(&format!("the stream has an error event: {words}")));
         }
-        let (output, end) = meaning(&event, provider.dialect());
+        let (output, end) = read_event(&event, provider.dialect());
         if output || end {
             first.get_or_insert_with(|| asked.elapsed());
         }
@@ -118,8 +117,8 @@ fn silent(within: Duration) -> String {
     format!("the provider was silent for {} s", within.as_secs())
 }
 
-/// Whether an event bears output, and whether the answer is whole with it.
-fn meaning(event: &Value, dialect: Dialect) -> (bool, bool) {
+/// Whether an event has output, and whether it completes the answer.
+fn read_event(event: &Value, dialect: Dialect) -> (bool, bool) {
     match dialect {
         Dialect::OpenAi => {
             let choice = &event["choices"][0];
@@ -137,25 +136,25 @@ fn meaning(event: &Value, dialect: Dialect) -> (bool, bool) {
     }
 }
 
-/// Why there is no stream, without keys and addresses.
-async fn told(error: Error, provider: &Provider) -> String {
+/// Returns why there is no stream, without keys and addresses.
+async fn describe(error: Error, provider: &Provider) -> String {
     match error {
         Error::InvalidStatusCode(status, response) => {
-            let words = reason(response).await.unwrap_or_else(|| "the provider gave no reason".to_owned());
+            let words = reason(response).await.unwrap_or_else(|| "no reason given".to_owned());
             provider.mask(&format!("{}: {words}", status.as_u16()))
         }
-        Error::InvalidContentType(..) => "the provider answered with something else than a stream".to_owned(),
+        Error::InvalidContentType(..) => "the response is not a stream".to_owned(),
         Error::Transport(error) => without_address(error),
         other => provider.mask(&other.to_string()),
     }
 }
 
-/// The provider's own words, wherever its dialect has them.
+/// Returns the message of the provider's error.
 async fn reason(mut response: Response) -> Option<String> {
     let mut body = Vec::new();
     while let Ok(Some(piece)) = response.chunk().await {
         body.extend_from_slice(&piece);
-        if body.len() > MOST {
+        if body.len() > MAX_ERROR_BYTES {
             return None;
         }
     }

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    num::{NonZeroU32, NonZeroUsize},
+    num::NonZeroU32,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -102,10 +102,9 @@ fn tuning(settings: &Settings) -> Tuning {
     let adjustments = &smart_ai.confidence_adjustments;
     Tuning {
         recovery_interval: Duration::from_secs(settings.recovery_check_interval_seconds),
-        breaker: BreakerPolicy {
-            failure_threshold: settings.circuit_breaker_failure_threshold,
-            open_for: Duration::from_secs(settings.circuit_breaker_timeout_seconds),
-        },
+        breaker: BreakerPolicy::new()
+            .with_failure_threshold(settings.circuit_breaker_failure_threshold)
+            .with_open_for(Duration::from_secs(settings.circuit_breaker_timeout_seconds)),
         smart_ai: backend::SmartAi {
             initial_confidence: smart_ai.initial_confidence,
             min_confidence: smart_ai.min_confidence,
@@ -152,7 +151,7 @@ pub(crate) fn provider(
         .with_max_retries(file.max_retries)
         .with_stream_usage(file.stream_usage)
         .with_forward_user_agent(file.forward_user_agent)
-        .with_max_connections(NonZeroUsize::new(file.max_connections))
+        .with_max_connections(NonZeroU32::new(file.max_connections))
         .with_key(file.api_key.expose_secret())?;
     for (name, value) in &file.headers {
         let value = value.to_str().map_err(|_| backend::InvalidProvider("a header value is no visible ASCII"))?;
@@ -184,6 +183,8 @@ fn model(
                 .with_max_in_flight(entry.max_in_flight)
                 .with_prefill(entry.supports_prefill)
                 .with_sampling(entry.sampling)
+                .with_thinking(entry.thinking)
+                .with_think_tags(entry.think_tags)
                 // The catalogue shares one state among those of the same provider and model.
                 .with_state(Arc::new(BackendState::new(tuning.clone()))),
         );
@@ -192,7 +193,8 @@ fn model(
         .with_id(id)
         .with_enabled(file.enabled)
         .with_fallbacks(file.fallbacks.iter().map(String::as_str))
-        .with_stream_recovery(file.stream_recovery))
+        .with_stream_recovery(file.stream_recovery)
+        .with_on_unsupported(file.on_unsupported))
 }
 
 fn caller(id: &str, user: &User, before: Option<&Arc<Caller>>) -> Caller {

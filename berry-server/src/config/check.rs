@@ -22,6 +22,7 @@ pub(super) fn check(config: &Config, reader: &Reader<'_>) {
         check.fallbacks(id, model);
     }
     check.cycles();
+    check.defaults();
     check.reach();
     check.allowed_models();
     check.providers_in_use();
@@ -161,6 +162,22 @@ impl<'a> Check<'a> {
                 let names = models.values().map(|model| model.name.as_str());
                 let instead = suggest::instead(name, names);
                 self.reader.error(&path, format_args!("unknown model `{name}`{instead}"));
+            }
+        }
+    }
+
+    /// Each endpoint has one default model at most.
+    fn defaults(&self) {
+        let mut seen = HashSet::new();
+        for (id, model) in &self.config.models {
+            for (index, endpoint) in model.default_for.iter().enumerate() {
+                let path = format!("{}[{index}]", join(&join("models", id), "default_for"));
+                if endpoint != "moderations" {
+                    self.reader
+                        .error(&path, format_args!("`{endpoint}` has no default model; only `moderations` has one"));
+                } else if model.enabled && !seen.insert(endpoint) {
+                    self.reader.error(&path, format_args!("another model is the default for `{endpoint}` already"));
+                }
             }
         }
     }

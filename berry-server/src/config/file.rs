@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use secrecy::SecretString;
 use serde::Serialize;
 
-use berry_tower::backend::{Billing, Probe, Sampling, StreamRecovery};
+use berry_tower::backend::{Billing, ClaudeThinking, OnUnsupported, Probe, Sampling, StreamRecovery};
 
 use super::options::{BackendType, Strategy};
 use super::settings::Settings;
@@ -148,10 +148,10 @@ pub struct Provider {
     pub api_version: Option<String>,
     /// Whether streams are asked for their `usage`.
     pub stream_usage: bool,
-    /// Whether the caller's `user-agent` is forwarded, as a comment behind the gateway's.
+    /// Add the caller's `user-agent` to the gateway's, as a comment.
     pub forward_user_agent: bool,
-    /// The most HTTP/2 connections to the provider; 0 leaves it to the client.
-    pub max_connections: usize,
+    /// The most HTTP/2 connections to the provider.
+    pub max_connections: u32,
 }
 
 /// `[models.<id>]`
@@ -167,8 +167,12 @@ pub struct Model {
     pub backends: Vec<Backend>,
     /// Public names of other models, tried in order; without cycles.
     pub fallbacks: Vec<String>,
+    /// The endpoints whose requests use this model when they name none; only `moderations`.
+    pub default_for: Vec<String>,
     /// What becomes of a stream that is cut.
     pub stream_recovery: StreamRecovery,
+    /// What happens to optional fields of a request that a backend's format cannot express.
+    pub on_unsupported: OnUnsupported,
 }
 
 /// `[[models.<id>.backends]]`
@@ -196,4 +200,8 @@ pub struct Backend {
     pub supports_prefill: bool,
     /// Which sampling parameters a translated request may carry.
     pub sampling: Sampling,
+    /// How a translated request tells a Claude model to think.
+    pub thinking: ClaudeThinking,
+    /// Whether the model writes its thoughts between `<think>` and `</think>`.
+    pub think_tags: bool,
 }

@@ -72,13 +72,13 @@ use reader::{Reader, Table};
 pub(crate) use seen::Seen;
 
 /// A file with every key and every strategy, commented.
-pub const FULL_EXAMPLE: &str = include_str!("../../../examples/config/config-example.toml");
+pub const FULL_EXAMPLE: &str = include_str!("../../example-config/config-example.toml");
 
 /// A short file around the strategy `smart_ai`, commented.
-pub const SMART_AI_EXAMPLE: &str = include_str!("../../../examples/config/smart_ai_example.toml");
+pub const SMART_AI_EXAMPLE: &str = include_str!("../../example-config/smart_ai_example.toml");
 
 /// The least that a gateway needs, commented.
-pub const BASIC_EXAMPLE: &str = include_str!("../../../examples/config/minimal.toml");
+pub const BASIC_EXAMPLE: &str = include_str!("../../example-config/minimal.toml");
 
 /// A configuration that may be used.
 #[derive(Debug, Clone)]

@@ -1,7 +1,7 @@
 //! Reads `[models.<id>]` and `[[models.<id>.backends]]`.
 
 use super::file::{Backend, Model};
-use berry_tower::backend::{Billing, Probe, Sampling, StreamRecovery};
+use berry_tower::backend::{Billing, ClaudeThinking, OnUnsupported, Probe, Sampling, StreamRecovery};
 
 use super::options::Strategy;
 use super::reader::{Table, fields};
@@ -14,12 +14,14 @@ pub(super) fn read(id: &str, mut t: Table<'_>) -> Model {
         enabled: true,
         backends: Vec::new(),
         fallbacks: t.strings("fallbacks", |_| None),
+        default_for: t.strings("default_for", |_| None),
         stream_recovery: StreamRecovery::default(),
+        on_unsupported: OnUnsupported::default(),
     };
     if model.name.is_empty() || model.name.contains(char::is_whitespace) {
         t.error("name", "must not be empty nor hold white space");
     }
-    fields!(t => model, word: strategy, stream_recovery);
+    fields!(t => model, word: strategy, stream_recovery, on_unsupported);
     fields!(t => model, flag: enabled);
     let backends = t.list_of_tables("backends", "models.*.backends[]");
     model.backends = backends.into_iter().map(read_backend).collect();
@@ -44,12 +46,14 @@ fn read_backend(mut t: Table<'_>) -> Backend {
         max_in_flight: 0,
         supports_prefill: false,
         sampling: Sampling::default(),
+        thinking: ClaudeThinking::default(),
+        think_tags: false,
     };
     t.real("weight", |weight| weight > 0.0 && weight <= 100.0, "above 0 and at most 100", &mut backend.weight);
     fields!(t => backend, whole(0..=10): priority);
     fields!(t => backend, whole(0..=u64::from(u32::MAX)): max_in_flight);
-    fields!(t => backend, flag: enabled, supports_prefill);
-    fields!(t => backend, word: billing_mode, sampling);
+    fields!(t => backend, flag: enabled, supports_prefill, think_tags);
+    fields!(t => backend, word: billing_mode, sampling, thinking);
     if backend.billing_mode == Billing::PerRequest {
         // A probe there costs as much as a request.
         backend.probe = Probe::None;

@@ -29,6 +29,8 @@ pub struct Settings {
     pub circuit_breaker_timeout_seconds: u64,
     /// A longer request is refused with 413.
     pub max_request_body_bytes: u64,
+    /// The limit of all request bodies in memory together; 0 = a quarter of the memory.
+    pub max_buffered_bytes: u64,
     /// Streams: to the first event that bears output; 0 = off.
     pub first_token_timeout_seconds: u64,
     /// Longest silence of an upstream between two frames.
@@ -75,6 +77,7 @@ impl Default for Settings {
             circuit_breaker_failure_threshold: 5,
             circuit_breaker_timeout_seconds: 60,
             max_request_body_bytes: 32 * 1024 * 1024,
+            max_buffered_bytes: 0,
             first_token_timeout_seconds: 0,
             stream_idle_timeout_seconds: 120,
             total_timeout_seconds: 600,
@@ -194,6 +197,10 @@ pub(super) fn read(mut t: Table<'_>) -> Settings {
     fields!(t => s, whole(RETRIES): max_retries);
     fields!(t => s, whole(1..=u64::from(u32::MAX)): circuit_breaker_failure_threshold);
     fields!(t => s, whole(1..=i64::MAX as u64): max_request_body_bytes);
+    fields!(t => s, whole(0..=i64::MAX as u64): max_buffered_bytes);
+    if (1..s.max_request_body_bytes).contains(&s.max_buffered_bytes) {
+        t.warn("max_buffered_bytes", "is less than `max_request_body_bytes`; longer bodies are never accepted");
+    }
     fields!(t => s, flag: log_request_body, log_response_body, mask_api_keys);
     if t.has("public_status") {
         t.flag("public_status", s.public_status.insert(true));

@@ -1,7 +1,7 @@
-//! The bodies of requests and answers in the log, for those who ask for them.
+//! Logs the bodies of requests and responses.
 //!
-//! Nothing is kept or copied unless a setting says so and somebody listens at `debug`. A line holds
-//! the beginning of a body, without the configuration's keys and tokens.
+//! Nothing is kept or copied unless a setting asks for it and the level `debug` is enabled. A line holds the beginning of
+//! a body, without the configuration's keys and tokens.
 
 use std::{
     pin::Pin,
@@ -19,24 +19,24 @@ use tower_service::Service;
 
 use crate::{config::Config, http::mask::Mask};
 
-/// The longest beginning of a body that is logged, in bytes.
-const LONGEST: usize = 16 * 1024;
-/// How much more is looked at, so that a key which the end would cut is known as one.
-const BEYOND: usize = 4 * 1024;
+/// The most bytes of a body that are logged.
+const MAX_LOGGED: usize = 16 * 1024;
+/// The bytes that are read beyond that, so that a key at the cut is recognised.
+const LOOKAHEAD: usize = 4 * 1024;
 
-/// Logs bodies.
+/// [`Layer`] that applies [`BodyLog`].
 #[derive(Clone, Debug)]
 pub(crate) struct BodyLogLayer {
     requests: bool,
-    answers: bool,
+    responses: bool,
     mask: Arc<Mask>,
 }
 
 impl BodyLogLayer {
-    /// What the settings ask for; `None` is nothing.
+    /// Returns the layer, or `None` if no setting asks for bodies.
     pub(crate) fn new(config: &Config) -> Option<Self> {
-        let (requests, answers) = (config.settings.log_request_body, config.settings.log_response_body);
-        (requests || answers).then(|| Self { requests, answers, mask: Arc::new(Mask::new(config)) })
+        let (requests, responses) = (config.settings.log_request_body, config.settings.log_response_body);
+        (requests || responses).then(|| Self { requests, responses, mask: Arc::new(Mask::new(config)) })
     }
 }
 
@@ -44,15 +44,15 @@ impl<S> Layer<S> for BodyLogLayer {
     type Service = BodyLog<S>;
 
     fn layer(&self, inner: S) -> BodyLog<S> {
-        BodyLog { inner, what: self.clone() }
+        BodyLog { inner, layer: self.clone() }
     }
 }
 
-/// Adds the log to a service's bodies.
+/// Logs the bodies of a service.
 #[derive(Clone, Debug)]
 pub(crate) struct BodyLog<S> {
     inner: S,
-    what: BodyLogLayer,
+    layer: BodyLogLayer,
 }
 
 impl<S, R, B> Service<Request<R>> for BodyLog<S>
@@ -68,19 +68,19 @@ where
     }
 
     fn call(&mut self, request: Request<R>) -> Self::Future {
-        let BodyLogLayer { requests, answers, mask } = &self.what;
-        let on = tracing::enabled!(tracing::Level::DEBUG);
+        let BodyLogLayer { requests, responses, mask } = &self.layer;
+        let is_enabled = tracing::enabled!(tracing::Level::DEBUG);
         let id = request.headers().get("x-request-id").cloned();
-        let line = |what| Line { what, id: id.clone(), mask: mask.clone(), kept: Vec::new(), length: 0, text: true };
+        let line = |what| Line { what, id: id.clone(), mask: mask.clone(), kept: Vec::new(), length: 0, is_text: true };
         let request = request.map(|inner| {
-            if on && *requests {
+            if is_enabled && *requests {
                 Either::Right(LoggedBody { inner, line: line("request body") })
             } else {
                 Either::Left(inner)
             }
         });
-        let answer = (on && *answers).then(|| line("response body"));
-        ResponseFuture { call: self.inner.call(request), answer }
+        let response = (is_enabled && *responses).then(|| line("response body"));
+        ResponseFuture { call: self.inner.call(request), response }
     }
 }
 
@@ -90,7 +90,7 @@ where
 pub(crate) struct ResponseFuture<F> {
     #[pin]
     call: F,
-    answer: Option<Line>,
+    response: Option<Line>,
 }
 
 impl<F, B, E> Future for ResponseFuture<F>
@@ -102,9 +102,9 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let response = ready!(this.call.poll(cx))?;
-        Poll::Ready(Ok(match this.answer.take() {
+        Poll::Ready(Ok(match this.response.take() {
             Some(mut line) => {
-                line.text = is_text(response.headers());
+                line.is_text = has_text(response.headers());
                 response.map(|inner| Either::Right(LoggedBody { inner, line }))
             }
             None => response.map(Either::Left),
@@ -112,12 +112,12 @@ where
     }
 }
 
-fn is_text(headers: &HeaderMap) -> bool {
+fn has_text(headers: &HeaderMap) -> bool {
     let media = headers.get(CONTENT_TYPE).and_then(|media| media.to_str().ok()).unwrap_or_default();
     ["application/json", "text/"].iter().any(|text| media.starts_with(text))
 }
 
-/// A body whose beginning is kept for the log.
+/// A body whose beginning is logged.
 #[pin_project]
 #[derive(Debug)]
 pub(crate) struct LoggedBody<B> {
@@ -150,17 +150,16 @@ impl<B: Body<Data = Bytes>> Body for LoggedBody<B> {
     }
 }
 
-/// A line of the log in the making, written when the body is let go: at its end, or wherever its
-/// reader has left it.
+/// The log line of a body, written when the body is dropped.
 struct Line {
     what: &'static str,
     id: Option<HeaderValue>,
     mask: Arc<Mask>,
     kept: Vec<u8>,
-    /// Of all that has passed.
+    /// The number of bytes that have passed.
     length: u64,
-    /// Whether it is a text, rather than speech or an image.
-    text: bool,
+    /// Whether the body is text.
+    is_text: bool,
 }
 
 impl std::fmt::Debug for Line {
@@ -172,20 +171,22 @@ impl std::fmt::Debug for Line {
 impl Line {
     fn read(&mut self, bytes: &[u8]) {
         self.length += bytes.len() as u64;
-        let room = (LONGEST + BEYOND).saturating_sub(self.kept.len());
+        let room = (MAX_LOGGED + LOOKAHEAD).saturating_sub(self.kept.len());
         self.kept.extend_from_slice(&bytes[..bytes.len().min(room)]);
     }
 
     fn body(&self) -> String {
-        if !self.text {
-            return "(no text)".to_owned();
+        if !self.is_text {
+            return "(not text)".to_owned();
         }
         let mut text = self.mask.text(&String::from_utf8_lossy(&self.kept));
         let cut = self.length > self.kept.len() as u64;
-        if cut || self.kept.len() > LONGEST {
-            // What was masked made it shorter, and a key that the end has cut was not known as one.
+        if cut || self.kept.len() > MAX_LOGGED {
+            // Masking may have shortened the text, and a key at the cut was not recognised.
             let whole = text.len().saturating_sub(if cut { self.mask.longest() } else { 0 });
-            text.truncate((0..=LONGEST.min(whole)).rev().find(|end| text.is_char_boundary(*end)).unwrap_or_default());
+            text.truncate(
+                (0..=MAX_LOGGED.min(whole)).rev().find(|end| text.is_char_boundary(*end)).unwrap_or_default(),
+            );
             text.push('…');
         }
         text

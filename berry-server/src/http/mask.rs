@@ -1,4 +1,4 @@
-//! Keys and tokens in texts that are shown.
+//! Masks keys and tokens in logged text.
 
 use std::fmt;
 
@@ -7,15 +7,14 @@ use secrecy::{ExposeSecret, SecretString};
 
 use crate::config::Config;
 
-/// Shorter secrets are no secrets, and masking them would garble every text.
-const SHORTEST: usize = 6;
-/// A word is as long as this before it is taken for a key.
-const LIKE_A_KEY: usize = 20;
-/// What the keys of well-known providers begin with.
-const BEGINNINGS: [&str; 8] = ["sk-", "sk_", "pk-", "rk-", "AIza", "gsk_", "xai-", "hf_"];
+/// The shortest secret that is masked; masking shorter ones would garble every text.
+const MIN_SECRET_BYTES: usize = 6;
+/// The shortest word that may be a key.
+const MIN_KEY_BYTES: usize = 20;
+/// The prefixes of well-known providers' keys.
+const KEY_PREFIXES: [&str; 8] = ["sk-", "sk_", "pk-", "rk-", "AIza", "gsk_", "xai-", "hf_"];
 
-/// Masks the secrets of one configuration: those that it holds always, and what looks like a key
-/// unless a setting says otherwise.
+/// Masks the secrets of one configuration, and what looks like a key unless `mask_api_keys` is off.
 pub(crate) struct Mask {
     secrets: Vec<SecretString>,
     lookalikes: bool,
@@ -34,25 +33,25 @@ impl Mask {
         let headers = headers.filter_map(|value| value.to_str().ok()).flat_map(secret_parts);
         let tokens = config.users.values().filter_map(|user| user.credential.token()).map(ExposeSecret::expose_secret);
         let mut secrets: Vec<String> = Vec::new();
-        for secret in keys.chain(headers).chain(tokens).filter(|secret| secret.len() >= SHORTEST) {
-            // Inside of JSON it may be written otherwise.
+        for secret in keys.chain(headers).chain(tokens).filter(|secret| secret.len() >= MIN_SECRET_BYTES) {
+            // The secret as it stands in JSON.
             let escaped = serde_json::to_string(secret).unwrap_or_default();
             let escaped = escaped.trim_matches('"');
             secrets.extend((escaped != secret).then(|| escaped.to_owned()));
             secrets.push(secret.to_owned());
         }
-        // One may be the beginning of another.
+        // A secret may be the prefix of another.
         secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
         Self { secrets: secrets.into_iter().map(Into::into).collect(), lookalikes: config.settings.mask_api_keys }
     }
 
-    /// How long what the end of a text has cut may be without being known, in bytes.
+    /// Returns the most bytes of a secret that a cut may leave unmasked.
     pub(crate) fn longest(&self) -> usize {
-        // The end may have cut a character too, which is another then.
-        self.secrets.first().map_or(0, |secret| secret.expose_secret().len()).max(LIKE_A_KEY) + '\u{fffd}'.len_utf8()
+        // A cut character becomes a replacement character.
+        self.secrets.first().map_or(0, |secret| secret.expose_secret().len()).max(MIN_KEY_BYTES) + '\u{fffd}'.len_utf8()
     }
 
-    /// The text without them.
+    /// Returns the text with its secrets masked.
     pub(crate) fn text(&self, text: &str) -> String {
         let mut text = text.to_owned();
         for secret in self.secrets.iter().map(ExposeSecret::expose_secret) {
@@ -64,9 +63,9 @@ impl Mask {
     }
 }
 
-/// A key as it is shown: `sk-…abcd`.
+/// Returns the masked form of a key: `sk-…abcd`.
 fn short(key: &str) -> String {
-    let parts = (key.len() >= LIKE_A_KEY).then(|| Some((key.get(..3)?, key.get(key.len() - 4..)?))).flatten();
+    let parts = (key.len() >= MIN_KEY_BYTES).then(|| Some((key.get(..3)?, key.get(key.len() - 4..)?))).flatten();
     parts.map_or_else(|| "***".to_owned(), |(first, last)| format!("{first}…{last}"))
 }
 
@@ -78,7 +77,7 @@ fn without_lookalikes(text: &str) -> String {
         let (before, word) = rest.split_at(start);
         let (word, after) = word.split_at(word.find(|c| !in_word(c)).unwrap_or(word.len()));
         masked.push_str(before);
-        let is_key = word.len() >= LIKE_A_KEY && BEGINNINGS.iter().any(|beginning| word.starts_with(beginning));
+        let is_key = word.len() >= MIN_KEY_BYTES && KEY_PREFIXES.iter().any(|prefix| word.starts_with(prefix));
         if is_key {
             masked.push_str(&short(word));
         } else {
@@ -102,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn secrets_of_the_configuration_are_masked_always_and_lookalikes_by_the_setting() {
+    fn masks_configured_secrets_always_and_lookalikes_by_setting() {
         let text = r#"{"a":"sk-of-the-house-0123456789wxyz","b":"quoted\"token-0123456789","c":"sk-from-elsewhere-0123456789abcd","d":"risk-free"}"#;
         let on = mask("", "quoted\"token-0123456789");
         assert_eq!(on.text(text), r#"{"a":"sk-…wxyz","b":"quo…6789","c":"sk-…abcd","d":"risk-free"}"#);
@@ -115,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn what_follows_a_headers_scheme_is_masked_and_a_short_value_is_not() {
+    fn masks_what_follows_a_header_scheme_but_no_short_value() {
         let text = BASIC_EXAMPLE.replacen(
             "api_key =",
             "headers = { x-house = \"Bearer house-secret-0123456789\", x-version = \"2024-10-21\" }\napi_key =",

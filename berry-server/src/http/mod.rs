@@ -5,5 +5,6 @@ mod body_log;
 pub(crate) mod connection;
 pub(crate) mod error_shape;
 pub(crate) mod listener;
+mod malformed;
 mod mask;
 pub(crate) mod routes;

@@ -40,7 +40,7 @@ pub(crate) fn translated_streams(c: &mut Criterion) {
                 black_box(&out);
             }
         };
-        let translator = || request.translator(Dialect::Claude, 0).expect("a request");
+        let translator = || request.translator(&Target::new(Dialect::Claude, "claude-x"), 0).expect("a request");
         group.bench_function(name, |b| b.iter_batched(translator, run, BatchSize::SmallInput));
     }
     group.finish();

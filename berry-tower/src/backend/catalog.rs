@@ -23,6 +23,20 @@ named_enum! {
     }
 }
 
+named_enum! {
+    /// What happens to the optional fields of a request that a backend's format cannot express, such
+    /// as tools that a provider runs itself.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+    #[non_exhaustive]
+    pub enum OnUnsupported {
+        /// The backend answers without them, and the header `x-berry-dropped` names them.
+        #[default]
+        Drop = "drop",
+        /// The backend is passed over.
+        Refuse = "refuse",
+    }
+}
+
 /// A model as clients know it: a pool of backends and the strategy that picks one of them.
 #[derive(Clone, Debug)]
 pub struct Model {
@@ -33,6 +47,7 @@ pub struct Model {
     backends: Vec<Arc<Backend>>,
     fallbacks: Vec<Arc<str>>,
     stream_recovery: StreamRecovery,
+    on_unsupported: OnUnsupported,
 }
 
 impl Model {
@@ -51,6 +66,7 @@ impl Model {
             backends: backends.into_iter().map(Arc::new).collect(),
             fallbacks: Vec::new(),
             stream_recovery: StreamRecovery::Off,
+            on_unsupported: OnUnsupported::Drop,
         }
     }
 
@@ -79,6 +95,13 @@ impl Model {
     #[must_use]
     pub const fn with_stream_recovery(mut self, recovery: StreamRecovery) -> Self {
         self.stream_recovery = recovery;
+        self
+    }
+
+    /// Sets what happens to optional fields of a request that a backend's format cannot express.
+    #[must_use]
+    pub const fn with_on_unsupported(mut self, on_unsupported: OnUnsupported) -> Self {
+        self.on_unsupported = on_unsupported;
         self
     }
 
@@ -116,6 +139,12 @@ impl Model {
     #[must_use]
     pub fn fallbacks(&self) -> &[Arc<str>] {
         &self.fallbacks
+    }
+
+    /// What happens to optional fields of a request that a backend's format cannot express.
+    #[must_use]
+    pub const fn on_unsupported(&self) -> OnUnsupported {
+        self.on_unsupported
     }
 
     /// What happens to a stream that is cut.
@@ -383,8 +412,7 @@ mod tests {
     }
 
     fn trips_at_once() -> Tuning {
-        let breaker =
-            BreakerPolicy { failure_threshold: 1, open_for: Duration::from_secs(9), ..BreakerPolicy::default() };
+        let breaker = BreakerPolicy::new().with_failure_threshold(1).with_open_for(Duration::from_secs(9));
         Tuning { breaker, ..Tuning::default() }
     }
 

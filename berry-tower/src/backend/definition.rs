@@ -16,7 +16,12 @@ use super::{
     state::BackendState,
     tuning::Tuning,
 };
-use crate::{attempt::BackendId, dialect::Sampling, endpoint::Endpoint, named::named_enum};
+use crate::{
+    attempt::BackendId,
+    dialect::{ClaudeThinking, Sampling},
+    endpoint::Endpoint,
+    named::named_enum,
+};
 
 /// The tag that marks a backend as expensive. It restricts nobody.
 pub const PREMIUM: &str = "premium";
@@ -77,6 +82,8 @@ pub struct Backend {
     max_in_flight: u32,
     supports_prefill: bool,
     sampling: Sampling,
+    think_tags: bool,
+    thinking: ClaudeThinking,
     state: Arc<BackendState>,
     picks: Arc<AtomicU64>,
     refusals: Arc<Refusals>,
@@ -109,6 +116,8 @@ impl Backend {
             max_in_flight: 0,
             supports_prefill: false,
             sampling: Sampling::All,
+            think_tags: false,
+            thinking: ClaudeThinking::Auto,
             state: Arc::new(state),
             picks: Arc::default(),
             refusals: Arc::default(),
@@ -180,6 +189,21 @@ impl Backend {
     #[must_use]
     pub const fn with_sampling(mut self, sampling: Sampling) -> Self {
         self.sampling = sampling;
+        self
+    }
+
+    /// Says whether the model writes its thoughts between `<think>` and `</think>`, so that they are
+    /// translated as reasoning.
+    #[must_use]
+    pub const fn with_think_tags(mut self, think_tags: bool) -> Self {
+        self.think_tags = think_tags;
+        self
+    }
+
+    /// Sets how a translated request tells a Claude model to think.
+    #[must_use]
+    pub const fn with_thinking(mut self, thinking: ClaudeThinking) -> Self {
+        self.thinking = thinking;
         self
     }
 
@@ -261,6 +285,18 @@ impl Backend {
     #[must_use]
     pub const fn sampling(&self) -> Sampling {
         self.sampling
+    }
+
+    /// Whether the model writes its thoughts between `<think>` and `</think>`.
+    #[must_use]
+    pub const fn think_tags(&self) -> bool {
+        self.think_tags
+    }
+
+    /// How a translated request tells a Claude model to think.
+    #[must_use]
+    pub const fn thinking(&self) -> ClaudeThinking {
+        self.thinking
     }
 
     /// The state, which all models that list the same provider and model share.

@@ -15,14 +15,16 @@ mod view;
 
 pub use crate::{
     attempt::BackendId,
-    dialect::{Dialect, Sampling},
+    dialect::{ClaudeThinking, Dialect, Sampling},
     health::{Event as HealthEvent, HealthChange, Recovery, Stage},
 };
-pub use catalog::{Catalog, CatalogRef, CatalogSnapshot, InvalidCatalog, Model, StreamRecovery};
+pub use catalog::{Catalog, CatalogRef, CatalogSnapshot, InvalidCatalog, Model, OnUnsupported, StreamRecovery};
 pub use definition::{Backend, Billing, PREMIUM, Probe};
 pub use options::OptionalField;
 pub use provider::{InvalidProvider, Provider, Timeouts, secret_parts};
 pub use snapshot::BackendStateSnapshot;
-pub use state::{BackendState, DEFAULT_COOL_DOWN, ProbeOutcome};
+#[cfg(feature = "select")]
+pub(crate) use state::Counted;
+pub use state::{BackendState, DEFAULT_COOL_DOWN, ProbeOutcome, Trial};
 pub use tuning::{Adjustments, SmartAi, Tuning};
 pub use view::View;

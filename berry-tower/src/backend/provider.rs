@@ -1,6 +1,6 @@
 //! A provider: an address, a key, and how to talk to it.
 
-use std::{fmt, num::NonZeroUsize, sync::Arc, time::Duration};
+use std::{fmt, num::NonZeroU32, sync::Arc, time::Duration};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 
@@ -133,7 +133,7 @@ pub struct Provider {
     max_retries: u32,
     stream_usage: bool,
     forward_user_agent: bool,
-    max_connections: Option<NonZeroUsize>,
+    max_connections: Option<NonZeroU32>,
     base: String,
     addressing: Addressing,
     api_version: String,
@@ -289,7 +289,7 @@ impl Provider {
     /// Sets the maximum number of HTTP/2 connections to the provider; `None`, the default, leaves it
     /// to the transport.
     #[must_use]
-    pub fn with_max_connections(mut self, max: impl Into<Option<NonZeroUsize>>) -> Self {
+    pub fn with_max_connections(mut self, max: impl Into<Option<NonZeroU32>>) -> Self {
         self.max_connections = max.into();
         self
     }
@@ -381,7 +381,7 @@ impl Provider {
 
     /// The maximum number of HTTP/2 connections to the provider.
     #[must_use]
-    pub const fn max_connections(&self) -> Option<NonZeroUsize> {
+    pub const fn max_connections(&self) -> Option<NonZeroU32> {
         self.max_connections
     }
 

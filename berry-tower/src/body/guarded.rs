@@ -10,54 +10,61 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use pin_project::{pin_project, pinned_drop};
 
-use crate::error::BoxError;
+use crate::error::{BoxError, Panicked};
 
 /// How a body ended.
 #[derive(Clone, Copy, Debug)]
 pub enum End<'a> {
     /// All of it was read.
     Complete,
-    /// It failed.
+    /// It failed, or it panicked: then the error is [`Panicked`].
     Failed(&'a (dyn Error + 'static)),
     /// It was dropped before its end.
     Dropped,
 }
 
-/// Told when a body has ended, once.
+/// Told how a body ended, once.
 pub trait Guard {
+    /// A frame has been read and will be handed on. The default does nothing.
+    fn frame(&mut self) {}
+
     /// The body has ended. A guard that is never told was never given a body.
     fn ended(&mut self, end: End<'_>);
 }
 
 impl<G: Guard + ?Sized> Guard for Box<G> {
+    fn frame(&mut self) {
+        (**self).frame();
+    }
+
     fn ended(&mut self, end: End<'_>) {
         (**self).ended(end);
     }
 }
 
-/// A body that tells its guard of its end.
+/// A body that tells its guard how it ended.
 ///
-/// A body ends in four ways: with `None`, with an error, with `is_end_stream` right after a frame
-/// (a server need not poll it again), or by being dropped. A body made [`From<Bytes>`] has no
-/// guard: it is a refusal, and nobody waits for its end.
+/// A body is complete when it returns `None`, or as soon as it says after a frame that nothing
+/// follows: by `is_end_stream`, or by a size hint of exactly 0. A server that knows the length of a
+/// body does not poll it again after its last byte. A body made [`From<Bytes>`] has no guard.
 ///
 /// ```
 /// use berry_tower::body::{End, Guard, GuardedBody};
 /// use http_body_util::{BodyExt, Full};
 /// use std::sync::mpsc::{Sender, channel};
 ///
-/// struct Tell(Sender<&'static str>);
-/// impl Guard for Tell {
+/// struct Report(Sender<&'static str>);
+/// impl Guard for Report {
 ///     fn ended(&mut self, end: End<'_>) {
 ///         let _ = self.0.send(match end { End::Complete => "complete", _ => "cut" });
 ///     }
 /// }
 ///
 /// # #[tokio::main(flavor = "current_thread")] async fn main() {
-/// let (tell, told) = channel();
-/// let body = GuardedBody::new(Full::new(bytes::Bytes::from("hi")), Tell(tell));
+/// let (sender, receiver) = channel();
+/// let body = GuardedBody::new(Full::new(bytes::Bytes::from("hi")), Report(sender));
 /// assert_eq!(body.collect().await.unwrap().to_bytes(), "hi");
-/// assert_eq!(told.iter().collect::<Vec<_>>(), ["complete"]);
+/// assert_eq!(receiver.iter().collect::<Vec<_>>(), ["complete"]);
 /// # }
 /// ```
 #[pin_project(PinnedDrop)]
@@ -69,19 +76,19 @@ pub struct GuardedBody<B, G: Guard> {
 }
 
 impl<B, G: Guard> GuardedBody<B, G> {
-    /// Lets `guard` know how `inner` ends. One that is at its end already tells so now.
+    /// Wraps `inner`. The guard of a body that is at its end already is told so at once.
     pub fn new(inner: B, mut guard: G) -> Self
     where
         B: Body,
     {
-        if inner.is_end_stream() {
+        if is_at_end(&inner) {
             guard.ended(End::Complete);
             return Self { inner, guard: None };
         }
         Self { inner, guard: Some(guard) }
     }
 
-    /// The body within.
+    /// The wrapped body.
     pub const fn get_ref(&self) -> &B {
         &self.inner
     }
@@ -90,6 +97,23 @@ impl<B, G: Guard> GuardedBody<B, G> {
 impl<B: From<Bytes>, G: Guard> From<Bytes> for GuardedBody<B, G> {
     fn from(bytes: Bytes) -> Self {
         Self { inner: B::from(bytes), guard: None }
+    }
+}
+
+/// Over HTTP/2 the end of a stream may come in a frame of its own after the last byte; only the
+/// length that was announced tells that nothing follows.
+fn is_at_end(body: &impl Body) -> bool {
+    body.is_end_stream() || body.size_hint().exact() == Some(0)
+}
+
+/// Tells the guard of a panic of the body, unless it is disarmed.
+struct OnPanic<'a, G: Guard>(Option<&'a mut Option<G>>);
+
+impl<G: Guard> Drop for OnPanic<'_, G> {
+    fn drop(&mut self) {
+        if let Some(mut guard) = self.0.take().and_then(Option::take) {
+            guard.ended(End::Failed(&Panicked));
+        }
     }
 }
 
@@ -104,14 +128,24 @@ where
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, BoxError>>> {
         let mut this = self.project();
-        let frame = ready!(this.inner.as_mut().poll_frame(cx)).map(|frame| frame.map_err(Into::into));
+        let mut on_panic = OnPanic(Some(this.guard));
+        let polled = this.inner.as_mut().poll_frame(cx);
+        let guard = on_panic.0.take();
+        drop(on_panic);
+        let frame = ready!(polled).map(|frame| frame.map_err(Into::into));
+        let Some(guard) = guard else { return Poll::Ready(frame) };
         let end = match &frame {
             None => Some(End::Complete),
             Some(Err(e)) => Some(End::Failed(&**e)),
-            Some(Ok(_)) => this.inner.is_end_stream().then_some(End::Complete),
+            Some(Ok(_)) => {
+                if let Some(guard) = guard {
+                    guard.frame();
+                }
+                is_at_end(&*this.inner).then_some(End::Complete)
+            }
         };
         if let Some(end) = end
-            && let Some(mut guard) = this.guard.take()
+            && let Some(mut guard) = guard.take()
         {
             guard.ended(end);
         }
@@ -133,5 +167,91 @@ impl<B, G: Guard> PinnedDrop for GuardedBody<B, G> {
         if let Some(mut guard) = self.project().guard.take() {
             guard.ended(End::Dropped);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{cell::RefCell, rc::Rc};
+
+    use http_body_util::BodyExt;
+
+    use super::*;
+
+    /// A body of announced length that learns of its end only by another poll.
+    struct Announced {
+        frames: Vec<&'static str>,
+        left: Option<u64>,
+    }
+
+    impl Body for Announced {
+        type Data = Bytes;
+        type Error = BoxError;
+
+        fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+            if self.frames.is_empty() {
+                return Poll::Ready(None);
+            }
+            let frame = self.frames.remove(0);
+            assert_ne!(frame, "panic");
+            self.left = self.left.map(|left| left - frame.len() as u64);
+            Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(frame.as_bytes())))))
+        }
+
+        fn size_hint(&self) -> SizeHint {
+            self.left.map_or_else(SizeHint::default, SizeHint::with_exact)
+        }
+    }
+
+    #[derive(Clone, Default)]
+    struct Log(Rc<RefCell<Vec<String>>>);
+
+    impl Guard for Log {
+        fn frame(&mut self) {
+            self.0.borrow_mut().push("frame".into());
+        }
+
+        fn ended(&mut self, end: End<'_>) {
+            self.0.borrow_mut().push(match end {
+                End::Failed(e) => e.to_string(),
+                end => format!("{end:?}"),
+            });
+        }
+    }
+
+    fn guarded(frames: &[&'static str], left: Option<u64>) -> (GuardedBody<Announced, Log>, Log) {
+        let log = Log::default();
+        (GuardedBody::new(Announced { frames: frames.to_vec(), left }, log.clone()), log)
+    }
+
+    #[tokio::test]
+    async fn a_body_that_was_read_to_its_last_byte_and_dropped_is_complete() {
+        let (mut body, log) = guarded(&["ab", "c"], Some(3));
+        body.frame().await;
+        assert_eq!(*log.0.borrow(), ["frame"]);
+        body.frame().await;
+        drop(body);
+        assert_eq!(*log.0.borrow(), ["frame", "frame", "Complete"]);
+
+        let (mut body, log) = guarded(&["ab", "c"], None);
+        body.frame().await;
+        drop(body);
+        assert_eq!(*log.0.borrow(), ["frame", "Dropped"]);
+
+        let (body, log) = guarded(&[], Some(0));
+        drop(body);
+        assert_eq!(*log.0.borrow(), ["Complete"], "there is nothing to read");
+    }
+
+    #[tokio::test]
+    async fn a_body_that_panics_has_failed() {
+        let (mut body, log) = guarded(&["a", "panic"], None);
+        body.frame().await;
+        let poll = std::panic::AssertUnwindSafe(|| {
+            let _ = Pin::new(&mut body).poll_frame(&mut Context::from_waker(std::task::Waker::noop()));
+        });
+        assert!(std::panic::catch_unwind(poll).is_err());
+        drop(body);
+        assert_eq!(*log.0.borrow(), ["frame", &Panicked.to_string()]);
     }
 }

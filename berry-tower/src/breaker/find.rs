@@ -6,9 +6,9 @@ use http::Extensions;
 
 use super::Breaker;
 
-/// Finds the breaker that a request has to pass, in what the layers outside put into it.
+/// Finds the breaker that a request has to pass in the request's extensions.
 ///
-/// A closure will do.
+/// A closure will do. `select::SelectedBreaker` finds that of the backend which `Select` has chosen.
 ///
 /// ```
 /// use berry_tower::breaker::{Breaker, BreakerPolicy, FindBreaker};
@@ -22,8 +22,14 @@ use super::Breaker;
 /// assert!(find.find(&extensions).is_some());
 /// ```
 pub trait FindBreaker {
-    /// The request's breaker; `None` sends it through the layer's own.
+    /// Returns the request's breaker. `None` sends it through the layer's own one, or fails if the
+    /// layer [requires](super::CircuitBreakerLayer::require) a breaker.
     fn find(&self, extensions: &Extensions) -> Option<Arc<Breaker>>;
+
+    /// The name of the layer that is missing when no breaker is found.
+    fn missing(&self) -> &'static str {
+        "the layer that chooses a circuit breaker"
+    }
 }
 
 impl<F> FindBreaker for F
@@ -35,7 +41,7 @@ where
     }
 }
 
-/// Finds none, so that all requests pass the layer's own breaker.
+/// Finds no breaker, so that all requests pass the layer's own one.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct OwnBreaker;
 

@@ -15,21 +15,26 @@ use tokio::time::Instant;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::{Breaker, BreakerPolicy, FindBreaker, OwnBreaker, Permit};
+use super::{Breaker, BreakerPolicy, FindBreaker, OwnBreaker, Permit, permit::Doubtful};
 use crate::{
+    attempt::Attempt,
     body::{End, Guard, GuardedBody},
+    caller::CallerId,
     classify::{Class, Classify, ErrorBody, HttpVerdict, RequestFacts},
-    error::{BoxError, BreakerOpen, MissingLayer, Unroutable, find},
+    error::{BoxError, Failure, MissingLayer, Panicked, Unroutable, find},
+    evidence::{AttemptRecord, Weight},
     progress::Progress,
 };
 
-/// Leaves a failing HTTP service alone for a while.
+/// [`Layer`] that applies [`CircuitBreaker`].
 ///
-/// It needs nothing from other layers: without [`find`](Self::find) all requests pass one breaker
-/// of the layer's own. It gives response bodies that tell the breaker how they ended, since a
-/// stream that breaks off has failed whatever its head said. It fails with [`BreakerOpen`], and
-/// then has not called the inner service; put `ErrorResponse` or axum's `HandleErrorLayer`
-/// outside of it. What counts as a failure is for [`Classify`] to say.
+/// Without [`find`](Self::find) all requests pass one breaker of the layer's own, which all services
+/// made from the layer and its clones share. [`Classify`] says what counts as a failure; by default
+/// only a 5xx, a timeout or an error does. A response that breaks off has failed, whatever its head
+/// said, and so has an inner service that panics.
+///
+/// A refused request fails with [`BreakerOpen`](crate::error::BreakerOpen) and the inner service is not called: put
+/// `ErrorResponse` or axum's `HandleErrorLayer` outside.
 ///
 /// ```
 /// use berry_tower::{body::Buffered, breaker::{BreakerPolicy, CircuitBreakerLayer}, error::BreakerOpen};
@@ -39,7 +44,7 @@ use crate::{
 /// use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
 ///
 /// # #[tokio::main(flavor = "current_thread")] async fn main() {
-/// let policy = BreakerPolicy { failure_threshold: 1, open_for: Duration::from_secs(60) };
+/// let policy = BreakerPolicy::new().with_failure_threshold(1);
 /// let mut service = ServiceBuilder::new().layer(CircuitBreakerLayer::new(policy)).service(service_fn(
 ///     async |request: Request<u16>| {
 ///         let response = Response::builder().status(*request.body());
@@ -59,14 +64,21 @@ use crate::{
 pub struct CircuitBreakerLayer<F = OwnBreaker, C = HttpVerdict> {
     own: Arc<Breaker>,
     find: F,
+    is_required: bool,
     classify: C,
 }
 
 impl CircuitBreakerLayer {
-    /// A layer with one breaker for all services that it makes.
+    /// Returns a layer with one breaker for all services that it makes.
     #[must_use]
     pub fn new(policy: BreakerPolicy) -> Self {
-        Self { own: Arc::new(Breaker::new(policy)), find: OwnBreaker, classify: HttpVerdict }
+        Self::from_breaker(Arc::new(Breaker::new(policy)))
+    }
+
+    /// Returns a layer with this breaker, which others may share.
+    #[must_use]
+    pub const fn from_breaker(breaker: Arc<Breaker>) -> Self {
+        Self { own: breaker, find: OwnBreaker, is_required: false, classify: HttpVerdict }
     }
 }
 
@@ -74,13 +86,22 @@ impl<F, C> CircuitBreakerLayer<F, C> {
     /// Takes a request's breaker from its extensions; where there is none, the layer's own.
     #[must_use]
     pub fn find<G: FindBreaker>(self, find: G) -> CircuitBreakerLayer<G, C> {
-        CircuitBreakerLayer { own: self.own, find, classify: self.classify }
+        let Self { own, is_required, classify, .. } = self;
+        CircuitBreakerLayer { own, find, is_required, classify }
     }
 
-    /// Asks `classify` instead of [`HttpVerdict`] what an answer or an error means.
+    /// Fails a request for which no breaker is found with [`MissingLayer`], instead of sending it
+    /// through the layer's own breaker.
+    #[must_use]
+    pub fn require(self) -> Self {
+        Self { is_required: true, ..self }
+    }
+
+    /// Sets what a response or an error means; the default is [`HttpVerdict`].
     #[must_use]
     pub fn classify<D: Classify>(self, classify: D) -> CircuitBreakerLayer<F, D> {
-        CircuitBreakerLayer { own: self.own, find: self.find, classify }
+        let Self { own, find, is_required, .. } = self;
+        CircuitBreakerLayer { own, find, is_required, classify }
     }
 
     /// The layer's own breaker.
@@ -104,11 +125,19 @@ impl<S, F: Clone, C: Clone> Layer<S> for CircuitBreakerLayer<F, C> {
     }
 }
 
-/// The service that [`CircuitBreakerLayer`] makes.
+/// Refuses requests while its breaker is open; see [`CircuitBreakerLayer`].
 #[derive(Clone)]
 pub struct CircuitBreaker<S, F = OwnBreaker, C = HttpVerdict> {
     inner: S,
     layer: CircuitBreakerLayer<F, C>,
+}
+
+impl<S> CircuitBreaker<S> {
+    /// Returns `inner` behind a breaker of its own, which the clones of this service share.
+    #[must_use]
+    pub fn new(inner: S, policy: BreakerPolicy) -> Self {
+        Self { inner, layer: CircuitBreakerLayer::new(policy) }
+    }
 }
 
 impl<S, F, C> CircuitBreaker<S, F, C> {
@@ -117,12 +146,12 @@ impl<S, F, C> CircuitBreaker<S, F, C> {
         &self.inner
     }
 
-    /// The inner service, to be changed.
+    /// The inner service.
     pub const fn get_mut(&mut self) -> &mut S {
         &mut self.inner
     }
 
-    /// The inner service, given away.
+    /// Returns the inner service.
     pub fn into_inner(self) -> S {
         self.inner
     }
@@ -146,32 +175,61 @@ where
     type Error = BoxError;
     type Future = ResponseFuture<S::Future, C>;
 
-    /// The inner service's readiness. An open breaker does not hold it up: calls are refused
-    /// at once, so that whoever stands outside can turn elsewhere.
+    /// Polls the inner service. An open breaker is ready and refuses each call at once, so that the
+    /// layer outside can turn elsewhere.
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         self.inner.poll_ready(cx).map_err(Into::into)
     }
 
     fn call(&mut self, request: Request<A>) -> Self::Future {
-        let found = self.layer.find.find(request.extensions());
-        let kind = match found.as_ref().unwrap_or(&self.layer.own).try_acquire(Instant::now()) {
-            Ok(permit) => {
-                let facts = RequestFacts::from_request(&request);
-                let verdict = Some(Verdict::new(permit, self.layer.classify.clone(), facts));
-                Kind::Called { future: self.inner.call(request), verdict }
-            }
-            Err(refusal) => Kind::Refused(Some(refusal)),
+        let CircuitBreakerLayer { own, find, is_required, classify } = &self.layer;
+        let extensions = request.extensions();
+        let found = find.find(extensions);
+        let breaker = match &found {
+            None if *is_required => return ResponseFuture::refused(MissingLayer(find.missing())),
+            found => found.as_ref().unwrap_or(own),
         };
-        ResponseFuture { kind }
+        let permit = match breaker.try_acquire_for(extensions.get::<CallerId>().copied(), Instant::now()) {
+            Ok(permit) => permit,
+            Err(open) => return ResponseFuture::refused(open),
+        };
+        let mut verdict = Some(Verdict::new(permit, classify.clone(), &request));
+        let on_panic = OnPanic(Some(&mut verdict));
+        let future = self.inner.call(request);
+        on_panic.disarm();
+        ResponseFuture { kind: Kind::Called { future, verdict } }
     }
 }
 
-/// The future of [`CircuitBreaker`]; dropped, it gives back a trial's slot.
+/// Tells the breaker of a panic of the inner service, unless it is disarmed.
+struct OnPanic<'a, C: Classify>(Option<&'a mut Option<Verdict<C>>>);
+
+impl<C: Classify> OnPanic<'_, C> {
+    fn disarm(mut self) {
+        self.0 = None;
+    }
+}
+
+impl<C: Classify> Drop for OnPanic<'_, C> {
+    fn drop(&mut self) {
+        if let Some(mut verdict) = self.0.take().and_then(Option::take) {
+            verdict.fail(&Panicked);
+        }
+    }
+}
+
+/// Future of [`CircuitBreaker`]. Dropped, it gives back a trial's slot.
 #[pin_project]
 #[derive(Debug)]
 pub struct ResponseFuture<F, C> {
     #[pin]
     kind: Kind<F, C>,
+}
+
+impl<F, C> ResponseFuture<F, C> {
+    fn refused(error: impl Into<BoxError>) -> Self {
+        Self { kind: Kind::Refused(Some(error.into())) }
+    }
 }
 
 #[pin_project(project = KindProj)]
@@ -182,7 +240,7 @@ enum Kind<F, C> {
         future: F,
         verdict: Option<Verdict<C>>,
     },
-    Refused(Option<BreakerOpen>),
+    Refused(Option<BoxError>),
 }
 
 impl<F, C, B, E> Future for ResponseFuture<F, C>
@@ -195,77 +253,125 @@ where
     type Output = Result<Response<GuardedBody<B, Verdict<C>>>, BoxError>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.project().kind.project() {
-            KindProj::Called { future, verdict } => {
-                let result = ready!(future.poll(cx)).map_err(Into::into);
-                let Some(mut verdict) = verdict.take() else { return Poll::Pending };
-                Poll::Ready(match result {
-                    Ok(response) => {
-                        let (head, body) = response.into_parts();
-                        verdict.head(&head);
-                        Ok(Response::from_parts(head, GuardedBody::new(body, verdict)))
-                    }
-                    Err(error) => {
-                        verdict.fail(&*error);
-                        Err(error)
-                    }
-                })
+        let (future, verdict) = match self.project().kind.project() {
+            KindProj::Called { future, verdict } => (future, verdict),
+            // Polled again after its end, which no executor does, it is pending.
+            KindProj::Refused(error) => return error.take().map_or(Poll::Pending, |error| Poll::Ready(Err(error))),
+        };
+        let on_panic = OnPanic(Some(&mut *verdict));
+        let polled = future.poll(cx);
+        on_panic.disarm();
+        let result = ready!(polled).map_err(Into::into);
+        let Some(mut verdict) = verdict.take() else { return Poll::Pending };
+        Poll::Ready(match result {
+            Ok(response) => {
+                let (head, body) = response.into_parts();
+                verdict.head(&head);
+                Ok(Response::from_parts(head, GuardedBody::new(body, verdict)))
             }
-            KindProj::Refused(refusal) => match refusal.take() {
-                Some(refusal) => Poll::Ready(Err(refusal.into())),
-                // Polled after its end, which no executor does.
-                None => Poll::Pending,
-            },
-        }
+            Err(error) => {
+                verdict.fail(&*error);
+                Err(error)
+            }
+        })
     }
 }
 
-/// Tells the breaker what came of a request once its response body has ended.
+/// Guard of a response body that tells the breaker the outcome of the request.
 #[derive(Debug)]
 pub struct Verdict<C> {
+    /// Taken when the outcome has been told.
     permit: Option<Permit>,
     classify: C,
     facts: RequestFacts,
-    /// What the head alone says.
-    provisional: Class,
     progress: Option<Progress>,
+    /// What this request's attempts on several backends say together, with a selection outside.
+    record: Option<Arc<AttemptRecord>>,
+    /// Whether the service has shown that it serves the request.
+    is_proven: bool,
 }
 
 impl<C: Classify> Verdict<C> {
-    const fn new(permit: Permit, classify: C, facts: RequestFacts) -> Self {
-        Self { permit: Some(permit), classify, facts, provisional: Class::Cancelled, progress: None }
+    fn new<B>(permit: Permit, classify: C, request: &Request<B>) -> Self {
+        let attempt = request.extensions().get::<Attempt>().filter(|attempt| attempt.backend().is_some());
+        Self {
+            permit: Some(permit),
+            classify,
+            facts: RequestFacts::from_request(request),
+            progress: None,
+            record: attempt.map(|attempt| attempt.record().clone()),
+            is_proven: false,
+        }
     }
 
     fn head(&mut self, head: &Parts) {
-        self.provisional = self.classify.response(&self.facts, head, head.extensions.get::<ErrorBody>());
-        self.progress = head.extensions.get().cloned();
+        match self.classify.response(&self.facts, head, head.extensions.get::<ErrorBody>()) {
+            Class::Success => {
+                self.progress = head.extensions.get().cloned();
+                if self.progress.is_none() {
+                    self.prove();
+                }
+            }
+            // The head has spoken, however much of the body is read.
+            class => self.conclude(class, Weight::Alone),
+        }
     }
 
     fn fail(&mut self, error: &(dyn Error + 'static)) {
-        // Nobody was asked: the permit is given back by its drop, and nothing is learnt.
+        // The service was not called: the permit is given back, and nothing is learnt.
         if find::<Unroutable>(error).is_some() || find::<MissingLayer>(error).is_some() {
             self.permit = None;
             return;
         }
-        self.settle(self.classify.error(&self.facts, error));
+        // No request can bring it about that there is no connection.
+        let certain = Failure::find(error).is_some_and(Failure::is_connect);
+        let weight = if certain { Weight::Certain } else { Weight::Alone };
+        self.conclude(self.classify.error(&self.facts, error), weight);
     }
 
-    fn settle(&mut self, class: Class) {
-        if let Some(permit) = self.permit.take() {
-            permit.settle(class, Instant::now());
+    /// The service serves the request: a trial has succeeded.
+    fn prove(&mut self) {
+        self.is_proven = true;
+        let Some(permit) = &mut self.permit else { return };
+        if permit.is_trial() {
+            permit.prove(Instant::now());
         }
+        if let Some(record) = &self.record {
+            record.served(permit.backend());
+        }
+    }
+
+    fn conclude(&mut self, class: Class, weight: Weight) {
+        let Some(permit) = self.permit.take() else { return };
+        let now = Instant::now();
+        match &self.record {
+            Some(record) if class == Class::Success => record.served(permit.backend()),
+            Some(record) if matches!(class, Class::ClientError | Class::TooLong) => record.refused(permit.backend()),
+            Some(record) if weight == Weight::Alone && class.is_backend_failure() && permit.is_doubtful(now) => {
+                return record.file(permit.backend(), class, Box::new(Doubtful { permit, class }));
+            }
+            _ => {}
+        }
+        permit.settle_with(class.into(), weight, now);
     }
 }
 
 impl<C: Classify> Guard for Verdict<C> {
+    fn frame(&mut self) {
+        if !self.is_proven && self.progress.as_ref().is_none_or(Progress::shows_output) {
+            self.prove();
+        }
+    }
+
     fn ended(&mut self, end: End<'_>) {
-        // An error response is one however much of it was read.
-        self.settle(match (self.provisional, end) {
-            (Class::Success, End::Failed(error)) => self.classify.error(&self.facts, error),
-            // Who leaves after the last word has heard it.
-            (Class::Success, End::Dropped) if self.progress.as_ref().is_some_and(Progress::finished) => Class::Success,
-            (Class::Success, End::Dropped) => Class::Cancelled,
-            (class, _) => class,
-        });
+        match end {
+            End::Complete => self.conclude(Class::Success, Weight::Alone),
+            End::Failed(error) => self.fail(error),
+            // A client that leaves after the last event has got all of it.
+            End::Dropped if self.progress.as_ref().is_some_and(Progress::finished) => {
+                self.conclude(Class::Success, Weight::Alone);
+            }
+            End::Dropped => self.conclude(Class::Cancelled, Weight::Alone),
+        }
     }
 }

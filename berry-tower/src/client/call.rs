@@ -1,4 +1,4 @@
-//! One attempt of a request: what is sent to the backend, and what its answer comes to.
+//! One attempt: the request for the backend, and the conversion of its response.
 
 use std::{
     future::Future,
@@ -8,7 +8,7 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use http::{
-    HeaderValue, Request, Response, StatusCode,
+    HeaderName, HeaderValue, Request, Response, StatusCode,
     header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER},
 };
 use http_body::Body;
@@ -16,10 +16,11 @@ use http_body_util::BodyExt;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{
-    ClientBody, Upstream,
+    ClientBody, Upstream, after,
     body::Reader,
     decoded::Decoded,
     head::{self, HeadSettings},
+    refused_field::{self, Omitted},
     translated::Translated,
     upstream_error,
     watch::Watch,
@@ -28,7 +29,10 @@ use crate::{
     backend::{Backend, OptionalField},
     body::Buffered,
     classify::{self, Class, ErrorBody},
-    dialect::{Conversation, Target, may_contain_foreign_thinking, without_foreign_thinking, without_signatures},
+    dialect::{
+        Conversation, Dropped, Target, may_contain_foreign_thinking, may_lack_thinking, without_foreign_thinking,
+        without_signatures,
+    },
     endpoint::Endpoint,
     error::{BoxError, Deadline, Failure, MissingLayer, Unroutable},
     inspect::{Prefill, Prefilled, Requested},
@@ -38,30 +42,35 @@ use crate::{
     upstream_time::UpstreamTime,
 };
 
-/// How long an error's body is waited for.
+/// The header that names the optional fields of a request which the backend answered without.
+const DROPPED: HeaderName = HeaderName::from_static("x-berry-dropped");
+
+/// How long the body of an error response may take.
 const ERROR_BODY: Duration = Duration::from_secs(5);
 
-/// One attempt: what was asked, of whom, by when.
+/// One attempt on the selected backend.
 pub(super) struct Call {
     pub(super) selected: Selected,
     requested: Requested,
-    /// A body with the beginning of the answer, for a backend that goes on from there.
+    /// The request body with an assistant prefix, for a backend that continues from it.
     prefill: Option<Buffered>,
     endpoint: Endpoint,
     sent: Instant,
-    /// The head must have come by then, and what it is called when it has not.
+    /// When the response head is due, and the deadline that passes then.
     pub(super) head: (Instant, Deadline),
-    /// Whether the upstream is asked for token counts that the client did not ask for.
+    /// Whether the gateway asks for token counts that the client did not ask for.
     pub(super) usage: bool,
-    /// What is asked, where the backend speaks another format.
+    /// The parsed conversation, where the backend has another format.
     conversation: Option<Arc<Conversation>>,
-    /// Whether the model has backends of another format than the client's.
-    mixed: bool,
-    /// The client's name for the request, where its API repeats it in errors.
+    /// Whether the model has backends of several formats.
+    is_multi_format: bool,
+    /// The client's request id, where its API repeats it in errors.
     request_id: Option<HeaderValue>,
-    /// Where the waits for the upstream are added up.
+    /// Counts the time spent waiting for the upstream.
     pub(super) time: Option<UpstreamTime>,
     settings: HeadSettings,
+    /// Fields that the backend has refused.
+    omitted: Omitted,
 }
 
 impl Call {
@@ -70,8 +79,8 @@ impl Call {
         let known = Requested::of(request).map(drop);
         let request = &*request;
         let selected = request.extensions().get::<Selected>().ok_or(MissingLayer("SelectLayer"))?.clone();
-        let goes_on = |prefill: &&Prefill| goes_on(selected.backend(), prefill);
-        let prefill = request.extensions().get::<Prefill>().filter(goes_on);
+        let accepts = |prefill: &&Prefill| accepts_prefill(selected.backend(), prefill);
+        let prefill = request.extensions().get::<Prefill>().filter(accepts);
         let requested = match prefill {
             Some(prefill) => &prefill.requested,
             None => {
@@ -81,21 +90,22 @@ impl Call {
         };
         let (requested, prefill) = (requested.clone(), prefill.map(|prefill| prefill.body.clone()));
         let endpoint = requested.endpoint.ok_or(Unroutable::UnsupportedEndpoint)?;
-        let mixed = request.extensions().get::<Arc<Conversation>>().is_some();
+        let is_multi_format = request.extensions().get::<Arc<Conversation>>().is_some();
         let conversation = (endpoint.is_chat() && !selected.backend().provider().speaks(endpoint)).then(|| {
             let known = request.extensions().get::<Arc<Conversation>>().filter(|_| prefill.is_none());
             let body = || prefill.as_ref().unwrap_or(request.body()).bytes().clone();
-            known.cloned().unwrap_or_else(|| Arc::new(Conversation::new(endpoint, body())))
+            known.cloned().unwrap_or_else(|| {
+                Arc::new(Conversation::new(endpoint, body()).with_shape(requested.nodes(), requested.depth()))
+            })
         });
         let request_id = (endpoint == Endpoint::Messages).then(|| request.headers().get("x-request-id").cloned());
         let (sent, timeouts) = (Instant::now(), *selected.backend().provider().timeouts());
         let streams = requested.stream && endpoint.streams();
-        let mut head = (sent + if streams { timeouts.stream_head() } else { timeouts.plain_head() }, Deadline::Head);
-        let first_token = timeouts.first_token().filter(|_| streams && !selected.is_last_resort());
-        if let Some(first_token) = first_token.and_then(|timeout| sent.checked_add(timeout))
-            && first_token < head.0
-        {
-            head = (first_token, Deadline::FirstToken);
+        let mut head =
+            (after(sent, if streams { timeouts.stream_head() } else { timeouts.plain_head() }), Deadline::Head);
+        if let Some(first_token) = timeouts.first_token().filter(|_| streams && !selected.is_last_resort()) {
+            // Before the head has come it is silence, whichever deadline passes.
+            head.0 = head.0.min(after(sent, first_token));
         }
         let (request_id, time) = (request_id.flatten(), request.extensions().get().cloned());
         let mut call = Self {
@@ -107,16 +117,20 @@ impl Call {
             head,
             usage: false,
             conversation,
-            mixed,
+            is_multi_format,
             request_id,
             time,
             settings: settings.clone(),
+            omitted: Omitted::default(),
         };
+        if call.has_optional_fields() {
+            call.omitted = Omitted::new(|field| !call.backend().accepts(field));
+        }
         call.usage = call.asks_usage();
         Ok(call)
     }
 
-    /// What the future gives, if it does so before the head is due. The upstream is waited for.
+    /// Returns the future's output, or a timeout if the head is due before that.
     pub(super) async fn within<F, R, E>(&self, future: F) -> Result<R, BoxError>
     where
         F: Future<Output = Result<R, E>>,
@@ -134,36 +148,42 @@ impl Call {
         self.selected.backend()
     }
 
-    /// Whether the answer is to be a stream.
-    const fn streams(&self) -> bool {
+    /// Whether the response is to be a stream.
+    const fn is_stream(&self) -> bool {
         self.requested.stream && self.endpoint.streams()
     }
 
-    /// Whether to ask for token counts that the client did not ask for.
+    /// Whether to ask for token counts on the client's behalf.
     fn asks_usage(&self) -> bool {
         let backend = self.backend();
-        let has_it = backend.provider().dialect().format().has_usage_option()
-            && (self.conversation.is_some()
-                || matches!(self.endpoint, Endpoint::ChatCompletions | Endpoint::Completions));
-        has_it
-            && self.streams()
+        self.has_optional_fields()
+            && self.is_stream()
             && !self.requested.stream_options.include_usage
             && backend.accepts(OptionalField::StreamOptions)
     }
 
-    /// Whether a stream of chunks tells token counts that the client did not ask for: where we
-    /// asked for them, and where a translation brings them.
+    /// Whether to remove the chunk with token counts: the client did not ask for it, but the gateway
+    /// did, or a translation adds it.
     fn hides_usage(&self) -> bool {
         self.usage || self.conversation.is_some() && !self.requested.stream_options.include_usage
     }
 
-    /// The body for the upstream.
-    fn upstream_body(&self, client: &Bytes) -> Result<Bytes, Unroutable> {
+    /// Returns the target of a translation.
+    fn target(&self) -> Target<'_> {
         let backend = self.backend();
-        let (id, provider) = (backend.id(), backend.provider());
+        Target::new(backend.provider().dialect(), &backend.id().model)
+            .with_sampling(backend.sampling())
+            .with_think_tags(backend.think_tags())
+            .with_thinking(backend.thinking())
+            .with_stream(self.is_stream())
+            .with_usage(self.usage)
+    }
+
+    /// Returns the body for the upstream.
+    fn upstream_body(&self, client: &Bytes) -> Result<Bytes, Unroutable> {
+        let id = self.backend().id();
         if let Some(conversation) = &self.conversation {
-            let target = Target::new(provider.dialect(), &id.model).with_sampling(backend.sampling());
-            return Ok(conversation.encode(&target.with_stream(self.streams()).with_usage(self.usage))?);
+            return Ok(self.omitted.apply(conversation.encode(&self.target())?));
         }
         let body = self.prefill.as_ref().map_or(client, Buffered::bytes);
         let body = if self.usage {
@@ -171,16 +191,21 @@ impl Call {
         } else {
             self.requested.with_model(body, &id.model)
         };
-        Ok(match self.endpoint {
-            // Thoughts that other backends of the pool have told are none that Anthropic has signed.
-            Endpoint::Messages if may_contain_foreign_thinking(&body) => without_foreign_thinking(&body),
-            // Where all are of OpenAI's format one may be Google's, which wants its signatures back.
-            Endpoint::ChatCompletions if self.mixed => without_signatures(&body),
+        let body = match self.endpoint {
+            // Anthropic verifies the signature of thinking blocks, which other backends do not have.
+            Endpoint::Messages
+                if may_contain_foreign_thinking(&body) || self.is_multi_format && may_lack_thinking(&body) =>
+            {
+                without_foreign_thinking(&body)
+            }
+            // Kept where all backends have OpenAI's format: one may be Google's, which requires them.
+            Endpoint::ChatCompletions if self.is_multi_format => without_signatures(&body),
             _ => body,
-        })
+        };
+        Ok(self.omitted.apply(body))
     }
 
-    /// The upstream's body in the client's format.
+    /// Returns the response body in the client's format.
     fn translated<B>(&self, body: Decoded<B>) -> Result<Translated<Decoded<B>>, Unroutable>
     where
         B: Body<Data = Bytes>,
@@ -189,17 +214,17 @@ impl Call {
         let Some(conversation) = &self.conversation else { return Ok(Translated::Untouched(body)) };
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let provider = self.backend().provider();
-        let translator = conversation.translator(provider.dialect(), now)?;
-        Ok(if self.streams() {
+        let translator = conversation.translator(&self.target(), now)?;
+        Ok(if self.is_stream() {
             Translated::stream(body, translator)
         } else {
             Translated::plain(body, translator, provider.clone())
         })
     }
 
-    /// The media type that is asked for.
+    /// The value of `accept`.
     const fn accept(&self) -> HeaderValue {
-        if self.streams() {
+        if self.is_stream() {
             HeaderValue::from_static("text/event-stream")
         } else if self.endpoint.answers_json() {
             HeaderValue::from_static("application/json")
@@ -208,40 +233,41 @@ impl Call {
         }
     }
 
-    /// The request for the transport; a `fresh` one wants a connection of its own.
+    /// Returns the request for the transport; a `fresh` one goes on a new connection.
     pub(super) fn upstream_request(
         &self,
         client: &Request<Buffered>,
         fresh: bool,
     ) -> Result<Request<Buffered>, BoxError> {
         let backend = self.backend();
-        let mut request = Request::new(Buffered::from(self.upstream_body(client.body().bytes())?));
+        let mut request = Request::new(client.body().replaced_by(self.upstream_body(client.body().bytes())?));
         *request.method_mut() = client.method().clone();
-        *request.uri_mut() = backend.uri(self.endpoint, self.streams()).ok_or(Unroutable::UnsupportedEndpoint)?;
+        *request.uri_mut() = backend.uri(self.endpoint, self.is_stream()).ok_or(Unroutable::UnsupportedEndpoint)?;
         *request.headers_mut() = self.settings.request_headers(client.headers(), self.accept(), backend.provider());
         let upstream = Upstream::new(backend.provider().timeouts().connect())
-            .with_max_connections(backend.provider().max_connections())
-            .with_head_due(self.head.0);
+            .with_head_due(self.head.0)
+            .with_max_connections(backend.provider().max_connections());
         request.extensions_mut().insert(if fresh { upstream.with_fresh_connection() } else { upstream });
         Ok(request)
     }
 
-    pub(super) async fn answer<B>(&self, response: Response<B>) -> Result<Response<ClientBody<B>>, BoxError>
+    /// Converts a response. An error's body is read whole and parsed.
+    pub(super) async fn convert<B>(&self, response: Response<B>) -> Result<Response<ClientBody<B>>, BoxError>
     where
         B: Body<Data = Bytes>,
         B::Error: Into<BoxError>,
     {
         if response.status().is_success() {
-            return self.success(response);
+            return self.convert_success(response);
         }
         let (mut parts, body) = response.into_parts();
         let body = Decoded::new(body, &parts.headers);
         head::sanitize_response_headers(&mut parts.headers, self.backend().provider());
-        // The status says most of it: a body that does not come is not waited for long, and one that
-        // cannot be decoded counts as none.
+        // The status suffices for a verdict, so a slow body is not waited for, and one that cannot be
+        // decoded counts as empty.
         let waiting = self.time.as_ref().map(UpstreamTime::wait);
         let raw = match body {
-            Ok(body) => timeout(ERROR_BODY, read(body)).await.unwrap_or_default(),
+            Ok(body) => timeout(ERROR_BODY, read_error(body)).await.unwrap_or_default(),
             Err(_) => Bytes::new(),
         };
         drop(waiting);
@@ -262,7 +288,8 @@ impl Call {
         Ok(Response::from_parts(parts, ClientBody::from(raw)))
     }
 
-    pub(super) fn success<B>(&self, response: Response<B>) -> Result<Response<ClientBody<B>>, BoxError>
+    /// Converts a successful response. Its body is checked while it passes.
+    pub(super) fn convert_success<B>(&self, response: Response<B>) -> Result<Response<ClientBody<B>>, BoxError>
     where
         B: Body<Data = Bytes>,
         B::Error: Into<BoxError>,
@@ -273,20 +300,27 @@ impl Call {
         if body.is_encoded() {
             parts.headers.remove(CONTENT_LENGTH);
         }
+        if let Some(conversation) = &self.conversation {
+            let dropped = Dropped(conversation.dropped(self.backend().provider().dialect()));
+            if let Some(value) = dropped.header_value() {
+                parts.headers.insert(DROPPED, value);
+                parts.extensions.insert(dropped);
+            }
+        }
         let media = parts.headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
         let is = |kind: &str| media.get(..kind.len()).is_some_and(|m| m.eq_ignore_ascii_case(kind));
-        let (hold, grammar) = self.expected();
-        match hold {
+        let (commit, grammar) = self.expected();
+        match commit {
             _ if body.is_end_stream() => return Err(Failure::InvalidResponse("an empty body").into()),
             _ if is("text/html") => return Err(Failure::InvalidResponse("a web page").into()),
             CommitPoint::Whole if is("text/event-stream") => {
-                return Err(Failure::InvalidResponse("a stream where a plain answer was asked for").into());
+                return Err(Failure::InvalidResponse("a stream where a plain response was requested").into());
             }
             CommitPoint::Output if is("application/json") => {
-                return Err(Failure::InvalidResponse("a plain answer where a stream was asked for").into());
+                return Err(Failure::InvalidResponse("a plain response where a stream was requested").into());
             }
-            CommitPoint::FirstByte if is("application/json") && !self.endpoint.answers_json() => {
-                return Err(Failure::InvalidResponse("a JSON body where audio was asked for").into());
+            CommitPoint::FirstByte if is("application/json") && self.endpoint.answers_audio() => {
+                return Err(Failure::InvalidResponse("a JSON body where audio was requested").into());
             }
             _ => {}
         }
@@ -294,12 +328,12 @@ impl Call {
             parts.headers.remove(CONTENT_LENGTH);
             parts.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }
-        if hold == CommitPoint::Output {
-            // The filter may add to the stream or leave something out.
+        if commit == CommitPoint::Output {
+            // The filter may add or remove events.
             parts.headers.remove(CONTENT_LENGTH);
             parts.headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
         }
-        let reader = match hold {
+        let reader = match commit {
             CommitPoint::Output => Reader::Stream(Box::new(
                 StreamFilter::new(grammar, self.hides_usage()).expected_choices(self.requested.choices as usize),
             )),
@@ -307,11 +341,11 @@ impl Call {
             CommitPoint::FirstByte => Reader::Opaque,
         };
         let timeouts = self.backend().provider().timeouts();
-        let cuts_late = hold == CommitPoint::Output && !self.selected.is_last_resort();
+        let cuts_late = commit == CommitPoint::Output && !self.selected.is_last_resort();
         let first_token = timeouts.first_token().filter(|_| cuts_late);
-        let first_output = first_token.and_then(|timeout| self.sent.checked_add(timeout));
+        let first_output = first_token.map(|timeout| after(self.sent, timeout));
         let watch = Watch::new(timeouts.idle().unwrap_or_default(), first_output, self.time.clone());
-        let progress = Progress::new(hold, grammar);
+        let progress = Progress::new(commit, grammar);
         parts.extensions.insert(progress.clone());
         if self.prefill.is_some() {
             parts.extensions.insert(Prefilled);
@@ -321,7 +355,7 @@ impl Call {
         Ok(Response::from_parts(parts, ClientBody::new(body, reader, progress, watch, provider)))
     }
 
-    /// What kind of answer the request calls for.
+    /// The commit point and the grammar of the requested response.
     fn expected(&self) -> (CommitPoint, Grammar) {
         let grammar = match self.endpoint {
             Endpoint::ChatCompletions => Grammar::Chat,
@@ -330,7 +364,7 @@ impl Call {
             Endpoint::Messages => Grammar::Messages,
             _ => Grammar::Opaque,
         };
-        match (self.streams(), grammar) {
+        match (self.is_stream(), grammar) {
             (true, Grammar::Opaque) => (CommitPoint::FirstByte, Grammar::Opaque),
             (true, grammar) => (CommitPoint::Output, grammar),
             (false, _) if self.endpoint.answers_json() => (CommitPoint::Whole, Grammar::Opaque),
@@ -338,26 +372,47 @@ impl Call {
         }
     }
 
-    /// Whether the upstream has refused `stream_options`, which the client did not send.
-    pub(super) fn refuses_usage<B>(&self, answer: &Response<B>) -> bool {
-        let names =
-            |e: &ErrorBody| [&e.param, &e.message].into_iter().flatten().any(|text| text.contains("stream_options"));
-        self.usage
-            && self.requested.stream_options.at.is_none()
-            && matches!(answer.status(), StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY)
-            && answer.extensions().get::<ErrorBody>().is_some_and(names)
+    /// Whether the upstream receives OpenAI's chat completions, whose fields not all providers accept.
+    fn has_optional_fields(&self) -> bool {
+        self.backend().provider().dialect().format().has_usage_option()
+            && (self.conversation.is_some()
+                || matches!(self.endpoint, Endpoint::ChatCompletions | Endpoint::Completions))
+    }
+
+    /// Returns the field that a response refuses, if the request can be sent again without it.
+    /// `stream_options` can be removed only where the gateway added it.
+    pub(super) fn refused_field<B>(&self, answer: &Response<B>, client: &Request<Buffered>) -> Option<OptionalField> {
+        if !self.has_optional_fields() {
+            return None;
+        }
+        let field = refused_field::refused(answer.status(), answer.extensions().get::<ErrorBody>()?)?;
+        let can_go = match field {
+            OptionalField::StreamOptions => self.usage && self.requested.stream_options.at.is_none(),
+            field if self.omitted.contains(field) => false,
+            field => Omitted::is_in(field, &self.upstream_body(client.body().bytes()).ok()?),
+        };
+        can_go.then_some(field)
+    }
+
+    /// Omits a field from further requests of this attempt.
+    pub(super) fn omit(&mut self, field: OptionalField) {
+        if field == OptionalField::StreamOptions {
+            self.usage = false;
+        } else {
+            self.omitted.insert(field);
+        }
     }
 }
 
-/// Whether the backend goes on from what the client has of an answer. Anthropic takes no beginning
-/// that ends in white space.
-fn goes_on(backend: &Backend, prefill: &Prefill) -> bool {
+/// Whether the backend continues from an assistant prefix. Anthropic refuses one that ends in white
+/// space.
+fn accepts_prefill(backend: &Backend, prefill: &Prefill) -> bool {
     backend.supports_prefill()
         && (!prefill.ends_in_space || backend.provider().dialect().format().accepts_trailing_space_in_prefill())
 }
 
-/// An error's body, as far as it is read.
-async fn read<B>(body: B) -> Bytes
+/// Reads at most [`MAX_BODY`](upstream_error::MAX_BODY) bytes of an error's body.
+async fn read_error<B>(body: B) -> Bytes
 where
     B: Body<Data = Bytes>,
     B::Error: Into<BoxError>,
@@ -365,7 +420,7 @@ where
     let mut body = std::pin::pin!(body);
     let mut read = BytesMut::new();
     while let Some(frame) = body.frame().await {
-        // What broke off is still an error answer, by its status.
+        // A truncated body still belongs to an error response.
         let Ok(Ok(bytes)) = frame.map(http_body::Frame::into_data) else { break };
         read.extend_from_slice(&bytes[..bytes.len().min(upstream_error::MAX_BODY - read.len())]);
         if read.len() == upstream_error::MAX_BODY {

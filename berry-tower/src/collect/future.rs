@@ -7,15 +7,21 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use http::{Request, Response, StatusCode, header::CONTENT_ENCODING, request::Parts};
+use http::{Request, Response, request::Parts};
 use http_body::Body;
 use pin_project::pin_project;
 use tower_service::Service;
 
-use super::{Limits, read_body::ReadBody};
+use super::{
+    Limits,
+    coding::{Coding, Unsupported},
+    error::CollectError,
+    lease::Lease,
+    read_body::ReadBody,
+};
 use crate::{
-    body::{Buffered, ResponseBody},
-    render::{Refusal, Render, RequestSummary},
+    body::{Buffered, ByteBudget, ResponseBody},
+    render::{Render, RequestSummary},
     upstream_time::UpstreamTime,
 };
 
@@ -33,35 +39,72 @@ enum Stage<S: Service<Request<Buffered>>, B> {
         head: Option<Parts>,
         #[pin]
         body: ReadBody<B>,
+        coding: Option<Coding>,
+        max_body: usize,
         inner: Option<S>,
     },
+    /// A compressed body is being decoded on another thread.
+    #[cfg(feature = "decompress")]
+    Decoding(Option<Box<(Decoding, S, Parts)>>),
     Waiting(Option<(S, Request<Buffered>)>),
     Called(#[pin] S::Future),
-    Rejected(Option<(Box<Refusal>, RequestSummary)>),
+    Rejected(Option<(CollectError, RequestSummary)>),
 }
 
+#[cfg(feature = "decompress")]
+type Decoding = crate::offload::Offloaded<Result<Buffered, CollectError>>;
+
 impl<S: Service<Request<Buffered>>, B> Stage<S, B> {
-    fn rejected(refusal: Box<Refusal>, head: &Parts) -> Self {
-        Self::Rejected(Some((refusal, RequestSummary::from(head))))
+    fn rejected(error: CollectError, head: &Parts) -> Self {
+        Self::Rejected(Some((error, RequestSummary::from(head))))
+    }
+
+    fn waiting(inner: S, head: Parts, body: Buffered) -> Self {
+        Self::Waiting(Some((inner, Request::from_parts(head, body))))
     }
 }
 
 impl<S: Service<Request<Buffered>>, B: Body, R> ResponseFuture<S, B, R> {
-    pub(super) fn new(inner: S, request: Request<B>, limits: Limits, render: R) -> Self {
+    pub(super) fn new(inner: S, request: Request<B>, limits: Limits, budget: Option<&ByteBudget>, render: R) -> Self {
         let (head, body) = request.into_parts();
-        let mut codings = head.headers.get_all(CONTENT_ENCODING).iter();
-        let body = if codings.any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity")) {
-            let message = "this gateway reads no compressed bodies; send the request without Content-Encoding";
-            Err(Box::new(Refusal::new(StatusCode::BAD_REQUEST, "invalid_request_error", message)))
-        } else {
-            ReadBody::new(&head.headers, body, limits)
-        };
+        let coding = Coding::of(&head.headers).map_err(|Unsupported| CollectError::UnsupportedCoding);
+        let body = coding.and_then(|coding| Ok((coding, ReadBody::new(&head.headers, body, limits, budget)?)));
         let stage = match body {
-            Ok(body) => Stage::Reading { head: Some(head), body, inner: Some(inner) },
-            Err(refusal) => Stage::rejected(refusal, &head),
+            Ok((coding, body)) => {
+                let max_body = limits.max_body;
+                Stage::Reading { head: Some(head), body, coding, max_body, inner: Some(inner) }
+            }
+            Err(error) => Stage::rejected(error, &head),
         };
         Self { stage, render }
     }
+}
+
+#[cfg(feature = "decompress")]
+fn decoding<S: Service<Request<Buffered>>, B>(
+    coding: Coding,
+    (body, mut lease): (bytes::Bytes, Lease),
+    max_body: usize,
+    inner: S,
+    head: Parts,
+) -> Stage<S, B> {
+    let decoding = crate::offload::offload(move || {
+        let decoded = super::decode::decode(coding, &body, max_body, &mut lease)?;
+        Ok(lease.attach(Buffered::from(decoded)))
+    });
+    Stage::Decoding(Some(Box::new((decoding, inner, head))))
+}
+
+/// No coding is supported, so that no body has one here.
+#[cfg(not(feature = "decompress"))]
+fn decoding<S: Service<Request<Buffered>>, B>(
+    _coding: Coding,
+    (body, lease): (bytes::Bytes, Lease),
+    _max_body: usize,
+    inner: S,
+    head: Parts,
+) -> Stage<S, B> {
+    Stage::waiting(inner, head, lease.attach(Buffered::from(body)))
 }
 
 impl<S, B, R, ResBody> Future for ResponseFuture<S, B, R>
@@ -76,13 +119,30 @@ where
         let mut this = self.project();
         loop {
             let next = match this.stage.as_mut().project() {
-                StageProj::Reading { head, body, inner } => {
+                StageProj::Reading { head, body, coding, max_body, inner } => {
                     let time = head.as_ref().and_then(|head| head.extensions.get::<UpstreamTime>());
                     let read = ready!(body.poll(time, cx));
                     let (Some(head), Some(inner)) = (head.take(), inner.take()) else { return Poll::Pending };
-                    match read {
-                        Ok(bytes) => Stage::Waiting(Some((inner, Request::from_parts(head, Buffered::from(bytes))))),
-                        Err(refusal) => Stage::rejected(refusal, &head),
+                    match (read, *coding) {
+                        (Ok(read), Some(coding)) => decoding(coding, read, *max_body, inner, head),
+                        (Ok((bytes, lease)), None) => Stage::waiting(inner, head, lease.attach(Buffered::from(bytes))),
+                        (Err(error), _) => Stage::rejected(error, &head),
+                    }
+                }
+                #[cfg(feature = "decompress")]
+                StageProj::Decoding(decoding) => {
+                    let Some(parts) = decoding else { return Poll::Pending };
+                    let decoded = ready!(parts.0.as_mut().poll(cx));
+                    let Some((_, inner, mut head)) = decoding.take().map(|parts| *parts) else {
+                        return Poll::Pending;
+                    };
+                    match decoded {
+                        Ok(body) => {
+                            head.headers.remove(http::header::CONTENT_ENCODING);
+                            head.headers.insert(http::header::CONTENT_LENGTH, body.bytes().len().into());
+                            Stage::waiting(inner, head, body)
+                        }
+                        Err(error) => Stage::rejected(error, &head),
                     }
                 }
                 StageProj::Waiting(waiting) => {
@@ -96,8 +156,8 @@ where
                     return future.poll(cx).map(|result| result.map(|response| response.map(ResponseBody::new)));
                 }
                 StageProj::Rejected(rejected) => {
-                    let Some((refusal, request)) = rejected.take() else { return Poll::Pending };
-                    return Poll::Ready(Ok(this.render.render(*refusal, &request).map(ResponseBody::from)));
+                    let Some((error, request)) = rejected.take() else { return Poll::Pending };
+                    return Poll::Ready(Ok(this.render.render(error.refusal(), &request).map(ResponseBody::from)));
                 }
             };
             this.stage.set(next);

@@ -29,10 +29,18 @@
 //! # }
 //! ```
 //!
-//! Needs: nothing. Adds: a body of type [`Buffered`]. Rejects with 400 (the body is incomplete),
-//! 408 (too slow) and 413 (too large).
+//! With the feature `decompress`, bodies with the `Content-Encoding` gzip, deflate, br or zstd are
+//! decoded; the limit of a body's size holds before and after. Other codings are rejected with 415.
+//!
+//! Needs: nothing. Adds: a body of type [`Buffered`]. Rejects with 400 (incomplete or not decodable),
+//! 408 (too slow), 413 (too large), 415 (unsupported coding) and 503 (over the budget).
 
+mod coding;
+#[cfg(feature = "decompress")]
+mod decode;
+mod error;
 mod future;
+mod lease;
 mod pace;
 mod read_body;
 
@@ -48,7 +56,7 @@ use tower_service::Service;
 
 pub use self::future::ResponseFuture;
 use crate::{
-    body::{Buffered, ResponseBody},
+    body::{Buffered, ByteBudget, ResponseBody},
     render::{ApiErrors, Render},
 };
 
@@ -74,6 +82,7 @@ struct Limits {
 #[derive(Clone, Debug)]
 pub struct CollectLayer<R = ApiErrors> {
     limits: Limits,
+    budget: Option<ByteBudget>,
     render: R,
 }
 
@@ -83,7 +92,7 @@ impl CollectLayer {
     pub const fn new() -> Self {
         let limits =
             Limits { max_body: MAX_BODY, max_silence: Some(MAX_SILENCE), max_time: Some(MAX_TIME), min_rate: MIN_RATE };
-        Self { limits, render: ApiErrors }
+        Self { limits, budget: None, render: ApiErrors }
     }
 }
 
@@ -125,9 +134,17 @@ impl<R> CollectLayer<R> {
         self
     }
 
+    /// Counts all bytes that are collected, and not yet sent, against a budget that other layers may
+    /// share. Without room in the budget a request is rejected with 503.
+    #[must_use]
+    pub fn budget(mut self, budget: ByteBudget) -> Self {
+        self.budget = Some(budget);
+        self
+    }
+
     /// Renders rejections with `render`.
     pub fn render<T>(self, render: T) -> CollectLayer<T> {
-        CollectLayer { limits: self.limits, render }
+        CollectLayer { limits: self.limits, budget: self.budget, render }
     }
 }
 
@@ -135,7 +152,7 @@ impl<S, R: Clone> Layer<S> for CollectLayer<R> {
     type Service = Collect<S, R>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Collect { inner, limits: self.limits, render: self.render.clone() }
+        Collect { inner, limits: self.limits, budget: self.budget.clone(), render: self.render.clone() }
     }
 }
 
@@ -144,6 +161,7 @@ impl<S, R: Clone> Layer<S> for CollectLayer<R> {
 pub struct Collect<S, R = ApiErrors> {
     inner: S,
     limits: Limits,
+    budget: Option<ByteBudget>,
     render: R,
 }
 
@@ -189,7 +207,7 @@ where
         let inner = self.inner.clone();
         // The ready service may hold a permit, which a slow client must not keep from others.
         drop(std::mem::replace(&mut self.inner, inner.clone()));
-        ResponseFuture::new(inner, request, self.limits, self.render.clone())
+        ResponseFuture::new(inner, request, self.limits, self.budget.as_ref(), self.render.clone())
     }
 }
 

@@ -6,17 +6,14 @@ use std::{
 };
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use http::{HeaderMap, StatusCode, header::CONTENT_LENGTH};
+use http::{HeaderMap, header::CONTENT_LENGTH};
 use http_body::Body;
 use pin_project::pin_project;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::{
-    Limits,
-    pace::{Pace, TooSlow},
-};
+use super::{Limits, error::CollectError, lease::Lease, pace::Pace};
 use crate::{
-    render::Refusal,
+    body::ByteBudget,
     upstream_time::{UpstreamTime, Waiting},
 };
 
@@ -35,6 +32,7 @@ pub(super) struct ReadBody<B> {
     first: Bytes,
     /// All frames so far; empty if there are fewer than two.
     joined: BytesMut,
+    lease: Option<Lease>,
     /// `None` as long as the body was never waited for.
     pace: Option<Pace>,
     /// The time in which the client sends is not the gateway's own.
@@ -45,21 +43,26 @@ pub(super) struct ReadBody<B> {
 }
 
 impl<B: Body> ReadBody<B> {
-    pub(super) fn new(headers: &HeaderMap, body: B, limits: Limits) -> Result<Self, Box<Refusal>> {
+    pub(super) fn new(
+        headers: &HeaderMap,
+        body: B,
+        limits: Limits,
+        budget: Option<&ByteBudget>,
+    ) -> Result<Self, CollectError> {
         let length = headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
         let announced = length.unwrap_or_default().max(body.size_hint().lower());
         if announced > limits.max_body as u64 {
-            return Err(too_large(limits.max_body));
+            return Err(CollectError::TooLarge(limits.max_body));
         }
-        let (first, joined) = (Bytes::new(), BytesMut::new());
-        Ok(Self { body, limits, announced, first, joined, pace: None, paused: None, timer: None })
+        let (first, joined, lease) = (Bytes::new(), BytesMut::new(), Some(Lease::new(budget)));
+        Ok(Self { body, limits, announced, first, joined, lease, pace: None, paused: None, timer: None })
     }
 
     pub(super) fn poll(
         mut self: Pin<&mut Self>,
         time: Option<&UpstreamTime>,
         cx: &mut Context<'_>,
-    ) -> Poll<Result<Bytes, Box<Refusal>>> {
+    ) -> Poll<Result<(Bytes, Lease), CollectError>> {
         loop {
             let mut this = self.as_mut().project();
             let Poll::Ready(frame) = this.body.as_mut().poll_frame(cx) else {
@@ -67,7 +70,7 @@ impl<B: Body> ReadBody<B> {
                 return Poll::Pending;
             };
             let Some(frame) = frame else { break };
-            let Ok(frame) = frame else { return Poll::Ready(Err(incomplete())) };
+            let Ok(frame) = frame else { return Poll::Ready(Err(CollectError::Incomplete)) };
             let Ok(data) = frame.into_data() else { continue };
             if data.has_remaining() {
                 self.as_mut().add(data)?;
@@ -76,10 +79,11 @@ impl<B: Body> ReadBody<B> {
         let this = self.project();
         *this.paused = None;
         let (first, joined) = (std::mem::take(this.first), std::mem::take(this.joined));
-        Poll::Ready(Ok(if joined.is_empty() { first } else { joined.freeze() }))
+        let Some(lease) = this.lease.take() else { return Poll::Pending };
+        Poll::Ready(Ok((if joined.is_empty() { first } else { joined.freeze() }, lease)))
     }
 
-    fn add(self: Pin<&mut Self>, mut data: B::Data) -> Result<(), Box<Refusal>> {
+    fn add(self: Pin<&mut Self>, mut data: B::Data) -> Result<(), CollectError> {
         let this = self.project();
         let added = data.remaining();
         if let Some(pace) = this.pace {
@@ -88,7 +92,10 @@ impl<B: Body> ReadBody<B> {
         *this.paused = None;
         let max_body = this.limits.max_body;
         if max_body.checked_sub(this.first.len() + this.joined.len()).is_none_or(|left| added > left) {
-            return Err(too_large(max_body));
+            return Err(CollectError::TooLarge(max_body));
+        }
+        if let Some(lease) = this.lease {
+            lease.try_grow(added)?;
         }
         if this.first.is_empty() && this.joined.is_empty() {
             *this.first = data.copy_to_bytes(added);
@@ -108,7 +115,7 @@ impl<B: Body> ReadBody<B> {
         self: Pin<&mut Self>,
         time: Option<&UpstreamTime>,
         cx: &mut Context<'_>,
-    ) -> Poll<Result<(), Box<Refusal>>> {
+    ) -> Poll<Result<(), CollectError>> {
         let mut this = self.project();
         let pace = this.pace.get_or_insert_with(|| Pace::new(Instant::now()));
         pace.record_wait();
@@ -121,7 +128,7 @@ impl<B: Body> ReadBody<B> {
                 None => this.timer.set(Some(sleep_until(deadline))),
                 Some(mut timer) => {
                     ready!(timer.as_mut().poll(cx));
-                    pace.check(Instant::now(), this.limits).map_err(too_slow)?;
+                    pace.check(Instant::now(), this.limits).map_err(CollectError::TooSlow)?;
                     if let Some(deadline) = pace.deadline(this.limits) {
                         timer.reset(deadline);
                     }
@@ -129,30 +136,4 @@ impl<B: Body> ReadBody<B> {
             }
         }
     }
-}
-
-fn incomplete() -> Box<Refusal> {
-    let message = "the connection ended before the request body was complete";
-    Box::new(Refusal::new(StatusCode::BAD_REQUEST, "invalid_request_error", message))
-}
-
-fn too_large(max: usize) -> Box<Refusal> {
-    let message = format!("the request body is larger than the {max} bytes that this gateway accepts");
-    let refusal = Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "invalid_request_error", message);
-    Box::new(refusal.code("request_too_large"))
-}
-
-fn too_slow(exceeded: TooSlow) -> Box<Refusal> {
-    let message = match exceeded {
-        TooSlow::Silence(max) => {
-            format!("no byte of the request body arrived for {} s; this gateway stopped waiting", max.as_secs_f64())
-        }
-        TooSlow::Time(max) => {
-            format!("the request body was not complete after {} s; this gateway stopped waiting", max.as_secs_f64())
-        }
-        TooSlow::Rate(min) => {
-            format!("the request body arrived at less than {min} bytes per second; this gateway stopped waiting")
-        }
-    };
-    Box::new(Refusal::new(StatusCode::REQUEST_TIMEOUT, "invalid_request_error", message).code("request_timeout"))
 }

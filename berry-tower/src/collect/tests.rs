@@ -4,7 +4,7 @@ use bytes::Bytes;
 use futures_util::stream;
 use http::{
     StatusCode,
-    header::{CONTENT_ENCODING, CONTENT_LENGTH},
+    header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH},
 };
 use http_body::Frame;
 use http_body_util::{BodyExt, Full, StreamBody};
@@ -126,13 +126,116 @@ async fn limits_can_be_switched_off() {
     }
 }
 
+fn coded(coding: &str, body: impl Into<Bytes>) -> Request<Full<Bytes>> {
+    Request::builder().header(CONTENT_ENCODING, coding).body(Full::new(body.into())).unwrap()
+}
+
 #[tokio::test]
-async fn a_compressed_body_is_refused() {
-    let gzip = Request::builder().header(CONTENT_ENCODING, "gzip").body(Full::<Bytes>::from("x")).unwrap();
-    assert_eq!(ask(CollectLayer::new(), gzip).await.0, StatusCode::BAD_REQUEST);
-    let plain =
-        Request::builder().header(CONTENT_ENCODING, "identity").body(Full::<Bytes>::from(r#"{"model":"m"}"#)).unwrap();
-    assert_eq!(ask(CollectLayer::new(), plain).await.0, StatusCode::OK);
+async fn rejects_an_unsupported_coding() {
+    let unsupported = if cfg!(feature = "decompress") { "compress" } else { "gzip" };
+    let response = CollectLayer::new().layer(service_fn(echo)).oneshot(coded(unsupported, "x")).await.unwrap();
+    assert_eq!(response.status(), StatusCode::UNSUPPORTED_MEDIA_TYPE);
+    assert!(response.headers().contains_key(ACCEPT_ENCODING));
+    assert_eq!(ask(CollectLayer::new(), coded("identity", r#"{"model":"m"}"#)).await.0, StatusCode::OK);
+}
+
+#[cfg(feature = "decompress")]
+#[tokio::test]
+async fn decodes_compressed_bodies() {
+    use std::io::Write;
+
+    use flate2::{
+        Compression,
+        write::{DeflateEncoder, GzEncoder, ZlibEncoder},
+    };
+
+    let text = Bytes::from(vec![b'a'; 100_000]);
+    macro_rules! packed {
+        ($encoder:ident) => {{
+            let mut encoder = $encoder::new(Vec::new(), Compression::fast());
+            encoder.write_all(&text).unwrap();
+            encoder.finish().unwrap()
+        }};
+    }
+    let zstd = zstd::encode_all(&text[..], 1).unwrap();
+    // Made by another encoder, of the same text.
+    let brotli = b"\x5b\x9f\x86\x81\x5f\x22\x2c\x1e\x0b\x04\xb2\xfc\x02\x00";
+    let bodies = [
+        ("gzip", packed!(GzEncoder)),
+        ("x-gzip", packed!(GzEncoder)),
+        ("deflate", packed!(ZlibEncoder)),
+        ("deflate", packed!(DeflateEncoder)),
+        ("zstd", zstd.clone()),
+        ("zstd", [zstd.clone(), zstd].concat()),
+        ("br", brotli.to_vec()),
+    ];
+    for (coding, body) in bodies {
+        let service = CollectLayer::new().layer(service_fn(async |request: Request<Buffered>| {
+            assert_eq!(request.headers().get(CONTENT_ENCODING), None);
+            assert_eq!(request.headers()[CONTENT_LENGTH], request.body().bytes().len().to_string());
+            echo(request).await
+        }));
+        let response = service.oneshot(coded(coding, body.clone())).await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK, "{coding}");
+        let read = response.into_body().collect().await.unwrap().to_bytes();
+        assert!(read == text || read == [&text[..], &text[..]].concat(), "{coding}");
+
+        let budget = ByteBudget::new(text.len() - 1);
+        let layers = [
+            (CollectLayer::new().max_body(text.len() - 1), StatusCode::PAYLOAD_TOO_LARGE),
+            (CollectLayer::new().budget(budget.clone()), StatusCode::SERVICE_UNAVAILABLE),
+        ];
+        for (layer, status) in layers {
+            assert_eq!(ask(layer, coded(coding, body.clone())).await.0, status, "{coding}");
+        }
+        assert_eq!(budget.used(), 0);
+        for cut in [1, body.len() / 2 - 1, body.len() - 1] {
+            let (status, _) = ask(CollectLayer::new(), coded(coding, body[..cut].to_vec())).await;
+            assert_eq!(status, StatusCode::BAD_REQUEST, "{coding} cut at {cut}");
+        }
+    }
+}
+
+#[cfg(feature = "decompress")]
+#[tokio::test]
+async fn rejects_a_zstd_window_that_is_too_large() {
+    for window in [0xff, 0x80] {
+        let frame = vec![0x28, 0xb5, 0x2f, 0xfd, 0, window, 3, 0, 0, 0];
+        let (status, _) = ask(CollectLayer::new().max_body(1 << 20), coded("zstd", frame)).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST);
+    }
+}
+
+#[tokio::test]
+async fn rejects_bodies_over_the_budget() {
+    let budget = ByteBudget::new(100);
+    let layer = CollectLayer::new().budget(budget.clone());
+    let service = layer.layer(service_fn(async |request: Request<Buffered>| {
+        Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()).map(|body| {
+            // Held for as long as the response is.
+            (body, request.into_body()).0
+        }))
+    }));
+    assert_eq!(service.clone().oneshot(full("a".repeat(100))).await.unwrap().status(), StatusCode::OK);
+    assert_eq!(budget.used(), 0, "given back");
+
+    let held = service_fn(async |request: Request<Buffered>| {
+        let body = request.into_body();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        Ok::<_, Infallible>(Response::new(Full::new(body.into_bytes())))
+    });
+    let service = layer.layer(held);
+    let first = tokio::spawn(service.clone().oneshot(full("a".repeat(60))));
+    tokio::task::yield_now().await;
+    assert_eq!(budget.used(), 60);
+    let response = service.clone().oneshot(full("a".repeat(60))).await.unwrap();
+    assert_eq!(
+        (response.status(), &response.headers()["retry-after"]),
+        (StatusCode::SERVICE_UNAVAILABLE, &"1".parse().unwrap())
+    );
+    assert_eq!(service.oneshot(full("a".repeat(40))).await.unwrap().status(), StatusCode::OK);
+    assert_eq!(first.await.unwrap().unwrap().status(), StatusCode::OK);
+    assert_eq!(budget.used(), 0);
 }
 
 #[tokio::test]

@@ -5,7 +5,6 @@ use std::{
     task::{Context, Poll},
 };
 
-use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
 use crate::read_ahead::ReadAhead;
@@ -27,12 +26,6 @@ impl<B: Body> CommittedBody<B> {
     /// Holds back one more frame; returns `false` at the end of the body.
     pub(super) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, B::Error>> {
         self.0.poll_read(cx)
-    }
-}
-
-impl<B: Body + From<Bytes>> From<Bytes> for CommittedBody<B> {
-    fn from(bytes: Bytes) -> Self {
-        Self::new(B::from(bytes))
     }
 }
 

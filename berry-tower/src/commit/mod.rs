@@ -1,12 +1,9 @@
-//! The commit point: an answer's head goes on only when there is something to show for it.
+//! The commit point: holds a response back until its body has shown that it succeeds.
 //!
-//! [`Commit`] needs nothing in the request. It holds an answer back until its [`Progress`] says
-//! that output has come (streams), that it is whole (plain answers, up to 1 MiB), or that a first
-//! byte is there (anything else). Until then a failure of the body is a failure of the call, so
-//! that a [`Retry`](crate::retry) outside can fail over unseen. Without a `Progress` the answer
-//! passes at once.
-//!
-//! It fails with the inner service's errors and the body's.
+//! [`Commit`] passes a stream on when it has carried output, a plain response when it is complete
+//! (or longer than 1 MiB), and anything else at its first byte. Until then a failure of the body is
+//! a failure of the call, so that a [`Retry`](crate::retry) outside can fail over before the client
+//! has seen anything.
 //!
 //! ```
 //! use berry_tower::{commit::CommitLayer, progress::{CommitPoint, Progress}, sse::Grammar};
@@ -36,6 +33,17 @@
 //! assert_eq!(error.to_string(), "cut");
 //! # }
 //! ```
+//!
+//! # Needs, adds, rejects
+//!
+//! * Needs a [`Progress`] in the extensions of the response; without one the response passes at once.
+//! * Adds nothing.
+//! * Fails with the errors of the inner service and of the body.
+//!
+//! # Limits
+//!
+//! A response that is held back is in memory. A preamble of a stream that exceeds 256 KiB or 64
+//! events is passed on without output.
 
 mod body;
 
@@ -58,14 +66,14 @@ use crate::{
     progress::{CommitPoint, Progress},
 };
 
-/// A plain answer longer than this is committed unfinished.
-pub const MOST_PLAIN: usize = 1 << 20;
-/// A stream's preamble longer than this is committed without output.
-pub const MOST_PREAMBLE: usize = 256 << 10;
-/// And so is one of more events.
-pub const MOST_EVENTS: u64 = 64;
+/// The most bytes of a plain response that are held back; a longer one is passed on unfinished.
+pub const MAX_PLAIN_BYTES: usize = 1 << 20;
+/// The most bytes of a stream that are held back without output.
+pub const MAX_PREAMBLE_BYTES: usize = 256 << 10;
+/// The most events of a stream that are held back without output.
+pub const MAX_PREAMBLE_EVENTS: u64 = 64;
 
-/// Adds [`Commit`] to a service.
+/// [`Layer`] that applies [`Commit`].
 #[derive(Clone, Copy, Debug, Default)]
 pub struct CommitLayer;
 
@@ -77,13 +85,18 @@ impl<S> Layer<S> for CommitLayer {
     }
 }
 
-/// See the [module](self).
+/// Holds responses back until their commit point; see the [module](self).
 #[derive(Clone, Debug)]
 pub struct Commit<S> {
     inner: S,
 }
 
 impl<S> Commit<S> {
+    /// Wraps `inner`.
+    pub const fn new(inner: S) -> Self {
+        Self { inner }
+    }
+
     /// The inner service.
     pub const fn get_ref(&self) -> &S {
         &self.inner
@@ -126,7 +139,7 @@ where
 pub struct ResponseFuture<F, B: Body> {
     #[pin]
     call: F,
-    /// An answer that is not shown yet.
+    /// A response that is held back.
     held: Option<Response<CommittedBody<B>>>,
 }
 
@@ -141,33 +154,33 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let (held, mut shown) = match this.held {
+        let (held, mut committed) = match this.held {
             Some(held) => (held, false),
             None => {
                 let held = ready!(this.call.poll(cx)).map_err(Into::into)?.map(CommittedBody::new);
-                let shown = held.extensions().get().is_none_or(|progress| committed(progress, held.body()));
-                (this.held.insert(held), shown)
+                let committed = held.extensions().get().is_none_or(|progress| is_committed(progress, held.body()));
+                (this.held.insert(held), committed)
             }
         };
-        while !shown {
-            // What has been asked for is waited for: the output that the progress tells of may be
-            // in a frame that the body is still putting together.
+        while !committed {
+            // The frame that was polled is waited for, since the output that the progress reports may
+            // be in a frame that the body is still assembling.
             let more = ready!(held.body_mut().poll_read(cx)).map_err(Into::into)?;
-            shown = !more || held.extensions().get().is_none_or(|progress| committed(progress, held.body()));
+            committed = !more || held.extensions().get().is_none_or(|progress| is_committed(progress, held.body()));
         }
         this.held.take().map_or(Poll::Pending, |held| Poll::Ready(Ok(held)))
     }
 }
 
-/// Whether what has been held back may be shown.
-fn committed<B: Body>(progress: &Progress, body: &CommittedBody<B>) -> bool {
-    match progress.hold() {
+/// Whether a response of which this much is held back may be passed on.
+fn is_committed<B: Body>(progress: &Progress, body: &CommittedBody<B>) -> bool {
+    match progress.commit_point() {
         CommitPoint::Output => {
             progress.output_seen()
-                || progress.events() + progress.malformed() > MOST_EVENTS
-                || body.held() > MOST_PREAMBLE
+                || progress.events() + progress.malformed() > MAX_PREAMBLE_EVENTS
+                || body.held() > MAX_PREAMBLE_BYTES
         }
-        CommitPoint::Whole => body.held() > MOST_PLAIN,
+        CommitPoint::Whole => body.held() > MAX_PLAIN_BYTES,
         CommitPoint::FirstByte => body.held() > 0,
     }
 }
@@ -179,14 +192,14 @@ mod tests {
     use bytes::Bytes;
     use futures_util::StreamExt as _;
     use http_body::Frame;
-    use http_body_util::StreamBody;
+    use http_body_util::{BodyExt as _, StreamBody};
     use tower::{ServiceExt, service_fn};
 
     use super::*;
     use crate::sse::Grammar;
 
-    /// A stream of so many preambles of this size, without an end.
-    async fn committed_after(size: usize) -> u64 {
+    /// Returns how many events an endless preamble of events of this size is held back for.
+    async fn held_events(size: usize) -> u64 {
         let progress = Progress::new(CommitPoint::Output, Grammar::Chat);
         let seen = progress.clone();
         let endless = service_fn(move |_: Request<()>| {
@@ -205,8 +218,30 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_endless_preamble_is_committed() {
-        assert_eq!(committed_after(10).await, MOST_EVENTS + 1);
-        assert_eq!(committed_after(64 << 10).await, 5, "more than 256 KiB");
+    async fn passes_endless_preamble_on() {
+        assert_eq!(held_events(10).await, MAX_PREAMBLE_EVENTS + 1);
+        assert_eq!(held_events(64 << 10).await, 5, "more than 256 KiB");
+    }
+
+    /// A body whose data is no `Bytes`, with trailers.
+    fn foreign_body() -> impl Body<Data = std::collections::VecDeque<u8>, Error = Infallible> {
+        let trailers = [("grpc-status".parse().unwrap(), "0".parse().unwrap())].into_iter().collect();
+        let data = std::collections::VecDeque::from(*b"text");
+        StreamBody::new(futures_util::stream::iter([Ok(Frame::data(data)), Ok(Frame::trailers(trailers))]))
+    }
+
+    #[tokio::test]
+    async fn keeps_data_of_any_type_and_trailers() {
+        for commit_point in [CommitPoint::Whole, CommitPoint::Output, CommitPoint::FirstByte] {
+            let service = service_fn(move |_: Request<()>| {
+                let mut response = Response::new(foreign_body());
+                response.extensions_mut().insert(Progress::new(commit_point, Grammar::Opaque));
+                std::future::ready(Ok::<_, Infallible>(response))
+            });
+            let body = Commit::new(service).oneshot(Request::new(())).await.unwrap().into_body();
+            let body = body.collect().await.unwrap();
+            assert_eq!(body.trailers().unwrap()["grpc-status"], "0", "{commit_point:?}");
+            assert_eq!(body.to_bytes(), "text");
+        }
     }
 }

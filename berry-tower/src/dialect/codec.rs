@@ -35,6 +35,17 @@ pub(crate) struct WireError {
     pub(crate) message: String,
 }
 
+/// How a stream ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum StreamEnd {
+    /// An event of the format says so.
+    Marked,
+    /// The body has ended cleanly, as far as HTTP can tell.
+    Clean,
+    /// The body has broken off, or is silent.
+    Broken,
+}
+
 /// The meaning of one event of a stream.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum StreamItem {
@@ -64,9 +75,9 @@ pub(crate) trait DecodeResponse: Send + Sync + fmt::Debug {
     /// The data is not JSON; the event counts as not sent, and the stream goes on.
     fn decode_event(&mut self, name: &str, data: &str, out: &mut Vec<StreamItem>) -> Result<(), Malformed>;
 
-    /// Ends the stream, whose bytes have ended or broken off. Emits what makes the response whole, with
-    /// [`StreamItem::Done`] last; emits nothing if the response is not whole.
-    fn decode_end(&mut self, out: &mut Vec<StreamItem>);
+    /// Ends the stream. Emits what makes the response whole, with [`StreamItem::Done`] last; emits nothing if
+    /// the response is not whole.
+    fn decode_end(&mut self, end: StreamEnd, out: &mut Vec<StreamItem>);
 }
 
 /// Encodes one response in the caller's format.

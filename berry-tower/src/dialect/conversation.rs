@@ -1,18 +1,28 @@
 //! One request of a conversation, translated for the backends that may answer it.
 
-use std::{fmt, sync::OnceLock};
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+};
 
 use bytes::Bytes;
+use http::HeaderValue;
 
 use super::{
-    codec::{DecodeResponse, EncodeResponse, Malformed, StreamItem},
-    format::{CallerFormat, Dialect, EncodedRequest, Target, caller_format},
+    codec::{DecodeResponse, EncodeResponse, Malformed, StreamEnd, StreamItem},
+    format::{CallerFormat, DecodeOptions, Dialect, EncodedRequest, Target, caller_format},
     hub,
+    surrogates::{self, SurrogateJoiner},
     unsupported::UnsupportedField,
 };
 use crate::endpoint::Endpoint;
 
-type Encoded = Result<Box<dyn EncodedRequest>, UnsupportedField>;
+/// A request in a backend's format.
+struct Encoded {
+    request: Box<dyn EncodedRequest>,
+    /// The optional fields that it leaves out, by the caller's names.
+    dropped: Arc<[String]>,
+}
 
 /// A request of a conversation, which is decoded when a backend of another format may answer it, and encoded
 /// once for each format. [`Select`](crate::select) makes it, since it must know which backends can express
@@ -30,7 +40,47 @@ pub struct Conversation {
     endpoint: Endpoint,
     body: Bytes,
     request: OnceLock<Result<hub::Request, UnsupportedField>>,
-    encoded: [OnceLock<Encoded>; Dialect::ALL.len()],
+    encoded: [OnceLock<Result<Encoded, UnsupportedField>>; Dialect::ALL.len()],
+    refuses_optional: bool,
+    /// Whether the body would become a tree that takes too much memory.
+    is_oversized: bool,
+}
+
+/// The most JSON values of a body that is translated; a tree takes about 100 bytes for each.
+const MOST_NODES: usize = 250_000;
+
+/// The most objects and arrays around a value of a body that is translated.
+const MOST_DEPTH: usize = 100;
+
+/// The optional fields of a request that the backend answered without, by the caller's names; in a response's
+/// extensions.
+#[derive(Clone, Debug, Default)]
+pub struct Dropped(pub(crate) Arc<[String]>);
+
+impl Dropped {
+    /// The longest value of a header, in bytes.
+    const LONGEST: usize = 1024;
+
+    /// Returns the names of the fields.
+    #[must_use]
+    pub fn names(&self) -> &[String] {
+        &self.0
+    }
+
+    /// Returns the names as the value of a header, as many as fit; `None` where nothing was dropped.
+    pub(crate) fn header_value(&self) -> Option<HeaderValue> {
+        let mut value = String::new();
+        for name in self.0.iter().filter(|name| name.bytes().all(|byte| byte.is_ascii_graphic())) {
+            if value.len() + name.len() + 2 > Self::LONGEST {
+                break;
+            }
+            if !value.is_empty() {
+                value.push_str(", ");
+            }
+            value.push_str(name);
+        }
+        if value.is_empty() { None } else { HeaderValue::from_str(&value).ok() }
+    }
 }
 
 impl fmt::Debug for Conversation {
@@ -45,7 +95,23 @@ impl Conversation {
     /// decoded yet.
     #[must_use]
     pub const fn new(endpoint: Endpoint, body: Bytes) -> Self {
-        Self { endpoint, body, request: OnceLock::new(), encoded: [const { OnceLock::new() }; Dialect::ALL.len()] }
+        let encoded = [const { OnceLock::new() }; Dialect::ALL.len()];
+        Self { endpoint, body, request: OnceLock::new(), encoded, refuses_optional: false, is_oversized: false }
+    }
+
+    /// Sets whether optional fields that a format cannot express make the request one that it does not support;
+    /// by default they are [dropped](Self::dropped).
+    #[must_use]
+    pub const fn refuse_optional(mut self, refuses: bool) -> Self {
+        self.refuses_optional = refuses;
+        self
+    }
+
+    /// Tells how many values the body holds, and how deep they are nested, so that one whose tree would take too
+    /// much memory is not translated.
+    pub(crate) const fn with_shape(mut self, nodes: usize, depth: usize) -> Self {
+        self.is_oversized = nodes > MOST_NODES || depth > MOST_DEPTH;
+        self
     }
 
     fn caller(&self) -> Result<&'static dyn CallerFormat, UnsupportedField> {
@@ -54,20 +120,38 @@ impl Conversation {
 
     /// The request in the hub's types.
     fn request(&self) -> Result<&hub::Request, &UnsupportedField> {
-        self.request.get_or_init(|| self.caller()?.decode_request(&self.body)).as_ref()
+        let decode = || {
+            if self.is_oversized {
+                let reason = format!("a request to be translated holds at most {MOST_NODES} values, {MOST_DEPTH} deep");
+                return Err(UnsupportedField::new("messages", reason));
+            }
+            self.caller()?.decode_request(&self.body)
+        };
+        self.request.get_or_init(decode).as_ref()
     }
 
-    fn encoded(&self, dialect: Dialect) -> Result<&dyn EncodedRequest, &UnsupportedField> {
+    fn encoded(&self, dialect: Dialect) -> Result<&Encoded, &UnsupportedField> {
         let encode = || {
-            let request = self.request().map_err(Clone::clone)?;
-            dialect.format().encode_request(request).map_err(|mut field| {
-                if let Ok(caller) = self.caller() {
-                    field.param = caller.param_path(&field.param, &self.body);
-                }
-                field
-            })
+            let (caller, decoded) = (self.caller()?, self.request().map_err(Clone::clone)?);
+            let path = |param: &str| caller.param_path(param, &self.body);
+            let request = dialect
+                .format()
+                .encode_request(decoded)
+                .map_err(|field| UnsupportedField::new(path(&field.param), field.reason))?;
+            let dropped = request.dropped().iter().map(|param| path(param));
+            let mut dropped: Vec<_> = decoded.dropped.iter().cloned().chain(dropped).collect();
+            dropped.sort_unstable();
+            dropped.dedup();
+            if let (true, Some(first)) = (self.refuses_optional, dropped.first()) {
+                return Err(UnsupportedField::new(
+                    first,
+                    "Extra inputs are not permitted (the model's backends lack it)",
+                ));
+            }
+            let dropped = dropped.into();
+            Ok(Encoded { request, dropped })
         };
-        self.encoded[dialect.index()].get_or_init(encode).as_deref()
+        self.encoded[dialect.index()].get_or_init(encode).as_ref()
     }
 
     /// Checks whether a backend of this format can be asked.
@@ -76,6 +160,19 @@ impl Conversation {
     /// The field of the request that the format cannot express.
     pub fn supports(&self, dialect: Dialect) -> Result<(), &UnsupportedField> {
         self.encoded(dialect).map(|_| ())
+    }
+
+    /// Returns the optional fields of the request that a backend of this format answers without, by the caller's
+    /// names; none for a format that cannot express the request at all.
+    #[must_use]
+    pub fn dropped(&self, dialect: Dialect) -> Arc<[String]> {
+        self.encoded(dialect).map_or_else(|_| Arc::default(), |encoded| encoded.dropped.clone())
+    }
+
+    /// Whether a backend of this format is known to answer without an optional field of the request: `false`
+    /// until somebody has [asked](Self::supports).
+    pub(crate) fn is_known_to_drop(&self, dialect: Dialect) -> bool {
+        matches!(self.encoded[dialect.index()].get(), Some(Ok(encoded)) if !encoded.dropped.is_empty())
     }
 
     /// Returns the field that a format cannot express, as far as it is known: `None` until somebody has
@@ -90,16 +187,18 @@ impl Conversation {
     /// # Errors
     /// The field of the request that the backend's format cannot express.
     pub fn encode(&self, target: &Target<'_>) -> Result<Bytes, UnsupportedField> {
-        self.encoded(target.dialect).map(|request| request.body(target)).map_err(Clone::clone)
+        self.encoded(target.dialect).map(|encoded| encoded.request.body(target)).map_err(Clone::clone)
     }
 
     /// Returns a translator of the backend's response; `created` is the time in seconds since 1970.
     ///
     /// # Errors
     /// The field of the request that the backend's format cannot express.
-    pub fn translator(&self, dialect: Dialect, created: u64) -> Result<ResponseTranslator, UnsupportedField> {
-        let decoder = self.encoded(dialect).map_err(Clone::clone)?.response_decoder(created);
-        Ok(ResponseTranslator { decoder, encoder: self.caller()?.response_encoder(), items: Vec::new() })
+    pub fn translator(&self, target: &Target<'_>, created: u64) -> Result<ResponseTranslator, UnsupportedField> {
+        let options = DecodeOptions { created, think_tags: target.think_tags };
+        let decoder = self.encoded(target.dialect).map_err(Clone::clone)?.request.response_decoder(options);
+        let encoder = self.caller()?.response_encoder();
+        Ok(ResponseTranslator { decoder, encoder, items: Vec::new(), surrogates: SurrogateJoiner::default() })
     }
 }
 
@@ -109,6 +208,7 @@ pub struct ResponseTranslator {
     decoder: Box<dyn DecodeResponse>,
     encoder: Box<dyn EncodeResponse>,
     items: Vec<StreamItem>,
+    surrogates: SurrogateJoiner,
 }
 
 impl ResponseTranslator {
@@ -117,7 +217,8 @@ impl ResponseTranslator {
     /// # Errors
     /// The body is no response of the backend's format.
     pub fn translate_response(&mut self, body: &[u8]) -> Result<Vec<u8>, Malformed> {
-        self.decoder.decode_response(body).map(|response| self.encoder.encode_response(response))
+        let body = surrogates::repair(body);
+        self.decoder.decode_response(&body).map(|response| self.encoder.encode_response(response))
     }
 
     /// Translates one event of a stream, given by its name (empty where it has none) and its data, and appends
@@ -126,20 +227,23 @@ impl ResponseTranslator {
     /// # Errors
     /// The data is not JSON; the event counts as not sent, and the stream goes on.
     pub fn translate_event(&mut self, name: &str, data: &str, out: &mut Vec<u8>) -> Result<(), Malformed> {
-        let decoded = self.decoder.decode_event(name, data, &mut self.items);
+        let data = self.surrogates.mark(data);
+        let decoded = self.decoder.decode_event(name, &data, &mut self.items);
         self.encode(out);
         decoded
     }
 
-    /// Ends the stream, whose bytes have ended or broken off, and appends to `out` what makes the response
-    /// whole; nothing if it is not whole.
-    pub fn translate_end(&mut self, out: &mut Vec<u8>) {
-        self.decoder.decode_end(&mut self.items);
+    /// Ends the stream, whose bytes have ended cleanly or have broken off, and appends to `out` what makes the
+    /// response whole; nothing if it is not whole.
+    pub fn translate_end(&mut self, is_clean: bool, out: &mut Vec<u8>) {
+        let end = if is_clean { StreamEnd::Clean } else { StreamEnd::Broken };
+        self.decoder.decode_end(end, &mut self.items);
         self.encode(out);
     }
 
     fn encode(&mut self, out: &mut Vec<u8>) {
-        for item in self.items.drain(..) {
+        for mut item in self.items.drain(..) {
+            self.surrogates.join(&mut item);
             self.encoder.encode_item(item, out);
         }
     }

@@ -67,6 +67,23 @@ named_enum! {
     }
 }
 
+named_enum! {
+    /// How a Claude model is told to think.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    #[non_exhaustive]
+    pub enum ClaudeThinking {
+        /// By the model's family: newer ones take only adaptive thinking, older ones only a budget.
+        #[default]
+        Auto = "auto",
+        /// With a budget of tokens.
+        Budget = "budget",
+        /// Adaptively, with an effort.
+        Adaptive = "adaptive",
+        /// Not at all.
+        Off = "off",
+    }
+}
+
 /// The backend that a translated request is for.
 #[derive(Clone, Copy, Debug)]
 pub struct Target<'a> {
@@ -75,19 +92,43 @@ pub struct Target<'a> {
     pub(crate) sampling: Sampling,
     pub(crate) stream: bool,
     pub(crate) usage: bool,
+    pub(crate) think_tags: bool,
+    pub(crate) thinking: ClaudeThinking,
 }
 
 impl<'a> Target<'a> {
     /// A plain request to the `model` of a backend that speaks `dialect`.
     #[must_use]
     pub const fn new(dialect: Dialect, model: &'a str) -> Self {
-        Self { dialect, model, sampling: Sampling::All, stream: false, usage: true }
+        Self {
+            dialect,
+            model,
+            sampling: Sampling::All,
+            stream: false,
+            usage: true,
+            think_tags: false,
+            thinking: ClaudeThinking::Auto,
+        }
     }
 
     /// Sets the sampling parameters that the backend accepts; all by default.
     #[must_use]
     pub const fn with_sampling(mut self, sampling: Sampling) -> Self {
         self.sampling = sampling;
+        self
+    }
+
+    /// Sets how a Claude model is told to think; by its family by default.
+    #[must_use]
+    pub const fn with_thinking(mut self, thinking: ClaudeThinking) -> Self {
+        self.thinking = thinking;
+        self
+    }
+
+    /// Sets whether the model writes its thoughts between `<think>` and `</think>`; by default it does not.
+    #[must_use]
+    pub const fn with_think_tags(mut self, think_tags: bool) -> Self {
+        self.think_tags = think_tags;
         self
     }
 
@@ -104,6 +145,15 @@ impl<'a> Target<'a> {
         self.usage = usage;
         self
     }
+}
+
+/// What a decoder of responses must know beside the request.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct DecodeOptions {
+    /// The time in seconds since 1970, for formats whose responses do not tell it.
+    pub(crate) created: u64,
+    /// Whether text between `<think>` and `</think>` is reasoning.
+    pub(crate) think_tags: bool,
 }
 
 /// A wire format as providers speak it: addresses, key header, endpoints, errors, requests and responses.
@@ -187,6 +237,11 @@ pub(crate) trait EncodedRequest: fmt::Debug + Send + Sync {
     /// Returns the body for a backend.
     fn body(&self, target: &Target<'_>) -> Bytes;
 
-    /// Returns a decoder of the response; `created` is the time in seconds since 1970.
-    fn response_decoder(&self, created: u64) -> Box<dyn DecodeResponse>;
+    /// The optional fields that the body leaves out, as paths into the decoded request.
+    fn dropped(&self) -> &[String] {
+        &[]
+    }
+
+    /// Returns a decoder of the response.
+    fn response_decoder(&self, options: DecodeOptions) -> Box<dyn DecodeResponse>;
 }

@@ -15,7 +15,7 @@
 //! );
 //!
 //! let body = br#"{"id":"msg_1","model":"claude-x","content":[{"type":"text","text":"Hello!"}],"stop_reason":"end_turn"}"#;
-//! let mut translator = conversation.translator(Dialect::Claude, 1_700_000_000).unwrap();
+//! let mut translator = conversation.translator(&Target::new(Dialect::Claude, "claude-x"), 1_700_000_000).unwrap();
 //! let response = translator.translate_response(body).unwrap();
 //! assert!(String::from_utf8(response).unwrap().contains(r#""content":"Hello!""#));
 //! ```
@@ -40,6 +40,8 @@ mod gemini;
 mod hub;
 mod lenient;
 mod messages;
+mod surrogates;
+mod tool_results;
 mod unsupported;
 mod value;
 
@@ -47,9 +49,9 @@ mod value;
 mod tests;
 
 pub use codec::Malformed;
-pub use conversation::{Conversation, ResponseTranslator};
-pub use format::{Dialect, Sampling, Target};
+pub use conversation::{Conversation, Dropped, ResponseTranslator};
+pub use format::{ClaudeThinking, Dialect, Sampling, Target};
 pub use unsupported::UnsupportedField;
 
 pub(crate) use chat::without_signatures;
-pub(crate) use messages::{may_contain_foreign_thinking, without_foreign_thinking};
+pub(crate) use messages::{may_contain_foreign_thinking, may_lack_thinking, without_foreign_thinking};

@@ -2,7 +2,10 @@
 
 use std::fmt;
 
-use super::value::Value;
+use super::{
+    capabilities::{Class, lost},
+    value::{Object, Value},
+};
 
 /// A field of a request that a backend's format cannot express.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,31 +42,25 @@ impl Rejector {
         Self(format)
     }
 
-    /// Rejects the first of an object's members that means something; the object is at `path`.
-    pub(crate) fn members<'a>(
+    /// Rejects the first of an object's members that is essential, and notes those that are optional; the object
+    /// is at `path`, which is empty for the request itself.
+    ///
+    /// # Errors
+    /// The essential member.
+    pub(crate) fn members(
         self,
         path: &str,
-        members: impl IntoIterator<Item = (&'a String, &'a Value)>,
+        members: &Object,
+        class: fn(&str, &Value) -> Class,
+        dropped: &mut Vec<String>,
     ) -> Result<(), UnsupportedField> {
-        match members.into_iter().find(|(name, value)| !is_neutral(value) && *name != "cache_control") {
-            Some((name, _)) if path.is_empty() => Err(self.reject(name)),
-            Some((name, _)) => Err(self.reject(format!("{path}.{name}"))),
-            None => Ok(()),
-        }
+        let at = |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
+        dropped.extend(lost(members, class).map_err(|name| self.reject(at(name)))?.map(at));
+        Ok(())
     }
 
     /// Returns the rejection of one field. The text begins as that of Anthropic's API, which agents know.
     pub(crate) fn reject(self, path: impl Into<String>) -> UnsupportedField {
         UnsupportedField::new(path, format!("Extra inputs are not permitted ({} cannot express this field)", self.0))
-    }
-}
-
-/// Whether a value says no more than the member's absence.
-fn is_neutral(value: &Value) -> bool {
-    match value {
-        Value::Null | Value::Bool(false) => true,
-        Value::Array(list) => list.is_empty(),
-        Value::Object(members) => members.values().all(is_neutral),
-        _ => false,
     }
 }

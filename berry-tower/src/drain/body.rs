@@ -1,67 +1,93 @@
-//! A request's body that comes back when it is dropped unread, and the response's body that waits
-//! for its rest.
+//! The bodies of Drain: a request body that is returned when it is dropped unread, and a response
+//! body that waits for it to be read.
 
 use std::{
-    fmt,
+    fmt, mem,
     pin::Pin,
     task::{Context, Poll, ready},
 };
 
 use bytes::{Buf, Bytes};
 use http_body::{Body, Frame, SizeHint};
-use pin_project::pin_project;
-use tokio::{sync::oneshot, time::Sleep};
+use pin_project::{pin_project, pinned_drop};
+use tokio::{
+    sync::oneshot,
+    time::{Instant, Sleep, sleep_until},
+};
 
 use super::Bounds;
 
-/// A request's body; what is left of it when it is dropped is read on by [`Drain`](super::Drain).
-pub struct RequestBody<B> {
-    body: Option<B>,
-    /// The client sends nothing until the body is first asked for.
-    waits: bool,
-    back: Option<oneshot::Sender<B>>,
+/// The request body of [`Drain`](super::Drain). What is left of it when it is dropped is read and
+/// discarded.
+#[pin_project(PinnedDrop)]
+pub struct RequestBody<B>(#[pin] RequestKind<B>);
+
+#[pin_project(project = RequestKindProj)]
+enum RequestKind<B> {
+    /// The body need not be read to its end.
+    Plain(#[pin] B),
+    /// The body is sent back when it is dropped.
+    Returned {
+        /// Boxed, since it moves when it is returned; `None` after its end.
+        body: Option<Pin<Box<B>>>,
+        /// The client sends nothing before the body is first polled.
+        awaits_continue: bool,
+        sender: Option<oneshot::Sender<Pin<Box<B>>>>,
+    },
 }
 
 impl<B> RequestBody<B> {
     pub(super) const fn plain(body: B) -> Self {
-        Self { body: Some(body), waits: false, back: None }
+        Self(RequestKind::Plain(body))
     }
 
-    pub(super) const fn new(body: B, waits: bool, back: oneshot::Sender<B>) -> Self {
-        Self { body: Some(body), waits, back: Some(back) }
+    pub(super) fn returned(body: B, awaits_continue: bool, sender: oneshot::Sender<Pin<Box<B>>>) -> Self {
+        Self(RequestKind::Returned { body: Some(Box::pin(body)), awaits_continue, sender: Some(sender) })
     }
 }
 
-impl<B: Body + Unpin> Body for RequestBody<B> {
+impl<B: Body> Body for RequestBody<B> {
     type Data = B::Data;
     type Error = B::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        self.waits = false;
-        let Some(body) = &mut self.body else { return Poll::Ready(None) };
-        let frame = ready!(Pin::new(body).poll_frame(cx));
-        if !matches!(frame, Some(Ok(_))) {
-            self.body = None;
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        match self.project().0.project() {
+            RequestKindProj::Plain(body) => body.poll_frame(cx),
+            RequestKindProj::Returned { body: rest, awaits_continue, .. } => {
+                *awaits_continue = false;
+                let Some(body) = rest else { return Poll::Ready(None) };
+                let frame = ready!(body.as_mut().poll_frame(cx));
+                if !matches!(frame, Some(Ok(_))) {
+                    *rest = None;
+                }
+                Poll::Ready(frame)
+            }
         }
-        Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.as_ref().is_none_or(Body::is_end_stream)
+        match &self.0 {
+            RequestKind::Plain(body) => body.is_end_stream(),
+            RequestKind::Returned { body, .. } => body.as_ref().is_none_or(Body::is_end_stream),
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.as_ref().map_or(SizeHint::with_exact(0), Body::size_hint)
+        match &self.0 {
+            RequestKind::Plain(body) => body.size_hint(),
+            RequestKind::Returned { body, .. } => body.as_ref().map_or(SizeHint::with_exact(0), Body::size_hint),
+        }
     }
 }
 
-impl<B> Drop for RequestBody<B> {
-    fn drop(&mut self) {
-        if let (Some(body), Some(back)) = (self.body.take(), self.back.take())
-            && !self.waits
+#[pinned_drop]
+impl<B> PinnedDrop for RequestBody<B> {
+    fn drop(self: Pin<&mut Self>) {
+        if let RequestKindProj::Returned { body, awaits_continue: false, sender } = self.project().0.project()
+            && let (Some(body), Some(sender)) = (body.take(), sender.take())
         {
-            // Nobody waits for it if the answer is out already.
-            let _ = back.send(body);
+            // The receiver is gone when the response has been sent already.
+            let _ = sender.send(body);
         }
     }
 }
@@ -72,53 +98,66 @@ impl<B> fmt::Debug for RequestBody<B> {
     }
 }
 
-/// Where the body of a request comes back, if it does.
+/// The receiver of a request body that may be returned.
 pub(super) struct Unread<B> {
-    pub(super) body: Option<oneshot::Receiver<B>>,
+    pub(super) body: Option<oneshot::Receiver<Pin<Box<B>>>>,
     pub(super) bounds: Bounds,
 }
 
-impl<B: Body + Unpin> Unread<B> {
-    /// What is left to read, if the body has come back and is not at its end.
-    pub(super) fn take(&mut self) -> Option<Rest<B>> {
+impl<B: Body> Unread<B> {
+    /// Takes what is left to read, if the body was returned before its end.
+    pub(super) fn take_rest(&mut self) -> Option<Rest<B>> {
         let body = self.body.as_mut()?.try_recv().ok()?;
         self.body = None;
-        (!body.is_end_stream()).then(|| Rest { body, left: self.bounds.bytes, bounds: self.bounds, sleep: None })
+        (!body.is_end_stream()).then(|| Rest { body, left: self.bounds.bytes, bounds: self.bounds, timer: None })
     }
 
-    pub(super) const fn give(&mut self) -> Self {
+    pub(super) const fn take(&mut self) -> Self {
         Self { body: self.body.take(), bounds: self.bounds }
     }
 }
 
-/// The rest of a request's body, to be read and thrown away.
+/// The rest of a request body, which is read and discarded.
 pub(super) struct Rest<B> {
-    body: B,
+    body: Pin<Box<B>>,
+    /// The number of bytes that may still be read.
     left: u64,
     bounds: Bounds,
-    sleep: Option<Pin<Box<Sleep>>>,
+    timer: Option<Pin<Box<Sleep>>>,
 }
 
-impl<B: Body + Unpin> Rest<B> {
-    /// Ready when all of it has been read, or as much of it as the bounds allow.
+/// The most frames that are read before other tasks run.
+const MAX_FRAMES_PER_POLL: usize = 64;
+
+impl<B: Body> Rest<B> {
+    /// Reads on; ready at the end of the body or at a bound.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let time = self.bounds.time;
-        let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep(time)));
-        if sleep.as_mut().poll(cx).is_ready() {
+        if self.poll_timer(cx).is_ready() {
             return Poll::Ready(());
         }
-        loop {
-            let Some(Ok(frame)) = ready!(Pin::new(&mut self.body).poll_frame(cx)) else { return Poll::Ready(()) };
+        for _ in 0..MAX_FRAMES_PER_POLL {
+            let Some(Ok(frame)) = ready!(self.body.as_mut().poll_frame(cx)) else { return Poll::Ready(()) };
             let bytes = frame.data_ref().map_or(0, |data| data.remaining() as u64);
             match self.left.checked_sub(bytes) {
                 Some(left) => self.left = left,
                 None => return Poll::Ready(()),
             }
         }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.timer.is_none() {
+            // A time beyond the end of the clock never passes.
+            let Some(end) = Instant::now().checked_add(self.bounds.time) else { return Poll::Pending };
+            self.timer = Some(Box::pin(sleep_until(end)));
+        }
+        self.timer.as_mut().map_or(Poll::Pending, |timer| timer.as_mut().poll(cx))
     }
 }
 
-/// A response's body whose last byte waits until the request has been read.
+/// The response body of [`Drain`](super::Drain), whose last byte waits until the request was read.
 #[pin_project]
 pub struct ResponseBody<R, B> {
     #[pin]
@@ -126,20 +165,16 @@ pub struct ResponseBody<R, B> {
     unread: Unread<B>,
     rest: Option<Rest<B>>,
     last: Bytes,
-    done: bool,
+    is_done: bool,
 }
 
 impl<R, B> ResponseBody<R, B> {
     pub(super) const fn new(inner: R, unread: Unread<B>) -> Self {
-        Self { inner, unread, rest: None, last: Bytes::new(), done: false }
+        Self { inner, unread, rest: None, last: Bytes::new(), is_done: false }
     }
 }
 
-impl<R, B> Body for ResponseBody<R, B>
-where
-    R: Body<Data = Bytes>,
-    B: Body + Unpin,
-{
+impl<R: Body, B: Body> Body for ResponseBody<R, B> {
     type Data = Bytes;
     type Error = R::Error;
 
@@ -151,22 +186,24 @@ where
                 *this.rest = None;
             }
             if !this.last.is_empty() {
-                return Poll::Ready(Some(Ok(Frame::data(std::mem::take(this.last)))));
+                return Poll::Ready(Some(Ok(Frame::data(mem::take(this.last)))));
             }
-            if *this.done {
+            if *this.is_done {
                 return Poll::Ready(None);
             }
             let Some(frame) = ready!(this.inner.as_mut().poll_frame(cx)).transpose()? else {
-                *this.done = true;
-                *this.rest = this.unread.take();
+                *this.is_done = true;
+                *this.rest = this.unread.take_rest();
                 continue;
             };
-            // A server that knows the length does not ask again after the last frame.
+            // Copies nothing when the data is a single chunk of `Bytes`.
+            let frame = frame.map_data(|mut data| data.copy_to_bytes(data.remaining()));
+            // A server that knows the length does not poll again after the last frame.
             if !this.inner.is_end_stream() {
                 return Poll::Ready(Some(Ok(frame)));
             }
-            *this.done = true;
-            *this.rest = this.unread.take();
+            *this.is_done = true;
+            *this.rest = this.unread.take_rest();
             let mut data = match frame.into_data() {
                 Ok(data) if this.rest.is_some() => data,
                 Ok(data) => return Poll::Ready(Some(Ok(Frame::data(data)))),
@@ -180,29 +217,22 @@ where
     }
 
     fn is_end_stream(&self) -> bool {
-        self.last.is_empty() && self.rest.is_none() && (self.done || self.inner.is_end_stream())
+        self.last.is_empty() && self.rest.is_none() && (self.is_done || self.inner.is_end_stream())
     }
 
     fn size_hint(&self) -> SizeHint {
         let mut hint = self.inner.size_hint();
         let held = self.last.len() as u64;
         if let Some(upper) = hint.upper() {
-            hint.set_upper(upper + held);
+            hint.set_upper(upper.saturating_add(held));
         }
-        hint.set_lower(hint.lower() + held);
+        hint.set_lower(hint.lower().saturating_add(held));
         hint
-    }
-}
-
-impl<R: From<Bytes>, B> From<Bytes> for ResponseBody<R, B> {
-    fn from(bytes: Bytes) -> Self {
-        let bounds = super::DrainLayer::new().bounds;
-        Self::new(R::from(bytes), Unread { body: None, bounds })
     }
 }
 
 impl<R, B> fmt::Debug for ResponseBody<R, B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ResponseBody").field("done", &self.done).finish_non_exhaustive()
+        f.debug_struct("ResponseBody").field("is_done", &self.is_done).finish_non_exhaustive()
     }
 }

@@ -1,14 +1,11 @@
-//! Lets a client see an early answer: `Drain` needs nothing, refuses nothing, and reads on what is
-//! left of a request's body when the answer has been given before all of it was read.
+//! Lets a client that is still sending see an early response: reads the rest of the request body
+//! before the response ends.
 //!
-//! A client that is still sending when the server closes the connection gets a reset, and the
-//! answer is lost: a 401 looks like a broken network. So the answer goes out at once but for its
-//! last byte; the rest of the request is read and thrown away, at most 40 MiB and 2 s unless told
-//! otherwise; then the last byte follows, and the connection can be used again. An empty answer
-//! waits whole. Put this layer outermost; it must stand outside whatever refuses requests.
-//!
-//! Nothing is read on for HTTP/2, which can end one stream alone, nor from a client that waits for
-//! `100 Continue` and has not been asked to send yet.
+//! When a server closes the connection of a client that is still sending, the client gets a reset
+//! and loses the response: a 401 looks like a broken network. [`Drain`] passes the response on at
+//! once, except for its last byte; reads and discards the rest of the request, by default at most
+//! 40 MiB and 2 s; then passes the last byte on, after which the connection can be used again. The
+//! head of an empty response waits.
 //!
 //! ```
 //! use berry_tower::drain::DrainLayer;
@@ -32,6 +29,17 @@
 //! assert_eq!(refused.into_body().collect().await.unwrap().to_bytes(), "no");
 //! # }
 //! ```
+//!
+//! # Needs, adds, rejects
+//!
+//! * Needs to be outside of every layer that refuses requests. Needs the timer of the Tokio runtime
+//!   when a request body is left unread.
+//! * Adds nothing, rejects nothing, and fails with the errors of the inner service.
+//!
+//! # Limits
+//!
+//! Nothing is read for HTTP/2, which can end a single stream, nor from a client that waits for
+//! `100 Continue` and was not asked to send yet.
 
 mod body;
 
@@ -42,7 +50,6 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use http::{Request, Response, Version, header::EXPECT};
 use http_body::Body;
 use pin_project::pin_project;
@@ -53,7 +60,7 @@ use tower_service::Service;
 pub use self::body::{RequestBody, ResponseBody};
 use self::body::{Rest, Unread};
 
-/// Applies [`Drain`].
+/// [`Layer`] that applies [`Drain`].
 #[derive(Clone, Copy, Debug)]
 pub struct DrainLayer {
     bounds: Bounds,
@@ -66,20 +73,22 @@ pub(crate) struct Bounds {
 }
 
 impl DrainLayer {
-    /// Reads on at most 40 MiB and 2 s.
+    /// Returns a layer that reads at most 40 MiB, for at most 2 s.
     #[must_use]
     pub const fn new() -> Self {
         Self { bounds: Bounds { bytes: 40 << 20, time: Duration::from_secs(2) } }
     }
 
-    /// How many bytes are read on; the largest body that is taken and some more is a good number.
+    /// Sets the most bytes that are read after the response. It should exceed the largest body that
+    /// the server accepts. With zero only bodies that have ended are waited for.
     #[must_use]
     pub const fn max_bytes(mut self, bytes: u64) -> Self {
         self.bounds.bytes = bytes;
         self
     }
 
-    /// How long is read on.
+    /// Sets the longest time that is spent reading. [`Duration::MAX`] means no limit; with zero
+    /// nothing is read.
     #[must_use]
     pub const fn max_time(mut self, time: Duration) -> Self {
         self.bounds.time = time;
@@ -101,7 +110,7 @@ impl<S> Layer<S> for DrainLayer {
     }
 }
 
-/// Reads on what is left of a request when it has been answered; see the [module](self).
+/// Reads the rest of a request that was answered early; see the [module](self).
 #[derive(Clone, Copy, Debug)]
 pub struct Drain<S> {
     inner: S,
@@ -109,7 +118,7 @@ pub struct Drain<S> {
 }
 
 impl<S> Drain<S> {
-    /// Reads on at most 40 MiB and 2 s.
+    /// Wraps `inner` with the bounds of [`DrainLayer::new`].
     pub const fn new(inner: S) -> Self {
         Self { inner, bounds: DrainLayer::new().bounds }
     }
@@ -133,8 +142,8 @@ impl<S> Drain<S> {
 impl<S, B, ResBody> Service<Request<B>> for Drain<S>
 where
     S: Service<Request<RequestBody<B>>, Response = Response<ResBody>>,
-    B: Body + Unpin,
-    ResBody: Body<Data = Bytes>,
+    B: Body,
+    ResBody: Body,
 {
     type Response = Response<ResponseBody<ResBody, B>>;
     type Error = S::Error;
@@ -145,14 +154,15 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let waits = request.headers().get(EXPECT).is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+        let awaits_continue =
+            request.headers().get(EXPECT).is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"100-continue"));
         let (head, body) = request.into_parts();
-        let can_be_cut = body.is_end_stream() || head.version > Version::HTTP_11;
-        let (body, unread) = if can_be_cut {
+        let may_stay_unread = body.is_end_stream() || head.version > Version::HTTP_11;
+        let (body, unread) = if may_stay_unread {
             (RequestBody::plain(body), None)
         } else {
-            let (back, unread) = oneshot::channel();
-            (RequestBody::new(body, waits, back), Some(unread))
+            let (sender, unread) = oneshot::channel();
+            (RequestBody::returned(body, awaits_continue, sender), Some(unread))
         };
         ResponseFuture {
             inner: self.inner.call(Request::from_parts(head, body)),
@@ -168,15 +178,15 @@ pub struct ResponseFuture<F, ResBody, B> {
     #[pin]
     inner: F,
     unread: Unread<B>,
-    /// An answer without a byte to hold back waits for the rest of the request itself.
+    /// An empty response has no byte to hold back, so its head waits for the rest of the request.
     empty: Option<(Response<ResBody>, Rest<B>)>,
 }
 
 impl<F, ResBody, B, E> Future for ResponseFuture<F, ResBody, B>
 where
     F: Future<Output = Result<Response<ResBody>, E>>,
-    ResBody: Body<Data = Bytes>,
-    B: Body + Unpin,
+    ResBody: Body,
+    B: Body,
 {
     type Output = Result<Response<ResponseBody<ResBody, B>>, E>;
 
@@ -184,9 +194,9 @@ where
         let this = self.project();
         if this.empty.is_none() {
             let response = ready!(this.inner.poll(cx))?;
-            let rest = if response.body().is_end_stream() { this.unread.take() } else { None };
+            let rest = if response.body().is_end_stream() { this.unread.take_rest() } else { None };
             let Some(rest) = rest else {
-                let unread = this.unread.give();
+                let unread = this.unread.take();
                 return Poll::Ready(Ok(response.map(|body| ResponseBody::new(body, unread))));
             };
             *this.empty = Some((response, rest));
@@ -195,7 +205,7 @@ where
             ready!(rest.poll(cx));
         }
         match this.empty.take() {
-            Some((response, _)) => Poll::Ready(Ok(response.map(|body| ResponseBody::new(body, this.unread.give())))),
+            Some((response, _)) => Poll::Ready(Ok(response.map(|body| ResponseBody::new(body, this.unread.take())))),
             None => Poll::Pending,
         }
     }

@@ -1,4 +1,4 @@
-//! A body that speaks when the upstream is silent.
+//! The response body of Early.
 
 use std::{
     fmt,
@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use http_body::{Body, Frame, SizeHint};
 use pin_project::pin_project;
@@ -17,81 +17,92 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::EarlyLayer;
 use crate::{
-    ending::Ending, error::BoxError, error_response::refusal_for, progress::Progress, render::Refusal, sse::Grammar,
+    attempt::Attempt,
+    ending::Ending,
+    error::{BoxError, Exhausted, find},
+    error_response::refusal_for,
+    progress::{CommitPoint, Grammar, Progress},
+    render::Refusal,
 };
 
 const KEEP_ALIVE: Bytes = Bytes::from_static(b": keep-alive\n\n");
 
-type Next = Option<Result<Frame<Bytes>, BoxError>>;
+/// The most bytes of a late error response that are read for the error event.
+const MAX_REFUSAL_BYTES: usize = 64 << 10;
+/// The most frames of it that are read before other tasks run.
+const MAX_FRAMES_PER_POLL: usize = 32;
 
-/// See the [module](super).
+type StopFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
+type NextFrame = Option<Result<Frame<Bytes>, BoxError>>;
+
+/// The response body of [`Early`](super::Early).
 #[pin_project]
 #[derive(Debug)]
 pub struct EarlyBody<F, B> {
     #[pin]
     source: Source<F, B>,
-    /// `None`: it is no stream, and passes as it is.
-    open: Option<Open>,
+    /// `None` for a body that is no stream and passes unchanged.
+    watch: Option<Watch>,
     ending: Option<Ending>,
 }
 
 #[pin_project(project = SourceProj)]
 enum Source<F, B> {
-    /// The head has gone first; nobody has answered yet.
-    Waiting(Pin<Box<F>>, Grammar),
-    /// The answer came late, and it is an error: it is read, to be told as an event.
-    Refused(#[pin] B, BytesMut, StatusCode, Grammar),
-    /// The answer.
-    Answered(#[pin] B, Option<Progress>),
+    /// The head was sent early, with this progress, and no backend has answered yet.
+    Pending(Pin<Box<F>>, Progress),
+    /// An error response came after the head. It is read so that the error event can quote it.
+    Refused(#[pin] B, BytesMut, StatusCode, Progress),
+    /// The response.
+    Response(#[pin] B, Option<Progress>),
 }
 
 impl<F, B> fmt::Debug for Source<F, B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Waiting(..) => "Waiting",
+            Self::Pending(..) => "Pending",
             Self::Refused(..) => "Refused",
-            Self::Answered(..) => "Answered",
+            Self::Response(..) => "Response",
         })
     }
 }
 
 /// What an open stream waits for beside its upstream.
-struct Open {
+struct Watch {
     keep_alive: Option<Duration>,
     timer: Option<Pin<Box<Sleep>>>,
     silent_since: Option<Instant>,
-    stop: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    stop: Option<StopFuture>,
 }
 
-impl fmt::Debug for Open {
+impl fmt::Debug for Watch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Open").field("keep_alive", &self.keep_alive).finish_non_exhaustive()
+        f.debug_struct("Watch").field("keep_alive", &self.keep_alive).finish_non_exhaustive()
     }
 }
 
-impl Open {
+impl Watch {
     fn new(layer: &EarlyLayer) -> Self {
-        let stop =
-            layer.stop.clone().map(|stop| -> Pin<Box<dyn Future<Output = ()> + Send>> { Box::pin(stop.started()) });
+        let stop = layer.stop.clone().map(|stop| -> StopFuture { Box::pin(stop.started()) });
         Self { keep_alive: layer.keep_alive, timer: None, silent_since: None, stop }
     }
 
-    fn stopped(&mut self, cx: &mut Context<'_>) -> bool {
-        let stopped = self.stop.as_mut().is_some_and(|stop| stop.as_mut().poll(cx).is_ready());
-        if stopped {
+    fn is_stopped(&mut self, cx: &mut Context<'_>) -> bool {
+        let is_stopped = self.stop.as_mut().is_some_and(|stop| stop.as_mut().poll(cx).is_ready());
+        if is_stopped {
             self.stop = None;
         }
-        stopped
+        is_stopped
     }
 
-    /// Whether the client has heard nothing for long enough.
-    fn silent(&mut self, cx: &mut Context<'_>) -> bool {
-        let Some(after) = self.keep_alive else { return false };
+    /// Whether the client has received nothing for the interval of keep-alives.
+    fn is_silent(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(interval) = self.keep_alive else { return false };
         let since = *self.silent_since.get_or_insert_with(Instant::now);
-        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(since + after)));
-        // The timer is left to run out rather than set anew at every frame, which is dearer.
+        // An interval beyond the end of the clock never passes.
+        let Some(due) = since.checked_add(interval) else { return false };
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(due)));
+        // Letting the timer elapse is cheaper than setting it anew at every frame.
         while timer.as_mut().poll(cx).is_ready() {
-            let due = since + after;
             if timer.deadline() >= due {
                 self.silent_since = None;
                 return true;
@@ -102,52 +113,45 @@ impl Open {
     }
 }
 
-/// The head that goes before any backend has answered.
-pub(super) fn early_head<F, B>(body: EarlyBody<F, B>) -> Response<EarlyBody<F, B>> {
-    let mut response = Response::new(body);
-    for (name, value) in [
-        (header::CONTENT_TYPE, "text/event-stream"),
-        (header::CACHE_CONTROL, "no-cache"),
-        (HeaderName::from_static("x-accel-buffering"), "no"),
-    ] {
-        response.headers_mut().insert(name, HeaderValue::from_static(value));
-    }
-    response
-}
-
 impl<F, B> EarlyBody<F, B> {
-    /// An answer that came before its head had to go.
-    pub(super) fn answered(body: B, progress: Option<Progress>, layer: &EarlyLayer) -> Self {
-        let open = progress.is_some().then(|| Open::new(layer));
-        Self { source: Source::Answered(body, progress), open, ending: None }
+    /// Returns the body of a response that came before its head was due.
+    pub(super) fn response(body: B, progress: Option<Progress>, layer: &EarlyLayer) -> Self {
+        let watch = progress.is_some().then(|| Watch::new(layer));
+        Self { source: Source::Response(body, progress), watch, ending: None }
     }
 
-    /// Nobody has answered yet.
-    pub(super) fn waiting(call: Pin<Box<F>>, grammar: Grammar, layer: &EarlyLayer) -> Self {
-        Self { source: Source::Waiting(call, grammar), open: Some(Open::new(layer)), ending: None }
+    /// Returns the response whose head is sent before a backend has answered.
+    pub(super) fn early_response(call: Pin<Box<F>>, grammar: Grammar, layer: &EarlyLayer) -> Response<Self> {
+        let progress = Progress::new(CommitPoint::Output, grammar);
+        let source = Source::Pending(call, progress.clone());
+        let mut response = Response::new(Self { source, watch: Some(Watch::new(layer)), ending: None });
+        for (name, value) in [
+            (header::CONTENT_TYPE, "text/event-stream"),
+            (header::CACHE_CONTROL, "no-cache"),
+            (HeaderName::from_static("x-accel-buffering"), "no"),
+        ] {
+            response.headers_mut().insert(name, HeaderValue::from_static(value));
+        }
+        response.extensions_mut().insert(progress);
+        response
     }
 
-    fn end(self: Pin<&mut Self>, refusal: &Refusal, error: BoxError, cx: &mut Context<'_>) -> Poll<Next> {
+    /// Ends the stream with an error event.
+    fn end(self: Pin<&mut Self>, refusal: &Refusal, error: BoxError, cx: &mut Context<'_>) -> Poll<NextFrame> {
         let this = self.project();
-        let (grammar, between) = this.source.state();
-        this.ending.insert(Ending::told(grammar, refusal, between, error)).poll(cx)
-    }
-}
-
-impl<F, B> Source<F, B> {
-    /// The grammar, and whether a comment may follow now.
-    fn state(&self) -> (Grammar, bool) {
-        match self {
-            Self::Waiting(_, grammar) | Self::Refused(.., grammar) => (*grammar, true),
-            Self::Answered(_, Some(progress)) => (progress.grammar(), progress.between_events()),
-            Self::Answered(_, None) => (Grammar::Opaque, false),
+        match this.source.progress() {
+            Some(progress) => this.ending.insert(Ending::with_error_event(progress, refusal, error)).poll(cx),
+            None => Poll::Ready(Some(Err(error))),
         }
     }
 }
 
-impl<B: From<Bytes>, F> From<Bytes> for EarlyBody<F, B> {
-    fn from(bytes: Bytes) -> Self {
-        Self { source: Source::Answered(B::from(bytes), None), open: None, ending: None }
+impl<F, B> Source<F, B> {
+    const fn progress(&self) -> Option<&Progress> {
+        match self {
+            Self::Pending(_, progress) | Self::Refused(.., progress) => Some(progress),
+            Self::Response(_, progress) => progress.as_ref(),
+        }
     }
 }
 
@@ -155,44 +159,72 @@ impl<F, B, E> EarlyBody<F, B>
 where
     F: Future<Output = Result<Response<B>, E>>,
     E: Into<BoxError>,
-    B: Body<Data = Bytes>,
+    B: Body,
     B::Error: Into<BoxError>,
 {
-    /// What the source has to give, through the stages before the answer too.
-    fn poll_source(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Next> {
+    /// Returns the next frame of the response, after the stages before it.
+    fn poll_source(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<NextFrame> {
+        let mut frames = 0;
         loop {
             let mut source = self.as_mut().project().source;
             match source.as_mut().project() {
-                SourceProj::Waiting(call, grammar) => match ready!(call.as_mut().poll(cx)) {
-                    Ok(response) if response.status().is_success() => {
-                        let progress = response.extensions().get::<Progress>().cloned();
-                        source.set(Source::Answered(response.into_body(), progress));
-                    }
+                SourceProj::Pending(call, progress) => match ready!(call.as_mut().poll(cx)) {
                     Ok(response) => {
-                        let (status, grammar) = (response.status(), *grammar);
-                        source.set(Source::Refused(response.into_body(), BytesMut::new(), status, grammar));
+                        let progress = progress.clone();
+                        announce(&response, &progress);
+                        let status = response.status();
+                        let body = response.into_body();
+                        source.set(if status.is_success() {
+                            Source::Response(body, Some(progress))
+                        } else {
+                            Source::Refused(body, BytesMut::new(), status, progress)
+                        });
                     }
                     Err(error) => {
                         let error = error.into();
+                        if let Some(exhausted) = find::<Exhausted>(&*error) {
+                            progress.set_attempts(exhausted.attempts);
+                        }
                         return self.end(&refusal_for(&*error), error, cx);
                     }
                 },
-                SourceProj::Refused(body, read, status, _) => match ready!(body.poll_frame(cx)) {
-                    Some(Ok(frame)) => read.extend(frame.into_data().ok()),
-                    _ => {
+                SourceProj::Refused(body, read, status, _) => {
+                    if frames == MAX_FRAMES_PER_POLL {
+                        cx.waker().wake_by_ref();
+                        return Poll::Pending;
+                    }
+                    frames += 1;
+                    let frame = ready!(body.poll_frame(cx)).and_then(Result::ok);
+                    let has_more = frame.is_some();
+                    if let Some(data) = frame.and_then(|frame| frame.into_data().ok()) {
+                        read.put(data.take(MAX_REFUSAL_BYTES - read.len()));
+                    }
+                    if !has_more || read.len() == MAX_REFUSAL_BYTES {
                         let refusal = refusal_in(*status, read);
                         return self.end(&refusal, "the provider refused the request".into(), cx);
                     }
-                },
-                SourceProj::Answered(body, _) => {
-                    return body.poll_frame(cx).map(|next| next.map(|frame| frame.map_err(Into::into)));
+                }
+                SourceProj::Response(body, _) => {
+                    let frame = ready!(body.poll_frame(cx));
+                    let into_bytes = |mut data: B::Data| data.copy_to_bytes(data.remaining());
+                    return Poll::Ready(frame.map(|frame| frame.map(|f| f.map_data(into_bytes)).map_err(Into::into)));
                 }
             }
         }
     }
 }
 
-/// The refusal that an error answer in OpenAI's shape tells of.
+/// Records in the progress of an early head what its response is.
+fn announce<B>(response: &Response<B>, progress: &Progress) {
+    if let Some(attempt) = response.extensions().get::<Attempt>() {
+        progress.set_continued_by(attempt);
+    }
+    if let Some(source) = response.extensions().get::<Progress>() {
+        progress.follow(source.clone());
+    }
+}
+
+/// Returns the refusal that an error response in OpenAI's shape describes.
 fn refusal_in(status: StatusCode, body: &[u8]) -> Refusal {
     let value: Value = serde_json::from_slice(body).unwrap_or_default();
     let text = |name: &str| value["error"][name].as_str().map(ToOwned::to_owned);
@@ -207,48 +239,47 @@ impl<F, B, E> Body for EarlyBody<F, B>
 where
     F: Future<Output = Result<Response<B>, E>>,
     E: Into<BoxError>,
-    B: Body<Data = Bytes>,
+    B: Body,
     B::Error: Into<BoxError>,
 {
     type Data = Bytes;
     type Error = BoxError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Next> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<NextFrame> {
         if let Some(ending) = self.as_mut().project().ending {
             return ending.poll(cx);
         }
         let next = self.as_mut().poll_source(cx);
         let this = self.as_mut().project();
-        let Some(open) = this.open else { return next };
+        let Some(watch) = this.watch else { return next };
         if next.is_ready() {
-            open.silent_since = None;
+            watch.silent_since = None;
             return next;
         }
-        // What has just begun to end needs its flush, and no comment.
+        // A stream that has begun to end needs its flush, and no comment.
         if this.ending.is_some() {
             return next;
         }
-        if open.stopped(cx) {
+        if watch.is_stopped(cx) {
             let refusal = Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "server_error", "the gateway is shutting down")
                 .code("shutting_down");
             return self.end(&refusal, "the gateway is shutting down".into(), cx);
         }
-        while open.silent(cx) {
-            if matches!(&*this.source, Source::Answered(_, Some(p)) if !p.between_events()) {
-                continue;
+        while watch.is_silent(cx) {
+            if this.source.progress().is_none_or(Progress::between_events) {
+                return Poll::Ready(Some(Ok(Frame::data(KEEP_ALIVE))));
             }
-            return Poll::Ready(Some(Ok(Frame::data(KEEP_ALIVE))));
         }
         Poll::Pending
     }
 
     fn is_end_stream(&self) -> bool {
-        self.ending.is_none() && matches!(&self.source, Source::Answered(body, _) if body.is_end_stream())
+        self.ending.is_none() && matches!(&self.source, Source::Response(body, _) if body.is_end_stream())
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.source {
-            Source::Answered(body, None) => body.size_hint(),
+            Source::Response(body, None) => body.size_hint(),
             _ => SizeHint::default(),
         }
     }

@@ -1,13 +1,11 @@
-//! Keep-alives, early heads and orderly stops for streams.
+//! Keep-alives, early heads and orderly ends for streams.
 //!
-//! [`Early`] reads [`Requested`] where it is there. To a stream that is silent for a while it adds
-//! `: keep-alive` comments, between events only, so that no proxy on the way gives up on it. With
-//! [`commit_after`](EarlyLayer::commit_after) it sends the head of a streamed answer after so long
-//! even when no backend has answered yet: the body then drives the attempts, and a failure of all
-//! of them is an error event. When [`stop_on`](EarlyLayer::stop_on) fires, streams that are still
-//! open end with an error event.
-//!
-//! It fails with the inner service's errors.
+//! [`Early`] sends `: keep-alive` comments to the client of a silent stream, between events only, so
+//! that no proxy on the way closes the connection. With
+//! [`commit_after`](EarlyLayer::commit_after) it sends the head of a stream after that time even
+//! when no backend has answered yet: the body then drives the attempts, and when all of them fail
+//! the stream ends with an error event. With [`stop_on`](EarlyLayer::stop_on) open streams end with
+//! an error event when the server shuts down.
 //!
 //! ```
 //! use berry_tower::{early::EarlyLayer, progress::{CommitPoint, Progress}, sse::Grammar};
@@ -29,6 +27,18 @@
 //! assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), ": keep-alive\n\n");
 //! # }
 //! ```
+//!
+//! # Needs, adds, rejects
+//!
+//! * Reads [`Requested`], if it is there, to know a request for a stream before it is answered. Needs
+//!   the timer of the Tokio runtime for keep-alives and early heads.
+//! * Adds a [`Progress`] to the extensions of a head that it sends early.
+//! * Fails with the errors of the inner service.
+//!
+//! # Limits
+//!
+//! A response without a [`Progress`] of a stream passes unchanged, since nothing says where a
+//! comment may stand. An early head cannot name a backend or carry its headers.
 
 mod body;
 mod shutdown;
@@ -41,7 +51,6 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
 use pin_project::pin_project;
@@ -52,9 +61,17 @@ use tower_service::Service;
 pub use body::EarlyBody;
 pub use shutdown::{Shutdown, ShutdownSignal};
 
-use crate::{endpoint::Endpoint, error::BoxError, inspect::Requested, progress::Progress, sse::Grammar};
+use crate::{
+    endpoint::Endpoint,
+    error::BoxError,
+    inspect::Requested,
+    progress::{Grammar, Progress},
+};
 
-/// Adds [`Early`] to a service.
+/// A shorter interval would only load the connection.
+const MIN_KEEP_ALIVE: Duration = Duration::from_millis(1);
+
+/// [`Layer`] that applies [`Early`].
 #[derive(Clone, Debug, Default)]
 pub struct EarlyLayer {
     keep_alive: Option<Duration>,
@@ -63,21 +80,26 @@ pub struct EarlyLayer {
 }
 
 impl EarlyLayer {
-    /// Sends a comment after so much silence; zero is never.
+    /// Returns a layer that sends a comment whenever a stream has been silent for `keep_alive`.
+    ///
+    /// `None` and [`Duration::MAX`] mean never. An interval below a millisecond is rounded up to it.
     #[must_use]
     pub fn new(keep_alive: Option<Duration>) -> Self {
-        let keep_alive = keep_alive.filter(|after| !after.is_zero());
+        let keep_alive = keep_alive.map(|interval| interval.max(MIN_KEEP_ALIVE));
         Self { keep_alive, commit_after: None, stop: None }
     }
 
-    /// Sends the head of a stream after so long, whether a backend has answered or not.
+    /// Sets the time after which the head of a stream is sent, whether a backend has answered or not.
+    ///
+    /// `None` and [`Duration::MAX`] mean never. With zero the head is sent at once, unless the inner
+    /// service has answered at once.
     #[must_use]
-    pub const fn commit_after(mut self, after: Option<Duration>) -> Self {
-        self.commit_after = after;
+    pub fn commit_after(mut self, after: Option<Duration>) -> Self {
+        self.commit_after = after.filter(|after| *after != Duration::MAX);
         self
     }
 
-    /// Ends the streams that are open when the shutdown starts.
+    /// Ends the streams that are open when the shutdown starts. `None` means never.
     #[must_use]
     pub fn stop_on(mut self, stop: impl Into<Option<ShutdownSignal>>) -> Self {
         self.stop = stop.into();
@@ -93,15 +115,20 @@ impl<S> Layer<S> for EarlyLayer {
     }
 }
 
-/// See the [module](self).
+/// Keeps streams open and ends them in order; see the [module](self).
 #[derive(Clone, Debug)]
 pub struct Early<S> {
     inner: S,
-    // One reference count, however often servers clone the stack.
+    // Shared, because servers clone the stack for each request.
     layer: Arc<EarlyLayer>,
 }
 
 impl<S> Early<S> {
+    /// Wraps `inner` with the settings of [`EarlyLayer::new`].
+    pub fn new(inner: S, keep_alive: Option<Duration>) -> Self {
+        EarlyLayer::new(keep_alive).layer(inner)
+    }
+
     /// The inner service.
     pub const fn get_ref(&self) -> &S {
         &self.inner
@@ -123,7 +150,7 @@ where
     S: Service<Request<R>, Response = Response<B>, Error = E>,
     S::Future: Future<Output = Result<Response<B>, E>>,
     E: Into<BoxError>,
-    B: Body<Data = Bytes>,
+    B: Body,
     B::Error: Into<BoxError>,
 {
     type Response = Response<EarlyBody<S::Future, B>>;
@@ -147,7 +174,7 @@ where
         });
         let call = self.inner.call(request);
         let call = match commit {
-            None => Call::Answer(call),
+            None => Call::Plain(call),
             Some((grammar, timer)) => Call::Early(Some(Box::pin(call)), grammar, timer),
         };
         ResponseFuture { call, layer: self.layer.clone() }
@@ -166,9 +193,9 @@ pub struct ResponseFuture<F> {
 #[pin_project(project = CallProj)]
 #[derive(Debug)]
 enum Call<F> {
-    /// The head waits for the answer.
-    Answer(#[pin] F),
-    /// The head goes when the timer has run out; boxed, since the body takes the call over then.
+    /// The head is that of the response.
+    Plain(#[pin] F),
+    /// The head is sent when the timer has elapsed. The call is boxed, since the body takes it over.
     Early(Option<Pin<Box<F>>>, Grammar, Pin<Box<Sleep>>),
 }
 
@@ -181,14 +208,13 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let result = match this.call.project() {
-            CallProj::Answer(call) => ready!(call.poll(cx)),
+            CallProj::Plain(call) => ready!(call.poll(cx)),
             CallProj::Early(call, grammar, timer) => {
                 let Some(mut waiting) = call.take() else { return Poll::Pending };
                 match waiting.as_mut().poll(cx) {
                     Poll::Ready(result) => result,
                     Poll::Pending if timer.as_mut().poll(cx).is_ready() => {
-                        let body = EarlyBody::waiting(waiting, *grammar, this.layer);
-                        return Poll::Ready(Ok(body::early_head(body)));
+                        return Poll::Ready(Ok(EarlyBody::early_response(waiting, *grammar, this.layer)));
                     }
                     Poll::Pending => {
                         *call = Some(waiting);
@@ -199,7 +225,10 @@ where
         };
         Poll::Ready(result.map(|response| {
             let progress = response.extensions().get::<Progress>().filter(|p| p.is_stream()).cloned();
-            response.map(|body| EarlyBody::answered(body, progress, this.layer))
+            response.map(|body| EarlyBody::response(body, progress, this.layer))
         }))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,4 +1,4 @@
-//! The table: what each error of the gateway means to the client.
+//! The table of errors and the refusals that clients receive for them.
 
 use std::{borrow::Cow, error::Error, fmt::Write as _, time::Duration};
 
@@ -15,8 +15,10 @@ use crate::{
 const CALLER: &str = "invalid_request_error";
 const SERVER: &str = "server_error";
 
-/// What an error means to the client. The first error in the chain of sources that the gateway
-/// knows decides; one that it does not know is a 500 that shows nothing of it.
+/// Returns the refusal that stands for an error.
+///
+/// The first error of [`error`](crate::error) in the chain of sources decides. Any other error is a
+/// 500 that shows nothing of it.
 ///
 /// ```
 /// use berry_tower::{error::BreakerOpen, error_response::refusal_for};
@@ -37,7 +39,7 @@ pub(super) fn internal() -> Refusal {
     Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, SERVER, message).code("internal_error")
 }
 
-/// The refusal for an error that has one.
+/// Returns the refusal for an error that the table has.
 pub(super) fn known(error: &(dyn Error + 'static)) -> Option<Refusal> {
     let mut next = Some(error);
     while let Some(e) = next {
@@ -52,7 +54,7 @@ pub(super) fn known(error: &(dyn Error + 'static)) -> Option<Refusal> {
         } else if let Some(e) = e.downcast_ref::<MissingLayer>() {
             let refusal = Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, SERVER, e.to_string());
             return Some(refusal.code("internal_error"));
-        } else if e.is::<TotalTimeout>() || e.is::<Elapsed>() {
+        } else if e.is::<TotalTimeout>() || e.is::<Elapsed>() || e.is::<tower::timeout::error::Elapsed>() {
             return Some(timeout(TotalTimeout.to_string()));
         }
         next = e.source();
@@ -86,7 +88,7 @@ fn unavailable(e: &Unroutable, wait: Duration) -> Refusal {
     Refusal::new(StatusCode::SERVICE_UNAVAILABLE, SERVER, e.to_string()).code("no_backend_available").retry_after(wait)
 }
 
-/// A failure that no retry has summed up.
+/// Returns the refusal for a failure without a layer for retries outside.
 fn failure(e: &Failure) -> Refusal {
     let error = match e {
         Failure::ErrorEvent(error) => Some((**error).clone()),
@@ -98,9 +100,10 @@ fn failure(e: &Failure) -> Refusal {
 fn exhausted(e: &Exhausted) -> Refusal {
     match e.class {
         Class::Auth => {
-            // The provider's words are about the gateway's account, which is not the caller's business.
+            // The provider's message is about the account of the gateway, so it is not passed on.
             let status = e.status.map_or_else(String::new, |status| format!(": it answered {}", status.as_u16()));
-            bad_gateway(format!("the provider refused the API key or account used for it{status}"), "upstream_auth")
+            let message = format!("the provider refused the API key or account used for it{status}");
+            bad_gateway(e, message, "upstream_auth")
         }
         Class::RateLimited { retry_after } => {
             let message = format!("the provider's rate limit is reached{}", quoted(e));
@@ -112,33 +115,38 @@ fn exhausted(e: &Exhausted) -> Refusal {
             }
         }
         Class::LocalResource => {
-            let message = "the gateway has no free connection to a backend of this model at the moment";
+            let message = "no connection to a backend of this model is free at the moment";
             let refusal = Refusal::new(StatusCode::SERVICE_UNAVAILABLE, SERVER, message).code("no_backend_available");
             refusal.retry_after(Duration::from_secs(1))
         }
-        Class::Timeout => timeout(format!("{}; {}", attempts(e), masked(&e.reason))),
+        Class::Timeout => {
+            let message = format!("{}; {}", attempts(e), masked(&e.reason));
+            let refusal = Refusal::new(StatusCode::GATEWAY_TIMEOUT, SERVER, message).code("upstream_timeout");
+            with_retry_advice(refusal, e.elapsed)
+        }
         Class::Model | Class::EndpointNotServed => {
             as_upstream(e, StatusCode::NOT_FOUND, Some("model_not_found"), Some("model"))
         }
         Class::ClientError | Class::TooLong => as_upstream(e, StatusCode::BAD_REQUEST, None, None),
         Class::Server if is_overload(e) => {
             let message = format!("the provider is overloaded{}", quoted(e));
-            Refusal::new(StatusCode::SERVICE_UNAVAILABLE, SERVER, message).code("overloaded")
+            let refusal = Refusal::new(StatusCode::SERVICE_UNAVAILABLE, SERVER, message).code("overloaded");
+            refusal.retry_after(RETRY_AFTER)
         }
         Class::Server | Class::Network | Class::Success | Class::Cancelled => {
-            let told = quoted(e);
-            let what = if told.is_empty() { format!(": {}", masked(&e.reason)) } else { told };
-            bad_gateway(format!("{}{what}", attempts(e)), "upstream_error")
+            let quoted = quoted(e);
+            let detail = if quoted.is_empty() { format!(": {}", masked(&e.reason)) } else { quoted };
+            bad_gateway(e, format!("{}{detail}", attempts(e)), "upstream_error")
         }
     }
 }
 
 fn is_overload(e: &Exhausted) -> bool {
-    let says_so = e.error.as_ref().is_some_and(ErrorBody::is_overload);
+    let names_overload = e.error.as_ref().is_some_and(ErrorBody::is_overload);
     match e.status.map(|status| status.as_u16()) {
         Some(529) => true,
-        // An error in a stream comes without a status of its own.
-        Some(503) | None => says_so,
+        // An error event in a stream has no status of its own.
+        Some(503) | None => names_overload,
         Some(_) => false,
     }
 }
@@ -150,7 +158,7 @@ fn attempts(e: &Exhausted) -> String {
     }
 }
 
-/// `: it answered 500: "message"`, as far as the upstream gave either.
+/// Returns `: the provider answered 500: message`, or the part of it that the upstream gave.
 fn quoted(e: &Exhausted) -> String {
     let mut text = String::new();
     if let Some(status) = e.status {
@@ -163,15 +171,27 @@ fn quoted(e: &Exhausted) -> String {
     text
 }
 
-fn bad_gateway(message: String, code: &'static str) -> Refusal {
-    Refusal::new(StatusCode::BAD_GATEWAY, SERVER, message).code(code).final_answer()
+/// The total time of the attempts from which on the client is advised not to retry. Before that,
+/// retries of the official SDKs can outlast the restart of a single upstream.
+const NO_RETRY_AFTER: Duration = Duration::from_secs(10);
+/// The wait before a retry that is suggested to the client.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// Adds the advice whether the client should send the request again.
+fn with_retry_advice(refusal: Refusal, elapsed: Duration) -> Refusal {
+    if elapsed >= NO_RETRY_AFTER { refusal.final_answer() } else { refusal.retry_after(RETRY_AFTER) }
 }
 
+fn bad_gateway(e: &Exhausted, message: String, code: &'static str) -> Refusal {
+    with_retry_advice(Refusal::new(StatusCode::BAD_GATEWAY, SERVER, message).code(code), e.elapsed)
+}
+
+/// Returns the refusal for the timeout of a whole request.
 fn timeout(message: String) -> Refusal {
     Refusal::new(StatusCode::GATEWAY_TIMEOUT, SERVER, message).code("upstream_timeout").final_answer()
 }
 
-/// The upstream's own refusal; what it left out is filled in.
+/// Returns the upstream's own refusal, with the given values for what it left out.
 fn as_upstream(e: &Exhausted, status: StatusCode, code: Option<&'static str>, param: Option<&'static str>) -> Refusal {
     let owned = |text: &Option<String>| text.clone().map(Cow::Owned);
     let none = ErrorBody::default();

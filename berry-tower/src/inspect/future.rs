@@ -11,7 +11,7 @@ use http::{Request, Response};
 use pin_project::pin_project;
 use tower_service::Service;
 
-use super::{Requested, Unreadable, rejection};
+use super::{DefaultModel, ModelSlot, Requested, Unreadable, rejection};
 use crate::{
     body::{Buffered, ResponseBody},
     offload::{Offloaded, is_large, offload},
@@ -39,20 +39,28 @@ enum Stage<S: Service<Request<Buffered>>> {
 impl<S: Service<Request<Buffered>> + Clone> Stage<S> {
     fn new(inner: &mut S, request: Request<Buffered>) -> Self {
         if is_large(request.body().bytes().len()) {
-            let body = request.body().bytes().clone();
-            let read = offload(move || Requested::read(&body));
+            let (body, head) = (request.body().bytes().clone(), (request.uri().clone(), request.headers().clone()));
+            let read = offload(move || Requested::read_request(head.0.path(), &head.1, &body));
             // The service that was made ready is the one to call.
             let next = inner.clone();
             return Self::Reading(Some(Box::new((read, std::mem::replace(inner, next), request))));
         }
-        let read = Requested::read(request.body().bytes());
+        let read = Requested::read_request(request.uri().path(), request.headers(), request.body().bytes());
         Self::call(read, inner, request)
     }
 
-    fn call(read: Read, inner: &mut S, mut request: Request<Buffered>) -> Self {
+    fn call(mut read: Read, inner: &mut S, mut request: Request<Buffered>) -> Self {
+        if let (Err(Unreadable::NoModel), Some(model)) = (&read, request.extensions().get::<DefaultModel>())
+            && let Some(body) = model.insert_into(request.body().bytes())
+        {
+            read = Requested::read_request(request.uri().path(), request.headers(), &body);
+            *request.body_mut() = request.body().replaced_by(body);
+        }
         match read {
             Ok(requested) => {
-                let requested = requested.with_path(request.uri().path());
+                if let Some(ModelSlot(slot)) = request.extensions().get() {
+                    let _ = slot.set(requested.model.clone());
+                }
                 request.extensions_mut().insert(requested);
                 Self::Called(inner.call(request))
             }

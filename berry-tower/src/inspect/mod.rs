@@ -29,24 +29,30 @@
 //! ```
 //!
 //! Needs: `Request<Buffered>`. Adds: [`Requested`]. Rejects with 400: a body that is no JSON object
-//! with a `model`, or that has a key twice.
+//! with a `model`, that has a key twice or one that a backend could take for another, or whose
+//! `stream` is no boolean.
 
+mod form;
 mod future;
+mod json_scanner;
+mod members;
 mod prefill;
-mod read;
 mod requested;
-mod skip;
 
-use std::task::{Context, Poll};
+use std::{
+    sync::{Arc, OnceLock},
+    task::{Context, Poll},
+};
 
+use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use tower_layer::Layer;
 use tower_service::Service;
 
 pub use self::{
     future::ResponseFuture,
+    members::Unreadable,
     prefill::{Prefill, Prefilled},
-    read::Unreadable,
     requested::{Requested, StreamOptions},
 };
 use crate::{
@@ -80,6 +86,41 @@ impl<S, R: Clone> Layer<S> for InspectLayer<R> {
 
     fn layer(&self, inner: S) -> Self::Service {
         Inspect { inner, render: self.render.clone() }
+    }
+}
+
+/// A slot for the model's name; an extension that an outer layer, such as an access log, puts into the request.
+///
+/// [`Inspect`] fills it, so that the outer layer knows the model also of a request that is rejected further in.
+#[derive(Clone, Debug, Default)]
+pub struct ModelSlot(Arc<OnceLock<Arc<str>>>);
+
+impl ModelSlot {
+    /// Returns the model's name as the client wrote it, if [`Inspect`] has seen the request.
+    #[must_use]
+    pub fn get(&self) -> Option<&str> {
+        self.0.get().map(|model| &**model)
+    }
+}
+
+/// The model of a request whose body names none; an extension that an outer layer puts into the request.
+///
+/// [`Inspect`] adds it to the JSON object, so that the backend gets it too.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DefaultModel(pub Arc<str>);
+
+impl DefaultModel {
+    /// Returns the object with the member `model` in front; `None` if the body is no object.
+    fn insert_into(&self, body: &[u8]) -> Option<Bytes> {
+        let open = body.iter().position(|byte| !byte.is_ascii_whitespace()).filter(|at| body[*at] == b'{')? + 1;
+        let is_empty = body[open..].trim_ascii_start().starts_with(b"}");
+        let mut out = Vec::with_capacity(body.len() + self.0.len() + 16);
+        out.extend_from_slice(&body[..open]);
+        out.extend_from_slice(b"\"model\":");
+        serde_json::to_writer(&mut out, &*self.0).ok()?;
+        out.extend_from_slice(if is_empty { b"" } else { b"," });
+        out.extend_from_slice(&body[open..]);
+        Some(out.into())
     }
 }
 
@@ -135,8 +176,9 @@ where
 fn rejection(why: &Unreadable) -> Refusal {
     let refusal = Refusal::new(StatusCode::BAD_REQUEST, "invalid_request_error", why.to_string());
     match why {
-        Unreadable::NotAnObject(_) => refusal,
-        Unreadable::DuplicateKey(key) => refusal.param(key.clone()),
+        Unreadable::NotAnObject(_) | Unreadable::InvalidForm(_) | Unreadable::TooManyKeys => refusal,
+        Unreadable::DuplicateKey(key) | Unreadable::AmbiguousKey { key, .. } => refusal.param(key.clone()),
+        Unreadable::BadStream => refusal.param("stream"),
         Unreadable::NoModel | Unreadable::BadModel => refusal.param("model"),
     }
 }

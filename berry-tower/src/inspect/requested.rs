@@ -1,14 +1,18 @@
-//! What a request asks for, read from its body without building a tree, and how to change it.
+//! The facts of a model request, and edits of its body.
 
 use std::{fmt, ops::Range, sync::Arc};
 
 use bytes::Bytes;
-use http::Request;
+use http::{HeaderMap, Request, header::CONTENT_TYPE};
 
-use super::read::{Unreadable, Usage, parse, place, unescaped};
+use super::{
+    form::{self, Boundary, FormError},
+    json_scanner::Shape,
+    members::{Unreadable, Usage, parse, range_in, unescaped},
+};
 use crate::{body::Buffered, endpoint::Endpoint, error::MissingLayer};
 
-/// What a request asks for; an extension that [`Inspect`](super::Inspect) puts into requests.
+/// The facts of a model request; an extension that [`Inspect`](super::Inspect) puts into requests.
 ///
 /// ```
 /// use berry_tower::inspect::Requested;
@@ -32,17 +36,20 @@ use crate::{body::Buffered, endpoint::Endpoint, error::MissingLayer};
 pub struct Requested {
     /// The model's name.
     pub model: Arc<str>,
-    /// Whether the answer is to be streamed; what is no boolean counts as false.
+    /// Whether the answer is to be a stream.
     pub stream: bool,
-    /// Where the value of `model` lies in the body, its quotes included.
+    /// The range of the value of `model` in the body, with its quotes.
     pub model_at: Range<usize>,
-    /// The endpoint that the path names, if it is one that Berry knows.
+    /// The endpoint that the path names, if it is a known one.
     pub endpoint: Option<Endpoint>,
-    /// What `stream_options` says.
+    /// The facts of `stream_options`.
     pub stream_options: StreamOptions,
-    /// How many answers are asked for: `n`, or 1, for each prompt.
+    /// The number of choices: `n`, or 1, for each prompt.
     pub choices: u32,
     pub(super) source: Source,
+    pub(super) shape: Option<Shape>,
+    /// The boundary of a multipart form; `None` for a JSON object.
+    pub(super) boundary: Option<Boundary>,
 }
 
 /// The bytes that were read. They are kept, so that no other body can come to lie at their address.
@@ -55,18 +62,18 @@ impl fmt::Debug for Source {
     }
 }
 
-/// What a body's `stream_options` say about usage, and what to change so that they ask for it.
+/// Whether a body asks for usage in the stream, and the edit that makes it ask.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StreamOptions {
     /// Whether the client asked for usage itself.
     pub include_usage: bool,
-    /// Where the value of `stream_options` lies in the body, if it has one.
+    /// The range of the value of `stream_options` in the body, if it is there.
     pub at: Option<Range<usize>>,
     edit: Option<Edit>,
 }
 
-/// A piece of the body and what is to stand there instead.
+/// A range of the body and its replacement.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Edit {
     at: Range<usize>,
@@ -78,7 +85,8 @@ impl Requested {
     ///
     /// # Errors
     ///
-    /// The body is no JSON object, has a key twice, or names no model.
+    /// The body is no JSON object, has a key twice or one that could be taken for another, names no
+    /// model, or has a `stream` that is no boolean.
     pub fn read(body: &Bytes) -> Result<Self, Unreadable> {
         if body.starts_with(b"\xef\xbb\xbf") {
             return Err(Unreadable::NotAnObject("it starts with a byte order mark".into()));
@@ -87,7 +95,7 @@ impl Requested {
         let raw = found.model.ok_or(Unreadable::NoModel)?;
         let model = unescaped(raw.as_bytes()).filter(|m| !m.is_empty()).ok_or(Unreadable::BadModel)?;
         let model = Arc::from(str::from_utf8(&model).map_err(|_| Unreadable::BadModel)?);
-        let model_at = place(body, raw);
+        let model_at = range_in(body, raw);
         Ok(Self {
             model,
             stream: found.stream,
@@ -96,7 +104,52 @@ impl Requested {
             endpoint: None,
             choices: found.choices.unwrap_or(1).saturating_mul(found.prompts.unwrap_or(1).max(1)),
             source: Source(body.clone()),
+            shape: found.shape,
+            boundary: None,
         })
+    }
+
+    /// Reads the body of a request to `path` whose headers are `headers`: a multipart form where the endpoint takes one
+    /// and the content type says so, else a JSON object.
+    ///
+    /// # Errors
+    ///
+    /// The same as for [`read`](Self::read), and a form that is not valid.
+    pub fn read_request(path: &str, headers: &HeaderMap, body: &Bytes) -> Result<Self, Unreadable> {
+        let endpoint = Endpoint::from_path(path);
+        let form = || {
+            let content_type = headers.get(CONTENT_TYPE).filter(|_| endpoint.is_some_and(Endpoint::takes_form))?;
+            form::boundary(content_type.to_str().ok()?)
+        };
+        let requested = match form() {
+            Some(boundary) => Self::read_form(body, boundary.map_err(unreadable)?)?,
+            None => Self::read(body)?,
+        };
+        Ok(Self { endpoint, ..requested })
+    }
+
+    fn read_form(body: &Bytes, boundary: Boundary) -> Result<Self, Unreadable> {
+        let form = form::read(body, &boundary).map_err(unreadable)?;
+        Ok(Self {
+            model: form.model.into(),
+            stream: form.stream,
+            stream_options: StreamOptions { include_usage: false, at: None, edit: None },
+            model_at: form.model_at,
+            endpoint: None,
+            choices: 1,
+            source: Source(body.clone()),
+            shape: Some(Shape { nodes: 1, depth: 0 }),
+            boundary: Some(boundary),
+        })
+    }
+
+    /// Reads a body that replaces the one that was read.
+    fn read_again(&self, body: &Bytes) -> Result<Self, Unreadable> {
+        let read = match &self.boundary {
+            Some(boundary) => Self::read_form(body, boundary.clone())?,
+            None => Self::read(body)?,
+        };
+        Ok(Self { endpoint: self.endpoint, ..read })
     }
 
     /// Sets the endpoint to the one that `path` names.
@@ -115,11 +168,23 @@ impl Requested {
         const MISSING: MissingLayer = MissingLayer("InspectLayer");
         let known = request.extensions().get::<Self>().ok_or(MISSING)?;
         if !known.was_read_from(request.body().bytes()) {
-            let read = Self::read(request.body().bytes()).map_err(|_| MISSING)?;
-            let read = Self { endpoint: known.endpoint, ..read };
+            let read = known.read_again(request.body().bytes()).map_err(|_| MISSING)?;
             request.extensions_mut().insert(read);
         }
         request.extensions().get::<Self>().ok_or(MISSING)
+    }
+
+    /// Returns the number of JSON values in the body, which bounds the memory that a parsed body
+    /// takes.
+    #[must_use]
+    pub fn nodes(&self) -> usize {
+        self.shape.map_or(usize::MAX, |shape| shape.nodes)
+    }
+
+    /// Returns how many objects and arrays surround the innermost value of the body.
+    #[must_use]
+    pub fn depth(&self) -> usize {
+        self.shape.map_or(usize::MAX, |shape| shape.depth)
     }
 
     /// Whether these are the very bytes that were read.
@@ -144,7 +209,7 @@ impl Requested {
 
     fn edited(&self, body: &Bytes, name: &str, usage: bool) -> Bytes {
         if !self.was_read_from(body) {
-            return Self::read(body).map_or_else(|_| body.clone(), |read| read.edited(body, name, usage));
+            return self.read_again(body).map_or_else(|_| body.clone(), |read| read.edited(body, name, usage));
         }
         let edit = self.stream_options.edit.as_ref().filter(|_| usage);
         let renamed = *name != *self.model;
@@ -153,7 +218,9 @@ impl Requested {
         }
         let mut out = Vec::with_capacity(body.len() + name.len() + 64);
         let model = |out: &mut Vec<u8>| {
-            if renamed {
+            if self.boundary.is_some() {
+                out.extend_from_slice(name.as_bytes());
+            } else if renamed {
                 // Writing a string into a vector cannot fail.
                 let _ = serde_json::to_writer(out, name);
             } else {
@@ -181,6 +248,19 @@ impl Requested {
     }
 }
 
+fn unreadable(why: FormError) -> Unreadable {
+    match why {
+        FormError::Invalid(why) => Unreadable::InvalidForm(why.to_owned()),
+        FormError::Ambiguous { name, known } => {
+            Unreadable::InvalidForm(format!("its part `{name}` could be taken for `{known}`; write `{known}`"))
+        }
+        FormError::Duplicate(key) => Unreadable::DuplicateKey(key.to_owned()),
+        FormError::BadStream => Unreadable::InvalidForm("its part `stream` must be `true` or `false`".to_owned()),
+        FormError::NoModel => Unreadable::NoModel,
+        FormError::BadModel => Unreadable::BadModel,
+    }
+}
+
 impl StreamOptions {
     fn read(body: &[u8], options: Option<&str>, after_model: usize) -> Self {
         const MEMBER: &str = r#","stream_options":{"include_usage":true}"#;
@@ -191,15 +271,15 @@ impl StreamOptions {
                 edit: Some(Edit { at: after_model..after_model, text: MEMBER }),
             };
         };
-        let at = place(body, raw);
+        let at = range_in(body, raw);
         let edit = |at, text| Some(Edit { at, text });
         let (include_usage, edit) = match Usage::find(raw) {
             Some(Usage { value: Some("true"), .. }) => (true, None),
-            Some(Usage { value: Some(value), .. }) => (false, edit(place(body, value), "true")),
+            Some(Usage { value: Some(value), .. }) => (false, edit(range_in(body, value), "true")),
             Some(Usage { members: 0, .. }) => (false, edit(at.clone(), r#"{"include_usage":true}"#)),
             Some(_) => (false, edit(at.start + 1..at.start + 1, r#""include_usage":true,"#)),
             None if raw == "null" => (false, edit(at.clone(), r#"{"include_usage":true}"#)),
-            // Not ours to mend: the backend says what is wrong with it.
+            // The backend tells the client what is wrong with it.
             None => (false, None),
         };
         Self { include_usage, at: Some(at), edit }
@@ -236,10 +316,47 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_that_is_no_boolean_counts_as_false() {
-        for value in ["false", "null", "1", "\"true\"", "[true]"] {
+    fn rejects_a_stream_that_is_no_boolean() {
+        for value in ["false", "null"] {
             assert!(!read(&format!(r#"{{"model":"m","stream":{value}}}"#)).stream, "{value}");
         }
+        for value in ["1", "0", "\"true\"", "\"\"", "[true]", "{}"] {
+            assert_eq!(error(format!(r#"{{"model":"m","stream":{value}}}"#)), Unreadable::BadStream, "{value}");
+        }
+    }
+
+    #[test]
+    fn rejects_keys_that_could_be_taken_for_others() {
+        let keys = [
+            ("Model", "model"),
+            ("MODEL", "model"),
+            ("\\u004dodel", "model"),
+            ("ſtream", "stream"),
+            ("\\u017fTREAM", "stream"),
+            ("stream_optionſ", "stream_options"),
+            ("\u{fb06}ream", "stream"),
+            ("N", "n"),
+            ("meſſages", "messages"),
+            ("\u{131}nput", "input"),
+            ("\u{130}nput", "input"),
+            ("toolſ", "tools"),
+            ("Tools", "tools"),
+        ];
+        for (key, known) in keys {
+            let error = error(format!(r#"{{"model":"m","{key}":true}}"#));
+            assert!(matches!(error, Unreadable::AmbiguousKey { known: k, .. } if k == known), "{key}: {error:?}");
+        }
+        for key in ["modeł", "models", "mode", "nn", "User", "ñ", "streams", "日本語", "x"] {
+            assert!(Requested::read(&Bytes::from(format!(r#"{{"model":"m","{key}":true}}"#))).is_ok(), "{key}");
+        }
+        assert!(Requested::read(&Bytes::from(r#"{"model":"m","x":{"Model":1}}"#)).is_ok(), "at the top level only");
+    }
+
+    #[test]
+    fn rejects_more_keys_than_any_api_knows() {
+        let body = |n: usize| (0..n).map(|i| format!(r#""k{i}":0,"#)).collect::<String>();
+        assert!(Requested::read(&format!(r#"{{{}"model":"m"}}"#, body(4095)).into()).is_ok());
+        assert_eq!(error(format!(r#"{{{}"model":"m"}}"#, body(4096))), Unreadable::TooManyKeys);
     }
 
     #[test]
@@ -288,7 +405,7 @@ mod tests {
     #[test]
     fn deep_nesting_and_huge_numbers_pass() {
         let deep = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));
-        assert_eq!(&*read(&format!(r#"{{"x":{deep},"stream":{deep},"y":1e400,"model":"m"}}"#)).model, "m");
+        assert_eq!(&*read(&format!(r#"{{"x":{deep},"z":{deep},"y":1e400,"model":"m"}}"#)).model, "m");
         assert!(matches!(error(deep), Unreadable::NotAnObject(_)));
     }
 

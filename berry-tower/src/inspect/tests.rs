@@ -48,6 +48,8 @@ async fn rejects_an_invalid_body_and_names_the_field() {
         ("{}", "model".into()),
         (r#"{"model":7}"#, "model".into()),
         (r#"{"model":"m","tools":1,"tools":2}"#, "tools".into()),
+        (r#"{"model":"m","Tools":1}"#, "Tools".into()),
+        (r#"{"model":"m","stream":"true"}"#, "stream".into()),
     ] {
         let (status, answer) = ask(body).await;
         assert_eq!((status, error(&answer)), (StatusCode::BAD_REQUEST, (param, Value::Null)), "{body}");
@@ -61,4 +63,13 @@ async fn reads_a_large_body_off_the_worker() {
     let invalid = format!(r#"{{"x":"{}","model":7}}"#, "a".repeat(crate::offload::LARGE));
     let (status, answer) = ask(invalid).await;
     assert_eq!((status, error(&answer).0), (StatusCode::BAD_REQUEST, "model".into()));
+}
+
+#[test]
+fn inserts_the_default_model_into_an_object() {
+    let model = DefaultModel("mod\"x".into());
+    let with = |body: &str| model.insert_into(body.as_bytes()).map(|body| String::from_utf8(body.to_vec()).unwrap());
+    assert_eq!(with(r#" {"input":1}"#).unwrap(), r#" {"model":"mod\"x","input":1}"#);
+    assert_eq!(with("{ }").unwrap(), r#"{"model":"mod\"x" }"#);
+    assert_eq!((with("[]"), with("")), (None, None));
 }

@@ -58,14 +58,21 @@ impl RateLimitHeaders {
         if reported.is_some_and(|reported| reported <= u64::from(remaining)) {
             return;
         }
-        let reset = match self.format {
-            Format::GoDuration => HeaderValue::try_from(go_duration(reset)).ok(),
-            Format::Seconds => Some(HeaderValue::from(reset.as_secs() + u64::from(reset.subsec_nanos() > 0))),
+        let mut digits = itoa::Buffer::new();
+        let mut insert = |name: &HeaderName, text: &str| {
+            // One allocation, where `HeaderValue::from` of a number needs two.
+            if let Ok(value) = HeaderValue::from_str(text) {
+                headers.insert(name.clone(), value);
+            }
         };
-        headers.insert(self.limit.clone(), HeaderValue::from(limit));
-        headers.insert(self.remaining.clone(), HeaderValue::from(remaining));
-        if let Some(reset) = reset {
-            headers.insert(self.reset.clone(), reset);
+        insert(&self.limit, digits.format(limit));
+        insert(&self.remaining, digits.format(remaining));
+        match self.format {
+            Format::GoDuration => insert(&self.reset, &go_duration(reset)),
+            Format::Seconds => {
+                let seconds = reset.as_secs().saturating_add(u64::from(reset.subsec_nanos() > 0));
+                insert(&self.reset, digits.format(seconds));
+            }
         }
     }
 }

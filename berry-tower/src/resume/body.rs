@@ -1,4 +1,4 @@
-//! A body that does not let a part look whole, and has the part completed where that is possible.
+//! The response body of Resume: ends an interrupted stream as what it is, or continues it.
 
 use std::{
     collections::VecDeque,
@@ -9,44 +9,44 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use http::{Request, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use pin_project::pin_project;
 
 use super::{
-    again::{self, Again},
     events::Events,
-    replay::{Replay, Sent, Step},
+    replay::{DeliveredTranscript, Replay, Step},
+    replay_request::{self, ReplayRequest},
 };
 use crate::{
     attempt::Attempt,
     body::Buffered,
     classify::Class,
     ending::Ending,
-    error::{BoxError, Failure, find},
+    error::{BoxError, Exhausted, Failure, find},
     inspect::Prefilled,
     progress::Progress,
     render::Refusal,
 };
 
 const RESUMED: Bytes = Bytes::from_static(b": resumed\n\n");
-/// The longest event of the first answer that is looked into; one that is longer is not resumed.
-const MOST_SENT: usize = 32 << 10;
-/// The longest event of a later answer.
-const MOST_LATER: usize = 4 << 20;
+/// The longest event of the first response that is read; a stream with a longer one is not resumed.
+const MAX_FIRST_EVENT: usize = 32 << 10;
+/// The longest event of a later response.
+const MAX_LATER_EVENT: usize = 4 << 20;
 
-type Asking<B> = Pin<Box<dyn Future<Output = Result<Response<B>, BoxError>> + Send>>;
+type PendingResponse<B> = Pin<Box<dyn Future<Output = Result<Response<B>, BoxError>> + Send>>;
 
-/// See the [module](super).
+/// The response body of [`Resume`](super::Resume).
 #[pin_project]
 pub struct ResumeBody<S, B> {
     #[pin]
     inner: Option<B>,
-    /// What the client may be told of a stream; `None`: it is no stream, and passes as it is.
+    /// The progress of a stream; `None` for a body that passes unchanged.
     progress: Option<Progress>,
     ending: Option<Ending>,
-    resuming: Option<Box<Resuming<S, B>>>,
+    resumption: Option<Box<Resumption<S, B>>>,
 }
 
 impl<S, B: fmt::Debug> fmt::Debug for ResumeBody<S, B> {
@@ -55,99 +55,101 @@ impl<S, B: fmt::Debug> fmt::Debug for ResumeBody<S, B> {
     }
 }
 
-/// What it takes to resume a stream.
-pub(super) struct Resuming<S, B> {
+/// The state of a stream that can be resumed.
+pub(super) struct Resumption<S, B> {
     service: S,
     request: Request<Buffered>,
+    /// The attempt whose response is read.
     attempt: Attempt,
-    /// Of the answer that is being read.
+    /// The progress of the response that is read.
     reading: Progress,
-    /// Of all of them together, as the layers outside see it.
+    /// The progress of all responses together, as the outer layers see it.
     whole: Progress,
     events: Events,
     stage: Stage,
-    asking: Option<Asking<B>>,
-    /// Why the last answer ended.
-    broke: Option<BoxError>,
-    ready: VecDeque<Bytes>,
+    pending: Option<PendingResponse<B>>,
+    /// Why the last response ended.
+    interruption: Option<BoxError>,
+    /// The frames that the client gets next.
+    ready: VecDeque<Frame<Bytes>>,
 }
 
 enum Stage {
-    /// The first answer passes, and is taken down.
-    First(Sent),
-    /// A later one is held against it.
+    /// The first response passes and is recorded.
+    First(DeliveredTranscript),
+    /// A later response is compared with the record.
     Later(Replay),
 }
 
-impl<S, B> Resuming<S, B> {
-    pub(super) fn new(again: Again<S>, attempt: Attempt, reading: Progress, keep_text: bool) -> Self {
-        let Again { service, request } = again;
-        let whole = Progress::new(reading.hold(), reading.grammar());
+impl<S, B> Resumption<S, B> {
+    pub(super) fn new(replay: ReplayRequest<S>, attempt: Attempt, reading: Progress, keep_text: bool) -> Self {
+        let ReplayRequest { service, request } = replay;
+        let whole = Progress::new(reading.commit_point(), reading.grammar());
         let this = Self {
             service,
             request,
             attempt,
             reading,
             whole,
-            events: Events::new(MOST_SENT),
-            stage: Stage::First(Sent::new(keep_text)),
-            asking: None,
-            broke: None,
+            events: Events::new(MAX_FIRST_EVENT),
+            stage: Stage::First(DeliveredTranscript::new(keep_text)),
+            pending: None,
+            interruption: None,
             ready: VecDeque::new(),
         };
-        this.tell();
+        this.sync_progress();
         this
     }
 
-    /// The progress for the layers outside.
+    /// The progress for the outer layers.
     pub(super) const fn progress(&self) -> &Progress {
         &self.whole
     }
 
-    /// Passes on what is known of the answer that is being read.
-    fn tell(&self) {
+    /// Copies the progress of the response that is read to the progress that the outer layers see.
+    fn sync_progress(&self) {
         if self.reading.output_seen() {
             self.whole.mark_output_started();
         }
-        let between = match &self.stage {
-            Stage::First(_) => self.broke.is_some() || self.reading.between_events(),
-            // Of a later answer only whole events go out.
+        let between_events = match &self.stage {
+            Stage::First(_) => self.interruption.is_some() || self.reading.between_events(),
+            // Only whole events of a later response are passed on.
             Stage::Later(replay) => !replay.is_over(),
         };
-        self.whole.set_events(self.reading.events(), self.reading.malformed(), between);
+        self.whole.set_events(self.reading.events(), self.reading.malformed(), between_events);
         self.whole.set_usage(self.reading.usage());
     }
 
-    /// Takes in what the upstream gave. What is for the client is ready then; an error says that
-    /// it is another answer.
-    fn take(&mut self, bytes: Bytes) -> Result<(), ()> {
+    /// Reads data of the upstream, after which the frames for the client are ready. An error says
+    /// that the response differs from what the client has.
+    fn read(&mut self, bytes: Bytes) -> Result<(), ()> {
         match &mut self.stage {
-            Stage::First(sent) => {
-                if sent.is_resumable() {
+            Stage::First(delivered) => {
+                if delivered.is_resumable() {
                     self.events.push(&bytes);
                     loop {
                         match self.events.next() {
-                            Ok(Some(event)) => sent.note(&event),
+                            Ok(Some(event)) => delivered.record(&event),
                             Ok(None) => break,
                             Err(_) => {
-                                sent.give_up();
+                                delivered.give_up();
                                 self.events = Events::new(0);
                                 break;
                             }
                         }
                     }
                 }
-                self.ready.push_back(bytes);
+                self.ready.push_back(Frame::data(bytes));
             }
             Stage::Later(replay) => {
                 self.events.push(&bytes);
                 while let Some(event) = self.events.next().map_err(|_| ())? {
-                    let first = !replay.has_spoken();
+                    let is_first_output = !replay.has_output();
                     match replay.event(&event) {
                         Step::Skip => {}
                         Step::Pass(events) => {
-                            self.ready.extend(first.then_some(RESUMED));
-                            self.ready.extend(events);
+                            self.ready.extend(is_first_output.then(|| Frame::data(RESUMED)));
+                            self.ready.extend(events.into_iter().map(Frame::data));
                         }
                         Step::Differs => return Err(()),
                     }
@@ -157,65 +159,80 @@ impl<S, B> Resuming<S, B> {
         Ok(())
     }
 
-    /// What the client has.
-    fn sent(&mut self) -> Sent {
-        match mem::replace(&mut self.stage, Stage::First(Sent::default())) {
-            Stage::First(sent) => sent,
-            Stage::Later(replay) => replay.into_sent(),
+    /// Takes the record of what the client has.
+    fn take_delivered(&mut self) -> DeliveredTranscript {
+        match mem::replace(&mut self.stage, Stage::First(DeliveredTranscript::default())) {
+            Stage::First(delivered) => delivered,
+            Stage::Later(replay) => replay.into_delivered(),
         }
+    }
+
+    /// Takes the reason why the stream broke off that could not be resumed.
+    fn take_interruption(&mut self) -> BoxError {
+        self.interruption.take().unwrap_or_else(|| Failure::Interrupted.into())
     }
 }
 
-impl<S, B: 'static> Resuming<S, B>
+impl<S, B: 'static> Resumption<S, B>
 where
     S: tower_service::Service<Request<Buffered>, Response = Response<B>> + Clone + Send + 'static,
     S::Error: Into<BoxError>,
     S::Future: Send,
 {
-    /// The answer broke off: asks somebody else, unless the answer is none that can be resumed.
-    fn ask(&mut self, error: BoxError) -> Result<(), BoxError> {
-        let torn = matches!(self.stage, Stage::First(_)) && !self.events.is_between();
-        let mut sent = self.sent();
-        if torn {
-            sent.give_up();
+    /// Sends the request again after the response broke off, unless it cannot be resumed.
+    fn resume(&mut self, error: BoxError) -> Result<(), BoxError> {
+        let mid_event = matches!(self.stage, Stage::First(_)) && !self.events.is_between();
+        let mut delivered = self.take_delivered();
+        if mid_event {
+            delivered.give_up();
         }
-        if !sent.is_resumable() {
-            self.stage = Stage::First(sent);
+        if !delivered.is_resumable() {
+            self.stage = Stage::First(delivered);
             return Err(error);
         }
-        self.attempt = self.attempt.next(Class::Network, false);
-        self.asking = Some(Box::pin(again::ask(self.service.clone(), &self.request, &self.attempt, sent.prefix())));
-        self.events = Events::new(MOST_LATER);
-        self.stage = Stage::First(sent);
-        self.broke = Some(error);
+        let stalled = matches!(find::<Failure>(&*error), Some(Failure::Timeout(_)));
+        self.attempt = self.attempt.resume(if stalled { Class::Timeout } else { Class::Network });
+        let send = replay_request::send(self.service.clone(), &self.request, &self.attempt, delivered.prefix());
+        self.pending = Some(Box::pin(send));
+        self.events = Events::new(MAX_LATER_EVENT);
+        self.stage = Stage::First(delivered);
+        self.interruption = Some(error);
         Ok(())
     }
 
-    /// Somebody has answered; gives the body to read on from.
-    fn answered(&mut self, response: Response<B>) -> Option<B> {
+    /// Takes the result of the repeated request; returns the body to read on from.
+    fn resumed(&mut self, result: Result<Response<B>, BoxError>) -> Option<B> {
+        let response = match result {
+            Ok(response) => response,
+            Err(error) => {
+                if let Some(exhausted) = find::<Exhausted>(&*error) {
+                    self.whole.set_attempts(exhausted.attempts);
+                }
+                return None;
+            }
+        };
         let extensions = response.extensions();
-        let progress =
-            extensions.get::<Progress>().filter(|p| p.is_stream()).filter(|_| response.status().is_success());
-        self.reading = progress?.clone();
         if let Some(attempt) = extensions.get::<Attempt>() {
             self.attempt = attempt.clone();
         }
-        let goes_on = extensions.get::<Prefilled>().is_some();
-        let sent = self.sent();
-        self.stage = Stage::Later(if goes_on { Replay::from_here(sent) } else { Replay::from_start(sent) });
+        let is_success = response.status().is_success();
+        let Some(progress) = extensions.get::<Progress>().filter(|p| p.is_stream() && is_success) else {
+            self.whole.set_attempts(self.attempt.number());
+            return None;
+        };
+        self.reading = progress.clone();
+        self.whole.set_continued_by(&self.attempt);
+        let continues = extensions.get::<Prefilled>().is_some();
+        let delivered = self.take_delivered();
+        self.stage =
+            Stage::Later(if continues { Replay::continuing(delivered) } else { Replay::from_start(delivered) });
         Some(response.into_body())
     }
 }
 
 impl<S, B> ResumeBody<S, B> {
-    pub(super) fn new(inner: B, progress: Option<Progress>, resuming: Option<Resuming<S, B>>) -> Self {
-        Self { inner: Some(inner), progress, ending: None, resuming: resuming.map(Box::new) }
-    }
-}
-
-impl<S, B: From<Bytes>> From<Bytes> for ResumeBody<S, B> {
-    fn from(bytes: Bytes) -> Self {
-        Self { inner: Some(B::from(bytes)), progress: None, ending: None, resuming: None }
+    pub(super) fn new(inner: B, progress: Option<Progress>, resumption: Option<Resumption<S, B>>) -> Self {
+        Self { inner: Some(inner), progress, ending: None, resumption: resumption.map(Box::new) }
     }
 }
 
@@ -224,7 +241,7 @@ where
     S: tower_service::Service<Request<Buffered>, Response = Response<B>> + Clone + Send + 'static,
     S::Error: Into<BoxError>,
     S::Future: Send,
-    B: Body<Data = Bytes> + 'static,
+    B: Body + 'static,
     B::Error: Into<BoxError>,
 {
     type Data = Bytes;
@@ -236,63 +253,66 @@ where
             if let Some(ending) = this.ending {
                 return ending.poll(cx);
             }
-            let Some(resuming) = this.resuming else {
+            let Some(resumption) = this.resumption else {
                 let Some(inner) = this.inner.as_mut().as_pin_mut() else { return Poll::Ready(None) };
                 match ready!(inner.poll_frame(cx)) {
                     Some(Err(error)) => break error.into(),
-                    other => return Poll::Ready(other.map(|frame| frame.map_err(Into::into))),
+                    Some(Ok(frame)) => return Poll::Ready(Some(Ok(frame.map_data(into_bytes)))),
+                    None => return Poll::Ready(None),
                 }
             };
-            if let Some(bytes) = resuming.ready.pop_front() {
-                return Poll::Ready(Some(Ok(Frame::data(bytes))));
+            if let Some(frame) = resumption.ready.pop_front() {
+                return Poll::Ready(Some(Ok(frame)));
             }
-            if let Some(asking) = &mut resuming.asking {
-                let answer = ready!(asking.as_mut().poll(cx));
-                resuming.asking = None;
-                match answer.ok().and_then(|response| resuming.answered(response)) {
+            if let Some(pending) = &mut resumption.pending {
+                let result = ready!(pending.as_mut().poll(cx));
+                resumption.pending = None;
+                match resumption.resumed(result) {
                     Some(body) => this.inner.set(Some(body)),
-                    None => break lost(&mut resuming.broke),
+                    None => break resumption.take_interruption(),
                 }
             }
             let Some(inner) = this.inner.as_mut().as_pin_mut() else { return Poll::Ready(None) };
             match ready!(inner.poll_frame(cx)) {
-                Some(Ok(frame)) => {
-                    let taken = resuming.take(frame.into_data().unwrap_or_default());
-                    resuming.tell();
-                    if taken.is_err() {
-                        break lost(&mut resuming.broke);
+                Some(Ok(frame)) => match frame.map_data(into_bytes).into_data() {
+                    Ok(bytes) => {
+                        let result = resumption.read(bytes);
+                        resumption.sync_progress();
+                        if result.is_err() {
+                            break resumption.take_interruption();
+                        }
                     }
-                }
+                    Err(trailers) => resumption.ready.push_back(trailers),
+                },
                 Some(Err(error)) => {
                     this.inner.set(None);
-                    let asked = resuming.ask(error.into());
-                    resuming.tell();
-                    if let Err(error) = asked {
+                    let result = resumption.resume(error.into());
+                    resumption.sync_progress();
+                    if let Err(error) = result {
                         break error;
                     }
                 }
                 None => {
-                    if matches!(&resuming.stage, Stage::Later(replay) if !replay.is_over()) {
-                        break lost(&mut resuming.broke);
+                    if matches!(&resumption.stage, Stage::Later(replay) if !replay.is_over()) {
+                        break resumption.take_interruption();
                     }
-                    resuming.whole.set_finished();
+                    resumption.whole.set_finished();
                     this.inner.set(None);
                 }
             }
         };
         this.inner.set(None);
         let Some(progress) = this.progress else { return Poll::Ready(Some(Err(error))) };
-        let told = Ending::told(progress.grammar(), &interrupted(&error), progress.between_events(), error);
-        this.ending.insert(told).poll(cx)
+        this.ending.insert(Ending::with_error_event(progress, &refusal_for(&error), error)).poll(cx)
     }
 
     fn is_end_stream(&self) -> bool {
-        let over = match &self.resuming {
-            // What is there may still turn out to be another answer.
-            Some(resuming) => self.inner.is_none() && resuming.asking.is_none() && resuming.ready.is_empty(),
+        let is_over = match &self.resumption {
+            // A body that is at its end may still turn out to differ.
+            Some(resumption) => self.inner.is_none() && resumption.pending.is_none() && resumption.ready.is_empty(),
             None => self.inner.as_ref().is_none_or(Body::is_end_stream),
         };
-        self.ending.is_none() && over
+        self.ending.is_none() && is_over
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -303,13 +323,13 @@ where
     }
 }
 
-/// Why the stream broke off that could not be resumed.
-fn lost(broke: &mut Option<BoxError>) -> BoxError {
-    broke.take().unwrap_or_else(|| Failure::Interrupted.into())
+/// Copies nothing when the data is a single chunk of `Bytes`.
+fn into_bytes<D: Buf>(mut data: D) -> Bytes {
+    data.copy_to_bytes(data.remaining())
 }
 
-/// What a client is told when its stream broke off.
-fn interrupted(error: &BoxError) -> Refusal {
+/// What the client of an interrupted stream is told.
+fn refusal_for(error: &BoxError) -> Refusal {
     match find::<Failure>(&**error) {
         Some(failure @ Failure::Timeout(_)) => {
             Refusal::new(StatusCode::GATEWAY_TIMEOUT, "server_error", failure.to_string()).code("upstream_timeout")

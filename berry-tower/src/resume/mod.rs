@@ -1,19 +1,17 @@
-//! Streams that break off after the commit point: ended as what they are, or resumed.
+//! Ends an interrupted stream with an error event, or resumes it on another backend.
 //!
-//! When the body of a stream fails (its response carries a [`Progress`] that says so), the client
-//! gets an error event in its API's own shape, with the code `upstream_stream_interrupted` or
-//! `upstream_timeout`, and then a connection that ends uncleanly, so that no client takes the part
-//! for the whole. Other bodies fail as they are.
+//! When the body of a stream fails, its client gets an error event in the shape of its API, with the
+//! code `upstream_stream_interrupted` or `upstream_timeout`, and then an unclean end of the
+//! connection, so that no client takes the part for the whole. Other bodies fail as they are.
 //!
-//! Where the model says so ([`Model::recovery`](crate::backend::Model::recovery)), [`Resume`] first
-//! asks the inner service again, with the next [`Attempt`] of a [`Retry`](crate::retry) inside. The
-//! part of the second answer that the client has already is passed over as long as it is the same,
-//! and the stream goes on from there; two different answers are never spliced. With `prefill`, a
-//! backend that supports it is given the beginning of the answer to go on from; one that begins
-//! anew all the same is noticed by its first words. Tools' calls, several choices,
-//! log-probabilities and structured output are not resumed.
+//! If the model says so ([`Model::recovery`](crate::backend::Model::recovery)), [`Resume`] first
+//! sends the request again, as the next [`Attempt`] of a [`Retry`](crate::retry) inside. The second
+//! response is compared with what the client has; the equal part is skipped, and the rest is passed
+//! on. Two different responses are never spliced. With [`StreamRecovery::Prefill`], a backend that
+//! supports it is given the text so far and continues from there; one that starts over is detected
+//! by its first words.
 //!
-//! It needs `Request<Buffered>`, and fails with the inner service's errors.
+//! A backend that stalled is not asked to resume its stream; one whose stream was cut is asked once.
 //!
 //! ```
 //! use berry_tower::{body::Buffered, progress::{CommitPoint, Progress}, resume::ResumeLayer, sse::Grammar};
@@ -38,12 +36,25 @@
 //! assert_eq!(next().await.unwrap_err().to_string(), "cut");
 //! # }
 //! ```
+//!
+//! # Needs, adds, rejects
+//!
+//! * Needs `Request<Buffered>`, and a [`Progress`] of a stream on the response. To resume, needs an
+//!   [`Attempt`] and a [`RoutedModel`] on the response, from [`Retry`](crate::retry) and
+//!   [`Select`](crate::select).
+//! * Replaces the [`Progress`] of a stream that may be resumed by one over all of its responses.
+//! * Fails with the errors of the inner service.
+//!
+//! # Limits
+//!
+//! Only streams of chat and text completions are resumed, and of them none with tool calls, several
+//! choices, log-probabilities or structured output.
 
-mod again;
 mod body;
 mod chunk;
 mod events;
 mod replay;
+mod replay_request;
 
 use std::{
     future::Future,
@@ -61,10 +72,10 @@ pub use body::ResumeBody;
 use crate::{
     attempt::Attempt, backend::StreamRecovery, body::Buffered, error::BoxError, progress::Progress, select::RoutedModel,
 };
-use again::Again;
-use body::Resuming;
+use body::Resumption;
+use replay_request::ReplayRequest;
 
-/// Adds [`Resume`] to a service.
+/// [`Layer`] that applies [`Resume`].
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ResumeLayer;
 
@@ -76,13 +87,18 @@ impl<S> Layer<S> for ResumeLayer {
     }
 }
 
-/// See the [module](self).
+/// Ends interrupted streams with an error event, or resumes them; see the [module](self).
 #[derive(Clone, Debug)]
 pub struct Resume<S> {
     inner: S,
 }
 
 impl<S> Resume<S> {
+    /// Wraps `inner`.
+    pub const fn new(inner: S) -> Self {
+        Self { inner }
+    }
+
     /// The inner service.
     pub const fn get_ref(&self) -> &S {
         &self.inner
@@ -114,8 +130,8 @@ where
     }
 
     fn call(&mut self, request: Request<Buffered>) -> Self::Future {
-        let again = Again::keep(&self.inner, &request);
-        ResponseFuture { call: self.inner.call(request), again }
+        let replay = ReplayRequest::capture(&self.inner, &request);
+        ResponseFuture { call: self.inner.call(request), replay }
     }
 }
 
@@ -125,12 +141,12 @@ pub struct ResponseFuture<S: Service<Request<Buffered>>> {
     #[pin]
     call: S::Future,
     /// Boxed, since most requests have none.
-    again: Option<Box<Again<S>>>,
+    replay: Option<Box<ReplayRequest<S>>>,
 }
 
 impl<S: Service<Request<Buffered>>> std::fmt::Debug for ResponseFuture<S> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ResponseFuture").field("may_resume", &self.again.is_some()).finish_non_exhaustive()
+        f.debug_struct("ResponseFuture").field("may_resume", &self.replay.is_some()).finish_non_exhaustive()
     }
 }
 
@@ -150,14 +166,17 @@ where
         let recovery =
             extensions.get::<RoutedModel>().map_or(StreamRecovery::Off, |model| model.model().stream_recovery());
         let attempt = extensions.get::<Attempt>().cloned();
-        let resuming =
-            this.again.take().zip(attempt).filter(|(again, _)| recovery != StreamRecovery::Off && again.is_plain());
-        let Some((again, attempt)) = resuming else {
+        let is_on = recovery != StreamRecovery::Off;
+        let replay = this.replay.take().zip(attempt).filter(|(replay, _)| is_on && replay.is_plain_text());
+        let Some((replay, attempt)) = replay else {
             return Poll::Ready(Ok(response.map(|inner| ResumeBody::new(inner, Some(progress), None))));
         };
-        let resuming = Resuming::new(*again, attempt, progress, recovery == StreamRecovery::Prefill);
-        let whole = resuming.progress().clone();
+        let resumption = Resumption::new(*replay, attempt, progress, recovery == StreamRecovery::Prefill);
+        let whole = resumption.progress().clone();
         response.extensions_mut().insert(whole.clone());
-        Poll::Ready(Ok(response.map(|inner| ResumeBody::new(inner, Some(whole), Some(resuming)))))
+        Poll::Ready(Ok(response.map(|inner| ResumeBody::new(inner, Some(whole), Some(resumption)))))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,6 @@ use std::{
     task::{Context, Poll},
 };
 
-use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use pin_project::pin_project;
 
@@ -31,12 +30,6 @@ impl<B: Body> ResponseBody<B> {
 
     pub(super) const fn read_ahead(body: ReadAhead<B>) -> Self {
         Self(Kind::ReadAhead(body))
-    }
-}
-
-impl<B: Body + From<Bytes>> From<Bytes> for ResponseBody<B> {
-    fn from(bytes: Bytes) -> Self {
-        Self::inner(B::from(bytes))
     }
 }
 

@@ -45,6 +45,7 @@ const MAX_KEPT_FRAMES: usize = 1 << 10;
 pub(super) struct Run<P, C> {
     shared: Arc<Shared<P, C>>,
     facts: RequestFacts,
+    started: Instant,
     deadline: Option<Instant>,
     attempt: Attempt,
     /// The attempts on the model or fallback that the request is at.
@@ -124,6 +125,7 @@ impl<P: RetryPolicy, C: Classify> Run<P, C> {
         Self {
             shared,
             facts: RequestFacts::from_request(request),
+            started: now,
             deadline,
             counts: AttemptCounts::before(&attempt),
             attempt,
@@ -408,7 +410,7 @@ impl<P: RetryPolicy, C: Classify> Run<P, C> {
         let attempts = self.attempt.number() - 1;
         let backend = self.attempt.tried().next().and_then(|tried| tried.backend.clone());
         Err(match self.best_failure.take() {
-            Some(report) => report.into_exhausted(attempts, backend).into(),
+            Some(report) => report.into_exhausted(attempts, backend).with_elapsed(self.started.elapsed()).into(),
             None => self.routing_error.take().unwrap_or(error),
         })
     }

@@ -66,14 +66,14 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 pub use candidates::TagPolicy;
-pub use lease::Lease;
+pub use lease::{Lease, SelectedBreaker};
 
 pub use crate::attempt::ServedBy;
 use crate::{
     attempt::Attempt,
-    backend::{Backend, Catalog, CatalogSnapshot, Model},
+    backend::{Backend, Catalog, CatalogSnapshot, Model, OnUnsupported},
     body::{Buffered, GuardedBody},
-    breaker::{Breaker, FindBreaker},
+    caller::{CallerId, Callers},
     classify::{Classify, ModelApiVerdict},
     dialect::Conversation,
     endpoint::Endpoint,
@@ -135,27 +135,20 @@ impl RoutedModel {
     }
 }
 
-/// Finds the circuit breaker of the backend that [`Select`] has chosen, for
-/// [`CircuitBreakerLayer::find`](crate::breaker::CircuitBreakerLayer::find).
-#[derive(Clone, Copy, Debug, Default)]
-pub struct SelectedBreaker;
-
-impl FindBreaker for SelectedBreaker {
-    fn find(&self, extensions: &Extensions) -> Option<Arc<Breaker>> {
-        extensions.get::<Selected>().map(|selected| selected.backend.state().breaker().clone())
-    }
-}
-
 /// The maximum number of picks whose slot or trial another request took first.
 const MAX_LOST_RACES: usize = 4;
 
 type TagsOf = dyn for<'a> Fn(&'a Extensions) -> &'a [Arc<str>] + Send + Sync;
+
+type FindCaller = dyn Fn(&Extensions) -> Option<CallerId> + Send + Sync;
 
 /// [`Layer`] that applies [`Select`].
 #[derive(Clone)]
 pub struct SelectLayer<C = ModelApiVerdict> {
     catalog: Catalog,
     tags: Arc<TagsOf>,
+    caller: Option<Arc<FindCaller>>,
+    callers: Arc<Callers>,
     policy: TagPolicy,
     classify: C,
 }
@@ -164,7 +157,14 @@ impl SelectLayer {
     /// Creates a layer that selects among the models of `catalog`, for users without tags, with
     /// [`ModelApiVerdict`].
     pub fn new(catalog: Catalog) -> Self {
-        Self { catalog, tags: Arc::new(|_| &[]), policy: TagPolicy::Strict, classify: ModelApiVerdict }
+        Self {
+            catalog,
+            tags: Arc::new(|_| &[]),
+            caller: None,
+            callers: Arc::default(),
+            policy: TagPolicy::Strict,
+            classify: ModelApiVerdict,
+        }
     }
 }
 
@@ -179,6 +179,22 @@ impl<C> SelectLayer<C> {
         self
     }
 
+    /// Sets the function that finds the caller's fingerprint in what earlier layers have put into the
+    /// extensions, for requests that have no [`CallerId`] in theirs. By it, health and circuit breakers
+    /// tell a failing backend from a failing caller.
+    #[must_use]
+    pub fn caller(mut self, caller: impl Fn(&Extensions) -> Option<CallerId> + Send + Sync + 'static) -> Self {
+        self.caller = Some(Arc::new(caller));
+        self
+    }
+
+    /// Shares what is known of callers with other selections.
+    #[cfg(feature = "gateway")]
+    pub(crate) fn callers(mut self, callers: Arc<Callers>) -> Self {
+        self.callers = callers;
+        self
+    }
+
     /// Sets which backends users without tags may use.
     #[must_use]
     pub const fn tag_policy(mut self, policy: TagPolicy) -> Self {
@@ -189,8 +205,8 @@ impl<C> SelectLayer<C> {
     /// Sets how responses and errors are classified.
     #[must_use]
     pub fn classify<D>(self, classify: D) -> SelectLayer<D> {
-        let Self { catalog, tags, policy, .. } = self;
-        SelectLayer { catalog, tags, policy, classify }
+        let Self { catalog, tags, caller, callers, policy, .. } = self;
+        SelectLayer { catalog, tags, caller, callers, policy, classify }
     }
 }
 
@@ -247,7 +263,11 @@ impl<S, C: Classify + Clone> Select<S, C> {
         // The request is parsed only if a backend may need it in another format.
         let translates = |endpoint: &Endpoint| model.backends().iter().any(|b| !b.provider().speaks(*endpoint));
         let conversation = endpoint.filter(|endpoint| endpoint.is_chat()).filter(translates);
-        let conversation = conversation.map(|e| Arc::new(Conversation::new(e, request.body().bytes().clone())));
+        let refuses = model.on_unsupported() == OnUnsupported::Refuse;
+        let conversation = conversation.map(|endpoint| Conversation::new(endpoint, request.body().bytes().clone()));
+        let conversation = conversation.map(|conversation| {
+            Arc::new(conversation.refuse_optional(refuses).with_shape(requested.nodes(), requested.depth()))
+        });
         let context = SelectionContext::default()
             .with_endpoint(endpoint)
             .with_tags((self.layer.tags)(extensions))
@@ -259,15 +279,28 @@ impl<S, C: Classify + Clone> Select<S, C> {
             let foreign = conversation.as_deref().zip(endpoint).filter(|(_, endpoint)| !provider.speaks(*endpoint));
             foreign.is_none_or(|(conversation, _)| conversation.supports(provider.dialect()).is_ok())
         };
+        // Known from an earlier round: a backend that can express all of the request is preferred.
+        let is_known_to_drop = |backend: &Backend| {
+            let provider = backend.provider();
+            let foreign = conversation.as_deref().zip(endpoint).filter(|(_, endpoint)| !provider.speaks(*endpoint));
+            foreign.is_some_and(|(conversation, _)| conversation.is_known_to_drop(provider.dialect()))
+        };
         let mut lost_races = 0;
         while lost_races < MAX_LOST_RACES {
             let now = Instant::now();
-            let Candidates { list, is_last_resort, .. } = candidates(model, &context, now)?;
+            let Candidates { mut list, is_last_resort, .. } = candidates(model, &context, now)?;
+            if list.iter().any(|it| is_known_to_drop(it.backend)) && !list.iter().all(|it| is_known_to_drop(it.backend))
+            {
+                list.retain(|it| !is_known_to_drop(it.backend));
+            }
             let picked = model.strategy().pick(&list, &mut rand::random::<f64>);
             let Some(chosen) = list.get(picked).or(list.last()) else { break };
             // A translation is expensive, so only the picked backend's is tried. Its result is kept
             // in the conversation, and the next round leaves the backend out.
             if !can_translate(chosen.backend) {
+                continue;
+            }
+            if is_known_to_drop(chosen.backend) && list.iter().any(|it| !is_known_to_drop(it.backend)) {
                 continue;
             }
             if let Some(lease) = Lease::take(chosen, model, self.layer.classify.clone(), now) {
@@ -325,6 +358,10 @@ where
     }
 
     fn call(&mut self, mut request: Request<Buffered>) -> Self::Future {
+        let caller = request.extensions().get().copied();
+        if let Some(caller) = caller.or_else(|| self.layer.caller.as_ref()?(request.extensions())) {
+            request.extensions_mut().insert(self.layer.callers.hear(caller));
+        }
         let state = match self.lease(&mut request) {
             Ok(Selection { mut lease, is_last_resort, conversation }) => {
                 lease.describe(&request);

@@ -12,7 +12,7 @@ pub(super) enum Count {
     CacheCreation,
 }
 
-/// Token counts under their names in the protocols; a later one replaces an earlier one.
+/// Token counts under their names in the protocols; a later one replaces an earlier one unless it is 0.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Counts {
     prompt: Option<u64>,
@@ -35,14 +35,15 @@ impl Counts {
         }
     }
 
-    /// Takes over what `later` says.
+    /// Takes over later counts; none of 0 takes back an earlier one.
     pub(super) fn merge(&mut self, later: &Self) {
-        self.prompt = later.prompt.or(self.prompt);
-        self.input = later.input.or(self.input);
-        self.output = later.output.or(self.output);
-        self.cached = later.cached.or(self.cached);
-        self.cache_read = later.cache_read.or(self.cache_read);
-        self.cache_creation = later.cache_creation.or(self.cache_creation);
+        let newer = |old: &mut Option<u64>, new: Option<u64>| *old = new.filter(|new| *new > 0).or(*old).or(new);
+        newer(&mut self.prompt, later.prompt);
+        newer(&mut self.input, later.input);
+        newer(&mut self.output, later.output);
+        newer(&mut self.cached, later.cached);
+        newer(&mut self.cache_read, later.cache_read);
+        newer(&mut self.cache_creation, later.cache_creation);
     }
 
     /// The sum of it. Anthropic's `input_tokens` leave out what the cache read and wrote;

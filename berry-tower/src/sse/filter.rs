@@ -253,7 +253,7 @@ impl StreamFilter {
                 (true, _) => Ok(()),
                 (false, _) => Err(StreamFault::Interrupted),
             },
-            Phase::Open => self.conclude(out),
+            Phase::Open => self.conclude(clean, out),
         };
         self.phase = if result.is_ok() { Phase::Closed } else { Phase::Failed };
         match result {
@@ -262,7 +262,7 @@ impl StreamFilter {
         }
     }
 
-    fn conclude(&mut self, out: &mut impl FnMut(Bytes)) -> Result<(), StreamFault> {
+    fn conclude(&mut self, clean: bool, out: &mut impl FnMut(Bytes)) -> Result<(), StreamFault> {
         if self.length > 0 && !self.splitter.is_opening() {
             // A last event that is complete but for its end still counts; any other is left out.
             self.hold = usize::MAX;
@@ -271,7 +271,7 @@ impl StreamFilter {
         if self.closed() {
             return Ok(());
         }
-        if !self.progress.is_whole() {
+        if !(if clean { self.progress.is_whole_at_end() } else { self.progress.is_whole() }) {
             return Err(self.progress.cut());
         }
         if self.progress.wants_done() {

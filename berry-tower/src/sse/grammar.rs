@@ -19,13 +19,15 @@ pub(super) enum Verdict {
     Fault(StreamFault),
 }
 
-/// The choices of a stream: which have appeared, which are finished.
+/// The choices of a stream: which have appeared, which are finished, as one bit for each.
 #[derive(Default)]
 struct Choices {
     finished: Vec<u64>,
     seen: Vec<u64>,
     finished_count: usize,
     seen_count: usize,
+    /// A choice went on after its finish: from then on only the stream's clean end says that it is whole.
+    has_continued: bool,
     /// One appeared that cannot be told by its index.
     odd: bool,
 }
@@ -37,6 +39,10 @@ impl Choices {
             return;
         };
         self.seen_count += usize::from(set(&mut self.seen, index));
+        if choice.has_output && self.finished_count > 0 && clear(&mut self.finished, index) {
+            self.finished_count -= 1;
+            self.has_continued = true;
+        }
         if choice.finished {
             self.finished_count += usize::from(set(&mut self.finished, index));
         }
@@ -45,6 +51,15 @@ impl Choices {
     fn all_finished(&self, expected: usize) -> bool {
         !self.odd && self.finished_count == self.seen_count && self.finished_count >= expected
     }
+}
+
+/// Clears a bit; tells whether it was set before.
+fn clear(bits: &mut [u64], index: u16) -> bool {
+    let bit = 1 << (index % 64);
+    let Some(word) = bits.get_mut(usize::from(index / 64)) else { return false };
+    let was_set = *word & bit != 0;
+    *word &= !bit;
+    was_set
 }
 
 /// Sets a bit; tells whether it was clear before.
@@ -111,6 +126,11 @@ impl Progress {
 
     /// The answer is complete, whatever becomes of the stream from here on.
     pub(super) fn is_whole(&self) -> bool {
+        self.is_whole_at_end() && !self.choices.has_continued
+    }
+
+    /// The answer is complete if the stream ends cleanly here.
+    pub(super) fn is_whole_at_end(&self) -> bool {
         self.ended || (self.wants_done() && self.choices.all_finished(self.expected))
     }
 
@@ -152,7 +172,8 @@ impl Progress {
         if !event.is_object() {
             return Verdict::Malformed;
         }
-        if event.is_error() {
+        let is_choices = matches!(self.grammar, Grammar::Chat | Grammar::Completions);
+        if event.is_error() || is_choices && event.facts.detail && !event.facts.choices_listed {
             // Behind the end it cannot take anything back.
             return if self.ended { Verdict::Hide } else { fault(&mut event.facts) };
         }
@@ -166,7 +187,8 @@ impl Progress {
     }
 
     fn take_done(&self) -> Verdict {
-        match (self.is_whole(), self.wants_done()) {
+        // Every choice that has appeared has finished, however many were asked for.
+        match (self.ended || self.choices.all_finished(1), self.wants_done()) {
             (true, true) => Verdict::Close,
             (true, false) => Verdict::Pass,
             (false, true) => Verdict::Fault(self.cut()),

@@ -19,6 +19,15 @@ pub(super) enum Node {
     Code,
     Choices,
     Choice,
+    /// `object` at the top: `error` in some servers' errors.
+    Object,
+    /// `detail` or `msg` at the top, which are errors where there are no choices.
+    Detail,
+    /// MiniMax's verdict on the request.
+    BaseResponse,
+    BaseStatus,
+    /// An object that holds `usage`.
+    UsageHolder,
     Index,
     Finish,
     ChoiceDelta,
@@ -60,6 +69,12 @@ impl Node {
             Self::Type
                 | Self::BlockType
                 | Self::Message
+                | Self::Finish
+                | Self::Index
+                | Self::Object
+                | Self::Detail
+                | Self::BaseStatus
+                | Self::Count(_)
                 | Self::PlainMessage
                 | Self::Code
                 | Self::Error
@@ -82,6 +97,12 @@ impl Node {
             (Self::Top, b"code") => Self::Code,
             (Self::Top, b"delta") => Self::EventDelta,
             (Self::Top, b"content_block") => Self::Block,
+            (Self::Top, b"x_groq") => Self::UsageHolder,
+            (Self::Top, b"object") => Self::Object,
+            (Self::Top, b"detail" | b"msg") => Self::Detail,
+            (Self::Top, b"base_resp") => Self::BaseResponse,
+            (Self::BaseResponse, b"status_code") => Self::BaseStatus,
+            (Self::BaseResponse, b"status_msg") => Self::ErrorText,
             (Self::Plain, b"error") => Self::Error,
             (Self::Plain, b"usage") => Self::Usage,
             (Self::Plain, b"message") => Self::PlainMessage,
@@ -90,6 +111,7 @@ impl Node {
             (Self::Choice, b"finish_reason") => Self::Finish,
             (Self::Choice, b"delta") => Self::ChoiceDelta,
             (Self::Choice, b"text") => Self::Output,
+            (Self::Choice | Self::UsageHolder, b"usage") => Self::NestedUsage,
             (
                 Self::ChoiceDelta,
                 b"content" | b"tool_calls" | b"function_call" | b"refusal" | b"reasoning" | b"reasoning_content"
@@ -116,6 +138,7 @@ impl Node {
             b"prompt_tokens" => Self::Count(Count::Prompt),
             b"input_tokens" => Self::Count(Count::Input),
             b"completion_tokens" | b"output_tokens" => Self::Count(Count::Output),
+            b"prompt_cache_hit_tokens" | b"cached_tokens" => Self::Count(Count::Cached),
             b"cache_read_input_tokens" => Self::Count(Count::CacheRead),
             b"cache_creation_input_tokens" => Self::Count(Count::CacheCreation),
             b"prompt_tokens_details" | b"input_tokens_details" => Self::Details,

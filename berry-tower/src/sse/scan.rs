@@ -18,6 +18,8 @@ pub(super) struct Choice {
     /// `None`: not a number below [`MOST_CHOICES`].
     pub(super) index: Option<u16>,
     pub(super) finished: bool,
+    /// Whether the event holds output of the choice.
+    pub(super) has_output: bool,
 }
 
 /// What one event said. Of members that come twice the last counts, as in clients' parsers, save that
@@ -47,6 +49,8 @@ pub(crate) struct Facts {
     pub(super) delta_output: bool,
     /// `delta.stop_reason` is a text.
     pub(super) stop: bool,
+    /// There is a `detail` or a `msg` at the top.
+    pub(super) detail: bool,
     /// There is an `error` at the top that is not null.
     pub(super) error_at_top: bool,
     /// What was told of an error, at any of the places for it.
@@ -71,6 +75,7 @@ impl Facts {
             block_output: false,
             delta_output: false,
             stop: false,
+            detail: false,
             error_at_top: false,
             error: ErrorEvent::default(),
             counts: Counts::default(),
@@ -135,6 +140,7 @@ impl Facts {
     /// There is something in a place that bears output.
     fn bears_output(&mut self, place: Node) {
         self.output |= place == Node::Output;
+        self.choice.has_output |= place == Node::Output;
         self.block_output |= place == Node::BlockOutput;
         self.delta_output |= place == Node::DeltaOutput;
     }
@@ -148,7 +154,21 @@ impl Facts {
             Node::Finish => {
                 self.choice.finished = !text.is_empty();
                 self.output |= self.choice.finished;
+                // Some providers tell a failure of the model so.
+                if text == b"error" {
+                    self.error_at_top = true;
+                    self.error.message.get_or_insert_with(|| "the model failed (finish_reason: error)".to_owned());
+                }
             }
+            Node::Object if text == b"error" => self.error_at_top = true,
+            Node::Detail if !text.is_empty() => {
+                self.detail = true;
+                if self.error.message.is_none() {
+                    self.error.message = owned();
+                }
+            }
+            Node::BaseStatus if number(text).is_some_and(|status| status > 0) => self.error_at_top = true,
+            Node::Count(count) => *self.counts.slot(count) = number(text),
             _ if node.bears_output() && !text.is_empty() => self.bears_output(node),
             Node::Stop => self.stop = !text.is_empty(),
             Node::BlockType => self.block_output |= !matches!(text, b"text" | b"thinking"),
@@ -158,7 +178,7 @@ impl Facts {
             Node::Message | Node::PlainMessage if self.error.message.is_none() => self.error.message = owned(),
             Node::Code if self.error.code.is_none() => self.error.code = owned(),
             Node::ErrorKind => self.error.kind = owned(),
-            Node::Index => self.choice.index = None,
+            Node::Index => self.choice.index = if text.is_empty() { Some(0) } else { choice_index(text) },
             _ => {}
         }
     }
@@ -167,10 +187,11 @@ impl Facts {
         let node = self.value();
         self.error_at_top |= node == Node::Error;
         match node {
-            Node::Count(count) => *self.counts.slot(count) = whole(digits),
-            Node::Index => {
-                self.choice.index =
-                    whole(digits).and_then(|n| u16::try_from(n).ok()).filter(|n| usize::from(*n) < MOST_CHOICES);
+            Node::Count(count) => *self.counts.slot(count) = number(digits),
+            Node::Index => self.choice.index = choice_index(digits),
+            Node::BaseStatus => {
+                self.error_at_top |= !matches!(digits, b"0" | b"-0");
+                self.error.code = Some(String::from_utf8_lossy(&digits[..digits.len().min(KEEP)]).into_owned());
             }
             Node::ErrorCode => self.error.code = whole(digits).map(|n| n.to_string()),
             Node::Code if self.error.code.is_none() => {
@@ -184,8 +205,15 @@ impl Facts {
     fn container(&mut self, object: bool) -> Node {
         let node = self.value();
         match node {
-            Node::Choices => self.choices_listed = !object,
-            Node::Choice => self.choice = Choice { index: Some(0), finished: false },
+            // One choice stands for a list of one.
+            Node::Choices if object => {
+                (self.choices_listed, self.choices_filled) = (true, true);
+                self.choice = Choice { index: Some(0), ..Choice::default() };
+                return Node::Choice;
+            }
+            Node::Choices => self.choices_listed = true,
+            Node::Choice => self.choice = Choice { index: Some(0), ..Choice::default() },
+            Node::Detail => self.detail = true,
             Node::Usage => self.usage_object = object,
             Node::Error => self.error_at_top = true,
             Node::Index => self.choice.index = None,
@@ -265,6 +293,19 @@ impl Visit for Facts {
             self.take_word(word);
         }
     }
+}
+
+/// The index of a choice, if it is one that a choice may have.
+fn choice_index(digits: &[u8]) -> Option<u16> {
+    number(digits).and_then(|n| u16::try_from(n).ok()).filter(|n| usize::from(*n) < MOST_CHOICES)
+}
+
+/// A whole number, also one that is written with a fraction of zeros.
+fn number(digits: &[u8]) -> Option<u64> {
+    let end = digits.iter().position(|digit| *digit == b'.').unwrap_or(digits.len());
+    let (front, fraction) = digits.split_at(end);
+    let is_whole = !front.is_empty() && fraction.iter().skip(1).all(|digit| *digit == b'0');
+    if is_whole { whole(front) } else { None }
 }
 
 /// A whole number that is written as one.

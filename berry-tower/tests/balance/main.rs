@@ -2,7 +2,6 @@
 //! pools, histories and seeds.
 #![cfg(feature = "select")]
 
-mod breaker;
 mod pools;
 mod smart_ai;
 mod state;

@@ -5,7 +5,9 @@
 
 mod allocations;
 mod bursts;
+mod client;
 mod edge;
 mod inner;
+mod large;
 mod observe;
 mod support;

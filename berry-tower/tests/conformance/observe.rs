@@ -88,7 +88,7 @@ fn network(
             "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"a\"},\"finish_reason\":null}]}\n\n",
             "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}],\"usage\":{\"prompt_tokens\":7,\"completion_tokens\":1}}\n\ndata: [DONE]\n\n",
         ],
-        (200, _) => &[r#"{"choices":[],"usage":{"prompt_tokens":7,"completion_tokens":3}}"#],
+        (200, _) => &[r#"{"choices":[{}],"usage":{"prompt_tokens":7,"completion_tokens":3}}"#],
         _ => &[r#"{"error":{"message":"no"}}"#],
     };
     let frames = stream::iter(texts).then(|text| async {
@@ -115,11 +115,11 @@ fn observed(
     let model = Model::new("m", Arc::new(RoundRobin::default()), backends);
     let (notes, told) = mpsc::channel();
     let twice: Vec<Arc<dyn Observer>> = vec![Arc::new(Notes(notes)), Arc::new(Vec::new())];
-    let policy = BreakerPolicy { failure_threshold: 1, ..BreakerPolicy::default() };
+    let policy = BreakerPolicy::new().with_failure_threshold(1);
     let tuning = Tuning { breaker: policy, ..Tuning::default() };
     let catalog = Catalog::new([model]).unwrap().observed_by(Arc::new(twice));
     catalog.retune(&tuning);
-    let breaker = CircuitBreakerLayer::new(policy).find(SelectedBreaker);
+    let breaker = CircuitBreakerLayer::new(policy).find(SelectedBreaker).classify(ModelApiVerdict);
     let service = ServiceBuilder::new()
         .layer(RetryLayer::new(BackoffPolicy::new()).classify(ModelApiVerdict))
         .layer(CommitLayer)
@@ -171,9 +171,9 @@ async fn a_retry_names_its_model_and_reason_and_changes_are_told_once() {
     assert_eq!(
         told(),
         [
+            "bad closed -> open",
             "bad m#1 server 500 [2, -1, 2] 0",
             "bad healthy -> unhealthy by Request",
-            "bad closed -> open",
             "good retries m after server",
             "good m#2 success 200 [1, -1, 2] 3",
         ]

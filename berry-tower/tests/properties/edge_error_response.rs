@@ -1,4 +1,4 @@
-//! `ErrorResponse`: whatever failed, the client gets a true status and no secret.
+//! `ErrorResponse`: every failure has a correct status, and no secret reaches the client.
 
 use berry_tower::{
     classify::{Class, ErrorBody},
@@ -7,6 +7,7 @@ use berry_tower::{
 };
 use http::StatusCode;
 use proptest::{option, prelude::*};
+use std::time::Duration;
 
 fn class() -> impl Strategy<Value = Class> {
     prop::sample::select(vec![
@@ -40,17 +41,24 @@ proptest! {
         message in option::of(text()),
         reason in text(),
         attempts in 0..9_u32,
+        seconds in 0..20_u64,
     ) {
         let error = message.map(|message| ErrorBody::default().with_message(message));
         let status = status.map(|s| StatusCode::from_u16(s).unwrap());
-        let refusal = refusal_for(&Exhausted::new(class, reason, attempts).with_status(status).with_error(error));
+        let refusal = refusal_for(
+            &Exhausted::new(class, reason, attempts)
+                .with_status(status)
+                .with_error(error)
+                .with_elapsed(Duration::from_secs(seconds)),
+        );
         prop_assert!(refusal.status.is_client_error() || refusal.status.is_server_error());
         prop_assert!(!refusal.message.contains("://") && !refusal.message.contains(" sk-"), "{}", refusal.message);
         prop_assert!(!refusal.message.starts_with("sk-"));
         prop_assert!(refusal.message.len() < 1_200);
-        // Our own key's trouble must not look like the caller's.
+        // A rejected key of the gateway must not look like a rejected key of the caller.
         prop_assert!(class != Class::Auth || refusal.status == 502);
-        let spent = matches!(refusal.status.as_u16(), 502 | 504);
-        prop_assert_eq!(refusal.headers.contains_key("x-should-retry"), spent);
+        let is_gateway_error = matches!(refusal.status.as_u16(), 502 | 504);
+        prop_assert_eq!(refusal.headers.contains_key("x-should-retry"), is_gateway_error && seconds >= 10);
+        prop_assert!(!is_gateway_error || seconds >= 10 || refusal.headers.contains_key("retry-after"));
     }
 }

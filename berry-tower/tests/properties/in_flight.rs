@@ -107,7 +107,7 @@ async fn ask(catalog: Catalog, client: Client, does: Upstream) {
         let builder = Response::builder().status(status).header("content-type", "text/event-stream");
         Ok::<_, BoxError>(builder.body(body(does)).unwrap())
     });
-    let breaker = CircuitBreakerLayer::new(BreakerPolicy::default()).find(SelectedBreaker);
+    let breaker = CircuitBreakerLayer::new(BreakerPolicy::default()).find(SelectedBreaker).classify(ModelApiVerdict);
     let service = ServiceBuilder::new()
         .layer(RetryLayer::new(BackoffPolicy::new()).classify(ModelApiVerdict).budget(Arc::new(Budget::new(1.0, 1000))))
         .layer(CommitLayer)

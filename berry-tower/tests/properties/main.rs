@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a helper of tests may panic as a test may")]
 
+mod callers;
 mod candidates;
 mod edge_drain;
 mod edge_error_response;
@@ -10,3 +11,4 @@ mod edge_inspect;
 mod edge_rate_limit;
 mod failover;
 mod in_flight;
+mod retry_policies;

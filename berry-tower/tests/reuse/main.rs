@@ -1,9 +1,13 @@
-//! Each layer alone, in an Axum application and over plain Hyper that hold no other part of Berry.
+//! The layers in applications that contain no other part of Berry, in axum and over plain hyper.
 
 #![allow(clippy::unwrap_used, reason = "a helper of tests may panic as a test may")]
 
+mod apps;
+mod bodies;
 mod edge;
 mod edited;
+mod ends;
+mod grpc_codec;
 mod inner;
 mod support;
 mod translated;

@@ -1,4 +1,4 @@
-//! One layer of Berry in an Axum application of your own: API keys, and nothing else.
+//! API keys in an axum application, with one layer of Berry.
 //!
 //! `cargo run --bin auth_only`, then
 //! `curl -H 'authorization: Bearer example-token-of-alice' http://127.0.0.1:3001/`
@@ -6,7 +6,7 @@
 use axum::{Extension, Router, routing::get};
 use berry_tower::auth::{ApiKey, ApiKeys, AuthLayer};
 
-/// Any type will do as an identity.
+/// The identity of a caller; any type works.
 #[derive(Clone)]
 struct User {
     name: &'static str,
@@ -20,7 +20,7 @@ fn app() -> Router {
     Router::new()
         .route("/", get(|Extension(user): Extension<User>| async move { format!("Hello, {}!\n", user.name) }))
         .layer(AuthLayer::new(keys))
-        // Outside the layer, so open to all.
+        // Added after the layer, so it needs no key.
         .route("/health", get(|| async { "ok\n" }))
 }
 
@@ -46,7 +46,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_has_a_key_comes_in() {
+    async fn accepts_only_enabled_keys() {
         assert_eq!(ask("/", "example-token-of-alice").await, (200, "Hello, Alice!\n".into()));
         assert_eq!(ask("/", "example-token-of-bob").await.0, 401);
         assert_eq!(ask("/", "no-such-token").await.0, 401);

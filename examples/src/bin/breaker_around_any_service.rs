@@ -1,6 +1,6 @@
-//! A circuit breaker around any HTTP service: after three failures in a row it is left alone.
+//! A circuit breaker around an HTTP service, which opens after three failures in a row.
 //!
-//! `cargo run --bin breaker_around_any_service`, then ask `http://127.0.0.1:3001/` a few times.
+//! `cargo run --bin breaker_around_any_service`, then request `http://127.0.0.1:3001/` a few times.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use berry_tower::breaker::{BreakerPolicy, CircuitBreakerLayer};
 use http::StatusCode;
 use tower::{BoxError, ServiceBuilder};
 
-/// Something that fails; a database behind it is down, say.
+/// A handler that fails, for example because its database is down.
 async fn report() -> StatusCode {
     StatusCode::INTERNAL_SERVER_ERROR
 }
@@ -23,7 +23,7 @@ async fn unavailable(error: BoxError) -> (StatusCode, String) {
 }
 
 fn app() -> Router {
-    let policy = BreakerPolicy { failure_threshold: 3, open_for: Duration::from_secs(10) };
+    let policy = BreakerPolicy::new().with_failure_threshold(3).with_open_for(Duration::from_secs(10));
     let layers =
         ServiceBuilder::new().layer(HandleErrorLayer::new(unavailable)).layer(CircuitBreakerLayer::new(policy));
     Router::new().route("/", get_service(layers.service(get(report))))
@@ -43,13 +43,12 @@ mod tests {
     use tower::ServiceExt;
 
     #[tokio::test]
-    async fn the_fourth_request_is_not_made() {
+    async fn opens_after_three_failures() {
         let app = super::app();
         let mut statuses = Vec::new();
         for _ in 0..4 {
             let response = app.clone().oneshot(Request::get("/").body(Body::empty()).unwrap()).await.unwrap();
             statuses.push(response.status().as_u16());
-            // An outcome counts when the answer has been read.
             response.into_body().collect().await.unwrap();
         }
         assert_eq!(statuses, [500, 500, 500, 503]);

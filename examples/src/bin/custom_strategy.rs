@@ -1,4 +1,4 @@
-//! A strategy of your own: the backend with the fewest requests under way.
+//! An own strategy, which picks the backend with the fewest requests in flight.
 //!
 //! `cargo run --bin custom_strategy`
 
@@ -25,7 +25,7 @@ impl Strategy for LeastBusy {
     }
 
     fn probabilities(&self, candidates: &[Candidate<'_>]) -> Vec<f64> {
-        // Nothing is left to chance: one is picked for certain.
+        // The pick does not depend on chance.
         let picked = self.pick(candidates, &mut || 0.0);
         (0..candidates.len()).map(|i| if i == picked { 1.0 } else { 0.0 }).collect()
     }
@@ -56,7 +56,7 @@ mod tests {
     use tokio::time::Instant;
 
     #[test]
-    fn whoever_is_busy_is_spared() {
+    fn picks_the_backend_with_the_fewest_requests() {
         let catalog = super::catalog().unwrap();
         let model = catalog.load().find("llama").unwrap().clone();
         assert!(model.backends()[0].state().try_enter(0));

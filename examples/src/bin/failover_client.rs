@@ -1,4 +1,4 @@
-//! A client that fails over: retry, selection and the upstream client, without any server.
+//! A client that fails over between two providers, made of the layers for retry and selection.
 //!
 //! `OPENAI_API_KEY=… cargo run --bin failover_client`
 
@@ -23,7 +23,7 @@ use tower::{ServiceBuilder, ServiceExt};
 
 const PATH: &str = "/v1/chat/completions";
 
-/// Asks `model`, wherever it is to be had; the answer's text, and who gave it.
+/// Sends a question to `model` and returns the text of the answer and the backend that gave it.
 async fn ask(catalog: &Catalog, model: &str, question: &str) -> Result<(String, String), BoxError> {
     let client = ServiceBuilder::new()
         .layer(RetryLayer::new(BackoffPolicy::new()).classify(ModelApiVerdict))
@@ -48,7 +48,7 @@ fn catalog(first: &str, second: &str, key: &str) -> Result<Catalog, BoxError> {
 
 #[tokio::main]
 async fn main() -> Result<(), BoxError> {
-    // Nobody listens at the first address, so that the second has to do.
+    // The first address refuses connections, so the second one answers.
     let catalog = catalog("http://127.0.0.1:9/v1", "https://api.openai.com/v1", &env::var("OPENAI_API_KEY")?)?;
     let (text, backend) = ask(&catalog, "fast", "Say hello.").await?;
     println!("{backend}: {text}");
@@ -60,7 +60,7 @@ mod tests {
     use axum::{Json, Router, routing::post};
 
     #[tokio::test]
-    async fn the_second_answers_when_the_first_is_not_there() {
+    async fn fails_over_when_the_first_provider_is_down() {
         let answer = || async { Json(serde_json::json!({ "choices": [{ "message": { "content": "hello" } }] })) };
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());

@@ -1,7 +1,7 @@
-//! The standard stack in an Axum application of your own, with identities and rules of your own.
+//! The standard gateway in an axum application, with its own identities and rules.
 //!
-//! `OPENAI_API_KEY=… cargo run --bin full_gateway`, then talk to `http://127.0.0.1:3001/v1` with
-//! any OpenAI client and the key `example-token-of-alice`.
+//! `OPENAI_API_KEY=… cargo run --bin full_gateway`, then use `http://127.0.0.1:3001/v1` with any
+//! OpenAI client and the key `example-token-of-alice`.
 
 use std::{env, sync::Arc};
 
@@ -48,11 +48,13 @@ mod tests {
     use tower::ServiceExt;
 
     #[tokio::test]
-    async fn a_known_user_gets_an_answer_and_others_do_not() {
-        let echo = |Json(body): Json<serde_json::Value>| async { Json(body) };
+    async fn answers_known_users_only() {
+        let message = serde_json::json!({ "role": "assistant", "content": "hello" });
+        let choice = serde_json::json!({ "index": 0, "message": message, "finish_reason": "stop" });
+        let answer = Json(serde_json::json!({ "choices": [choice] }));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let upstream = Router::new().route("/v1/chat/completions", post(echo));
+        let upstream = Router::new().route("/v1/chat/completions", post(move || std::future::ready(answer)));
         tokio::spawn(async { axum::serve(listener, upstream).await });
         let app = super::app(&url, "sk-test").unwrap();
         for (token, status) in [("example-token-of-alice", 200), ("no-such-token", 401)] {

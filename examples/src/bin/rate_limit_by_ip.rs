@@ -1,4 +1,4 @@
-//! One layer of Berry in an Axum application of your own: so many requests per address.
+//! A limit of requests per client address in an axum application, with one layer of Berry.
 //!
 //! `cargo run --bin rate_limit_by_ip`, then
 //! `for i in $(seq 6); do curl -i http://127.0.0.1:3002/; done`
@@ -9,8 +9,10 @@ use axum::{Router, extract::ConnectInfo, routing::get};
 use berry_tower::rate_limit::{Limits, PerKey, RateLimitLayer};
 use http::request::Parts;
 
-/// The address that the connection comes from. Behind a proxy of your own, read the header that it
-/// sets instead; any client may set it where there is no proxy. An IPv6 client has a whole /64.
+/// Returns the address of the peer, for IPv6 the /64 that a client controls.
+///
+/// Behind a proxy, read the header that the proxy sets instead. Without a proxy, clients could forge
+/// that header.
 fn address(head: &Parts) -> Option<IpAddr> {
     let ConnectInfo(peer) = head.extensions.get::<ConnectInfo<SocketAddr>>()?;
     Some(match peer.ip().to_canonical() {
@@ -46,7 +48,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn each_address_has_its_own_limit() {
+    async fn limits_each_address() {
         let app = app();
         for left in ["4", "3", "2", "1", "0"] {
             let response = ask(&app, "192.0.2.1:1000").await;
@@ -59,6 +61,6 @@ mod tests {
         for host in 1..=5 {
             assert_eq!(ask(&app, &format!("[2001:db8::{host}]:1000")).await.status(), 200);
         }
-        assert_eq!(ask(&app, "[2001:db8::6]:1000").await.status(), 429, "one /64, one limit");
+        assert_eq!(ask(&app, "[2001:db8::6]:1000").await.status(), 429, "the addresses of a /64 share a limit");
     }
 }

@@ -221,3 +221,13 @@ def test_speech_as_it_comes(client, gateway):
     ) as sound:
         pieces = list(sound.iter_bytes(512))
     assert len(pieces) > 1 and pieces[0].startswith(b"ID3")
+
+
+def test_a_transcript(sdk, gateway):
+    ask = lambda client: client.audio.transcriptions.create(model=gateway.models.healthy, file=("a.wav", b"RIFF\r\n--"))
+    assert sdk.call(ask).text == "a.wav has 8 bytes."
+
+
+def test_an_edited_image(sdk, gateway):
+    ask = lambda client: client.images.edit(model=gateway.models.healthy, image=("a.png", b"PNG"), prompt="a gate")
+    assert sdk.call(ask).data[0].b64_json

@@ -9,7 +9,7 @@ use std::{
 
 use berry_tower::{
     attempt::Attempt,
-    backend::{Catalog, Model},
+    backend::{Catalog, Model, Trial},
     breaker::Permit,
     classify::{Class, RequestFacts},
     endpoint::Endpoint,
@@ -78,7 +78,7 @@ impl Request {
 struct Sent {
     site: usize,
     permit: Permit,
-    trial: bool,
+    trial: Option<Trial>,
     at: Duration,
     fate: Fate,
 }
@@ -170,7 +170,7 @@ impl<'a> Engine<'a> {
         let trial = needs_trial(chosen, model.strategy());
         // One request at a time looks, so that nobody takes a place from another.
         assert!(live.try_enter(chosen.backend.max_in_flight()), "there was a place");
-        assert!(!trial || live.try_trial(), "the trial was free");
+        let trial = trial.then(|| live.try_trial(now).expect("the trial was free"));
         let permit = live.breaker().try_acquire(now).expect("the breaker had let it through");
         request.attempt.record_backend(chosen.backend.id().clone());
         let site = self.run.site(&model, chosen.backend);
@@ -189,8 +189,8 @@ impl<'a> Engine<'a> {
             live.first_byte(self.now - at, now);
         }
         live.record(fate.class, now);
-        if trial {
-            live.end_trial();
+        if let Some(trial) = trial {
+            live.end_trial(trial);
         }
         live.leave();
         if !fate.class.fails_over() {

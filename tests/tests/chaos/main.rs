@@ -16,16 +16,15 @@ use std::{
 
 use berry_tower::{
     backend::{Backend, Catalog, Model, Provider, SmartAi, StreamRecovery, Timeouts, Tuning, strategy},
-    breaker::{Breaker, BreakerPolicy, CircuitBreakerLayer},
+    breaker::{BreakerPolicy, CircuitBreakerLayer},
     classify::ModelApiVerdict,
     client::BackendClient,
     commit::CommitLayer,
     early::EarlyLayer,
     resume::ResumeLayer,
     retry::{BackoffPolicy, Budget, RetryLayer},
-    select::{SelectLayer, Selected},
+    select::{SelectLayer, SelectedBreaker},
 };
-use http::Extensions;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use tokio::time::{Instant, sleep};
 use tower::Layer;
@@ -59,7 +58,7 @@ fn catalog() -> Catalog {
         model("prefill", StreamRecovery::Prefill),
     ];
     // What changes in seconds must be looked at again in seconds.
-    let breaker = BreakerPolicy { failure_threshold: 5, open_for: Duration::from_secs(4) };
+    let breaker = BreakerPolicy::new().with_open_for(Duration::from_secs(4));
     let recovery_interval = Duration::from_secs(4);
     let catalog = Catalog::new(models).unwrap();
     catalog.retune(&Tuning { breaker, recovery_interval, ..Tuning::default() });
@@ -68,9 +67,7 @@ fn catalog() -> Catalog {
 
 async fn chaos(seed: u64, commit_after: Option<Duration>) {
     let (upstream, catalog) = (Upstream::new(seed, REQUESTS), catalog());
-    let breaker = CircuitBreakerLayer::new(BreakerPolicy::default()).find(|e: &Extensions| -> Option<Arc<Breaker>> {
-        e.get::<Selected>().map(|s| s.backend().state().breaker().clone())
-    });
+    let breaker = CircuitBreakerLayer::new(BreakerPolicy::default()).find(SelectedBreaker).classify(ModelApiVerdict);
     let service = breaker.layer(BackendClient::new(upstream.clone()));
     let service = CommitLayer.layer(SelectLayer::new(catalog.clone()).layer(service));
     let budget = Arc::new(Budget::new(0.2, FLOOR_PER_SECOND));

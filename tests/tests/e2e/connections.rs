@@ -1,30 +1,88 @@
 //! Connections: their number, slow heads, slow bodies.
 
+use std::time::Duration;
+
 use berry_tests::{Ask, Gateway, HeldClock, settle, soon};
 use futures_util::FutureExt;
 use http::Method;
 
 #[tokio::test]
-async fn beyond_the_bound_connections_wait() {
+async fn closes_the_longest_idle_connection_for_a_new_one() {
     let gateway = Gateway::builder().provider("a").max_connections(2).start().await;
     let mut held = [gateway.connect().await, gateway.connect().await];
     for connection in &mut held {
         assert!(soon(connection.ask(&Ask::chat("pool", false))).await.expect("an answer").is_good_chat());
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    // It is accepted by the system, not by the gateway.
     let mut third = gateway.connect().await;
-    third.send(&Ask::chat("pool", false).bytes()).await.expect("sent");
-    settle().await;
-    assert!(third.head().now_or_never().is_none());
-    assert_eq!(gateway.calls(0), 2);
-    drop(held);
-    let mut reply = soon(third.head()).await.expect("it is its turn");
-    soon(third.rest(&mut reply)).await;
-    assert!(reply.is_good_chat());
+    assert!(soon(third.ask(&Ask::chat("pool", false))).await.expect("an answer").is_good_chat());
+    let [mut first, mut second] = held;
+    soon(first.closed()).await;
+    assert!(soon(second.ask(&Ask::chat("pool", false))).await.expect("it is open still").is_good_chat());
 }
 
 #[tokio::test]
-async fn a_slow_head_is_cut_off() {
+async fn requests_beyond_the_limit_wait_and_health_checks_do_not() {
+    let gateway = Gateway::builder().provider("a").max_connections(2).start().await;
+    let chat = Ask::chat("pool", false).bytes();
+    let mut held = [gateway.connect().await, gateway.connect().await];
+    for connection in &mut held {
+        // Incomplete requests are not idle.
+        connection.send(&chat[..chat.len() - 1]).await.expect("sent");
+    }
+    settle().await;
+    let mut third = gateway.connect().await;
+    third.send(&chat).await.expect("sent");
+    settle().await;
+    assert!(third.head().now_or_never().is_none());
+    for path in ["/livez", "/readyz", "/livez"] {
+        let mut probe = gateway.connect().await;
+        assert_eq!(soon(probe.ask(&Ask::get(path))).await.expect("an answer").status, 200);
+    }
+    // More than a few do not wait.
+    let mut waiting = [gateway.connect().await, gateway.connect().await];
+    let [fourth, fifth] = &mut waiting;
+    fourth.send(&chat).await.expect("sent");
+    settle().await;
+    let reply = soon(fifth.ask(&Ask::chat("pool", false))).await.expect("an answer");
+    assert_eq!(reply.verdict(), (503, "server_error".into(), Some("overloaded".into())));
+    assert_eq!(gateway.calls(0), 0);
+
+    for connection in &mut held {
+        connection.send(&chat[chat.len() - 1..]).await.expect("sent");
+        let mut reply = soon(connection.head()).await.expect("an answer");
+        soon(connection.rest(&mut reply)).await;
+        assert!(reply.is_good_chat());
+    }
+    for connection in [&mut third, fourth] {
+        let mut reply = soon(connection.head()).await.expect("its turn");
+        soon(connection.rest(&mut reply)).await;
+        assert!(reply.is_good_chat());
+    }
+}
+
+#[tokio::test]
+async fn malformed_requests_get_an_error_in_the_usual_shape() {
+    let gateway = Gateway::single().await;
+    let large = [b"GET / HTTP/1.1\r\nhost: g\r\nx: ".as_slice(), &[b'a'; 70_000]].concat();
+    for (sent, status) in [
+        (b"nonsense\r\n\r\n".as_slice(), 400),
+        (b"GET / HTTP/1.1\r\nno colon\r\n\r\n", 400),
+        (b"POST / HTTP/1.1\r\ncontent-length: x\r\n\r\n", 400),
+        (&large, 431),
+    ] {
+        let mut connection = gateway.connect().await;
+        connection.send(sent).await.expect("sent");
+        let mut reply = soon(connection.head()).await.expect("an answer");
+        soon(connection.rest(&mut reply)).await;
+        assert_eq!((reply.verdict().0, reply.verdict().1.as_str()), (status, "invalid_request_error"));
+        assert!(!reply.header("x-request-id").is_empty());
+        soon(connection.closed()).await;
+    }
+}
+
+#[tokio::test]
+async fn closes_a_connection_with_a_slow_head() {
     let clock = HeldClock::new();
     let gateway = Gateway::single().await;
     let mut silent = gateway.connect().await;
@@ -44,7 +102,7 @@ async fn a_slow_head_is_cut_off() {
 }
 
 #[tokio::test]
-async fn a_body_that_stops_coming_is_a_408() {
+async fn stalled_body_is_a_408() {
     let clock = HeldClock::new();
     let gateway = Gateway::single().await;
     let mut connection = gateway.connect().await;
@@ -65,7 +123,7 @@ async fn a_body_that_stops_coming_is_a_408() {
 }
 
 #[tokio::test]
-async fn many_requests_share_a_connection_and_few_go_up() {
+async fn many_requests_share_few_connections() {
     let gateway = Gateway::single().await;
     let mut connection = gateway.connect().await;
     for number in 0..50 {

@@ -10,6 +10,7 @@ mod dead_backends;
 mod drain;
 mod errors;
 mod fallbacks;
+mod forms;
 mod headers;
 mod limits;
 mod many_streams;

@@ -47,7 +47,7 @@ async fn each_user_sees_their_own_models_sorted() {
 }
 
 #[tokio::test]
-async fn one_model_by_its_name_slashes_included() {
+async fn finds_a_model_whose_name_has_slashes() {
     let gateway = gateway().await;
     for path in ["/v1/models/org/deep/model:v1", "/v1/models/org%2Fdeep%2Fmodel%3Av1"] {
         let reply = gateway.ask(&Ask::get(path)).await;
@@ -87,4 +87,24 @@ async fn head_works_where_get_does() {
         let next = connection.ask(&Ask::chat("pool", false)).await.expect("the connection goes on");
         assert!(next.is_good_chat(), "{path}");
     }
+}
+
+#[tokio::test]
+async fn a_caller_of_anthropic_gets_its_shape() {
+    let gateway = gateway().await;
+    let get = |path| Ask::get(path).header("anthropic-version", "2023-06-01");
+    let list = gateway.ask(&get("/v1/models")).await.json();
+    let ids: Vec<_> = list["data"].as_array().unwrap().iter().map(|model| model["id"].as_str().unwrap()).collect();
+    assert_eq!(ids, ["org/deep/model:v1", "pool", "zeta"]);
+    assert_eq!(
+        (&list["first_id"], &list["last_id"], &list["has_more"]),
+        (&ids[0].into(), &"zeta".into(), &false.into())
+    );
+    let model = gateway.ask(&get("/v1/models/zeta")).await.json();
+    assert_eq!((&model["type"], &model["display_name"]), (&"model".into(), &"zeta".into()));
+    assert!(model["created_at"].as_str().unwrap().ends_with('Z'), "{model}");
+    let missing = gateway.ask(&get("/v1/models/none")).await;
+    assert_eq!((missing.status.as_u16(), &missing.json()["error"]["type"]), (404, &"not_found_error".into()));
+    let with_key = get("/v1/models").without("authorization").header("x-api-key", BOB);
+    assert_eq!(gateway.ask(&with_key).await.status, 200);
 }

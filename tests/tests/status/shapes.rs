@@ -168,7 +168,22 @@ async fn every_key_is_there_before_and_after_requests() {
 }
 
 #[tokio::test]
-async fn what_is_configured_is_told_as_it_is() {
+async fn public_pages_show_tags_to_admins_only() {
+    let gateway = gateway().await;
+    for path in ["/smart-ai/weights", "/smart-ai/models/pool/weights"] {
+        let backends = |page: serde_json::Value| {
+            let model = page.get("model").unwrap_or(&page["models"][0]).clone();
+            model["backends"][1]["tags"].as_array().unwrap().len()
+        };
+        assert_eq!(backends(gateway.status(path).await), 2, "an admin");
+        for token in [None, Some(USER)] {
+            assert_eq!(backends(gateway.get(path, token).await.json().await.unwrap()), 0, "{token:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn status_pages_show_the_configuration() {
     let gateway = gateway().await;
     let weights = gateway.status("/admin/model-weights").await;
     assert_eq!(weights["total_models"], 2);
@@ -191,7 +206,7 @@ async fn what_is_configured_is_told_as_it_is() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_told_is_refused_in_the_shape_of_all_errors() {
+async fn status_errors_have_the_common_shape() {
     let gateway = gateway().await;
     for (path, code, param) in [
         ("/admin/model-weights?model=none", "model_not_found", "model"),

@@ -68,6 +68,7 @@ fn defaults() -> Value {
             "strategy": model.strategy,
             "enabled": model.enabled,
             "fallbacks": model.fallbacks,
+            "default_for": model.default_for,
             "stream_recovery": model.stream_recovery,
         },
         "models.*.backends[]": {

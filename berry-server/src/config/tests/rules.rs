@@ -41,6 +41,15 @@ fn fallbacks_lead_somewhere_and_not_in_circles() {
 }
 
 #[test]
+fn an_endpoint_has_one_default_model() {
+    let b = |lines: &str| second("b", "b-name", lines);
+    good(&b("default_for = [\"moderations\"]"));
+    refused(&b("default_for = [\"embeddings\"]"), "models.b.default_for[0]: `embeddings` has no default model");
+    let both = b("default_for = [\"moderations\"]").replace(MODEL, "[models.gpt_4o]\ndefault_for = [\"moderations\"]");
+    refused(&both, "another model is the default for `moderations` already");
+}
+
+#[test]
 fn what_nobody_can_reach_is_warned_about() {
     let bob = "[users.bob]\ntoken = \"another-token-of-many-characters\"\n";
     let admin = "tags = [\"admin\"]";

@@ -18,7 +18,7 @@ use berry_tower::{
     render::{Refusal, Render, RequestSummary},
 };
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use http_body_util::Either;
 use pin_project::pin_project;
 use tower_layer::Layer;
@@ -28,14 +28,9 @@ use uuid::Uuid;
 pub(crate) use identity::RequestIdentity;
 
 use super::error_shape::ErrorShape;
-use crate::{
-    observability::{Observability, metrics::RouteMetrics},
-    state::Snapshot,
-};
+use crate::{observability::Observability, state::Snapshot};
 use panic::catch_panic;
-use record::AccessRecord;
-
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+use record::{AccessRecord, ModelEndpoint, REQUEST_ID, RecordContext};
 
 /// The longest request id, in bytes, that is accepted from a client.
 const MAX_ID_BYTES: usize = 128;
@@ -46,38 +41,26 @@ const MAX_HEADER_BYTES: usize = 48 * 1024;
 
 /// [`Layer`] that applies [`AccessLog`].
 #[derive(Clone, Debug)]
-pub(crate) struct AccessLogLayer {
-    snapshot: Arc<Snapshot>,
-    observability: Observability,
-    endpoint: Option<Arc<ModelEndpoint>>,
-    /// The shape of the layer's own error responses.
-    errors: ErrorShape,
-}
+pub(crate) struct AccessLogLayer(RecordContext);
 
 impl AccessLogLayer {
     pub(crate) fn new(snapshot: Arc<Snapshot>, observability: Observability, errors: ErrorShape) -> Self {
-        Self { snapshot, observability, endpoint: None, errors }
+        Self(RecordContext { snapshot, observability, endpoint: None, errors })
     }
 
     /// Sets the endpoint of model requests that the layer stands before.
     pub(crate) fn with_endpoint(self, path: &str) -> Self {
-        let route = self.observability.metrics.route(path);
-        Self { endpoint: Some(Arc::new(ModelEndpoint { path: path.into(), route })), ..self }
+        let route = self.0.observability.metrics.route(path);
+        let endpoint = Some(Arc::new(ModelEndpoint { path: path.into(), route }));
+        Self(RecordContext { endpoint, ..self.0 })
     }
-}
-
-/// The facts of an endpoint that need no look-up per request.
-#[derive(Debug)]
-struct ModelEndpoint {
-    path: Arc<str>,
-    route: RouteMetrics,
 }
 
 impl<S> Layer<S> for AccessLogLayer {
     type Service = AccessLog<S>;
 
     fn layer(&self, inner: S) -> AccessLog<S> {
-        AccessLog { inner, layer: self.clone() }
+        AccessLog { inner, context: self.0.clone() }
     }
 }
 
@@ -85,7 +68,7 @@ impl<S> Layer<S> for AccessLogLayer {
 #[derive(Clone, Debug)]
 pub(crate) struct AccessLog<S> {
     inner: S,
-    layer: AccessLogLayer,
+    context: RecordContext,
 }
 
 /// The inner body or the layer's own, with the record that is written at its end.
@@ -107,13 +90,13 @@ where
 
     fn call(&mut self, mut request: Request<R>) -> Self::Future {
         let id = request_id(request.headers());
-        let errors = self.layer.errors;
-        let record = Box::new(AccessRecord::new(id.clone(), &mut request, &self.layer));
+        let errors = self.context.errors;
+        let record = Box::new(AccessRecord::new(id.clone(), &mut request, &self.context));
         if has_too_many_headers(request.headers()) {
             return ResponseFuture { stage: Stage::Refused(Some(headers_too_large())), record: Some(record), errors };
         }
         request.headers_mut().insert(REQUEST_ID, id);
-        request.extensions_mut().insert(record.identity().clone());
+        record.insert_slots(request.extensions_mut());
         let stage = match catch_panic(|| self.inner.call(request)) {
             Ok(call) => Stage::Called(call),
             Err(panic) => Stage::Refused(Some(record.log_panic(&panic))),
@@ -123,7 +106,7 @@ where
 }
 
 /// Returns the client's own id if it is short printable ASCII, else a new one.
-fn request_id(headers: &HeaderMap) -> HeaderValue {
+pub(crate) fn request_id(headers: &HeaderMap) -> HeaderValue {
     let is_valid =
         |id: &&HeaderValue| (1..=MAX_ID_BYTES).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic);
     headers.get(REQUEST_ID).filter(is_valid).cloned().unwrap_or_else(|| {

@@ -9,30 +9,36 @@ use berry_tower::{
     body::{End, Guard, GuardedBody},
     error::{Exhausted, find},
     error_response::Cause,
+    inspect::ModelSlot,
     progress::Progress,
     rate_limit::LimitKind,
     render::Refusal,
     select::RoutedModel,
 };
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{Extensions, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use tokio::time::Instant;
 
 use super::{
-    AccessLogLayer, REQUEST_ID, RequestIdentity,
+    identity::RequestIdentity,
     panic::{PanicMessage, internal_error},
 };
 #[cfg(feature = "observability")]
 use crate::observability::history::FinishedRequest;
 use crate::{
-    http::{connection::Serving, error_shape::ErrorShape},
-    observability::{Observability, metrics::RequestMetrics, outcome::RequestOutcome},
+    http::{connection::ConnectionState, error_shape::ErrorShape},
+    observability::{
+        Observability,
+        metrics::{RequestMetrics, RouteMetrics},
+        outcome::RequestOutcome,
+    },
     state::Snapshot,
 };
 
 /// The target of the access line, which filters such as `RUST_LOG` name.
 const TARGET: &str = "berry_server::access";
 
+pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const BACKEND: HeaderName = HeaderName::from_static("x-berry-backend");
 const ATTEMPTS: HeaderName = HeaderName::from_static("x-berry-attempts");
 const DROPPED: HeaderName = HeaderName::from_static("x-berry-dropped");
@@ -53,6 +59,23 @@ impl fmt::Display for Cut<'_> {
     }
 }
 
+/// What the records of one service have in common.
+#[derive(Clone, Debug)]
+pub(super) struct RecordContext {
+    pub(super) snapshot: Arc<Snapshot>,
+    pub(super) observability: Observability,
+    pub(super) endpoint: Option<Arc<ModelEndpoint>>,
+    /// The shape of the layer's own error responses.
+    pub(super) errors: ErrorShape,
+}
+
+/// The facts of an endpoint that need no look-up per request.
+#[derive(Debug)]
+pub(super) struct ModelEndpoint {
+    pub(super) path: Arc<str>,
+    pub(super) route: RouteMetrics,
+}
+
 /// The facts of one request.
 #[derive(Debug)]
 pub(crate) struct AccessRecord {
@@ -65,6 +88,7 @@ pub(crate) struct AccessRecord {
     started: Instant,
     status: Option<StatusCode>,
     identity: RequestIdentity,
+    model_slot: ModelSlot,
     served_by: Option<ServedBy>,
     served_model: Option<RoutedModel>,
     attempts: u32,
@@ -72,15 +96,15 @@ pub(crate) struct AccessRecord {
     /// The optional fields that were left out of the upstream request.
     dropped: Option<HeaderValue>,
     is_emitted: bool,
-    connection: Option<Serving>,
+    connection: Option<ConnectionState>,
     snapshot: Arc<Snapshot>,
     observability: Observability,
     metrics: RequestMetrics,
 }
 
 impl AccessRecord {
-    pub(super) fn new<R>(id: HeaderValue, request: &mut Request<R>, layer: &AccessLogLayer) -> Self {
-        let AccessLogLayer { snapshot, observability, endpoint, errors } = layer;
+    pub(super) fn new<R>(id: HeaderValue, request: &mut Request<R>, context: &RecordContext) -> Self {
+        let RecordContext { snapshot, observability, endpoint, errors } = context;
         let started = Instant::now();
         let route = endpoint.as_ref().map(|endpoint| &endpoint.route);
         let path = || Cut(request.uri().path()).to_string().into();
@@ -93,6 +117,7 @@ impl AccessRecord {
             started,
             status: None,
             identity: RequestIdentity::default(),
+            model_slot: ModelSlot::default(),
             served_by: None,
             served_model: None,
             attempts: 0,
@@ -102,7 +127,7 @@ impl AccessRecord {
             connection: request.extensions_mut().remove(),
             snapshot: snapshot.clone(),
             observability: observability.clone(),
-            metrics: RequestMetrics::new(&observability.metrics, request, route, started),
+            metrics: observability.metrics.start(request, route, started),
         }
     }
 
@@ -110,8 +135,12 @@ impl AccessRecord {
         &self.id
     }
 
-    pub(super) const fn identity(&self) -> &RequestIdentity {
-        &self.identity
+    /// Puts the slots into the request that the layers behind fill in.
+    pub(super) fn insert_slots(&self, extensions: &mut Extensions) {
+        extensions.insert(self.identity.clone());
+        if self.is_model_request {
+            extensions.insert(self.model_slot.clone());
+        }
     }
 
     /// Logs a panic and returns the client's error.
@@ -170,9 +199,27 @@ impl AccessRecord {
         }
     }
 
+    /// Reads which backend finished a stream that another one had begun, or whose head was sent
+    /// before a backend had answered.
+    fn record_continuation(&mut self) {
+        let Some(progress) = &self.progress else { return };
+        self.attempts = progress.attempts().map_or(self.attempts, |attempts| attempts.max(self.attempts));
+        let Some(continuation) = progress.continued_by() else { return };
+        self.served_by = Some(ServedBy(continuation.backend.clone()));
+        let catalog = self.snapshot.catalog.load();
+        let requested = self.model_slot.get().and_then(|model| catalog.find(model));
+        let served = requested.and_then(|requested| match continuation.fallback_index.checked_sub(1) {
+            None => Some(requested),
+            Some(fallback) => catalog.find(requested.fallbacks().get(fallback as usize)?),
+        });
+        if let Some(model) = served {
+            self.served_model = Some(RoutedModel::new(model.clone()));
+        }
+    }
+
     /// Returns the public name of the requested model, if the catalogue has it.
     fn requested_model(&self) -> Option<Arc<str>> {
-        let requested = self.identity.model()?;
+        let requested = self.model_slot.get()?;
         match &self.served_model {
             // The usual case needs no look-up.
             Some(routed) if &**routed.model().name() == requested => Some(routed.model().name().clone()),
@@ -186,8 +233,12 @@ impl AccessRecord {
             return;
         }
         if let Some(connection) = &self.connection {
+            if self.identity.caller().is_some() {
+                connection.trust();
+            }
             connection.end();
         }
+        self.record_continuation();
         let now = Instant::now();
         self.metrics.record_end(self.status, now);
         let requested = self.requested_model();
@@ -199,7 +250,7 @@ impl AccessRecord {
         let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let usage = self.progress.as_ref().and_then(Progress::usage);
         let first_output = self.progress.as_ref().and_then(Progress::first_output);
-        let model = requested.as_deref().or(self.identity.model());
+        let model = requested.as_deref().or(self.model_slot.get());
         let served_model = self.served_model.as_ref().map(RoutedModel::model);
         let backend = self.served_by.as_ref().map(|ServedBy(backend)| backend);
         tracing::info!(
@@ -265,7 +316,9 @@ impl Guard for AccessRecord {
             _ if is_complete && status.is_server_error() => RequestOutcome::Failed,
             _ if is_complete && !status.is_success() => RequestOutcome::Refused,
             _ if is_complete => RequestOutcome::Complete,
+            // A client may leave once it has the error event of an interrupted stream.
             End::Failed(_) => RequestOutcome::Interrupted,
+            _ if self.progress.as_ref().is_some_and(Progress::is_interrupted) => RequestOutcome::Interrupted,
             End::Complete | End::Dropped => RequestOutcome::Cancelled,
         });
     }

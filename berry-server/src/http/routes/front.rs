@@ -6,7 +6,12 @@
 use std::{convert::Infallible, fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use axum::{Router, body::Body};
-use berry_tower::drain::{DrainLayer, RequestBody, ResponseBody};
+use berry_tower::{
+    backend::Model,
+    drain::{DrainLayer, RequestBody, ResponseBody},
+    endpoint::Endpoint,
+    inspect::DefaultModel,
+};
 use bytes::Bytes;
 use futures_util::TryFutureExt;
 use http::{Method, Request, Response};
@@ -20,7 +25,7 @@ use tower_service::Service;
 use super::{
     context::Context,
     cors::cors,
-    endpoints::{MESSAGES, ROUTED},
+    endpoints::{MESSAGES, routed},
 };
 use crate::{
     config::Settings,
@@ -29,6 +34,7 @@ use crate::{
         body_log::{BodyLogLayer, LoggedBody},
         error_shape::ErrorShape,
     },
+    state::Snapshot,
 };
 
 /// How many bytes beyond the longest allowed body are read and discarded after an early response.
@@ -82,11 +88,12 @@ impl Front {
         let Context { snapshot, observability, .. } = context;
         let settings = &snapshot.config.settings;
         let body_log = BodyLogLayer::new(&snapshot.config);
-        let openai = ROUTED.map(|endpoint| (format!("/v1{}", endpoint.path()), &gateways.openai, ErrorShape::OpenAi));
-        let messages = (MESSAGES.to_owned(), &gateways.messages, ErrorShape::Anthropic);
-        let endpoints = openai.into_iter().chain([messages]).map(|(path, gateway, errors)| {
+        let openai = routed().map(|(path, endpoint)| (path, endpoint, &gateways.openai, ErrorShape::OpenAi));
+        let messages = (MESSAGES.to_owned(), Endpoint::Messages, &gateways.messages, ErrorShape::Anthropic);
+        let endpoints = openai.chain([messages]).map(|(path, endpoint, gateway, errors)| {
             let access_log = AccessLogLayer::new(snapshot.clone(), observability.clone(), errors).with_endpoint(&path);
-            (path, serve(settings, access_log, gateway.clone(), body_log.clone()))
+            let serve = serve(settings, access_log, gateway.clone(), body_log.clone());
+            (path, with_default_model(serve, default_model(snapshot, endpoint)))
         });
         Self { endpoints: endpoints.collect(), cors: cors(&settings.cors_allowed_origins), router }
     }
@@ -136,6 +143,31 @@ where
             boxed(around.service(gateway.map_request(unlogged).map_response(box_body)))
         }
     }
+}
+
+/// Returns the model of requests that name none: the one that is marked, or the only one that serves the endpoint.
+fn default_model(snapshot: &Snapshot, endpoint: Endpoint) -> Option<DefaultModel> {
+    if endpoint != Endpoint::Moderations {
+        return None;
+    }
+    let models = || snapshot.config.models.values().filter(|model| model.enabled);
+    if let Some(model) = models().find(|model| model.default_for.iter().any(|name| name == "moderations")) {
+        return Some(DefaultModel(model.name.as_str().into()));
+    }
+    let catalog = snapshot.catalog.load();
+    let serves =
+        |model: &&Arc<Model>| model.is_enabled() && model.backends().iter().any(|b| b.provider().serves(endpoint));
+    let mut serving = catalog.models().iter().filter(serves);
+    let only = serving.next().filter(|_| serving.next().is_none())?;
+    Some(DefaultModel(only.name().clone()))
+}
+
+fn with_default_model(serve: Serve, model: Option<DefaultModel>) -> Serve {
+    let Some(model) = model else { return serve };
+    Arc::new(move |mut request| {
+        request.extensions_mut().insert(model.clone());
+        serve(request)
+    })
 }
 
 fn box_body<B>(response: Response<B>) -> Response<Body>

@@ -1,4 +1,4 @@
-//! Whether the gateway lives, is ready, and how its backends are.
+//! Liveness, readiness and health.
 
 use std::sync::Arc;
 
@@ -17,17 +17,17 @@ use utoipa::ToSchema;
 use super::{status::rfc3339, tags};
 use crate::state::Snapshot;
 
-/// How many of the enabled models and their backends can serve now.
-pub(super) struct Census {
+/// The numbers of enabled models and backends, and of those that can serve now.
+pub(super) struct HealthCounts {
     pub(super) models: usize,
     pub(super) usable_models: usize,
     pub(super) backends: usize,
-    /// Healthy or recovering, though perhaps left alone for now.
+    /// Backends that are healthy or recovering, cooling ones included.
     pub(super) healthy_backends: usize,
     usable_backends: usize,
 }
 
-impl Census {
+impl HealthCounts {
     pub(super) fn of(snapshot: &Snapshot) -> Self {
         let now = Instant::now();
         let enabled = |backend: &&Arc<Backend>| backend.is_enabled();
@@ -36,17 +36,17 @@ impl Census {
             enabled(backend) && view.is_healthy() && view.is_free()
         };
         let healthy = |backend: &&Arc<Backend>| enabled(backend) && backend.state().view(now).is_healthy();
-        let mut census = Self { models: 0, usable_models: 0, backends: 0, healthy_backends: 0, usable_backends: 0 };
+        let mut counts = Self { models: 0, usable_models: 0, backends: 0, healthy_backends: 0, usable_backends: 0 };
         for model in snapshot.catalog.load().models().iter().filter(|model| model.is_enabled()) {
             let count = |which: &dyn Fn(&&Arc<Backend>) -> bool| model.backends().iter().filter(which).count();
             let here = count(&usable);
-            census.models += 1;
-            census.usable_models += usize::from(here > 0);
-            census.backends += count(&enabled);
-            census.healthy_backends += count(&healthy);
-            census.usable_backends += here;
+            counts.models += 1;
+            counts.usable_models += usize::from(here > 0);
+            counts.backends += count(&enabled);
+            counts.healthy_backends += count(&healthy);
+            counts.usable_backends += here;
         }
-        census
+        counts
     }
 
     pub(super) fn status(&self) -> &'static str {
@@ -58,7 +58,7 @@ impl Census {
     }
 }
 
-/// How the gateway is.
+/// The response of `/health`.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Health::Health)]
 pub(super) struct Health {
@@ -66,9 +66,9 @@ pub(super) struct Health {
     status: &'static str,
     /// The version of the server.
     version: &'static str,
-    /// When this was so.
+    /// The time of the response.
     timestamp: String,
-    /// Since the process began to serve.
+    /// The time since the server started.
     uptime_seconds: u64,
     /// Enabled models.
     models: Share,
@@ -76,35 +76,35 @@ pub(super) struct Health {
     backends: Share,
 }
 
-/// How many there are, and how many can serve now.
+/// A number of models or backends, and how many can serve now.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Health::Share)]
 struct Share {
-    /// All.
+    /// All of them.
     total: usize,
     /// Those that can serve now.
     available: usize,
 }
 
-/// How the gateway is, in the old form.
+/// The response of `/v1/health`, in the form of earlier versions.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Health::V1)]
 pub(super) struct V1Health {
-    /// As `/health` says.
+    /// The same as in `/health`.
     status: &'static str,
-    /// False once the server is on its way out.
+    /// False while the server drains.
     service_running: bool,
-    /// Models that can be served now.
+    /// The models that can be served now.
     models_available: usize,
-    /// What is configured and enabled.
+    /// The numbers of enabled providers, models and backends.
     summary: Summary,
-    /// When this was so.
+    /// The time of the response.
     timestamp: String,
-    /// Since the process began to serve.
+    /// The time since the server started.
     uptime_seconds: u64,
 }
 
-/// What is configured and enabled.
+/// The numbers of enabled providers, models and backends.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Health::Summary)]
 struct Summary {
@@ -112,11 +112,11 @@ struct Summary {
     providers: usize,
     /// Models.
     models: usize,
-    /// Their backends.
+    /// Backends of enabled models.
     backends: usize,
 }
 
-/// Whether the gateway can serve, and how much of it is well.
+/// Whether the gateway can serve, and how many backends are healthy.
 #[utoipa::path(
     get,
     path = "/health",
@@ -127,31 +127,31 @@ struct Summary {
     ),
 )]
 pub(super) async fn health(State(snapshot): State<Arc<Snapshot>>) -> Response {
-    let census = Census::of(&snapshot);
-    let code = if census.usable_models == 0 { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
+    let counts = HealthCounts::of(&snapshot);
+    let code = if counts.usable_models == 0 { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
     let body = Health {
-        status: census.status(),
+        status: counts.status(),
         version: env!("CARGO_PKG_VERSION"),
         timestamp: now(),
         uptime_seconds: snapshot.process.uptime().as_secs(),
-        models: Share { total: census.models, available: census.usable_models },
-        backends: Share { total: census.backends, available: census.usable_backends },
+        models: Share { total: counts.models, available: counts.usable_models },
+        backends: Share { total: counts.backends, available: counts.usable_backends },
     };
     (code, Json(body)).into_response()
 }
 
-/// The same in the old form; always a 200.
+/// The health in the form of earlier versions; always a 200.
 #[utoipa::path(get, path = "/v1/health", tag = tags::HEALTH, responses((status = 200, body = V1Health)))]
 pub(super) async fn v1_health(State(snapshot): State<Arc<Snapshot>>) -> Json<V1Health> {
-    let census = Census::of(&snapshot);
+    let counts = HealthCounts::of(&snapshot);
     Json(V1Health {
-        status: census.status(),
+        status: counts.status(),
         service_running: !snapshot.process.is_draining(),
-        models_available: census.usable_models,
+        models_available: counts.usable_models,
         summary: Summary {
             providers: snapshot.config.providers.values().filter(|provider| provider.enabled).count(),
-            models: census.models,
-            backends: census.backends,
+            models: counts.models,
+            backends: counts.backends,
         },
         timestamp: now(),
         uptime_seconds: snapshot.process.uptime().as_secs(),
@@ -163,19 +163,19 @@ pub(super) async fn v1_health(State(snapshot): State<Arc<Snapshot>>) -> Json<V1H
     get,
     path = "/livez",
     tag = tags::HEALTH,
-    responses((status = 200, body = String, content_type = "text/plain", description = "It is.")),
+    responses((status = 200, body = String, content_type = "text/plain", description = "The process is alive.")),
 )]
 pub(super) async fn livez() -> &'static str {
     "ok\n"
 }
 
-/// Whether traffic should come here.
+/// Whether the server is ready for traffic.
 #[utoipa::path(
     get,
     path = "/readyz",
     tag = tags::HEALTH,
     responses(
-        (status = 200, body = String, content_type = "text/plain", description = "It should."),
+        (status = 200, body = String, content_type = "text/plain", description = "The server is ready for traffic."),
         (status = 503, body = String, content_type = "text/plain",
          description = "Draining, not yet probed, or without a usable backend."),
     ),
@@ -184,15 +184,15 @@ pub(super) async fn readyz(State(snapshot): State<Arc<Snapshot>>) -> (StatusCode
     if snapshot.process.is_draining() {
         (StatusCode::SERVICE_UNAVAILABLE, "draining\n")
     } else if !snapshot.process.is_probed() {
-        (StatusCode::SERVICE_UNAVAILABLE, "the first round of probes is under way\n")
-    } else if Census::of(&snapshot).usable_models == 0 {
+        (StatusCode::SERVICE_UNAVAILABLE, "the first round of probes is in progress\n")
+    } else if HealthCounts::of(&snapshot).usable_models == 0 {
         (StatusCode::SERVICE_UNAVAILABLE, "no model has a usable backend\n")
     } else {
         (StatusCode::OK, "ready\n")
     }
 }
 
-/// Now, as the JSON of the status endpoints tells times.
+/// Returns the current time in the format of the status endpoints.
 pub(super) fn now() -> String {
     rfc3339(Timestamp::now())
 }

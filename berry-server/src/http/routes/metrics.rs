@@ -1,4 +1,4 @@
-//! The status of the whole gateway as JSON: providers, their models, and the choices made.
+//! The state of the whole gateway as JSON: providers, their models, and the selections.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 
 use super::{
     context::Context,
-    health::Census,
+    health::HealthCounts,
     status::{Moment, average_latency_ms, of_provider, provider_health},
     tags,
 };
@@ -20,67 +20,67 @@ pub(super) fn routes() -> Router<Context> {
     Router::new().route("/metrics", get(metrics))
 }
 
-/// The answer of `/metrics`.
+/// The response of `/metrics`.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Metrics::Metrics)]
 pub(super) struct Metrics {
     /// `healthy`, `degraded` or `unhealthy`, as `/health` says.
     status: &'static str,
-    /// When this was so.
+    /// The time of the response.
     timestamp: String,
-    /// Since the process began to serve.
+    /// The time since the server started.
     uptime_seconds: u64,
     /// By id.
     providers: BTreeMap<String, Provider>,
-    /// The choices among backends.
+    /// The selections of backends.
     load_balancer: LoadBalancer,
 }
 
-/// What came of users' attempts at a provider; probes are not in the numbers.
+/// The attempts of users at a provider, without probes.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Metrics::Provider)]
 struct Provider {
-    /// It is enabled and one of its backends is healthy; null where no model uses it.
+    /// Whether it is enabled and has a healthy backend; null if no model uses it.
     healthy: Option<bool>,
-    /// The last probe or connectivity check.
+    /// The time of the last probe or connectivity check.
     last_check: Option<String>,
-    /// All attempts that have ended.
+    /// The attempts that have ended.
     total_requests: u64,
-    /// Those that went well.
+    /// The successful ones.
     successful_requests: u64,
-    /// Those that failed; the callers' own mistakes and cancelled ones are not among them.
+    /// The failed ones, without errors of the caller and cancelled ones.
     failed_requests: u64,
     /// The average time to the first byte.
     average_latency_ms: Option<f64>,
-    /// By the provider's name of the model, those that a model of the gateway uses.
+    /// The models that the gateway uses, by the provider's name.
     models: BTreeMap<String, Backend>,
 }
 
-/// What came of users' attempts at a provider's model.
+/// The attempts of users at a provider's model.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Metrics::Backend)]
 struct Backend {
-    /// Healthy, or on its way back to that.
+    /// Whether it is healthy or recovering.
     healthy: bool,
-    /// All attempts that have ended.
+    /// The attempts that have ended.
     requests: u64,
-    /// Those that failed.
+    /// The failed ones.
     errors: u64,
     /// `closed`, `half_open` or `open`.
     circuit: &'static str,
-    /// The confidence as read now: 0 ..= 1.
+    /// The confidence, from 0 to 1.
     confidence: f64,
-    /// Requests under way.
+    /// Requests in flight.
     in_flight: u32,
 }
 
-/// The choices among backends.
+/// The selections of backends.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Metrics::LoadBalancer)]
 struct LoadBalancer {
-    /// All choices, those for further attempts included.
+    /// All selections, those for retries included.
     total_selections: u64,
-    /// By the strategy that made them, for each one that some model has.
+    /// The selections by strategy, for each strategy in use.
     strategy_distribution: BTreeMap<&'static str, u64>,
 }
 
@@ -99,7 +99,7 @@ impl Provider {
     }
 }
 
-/// How long ago the last check of any kind was.
+/// Returns how long ago the last check of any kind was.
 fn checked(live: &BackendStateSnapshot) -> Option<Duration> {
     [live.last_probe, live.last_connectivity_check].into_iter().flatten().min()
 }
@@ -128,7 +128,7 @@ impl LoadBalancer {
     }
 }
 
-/// The status of every provider and its models, and how often each strategy has chosen.
+/// The state of every provider and its models, and the selections of each strategy.
 #[utoipa::path(get, path = "/metrics", tag = tags::STATUS, responses((status = 200, body = Metrics)))]
 pub(super) async fn metrics(State(snapshot): State<Arc<Snapshot>>) -> Json<Metrics> {
     let moment = Moment::now();
@@ -137,7 +137,7 @@ pub(super) async fn metrics(State(snapshot): State<Arc<Snapshot>>) -> Json<Metri
         (id.clone(), Provider::of(provider, &of_provider(&catalog, id, &moment), &moment))
     };
     Json(Metrics {
-        status: Census::of(&snapshot).status(),
+        status: HealthCounts::of(&snapshot).status(),
         timestamp: moment.timestamp(),
         uptime_seconds: snapshot.process.uptime().as_secs(),
         providers: snapshot.config.providers.iter().map(provider).collect(),

@@ -29,18 +29,19 @@ use axum::{
     middleware::map_request,
     routing::{MethodRouter, get},
 };
-use berry_tower::auth::AuthLayer;
+use berry_tower::{auth::AuthLayer, endpoint::Endpoint};
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, Method};
 use tower::ServiceBuilder;
 use tower_service::Service;
 
+pub(crate) use self::refusals::overloaded;
 use self::{
     admin_only::admins_only,
     cors::cors,
-    endpoints::{MESSAGES, ROUTED},
+    endpoints::{MESSAGES, routed},
     front::{RoutedRequestBody, drain_layer},
-    refusals::{method_not_allowed, not_found, only_post, refuse},
+    refusals::{is_websocket, method_not_allowed, no_websocket, not_found, only_post, refuse_caller},
 };
 pub(crate) use self::{
     context::Context,
@@ -87,9 +88,12 @@ where
         .merge(status)
         .merge(admins_only(admin::routes(), keys.clone()));
     // A `POST` to these never reaches the router; `Front` takes it.
-    for endpoint in ROUTED {
-        let refused = async || only_post(ErrorShape::OpenAi, None);
-        router = router.route(&format!("/v1{}", endpoint.path()), MethodRouter::new().fallback(refused));
+    for (path, endpoint) in routed() {
+        let refused = async move |method: Method, headers: HeaderMap| match endpoint {
+            Endpoint::Responses if method == Method::GET && is_websocket(&headers) => no_websocket(),
+            _ => only_post(ErrorShape::OpenAi, None),
+        };
+        router = router.route(&path, MethodRouter::new().fallback(refused));
     }
     let refused = async |headers: HeaderMap| only_post(ErrorShape::Anthropic, headers.get("x-request-id"));
     router = router.route(MESSAGES, MethodRouter::new().fallback(refused));
@@ -98,8 +102,10 @@ where
         .layer(AccessLogLayer::new(snapshot.clone(), observability.clone(), ErrorShape::OpenAi))
         .option_layer(cors(&settings.cors_allowed_origins));
     let router = router
-        .fallback(async || refuse(&not_found()))
-        .method_not_allowed_fallback(async || refuse(&method_not_allowed()))
+        .fallback(async |request: Request| refuse_caller(not_found(), &request.into_parts().0))
+        .method_not_allowed_fallback(async |request: Request| {
+            refuse_caller(method_not_allowed(), &request.into_parts().0)
+        })
         .layer(layers)
         .with_state(context.clone());
     Front::new(context, gateways, router)

@@ -1,7 +1,7 @@
-//! `GET /openapi.json`: every endpoint, told from the code that serves it.
+//! `GET /openapi.json`: the OpenAPI document, made from the code that serves the endpoints.
 //!
-//! Handlers describe themselves beside their code; what goes through the gateway is told from the
-//! list that makes its routes. The rest, such as the errors that all of a kind share, is added here.
+//! Handlers are described beside their code; model requests are described from the list that makes their routes. This
+//! module adds the rest, such as the errors that all endpoints of a kind share.
 
 #[cfg(test)]
 mod tests;
@@ -27,9 +27,14 @@ use utoipa::{
     },
 };
 
-use super::{admin, context::Context, endpoints::ROUTED, health, metrics, models, smart_ai, tags};
+use super::{
+    admin,
+    context::Context,
+    endpoints::{MESSAGES, routed},
+    health, metrics, models, smart_ai, tags,
+};
 
-/// What handlers tell of themselves.
+/// The descriptions of the handlers.
 #[derive(OpenApi)]
 #[openapi(
     info(title = "Berry", description = "An AI gateway: OpenAI's API in front of many providers."),
@@ -52,29 +57,29 @@ use super::{admin, context::Context, endpoints::ROUTED, health, metrics, models,
     ),
     tags(
         (name = tags::HEALTH, description = "For load balancers and people."),
-        (name = tags::MODELS, description = "What the caller may use."),
+        (name = tags::MODELS, description = "The models that the caller may use."),
         (name = tags::INFERENCE, description = "Routed by the body's `model` to one of its backends."),
-        (name = tags::STATUS, description = "Open to all, unless `settings.public_status` is false."),
+        (name = tags::STATUS, description = "Public unless `settings.public_status` is false."),
         (name = tags::ADMIN, description = "For users with the tag `admin`."),
     ),
 )]
 struct Described;
 
 /// The errors of each kind of endpoint.
-const UNKNOWN: (&str, &str) = ("401", "There is no token, or it is not valid.");
-const NO_ADMIN: (&str, &str) = ("403", "The user has not the tag `admin`.");
+const UNKNOWN: (&str, &str) = ("401", "The token is missing or invalid.");
+const NO_ADMIN: (&str, &str) = ("403", "The user does not have the tag `admin`.");
 const ROUTED_ERRORS: [(&str, &str); 9] = [
-    ("400", "The request cannot be read, or no backend can express it; or the provider found fault with it."),
-    ("403", "The user may not call this model, or has no backend for it."),
+    ("400", "The request is invalid, or no backend can express it."),
+    ("403", "The user may not use this model, or has no backend for it."),
     ("404", "There is no such model."),
-    ("408", "The request's body did not come in time."),
+    ("408", "The request body did not arrive in time."),
     ("413", "The request is too large."),
-    ("429", "A limit of the user's, or of all providers left."),
-    ("4XX", "The provider found fault with the request."),
+    ("429", "A limit of the user, or of every remaining provider."),
+    ("4XX", "The provider rejected the request."),
     ("502", "All attempts failed."),
-    ("504", "No provider answered in time."),
+    ("504", "No backend answered in time."),
 ];
-const UNAVAILABLE: (&str, &str) = ("503", "Every backend is out of service for the moment, or overloaded.");
+const UNAVAILABLE: (&str, &str) = ("503", "Every backend is out of service or overloaded.");
 const BUG: (&str, &str) = ("500", "Internal error.");
 
 /// The route.
@@ -88,20 +93,21 @@ fn json_response(document: Bytes) -> Response {
     ([(CONTENT_TYPE, "application/json")], document).into_response()
 }
 
-/// The document of a server whose status is open to all, or not.
+/// Returns the document of a server whose status pages are public, or not.
 pub(super) fn document(public_status: bool) -> utoipa::openapi::OpenApi {
     let mut document = Described::openapi();
     document.info.version = env!("CARGO_PKG_VERSION").to_owned();
     let paths = &mut document.paths.paths;
-    for endpoint in ROUTED.into_iter().chain([Endpoint::Messages]) {
-        paths.insert(format!("/v1{}", endpoint.path()), PathItem::new(HttpMethod::Post, routed(endpoint)));
+    for (path, endpoint) in routed().chain([(MESSAGES.to_owned(), Endpoint::Messages)]) {
+        let operation = model_request(&path, endpoint);
+        paths.insert(path, PathItem::new(HttpMethod::Post, operation));
     }
     #[cfg(feature = "observability")]
     {
         let operation = <super::prometheus::__path_prometheus as utoipa::Path>::operation();
         paths.insert("/prometheus".to_owned(), PathItem::new(HttpMethod::Get, operation));
     }
-    // The old name of the list.
+    // The path of the list in earlier versions.
     let mut alias = paths["/v1/models"].clone();
     if let Some(operation) = &mut alias.get {
         operation.operation_id = Some("list_models_unversioned".to_owned());
@@ -125,7 +131,7 @@ pub(super) fn document(public_status: bool) -> utoipa::openapi::OpenApi {
     document
 }
 
-/// Adds what all operations of a kind share.
+/// Adds what all operations of one kind share.
 fn finish(operation: &mut Operation, shape: &str, public_status: bool) {
     let kind = operation.tags.iter().flatten().next().map_or("", String::as_str);
     let closed = kind == tags::ADMIN || (kind == tags::STATUS && !public_status);
@@ -153,10 +159,10 @@ fn finish(operation: &mut Operation, shape: &str, public_status: bool) {
             let refusal = ContentBuilder::new().schema(Some(Ref::from_schema_name(shape))).build();
             response.content.insert("application/json".to_owned(), RefOr::T(refusal));
         }
-        add_header(response, "x-request-id", "The request's id, in the server's log too.");
+        add_header(response, "x-request-id", "The id of the request, which the log has too.");
         if kind == tags::INFERENCE && status == "200" {
-            add_header(response, "x-berry-backend", "Who answered: `provider:model`.");
-            add_header(response, "x-berry-attempts", "How many backends were asked.");
+            add_header(response, "x-berry-backend", "The backend that answered, as `provider:model`.");
+            add_header(response, "x-berry-attempts", "The number of attempts.");
         }
     }
 }
@@ -166,28 +172,37 @@ fn add_header(response: &mut response::Response, name: &str, description: &str) 
     response.headers.insert(name.to_owned(), RefOr::T(header));
 }
 
-/// An endpoint that goes through the gateway. Of the body the gateway asks for `model` alone; the
-/// rest is between the caller and the provider.
-fn routed(endpoint: Endpoint) -> Operation {
+/// Describes an endpoint of model requests. The gateway requires `model` alone; the rest is between the caller and the
+/// provider.
+fn model_request(path: &str, endpoint: Endpoint) -> Operation {
     let mut body = ObjectBuilder::new()
         .property("model", text("The model's public name or table id."))
         .required("model")
-        .description(Some("As the provider's API has it; fields that the gateway does not know pass."));
+        .description(Some("The body of the provider's API; unknown fields pass."));
     if endpoint.streams() {
-        body = body.property("stream", any().description(Some("`true`: the answer comes as events.")));
+        body = body.property("stream", any().description(Some("`true` makes the response a stream of events.")));
     }
     if endpoint.is_chat() {
-        body = body.property("messages", any().description(Some("The conversation, from its beginning.")));
+        body = body.property("messages", any().description(Some("The conversation.")));
     }
     let content = ContentBuilder::new().schema(Some(body)).example(Some(example(endpoint))).build();
-    let request = RequestBodyBuilder::new().content("application/json", content).required(Some(Required::True));
+    let mut request = RequestBodyBuilder::new().required(Some(Required::True));
+    if endpoint.takes_form() {
+        request = request.content("multipart/form-data", form(endpoint));
+    } else {
+        request = request.content("application/json", content);
+    }
     let schema = |schema: Object| ContentBuilder::new().schema(Some(schema)).build();
-    let mut good = ResponseBuilder::new().description("The provider's answer.");
+    let mut good = ResponseBuilder::new().description("The response of the provider.");
     if endpoint.answers_json() {
         good = good.content("application/json", schema(Object::with_type(Type::Object)));
     } else {
-        for media in ["audio/*", "application/octet-stream"] {
+        let text = if endpoint.answers_audio() { "audio/*" } else { "text/plain" };
+        for media in [text, "application/octet-stream"] {
             good = good.content(media, schema(Object::with_type(Type::String)));
+        }
+        if !endpoint.answers_audio() {
+            good = good.content("application/json", schema(Object::with_type(Type::Object)));
         }
     }
     if endpoint.streams() {
@@ -195,14 +210,26 @@ fn routed(endpoint: Endpoint) -> Operation {
     }
     OperationBuilder::new()
         .tag(tags::INFERENCE)
-        .operation_id(Some(endpoint.path().trim_start_matches('/').replace('/', "_")))
-        .summary(Some(format!("{} of the provider that is chosen", endpoint.path())))
+        .operation_id(Some(path.trim_start_matches("/v1").trim_start_matches('/').replace('/', "_")))
+        .summary(Some(format!("{path}, answered by a backend of the model")))
         .request_body(Some(request.build()))
         .responses(ResponsesBuilder::new().response("200", good))
         .build()
 }
 
-/// A request that any provider takes.
+/// Describes the form of an endpoint that takes files.
+fn form(endpoint: Endpoint) -> utoipa::openapi::Content {
+    let file = if endpoint.path().starts_with("/images") { "image" } else { "file" };
+    let binary = ObjectBuilder::new().schema_type(Type::String).content_media_type("application/octet-stream");
+    let body = ObjectBuilder::new()
+        .property("model", text("The model's public name or table id."))
+        .property(file, binary)
+        .required("model")
+        .description(Some("Other parts pass as they are; the part `model` may stand anywhere."));
+    ContentBuilder::new().schema(Some(body)).build()
+}
+
+/// Returns a request that any provider accepts.
 fn example(endpoint: Endpoint) -> serde_json::Value {
     let messages = json!([{ "role": "user", "content": "Hello!" }]);
     match endpoint {
@@ -214,17 +241,19 @@ fn example(endpoint: Endpoint) -> serde_json::Value {
         }
         Endpoint::ImagesGenerations => json!({ "model": "fast", "prompt": "a gateway" }),
         Endpoint::AudioSpeech => json!({ "model": "fast", "input": "Hello", "voice": "alloy" }),
+        Endpoint::Rerank => json!({ "model": "fast", "query": "gateways", "documents": ["a gateway", "a gate"] }),
+        _ => json!({ "model": "fast" }),
     }
 }
 
 fn page() -> Operation {
     let html = ContentBuilder::new().schema(Some(Object::with_type(Type::String))).build();
-    let page = ResponseBuilder::new().description("A page for people.").content("text/html", html);
+    let page = ResponseBuilder::new().description("The dashboard.").content("text/html", html);
     let responses = ResponsesBuilder::new().response("200", page);
     OperationBuilder::new()
         .tag(tags::HEALTH)
         .operation_id(Some("page"))
-        .summary(Some("A page for people."))
+        .summary(Some("The dashboard."))
         .responses(responses)
         .build()
 }
@@ -241,16 +270,16 @@ fn itself() -> Operation {
         .build()
 }
 
-/// The one shape of errors: always all four keys.
+/// The shape of errors, which always has all four keys.
 fn error() -> RefOr<Schema> {
     let nullable = |about: &str| {
         let types = utoipa::openapi::schema::SchemaType::from_iter([Type::String, Type::Null]);
         ObjectBuilder::new().schema_type(types).description(Some(about))
     };
     let inner = ObjectBuilder::new()
-        .property("message", text("What is wrong, in words."))
+        .property("message", text("What is wrong, as text."))
         .property("type", text("Its kind."))
-        .property("param", nullable("The field that is at fault."))
+        .property("param", nullable("The field that is wrong."))
         .property("code", nullable("What is wrong, for programs."));
     let inner = ["message", "type", "param", "code"].into_iter().fold(inner, ObjectBuilder::required);
     ObjectBuilder::new().property("error", inner).required("error").into()
@@ -260,7 +289,7 @@ fn error() -> RefOr<Schema> {
 fn anthropic_error() -> RefOr<Schema> {
     let inner = ObjectBuilder::new()
         .property("type", text("Its kind."))
-        .property("message", text("What is wrong, in words."))
+        .property("message", text("What is wrong, as text."))
         .required("type")
         .required("message");
     ObjectBuilder::new()

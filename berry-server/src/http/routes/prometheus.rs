@@ -15,7 +15,7 @@ pub(super) fn routes() -> Router<Context> {
 
 /// `GET /prometheus`
 ///
-/// All metrics, with their descriptions.
+/// All metrics with their descriptions.
 #[utoipa::path(
     get,
     path = "/prometheus",

@@ -1,4 +1,4 @@
-//! The confidence in backends, and the weights that follow from it.
+//! The confidence in backends and the weights that result from it.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -12,9 +12,10 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::{
+    admin_only::Viewer,
     context::Context,
     refusals::not_found,
-    status::{Known, Moment, Params, Refused, find_model, known, switch},
+    status::{BackendReport, Moment, Params, Rejection, backend_reports, find_model, switch},
     tags,
 };
 use crate::state::Snapshot;
@@ -27,7 +28,7 @@ pub(super) fn routes() -> Router<Context> {
         .route("/smart-ai/models/{*model}", get(model_weights))
 }
 
-/// The query of both.
+/// The query of both endpoints.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct Query {
@@ -35,29 +36,29 @@ pub(super) struct Query {
     #[param(value_type = String, pattern = "^(true|false|1|0)?$")]
     #[serde(default, deserialize_with = "switch")]
     detailed: bool,
-    /// Leaves out what is disabled.
+    /// Leaves out disabled models and backends.
     #[param(value_type = String, pattern = "^(true|false|1|0)?$")]
     #[serde(default, deserialize_with = "switch")]
     enabled_only: bool,
 }
 
-/// The answer of `/smart-ai/weights`.
+/// The response of `/smart-ai/weights`.
 #[derive(Serialize, ToSchema)]
 #[schema(as = SmartAi::Weights)]
 pub(super) struct Weights {
     /// In the order of the configuration.
     models: Vec<Model>,
-    /// When this was so.
+    /// The time of the response.
     timestamp: String,
 }
 
-/// The answer of `/smart-ai/models/{model}/weights`.
+/// The response of `/smart-ai/models/{model}/weights`.
 #[derive(Serialize, ToSchema)]
 #[schema(as = SmartAi::ModelWeights)]
 pub(super) struct ModelWeights {
     /// The model.
     model: Model,
-    /// When this was so.
+    /// The time of the response.
     timestamp: String,
 }
 
@@ -67,17 +68,17 @@ pub(super) struct ModelWeights {
 struct Model {
     /// The public name.
     name: String,
-    /// How a backend is chosen.
+    /// The strategy.
     strategy: &'static str,
     /// Whether it is served.
     enabled: bool,
     /// In the order of the configuration.
     backends: Vec<Backend>,
-    /// Over all its backends, those that are left out above included.
+    /// The numbers over all backends, those that are left out included.
     stats: Stats,
 }
 
-/// One backend's confidence and weight.
+/// The confidence and weight of a backend.
 #[derive(Serialize, ToSchema)]
 #[schema(as = SmartAi::Backend)]
 struct Backend {
@@ -87,150 +88,155 @@ struct Backend {
     model: String,
     /// The weight in the configuration.
     original_weight: f64,
-    /// The number that the strategy weighs it by now; 0 for a disabled backend, which it never sees.
+    /// The weight that the strategy uses now; 0 for a disabled backend.
     effective_weight: f64,
-    /// The confidence as read now: 0 ..= 1.
+    /// The confidence, from 0 to 1.
     confidence: f64,
-    /// Whether it is the reserve, being dear.
+    /// Whether it has the tag `premium`, which makes it the reserve.
     is_premium: bool,
-    /// Whether it and its provider are switched on.
+    /// Whether it and its provider are enabled.
     enabled: bool,
-    /// All its tags.
+    /// All its tags, for an admin; empty for everyone else.
     tags: Vec<String>,
     /// `per_token` or `per_request`.
     billing_mode: &'static str,
-    /// What the confidence was earned by.
+    /// What the confidence results from.
     #[serde(skip_serializing_if = "Option::is_none")]
     health_details: Option<HealthDetails>,
 }
 
-/// What a backend's confidence was earned by.
+/// What a backend's confidence results from.
 #[derive(Serialize, ToSchema)]
 #[schema(as = SmartAi::HealthDetails)]
 struct HealthDetails {
-    /// All attempts of users; probes are not in them.
+    /// The attempts of users, without probes.
     total_requests: u64,
     /// Successes in a row.
     consecutive_successes: u64,
     /// Failures in a row.
     consecutive_failures: u64,
-    /// The end of the last attempt.
+    /// The time at which the last attempt ended.
     last_request: Option<String>,
-    /// Failed attempts, by the class of the failure.
+    /// The failed attempts by class.
     error_counts: BTreeMap<&'static str, u64>,
-    /// What the last connectivity check found.
+    /// The result of the last connectivity check.
     connectivity_ok: Option<bool>,
-    /// The last connectivity check.
+    /// The time of the last connectivity check.
     last_connectivity_check: Option<String>,
 }
 
-/// A model's backends in numbers.
+/// The numbers of a model's backends.
 #[derive(Serialize, ToSchema)]
 #[schema(as = SmartAi::Stats)]
 struct Stats {
-    /// All that the configuration lists.
+    /// All backends.
     total_backends: usize,
-    /// Those that are switched on.
+    /// The enabled ones.
     enabled_backends: usize,
-    /// Those of them that are healthy or on their way back to that.
+    /// The enabled ones that are healthy or recovering.
     healthy_backends: usize,
-    /// Those of all that are dear.
+    /// The premium ones of all.
     premium_backends: usize,
-    /// The mean of the confidences.
+    /// The mean of the confidences of all.
     average_confidence: Option<f64>,
 }
 
 impl Model {
-    fn of(model: &Served, query: &Query, moment: &Moment) -> Self {
-        let known = known(model, moment);
-        let told = known.iter().filter(|known| !query.enabled_only || known.is_enabled());
+    fn of(model: &Served, query: &Query, viewer: Viewer, moment: &Moment) -> Self {
+        let reports = backend_reports(model, moment);
+        let shown = reports.iter().filter(|report| !query.enabled_only || report.is_enabled());
         Self {
             name: model.name().to_string(),
             strategy: model.strategy().name(),
             enabled: model.is_enabled(),
-            backends: told.map(|known| Backend::of(known, query, moment)).collect(),
-            stats: Stats::of(&known),
+            backends: shown.map(|report| Backend::of(report, query, viewer, moment)).collect(),
+            stats: Stats::of(&reports),
         }
     }
 }
 
 impl Backend {
-    fn of(known: &Known<'_>, query: &Query, moment: &Moment) -> Self {
+    fn of(report: &BackendReport<'_>, query: &Query, viewer: Viewer, moment: &Moment) -> Self {
         Self {
-            provider: known.provider(),
-            model: known.model(),
-            original_weight: known.backend.weight(),
-            effective_weight: known.effective_weight,
-            confidence: known.state.view.confidence,
-            is_premium: known.backend.is_premium(),
-            enabled: known.is_enabled(),
-            tags: known.tags(),
-            billing_mode: known.billing_mode(),
-            health_details: query.detailed.then(|| HealthDetails::of(known, moment)),
+            provider: report.provider(),
+            model: report.model(),
+            original_weight: report.backend.weight(),
+            effective_weight: report.effective_weight,
+            confidence: report.state.view.confidence,
+            is_premium: report.backend.is_premium(),
+            enabled: report.is_enabled(),
+            tags: if viewer.is_admin { report.tags() } else { Vec::new() },
+            billing_mode: report.billing_mode(),
+            health_details: query.detailed.then(|| HealthDetails::of(report, moment)),
         }
     }
 }
 
 impl HealthDetails {
-    fn of(known: &Known<'_>, moment: &Moment) -> Self {
-        let live = &known.state;
+    fn of(report: &BackendReport<'_>, moment: &Moment) -> Self {
+        let state = &report.state;
         Self {
-            total_requests: live.requests(),
-            consecutive_successes: live.consecutive_successes,
-            consecutive_failures: live.consecutive_failures,
-            last_request: moment.ago(live.last_request),
-            error_counts: live.errors_by_class().collect(),
-            connectivity_ok: live.connectivity_ok,
-            last_connectivity_check: moment.ago(live.last_connectivity_check),
+            total_requests: state.requests(),
+            consecutive_successes: state.consecutive_successes,
+            consecutive_failures: state.consecutive_failures,
+            last_request: moment.ago(state.last_request),
+            error_counts: state.errors_by_class().collect(),
+            connectivity_ok: state.connectivity_ok,
+            last_connectivity_check: moment.ago(state.last_connectivity_check),
         }
     }
 }
 
 impl Stats {
-    fn of(known: &[Known<'_>]) -> Self {
-        let count = |which: &dyn Fn(&Known<'_>) -> bool| known.iter().filter(|known| which(known)).count();
-        let confidences = known.iter().map(|known| known.state.view.confidence);
+    fn of(reports: &[BackendReport<'_>]) -> Self {
+        let count = |which: &dyn Fn(&BackendReport<'_>) -> bool| reports.iter().filter(|report| which(report)).count();
+        let confidences = reports.iter().map(|report| report.state.view.confidence);
         Self {
-            total_backends: known.len(),
-            enabled_backends: count(&|known| known.is_enabled()),
-            healthy_backends: count(&|known| known.is_enabled() && known.is_healthy()),
-            premium_backends: count(&|known| known.backend.is_premium()),
-            average_confidence: (!known.is_empty()).then(|| confidences.sum::<f64>() / known.len() as f64),
+            total_backends: reports.len(),
+            enabled_backends: count(&|report| report.is_enabled()),
+            healthy_backends: count(&|report| report.is_enabled() && report.is_healthy()),
+            premium_backends: count(&|report| report.backend.is_premium()),
+            average_confidence: (!reports.is_empty()).then(|| confidences.sum::<f64>() / reports.len() as f64),
         }
     }
 }
 
-/// The confidence in every model's backends and the weights that follow from it. It is kept for
-/// all backends, whatever the strategy of their model.
+/// The confidence in every model's backends and the resulting weights. The confidence is kept for every backend,
+/// whatever the strategy of its model.
 #[utoipa::path(get, path = "/smart-ai/weights",
-    operation_id = "smart_ai_weights", tag = tags::STATUS, params(Query), responses((status = 200, body = Weights), (status = 400, description = "The query cannot be read.")))]
-pub(super) async fn weights(State(snapshot): State<Arc<Snapshot>>, Params(query): Params<Query>) -> Json<Weights> {
+    operation_id = "smart_ai_weights", tag = tags::STATUS, params(Query), responses((status = 200, body = Weights), (status = 400, description = "The query is invalid.")))]
+pub(super) async fn weights(
+    State(snapshot): State<Arc<Snapshot>>,
+    viewer: Viewer,
+    Params(query): Params<Query>,
+) -> Json<Weights> {
     let moment = Moment::now();
     let catalog = snapshot.catalog.load();
-    let told = catalog.models().iter().filter(|model| !query.enabled_only || model.is_enabled());
+    let shown = catalog.models().iter().filter(|model| !query.enabled_only || model.is_enabled());
     Json(Weights {
-        models: told.map(|model| Model::of(model, &query, &moment)).collect(),
+        models: shown.map(|model| Model::of(model, &query, viewer, &moment)).collect(),
         timestamp: moment.timestamp(),
     })
 }
 
-/// The same of one model, by its public name or table id. An unknown one is a 404.
+/// The same for one model, by its public name or table id.
 #[utoipa::path(
     get,
     path = "/smart-ai/models/{model}/weights",
     operation_id = "smart_ai_model_weights",
     tag = tags::STATUS,
     params(("model" = String, Path, description = "The model's public name or table id."), Query),
-    responses((status = 200, body = ModelWeights), (status = 400, description = "The query cannot be read."), (status = 404, description = "There is no such model.")),
+    responses((status = 200, body = ModelWeights), (status = 400, description = "The query is invalid."), (status = 404, description = "There is no such model.")),
 )]
 pub(super) async fn model_weights(
     State(snapshot): State<Arc<Snapshot>>,
+    viewer: Viewer,
     rest: Result<Path<String>, PathRejection>,
     Params(query): Params<Query>,
-) -> Result<Json<ModelWeights>, Refused> {
+) -> Result<Json<ModelWeights>, Rejection> {
     let Path(rest) = rest.map_err(|_| not_found())?;
     let name = rest.strip_suffix("/weights").ok_or_else(not_found)?;
     let model = find_model(&snapshot, name)?;
     let moment = Moment::now();
-    Ok(Json(ModelWeights { model: Model::of(&model, &query, &moment), timestamp: moment.timestamp() }))
+    Ok(Json(ModelWeights { model: Model::of(&model, &query, viewer, &moment), timestamp: moment.timestamp() }))
 }

@@ -1,5 +1,4 @@
-//! What the status endpoints share: the moment that an answer is about, models by name, what is
-//! known of a model's backends, and the query's parameters.
+//! What the status endpoints share: the time of a response, models by name, reports on backends, and query parameters.
 
 use std::{sync::Arc, time::Duration};
 
@@ -21,7 +20,7 @@ use tokio::time::Instant;
 use super::refusals::refuse;
 use crate::state::Snapshot;
 
-/// The moment that an answer is about, on the clock that states are kept by and on the wall's.
+/// The time of a response, on the monotonic clock of the states and on the wall clock.
 #[derive(Clone, Copy)]
 pub(super) struct Moment {
     pub(super) now: Instant,
@@ -33,38 +32,38 @@ impl Moment {
         Self { now: Instant::now(), wall: Timestamp::now() }
     }
 
-    /// Itself, as RFC 3339 in UTC.
+    /// Returns the wall clock's time as RFC 3339 in UTC.
     pub(super) fn timestamp(&self) -> String {
         rfc3339(self.wall)
     }
 
-    /// When something was that happened so long before; what never happened stays unknown.
+    /// Returns the time of an event that happened `ago` before, if it happened.
     pub(super) fn ago(&self, ago: Option<Duration>) -> Option<String> {
         let at = self.wall.checked_sub(jiff::SignedDuration::try_from(ago?).ok()?).ok()?;
         Some(rfc3339(at))
     }
 }
 
-/// A time as RFC 3339 in UTC, to the millisecond.
+/// Formats a time as RFC 3339 in UTC, to the millisecond.
 pub(super) fn rfc3339(at: Timestamp) -> String {
     format!("{at:.3}")
 }
 
-/// What is known of one of a model's backends.
-pub(super) struct Known<'a> {
+/// The state of one of a model's backends.
+pub(super) struct BackendReport<'a> {
     pub(super) backend: &'a Backend,
     pub(super) state: BackendStateSnapshot,
-    /// The number that the strategy weighs it by; 0 for one that it never sees.
+    /// The weight that the strategy uses; 0 for a disabled backend.
     pub(super) effective_weight: f64,
 }
 
-impl Known<'_> {
-    /// It and its provider are switched on.
+impl BackendReport<'_> {
+    /// Whether the backend and its provider are enabled.
     pub(super) fn is_enabled(&self) -> bool {
         is_enabled(self.backend)
     }
 
-    /// Healthy, or on its way back to that.
+    /// Whether the backend is healthy or recovering.
     pub(super) fn is_healthy(&self) -> bool {
         self.state.view.is_healthy()
     }
@@ -77,7 +76,7 @@ impl Known<'_> {
         self.backend.id().model.to_string()
     }
 
-    /// All its tags, the one that marks it as dear included.
+    /// Returns the tags, `premium` included.
     pub(super) fn tags(&self) -> Vec<String> {
         let premium = self.backend.is_premium().then_some(PREMIUM);
         self.backend.tags().iter().map(|tag| &**tag).chain(premium).map(str::to_owned).collect()
@@ -88,20 +87,20 @@ impl Known<'_> {
     }
 }
 
-/// What is known of a model's backends, in the order of the file.
-pub(super) fn known<'a>(model: &'a Model, moment: &Moment) -> Vec<Known<'a>> {
+/// Returns the reports on a model's backends, in the order of the file.
+pub(super) fn backend_reports<'a>(model: &'a Model, moment: &Moment) -> Vec<BackendReport<'a>> {
     let admin = [Arc::from(ADMIN)];
     let context = SelectionContext::default().with_tags(&admin);
-    let known = |explained: berry_tower::select::candidates::Explained<'a>| Known {
+    let report = |explained: berry_tower::select::candidates::Explained<'a>| BackendReport {
         backend: explained.backend,
-        // The very state that the weight was told by, so that the two agree.
+        // The view that the weight was computed from, so that the two agree.
         state: BackendStateSnapshot { view: explained.view, ..explained.backend.state().snapshot(moment.now) },
         effective_weight: if is_enabled(explained.backend) { explained.effective_weight } else { 0.0 },
     };
-    explain(model, &context, moment.now).into_iter().map(known).collect()
+    explain(model, &context, moment.now).into_iter().map(report).collect()
 }
 
-/// The name of a backend's state: what bars it, or else the stage of its health.
+/// Returns the name of a backend's state: what excludes it, else the stage of its health.
 pub(super) fn state(backend: &Backend, view: &View, circuit: Circuit) -> &'static str {
     match () {
         () if !is_enabled(backend) => "disabled",
@@ -116,7 +115,7 @@ fn is_enabled(backend: &Backend) -> bool {
     backend.is_enabled()
 }
 
-/// The backends of a provider, each once however many models share it, by name.
+/// Returns the backends of a provider, sorted by name, each once even if several models share it.
 pub(super) fn of_provider<'a>(
     catalog: &'a berry_tower::backend::CatalogSnapshot,
     provider: &str,
@@ -128,28 +127,26 @@ pub(super) fn of_provider<'a>(
     found
 }
 
-/// Whether a provider can serve: it is switched on and one of its backends is healthy. Of one that
-/// no model uses, this is not known.
+/// Whether a provider is enabled and has a healthy backend; `None` if no model uses it.
 pub(super) fn provider_health(enabled: bool, backends: &[(&BackendId, BackendStateSnapshot)]) -> Option<bool> {
     let healthy = |(_, live): &(_, BackendStateSnapshot)| live.view.is_healthy();
     (!backends.is_empty()).then(|| enabled && backends.iter().any(healthy))
 }
 
-/// The average time to the first byte over several backends, in milliseconds, each counting as
-/// much as it has succeeded.
+/// Returns the average time to the first byte over several backends, in milliseconds, weighted by their successes.
 pub(super) fn average_latency_ms<'a>(of: impl IntoIterator<Item = &'a BackendStateSnapshot>) -> Option<f64> {
     let measured = of.into_iter().filter_map(|live| Some((live.average_latency?, live.successes().max(1) as f64)));
     let (sum, count) = measured.fold((0.0, 0.0), |(sum, count), (latency, n)| (sum + millis(latency) * n, count + n));
     (count > 0.0).then(|| sum / count)
 }
 
-/// A duration in milliseconds.
+/// Converts a duration to milliseconds.
 pub(super) fn millis(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1e3
 }
 
-/// The model of this public name, or else of this table id; a disabled one too.
-pub(super) fn find_model(snapshot: &Snapshot, name: &str) -> Result<Arc<Model>, Refused> {
+/// Returns the model with this public name or table id, disabled or not.
+pub(super) fn find_model(snapshot: &Snapshot, name: &str) -> Result<Arc<Model>, Rejection> {
     let catalog = snapshot.catalog.load();
     let models = catalog.models();
     let found =
@@ -157,45 +154,45 @@ pub(super) fn find_model(snapshot: &Snapshot, name: &str) -> Result<Arc<Model>, 
     found.cloned().ok_or_else(|| no_such_model("the model does not exist on this gateway"))
 }
 
-/// A request that is refused.
-pub(super) struct Refused(Box<Refusal>);
+/// The error response of a handler.
+pub(super) struct Rejection(Box<Refusal>);
 
-impl IntoResponse for Refused {
+impl IntoResponse for Rejection {
     fn into_response(self) -> Response {
         refuse(&self.0)
     }
 }
 
-impl From<Refusal> for Refused {
+impl From<Refusal> for Rejection {
     fn from(refusal: Refusal) -> Self {
         Self(Box::new(refusal))
     }
 }
 
-pub(super) fn no_such_model(message: &'static str) -> Refused {
+pub(super) fn no_such_model(message: &'static str) -> Rejection {
     let refusal = Refusal::new(StatusCode::NOT_FOUND, "invalid_request_error", message);
     refusal.code("model_not_found").param("model").into()
 }
 
-pub(super) fn no_such_user(param: &'static str) -> Refused {
-    let message = "there is no user with this id; ask by the id in the configuration, not by name or token";
+pub(super) fn no_such_user(param: &'static str) -> Rejection {
+    let message = "there is no user with this id; use the id in the configuration, not the name or the token";
     let refusal = Refusal::new(StatusCode::NOT_FOUND, "invalid_request_error", message);
     refusal.code("user_not_found").param(param).into()
 }
 
-/// A parameter of the query that is needed and not there.
-pub(super) fn missing(param: &'static str) -> Refused {
+/// Returns the rejection of a query without a required parameter.
+pub(super) fn missing(param: &'static str) -> Rejection {
     let message = format!("the query needs `{param}`, as in `?{param}=…`");
     Refusal::new(StatusCode::BAD_REQUEST, "invalid_request_error", message).param(param).into()
 }
 
-/// The query's parameters; what cannot be read is refused in the shape of all errors.
+/// [`Query`] whose rejection has the shape of all errors.
 pub(super) struct Params<T>(pub(super) T);
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Params<T> {
-    type Rejection = Refused;
+    type Rejection = Rejection;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refused> {
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Rejection> {
         match Query::from_request_parts(parts, state).await {
             Ok(Query(params)) => Ok(Self(params)),
             Err(rejection) => {
@@ -206,12 +203,12 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Params<T> {
     }
 }
 
-/// A parameter without a value is as good as none.
+/// Deserializes a parameter; an empty value counts as absent.
 pub(super) fn filled<'de, D: Deserializer<'de>>(text: D) -> Result<Option<String>, D::Error> {
     Ok(Some(String::deserialize(text)?).filter(|text| !text.is_empty()))
 }
 
-/// A switch in the query.
+/// Deserializes a boolean parameter.
 pub(super) fn switch<'de, D: Deserializer<'de>>(text: D) -> Result<bool, D::Error> {
     match &*String::deserialize(text)? {
         "true" | "1" => Ok(true),

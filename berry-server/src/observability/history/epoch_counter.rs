@@ -1,15 +1,14 @@
-//! Counters that forget by themselves.
+//! Counters that reset themselves.
 
 use std::sync::atomic::{
     AtomicU64,
     Ordering::{AcqRel, Acquire},
 };
 
-/// A count that belongs to one tick of a clock: it begins anew with the first addition of a later
-/// tick, and needs nobody to reset it.
+/// A count that belongs to one tick of a clock. The first addition of a later tick resets it.
 ///
-/// Tick and count share a word, so that an addition is one compare-and-swap, and none is lost to,
-/// or counted for, another tick. Additions of a tick that is over are dropped.
+/// Tick and count share a word, so that an addition is one compare-and-swap and never counts for another tick. Additions
+/// to an earlier tick are dropped.
 #[derive(Debug, Default)]
 pub(super) struct EpochCounter(AtomicU64);
 
@@ -26,7 +25,7 @@ impl EpochCounter {
         let _ = self.0.fetch_update(AcqRel, Acquire, add);
     }
 
-    /// What was counted in this tick.
+    /// Returns the count of this tick.
     pub(super) fn get(&self, tick: u32) -> u32 {
         let (of, count) = unpack(self.0.load(Acquire));
         if of == tick { count } else { 0 }
@@ -46,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_later_tick_begins_anew_and_an_earlier_one_is_dropped() {
+    fn later_ticks_reset_and_earlier_ones_are_dropped() {
         let count = EpochCounter::default();
         count.add(7, 2);
         count.add(7, 3);
@@ -59,7 +58,7 @@ mod tests {
     }
 
     #[test]
-    fn threads_lose_no_count_when_the_tick_turns() {
+    fn loses_no_count_when_the_tick_changes() {
         let count = EpochCounter::default();
         for tick in 1..=200 {
             let add = || (0..50).for_each(|_| count.add(tick, 1));

@@ -1,4 +1,4 @@
-//! The last things that happened, as many as there is room for.
+//! The latest events, in a ring of fixed size.
 
 use std::{
     cmp::Reverse,
@@ -20,28 +20,28 @@ pub(crate) struct Event {
     pub(crate) kind: EventKind,
 }
 
-/// What happened.
+/// The kind of an event.
 #[derive(Clone, Debug)]
 pub(crate) enum EventKind {
     /// An attempt failed.
     Failed {
         /// The class of the failure.
         class: &'static str,
-        /// What the provider answered with, if it did.
+        /// The status of the provider's response, if there was one.
         status: Option<u16>,
-        /// In words, without secrets.
+        /// The reason as text, without secrets.
         reason: Option<String>,
     },
-    /// Its health changed.
+    /// The health changed.
     Health { from: Stage, to: Stage },
-    /// Its circuit breaker changed; the names of its states.
+    /// The circuit breaker changed, with the names of the states.
     Breaker { from: &'static str, to: &'static str },
 }
 
-/// An item, and how many came before it.
+/// An item with its number, counted from 0.
 type Numbered<T> = (u64, Arc<T>);
 
-/// The last `N` items. Who adds one waits for nobody.
+/// The last `N` items. Adding one never waits.
 #[derive(Debug)]
 pub(super) struct Ring<T, const N: usize> {
     next: AtomicU64,
@@ -58,7 +58,7 @@ impl<T, const N: usize> Ring<T, N> {
     pub(super) fn add(&self, item: T) {
         let n = self.next.fetch_add(1, Relaxed);
         let item = Arc::new((n, Arc::new(item)));
-        // Somebody who was quicker by a whole round is left there.
+        // A newer item, a whole round ahead, stays.
         let newer = |there: &Option<Arc<Numbered<T>>>| match there {
             Some(there) if there.0 > n => Some(there.clone()),
             _ => Some(item.clone()),
@@ -66,7 +66,7 @@ impl<T, const N: usize> Ring<T, N> {
         self.slots[n as usize % N].rcu(newer);
     }
 
-    /// What is there, the latest first.
+    /// Returns the items, the latest first.
     pub(super) fn latest(&self) -> Vec<Arc<T>> {
         let mut all: Vec<_> = self.slots.iter().filter_map(ArcSwapOption::load_full).collect();
         all.sort_by_key(|numbered| Reverse(numbered.0));
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_ones_are_kept() {
+    fn keeps_the_last_items() {
         let ring = Ring::default();
         assert!(latest(&ring).is_empty());
         (0..3).for_each(|n| ring.add(n));
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn after_a_crowd_the_last_ones_are_there() {
+    fn keeps_the_last_items_of_several_threads() {
         let ring = Ring::<u64, 5>::default();
         std::thread::scope(|scope| {
             for _ in 0..4 {

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use super::epoch_counter::EpochCounter;
 
-/// The last bucket holds everything from a quarter of an hour on.
+/// The number of buckets; the last one starts at a quarter of an hour.
 const BUCKETS: usize = 80;
-/// Below this many milliseconds each has a bucket of its own.
+/// Below this number of milliseconds, each millisecond has its own bucket.
 const EXACT: u64 = 4;
 
-/// How often durations fell into each bucket, in one tick.
+/// The numbers of durations per bucket, for one tick.
 #[derive(Debug)]
 pub(super) struct Histogram([EpochCounter; BUCKETS]);
 
@@ -25,7 +25,7 @@ impl Histogram {
     }
 }
 
-/// The buckets of one tick or of several, added up.
+/// The sums of the buckets of several ticks.
 #[derive(Debug)]
 pub(super) struct MergedHistogram([u64; BUCKETS]);
 
@@ -42,8 +42,7 @@ impl MergedHistogram {
         }
     }
 
-    /// The duration, in milliseconds, that this share of all is no longer than, as nearly as the
-    /// buckets tell; `None` when there is none.
+    /// Returns the quantile in milliseconds, interpolated within its bucket; `None` if there are no durations.
     pub(super) fn quantile(&self, share: f64) -> Option<f64> {
         let all: u64 = self.0.iter().sum();
         let rank = share * all as f64;
@@ -71,7 +70,7 @@ fn bucket(duration: Duration) -> usize {
     ((octave as usize - 1) * 4 + quarter as usize).min(BUCKETS - 1)
 }
 
-/// The least number of milliseconds that falls into a bucket.
+/// Returns the lower bound of a bucket, in milliseconds.
 fn lower(bucket: usize) -> f64 {
     if bucket < EXACT as usize {
         return bucket as f64;
@@ -85,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_bucket_begins_where_the_one_before_ends() {
+    fn buckets_are_contiguous() {
         for i in 0..BUCKETS {
             let from = lower(i) as u64;
             assert_eq!(bucket(Duration::from_millis(from)), i);
@@ -97,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn quantiles_are_within_a_bucket_of_the_truth() {
+    fn quantiles_are_accurate_to_a_bucket() {
         let (histogram, mut spread) = (Histogram::default(), MergedHistogram::default());
         assert_eq!(spread.quantile(0.5), None);
         (1..=1000).for_each(|millis| histogram.add(3, Duration::from_millis(millis)));

@@ -1,4 +1,4 @@
-//! Takes down what happens to the backends.
+//! Records what happens to the backends.
 
 use std::sync::Arc;
 
@@ -9,13 +9,16 @@ use berry_tower::{
 };
 use jiff::Timestamp;
 
-use super::{Event, EventKind, History};
+use super::{
+    events::{Event, EventKind},
+    store::History,
+};
 
-/// Has what happens to the backends kept.
+/// [`Observer`] that adds events to the history.
 #[derive(Debug)]
 pub(crate) struct HistoryObserver(pub(crate) Arc<History>);
 
-/// What happens to one backend.
+/// Records the events of one backend.
 #[derive(Debug)]
 struct BackendRecorder {
     backend: BackendId,

@@ -1,4 +1,4 @@
-//! The last quarter of an hour of finished requests, in slots of a few seconds.
+//! The finished requests of the last quarter of an hour, in slots of a few seconds.
 
 use std::time::Duration;
 
@@ -11,13 +11,13 @@ use super::{
     histogram::{Histogram, MergedHistogram},
 };
 
-/// What one slot covers.
+/// The length of a slot.
 pub(crate) const STEP: Duration = Duration::from_secs(5);
-/// How many whole slots there are: a quarter of an hour.
+/// The number of whole slots: a quarter of an hour.
 pub(crate) const SLOTS: usize = 180;
-/// And the one that is being filled.
+/// The whole slots and the one that is being filled.
 const KEPT: usize = SLOTS + 1;
-/// How many whole slots, beside the one being filled, the latest numbers are over.
+/// The number of whole slots in the latest numbers, beside the one that is being filled.
 const LATEST: u32 = 12;
 
 /// A finished request.
@@ -32,7 +32,7 @@ pub(crate) struct FinishedRequest {
     pub(crate) output_time: Duration,
 }
 
-/// The slots, in a ring. Writers take no lock and allocate nothing.
+/// The slots in a ring. Writers take no lock and allocate nothing.
 #[derive(Debug)]
 pub(crate) struct Series {
     epoch: Instant,
@@ -48,18 +48,18 @@ struct Slot {
     latency: Histogram,
 }
 
-/// What happened in a slot, or in several.
+/// The sums of one or several slots.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Point {
     /// Requests that ended.
     pub(crate) requests: u64,
     pub(crate) failed: u64,
     pub(crate) refused: u64,
-    /// Tokens of answers.
+    /// Output tokens.
     pub(crate) tokens: u64,
-    /// Of requests that were answered to the end: half of them took no longer, in milliseconds.
+    /// The median latency of complete requests, in milliseconds.
     pub(crate) p50: Option<f64>,
-    /// And 95 % of them no longer than this.
+    /// The 95th percentile of that latency.
     pub(crate) p95: Option<f64>,
 }
 
@@ -84,11 +84,11 @@ impl Series {
         }
     }
 
-    /// Tokens count when they came, not all at once when the last one did.
+    /// Spreads the tokens over the slots in which they came.
     fn spread(&self, tokens: u64, since: Instant, last: u32) {
         let first = self.tick(since).max(last.saturating_sub(SLOTS as u32));
         let slots = u64::from(last - first) + 1;
-        // A provider may say any number.
+        // A provider may report any number.
         let tokens = tokens.min(u64::from(u32::MAX));
         for (i, tick) in (first..=last).enumerate() {
             let until = |i: u64| tokens * i / slots;
@@ -97,7 +97,7 @@ impl Series {
         }
     }
 
-    /// The whole slots, the oldest first, and how long ago the last of them ended.
+    /// Returns the whole slots, the oldest first, and how long ago the last of them ended.
     pub(crate) fn points(&self, now: Instant) -> (Vec<Point>, Duration) {
         let tick = self.tick(now);
         let ended = now.saturating_duration_since(self.epoch + STEP * (tick - FIRST));
@@ -105,7 +105,7 @@ impl Series {
         ((first..tick).map(|tick| self.sum(tick..=tick)).collect(), ended)
     }
 
-    /// The last minute and a little more, and how long it was.
+    /// Returns the sums of the last minute and a little more, and the length of that period.
     pub(crate) fn latest(&self, now: Instant) -> (Point, Duration) {
         let tick = self.tick(now);
         let first = tick.saturating_sub(LATEST).max(FIRST);
@@ -136,7 +136,7 @@ impl Series {
     }
 }
 
-/// The tick that time begins with: from the start on there is a past to show, which is empty.
+/// The first tick. It leaves room for an empty past at the start.
 const FIRST: u32 = SLOTS as u32;
 
 #[cfg(test)]
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slot_is_told_of_when_it_is_whole_and_until_it_is_a_quarter_of_an_hour_old() {
+    fn shows_whole_slots_of_the_last_quarter_of_an_hour() {
         let series = Series::new(Instant::now());
         series.record(finished(RequestOutcome::Complete, 100), after(1, &series));
         series.record(finished(RequestOutcome::Failed, 1), after(4, &series));
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn the_ring_comes_round_and_forgets() {
+    fn reuses_slots_after_a_round() {
         let series = Series::new(Instant::now());
         for turn in 0..3 {
             for slot in 0..KEPT as u64 {
@@ -189,13 +189,13 @@ mod tests {
         }
         let (points, _) = series.points(after(3 * KEPT as u64 * 5, &series));
         assert!(points.iter().all(|point| point.requests == 1));
-        // Days later nothing of that is there.
+        // Days later the slots are empty.
         let (points, _) = series.points(after(900_000, &series));
         assert!(points.iter().all(|point| *point == Point::default()));
     }
 
     #[test]
-    fn tokens_count_when_they_came() {
+    fn spreads_tokens_over_time() {
         let series = Series::new(Instant::now());
         let (output_tokens, output_time) = (100, Duration::from_secs(19));
         series.record(
@@ -208,7 +208,7 @@ mod tests {
         };
         assert_eq!(tokens(30)[SLOTS - 5..], [0, 25, 25, 25, 25]);
         assert_eq!(series.latest(after(29, &series)).0.tokens, 100);
-        // Of an answer that went on for hours, what there are slots for gets it all.
+        // A response of hours counts in the slots that are left.
         let (output_tokens, output_time) = (1_000_000, Duration::from_secs(36_000));
         series.record(
             FinishedRequest { output_tokens, output_time, ..finished(RequestOutcome::Complete, 1) },
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_of_tokens_beyond_belief_is_cut() {
+    fn caps_an_absurd_number_of_tokens() {
         let series = Series::new(Instant::now());
         let (output_tokens, output_time) = (u64::MAX, Duration::from_secs(19));
         series.record(
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn what_threads_record_at_once_is_all_there() {
+    fn counts_the_requests_of_several_threads() {
         let series = Series::new(Instant::now());
         std::thread::scope(|scope| {
             for thread in 0..4 {

@@ -1,4 +1,4 @@
-//! What is measured of attempts: times and tokens, by backend.
+//! Metrics of attempts: times and tokens by backend.
 
 use std::sync::{
     Arc,
@@ -13,16 +13,16 @@ use berry_tower::{
 use metrics::{Counter, Histogram, counter, histogram, with_local_recorder};
 use metrics_exporter_prometheus::PrometheusRecorder;
 
-use super::{FIRST_TOKEN, LATENCY, OTHER, RETRIES, TOKENS};
+use super::names::{FIRST_TOKEN, LATENCY, OTHER, RETRIES, TOKENS};
 
-/// How many backends a process measures apart. A configuration has far fewer; but each reload may
-/// bring others, and a series that has begun stays until the process ends.
-const MOST: usize = 10_000;
+/// The most backends with labels of their own. A configuration has far fewer, but each reload may bring others, and a
+/// series stays until the process ends.
+const MAX_LABELLED: usize = 10_000;
 
 /// Hands out the handles of each backend.
 pub(super) struct Backends {
     recorder: Arc<PrometheusRecorder>,
-    /// How many have labels of their own.
+    /// The number of backends with labels of their own.
     labelled: AtomicUsize,
 }
 
@@ -37,10 +37,10 @@ impl Backends {
         Self { recorder, labelled: AtomicUsize::new(0) }
     }
 
-    /// Its labels: its own, unless there were too many before it. One that comes back after a reload
-    /// without it counts again: whether it has been here would have to be kept for ever.
+    /// Returns a backend's own labels, or `other` beyond the bound. A backend that returns after a reload counts again,
+    /// because remembering it would need unbounded memory.
     fn labels(&self, id: &BackendId) -> [(&'static str, String); 2] {
-        let room = self.labelled.fetch_update(Relaxed, Relaxed, |n| (n < MOST).then_some(n + 1)).is_ok();
+        let room = self.labelled.fetch_update(Relaxed, Relaxed, |n| (n < MAX_LABELLED).then_some(n + 1)).is_ok();
         let label = |text: &str| if room { text } else { OTHER }.to_owned();
         [("provider", label(&id.provider)), ("model", label(&id.model))]
     }
@@ -94,7 +94,7 @@ impl BackendObserver for Backend {
     }
 
     fn retried(&self, model: &Arc<str>, reason: Class) {
-        // Rare enough to be looked up; and the model is not this backend's own.
+        // Rare enough for a look-up; the model is not the backend's own.
         let model = model.clone();
         with_local_recorder(&*self.recorder, || {
             counter!(RETRIES, "model" => model, "reason" => reason.name()).increment(1);

@@ -1,4 +1,4 @@
-//! What stands for the metrics in a server that is built without them.
+//! The metrics of a server that is built without them.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use berry_tower::rate_limit::LimitKind;
 use http::{Request, StatusCode};
 use tokio::time::Instant;
 
-/// Nothing.
+/// No metrics.
 #[derive(Debug)]
 pub(crate) struct Metrics;
 
@@ -24,9 +24,13 @@ impl Metrics {
     pub(crate) fn route(&self, _: &str) -> RouteMetrics {
         RouteMetrics
     }
+
+    pub(crate) fn start<R>(&self, _: &mut Request<R>, _: Option<&RouteMetrics>, _: Instant) -> RequestMetrics {
+        RequestMetrics
+    }
 }
 
-/// A route.
+/// A route without metrics.
 #[derive(Clone, Debug)]
 pub(crate) struct RouteMetrics;
 
@@ -35,10 +39,6 @@ pub(crate) struct RouteMetrics;
 pub(crate) struct RequestMetrics;
 
 impl RequestMetrics {
-    pub(crate) fn new<R>(_: &Arc<Metrics>, _: &mut Request<R>, _: Option<&RouteMetrics>, _: Instant) -> Self {
-        Self
-    }
-
     pub(crate) fn record_head(&self) {}
 
     pub(crate) fn record_end(&self, _: Option<StatusCode>, _: Instant) {}

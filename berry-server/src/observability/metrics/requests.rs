@@ -1,4 +1,4 @@
-//! What is measured of clients' requests, by route.
+//! Metrics of clients' requests by route.
 
 use std::{
     collections::HashMap,
@@ -14,9 +14,9 @@ use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram, with_local_r
 use metrics_exporter_prometheus::PrometheusRecorder;
 use tokio::time::Instant;
 
-use super::{DURATION, GATEWAY, IN_FLIGHT, OTHER, REQUESTS, plain_histogram};
+use super::names::{DURATION, GATEWAY, IN_FLIGHT, OTHER, REQUESTS, plain_histogram};
 
-/// The methods that have a label of their own.
+/// The methods with labels of their own.
 const METHODS: [Method; 9] = [
     Method::GET,
     Method::POST,
@@ -29,17 +29,17 @@ const METHODS: [Method; 9] = [
     Method::TRACE,
 ];
 
-/// What stands for the status of an answer that its client did not wait for.
+/// The status label of a request whose client left before the response.
 const CLIENT_LEFT: u16 = 499;
-/// How many statuses of a route and method have a handle that is kept. Fewer ever occur; a further
-/// one is looked up each time.
+/// The most statuses per route and method whose handles are kept; further ones are looked up each time.
 const STATUSES: usize = 12;
 
-/// The handles of all routes that were asked for.
+/// The handles of all routes that had requests.
 pub(super) struct Routes {
+    recorder: Arc<PrometheusRecorder>,
     in_flight: Gauge,
     overhead: Histogram,
-    /// By the path as the router knows it, so that clients cannot add to it.
+    /// By the router's path, so that clients cannot add to it.
     known: ArcSwap<HashMap<Arc<str>, Arc<Route>>>,
     other: Arc<Route>,
 }
@@ -53,13 +53,13 @@ impl std::fmt::Debug for Routes {
 /// The handles of one route, by method; the last is for all other methods.
 struct Route {
     path: Arc<str>,
-    methods: [OnceLock<Asked>; METHODS.len() + 1],
+    methods: [OnceLock<MethodMetrics>; METHODS.len() + 1],
 }
 
 /// The handles of one route and method.
-struct Asked {
+struct MethodMetrics {
     duration: Histogram,
-    /// With their statuses, in the order in which these came first.
+    /// The counters by status, in the order of their first use.
     statuses: [OnceLock<(u16, Counter)>; STATUSES],
 }
 
@@ -69,7 +69,11 @@ impl Routes {
         in_flight.set(0.0);
         let overhead = plain_histogram(recorder, GATEWAY);
         let other = Arc::new(Route::new(OTHER.into()));
-        Self { in_flight, overhead, known: ArcSwap::default(), other }
+        Self { recorder: recorder.clone(), in_flight, overhead, known: ArcSwap::default(), other }
+    }
+
+    pub(super) fn route(&self, path: &str) -> RouteMetrics {
+        RouteMetrics(self.at(path))
     }
 
     fn of(&self, extensions: &Extensions) -> Arc<Route> {
@@ -95,22 +99,22 @@ impl Route {
         Self { path, methods: Default::default() }
     }
 
-    fn asked(&self, method: usize, recorder: &PrometheusRecorder) -> &Asked {
+    fn method(&self, method: usize, recorder: &PrometheusRecorder) -> &MethodMetrics {
         self.methods[method].get_or_init(|| {
             let labels = [("method", label(method)), ("path", self.path.to_string())];
             let duration = with_local_recorder(recorder, || histogram!(DURATION, &labels));
-            Asked { duration, statuses: Default::default() }
+            MethodMetrics { duration, statuses: Default::default() }
         })
     }
 
     fn ended(&self, method: usize, status: u16, took: Duration, recorder: &PrometheusRecorder) {
-        let asked = self.asked(method, recorder);
-        asked.duration.record(took);
+        let metrics = self.method(method, recorder);
+        metrics.duration.record(took);
         let new = || {
             let labels = [("method", label(method)), ("path", self.path.to_string()), ("status", status.to_string())];
             with_local_recorder(recorder, || counter!(REQUESTS, &labels))
         };
-        let mut kept = asked.statuses.iter().map(|slot| slot.get_or_init(|| (status, new())));
+        let mut kept = metrics.statuses.iter().map(|slot| slot.get_or_init(|| (status, new())));
         match kept.find(|(of, _)| *of == status) {
             Some((_, counter)) => counter.increment(1),
             None => new().increment(1),
@@ -118,7 +122,7 @@ impl Route {
     }
 }
 
-/// A route that is known before there is a request for it, so that none has to look it up.
+/// The handles of a route that is known in advance, so that requests need no look-up.
 #[derive(Clone)]
 pub(crate) struct RouteMetrics(Arc<Route>);
 
@@ -128,20 +132,13 @@ impl std::fmt::Debug for RouteMetrics {
     }
 }
 
-impl super::Metrics {
-    /// The route of this path.
-    pub(crate) fn route(&self, path: &str) -> RouteMetrics {
-        RouteMetrics(self.routes.at(path))
-    }
-}
-
 fn label(method: usize) -> String {
     METHODS.get(method).map_or(OTHER, Method::as_str).to_owned()
 }
 
-/// A request that is being measured, from its head to the end of its answer.
+/// The measurement of a request, from its head to the end of its response.
 pub(crate) struct RequestMetrics {
-    metrics: Arc<super::Metrics>,
+    routes: Arc<Routes>,
     route: Arc<Route>,
     method: usize,
     started: Instant,
@@ -155,42 +152,41 @@ impl std::fmt::Debug for RequestMetrics {
 }
 
 impl RequestMetrics {
-    /// The head of a request has come, on this route, or on the one that the router has found.
-    pub(crate) fn new<R>(
-        metrics: &Arc<super::Metrics>,
+    /// Starts the measurement on `route`, or on the route that the router has found.
+    pub(super) fn new<R>(
+        routes: &Arc<Routes>,
         request: &mut http::Request<R>,
         route: Option<&RouteMetrics>,
         started: Instant,
     ) -> Self {
-        let routes = &metrics.routes;
         routes.in_flight.increment(1.0);
         let method = METHODS.iter().position(|method| method == request.method()).unwrap_or(METHODS.len());
         let route = route.map_or_else(|| routes.of(request.extensions()), |known| known.0.clone());
-        // What is not posted goes to no upstream.
+        // Only a POST goes to an upstream.
         let upstream = (request.method() == Method::POST).then(|| UpstreamTime::since(started));
         if let Some(upstream) = &upstream {
             request.extensions_mut().insert(upstream.clone());
         }
-        Self { metrics: metrics.clone(), route, method, started, upstream }
+        Self { routes: routes.clone(), route, method, started, upstream }
     }
 
-    /// The head of the answer is on its way. It is held back until there is something to show, so
-    /// that the first byte goes with it.
+    /// Records the gateway's own time until the head of the response. The head waits for the first output, so that this is
+    /// the time to the first byte.
     pub(crate) fn record_head(&self) {
         if let Some(waited) = self.upstream.as_ref().and_then(UpstreamTime::total) {
-            self.metrics.routes.overhead.record(self.started.elapsed().saturating_sub(waited));
+            self.routes.overhead.record(self.started.elapsed().saturating_sub(waited));
         }
     }
 
-    /// The answer has ended; without a status there was none.
+    /// Records the end of the response; without a status there was no response.
     pub(crate) fn record_end(&self, status: Option<StatusCode>, at: Instant) {
         let status = status.map_or(CLIENT_LEFT, |status| status.as_u16());
-        self.route.ended(self.method, status, at - self.started, &self.metrics.recorder);
+        self.route.ended(self.method, status, at - self.started, &self.routes.recorder);
     }
 }
 
 impl Drop for RequestMetrics {
     fn drop(&mut self) {
-        self.metrics.routes.in_flight.decrement(1.0);
+        self.routes.in_flight.decrement(1.0);
     }
 }

@@ -1,4 +1,4 @@
-//! What is read when it is asked for: the states of backends, and what they count themselves.
+//! The metrics that are read at the scrape: the states of backends, and what they count themselves.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -10,7 +10,7 @@ use metrics::{counter, gauge, with_local_recorder};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
 use tokio::time::Instant;
 
-use super::describe;
+use super::names::describe;
 use crate::state::Snapshot;
 
 const HEALTH: &str = "backend_health_status";
@@ -26,20 +26,20 @@ const RELOAD_AT: &str = "berry_config_last_reload_timestamp_seconds";
 const BUILD: &str = "berry_build_info";
 
 pub(super) const READ: [(&str, &str); 11] = [
-    (HEALTH, "1 for a backend that is healthy or on its way back to that, else 0."),
-    (ATTEMPTS, "Attempts of users that have ended; probes are not in it."),
-    (ERRORS, "Attempts that failed, but for the callers' own mistakes and those that clients left."),
-    (IN_FLIGHT, "Attempts under way."),
-    (SELECTIONS, "How often a model's strategy has chosen a provider."),
-    (CONFIDENCE, "The confidence in a backend, 0 to 1."),
+    (HEALTH, "1 for a healthy or recovering backend, else 0."),
+    (ATTEMPTS, "Attempts of users that have ended, without probes."),
+    (ERRORS, "Failed attempts, without errors of the caller and cancelled ones."),
+    (IN_FLIGHT, "Attempts in flight."),
+    (SELECTIONS, "Selections of a provider by a model's strategy."),
+    (CONFIDENCE, "The confidence in a backend, from 0 to 1."),
     (CIRCUIT, "0 closed, 1 half-open, 2 open."),
-    (TRANSITIONS, "Changes of the circuit breaker, by what it became."),
-    (RELOAD_OK, "1 when the last configuration read is in force, 0 when it was refused."),
-    (RELOAD_AT, "When a configuration was read last."),
+    (TRANSITIONS, "Changes of the circuit breaker, by its new state."),
+    (RELOAD_OK, "1 if the configuration that was loaded last is in force, 0 if it was refused."),
+    (RELOAD_AT, "Time at which a configuration was last loaded."),
     (BUILD, "1, with the version as a label."),
 ];
 
-/// What the breakers become, by [`State::index`].
+/// The states of a breaker, by [`State::index`].
 const BECAME: [State; 3] = [State::Closed { failures: 0 }, State::HalfOpen { trial: false }, State::Open { until: 0 }];
 
 pub(super) fn render(snapshot: &Snapshot) -> String {
@@ -57,7 +57,7 @@ pub(super) fn render(snapshot: &Snapshot) -> String {
             .collect();
         catalog.states().for_each(|(id, live)| backend(id, &live.snapshot(now), used.contains(id)));
         selections(snapshot);
-        // The start was a success, or nobody would ask.
+        // Without a reload, the start was a success.
         let reload = snapshot.process.last_reload.load();
         let (ok, at) = reload.as_deref().map_or((true, snapshot.loaded_at), |reload| (reload.ok, reload.at));
         gauge!(RELOAD_OK).set(if ok { 1.0 } else { 0.0 });
@@ -71,7 +71,7 @@ fn text(recorder: &PrometheusRecorder) -> String {
     recorder.handle().render()
 }
 
-/// What it has counted stays; the state of one that nobody may ask, `used` or not, is no news.
+/// Records a backend's counters, and its state if it is in use.
 fn backend(id: &BackendId, live: &BackendStateSnapshot, used: bool) {
     let labels = || [("provider", id.provider.to_string()), ("model", id.model.to_string())];
     let with = |name: &'static str, value: &str| {
@@ -94,7 +94,7 @@ fn backend(id: &BackendId, live: &BackendStateSnapshot, used: bool) {
     gauge!(CIRCUIT, &labels()).set(live.circuit.index() as f64);
 }
 
-/// A model may list a provider more than once, with several of its models.
+/// Sums the selections per provider, which a model may list more than once.
 fn selections(snapshot: &Snapshot) {
     for model in snapshot.catalog.load().models() {
         let mut by_provider: BTreeMap<&str, u64> = BTreeMap::new();

@@ -41,6 +41,11 @@ pub(super) fn lost(error: BoxError) -> Failure {
     if is_local(&*error) { Failure::LocalResource(error) } else { Failure::ConnectionLost(error) }
 }
 
+/// The failure of a connection attempt whose look-up of the name had no thread.
+pub(super) fn no_resolver_thread() -> Failure {
+    Failure::LocalResource("no thread is free to look up the provider's name".into())
+}
+
 /// Whether an HTTP/2 peer has not processed the request: it refused the stream, or its GOAWAY names
 /// a lower one (RFC 9113, section 8.7).
 pub(super) fn is_unprocessed(error: &(dyn Error + 'static)) -> bool {

@@ -142,9 +142,20 @@ impl Service<Request<Buffered>> for Reqwest {
     fn call(&mut self, request: Request<Buffered>) -> ReqwestFuture {
         let connect = connect_timeout(request.extensions());
         let needs = Needs { connect, loopback: request.uri().host().is_some_and(is_loopback) };
+        let resolver = match &self.0 {
+            Source::Own(_, resolver) => request.uri().host().map(|host| (resolver.clone(), host.to_owned())),
+            Source::Given(_) => None,
+        };
         let execute = self.client(needs).and_then(|client| Ok(client.execute(into_reqwest(request)?)));
         ReqwestFuture(Box::pin(async move {
-            let response: Response<reqwest::Body> = execute?.await.map_err(failed)?.into();
+            let response: Response<reqwest::Body> = match execute?.await {
+                Ok(response) => response.into(),
+                Err(error) => {
+                    let is_late = error.is_connect() && error.is_timeout();
+                    let is_starved = resolver.is_some_and(|(resolver, host)| resolver.is_starved(&host));
+                    return Err(if is_late && is_starved { failure::no_resolver_thread() } else { failed(error) });
+                }
+            };
             Ok(response.map(ReqwestBody))
         }))
     }

@@ -6,7 +6,7 @@ use super::{decode_stream::ResponseDecoder, signatures::remove_signatures};
 use crate::dialect::{
     codec::DecodeResponse,
     data_url::DataUrl,
-    format::{EncodedRequest, Target},
+    format::{DecodeOptions, EncodedRequest, Target},
     hub::{Content, Message, Other, Part, Request, Role, Stop, StreamOptions},
     unsupported::{Rejector, UnsupportedField},
     value::Value,
@@ -50,6 +50,7 @@ pub(super) fn encode_request(request: &Request) -> Result<ChatRequest, Unsupport
     for (at, message) in request.messages.iter_mut().enumerate() {
         fit(message, &format!("messages[{at}]"))?;
     }
+    move_media(&mut request.messages);
     Ok(ChatRequest(request))
 }
 
@@ -64,8 +65,8 @@ impl EncodedRequest for ChatRequest {
         serde_json::to_vec(&request).unwrap_or_default().into()
     }
 
-    fn response_decoder(&self, _created: u64) -> Box<dyn DecodeResponse> {
-        Box::new(ResponseDecoder::new(1))
+    fn response_decoder(&self, options: DecodeOptions) -> Box<dyn DecodeResponse> {
+        Box::new(ResponseDecoder::new(1, options.think_tags))
     }
 }
 
@@ -95,6 +96,49 @@ fn fit(message: &mut Message, path: &str) -> Result<(), UnsupportedField> {
     Ok(())
 }
 
+/// Moves what is no text out of tools' messages, which hold nothing else, into a message of the user behind the
+/// results of the turn.
+fn move_media(messages: &mut Vec<Message>) {
+    let mut media = Vec::new();
+    let mut all = Vec::with_capacity(messages.len());
+    for mut message in messages.drain(..) {
+        if message.role == Role::Tool {
+            if let Some(Content::Parts(parts)) = &mut message.content {
+                take_media(parts, message.tool_call_id.as_deref().unwrap_or_default(), &mut media);
+            }
+        } else if !media.is_empty() {
+            all.push(of_user(std::mem::take(&mut media)));
+        }
+        message.content = message.content.take().map(Content::joined);
+        all.push(message);
+    }
+    if !media.is_empty() {
+        all.push(of_user(media));
+    }
+    *messages = all;
+}
+
+fn take_media(parts: &mut Vec<Part>, id: &str, media: &mut Vec<Part>) {
+    let is_text = |part: &Part| matches!(part, Part::Text { .. } | Part::Refusal { .. });
+    if parts.iter().all(is_text) {
+        return;
+    }
+    let text = |text: String| Part::Text { text, other: Other::new() };
+    media.push(text(format!("What the tool call {id} returned:")));
+    for part in std::mem::take(parts) {
+        if is_text(&part) {
+            parts.push(part);
+        } else {
+            parts.push(text("[The next message of the user holds this part of the result.]".to_owned()));
+            media.push(part);
+        }
+    }
+}
+
+fn of_user(parts: Vec<Part>) -> Message {
+    Message { role: Role::User, content: Some(Content::Parts(parts)), ..Message::default() }
+}
+
 fn is_too_long(name: &str) -> bool {
     name.chars().count() > LONGEST_NAME
 }
@@ -106,8 +150,10 @@ fn long_name(path: String) -> UnsupportedField {
 fn fit_part(part: &mut Part, role: Role, path: &str) -> Result<(), UnsupportedField> {
     let other = match part {
         Part::Text { other, .. } => other,
-        Part::ImageUrl { other, .. } | Part::InputAudio { other, .. } if role == Role::User => other,
-        Part::File { file, other } if role == Role::User => {
+        Part::ImageUrl { other, .. } | Part::InputAudio { other, .. } if matches!(role, Role::User | Role::Tool) => {
+            other
+        }
+        Part::File { file, other } if matches!(role, Role::User | Role::Tool) => {
             if file.file_data.as_deref().is_some_and(|data| DataUrl::parse(data).is_none()) {
                 return Err(UnsupportedField::new(format!("{path}.file.file_data"), "is no `data:` URL in base64"));
             }

@@ -6,6 +6,7 @@ mod decode_stream;
 mod encode_request;
 mod encode_response;
 mod signatures;
+mod think_tags;
 
 use std::borrow::Cow;
 

@@ -1,7 +1,11 @@
 //! The pieces of an answer: Google's words to the hub's.
 
 use super::{LogprobsResult, Part, Status, Token, UsageMetadata};
-use crate::dialect::{codec::WireError, hub, value::Value};
+use crate::dialect::{
+    codec::{Malformed, WireError},
+    hub, lenient,
+    value::Value,
+};
 
 /// How many characters of an answer's id go into the ids of its calls; OpenAI takes ids of 40.
 const ID: usize = 24;
@@ -41,12 +45,22 @@ impl Finish {
 
 /// What a part says that is new; nothing for an empty one and for one that chat has no words for.
 /// `calls` counts the calls, `id` names one that has no name of its own.
-pub(super) fn delta(part: Part, calls: &mut u32, id: impl FnOnce(u32) -> String) -> Option<hub::Delta> {
+pub(super) fn delta(
+    part: Part,
+    calls: &mut u32,
+    id: impl FnOnce(u32) -> String,
+) -> Result<Option<hub::Delta>, Malformed> {
     let extra_content = part.thought_signature.map(|signature| hub::ExtraContent {
         google: Some(hub::Google { thought_signature: Some(signature) }),
         ..hub::ExtraContent::default()
     });
+    if part.inline_data.is_some() || part.file_data.is_some() {
+        return Err(Malformed("a picture or another medium, which cannot be translated"));
+    }
     if let Some(call) = part.function_call {
+        if call.name.is_empty() {
+            return Err(Malformed("a tool call without a name"));
+        }
         let index = *calls;
         *calls += 1;
         let arguments = Value::from(call.args.unwrap_or_default()).to_string();
@@ -57,14 +71,22 @@ pub(super) fn delta(part: Part, calls: &mut u32, id: impl FnOnce(u32) -> String)
             function: Some(hub::FunctionDelta { name: Some(call.name), arguments: Some(arguments) }),
             extra_content,
         };
-        return Some(hub::Delta { tool_calls: Some(vec![call]), ..hub::Delta::default() });
+        return Ok(Some(hub::Delta { tool_calls: Some(vec![call]), ..hub::Delta::default() }));
     }
     let text = part.text.filter(|text| !text.is_empty());
+    let text = text.or_else(|| code(part.executable_code?.get("code"), "python"));
+    let text = text.or_else(|| code(part.code_execution_result?.get("output"), ""));
     if text.is_none() && extra_content.is_none() {
-        return None;
+        return Ok(None);
     }
     let (content, reasoning_content) = if part.thought == Some(true) { (None, text) } else { (text, None) };
-    Some(hub::Delta { content, reasoning_content, extra_content, ..hub::Delta::default() })
+    Ok(Some(hub::Delta { content, reasoning_content, extra_content, ..hub::Delta::default() }))
+}
+
+/// Code that the model ran, or its output, as a block of Markdown.
+fn code(text: Option<&Value>, language: &str) -> Option<String> {
+    let text = lenient::text(text)?;
+    Some(format!("\n```{language}\n{}\n```\n", text.trim_end()))
 }
 
 /// An id for a call that has none, unique in its conversation: by the answer's id, or else by how long

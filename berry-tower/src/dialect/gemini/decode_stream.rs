@@ -1,11 +1,11 @@
 //! Reads what Google answers.
 
 use super::{
-    Candidate, Part, Response,
+    Candidate, Part, Response, UsageMetadata,
     decode_response::{self, Finish},
 };
 use crate::dialect::{
-    codec::{DecodeResponse, Malformed, StreamItem, WireError},
+    codec::{DecodeResponse, Malformed, StreamEnd, StreamItem, WireError},
     hub, lenient,
 };
 
@@ -27,13 +27,18 @@ pub(crate) struct ResponseDecoder {
     turns: usize,
     choices: Vec<Choice>,
     usage: Option<hub::Usage>,
+    counts: UsageMetadata,
     over: bool,
 }
 
-/// One of the answers of a stream.
+/// One choice of a stream.
 #[derive(Clone, Debug, Default)]
 struct Choice {
-    is_finished: bool,
+    /// Why it stopped, as far as it has not gone on since. It is told when the stream ends: some servers write
+    /// a reason into every event.
+    finish: Option<hub::FinishReason>,
+    /// It went on after a finish: from then on only the stream's clean end says that it is whole.
+    is_continued: bool,
     has_spoken: bool,
     calls: u32,
 }
@@ -43,7 +48,7 @@ impl ResponseDecoder {
     /// the model is called `model` where the answer names none.
     pub(super) fn new(choices: u32, created: u64, model: String, turns: usize) -> Self {
         let choices = vec![Choice::default(); choices.clamp(1, CHOICES) as usize];
-        Self { created, model, id: None, turns, choices, usage: None, over: false }
+        Self { created, model, id: None, turns, choices, usage: None, counts: UsageMetadata::default(), over: false }
     }
 
     /// What holds for the whole answer.
@@ -53,7 +58,9 @@ impl ResponseDecoder {
             self.model = model;
         }
         if let Some(usage) = answer.usage_metadata {
-            self.usage = Some(decode_response::usage(&usage));
+            // A count of 0 does not take back an earlier one.
+            self.counts = self.counts.merge(usage);
+            self.usage = Some(decode_response::usage(&self.counts));
         }
     }
 
@@ -63,7 +70,7 @@ impl ResponseDecoder {
     }
 
     /// What is new in a part of the answer `index`; `calls` counts its calls.
-    fn delta(&self, part: Part, index: u32, calls: &mut u32) -> Option<hub::Delta> {
+    fn delta(&self, part: Part, index: u32, calls: &mut u32) -> Result<Option<hub::Delta>, Malformed> {
         decode_response::delta(part, calls, |at| decode_response::call_id(self.id.as_deref(), self.turns, index, at))
     }
 
@@ -71,7 +78,7 @@ impl ResponseDecoder {
         let mut message = hub::Message { role: hub::Role::Assistant, ..hub::Message::default() };
         let mut calls = 0;
         for part in candidate.content.into_iter().flat_map(|content| content.parts) {
-            if let Some(delta) = self.delta(part, index, &mut calls) {
+            if let Some(delta) = self.delta(part, index, &mut calls)? {
                 decode_response::add(&mut message, delta);
             }
         }
@@ -93,8 +100,8 @@ impl ResponseDecoder {
             return self.fail(decode_response::error(error), out);
         }
         if answer.candidates.is_empty() && is_blocked(&answer) {
-            for index in 0..self.choices.len() {
-                self.finish(index, hub::FinishReason::ContentFilter, out);
+            for choice in &mut self.choices {
+                choice.finish = Some(hub::FinishReason::ContentFilter);
             }
         }
         for (at, candidate) in answer.candidates.into_iter().enumerate() {
@@ -103,14 +110,27 @@ impl ResponseDecoder {
     }
 
     fn candidate(&mut self, candidate: Candidate, at: usize, out: &mut Vec<StreamItem>) {
-        let index = candidate.index.map_or(at, |index| index as usize);
+        let index = candidate.index.map_or(at, |index| usize::try_from(index).unwrap_or(usize::MAX));
         // After a candidate that failed the others say no more.
         let choice = self.choices.get(index).filter(|_| !self.over);
         let Some(calls) = choice.map(|choice| choice.calls) else { return };
         let (mut calls, told) = (calls, u32::try_from(index).unwrap_or(u32::MAX));
         let parts = candidate.content.into_iter().flat_map(|content| content.parts);
-        let mut deltas: Vec<_> = parts.filter_map(|part| self.delta(part, told, &mut calls)).collect();
-        self.choices[index].calls = calls;
+        let deltas: Result<Vec<_>, _> =
+            parts.filter_map(|part| self.delta(part, told, &mut calls).transpose()).collect();
+        let mut deltas = match deltas {
+            Ok(deltas) => deltas,
+            Err(malformed) => {
+                self.over = true;
+                return out.push(lenient::broken(malformed));
+            }
+        };
+        let choice = &mut self.choices[index];
+        choice.calls = calls;
+        if choice.finish.is_some() && !deltas.is_empty() {
+            choice.is_continued = true;
+            choice.finish = None;
+        }
         let mut logprobs = candidate.logprobs_result.map(decode_response::logprobs);
         if logprobs.is_some() && deltas.is_empty() {
             deltas.push(hub::Delta::default());
@@ -121,17 +141,11 @@ impl ResponseDecoder {
         let reason = candidate.finish_reason.as_deref();
         match Finish::of(reason, calls > 0) {
             Finish::GoesOn => {}
-            Finish::Reason(reason) => self.finish(index, reason, out),
+            Finish::Reason(reason) => self.choices[index].finish = Some(reason),
             Finish::Failed => {
                 let message = format!("the model failed to answer: {}", reason.unwrap_or_default());
                 self.fail(WireError { kind: reason.map(str::to_owned), code: None, message }, out);
             }
-        }
-    }
-
-    fn finish(&mut self, index: usize, reason: hub::FinishReason, out: &mut Vec<StreamItem>) {
-        if !std::mem::replace(&mut self.choices[index].is_finished, true) {
-            self.say(index, hub::ChunkChoice { finish_reason: Some(reason), ..hub::ChunkChoice::default() }, out);
         }
     }
 
@@ -176,7 +190,7 @@ impl DecodeResponse for ResponseDecoder {
             _ => (0..)
                 .zip(answer.candidates)
                 .map(|(at, candidate)| {
-                    let index = candidate.index.unwrap_or(at);
+                    let index = candidate.index.and_then(|index| u32::try_from(index).ok()).unwrap_or(at);
                     self.message(candidate, index)
                 })
                 .collect::<Result<_, _>>()?,
@@ -210,13 +224,19 @@ impl DecodeResponse for ResponseDecoder {
         Ok(())
     }
 
-    fn decode_end(&mut self, out: &mut Vec<StreamItem>) {
-        if self.choices.iter().all(|choice| choice.is_finished) && !std::mem::replace(&mut self.over, true) {
-            if self.usage.is_some() {
-                self.chunk(Vec::new(), self.usage.clone(), out);
-            }
-            out.push(StreamItem::Done);
+    fn decode_end(&mut self, end: StreamEnd, out: &mut Vec<StreamItem>) {
+        let is_whole = |choice: &Choice| choice.finish.is_some() && (end != StreamEnd::Broken || !choice.is_continued);
+        if !self.choices.iter().all(is_whole) || std::mem::replace(&mut self.over, true) {
+            return;
         }
+        for index in 0..self.choices.len() {
+            let finish_reason = self.choices[index].finish.take();
+            self.say(index, hub::ChunkChoice { finish_reason, ..hub::ChunkChoice::default() }, out);
+        }
+        if self.usage.is_some() {
+            self.chunk(Vec::new(), self.usage.clone(), out);
+        }
+        out.push(StreamItem::Done);
     }
 }
 

@@ -1,8 +1,9 @@
 //! The request of `generateContent`, as Google documents it.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
 use crate::dialect::{
+    codec::Malformed,
     lenient,
     value::{Object, Value},
 };
@@ -32,11 +33,26 @@ pub(crate) struct Request {
 #[serde(default)]
 pub(crate) struct Content {
     /// Who speaks; the system instruction has no role.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "lenient::or_default", skip_serializing_if = "Option::is_none")]
     pub(crate) role: Option<Role>,
     /// What is said, in order.
-    #[serde(deserialize_with = "lenient::or_null")]
+    #[serde(deserialize_with = "parts")]
     pub(crate) parts: Vec<Part>,
+}
+
+/// Reads parts: a list, one part, or a text; `null` and empty values are none.
+fn parts<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Part>, D::Error> {
+    let value = Value::deserialize(from)?;
+    if let Some(text) = lenient::text(Some(&value)) {
+        return Ok(vec![Part::text(text)]);
+    }
+    let list = lenient::list(Some(&value), Malformed("parts that are no list")).map_err(D::Error::custom)?;
+    let list = list.iter().filter(|part| !lenient::is_blank(Some(part)));
+    list.map(|part| match lenient::text(Some(part)) {
+        Some(text) => Ok(Part::text(text)),
+        None => part.read().ok_or_else(|| D::Error::custom("a part that is none")),
+    })
+    .collect()
 }
 
 /// Who speaks.
@@ -58,26 +74,37 @@ pub(crate) enum Role {
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct Part {
     /// A text.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "text_or_none", skip_serializing_if = "Option::is_none")]
     pub(crate) text: Option<String>,
     /// Whether the text is a thought.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "lenient::or_default", skip_serializing_if = "Option::is_none")]
     pub(crate) thought: Option<bool>,
     /// The thoughts behind the part, encrypted; to be sent again with it.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "lenient::or_default", skip_serializing_if = "Option::is_none")]
     pub(crate) thought_signature: Option<String>,
     /// Media in the request itself.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "lenient::filled", skip_serializing_if = "Option::is_none")]
     pub(crate) inline_data: Option<Blob>,
     /// Media that lie elsewhere.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "lenient::filled", skip_serializing_if = "Option::is_none")]
     pub(crate) file_data: Option<FileData>,
     /// A tool that the model calls.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "lenient::filled", skip_serializing_if = "Option::is_none")]
     pub(crate) function_call: Option<FunctionCall>,
     /// What the tool said.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) function_response: Option<FunctionResponse>,
+    /// Code that the model ran at Google; only in responses.
+    #[serde(deserialize_with = "lenient::or_default", skip_serializing_if = "Option::is_none")]
+    pub(crate) executable_code: Option<Value>,
+    /// What the code came to; only in responses.
+    #[serde(deserialize_with = "lenient::or_default", skip_serializing_if = "Option::is_none")]
+    pub(crate) code_execution_result: Option<Value>,
+}
+
+/// Reads a text; `null` and empty values are none.
+fn text_or_none<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
+    lenient::text_or_null(from).map(Some)
 }
 
 impl Part {
@@ -113,13 +140,27 @@ pub(crate) struct FileData {
 #[serde(default)]
 pub(crate) struct FunctionCall {
     /// What the response refers to; newer models give one.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "lenient::or_default", skip_serializing_if = "Option::is_none")]
     pub(crate) id: Option<String>,
     /// The tool's name.
+    #[serde(deserialize_with = "lenient::text_or_null")]
     pub(crate) name: String,
     /// Its arguments.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "arguments", skip_serializing_if = "Option::is_none")]
     pub(crate) args: Option<Object>,
+}
+
+/// Reads arguments: an object, or one that is written as a JSON text; `null` and empty values are none.
+fn arguments<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Object>, D::Error> {
+    let value = Value::deserialize(from)?;
+    match value {
+        Value::Object(members) => Ok(Some(*members)),
+        Value::String(text) if !text.trim().is_empty() => {
+            serde_json::from_str(&text).map(Some).map_err(|_| D::Error::custom("arguments that are no object"))
+        }
+        value if lenient::is_blank(Some(&value)) => Ok(None),
+        _ => Err(D::Error::custom("arguments that are no object")),
+    }
 }
 
 /// What a tool said.

@@ -1,16 +1,16 @@
 //! The answer of `generateContent`, plain or an event of a stream: both have one shape.
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 use super::Content;
-use crate::dialect::{lenient, value::Value};
+use crate::dialect::{codec::Malformed, lenient, value::Value};
 
 /// An answer, or a piece of it.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct Response {
     /// The answers.
-    #[serde(deserialize_with = "lenient::or_null")]
+    #[serde(deserialize_with = "candidates")]
     pub(crate) candidates: Vec<Candidate>,
     /// What Google thinks of the question; the reason why there are no candidates.
     #[serde(deserialize_with = "lenient::or_default")]
@@ -25,7 +25,40 @@ pub(crate) struct Response {
     #[serde(deserialize_with = "lenient::or_default")]
     pub(crate) response_id: Option<String>,
     /// What comes instead.
+    #[serde(deserialize_with = "status")]
     pub(crate) error: Option<Status>,
+}
+
+/// Reads candidates: a list, or one that stands for a list of one; `null` and empty values are none.
+fn candidates<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Candidate>, D::Error> {
+    let value = Value::deserialize(from)?;
+    let list = lenient::list(Some(&value), Malformed("candidates that are no list"));
+    let list = list.map_err(serde::de::Error::custom)?.iter().filter(|it| !lenient::is_blank(Some(it)));
+    list.map(|it| it.read().ok_or_else(|| serde::de::Error::custom("a candidate that is none"))).collect()
+}
+
+/// Reads a content: an object, a list of parts, or a text; `null` and empty values are none.
+fn content_or_none<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Content>, D::Error> {
+    let value = Value::deserialize(from)?;
+    if lenient::is_blank(Some(&value)) {
+        return Ok(None);
+    }
+    let content = match value {
+        Value::Array(_) => Value::object([("parts", value)]),
+        Value::String(_) => Value::object([("parts", Value::Array(vec![Value::object([("text", value)])]))]),
+        value => value,
+    };
+    content.read().map(Some).ok_or_else(|| serde::de::Error::custom("a content that is none"))
+}
+
+/// Reads an error, also one that is a mere text.
+fn status<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Status>, D::Error> {
+    let value = Value::deserialize(from)?;
+    if lenient::is_blank(Some(&value)) {
+        return Ok(None);
+    }
+    let message = lenient::text(Some(&value));
+    Ok(Some(value.read().unwrap_or(Status { message, ..Status::default() })))
 }
 
 /// One of the answers.
@@ -33,10 +66,13 @@ pub(crate) struct Response {
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct Candidate {
     /// Which; where it is missing, the position counts.
-    pub(crate) index: Option<u32>,
+    #[serde(deserialize_with = "lenient::count")]
+    pub(crate) index: Option<u64>,
     /// What the model says.
+    #[serde(deserialize_with = "content_or_none")]
     pub(crate) content: Option<Content>,
     /// Why it stopped; missing while it goes on.
+    #[serde(deserialize_with = "lenient::or_default")]
     pub(crate) finish_reason: Option<String>,
     /// The tokens' log-probabilities.
     #[serde(deserialize_with = "lenient::or_default")]
@@ -48,6 +84,7 @@ pub(crate) struct Candidate {
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct PromptFeedback {
     /// Why it is not answered.
+    #[serde(deserialize_with = "lenient::or_default")]
     pub(crate) block_reason: Option<String>,
 }
 
@@ -70,6 +107,22 @@ pub(crate) struct UsageMetadata {
     /// Of the thoughts.
     #[serde(deserialize_with = "lenient::number")]
     pub(crate) thoughts_token_count: u64,
+}
+
+impl UsageMetadata {
+    /// Takes over later counts; none of 0 takes back an earlier one.
+    pub(super) const fn merge(self, later: Self) -> Self {
+        const fn newer(old: u64, new: u64) -> u64 {
+            if new > 0 { new } else { old }
+        }
+        Self {
+            prompt_token_count: newer(self.prompt_token_count, later.prompt_token_count),
+            tool_use_prompt_token_count: newer(self.tool_use_prompt_token_count, later.tool_use_prompt_token_count),
+            cached_content_token_count: newer(self.cached_content_token_count, later.cached_content_token_count),
+            candidates_token_count: newer(self.candidates_token_count, later.candidates_token_count),
+            thoughts_token_count: newer(self.thoughts_token_count, later.thoughts_token_count),
+        }
+    }
 }
 
 /// The log-probabilities of a candidate's tokens.
@@ -107,7 +160,9 @@ pub(crate) struct Status {
     /// An HTTP status.
     pub(crate) code: Option<Value>,
     /// Its words.
+    #[serde(deserialize_with = "lenient::or_default")]
     pub(crate) message: Option<String>,
     /// Its kind: `UNAVAILABLE`.
+    #[serde(deserialize_with = "lenient::or_default")]
     pub(crate) status: Option<String>,
 }

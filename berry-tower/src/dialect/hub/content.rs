@@ -15,6 +15,21 @@ pub(crate) enum Content {
     Parts(Vec<Part>),
 }
 
+impl Content {
+    /// Returns parts that are all mere texts as one text: not every server takes lists.
+    pub(crate) fn joined(self) -> Self {
+        let Self::Parts(parts) = self else { return self };
+        let text = |part: &Part| match part {
+            Part::Text { text, other } if other.is_empty() => Some(text.clone()),
+            _ => None,
+        };
+        match parts.iter().map(text).collect::<Option<Vec<_>>>() {
+            Some(texts) if !texts.is_empty() => Self::Text(texts.join("\n")),
+            _ => Self::Parts(parts),
+        }
+    }
+}
+
 /// A part of a content.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
@@ -92,4 +107,10 @@ pub(crate) struct File {
     /// Its name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) filename: Option<String>,
+}
+
+/// Whether an unknown part holds reasoning, which is not sent back.
+pub(crate) fn is_reasoning(part: &Value) -> bool {
+    let kind = part.get("type").and_then(Value::as_str).unwrap_or_default();
+    matches!(kind, "thinking" | "reasoning" | "redacted_thinking" | "reference")
 }

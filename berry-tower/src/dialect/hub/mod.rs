@@ -10,7 +10,7 @@ mod response;
 mod response_message;
 
 pub(super) use chunk::{Chunk, ChunkChoice, Delta, FunctionDelta, ToolCallDelta};
-pub(super) use content::{Content, File, ImageUrl, Part};
+pub(super) use content::{Content, File, ImageUrl, Part, is_reasoning};
 pub(super) use request::{
     CalledFunction, ExtraContent, Function, FunctionKind, Google, JsonSchema, Message, NamedFunction, Request,
     ResponseFormat, Role, Stop, StreamOptions, Thought, Tool, ToolCall, ToolChoice, ToolMode,

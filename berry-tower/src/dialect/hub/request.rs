@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{Content, Other};
 use crate::dialect::{lenient, unsupported::UnsupportedField, value::Value};
@@ -22,10 +22,10 @@ pub(crate) struct Request {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) stream_options: Option<StreamOptions>,
     /// The older name of `max_completion_tokens`.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "tokens", skip_serializing_if = "Option::is_none")]
     pub(crate) max_tokens: Option<u64>,
     /// The most tokens of the answer, thoughts included.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "tokens", skip_serializing_if = "Option::is_none")]
     pub(crate) max_completion_tokens: Option<u64>,
     /// 0 to 2.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -58,7 +58,7 @@ pub(crate) struct Request {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) tools: Option<Vec<Tool>>,
     /// Whether it must.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "tool_choice", skip_serializing_if = "Option::is_none")]
     pub(crate) tool_choice: Option<ToolChoice>,
     /// Whether it may call several at once.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -72,9 +72,12 @@ pub(crate) struct Request {
     /// A hint: answers repeat as far as they can.
     #[serde(deserialize_with = "lenient::or_default", skip_serializing_if = "Option::is_none")]
     pub(crate) seed: Option<i64>,
-    /// What is not in the types, the other [hints](crate::dialect::capabilities::HINTS) with it.
+    /// Unrecognised members.
     #[serde(flatten)]
     pub(crate) other: Other,
+    /// The optional fields that were dropped when the request was decoded, by the caller's names.
+    #[serde(skip)]
+    pub(crate) dropped: Vec<String>,
 }
 
 impl Request {
@@ -86,6 +89,18 @@ impl Request {
         let mut json = serde_json::Deserializer::from_slice(body);
         serde_path_to_error::deserialize(&mut json)
             .map_err(|error| UnsupportedField::new(error.path().to_string(), error.into_inner().to_string()))
+    }
+}
+
+/// Reads a number of tokens; clients in languages without whole numbers write `100.0`.
+fn tokens<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
+    let value = Value::deserialize(from)?;
+    match &value {
+        Value::Null => Ok(None),
+        Value::Number(number) if number.as_f64().is_some_and(|float| float >= 0.0 && float.fract() == 0.0) => {
+            Ok(lenient::whole(Some(&value)))
+        }
+        _ => Err(serde::de::Error::custom("it must be a whole number")),
     }
 }
 
@@ -234,6 +249,22 @@ pub(crate) struct Function {
     /// Members that are not in the types.
     #[serde(flatten)]
     pub(crate) other: Other,
+}
+
+/// Reads a tool choice; some clients write a mode as an object.
+fn tool_choice<'de, D: Deserializer<'de>>(from: D) -> Result<Option<ToolChoice>, D::Error> {
+    Ok(match Option::deserialize(from)? {
+        Some(ToolChoice::Other(choice)) => {
+            let mode = match choice.get("type").and_then(Value::as_str) {
+                Some("auto") => Some(ToolMode::Auto),
+                Some("none") => Some(ToolMode::None),
+                Some("required" | "any") => Some(ToolMode::Required),
+                _ => None,
+            };
+            Some(mode.map_or(ToolChoice::Other(choice), ToolChoice::Mode))
+        }
+        choice => choice,
+    })
 }
 
 /// Whether the model must call a tool.

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Other;
-use crate::dialect::value::Value;
+use crate::dialect::{lenient, value::Value};
 
 /// A content: a text, or blocks.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -22,6 +22,7 @@ pub(crate) enum Block {
     /// A text; Anthropic refuses an empty one.
     Text {
         /// The text.
+        #[serde(default, deserialize_with = "lenient::text_or_null")]
         text: String,
         /// Such as `cache_control`, `citations`.
         #[serde(flatten)]
@@ -49,8 +50,10 @@ pub(crate) enum Block {
     /// A call of a tool.
     ToolUse {
         /// What the result refers to.
+        #[serde(default, deserialize_with = "lenient::text_or_null")]
         id: String,
         /// The tool's name.
+        #[serde(default, deserialize_with = "lenient::text_or_null")]
         name: String,
         /// Its input, an object; `null` where it is missing.
         #[serde(default)]
@@ -76,14 +79,16 @@ pub(crate) enum Block {
     /// What the model thought.
     Thinking {
         /// The thoughts.
+        #[serde(default, deserialize_with = "lenient::text_or_null")]
         thinking: String,
         /// Anthropic's proof that it thought so; empty where a stream's block begins.
-        #[serde(default)]
+        #[serde(default, deserialize_with = "lenient::text_or_null")]
         signature: String,
     },
     /// What the model thought, for Anthropic's eyes only.
     RedactedThinking {
         /// The thoughts, encrypted.
+        #[serde(default, deserialize_with = "lenient::text_or_null")]
         data: String,
     },
     /// A block that is not in the types.

@@ -2,21 +2,24 @@
 
 use super::{Block, Response, StopReason, Usage};
 use crate::dialect::{
+    codec::Malformed,
     hub::{
         self, CachedTokens, CalledFunction, Choice, Content, ExtraContent, FinishReason, FunctionKind, Message, Role,
         Thought, ToolCall,
     },
+    lenient::is_blank,
     value::Value,
 };
 
 /// An answer in chat's words; the input of the tool `json_tool` is its content.
-pub(super) fn translate(answer: Response, json_tool: Option<&str>, created: u64) -> hub::Response {
+pub(super) fn translate(answer: Response, json_tool: Option<&str>, created: u64) -> Result<hub::Response, Malformed> {
     let mut said = Said::default();
     for block in answer.content {
+        check(&block)?;
         said.block(block, json_tool);
     }
     let finish_reason = Some(finish(answer.stop_reason, said.calls.len()));
-    hub::Response {
+    Ok(hub::Response {
         id: answer.id,
         object: "chat.completion".to_owned(),
         created,
@@ -24,6 +27,29 @@ pub(super) fn translate(answer: Response, json_tool: Option<&str>, created: u64)
         choices: vec![Choice { index: 0, message: said.into_message(), finish_reason, logprobs: None }],
         usage: Some(usage(&answer.usage)),
         other: hub::Other::new(),
+    })
+}
+
+/// Refuses a block with output that the caller would miss.
+pub(super) fn check(block: &Block) -> Result<(), Malformed> {
+    match block {
+        Block::Image { .. } => Err(Malformed("a picture, which cannot be translated")),
+        Block::Document { .. } => Err(Malformed("a document, which cannot be translated")),
+        Block::ToolUse { name, .. } if name.is_empty() => Err(Malformed("a tool call without a name")),
+        Block::Other(block) => match block.get("type").and_then(Value::as_str) {
+            Some(kind) if kind.contains("code_execution") => {
+                Err(Malformed("the result of code that it ran, which cannot be translated"))
+            }
+            Some("audio") => Err(Malformed("audio, which cannot be translated")),
+            Some("text" | "tool_use" | "thinking") => Err(Malformed("a block that cannot be read")),
+            // A block of an unknown kind that holds a text would be missed.
+            _ if block.as_object().is_none() || !is_blank(block.get("text")) => {
+                Err(Malformed("a block that cannot be read"))
+            }
+            None if !is_blank(block.get("name")) => Err(Malformed("a block that cannot be read")),
+            _ => Ok(()),
+        },
+        _ => Ok(()),
     }
 }
 

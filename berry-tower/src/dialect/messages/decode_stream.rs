@@ -5,7 +5,7 @@ use super::{
     decode_response::{self, extra, finish},
 };
 use crate::dialect::{
-    codec::{DecodeResponse, Malformed, StreamItem, WireError},
+    codec::{DecodeResponse, Malformed, StreamEnd, StreamItem, WireError},
     hub::{self, Chunk, ChunkChoice, Delta, FunctionDelta, FunctionKind, Role, Thought, ToolCallDelta},
     lenient,
     value::Value,
@@ -120,6 +120,9 @@ impl ResponseDecoder {
     }
 
     fn message_start(&mut self, message: Response, out: &mut Vec<StreamItem>) -> Result<(), Malformed> {
+        if self.state != State::New && message.id == self.id && !self.id.is_empty() {
+            return Ok(());
+        }
         if self.state != State::New {
             return Err(Malformed("a message that begins twice"));
         }
@@ -132,6 +135,7 @@ impl ResponseDecoder {
         if self.open.iter().any(|(open, _)| *open == index) {
             return Err(Malformed("a block that begins twice"));
         }
+        decode_response::check(&block)?;
         let open = match block {
             Block::Text { text, .. } => {
                 self.text(text, out);
@@ -161,6 +165,7 @@ impl ResponseDecoder {
             Block::ToolUse { id, name, input, .. } => {
                 let number = self.calls;
                 self.calls += 1;
+                let id = if id.is_empty() { format!("call_{}_{number}", self.id) } else { id };
                 let function = FunctionDelta { name: Some(name), arguments: Some(String::new()) };
                 let kind = Some(FunctionKind::Function);
                 let call =
@@ -324,7 +329,7 @@ impl Input {
 impl DecodeResponse for ResponseDecoder {
     fn decode_response(&mut self, body: &[u8]) -> Result<hub::Response, Malformed> {
         let answer = serde_json::from_slice(body).map_err(|_| Malformed("a body that is no message"))?;
-        Ok(decode_response::translate(answer, self.json_tool.as_deref(), self.created))
+        decode_response::translate(answer, self.json_tool.as_deref(), self.created)
     }
 
     fn decode_event(&mut self, _name: &str, data: &str, out: &mut Vec<StreamItem>) -> Result<(), Malformed> {
@@ -363,14 +368,15 @@ impl DecodeResponse for ResponseDecoder {
         Ok(())
     }
 
-    fn decode_end(&mut self, _out: &mut Vec<StreamItem>) {
+    fn decode_end(&mut self, _end: StreamEnd, _out: &mut Vec<StreamItem>) {
         self.state = State::Over;
     }
 }
 
 /// Each number is of the whole answer so far, not of what is new.
 fn add(usage: &mut Usage, told: &Usage) {
-    let newer = |old: &mut Option<u64>, new: Option<u64>| *old = new.or(*old);
+    // Nor does a count of 0 take back an earlier one.
+    let newer = |old: &mut Option<u64>, new: Option<u64>| *old = new.filter(|new| *new > 0).or(*old).or(new);
     newer(&mut usage.input_tokens, told.input_tokens);
     newer(&mut usage.cache_creation_input_tokens, told.cache_creation_input_tokens);
     newer(&mut usage.cache_read_input_tokens, told.cache_read_input_tokens);

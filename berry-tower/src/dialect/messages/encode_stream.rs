@@ -7,8 +7,14 @@ use crate::dialect::{
     value::Value,
 };
 
-/// The most that is held back, in bytes.
+/// The most text that is held back while a call is being written, in bytes.
 const MOST_HELD: usize = 1 << 20;
+
+/// The most arguments of tool calls, in bytes.
+const MOST_ARGUMENTS: usize = 16 << 20;
+
+/// The most calls in one response.
+const MOST_CALLS: usize = 128;
 
 /// Writes Messages answers.
 ///
@@ -24,10 +30,10 @@ pub(crate) struct ResponseEncoder {
     open: Option<Open>,
     /// How many blocks have been begun.
     blocks: u32,
-    /// How many calls have been.
-    calls: u32,
-    /// The provider's id of the last one.
-    call: String,
+    /// The tool calls, by their numbers.
+    calls: Vec<Call>,
+    /// How many bytes of their arguments are kept.
+    kept_bytes: usize,
     /// How many bytes of thoughts have been told without their signature.
     unsigned: usize,
     /// What was said while a call was being written, which may go on.
@@ -44,6 +50,34 @@ enum Piece {
     Thinking(String),
     Text(String),
     Signed(hub::Thought),
+}
+
+/// A tool call. The pieces of several calls may interleave, but blocks follow each other: a call waits while
+/// another that may go on is being written.
+#[derive(Clone, Debug, Default)]
+struct Call {
+    id: String,
+    name: String,
+    /// All of its arguments so far.
+    arguments: String,
+    extra_content: Option<hub::ExtraContent>,
+    state: CallState,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum CallState {
+    #[default]
+    Waiting,
+    Open,
+    Closed,
+}
+
+impl Call {
+    /// Whether the arguments are a whole JSON object, so that no piece is to be expected.
+    fn is_complete(&self) -> bool {
+        let text = self.arguments.trim_end();
+        text.ends_with('}') && serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok()
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,7 +140,7 @@ impl ResponseEncoder {
     fn delta(&mut self, mut delta: hub::Delta, out: &mut Vec<u8>) {
         let calls = delta.tool_calls.take();
         for piece in pieces(delta) {
-            if matches!(self.open, Some(Open::Call(_))) {
+            if self.is_in_call() {
                 self.hold(piece, out);
             } else {
                 self.say(piece, out);
@@ -117,11 +151,16 @@ impl ResponseEncoder {
         }
     }
 
+    /// Whether a call is being written that may go on, or others wait for it.
+    fn is_in_call(&self) -> bool {
+        let Some(Open::Call(open)) = self.open else { return false };
+        !self.calls[open as usize].is_complete() || self.calls.iter().any(|call| call.state == CallState::Waiting)
+    }
+
     fn hold(&mut self, piece: Piece, out: &mut Vec<u8>) {
         self.held_bytes += piece.bytes();
         if self.held_bytes > MOST_HELD {
-            let message = "the provider said too much in the midst of a tool call".to_owned();
-            return self.fail(WireError { kind: None, code: None, message }, out);
+            return self.fail_by("too much text within a tool call", out);
         }
         match (self.held.last_mut(), piece) {
             (Some(Piece::Thinking(held)), Piece::Thinking(more)) | (Some(Piece::Text(held)), Piece::Text(more)) => {
@@ -186,35 +225,79 @@ impl ResponseEncoder {
         }
     }
 
-    fn call(&mut self, call: hub::ToolCallDelta, out: &mut Vec<u8>) {
+    fn call(&mut self, piece: hub::ToolCallDelta, out: &mut Vec<u8>) {
         if self.is_over {
             return;
         }
-        let function = call.function.unwrap_or_default();
-        let (id, name) = (call.id.unwrap_or_default(), function.name.unwrap_or_default());
-        let is_open = self.open == Some(Open::Call(call.index));
-        // Some do not count their calls, but name each.
-        let is_another = is_open && !name.is_empty() && !id.is_empty() && !self.call.is_empty() && id != self.call;
-        if !is_open || is_another {
-            if call.index < self.calls && !is_another {
-                // A block that is closed cannot be gone on with, and half an input must not look whole.
-                let message = "the provider went back to a tool call that was over".to_owned();
-                return self.fail(WireError { kind: None, code: None, message }, out);
-            }
-            self.release(out);
-            if let Some(thought) = encode_response::google_thought(call.extra_content) {
-                self.close(out);
-                self.begin(thought, out);
-                self.end(out);
-            }
-            let position = call.index.max(self.calls);
-            self.calls = position.saturating_add(1);
-            self.call.clone_from(&id);
-            let (id, input) = (encode_response::call_id(&id, &self.id, position), Value::object([]));
-            self.open(Open::Call(call.index), out, || Block::ToolUse { id, name, input, other: Other::new() });
+        let at = piece.index as usize;
+        if at >= MOST_CALLS {
+            return self.fail_by("too many tool calls", out);
         }
-        if let Some(partial_json) = function.arguments.filter(|it| !it.is_empty()) {
+        if self.calls.len() <= at {
+            self.calls.resize_with(at + 1, Call::default);
+        }
+        let function = piece.function.unwrap_or_default();
+        let more = function.arguments.unwrap_or_default();
+        self.kept_bytes += more.len();
+        if self.kept_bytes > MOST_ARGUMENTS {
+            return self.fail_by("tool calls that are too long", out);
+        }
+        let call = &mut self.calls[at];
+        call.id.extend(piece.id.filter(|_| call.id.is_empty()));
+        call.name.extend(function.name.filter(|_| call.name.is_empty()));
+        call.extra_content = piece.extra_content.or(call.extra_content.take());
+        call.arguments.push_str(&more);
+        match call.state {
+            CallState::Closed if more.trim().is_empty() => {}
+            CallState::Closed => self.fail_by("more of a tool call that was complete", out),
+            CallState::Open => {
+                if !more.is_empty() {
+                    self.more(Delta::InputJsonDelta { partial_json: more }, out);
+                }
+                if self.calls.iter().any(|call| call.state == CallState::Waiting) {
+                    self.begin_call(out);
+                }
+            }
+            CallState::Waiting => self.begin_call(out),
+        }
+    }
+
+    /// Writes the first call that waits, unless one that may go on is being written.
+    fn begin_call(&mut self, out: &mut Vec<u8>) {
+        if let Some(Open::Call(open)) = self.open
+            && !self.calls[open as usize].is_complete()
+        {
+            return;
+        }
+        let waits = |call: &Call| call.state == CallState::Waiting && !call.name.is_empty();
+        let Some(at) = self.calls.iter().position(waits) else { return };
+        self.release(out);
+        let number = u32::try_from(at).unwrap_or(u32::MAX);
+        let Call { id, name, arguments, extra_content, state } = &mut self.calls[at];
+        *state = CallState::Open;
+        let (thought, partial_json) = (encode_response::google_thought(extra_content.take()), arguments.clone());
+        let id = encode_response::call_id(id, &self.id, number);
+        let block = Block::ToolUse { id, name: name.clone(), input: Value::object([]), other: Other::new() };
+        if let Some(thought) = thought {
+            self.close(out);
+            self.begin(thought, out);
+            self.end(out);
+        }
+        self.open(Open::Call(number), out, || block);
+        if !partial_json.is_empty() {
             self.more(Delta::InputJsonDelta { partial_json }, out);
+        }
+    }
+
+    /// Writes all calls that wait, one after the other.
+    fn finish_calls(&mut self, out: &mut Vec<u8>) {
+        self.release(out);
+        while self.calls.iter().any(|call| call.state == CallState::Waiting && !call.name.is_empty()) {
+            self.close(out);
+            self.begin_call(out);
+        }
+        if self.calls.iter().any(|call| call.state == CallState::Waiting) {
+            self.fail_by("a tool call without a name", out);
         }
     }
 
@@ -238,6 +321,9 @@ impl ResponseEncoder {
 
     fn close(&mut self, out: &mut Vec<u8>) {
         if let Some(open) = self.open.take() {
+            if let Open::Call(at) = open {
+                self.calls[at as usize].state = CallState::Closed;
+            }
             if open == Open::Thinking && self.unsigned > 0 {
                 self.more(Delta::SignatureDelta { signature: foreign_thinking::UNSIGNED.to_owned() }, out);
             }
@@ -250,16 +336,24 @@ impl ResponseEncoder {
     }
 
     fn finish(&mut self, out: &mut Vec<u8>) {
-        self.is_over = true;
         if !self.has_begun {
             event(&Event::MessageStart { message: encode_response::begun("", String::new(), None) }, out);
         }
-        self.release(out);
+        self.finish_calls(out);
+        if self.is_over {
+            return;
+        }
+        self.is_over = true;
         self.close(out);
-        let stop_reason = Some(encode_response::stop_reason(self.finish.take(), self.calls > 0));
+        let stop_reason = Some(encode_response::stop_reason(self.finish.take(), !self.calls.is_empty()));
         let delta = MessageDelta { stop_reason, stop_sequence: None, other: Other::new() };
         event(&Event::MessageDelta { delta, usage: encode_response::tokens(self.usage.as_ref()) }, out);
         event(&Event::MessageStop, out);
+    }
+
+    fn fail_by(&mut self, what: &str, out: &mut Vec<u8>) {
+        let message = format!("the provider sent {what}");
+        self.fail(WireError { kind: None, code: None, message }, out);
     }
 
     fn fail(&mut self, error: WireError, out: &mut Vec<u8>) {

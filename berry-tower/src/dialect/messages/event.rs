@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Block, Other, Response, StopReason, Usage};
+use super::{Block, Other, Response, StopReason, Usage, response::stop_reason};
 use crate::dialect::lenient;
 
 /// An event of a stream.
@@ -17,6 +17,7 @@ pub(crate) enum Event {
     /// A block begins.
     ContentBlockStart {
         /// Which, from 0.
+        #[serde(default, deserialize_with = "lenient::position")]
         index: u32,
         /// The block, with nothing in it yet.
         content_block: Block,
@@ -24,6 +25,7 @@ pub(crate) enum Event {
     /// A block goes on.
     ContentBlockDelta {
         /// Which.
+        #[serde(default, deserialize_with = "lenient::position")]
         index: u32,
         /// What is new.
         delta: Delta,
@@ -31,6 +33,7 @@ pub(crate) enum Event {
     /// A block is over.
     ContentBlockStop {
         /// Which.
+        #[serde(default, deserialize_with = "lenient::position")]
         index: u32,
     },
     /// What is to be told of the whole answer, at its end.
@@ -82,21 +85,25 @@ pub(crate) enum Delta {
     /// More of a text.
     TextDelta {
         /// It.
+        #[serde(default, deserialize_with = "lenient::text_or_null")]
         text: String,
     },
     /// More of a call's input.
     InputJsonDelta {
         /// A piece of a JSON text.
+        #[serde(default, deserialize_with = "lenient::text_or_null")]
         partial_json: String,
     },
     /// More of the thoughts.
     ThinkingDelta {
         /// It.
+        #[serde(default, deserialize_with = "lenient::text_or_null")]
         thinking: String,
     },
     /// The proof of the thoughts.
     SignatureDelta {
         /// It.
+        #[serde(default, deserialize_with = "lenient::text_or_null")]
         signature: String,
     },
     /// Something that is not in the types.
@@ -108,10 +115,10 @@ pub(crate) enum Delta {
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 pub(crate) struct MessageDelta {
     /// Why it ended.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "stop_reason")]
     pub(crate) stop_reason: Option<StopReason>,
     /// At which text.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::or_default")]
     pub(crate) stop_sequence: Option<String>,
     /// Members that are not in the types.
     #[serde(flatten)]

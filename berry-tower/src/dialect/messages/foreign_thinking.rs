@@ -44,6 +44,12 @@ pub(crate) fn may_contain_foreign_thinking(body: &[u8]) -> bool {
     memmem::find(body, b"\"berry:").is_some() || memmem::find_iter(body, NAME).any(|at| is_empty(at + NAME.len()))
 }
 
+/// Whether a Messages request may ask for thoughts and hold a tool call that was made without them, which
+/// [`without_foreign_thinking`] repairs; two searches over the bytes.
+pub(crate) fn may_lack_thinking(body: &[u8]) -> bool {
+    memmem::find(body, b"\"tool_use\"").is_some() && memmem::find(body, b"\"budget_tokens\"").is_some()
+}
+
 /// A Messages request as Anthropic may see it: without the thoughts of other providers' models, and
 /// otherwise as the caller wrote it. A turn of which nothing is left is left out. Where the last turn of
 /// the assistant's called tools after such thoughts, the model is told not to think, for Anthropic insists
@@ -109,9 +115,8 @@ fn rewritten(body: &[u8]) -> Option<String> {
         let turn = turn.get();
         match rest(turn) {
             None => {
-                let is_assistant = |it: Turn<'_>| it.role == "assistant";
-                if serde_json::from_str(turn).is_ok_and(is_assistant) {
-                    lacks_thought = false;
+                if let Some(lacks) = lacks_thinking(turn) {
+                    lacks_thought = lacks;
                 }
                 kept.push(Cow::Borrowed(turn));
             }
@@ -124,11 +129,14 @@ fn rewritten(body: &[u8]) -> Option<String> {
             }
         }
     }
-    let messages = is_changed.then(|| (place(text, messages.get()), format!("[{}]", kept.join(","))))?;
+    let messages = is_changed.then(|| (place(text, messages.get()), format!("[{}]", kept.join(","))));
     let is_enabled = |it: &&RawValue| serde_json::from_str::<Kind<'_>>(it.get()).is_ok_and(|it| it.kind == "enabled");
     let thinking = thinking.filter(|it| lacks_thought && is_enabled(it));
-    let mut edits = vec![messages];
+    let mut edits: Vec<_> = messages.into_iter().collect();
     edits.extend(thinking.map(|it| (place(text, it.get()), r#"{"type":"disabled"}"#.to_owned())));
+    if edits.is_empty() {
+        return None;
+    }
     // From the last one, so that the places before it stay.
     edits.sort_unstable_by_key(|(place, _)| std::cmp::Reverse(place.start));
     let mut out = text.to_owned();
@@ -151,6 +159,17 @@ fn rest(turn: &str) -> Option<Option<(String, bool)>> {
     let mut left = turn.to_owned();
     left.replace_range(place(turn, content.get()), &format!("[{}]", texts.join(",")));
     Some((!texts.is_empty()).then_some((left, calls && !begins)))
+}
+
+/// Whether a turn of the assistant calls tools and does not begin with a thought; `None` for other turns.
+fn lacks_thinking(turn: &str) -> Option<bool> {
+    let Turn { role, content } = serde_json::from_str(turn).ok()?;
+    if role != "assistant" {
+        return None;
+    }
+    let Ok(blocks) = serde_json::from_str::<Vec<&RawValue>>(content.get()) else { return Some(false) };
+    let begins = blocks.first().and_then(|raw| block(raw)).is_some_and(|it| it.is_thought());
+    Some(!begins && blocks.iter().filter_map(|raw| block(raw)).any(|it| it.kind == "tool_use"))
 }
 
 fn block(raw: &RawValue) -> Option<Block<'_>> {

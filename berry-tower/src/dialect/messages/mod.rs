@@ -23,7 +23,7 @@ pub(super) use decode_stream::ResponseDecoder;
 pub(super) use encode_request::MessagesRequest;
 pub(super) use encode_stream::ResponseEncoder;
 pub(super) use event::{Delta, Event, EventError, MessageDelta};
-pub(crate) use foreign_thinking::{may_contain_foreign_thinking, without_foreign_thinking};
+pub(crate) use foreign_thinking::{may_contain_foreign_thinking, may_lack_thinking, without_foreign_thinking};
 pub(super) use request::{
     CustomTool, Message, Metadata, OutputConfig, OutputFormat, Request, Role, Thinking, Tool, ToolChoice,
 };

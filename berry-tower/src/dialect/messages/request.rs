@@ -86,6 +86,9 @@ pub(crate) enum Role {
     User,
     /// The model.
     Assistant,
+    /// The application, within the conversation.
+    #[serde(alias = "developer")]
+    System,
 }
 
 /// A turn of the conversation.

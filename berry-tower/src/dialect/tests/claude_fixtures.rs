@@ -55,7 +55,7 @@ fn translated(question: &str) -> Result<messages::MessagesRequest, String> {
 fn reader(kind: &str, name: &str) -> Box<dyn DecodeResponse> {
     let any = r#"{"model":"any","messages":[{"role":"user","content":"Hi"}]}"#;
     let question = file(kind, name, "request.json").unwrap_or_else(|| any.to_owned());
-    translated(&question).unwrap().response_decoder(1_700_000_000)
+    translated(&question).unwrap().response_decoder(super::decoding(1_700_000_000))
 }
 
 #[test]

@@ -241,7 +241,7 @@ fn reader(json: bool) -> Box<dyn DecodeResponse> {
         question["response_format"] = json!({"type": "json_object"});
     }
     let question = hub::Request::parse(question.to_string().as_bytes()).unwrap();
-    messages::MessagesRequest::from_hub(&question).unwrap().response_decoder(1_700_000_000)
+    messages::MessagesRequest::from_hub(&question).unwrap().response_decoder(super::decoding(1_700_000_000))
 }
 
 fn answer(said: &Said, json: bool) -> Response {
@@ -320,7 +320,7 @@ proptest! {
             let _ = reader.decode_event("", data, &mut items);
             stopped |= data.contains("message_stop");
         }
-        reader.decode_end(&mut items);
+        reader.decode_end(crate::dialect::codec::StreamEnd::Clean, &mut items);
         let done = items.iter().position(|item| *item == StreamItem::Done);
         prop_assert!(done.is_none_or(|at| stopped && at == items.len() - 1));
         let _ = reader.decode_response(garbage.as_bytes());

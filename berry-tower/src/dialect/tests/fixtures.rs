@@ -98,7 +98,7 @@ fn answered(reader: &mut dyn DecodeResponse, writer: &mut dyn EncodeResponse, bo
 fn ask_gemini(request: Option<&Value>) -> Box<dyn DecodeResponse> {
     let usual = json!({"model": "m", "messages": [{"role": "user", "content": "Hi"}]});
     let request = hub::Request::parse(request.unwrap_or(&usual).to_string().as_bytes()).unwrap();
-    gemini::GeminiRequest::from_hub(&request).unwrap().response_decoder(1_700_000_000)
+    gemini::GeminiRequest::from_hub(&request).unwrap().response_decoder(super::decoding(1_700_000_000))
 }
 
 #[test]
@@ -122,10 +122,10 @@ fn examples_of_messages() {
         read.map(|request| serde_json::to_vec(&request).unwrap()).map_err(|error| error.param)
     };
     let answer = |_: &Pair, body: &[u8]| {
-        answered(&mut chat::ResponseDecoder::new(1), &mut messages::ResponseEncoder::default(), body)
+        answered(&mut chat::ResponseDecoder::new(1, false), &mut messages::ResponseEncoder::default(), body)
     };
     let stream = || {
-        let reader = Box::new(chat::ResponseDecoder::new(1)) as Box<dyn DecodeResponse>;
+        let reader = Box::new(chat::ResponseDecoder::new(1, false)) as Box<dyn DecodeResponse>;
         (reader, Box::new(messages::ResponseEncoder::default()) as Box<dyn EncodeResponse>)
     };
     Pairs { folder: "messages", request, answer, stream }.run();

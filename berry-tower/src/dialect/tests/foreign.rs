@@ -19,12 +19,12 @@ use super::messages_answers::{Told, events, is_whole, written};
 
 fn google(answer: &Value) -> (Vec<u8>, Vec<u8>) {
     let question = hub::Request::parse(br#"{"model":"m","messages":[{"role":"user","content":"Hi"}]}"#).unwrap();
-    let reader = || gemini::GeminiRequest::from_hub(&question).unwrap().response_decoder(1);
+    let reader = || gemini::GeminiRequest::from_hub(&question).unwrap().response_decoder(super::decoding(1));
     let body = answer.to_string();
     let plain = ResponseEncoder::default().encode_response(reader().decode_response(body.as_bytes()).unwrap());
     let (mut reader, mut items) = (reader(), Vec::new());
     reader.decode_event("", &body, &mut items).unwrap();
-    reader.decode_end(&mut items);
+    reader.decode_end(crate::dialect::codec::StreamEnd::Clean, &mut items);
     (plain, written(items))
 }
 
@@ -212,8 +212,9 @@ fn calls_without_an_id_get_one_of_their_own() {
 fn a_cut_call_is_an_object_and_says_why() {
     let call = json!({"id": "a", "type": "function", "function": {"name": "f", "arguments": "{\"x\":"}});
     let choice = json!({"message": {"role": "assistant", "tool_calls": [call]}, "finish_reason": "tool_calls"});
-    let answer =
-        chat::ResponseDecoder::new(1).decode_response(json!({"choices": [choice]}).to_string().as_bytes()).unwrap();
+    let answer = chat::ResponseDecoder::new(1, false)
+        .decode_response(json!({"choices": [choice]}).to_string().as_bytes())
+        .unwrap();
     let told: messages::Response = serde_json::from_slice(&ResponseEncoder::default().encode_response(answer)).unwrap();
     assert!(matches!(&told.content[..], [Block::ToolUse { input, .. }] if *input == json!({})));
     assert_eq!(told.stop_reason, Some(StopReason::MaxTokens));

@@ -149,7 +149,7 @@ impl Said {
 fn reader(candidates: usize) -> Box<dyn DecodeResponse> {
     let question = json!({"model": "m", "messages": [{"role": "user", "content": "Hi"}], "n": candidates});
     let question = hub::Request::parse(question.to_string().as_bytes()).unwrap();
-    gemini::GeminiRequest::from_hub(&question).unwrap().response_decoder(1_700_000_000)
+    gemini::GeminiRequest::from_hub(&question).unwrap().response_decoder(super::decoding(1_700_000_000))
 }
 
 proptest! {
@@ -202,8 +202,8 @@ proptest! {
         for data in picks.iter().map(|pick| events[pick.index(events.len())]) {
             let _ = reader.decode_event("", data, &mut items);
         }
-        reader.decode_end(&mut items);
-        reader.decode_end(&mut items);
+        reader.decode_end(crate::dialect::codec::StreamEnd::Clean, &mut items);
+        reader.decode_end(crate::dialect::codec::StreamEnd::Clean, &mut items);
         prop_assert!(items.iter().position(|item| *item == StreamItem::Done).is_none_or(|at| at == items.len() - 1));
         let _ = reader.decode_response(garbage.as_bytes());
     }

@@ -18,7 +18,7 @@ fn item(reader: &mut dyn DecodeResponse, event: &Value) -> Vec<StreamItem> {
 }
 
 fn chunk(event: &Value) -> hub::Chunk {
-    match &item(&mut ResponseDecoder::new(1), event)[..] {
+    match &item(&mut ResponseDecoder::new(1, false), event)[..] {
         [StreamItem::Chunk(chunk)] => chunk.clone(),
         other => panic!("{event}: {other:?}"),
     }
@@ -29,11 +29,11 @@ fn question() -> hub::Request {
 }
 
 fn anthropic() -> Box<dyn DecodeResponse> {
-    messages::MessagesRequest::from_hub(&question()).unwrap().response_decoder(1)
+    messages::MessagesRequest::from_hub(&question()).unwrap().response_decoder(super::decoding(1))
 }
 
 fn google() -> Box<dyn DecodeResponse> {
-    gemini::GeminiRequest::from_hub(&question()).unwrap().response_decoder(1)
+    gemini::GeminiRequest::from_hub(&question()).unwrap().response_decoder(super::decoding(1))
 }
 
 #[test]
@@ -63,7 +63,7 @@ fn a_plain_answer_with_nulls_and_holes() {
     let answer = |message: Value| {
         let body = json!({"id": null, "created": 1.5, "choices": [{"message": message, "finish_reason": "stop"}],
             "usage": {"completion_tokens": 1, "completion_tokens_details": {"reasoning_tokens": null}}});
-        ResponseDecoder::new(1).decode_response(body.to_string().as_bytes()).unwrap()
+        ResponseDecoder::new(1, false).decode_response(body.to_string().as_bytes()).unwrap()
     };
     let read = answer(json!({"content": null, "tool_calls": [call]}));
     assert_eq!((read.created, read.usage.unwrap().completion_tokens), (1, 1));
@@ -84,7 +84,7 @@ fn what_a_request_lacks_is_still_refused() {
 fn json_that_cannot_be_read_fails_the_stream() {
     let bad = json!({"choices": [{"delta": {"tool_calls": [{"index": 0, "function": {"arguments": {"a": 1}}}]}}]});
     let finish = json!({"choices": [{"delta": {}, "finish_reason": "tool_calls"}]});
-    let mut openai = ResponseDecoder::new(1);
+    let mut openai = ResponseDecoder::new(1, false);
     fails(&mut openai, &bad, &[&finish.to_string(), "[DONE]"]);
 
     let bad = json!({"type": "content_block_start", "index": "first"});
@@ -107,19 +107,19 @@ fn fails(reader: &mut dyn DecodeResponse, bad: &Value, then: &[&str]) {
     for data in then {
         reader.decode_event("", data, &mut items).unwrap();
     }
-    reader.decode_end(&mut items);
+    reader.decode_end(crate::dialect::codec::StreamEnd::Clean, &mut items);
     assert_eq!(items.len(), 1, "{items:?}");
 }
 
 #[test]
 fn after_the_end_nothing_is_read() {
     let finish = json!({"choices": [{"delta": {}, "finish_reason": "stop"}]});
-    let (mut reader, mut items) = (ResponseDecoder::new(1), item(&mut ResponseDecoder::new(1), &finish));
+    let (mut reader, mut items) = (ResponseDecoder::new(1, false), item(&mut ResponseDecoder::new(1, false), &finish));
     items.extend(item(&mut reader, &finish));
     for data in ["[DONE]", &finish.to_string(), r#"{"error":{"message":"late"}}"#, "[DONE]"] {
         reader.decode_event("", data, &mut items).unwrap();
     }
-    reader.decode_end(&mut items);
+    reader.decode_end(crate::dialect::codec::StreamEnd::Clean, &mut items);
     assert_eq!(items.len(), 3);
     assert_eq!(items[2], StreamItem::Done);
 }
@@ -157,7 +157,7 @@ fn what_is_kept_of_an_answer_is_bounded() {
     let question = json!({"model": "m", "messages": [{"role": "user", "content": "Hi"}],
                           "response_format": {"type": "json_object"}});
     let question = hub::Request::parse(question.to_string().as_bytes()).unwrap();
-    let mut reader = messages::MessagesRequest::from_hub(&question).unwrap().response_decoder(1);
+    let mut reader = messages::MessagesRequest::from_hub(&question).unwrap().response_decoder(super::decoding(1));
     let (piece, mut items) = ("x".repeat(1 << 16), Vec::new());
     let mut tell = |event: Value| reader.decode_event("", &event.to_string(), &mut items).unwrap();
     for index in 0..20 {

@@ -212,9 +212,9 @@ pub(crate) fn written(items: Vec<StreamItem>) -> Vec<u8> {
 proptest! {
     #[test]
     fn a_stream_says_what_the_plain_answer_says(said in said(), cuts in cuts()) {
-        let (items, malformed) = read(&mut ResponseDecoder::new(1), &said.stream(), &cuts);
+        let (items, malformed) = read(&mut ResponseDecoder::new(1, false), &said.stream(), &cuts);
         prop_assert_eq!(malformed, 0);
-        let answer = ResponseDecoder::new(1).decode_response(&said.plain()).unwrap();
+        let answer = ResponseDecoder::new(1, false).decode_response(&said.plain()).unwrap();
         prop_assert_eq!(Told::stream(&written(items)), Told::plain(&ResponseEncoder::default().encode_response(answer)));
     }
 
@@ -226,7 +226,7 @@ proptest! {
         let finish = format!("\"finish_reason\":\"{}\"", said.finish);
         let finish = text.rfind(&finish).unwrap();
         let last = finish + text[finish..].find("}\n").unwrap();
-        let (items, _) = read(&mut ResponseDecoder::new(1), &whole[..cut.index(last)], &cuts);
+        let (items, _) = read(&mut ResponseDecoder::new(1, false), &whole[..cut.index(last)], &cuts);
         prop_assert!(!items.contains(&StreamItem::Done));
         prop_assert!(!is_whole(&written(items)));
     }
@@ -235,7 +235,7 @@ proptest! {
     /// it begins once.
     #[test]
     fn whatever_comes_is_survived(said in said(), picks in vec(any::<Index>(), 0..30), fails in any::<bool>()) {
-        let (items, _) = read(&mut ResponseDecoder::new(1), &said.stream(), &super::wire::Cuts::At(Vec::new()));
+        let (items, _) = read(&mut ResponseDecoder::new(1, false), &said.stream(), &super::wire::Cuts::At(Vec::new()));
         let mut items: Vec<_> = picks.iter().map(|pick| items[pick.index(items.len())].clone()).collect();
         if fails {
             items.insert(items.len() / 2, StreamItem::Error(WireError::default()));

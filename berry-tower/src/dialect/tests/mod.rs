@@ -15,13 +15,14 @@ mod gemini_streams;
 mod lenient;
 mod messages_answers;
 mod messages_requests;
+mod perturbed;
 mod wire;
 
 use bytes::Bytes;
 
 use super::{
     chat::Chat,
-    format::{Dialect, EncodedRequest, Sampling, Target, WireFormat},
+    format::{DecodeOptions, Dialect, EncodedRequest, Sampling, Target, WireFormat},
     hub,
     unsupported::UnsupportedField,
 };
@@ -30,6 +31,11 @@ use super::{
 fn chat_body(request: &hub::Request, model: &str, stream: bool) -> Result<Bytes, UnsupportedField> {
     let request = Chat.encode_request(request)?;
     Ok(request.body(&Target::new(Dialect::OpenAi, model).with_stream(stream)))
+}
+
+/// The options of a decoder at a time in seconds since 1970.
+fn decoding(created: u64) -> DecodeOptions {
+    DecodeOptions { created, ..DecodeOptions::default() }
 }
 
 /// The body of an encoded request.

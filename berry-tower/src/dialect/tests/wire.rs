@@ -39,6 +39,6 @@ pub(crate) fn read(reader: &mut dyn DecodeResponse, bytes: &[u8], cuts: &Cuts) -
     for event in events.into_iter().map_while(Result::ok) {
         malformed += usize::from(reader.decode_event(&event.event, &event.data, &mut items).is_err());
     }
-    reader.decode_end(&mut items);
+    reader.decode_end(crate::dialect::codec::StreamEnd::Clean, &mut items);
     (items, malformed)
 }

@@ -3,7 +3,7 @@ use std::fmt;
 use super::*;
 use crate::error::Deadline;
 
-/// Some layer's own error around one of the gateway's.
+/// An error of another layer around one of the table.
 #[derive(Debug)]
 struct Around<E>(E);
 
@@ -21,7 +21,8 @@ impl<E: Error + 'static> Error for Around<E> {
 
 fn exhausted(class: Class, status: u16, error: ErrorBody) -> Exhausted {
     let reason = "it went wrong at https://api.example/v1?key=abc";
-    Exhausted::new(class, reason, 3).with_status(StatusCode::from_u16(status).ok()).with_error(error)
+    let exhausted = Exhausted::new(class, reason, 3).with_elapsed(NO_RETRY_AFTER);
+    exhausted.with_status(StatusCode::from_u16(status).ok()).with_error(error)
 }
 
 fn kind(kind: &str) -> ErrorBody {
@@ -30,21 +31,28 @@ fn kind(kind: &str) -> ErrorBody {
 
 #[track_caller]
 fn check(error: impl Error + 'static, status: u16, kind: &str, code: Option<&str>) -> Refusal {
+    let refusal = check_lone(error, status, kind, code);
+    let is_final = status == 502 || status == 504;
+    assert_eq!(refusal.headers.get("x-should-retry").is_some_and(|v| v == "false"), is_final);
+    refusal
+}
+
+/// Checks the refusal for an error, wherever it is in the chain of sources.
+#[track_caller]
+fn check_lone(error: impl Error + 'static, status: u16, kind: &str, code: Option<&str>) -> Refusal {
     let around = Around(Around(error));
     let refusal = refusal_for(&around.0.0);
     for found in [&refusal, &refusal_for(&around)] {
         assert_eq!(found.status, status);
         assert_eq!(found.kind, kind);
         assert_eq!(found.code.as_deref(), code);
-        let is_final = status == 502 || status == 504;
-        assert_eq!(found.headers.get("x-should-retry").is_some_and(|v| v == "false"), is_final);
         assert!(!found.message.contains("://") && !found.message.contains("key="), "{}", found.message);
     }
     refusal
 }
 
 #[test]
-fn what_cannot_be_routed() {
+fn unroutable_requests() {
     let second = Duration::from_secs(1);
     let unknown = check(Unroutable::UnknownModel, 404, CALLER, Some("model_not_found"));
     assert_eq!(unknown.param.as_deref(), Some("model"));
@@ -64,7 +72,20 @@ fn what_cannot_be_routed() {
 }
 
 #[test]
-fn what_failed_at_the_provider() {
+fn suggests_a_retry_while_the_attempts_were_short() {
+    for (class, status) in [(Class::Server, 502), (Class::Auth, 502), (Class::Timeout, 504)] {
+        let short = exhausted(class, 0, ErrorBody::default()).with_elapsed(NO_RETRY_AFTER - Duration::from_millis(1));
+        let refusal = refusal_for(&short);
+        assert_eq!((refusal.status.as_u16(), &refusal.headers["retry-after"]), (status, &"1".parse().unwrap()));
+        assert!(!refusal.headers.contains_key("x-should-retry"));
+        let long = refusal_for(&short.with_elapsed(NO_RETRY_AFTER));
+        assert_eq!(long.headers["x-should-retry"], "false");
+        assert!(!long.headers.contains_key("retry-after"));
+    }
+}
+
+#[test]
+fn failures_at_the_provider() {
     let nothing = ErrorBody::default;
     let said = ErrorBody { message: Some("boom at https://x.y/z with sk-123456789".into()), ..nothing() };
     let refusal = check(exhausted(Class::Server, 500, said), 502, SERVER, Some("upstream_error"));
@@ -80,7 +101,7 @@ fn what_failed_at_the_provider() {
 }
 
 #[test]
-fn what_the_provider_says_for_itself() {
+fn refusals_of_the_provider_are_passed_on() {
     let limited = |retry_after| exhausted(Class::RateLimited { retry_after }, 429, ErrorBody::default());
     let refusal = check(limited(Some(Duration::from_millis(1500))), 429, "requests", Some("upstream_rate_limited"));
     assert_eq!(
@@ -99,7 +120,7 @@ fn what_the_provider_says_for_itself() {
 }
 
 #[test]
-fn what_failed_without_a_retry() {
+fn failures_without_retry() {
     for (e, status, code) in [
         (Failure::Timeout(Deadline::Head), 504, "upstream_timeout"),
         (Failure::Connect("at https://10.0.0.1/".into()), 502, "upstream_error"),
@@ -109,15 +130,18 @@ fn what_failed_without_a_retry() {
         (Failure::ErrorEvent(Box::new(kind("server_error"))), 502, "upstream_error"),
         (Failure::ErrorEvent(Box::new(kind("overloaded_error"))), 503, "overloaded"),
     ] {
-        check(e, status, SERVER, Some(code));
+        // It took no time that is known, so the client may retry.
+        let refusal = check_lone(e, status, SERVER, Some(code));
+        assert!(refusal.headers.contains_key("retry-after") && !refusal.headers.contains_key("x-should-retry"));
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_the_gateways_own() {
+async fn timeouts_and_internal_errors() {
     check(TotalTimeout, 504, SERVER, Some("upstream_timeout"));
     let elapsed = tokio::time::timeout(Duration::from_secs(1), std::future::pending::<()>()).await.unwrap_err();
     check(elapsed, 504, SERVER, Some("upstream_timeout"));
+    check(tower::timeout::error::Elapsed::new(), 504, SERVER, Some("upstream_timeout"));
     let missing = check(MissingLayer("InspectLayer"), 500, SERVER, Some("internal_error"));
     assert!(missing.message.contains("InspectLayer"));
     let unknown = check(std::io::Error::other("secret"), 500, SERVER, Some("internal_error"));
@@ -125,13 +149,13 @@ async fn what_is_the_gateways_own() {
 }
 
 #[test]
-fn the_first_error_that_is_known_decides() {
+fn first_known_error_decides() {
     let refusal = refusal_for(&Failure::Connect(Box::new(TotalTimeout)));
     assert_eq!(refusal.status, 502);
 }
 
 #[test]
-fn keys_and_addresses_are_masked_and_words_are_not() {
+fn masks_keys_and_addresses_but_no_words() {
     for (text, masked_text) in [
         ("Incorrect API key provided: sk-abcd1234***wxyz. Find it at", "Incorrect API key provided: [key] Find it at"),
         ("a (https://a.b/c) b", "a [address] b"),

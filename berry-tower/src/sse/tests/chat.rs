@@ -128,7 +128,7 @@ fn every_choice_needs_a_finish_reason() {
     assert_eq!(two(&one), Err(StreamFault::Interrupted), "the second never appeared");
     assert_eq!(two(&format!("{one}{}", choice("1", finish))), Ok(()));
     assert_eq!(two(&format!("{one}{one}")), Err(StreamFault::Interrupted));
-    for odd in ["-1", "\"0\"", "4096", "0.5", "true", "[]", "{}"] {
+    for odd in ["-1", "\"x\"", "4096", "0.5", "true", "[]", "{}"] {
         let stream = format!("{one}{}", choice(odd, finish));
         assert_eq!(chat(&stream).result, Err(StreamFault::Interrupted), "{odd}");
     }
@@ -317,4 +317,55 @@ fn after_a_fault_it_stays_one() {
     assert!(!filter.finished());
     assert_eq!(filter.push(Bytes::from(DONE), &mut out), Err(StreamFault::Interrupted));
     assert_eq!(filter.end(&mut out), Err(StreamFault::Interrupted));
+}
+
+#[test]
+fn a_choice_that_goes_on_after_its_finish_has_not_finished() {
+    let early = "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"\"},\"finish_reason\":\"stop\"}]}\n\n";
+    assert_eq!(chat(&format!("{early}{HI}")).result, Err(StreamFault::Interrupted));
+    assert_eq!(chat(&format!("{early}{HI}{DONE}")).result, Err(StreamFault::Interrupted));
+    assert_eq!(chat(&format!("{early}{HI}{STOP}{DONE}")).result, Ok(()));
+    assert_eq!(chat(&format!("{early}{HI}{STOP}")).result, Ok(()));
+    let filter = StreamFilter::new(Grammar::Chat, false);
+    let cut = run(filter, &[format!("{early}{HI}{STOP}").as_bytes()], false);
+    assert_eq!(cut.result, Err(StreamFault::Interrupted), "its reasons are not to be relied on");
+    assert!(!cut.filter.finished());
+}
+
+#[test]
+fn done_ends_a_stream_whose_visible_choices_have_finished() {
+    let filter = StreamFilter::new(Grammar::Chat, false).expected_choices(3);
+    assert_eq!(run(filter, &[format!("{HI}{STOP}{DONE}").as_bytes()], true).result, Ok(()));
+}
+
+#[test]
+fn errors_of_other_shapes_are_error_events() {
+    for (event, message) in [
+        (r#"{"object":"error","message":"m","code":7}"#, "m"),
+        (r#"{"detail":"m"}"#, "m"),
+        (r#"{"code":1,"msg":"m"}"#, "m"),
+        (r#"{"base_resp":{"status_code":1004,"status_msg":"m"}}"#, "m"),
+        (r#"{"choices":[{"finish_reason":"error"}]}"#, "the model failed (finish_reason: error)"),
+    ] {
+        let run = chat(&format!("{HI}data: {event}\n\n{STOP}{DONE}"));
+        match run.result {
+            Err(StreamFault::Error(error)) => assert_eq!(error.message.as_deref(), Some(message), "{event}"),
+            other => panic!("{event}: {other:?}"),
+        }
+    }
+    let fine = r#"{"choices":[],"detail":"x","base_resp":{"status_code":0,"status_msg":""}}"#;
+    assert_eq!(chat(&format!("{HI}data: {fine}\n\n{STOP}{DONE}")).result, Ok(()));
+}
+
+#[test]
+fn counts_are_not_taken_back_and_have_many_names() {
+    let usage = |usage: &str| format!("data: {{\"choices\":[],\"usage\":{usage}}}\n\n");
+    let first = usage(r#"{"prompt_tokens":"7","completion_tokens":3.0,"prompt_cache_hit_tokens":2}"#);
+    let later = usage(r#"{"prompt_tokens":0,"completion_tokens":null,"cached_tokens":0}"#);
+    let run = chat(&format!("{first}{later}{STOP}"));
+    assert_eq!(run.filter.usage(), Some(Usage { input: 7, output: 3, cached: 2 }));
+    let groq =
+        r#"data: {"choices":[{"index":"0","usage":{"prompt_tokens":5}}],"x_groq":{"usage":{"completion_tokens":2}}}"#;
+    let run = chat(&format!("{groq}\n\n{STOP}"));
+    assert_eq!(run.filter.usage(), Some(Usage { input: 5, output: 2, cached: 0 }));
 }

@@ -201,10 +201,14 @@ impl Tree {
     }
 
     fn number(&self) -> Option<u64> {
-        match self {
-            Self::Leaf(value) => value.as_u64(),
-            _ => None,
-        }
+        let digits = match self {
+            Self::Leaf(Value::Number(number)) => number.to_string(),
+            Self::Leaf(Value::String(text)) => text.clone(),
+            _ => return None,
+        };
+        let (front, fraction) = digits.split_once('.').unwrap_or((&digits, ""));
+        let is_whole = !front.is_empty() && front.bytes().all(|b| b.is_ascii_digit());
+        front.parse().ok().filter(|_| is_whole && fraction.bytes().all(|b| b == b'0'))
     }
 
     fn is_null(&self) -> bool {
@@ -268,7 +272,7 @@ fn read_counts(usage: Option<&Tree>, counts: &mut [Option<u64>; 6]) {
         at("cache_creation_input_tokens"),
     ];
     for (count, read) in counts.iter_mut().zip(read) {
-        *count = read.or(*count);
+        *count = read.filter(|read| *read > 0).or(*count).or(read);
     }
 }
 
@@ -285,6 +289,7 @@ struct Reading {
     hide_usage: bool,
     expected: usize,
     choices: std::collections::BTreeMap<u64, bool>,
+    has_continued: bool,
     ended: bool,
     reason: bool,
     closed: bool,
@@ -299,13 +304,14 @@ pub(crate) fn judge(bytes: &[u8], grammar: Grammar, hide_usage: bool, expected: 
         hide_usage,
         expected,
         choices: Default::default(),
+        has_continued: false,
         ended: false,
         reason: false,
         closed: false,
         counts: [None; 6],
         outcome: Outcome { sent: Vec::new(), result: Ok(()), usage: None, malformed: 0, output: false },
     };
-    let mut result = reading.run(bytes)?;
+    let mut result = reading.run(bytes, clean)?;
     if !clean && result == Err(StreamFault::NoOutput) && reading.at_end(bytes) {
         result = Err(StreamFault::Interrupted);
     }
@@ -315,7 +321,7 @@ pub(crate) fn judge(bytes: &[u8], grammar: Grammar, hide_usage: bool, expected: 
 }
 
 impl Reading {
-    fn run(&mut self, bytes: &[u8]) -> Option<Result<(), StreamFault>> {
+    fn run(&mut self, bytes: &[u8], clean: bool) -> Option<Result<(), StreamFault>> {
         let Ok((events, rest)) = parse(bytes) else {
             let at = bytes.iter().position(|b| !matches!(b, b'\r' | b'\n'))?;
             return (bytes[at] != b'{' && !bytes.starts_with(b"\xef")).then_some(Err(StreamFault::NotEvents(None)));
@@ -341,7 +347,7 @@ impl Reading {
         if self.closed {
             return Some(Ok(()));
         }
-        if !self.whole() {
+        if !self.whole(self.expected) || !clean && self.has_continued {
             return Some(Err(self.cut()));
         }
         if matches!(self.grammar, Grammar::Chat | Grammar::Completions) {
@@ -357,6 +363,7 @@ impl Reading {
             hide_usage: self.hide_usage,
             expected: self.expected,
             choices: Default::default(),
+            has_continued: false,
             ended: false,
             reason: false,
             closed: false,
@@ -369,10 +376,10 @@ impl Reading {
         events.iter().all(|e| matches!(again.take(e), Some(Ok(()))))
     }
 
-    fn whole(&self) -> bool {
+    fn whole(&self, expected: usize) -> bool {
         match self.grammar {
             Grammar::Chat | Grammar::Completions => {
-                self.choices.len() >= self.expected && self.choices.values().all(|done| *done)
+                self.choices.len() >= expected && self.choices.values().all(|done| *done)
             }
             _ => self.ended,
         }
@@ -390,7 +397,7 @@ impl Reading {
         };
         let trimmed = std::str::from_utf8(data).map_or("", |t| t.trim_end_matches([' ', '\t', '\n', '\r', '\x0c']));
         if trimmed == "[DONE]" {
-            match (self.whole(), choices) {
+            match (self.whole(1), choices) {
                 (true, _) => {
                     self.outcome.sent.extend_from_slice(&event.bytes);
                     self.closed = choices;
@@ -469,14 +476,12 @@ impl Reading {
             }
             let index = match choice.get("index") {
                 None => 0,
-                Some(index) if index.is_null() => 0,
+                Some(index) if index.is_null() || index.text() == Some("") => 0,
                 // An index that is none is one that never finishes.
                 Some(index) => index.number().filter(|i| *i < 4096).unwrap_or(u64::MAX),
             };
             let finish = choice.get("finish_reason").and_then(Tree::text);
             let finish = finish.is_some_and(|f| !f.is_empty());
-            let done = self.choices.entry(index).or_default();
-            *done |= finish && index != u64::MAX;
             let delta = |name: &&str| choice.get("delta").and_then(|d| d.get(name));
             let members = [
                 "content",
@@ -488,9 +493,12 @@ impl Reading {
                 "reasoning_details",
                 "audio",
             ];
-            self.outcome.output |= finish
-                || choice.get("text").is_some_and(Tree::is_filled)
+            let says = choice.get("text").is_some_and(Tree::is_filled)
                 || members.iter().filter_map(delta).any(Tree::is_filled);
+            self.outcome.output |= finish || says;
+            let done = self.choices.entry(index).or_default();
+            self.has_continued |= *done && says;
+            *done = (*done && !says || finish) && index != u64::MAX;
         }
         let empty = matches!(listed, Some(Tree::List(list)) if list.is_empty());
         let usage = matches!(tree.get("usage"), Some(Tree::Object(_)));

@@ -1,4 +1,4 @@
-//! Who would be chosen for a model now, and why not the others.
+//! Explains which backends a request for a model may get now, and why not the others.
 
 use std::sync::Arc;
 
@@ -14,7 +14,9 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::{
     config::build::Caller,
-    http::routes::status::{Moment, Params, Refused, filled, find_model, missing, no_such_model, no_such_user, state},
+    http::routes::status::{
+        Moment, Params, Rejection, filled, find_model, missing, no_such_model, no_such_user, state,
+    },
     http::routes::tags,
     state::Snapshot,
 };
@@ -27,26 +29,26 @@ pub(in crate::http::routes) struct Query {
     #[param(required = true, value_type = String, min_length = 1)]
     #[serde(default, deserialize_with = "filled")]
     model: Option<String>,
-    /// The id of the user for whom to tell it; without one it is told as for an admin.
+    /// The id of the user to explain it for; without one, an admin.
     #[serde(default, deserialize_with = "filled")]
     user: Option<String>,
 }
 
-/// The answer of `/admin/explain`.
+/// The response of `/admin/explain`.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Explain::Explanation)]
 pub(in crate::http::routes) struct Explanation {
     /// The model's public name.
     model: String,
-    /// How a backend is chosen.
+    /// The strategy.
     strategy: &'static str,
-    /// All its backends, in the order of the configuration.
+    /// All backends, in the order of the configuration.
     candidates: Vec<Candidate>,
-    /// When this was so.
+    /// The time of the response.
     timestamp: String,
 }
 
-/// One backend's part in the choice.
+/// A backend's part in the selection.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Explain::Candidate)]
 struct Candidate {
@@ -54,24 +56,23 @@ struct Candidate {
     provider: String,
     /// The provider's name of the model.
     model: String,
-    /// Whether the strategy chooses among it and others.
+    /// Whether the strategy may choose it.
     r#in: bool,
-    /// Why it is in or out, in words.
+    /// Why it is in or out.
     why: String,
-    /// `healthy`, `recovering_30`, `recovering_50` or `unhealthy`; or what weighs more than health:
-    /// `disabled`, `open` or `half_open` (its circuit breaker), `cooling_down`, `full`.
+    /// The stage of its health (`healthy`, `recovering_30`, `recovering_50`, `unhealthy`), or what takes precedence:
+    /// `disabled`, `open` or `half_open` (the circuit breaker), `cooling_down`, `full`.
     state: &'static str,
     /// The weight in the configuration.
     weight: f64,
-    /// The number that the strategy weighs it by now; 0 for a disabled backend, which it never sees.
+    /// The weight that the strategy uses now; 0 for a disabled backend.
     effective_weight: f64,
-    /// The probability that the next attempt goes to it: 0 ..= 1. Those of all that are in add up
-    /// to 1.
+    /// The probability that the next attempt goes to it, from 0 to 1. Those of all candidates add up to 1.
     probability: f64,
 }
 
 impl Candidate {
-    /// `barred` says why the user gets none of the model's backends.
+    /// `barred` is the reason why the user gets none of the model's backends.
     fn of(explained: &Explained<'_>, barred: Option<&str>, moment: &Moment) -> Self {
         let is_in = barred.is_none() && explained.is_candidate;
         let enabled = explained.eligibility != Eligibility::Disabled;
@@ -88,7 +89,7 @@ impl Candidate {
     }
 }
 
-/// Why the user gets none of the model's backends, if something else than tags bars them.
+/// Returns why the user gets none of the model's backends, other than by tags.
 fn barred(snapshot: &Snapshot, caller: &Caller, model: &Model) -> Option<&'static str> {
     let user = snapshot.config.users.get(&*caller.id)?;
     match () {
@@ -99,20 +100,19 @@ fn barred(snapshot: &Snapshot, caller: &Caller, model: &Model) -> Option<&'stati
     }
 }
 
-/// Which backends a chat for the model may go to now, each one's state, why it is in or out, and
-/// the probability that the strategy gives it. It picks nothing and changes nothing. An unknown
-/// model or user is a 404, and so is a disabled model.
+/// The backends that a chat for the model may get now: each one's state, why it is in or out, and its probability. The
+/// request selects nothing and changes nothing. An unknown model or user is a 404, as is a disabled model.
 #[utoipa::path(
     get,
     path = "/admin/explain",
     tag = tags::ADMIN,
     params(Query),
-    responses((status = 200, body = Explanation), (status = 400, description = "The query cannot be read."), (status = 404, description = "There is no such model or user.")),
+    responses((status = 200, body = Explanation), (status = 400, description = "The query is invalid."), (status = 404, description = "There is no such model or user.")),
 )]
 pub(super) async fn explain(
     State(snapshot): State<Arc<Snapshot>>,
     Params(query): Params<Query>,
-) -> Result<Json<Explanation>, Refused> {
+) -> Result<Json<Explanation>, Rejection> {
     let name = query.model.ok_or_else(|| missing("model"))?;
     let model = find_model(&snapshot, &name)?;
     if !model.is_enabled() {

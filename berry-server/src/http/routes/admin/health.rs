@@ -8,18 +8,18 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::{
-    http::routes::status::{Known, Moment, known},
+    http::routes::status::{BackendReport, Moment, backend_reports},
     http::routes::tags,
     state::Snapshot,
 };
 
-/// The answer of `/admin/backend-health`.
+/// The response of `/admin/backend-health`.
 #[derive(Serialize, ToSchema)]
 #[schema(as = BackendHealth::BackendHealth)]
 pub(in crate::http::routes) struct BackendHealth {
     /// By the model's table id.
     backend_health: BTreeMap<String, ModelHealth>,
-    /// When this was so.
+    /// The time of the response.
     timestamp: String,
 }
 
@@ -29,7 +29,7 @@ pub(in crate::http::routes) struct BackendHealth {
 struct ModelHealth {
     /// The public name, by which clients ask for it.
     model_name: String,
-    /// Whether it is served.
+    /// Whether it is enabled.
     enabled: bool,
     /// In the order of the configuration.
     backends: Vec<Health>,
@@ -43,9 +43,9 @@ struct Health {
     provider: String,
     /// The provider's name of the model.
     model: String,
-    /// Whether it and its provider are switched on.
+    /// Whether it and its provider are enabled.
     enabled: bool,
-    /// Healthy, or on its way back to that.
+    /// Whether it is healthy or recovering.
     is_healthy: bool,
     /// `closed`, `half_open` or `open`.
     circuit_state: &'static str,
@@ -57,28 +57,28 @@ struct Health {
     last_success: Option<String>,
     /// The last failure or rate limit of a user's request.
     last_failure: Option<String>,
-    /// All its tags.
+    /// Its tags, `premium` included.
     tags: Vec<String>,
-    /// Its rank; lower is preferred.
+    /// Its priority; lower is preferred.
     priority: u8,
 }
 
 impl ModelHealth {
     fn of(model: &Model, moment: &Moment) -> Self {
-        let health = |known: &Known<'_>| Health {
-            provider: known.provider(),
-            model: known.model(),
-            enabled: known.is_enabled(),
-            is_healthy: known.is_healthy(),
-            circuit_state: known.state.circuit.name(),
-            failure_count: known.state.consecutive_failures,
-            last_error: known.state.last_error,
-            last_success: moment.ago(known.state.last_success),
-            last_failure: moment.ago(known.state.last_failure),
-            tags: known.tags(),
-            priority: known.backend.priority(),
+        let health = |report: &BackendReport<'_>| Health {
+            provider: report.provider(),
+            model: report.model(),
+            enabled: report.is_enabled(),
+            is_healthy: report.is_healthy(),
+            circuit_state: report.state.circuit.name(),
+            failure_count: report.state.consecutive_failures,
+            last_error: report.state.last_error,
+            last_success: moment.ago(report.state.last_success),
+            last_failure: moment.ago(report.state.last_failure),
+            tags: report.tags(),
+            priority: report.backend.priority(),
         };
-        let backends = known(model, moment).iter().map(health).collect();
+        let backends = backend_reports(model, moment).iter().map(health).collect();
         Self { model_name: model.name().to_string(), enabled: model.is_enabled(), backends }
     }
 }

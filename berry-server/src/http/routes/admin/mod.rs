@@ -1,4 +1,4 @@
-//! What admins may see of models, backends, users and the server itself.
+//! The endpoints for admins: models, backends, users and the server.
 
 pub(super) mod explain;
 pub(super) mod health;
@@ -14,7 +14,7 @@ use axum::{
 
 use super::context::Context;
 
-/// The routes; the rule that they are for admins is put before them elsewhere.
+/// Returns the routes; the caller adds the check that the user is an admin.
 pub(super) fn routes() -> Router<Context> {
     Router::new()
         .route("/admin/model-weights", get(weights::model_weights))

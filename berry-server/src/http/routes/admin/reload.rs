@@ -1,4 +1,4 @@
-//! The reload that an admin asks for.
+//! The reload of the configuration by an admin.
 
 use axum::{
     Json,
@@ -20,28 +20,28 @@ use crate::{
     reload::{Changes, Reloader, Success},
 };
 
-/// The answer of `/admin/reload-config` when the new configuration is in force.
+/// The response of `/admin/reload-config` when the new configuration is in force.
 #[derive(Serialize, ToSchema)]
 pub(in crate::http::routes) struct Reloaded {
-    /// What differs from the configuration before.
+    /// The differences from the configuration before.
     changes: Changes,
-    /// What is allowed but probably not meant.
+    /// What is allowed but probably a mistake.
     warnings: Vec<Finding>,
-    /// When the configuration in force was read.
+    /// The time at which the configuration in force was loaded.
     loaded_at: String,
     /// The file.
     source: Option<String>,
-    /// When this was so.
+    /// The time of the response.
     timestamp: String,
 }
 
 /// `POST /admin/reload-config`
 ///
-/// Reads the file again and goes over to what it says now. A file with errors is a 422 that lists
-/// them all; the old configuration then stays in force.
+/// Reads the file again and applies it. A file with errors is a 422 that lists them all; then the old configuration
+/// stays in force.
 #[utoipa::path(post, path = "/admin/reload-config", tag = tags::ADMIN, responses(
     (status = 200, body = Reloaded),
-    (status = 422, description = "The file has errors; the message lists them all, each on a line."),
+    (status = 422, description = "The file has errors; the message lists each on a line."),
 ))]
 pub(super) async fn reload_config(State(reloader): State<Reloader>) -> Response {
     match reloader.reload_file("an admin").await {
@@ -54,9 +54,9 @@ pub(super) async fn reload_config(State(reloader): State<Reloader>) -> Response 
     }
 }
 
-/// All that is wrong, in the one shape that errors have: each finding is a line of the message.
+/// Returns the error response, whose message has a line for each finding.
 fn refused(errors: &Errors) -> Response {
-    let mut message = "the new configuration is refused, and the old one stays in force:".to_owned();
+    let mut message = "the new configuration is invalid and the old one stays in force:".to_owned();
     for finding in &errors.findings {
         message.push('\n');
         message.push_str(&finding.to_string());

@@ -1,4 +1,4 @@
-//! The server as a whole: what it runs, how much of it is well, and where it was configured.
+//! The server as a whole: the process, its health, and its configuration.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -9,26 +9,26 @@ use utoipa::ToSchema;
 
 use crate::{
     http::routes::{
-        health::Census,
-        status::{Known, Moment, average_latency_ms, known, of_provider, provider_health, rfc3339},
+        health::HealthCounts,
+        status::{BackendReport, Moment, average_latency_ms, backend_reports, of_provider, provider_health, rfc3339},
         tags,
     },
     state::Snapshot,
 };
 
-/// The answer of `/admin/system-stats`.
+/// The response of `/admin/system-stats`.
 #[derive(Serialize, ToSchema)]
 #[schema(as = System::SystemStats)]
 pub(in crate::http::routes) struct SystemStats {
     /// The process.
     system: System,
-    /// How much is well of what is switched on.
+    /// The health of what is enabled.
     health_summary: HealthSummary,
     /// By the model's table id.
     model_stats: BTreeMap<String, ModelStats>,
-    /// Where the configuration came from.
+    /// The configuration in force.
     config: ConfigStats,
-    /// When this was so.
+    /// The time of the response.
     timestamp: String,
 }
 
@@ -36,19 +36,19 @@ pub(in crate::http::routes) struct SystemStats {
 #[derive(Serialize, ToSchema)]
 #[schema(as = System::System)]
 struct System {
-    /// False once it is on its way out.
+    /// False while the server drains.
     is_running: bool,
     /// The version of the server.
     version: &'static str,
-    /// Since the process began to serve.
+    /// The time since the server started.
     uptime_seconds: u64,
-    /// How many models are enabled.
+    /// The enabled models.
     total_models: usize,
-    /// How many of these have a backend that can serve now.
+    /// Those of them with a backend that can serve now.
     available_models: usize,
 }
 
-/// How much is well of what is switched on.
+/// The health of what is enabled.
 #[derive(Serialize, ToSchema)]
 #[schema(as = System::HealthSummary)]
 struct HealthSummary {
@@ -58,81 +58,81 @@ struct HealthSummary {
     healthy_providers: usize,
     /// Enabled backends of all enabled models.
     total_backends: usize,
-    /// Those that are healthy or on their way back to that.
+    /// Those that are healthy or recovering.
     healthy_backends: usize,
 }
 
-/// How much of a model is well.
+/// The health of a model.
 #[derive(Serialize, ToSchema)]
 #[schema(as = System::ModelStats)]
 struct ModelStats {
-    /// Those of its enabled backends that are healthy or on their way back to that.
+    /// Its enabled backends that are healthy or recovering.
     healthy_backends: usize,
     /// Its enabled backends.
     total_backends: usize,
-    /// The one through the other; 0 for a model without an enabled backend.
+    /// The share of healthy backends; 0 for a model without an enabled backend.
     health_ratio: f64,
     /// The average time to the first byte.
     average_latency_ms: Option<f64>,
 }
 
-/// Where the configuration came from.
+/// The configuration in force.
 #[derive(Serialize, ToSchema)]
 #[schema(as = System::ConfigStats)]
 struct ConfigStats {
-    /// When the configuration in force was read.
+    /// The time at which it was loaded.
     loaded_at: String,
-    /// The file; null when it came from none.
+    /// The file; null if there is none.
     source: Option<String>,
-    /// What came of the last reload; null before the first.
+    /// The result of the last reload; null before the first.
     last_reload: Option<LastReload>,
 }
 
-/// What came of a reload.
+/// The result of a reload.
 #[derive(Serialize, ToSchema)]
 #[schema(as = System::LastReload)]
 struct LastReload {
-    /// When it was.
+    /// The time of the reload.
     at: String,
     /// Whether the new configuration is in force.
     ok: bool,
-    /// What was wrong with it.
+    /// The errors of the refused configuration.
     errors: Vec<String>,
 }
 
 impl HealthSummary {
-    fn of(snapshot: &Snapshot, census: &Census, moment: &Moment) -> Self {
+    fn of(snapshot: &Snapshot, counts: &HealthCounts, moment: &Moment) -> Self {
         let catalog = snapshot.catalog.load();
         let enabled = || snapshot.config.providers.iter().filter(|(_, provider)| provider.enabled);
         let healthy = |id: &str| provider_health(true, &of_provider(&catalog, id, moment)) == Some(true);
         Self {
             total_providers: enabled().count(),
             healthy_providers: enabled().filter(|(id, _)| healthy(id)).count(),
-            total_backends: census.backends,
-            healthy_backends: census.healthy_backends,
+            total_backends: counts.backends,
+            healthy_backends: counts.healthy_backends,
         }
     }
 }
 
 impl ModelStats {
     fn of(model: &Model, moment: &Moment) -> Self {
-        let mut known = known(model, moment);
-        known.retain(Known::is_enabled);
-        let (total, healthy) = (known.len(), known.iter().filter(|known| known.is_healthy()).count());
+        let mut reports = backend_reports(model, moment);
+        reports.retain(BackendReport::is_enabled);
+        let (total, healthy) = (reports.len(), reports.iter().filter(|report| report.is_healthy()).count());
         Self {
             healthy_backends: healthy,
             total_backends: total,
             health_ratio: if total == 0 { 0.0 } else { healthy as f64 / total as f64 },
-            average_latency_ms: average_latency_ms(known.iter().map(|known| &known.state)),
+            average_latency_ms: average_latency_ms(reports.iter().map(|report| &report.state)),
         }
     }
 }
 
-/// The process, the health of what is switched on, and the configuration in force.
+/// The process, the health of what is enabled, and the configuration in force.
 #[utoipa::path(get, path = "/admin/system-stats", tag = tags::ADMIN, responses((status = 200, body = SystemStats)))]
 pub(super) async fn system_stats(State(snapshot): State<Arc<Snapshot>>) -> Json<SystemStats> {
     let moment = Moment::now();
-    let census = Census::of(&snapshot);
+    let counts = HealthCounts::of(&snapshot);
     let catalog = snapshot.catalog.load();
     let stats = |model: &Arc<Model>| (model.id().to_string(), ModelStats::of(model, &moment));
     Json(SystemStats {
@@ -140,10 +140,10 @@ pub(super) async fn system_stats(State(snapshot): State<Arc<Snapshot>>) -> Json<
             is_running: !snapshot.process.is_draining(),
             version: env!("CARGO_PKG_VERSION"),
             uptime_seconds: snapshot.process.uptime().as_secs(),
-            total_models: census.models,
-            available_models: census.usable_models,
+            total_models: counts.models,
+            available_models: counts.usable_models,
         },
-        health_summary: HealthSummary::of(&snapshot, &census, &moment),
+        health_summary: HealthSummary::of(&snapshot, &counts, &moment),
         model_stats: catalog.models().iter().map(stats).collect(),
         config: ConfigStats {
             loaded_at: rfc3339(snapshot.loaded_at),

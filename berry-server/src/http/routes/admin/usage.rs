@@ -1,4 +1,4 @@
-//! How much of a user's limits is left.
+//! A user's rate limits and what is left of them.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::{
     config::build::Caller,
-    http::routes::status::{Moment, Params, Refused, filled, missing, no_such_user},
+    http::routes::status::{Moment, Params, Rejection, filled, missing, no_such_user},
     http::routes::tags,
     state::Snapshot,
 };
@@ -24,31 +24,31 @@ pub(in crate::http::routes) struct Query {
     user_id: Option<String>,
 }
 
-/// The answer of `/admin/rate-limit-usage`.
+/// The response of `/admin/rate-limit-usage`.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Usage::RateLimitUsage)]
 pub(in crate::http::routes) struct RateLimitUsage {
     /// The user's id.
     user_id: String,
-    /// What the user may do.
+    /// The limits.
     limits: Numbers,
-    /// What of this is left now.
+    /// What is left of them.
     remaining: Numbers,
-    /// When this was so.
+    /// The time of the response.
     timestamp: String,
 }
 
-/// A number for each limit; null where there is no limit.
+/// A number for each limit; null if there is no limit.
 #[derive(Default, Serialize, ToSchema)]
 #[schema(as = Usage::Numbers)]
 struct Numbers {
-    /// Requests in a minute.
+    /// Requests per minute.
     requests_per_minute: Option<u32>,
-    /// Requests in an hour.
+    /// Requests per hour.
     requests_per_hour: Option<u32>,
-    /// Requests in a day.
+    /// Requests per day.
     requests_per_day: Option<u32>,
-    /// Requests under way at once.
+    /// Concurrent requests.
     max_concurrent_requests: Option<u32>,
 }
 
@@ -71,18 +71,18 @@ impl RateLimitUsage {
     }
 }
 
-/// A user's limits and what is left of them. Looking spends nothing. An unknown user is a 404.
+/// A user's limits and what is left of them. The request spends nothing. An unknown user is a 404.
 #[utoipa::path(
     get,
     path = "/admin/rate-limit-usage",
     tag = tags::ADMIN,
     params(Query),
-    responses((status = 200, body = RateLimitUsage), (status = 400, description = "The query cannot be read."), (status = 404, description = "There is no such user.")),
+    responses((status = 200, body = RateLimitUsage), (status = 400, description = "The query is invalid."), (status = 404, description = "There is no such user.")),
 )]
 pub(super) async fn rate_limit_usage(
     State(snapshot): State<Arc<Snapshot>>,
     Params(query): Params<Query>,
-) -> Result<Json<RateLimitUsage>, Refused> {
+) -> Result<Json<RateLimitUsage>, Rejection> {
     let id = query.user_id.ok_or_else(|| missing("user_id"))?;
     let caller = snapshot.callers.get(&id).ok_or_else(|| no_such_user("user_id"))?;
     Ok(Json(RateLimitUsage::of(caller, &Moment::now())))

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
-    http::routes::status::{Known, Moment, Params, Refused, filled, find_model, known},
+    http::routes::status::{BackendReport, Moment, Params, Rejection, backend_reports, filled, find_model},
     http::routes::tags,
     state::Snapshot,
 };
@@ -17,34 +17,34 @@ use crate::{
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(in crate::http::routes) struct Query {
-    /// The public name or the table id of the only model to tell of.
+    /// The public name or table id of the only model to show.
     #[serde(default, deserialize_with = "filled")]
     model: Option<String>,
 }
 
-/// The answer of `/admin/model-weights`.
+/// The response of `/admin/model-weights`.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Weights::ModelWeights)]
 pub(in crate::http::routes) struct ModelWeights {
     /// By table id.
     models: BTreeMap<String, Weights>,
-    /// When this was so.
+    /// The time of the response.
     timestamp: String,
-    /// How many models are told of.
+    /// How many models are shown of.
     total_models: usize,
 }
 
-/// One model's backends and their weights.
+/// The weights of a model's backends.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Weights::Weights)]
 struct Weights {
-    /// The public name, by which clients ask for it.
+    /// The public name.
     model_name: String,
-    /// The name to show; the public one.
+    /// The name to display: the public name.
     display_name: String,
-    /// How a backend is chosen.
+    /// The strategy.
     strategy: &'static str,
-    /// Whether it is served.
+    /// Whether it is enabled.
     enabled: bool,
     /// In the order of the configuration.
     backends: Vec<Weight>,
@@ -52,7 +52,7 @@ struct Weights {
     total_effective_weight: f64,
 }
 
-/// One backend's weight, and what it depends on.
+/// The weight of a backend and what it depends on.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Weights::Weight)]
 struct Weight {
@@ -62,15 +62,15 @@ struct Weight {
     model: String,
     /// The weight in the configuration.
     original_weight: f64,
-    /// The number that the strategy weighs it by now; 0 for a disabled backend, which it never sees.
+    /// The weight that the strategy uses now; 0 for a disabled backend.
     effective_weight: f64,
-    /// Healthy, or on its way back to that.
+    /// Whether it is healthy or recovering.
     is_healthy: bool,
-    /// Whether it and its provider are switched on.
+    /// Whether it and its provider are enabled.
     is_enabled: bool,
-    /// Its rank; lower is preferred.
+    /// Its priority; lower is preferred.
     priority: u8,
-    /// All its tags.
+    /// Its tags, `premium` included.
     tags: Vec<String>,
     /// `per_token` or `per_request`.
     billing_mode: &'static str,
@@ -84,58 +84,58 @@ struct Weight {
 
 impl Weights {
     fn of(model: &Model, moment: &Moment) -> Self {
-        let known = known(model, moment);
+        let reports = backend_reports(model, moment);
         Self {
             model_name: model.name().to_string(),
             display_name: model.name().to_string(),
             strategy: model.strategy().name(),
             enabled: model.is_enabled(),
-            total_effective_weight: known.iter().map(|known| known.effective_weight).sum(),
-            backends: known.iter().map(Weight::of).collect(),
+            total_effective_weight: reports.iter().map(|report| report.effective_weight).sum(),
+            backends: reports.iter().map(Weight::of).collect(),
         }
     }
 }
 
 impl Weight {
-    fn of(known: &Known<'_>) -> Self {
+    fn of(report: &BackendReport<'_>) -> Self {
         Self {
-            provider: known.provider(),
-            model: known.model(),
-            original_weight: known.backend.weight(),
-            effective_weight: known.effective_weight,
-            is_healthy: known.is_healthy(),
-            is_enabled: known.is_enabled(),
-            priority: known.backend.priority(),
-            tags: known.tags(),
-            billing_mode: known.billing_mode(),
-            failure_count: known.state.consecutive_failures,
-            circuit_state: known.state.circuit.name(),
-            recovery_stage: known.state.view.stage.name(),
+            provider: report.provider(),
+            model: report.model(),
+            original_weight: report.backend.weight(),
+            effective_weight: report.effective_weight,
+            is_healthy: report.is_healthy(),
+            is_enabled: report.is_enabled(),
+            priority: report.backend.priority(),
+            tags: report.tags(),
+            billing_mode: report.billing_mode(),
+            failure_count: report.state.consecutive_failures,
+            circuit_state: report.state.circuit.name(),
+            recovery_stage: report.state.view.stage.name(),
         }
     }
 }
 
-/// The weight of every model's backends as the strategy sees it now, or of one model's. An unknown
-/// model is a 404.
+/// The weights of the backends of every model, or of one model, as the strategies use them now. An unknown model is a
+/// 404.
 #[utoipa::path(
     get,
     path = "/admin/model-weights",
     tag = tags::ADMIN,
     params(Query),
-    responses((status = 200, body = ModelWeights), (status = 400, description = "The query cannot be read."), (status = 404, description = "There is no such model.")),
+    responses((status = 200, body = ModelWeights), (status = 400, description = "The query is invalid."), (status = 404, description = "There is no such model.")),
 )]
 pub(super) async fn model_weights(
     State(snapshot): State<Arc<Snapshot>>,
     Params(query): Params<Query>,
-) -> Result<Json<ModelWeights>, Refused> {
+) -> Result<Json<ModelWeights>, Rejection> {
     let moment = Moment::now();
-    let told = match &query.model {
+    let shown = match &query.model {
         Some(name) => vec![find_model(&snapshot, name)?],
         None => snapshot.catalog.load().models().to_vec(),
     };
     Ok(Json(ModelWeights {
-        total_models: told.len(),
-        models: told.iter().map(|model| (model.id().to_string(), Weights::of(model, &moment))).collect(),
+        total_models: shown.len(),
+        models: shown.iter().map(|model| (model.id().to_string(), Weights::of(model, &moment))).collect(),
         timestamp: moment.timestamp(),
     }))
 }

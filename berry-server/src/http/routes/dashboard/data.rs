@@ -1,4 +1,4 @@
-//! What the dashboard shows, in one answer.
+//! The data of the dashboard, in one response.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -8,8 +8,8 @@ use serde::Serialize;
 
 use crate::{
     http::routes::{
-        health::Census,
-        status::{Known, Moment, known, millis, rfc3339, state},
+        health::HealthCounts,
+        status::{BackendReport, Moment, backend_reports, millis, rfc3339, state},
     },
     observability::{
         Observability,
@@ -18,20 +18,20 @@ use crate::{
     state::Snapshot,
 };
 
-/// The answer of `/dashboard/data`.
+/// The response of `/dashboard/data`.
 #[derive(Serialize)]
 pub(in crate::http::routes) struct Data {
     /// `healthy`, `degraded` or `unhealthy`, as `/health` says.
     status: &'static str,
-    /// The server is on its way out.
+    /// Whether the server is draining.
     draining: bool,
-    /// When this was so.
+    /// The time of the response.
     timestamp: String,
-    /// Since the process began to serve.
+    /// The time since the server started.
     uptime_seconds: u64,
-    /// When the configuration in force was loaded.
+    /// The time at which the configuration in force was loaded.
     loaded_at: String,
-    /// What came of the last attempt to replace it.
+    /// The result of the last reload.
     last_reload: Option<LastReload>,
     /// In the order of the configuration.
     models: Vec<Model>,
@@ -43,13 +43,13 @@ pub(in crate::http::routes) struct Data {
     events: Vec<Event>,
 }
 
-/// What came of a reload. What was wrong is for admins.
+/// The result of a reload, without its errors, which are for admins.
 #[derive(Serialize)]
 struct LastReload {
     at: String,
     /// Whether the new configuration is in force.
     ok: bool,
-    /// How many errors it had.
+    /// The number of errors.
     errors: usize,
 }
 
@@ -58,17 +58,17 @@ struct LastReload {
 struct Model {
     /// The public name.
     name: String,
-    /// How a backend is chosen.
+    /// The strategy.
     strategy: &'static str,
-    /// Whether it is served.
+    /// Whether it is enabled.
     enabled: bool,
-    /// The models that are asked when no backend of it is left.
+    /// The models that are used when it has no backend left.
     fallbacks: Vec<String>,
     /// In the order of the configuration.
     backends: Vec<Backend>,
 }
 
-/// A backend's state. What counts attempts counts those of all models that share it.
+/// The state of a backend. Its counters include the attempts of all models that share it.
 #[derive(Serialize)]
 struct Backend {
     /// The provider's id.
@@ -79,27 +79,27 @@ struct Backend {
     state: &'static str,
     /// Whether it can serve: enabled, healthy or recovering, neither open nor cooling down.
     usable: bool,
-    /// Until its breaker or its cool-down lets a request through.
+    /// The time until its breaker or cool-down admits a request.
     retry_in_seconds: Option<f64>,
     /// The weight in the configuration.
     weight: f64,
-    /// The number that the strategy weighs it by now.
+    /// The weight that the strategy uses now.
     effective_weight: f64,
-    /// Its rank; lower is preferred.
+    /// Its priority; lower is preferred.
     priority: u8,
-    /// Whether it is the reserve, being dear.
+    /// Whether it has the tag `premium`, which makes it the reserve.
     premium: bool,
-    /// The confidence as read now: 0 ..= 1.
+    /// The confidence, from 0 to 1.
     confidence: f64,
-    /// Requests under way.
+    /// Requests in flight.
     in_flight: u32,
-    /// The most at once; 0 is no bound.
+    /// The most requests in flight; 0 if there is no bound.
     max_in_flight: u32,
-    /// Attempts of users that have ended.
+    /// The attempts of users that have ended.
     requests: u64,
-    /// Those that failed.
+    /// The failed attempts.
     errors: u64,
-    /// The same, by class.
+    /// The failed attempts by class.
     errors_by_class: BTreeMap<&'static str, u64>,
     /// The class of the last failure.
     last_error: Option<&'static str>,
@@ -112,23 +112,23 @@ struct Backend {
 /// The last minute.
 #[derive(Serialize)]
 struct Latest {
-    /// How long that is: a little more than a minute, or less after a start.
+    /// The length of the period: a little more than a minute, or less after a start.
     seconds: f64,
-    /// Requests for a model that ended.
+    /// Model requests that ended.
     requests: u64,
-    /// Those that failed through no fault of the client.
+    /// Those that failed or were interrupted.
     failed: u64,
-    /// Those that were answered with another error.
+    /// Those that were refused.
     refused: u64,
-    /// Tokens of answers.
+    /// Output tokens.
     tokens: u64,
-    /// The time to the end of the answer that half of the requests did not exceed.
+    /// The median time to the end of the response.
     p50_ms: Option<f64>,
-    /// And 95 % of them.
+    /// The 95th percentile of that time.
     p95_ms: Option<f64>,
 }
 
-/// The last 15 minutes, in steps; each list has one entry for each step, the oldest first.
+/// The last 15 minutes in steps. Each list has one entry per step, the oldest first.
 #[derive(Serialize)]
 struct Series {
     step_seconds: u64,
@@ -152,7 +152,7 @@ struct Event {
     kind: Kind,
 }
 
-/// What happened.
+/// The kind of an event.
 #[derive(Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 enum Kind {
@@ -171,23 +171,23 @@ impl Model {
             strategy: model.strategy().name(),
             enabled: model.is_enabled(),
             fallbacks: model.fallbacks().iter().map(ToString::to_string).collect(),
-            backends: known(model, moment).iter().map(Backend::of).collect(),
+            backends: backend_reports(model, moment).iter().map(Backend::of).collect(),
         }
     }
 }
 
 impl Backend {
-    fn of(known: &Known<'_>) -> Self {
-        let (backend, live) = (known.backend, &known.state);
+    fn of(report: &BackendReport<'_>) -> Self {
+        let (backend, live) = (report.backend, &report.state);
         let view = &live.view;
         Self {
-            provider: known.provider(),
-            model: known.model(),
+            provider: report.provider(),
+            model: report.model(),
             state: state(backend, view, live.circuit),
-            usable: known.is_enabled() && view.is_healthy() && view.is_free(),
+            usable: report.is_enabled() && view.is_healthy() && view.is_free(),
             retry_in_seconds: (!view.is_free()).then(|| view.free_in().as_secs_f64()),
             weight: backend.weight(),
-            effective_weight: known.effective_weight,
+            effective_weight: report.effective_weight,
             priority: backend.priority(),
             premium: backend.is_premium(),
             confidence: view.confidence,
@@ -256,7 +256,7 @@ pub(in crate::http::routes) async fn data(
     let moment = Moment::now();
     let history = &observability.history;
     Json(Data {
-        status: Census::of(&snapshot).status(),
+        status: HealthCounts::of(&snapshot).status(),
         draining: snapshot.process.is_draining(),
         timestamp: moment.timestamp(),
         uptime_seconds: snapshot.process.uptime().as_secs(),

@@ -1,4 +1,4 @@
-//! The page and its files, which are part of the binary.
+//! The page and its files, which are compiled into the binary.
 
 use std::sync::Arc;
 
@@ -46,8 +46,7 @@ const FILES: [(&str, &str, &str); 16] = [
     file!("uplot.css", "vendor/uPlot.min.css", STYLE),
 ];
 
-/// The page talks to this gateway alone, runs nothing that did not come as a file of it, and
-/// stands in nobody's frame.
+/// The page connects to this server only, runs only its own files, and cannot be framed.
 const HEADERS: [(HeaderName, HeaderValue); 5] = [
     (
         header::CONTENT_SECURITY_POLICY,
@@ -59,7 +58,7 @@ const HEADERS: [(HeaderName, HeaderValue); 5] = [
     (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
     (header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
     (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
-    // A new version of the gateway is a new page.
+    // A new version of the server has a new page.
     (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
 ];
 
@@ -73,7 +72,7 @@ pub(in crate::http::routes) fn routes() -> Router<Context> {
 
 /// `GET /`
 ///
-/// The page. It says whether it must ask for a token before it asks for data.
+/// The page, which knows whether its data needs a token.
 async fn page(State(snapshot): State<Arc<Snapshot>>) -> impl IntoResponse {
     let status = if snapshot.public_status { "open" } else { "closed" };
     let page = PAGE.replace("{version}", env!("CARGO_PKG_VERSION")).replace("{status}", status);

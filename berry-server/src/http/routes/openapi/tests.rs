@@ -1,4 +1,4 @@
-//! The document and the router agree.
+//! The document matches the router.
 
 use std::collections::BTreeSet;
 
@@ -9,25 +9,25 @@ use serde_json::Value;
 use super::*;
 use crate::{app::tests::app, http::routes::IncomingBody};
 
-/// The one whose path axum cannot say, since the name of a model may hold slashes.
-const BY_HAND: [(&str, &str); 1] = [("/smart-ai/models/{model}", "/smart-ai/models/{model}/weights")];
+/// The path that axum cannot express, because a model's name may contain slashes.
+const REWRITTEN: [(&str, &str); 1] = [("/smart-ai/models/{model}", "/smart-ai/models/{model}/weights")];
 
 fn none() -> IncomingBody {
     IncomingBody::Right(Body::empty())
 }
 
-/// The dashboard's files and the data that it alone asks for are no part of the API.
-const OF_THE_PAGE: &str = "/dashboard/";
+/// The dashboard's files and data are not part of the API.
+const DASHBOARD: &str = "/dashboard/";
 
-/// Axum has no list of its routes but in what it shows of itself for debugging.
+/// Returns the router's paths from its `Debug`; axum has no other list of them.
 fn served() -> BTreeSet<String> {
     let shown = format!("{:?}", app(""));
     let paths = shown.split("): \"").skip(1).filter_map(|rest| rest.split('"').next());
     let told = paths.map(|path| path.replace("{*", "{"));
     let by_hand =
-        |path: String| BY_HAND.iter().find(|(from, _)| *from == path).map_or(path, |(_, to)| (*to).to_owned());
+        |path: String| REWRITTEN.iter().find(|(from, _)| *from == path).map_or(path, |(_, to)| (*to).to_owned());
     let api =
-        |path: &String| path.starts_with('/') && !path.starts_with(OF_THE_PAGE) && !path.contains("__private__axum");
+        |path: &String| path.starts_with('/') && !path.starts_with(DASHBOARD) && !path.contains("__private__axum");
     told.filter(api).map(by_hand).collect()
 }
 
@@ -36,7 +36,7 @@ fn told() -> Value {
 }
 
 #[tokio::test]
-async fn every_route_is_told_and_everything_told_is_a_route() {
+async fn describes_exactly_the_routes() {
     let (served, document) = (served(), told());
     assert!(served.len() > 15, "{served:?}");
     let told: BTreeSet<String> = document["paths"].as_object().unwrap().keys().cloned().collect();
@@ -44,7 +44,7 @@ async fn every_route_is_told_and_everything_told_is_a_route() {
 }
 
 #[tokio::test]
-async fn every_method_that_a_route_takes_is_told_and_no_other() {
+async fn describes_exactly_the_methods_of_each_route() {
     let app = app("");
     for (path, item) in told()["paths"].as_object().unwrap() {
         for method in ["GET", "PUT", "POST", "DELETE", "OPTIONS", "PATCH", "TRACE"] {
@@ -58,7 +58,7 @@ async fn every_method_that_a_route_takes_is_told_and_no_other() {
 }
 
 #[tokio::test]
-async fn it_is_served_where_status_is_open_and_to_admins_elsewhere() {
+async fn document_is_public_only_if_status_is() {
     let ask = async |settings: &str, token: Option<&str>| {
         let mut request = Request::get("/openapi.json");
         if let Some(token) = token {
@@ -81,7 +81,7 @@ async fn it_is_served_where_status_is_open_and_to_admins_elsewhere() {
 }
 
 #[test]
-fn every_operation_has_a_name_of_its_own_and_every_error_the_shape() {
+fn operations_have_unique_ids_and_errors_their_shape() {
     let document = told();
     let mut names = BTreeSet::new();
     for (path, item) in document["paths"].as_object().unwrap() {

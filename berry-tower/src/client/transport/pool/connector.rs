@@ -51,9 +51,7 @@ impl Connector {
         match timeout_at(deadline, stream).await {
             Ok(Ok(stream)) => Ok(stream),
             Ok(Err(error)) if !timed_out(&error) => Err(failure::connect(error)),
-            Err(_) if self.resolver.is_starved(&host) => {
-                Err(Failure::LocalResource("no thread is free to look up the provider's name".into()))
-            }
+            Err(_) if self.resolver.is_starved(&host) => Err(failure::no_resolver_thread()),
             _ => Err(Failure::Timeout(Deadline::Connect)),
         }
     }

@@ -14,7 +14,7 @@ use tokio::{sync::Notify, time::Instant};
 /// made for. Others wait, rather than be refused.
 const BEFORE_SETTINGS: usize = 1;
 
-/// Those who wait for a connection of a pool.
+/// The requests that wait for a connection of a pool.
 #[derive(Debug, Default)]
 pub(super) struct Waiters {
     count: AtomicUsize,
@@ -193,6 +193,7 @@ mod tests {
     async fn a_connection_is_retired_when_a_head_is_overdue_and_none_has_come() {
         let wait = Duration::from_secs(3);
         let slots = slots(4);
+        slots.set_peer_limit(4);
         let sent = |due| {
             let mut slot = slots.reserve().unwrap();
             slot.sent(due);

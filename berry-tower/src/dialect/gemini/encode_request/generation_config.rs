@@ -79,6 +79,8 @@ fn thinking(effort: &str) -> Result<ThinkingConfig, UnsupportedField> {
         "low" => 1024,
         "medium" => 4096,
         "high" => 16384,
+        // The most that all thinking models take.
+        "xhigh" | "max" => 24576,
         _ => return Err(UNKNOWN.reject("reasoning_effort")),
     };
     Ok(ThinkingConfig { include_thoughts: (budget > 0).then_some(true), thinking_budget: Some(budget) })

@@ -11,20 +11,15 @@ use crate::dialect::{
 /// A part that is no text.
 pub(super) fn part(part: &hub::Part, path: &str) -> Result<Part, UnsupportedField> {
     match part {
-        hub::Part::ImageUrl { image_url, other } => {
-            UNKNOWN.members(path, other)?;
-            picture(&image_url.url, &format!("{path}.image_url.url"))
-        }
-        hub::Part::InputAudio { input_audio, other } => {
-            UNKNOWN.members(path, other)?;
+        hub::Part::ImageUrl { image_url, .. } => picture(&image_url.url, &format!("{path}.image_url.url")),
+        hub::Part::InputAudio { input_audio, .. } => {
             let mime_type = match input_audio.format.as_str() {
                 format @ ("wav" | "mp3" | "aiff" | "aac" | "ogg" | "flac") => format!("audio/{format}"),
                 _ => return Err(UNKNOWN.reject(format!("{path}.input_audio.format"))),
             };
             Ok(inline(mime_type, input_audio.data.clone()))
         }
-        hub::Part::File { file, other } => {
-            UNKNOWN.members(path, other)?;
+        hub::Part::File { file, .. } => {
             if file.file_id.is_some() {
                 return Err(UnsupportedField::new(
                     format!("{path}.file.file_id"),
@@ -75,6 +70,8 @@ fn by_ending(url: &str) -> Option<&'static str> {
 fn taken(url: DataUrl<'_>, path: &str) -> Result<Part, UnsupportedField> {
     const PICTURES: [&str; 5] = ["png", "jpeg", "webp", "heic", "heif"];
     let mime_type = url.mime_type.to_ascii_lowercase();
+    // A common mistake.
+    let mime_type = if mime_type == "image/jpg" { "image/jpeg".to_owned() } else { mime_type };
     let is_taken = match mime_type.split_once('/') {
         Some(("image", kind)) => PICTURES.contains(&kind),
         Some(("application", kind)) => kind == "pdf",

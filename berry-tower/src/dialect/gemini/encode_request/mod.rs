@@ -9,12 +9,11 @@ use bytes::Bytes;
 
 use super::{Content, Part, Request, ResponseDecoder};
 use crate::dialect::{
-    capabilities::HINTS,
+    capabilities,
     codec::DecodeResponse,
-    format::{EncodedRequest, Target},
+    format::{DecodeOptions, EncodedRequest, Target},
     hub,
     unsupported::{Rejector, UnsupportedField},
-    value::Value,
 };
 
 /// How members that have no word in this format are refused.
@@ -26,6 +25,8 @@ pub(crate) struct GeminiRequest {
     body: Request,
     model: String,
     turns: usize,
+    /// The optional fields that are left out.
+    dropped: Vec<String>,
 }
 
 impl GeminiRequest {
@@ -34,12 +35,10 @@ impl GeminiRequest {
     /// # Errors
     /// The field that Google's format cannot express.
     pub(crate) fn from_hub(chat: &hub::Request) -> Result<Self, UnsupportedField> {
-        refuse_unknown(chat)?;
+        let mut dropped = Vec::new();
+        UNKNOWN.members("", &chat.other, capabilities::chat, &mut dropped)?;
         let (system, contents) = turns::contents(&chat.messages)?;
-        if contents.is_empty() {
-            return Err(UnsupportedField::new("messages", "Google's format needs a message of the user"));
-        }
-        let (tools, tool_config) = tools::tools(chat)?;
+        let (tools, tool_config) = tools::tools(chat, &mut dropped)?;
         let body = Request {
             system_instruction: system.map(|text| Content { role: None, parts: vec![Part::text(text)] }),
             contents,
@@ -47,7 +46,7 @@ impl GeminiRequest {
             tool_config,
             generation_config: generation_config::generation(chat)?,
         };
-        Ok(Self { body, model: chat.model.clone(), turns: chat.messages.len() })
+        Ok(Self { body, model: chat.model.clone(), turns: chat.messages.len(), dropped })
     }
 
     /// The request as types.
@@ -64,19 +63,12 @@ impl EncodedRequest for GeminiRequest {
         serde_json::to_vec(&self.body).unwrap_or_default().into()
     }
 
-    fn response_decoder(&self, created: u64) -> Box<dyn DecodeResponse> {
-        let choices = self.body.generation_config.as_ref().and_then(|config| config.candidate_count);
-        Box::new(ResponseDecoder::new(choices.unwrap_or(1), created, self.model.clone(), self.turns))
+    fn dropped(&self) -> &[String] {
+        &self.dropped
     }
-}
 
-fn refuse_unknown(chat: &hub::Request) -> Result<(), UnsupportedField> {
-    let neutral = |name: &str, value: &Value| match name {
-        "modalities" => value.as_array().is_some_and(|them| them.iter().all(|it| it == "text")),
-        "verbosity" => value == "medium",
-        _ => HINTS.contains(&name),
-    };
-    UNKNOWN.members("", chat.other.iter().filter(|(name, value)| !neutral(name, value)))?;
-    let options = chat.stream_options.iter().flat_map(|options| &options.other);
-    UNKNOWN.members("stream_options", options)
+    fn response_decoder(&self, options: DecodeOptions) -> Box<dyn DecodeResponse> {
+        let choices = self.body.generation_config.as_ref().and_then(|config| config.candidate_count);
+        Box::new(ResponseDecoder::new(choices.unwrap_or(1), options.created, self.model.clone(), self.turns))
+    }
 }

@@ -2,34 +2,43 @@
 
 use super::UNKNOWN;
 use crate::dialect::{
+    capabilities,
     gemini::{FunctionCallingConfig, FunctionDeclaration, Mode, Tool, ToolConfig},
     hub,
     unsupported::UnsupportedField,
 };
 
 /// The tools and how they are called.
-pub(super) fn tools(chat: &hub::Request) -> Result<(Vec<Tool>, Option<ToolConfig>), UnsupportedField> {
+pub(super) fn tools(
+    chat: &hub::Request,
+    dropped: &mut Vec<String>,
+) -> Result<(Vec<Tool>, Option<ToolConfig>), UnsupportedField> {
     let tools = chat.tools.as_deref().unwrap_or_default();
     if tools.is_empty() {
         // All else about tools says nothing then.
         return Ok((Vec::new(), None));
     }
-    let declarations = tools.iter().enumerate().map(|(at, tool)| declaration(tool, &format!("tools[{at}]")));
+    let declarations = tools.iter().enumerate().map(|(at, tool)| declaration(tool, &format!("tools[{at}]"), dropped));
     let tool = Tool { function_declarations: declarations.collect::<Result<_, _>>()? };
     if chat.parallel_tool_calls == Some(false) {
-        return Err(UNKNOWN.reject("parallel_tool_calls"));
+        // Callers handle several calls at once, or take the first.
+        dropped.push("parallel_tool_calls".to_owned());
     }
     let is_strict = tools.iter().filter_map(|tool| tool.function.as_ref()).any(|it| it.strict == Some(true));
     Ok((vec![tool], config(chat.tool_choice.as_ref(), is_strict)?))
 }
 
-fn declaration(tool: &hub::Tool, path: &str) -> Result<FunctionDeclaration, UnsupportedField> {
+fn declaration(
+    tool: &hub::Tool,
+    path: &str,
+    dropped: &mut Vec<String>,
+) -> Result<FunctionDeclaration, UnsupportedField> {
     let function = match &tool.function {
         Some(function) if tool.kind == "function" => function,
         _ => return Err(UNKNOWN.reject(format!("{path}.type"))),
     };
-    UNKNOWN.members(path, &tool.other)?;
-    UNKNOWN.members(&format!("{path}.function"), &function.other)?;
+    UNKNOWN.members(path, &tool.other, capabilities::messages, dropped)?;
+    UNKNOWN.members(&format!("{path}.function"), &function.other, capabilities::messages, dropped)?;
     if !is_name(&function.name) {
         let param = format!("{path}.function.name");
         return Err(UnsupportedField::new(

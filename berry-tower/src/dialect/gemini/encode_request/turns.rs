@@ -2,8 +2,10 @@
 
 use super::{UNKNOWN, media};
 use crate::dialect::{
+    capabilities,
     gemini::{Content, FunctionCall, FunctionResponse, Part, Role},
-    hub,
+    hub::{self, is_reasoning},
+    tool_results::in_order,
     unsupported::UnsupportedField,
     value::{Object, Value},
 };
@@ -15,18 +17,18 @@ const NO_SIGNATURE: &str = "skip_thought_signature_validator";
 /// What the application tells the model, and the turns.
 pub(super) fn contents(messages: &[hub::Message]) -> Result<(Option<String>, Vec<Content>), UnsupportedField> {
     let (mut system, mut turns, mut open) = (Vec::new(), Vec::<Content>::new(), Open::default());
-    for (at, message) in messages.iter().enumerate() {
+    for (at, message) in in_order(messages) {
         let path = format!("messages[{at}]");
-        if message.name.is_some() && message.role != hub::Role::Tool {
-            return Err(UNKNOWN.reject(format!("{path}.name")));
+        // What clients echo of the assistant's turns is passed over.
+        if message.role != hub::Role::Assistant {
+            UNKNOWN.members(&path, &message.other, capabilities::chat, &mut Vec::new())?;
         }
-        UNKNOWN.members(&path, &message.other)?;
         let (role, parts) = match message.role {
             hub::Role::System | hub::Role::Developer => {
                 system.extend(texts(message, &path)?);
                 continue;
             }
-            hub::Role::User => (Role::User, said(message, &path)?),
+            hub::Role::User => (Role::User, named(message, said(message, &path)?)),
             hub::Role::Assistant => {
                 // Results stand in the turn after their calls.
                 if turns.last().is_some_and(|turn| turn.role == Some(Role::User)) {
@@ -36,19 +38,22 @@ pub(super) fn contents(messages: &[hub::Message]) -> Result<(Option<String>, Vec
                 open.calls.extend(message.tool_calls.iter().flatten().enumerate().map(|(j, call)| ((at, j), call)));
                 (Role::Model, parts)
             }
-            hub::Role::Tool => (Role::User, vec![result(message, &path, &mut open)?]),
+            hub::Role::Tool => (Role::User, result(message, &path, &mut open)?),
             hub::Role::Function => return Err(UNKNOWN.reject(format!("{path}.role"))),
         };
         match turns.last_mut() {
             Some(last) if last.role == Some(role) => last.parts.extend(parts),
             _ if parts.is_empty() => {}
             None if role == Role::Model => {
-                return Err(UnsupportedField::new(format!("{path}.role"), "Google wants the user to speak first"));
+                turns.extend([nothing(), Content { role: Some(role), parts }]);
             }
             _ => turns.push(Content { role: Some(role), parts }),
         }
     }
     open.all_answered()?;
+    if turns.is_empty() {
+        turns.push(nothing());
+    }
     for turn in &mut turns {
         // A turn's other calls need none.
         if let Some(first) = turn.parts.iter_mut().find(|part| part.function_call.is_some()) {
@@ -56,6 +61,21 @@ pub(super) fn contents(messages: &[hub::Message]) -> Result<(Option<String>, Vec
         }
     }
     Ok(((!system.is_empty()).then(|| system.join("\n\n")), turns))
+}
+
+/// The turn of a user who says nothing, where Google insists that they do.
+fn nothing() -> Content {
+    Content { role: Some(Role::User), parts: vec![Part::text("(no message)")] }
+}
+
+/// Puts a user's name before what they say: several users may speak.
+fn named(message: &hub::Message, mut parts: Vec<Part>) -> Vec<Part> {
+    let Some(name) = message.name.as_deref().filter(|name| !name.is_empty()) else { return parts };
+    match parts.first_mut().and_then(|part| part.text.as_mut()) {
+        Some(text) => text.insert_str(0, &format!("{name}: ")),
+        None => parts.insert(0, Part::text(format!("{name}:"))),
+    }
+    parts
 }
 
 /// The calls without a result, and where they stand.
@@ -90,10 +110,9 @@ fn said(message: &hub::Message, path: &str) -> Result<Vec<Part>, UnsupportedFiel
             for (at, part) in parts.iter().enumerate() {
                 let path = format!("{path}.content[{at}]");
                 match part {
-                    hub::Part::Text { text, other } => {
-                        UNKNOWN.members(&path, other)?;
-                        said.extend(spoken(text));
-                    }
+                    hub::Part::Text { text, .. } => said.extend(spoken(text)),
+                    // Clients echo the reasoning of assistant turns as parts.
+                    hub::Part::Other(part) if message.role == hub::Role::Assistant && is_reasoning(part) => {}
                     hub::Part::Refusal { refusal } => said.extend(spoken(refusal)),
                     media => said.push(media::part(media, &path)?),
                 }
@@ -128,14 +147,13 @@ fn assistant(message: &hub::Message, path: &str) -> Result<Vec<Part>, Unsupporte
             last.thought_signature = Some(signature);
         }
     }
-    for (at, call) in message.tool_calls.iter().flatten().enumerate() {
+    for call in message.tool_calls.iter().flatten() {
         let function = &call.function;
         let args = match function.arguments.trim() {
             "" => Object::new(),
-            arguments => serde_json::from_str(arguments).map_err(|_| {
-                let param = format!("{path}.tool_calls[{at}].function.arguments");
-                UnsupportedField::new(param, "is no JSON object")
-            })?,
+            // What a model wrote wrongly stays in the history, with the tool's complaint about it.
+            arguments => serde_json::from_str(arguments)
+                .unwrap_or_else(|_| Object::from_iter([("arguments".to_owned(), arguments.into())])),
         };
         let called = FunctionCall { id: Some(call.id.clone()), name: function.name.clone(), args: Some(args) };
         parts.push(Part {
@@ -152,19 +170,14 @@ fn signature(extra: Option<&hub::ExtraContent>) -> Option<String> {
 }
 
 /// What a tool said. A JSON object is taken as it is, a text becomes its `result` or its `error`.
-fn result(message: &hub::Message, path: &str, open: &mut Open<'_>) -> Result<Part, UnsupportedField> {
+fn result(message: &hub::Message, path: &str, open: &mut Open<'_>) -> Result<Vec<Part>, UnsupportedField> {
     let id = message.tool_call_id.as_deref().unwrap_or_default();
     let name = open.answer(id).map(|call| call.function.name.as_str()).ok_or_else(|| {
         UnsupportedField::new(format!("{path}.tool_call_id"), "no call before it has this id, or it has a result")
     })?;
-    // Some clients repeat the tool's name, which the call has.
-    if message.name.as_deref().is_some_and(|said| said != name) {
-        return Err(UnsupportedField::new(format!("{path}.name"), "the call has another name"));
-    }
     let (texts, media): (Vec<_>, Vec<_>) = said(message, path)?.into_iter().partition(|part| part.text.is_some());
-    if media.iter().any(|part| part.inline_data.is_none()) {
-        return Err(UNKNOWN.reject(format!("{path}.content")));
-    }
+    // A response takes media that are in the request; what lies elsewhere comes behind it.
+    let (media, elsewhere): (Vec<_>, Vec<_>) = media.into_iter().partition(|part| part.inline_data.is_some());
     let text: String = texts.into_iter().filter_map(|part| part.text).collect();
     let is_error = message.is_error == Some(true);
     let response = match serde_json::from_str::<Value>(&text) {
@@ -172,5 +185,6 @@ fn result(message: &hub::Message, path: &str, open: &mut Open<'_>) -> Result<Par
         _ => Object::from_iter([((if is_error { "error" } else { "result" }).to_owned(), Value::String(text))]),
     };
     let said = FunctionResponse { id: Some(id.to_owned()), name: name.to_owned(), response, parts: media };
-    Ok(Part { function_response: Some(said), ..Part::default() })
+    let part = Part { function_response: Some(said), ..Part::default() };
+    Ok(std::iter::once(part).chain(elsewhere).collect())
 }

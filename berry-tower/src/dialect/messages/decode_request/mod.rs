@@ -5,9 +5,9 @@ mod turns;
 
 pub(super) use param_path::param_path;
 
-use super::{Block, Content, CustomTool, Other, OutputConfig, OutputFormat, Request, Thinking, Tool, ToolChoice};
+use super::{Block, Content, CustomTool, OutputConfig, OutputFormat, Request, Thinking, Tool, ToolChoice};
 use crate::dialect::{
-    hub,
+    capabilities, hub,
     unsupported::{Rejector, UnsupportedField},
     value::Value,
 };
@@ -21,12 +21,21 @@ const UNKNOWN: Rejector = Rejector::new("a translation of this request");
 /// # Errors
 /// The field, by its name in the Messages request, that only Anthropic has words for.
 pub(crate) fn to_hub(request: &Request) -> Result<hub::Request, UnsupportedField> {
-    UNKNOWN.members("", &request.other)?;
+    let mut dropped = Vec::new();
+    UNKNOWN.members("", &request.other, capabilities::messages, &mut dropped)?;
     let (tool_choice, parallel_tool_calls) = choice(request.tool_choice.as_ref())?;
-    let tools = request.tools.iter().flatten().enumerate().map(|(at, it)| tool(it, &format!("tools[{at}]")));
-    let tools = tools.collect::<Result<Vec<_>, _>>()?;
+    let mut tools = Vec::new();
+    for (at, it) in request.tools.iter().flatten().enumerate() {
+        tools.extend(tool(it, &format!("tools[{at}]"), request.tool_choice.as_ref(), &mut dropped)?);
+    }
+    // A choice among tools of which none is left means nothing.
+    let (tool_choice, parallel_tool_calls) = if tools.is_empty() && !is_forced(request.tool_choice.as_ref()) {
+        (None, None)
+    } else {
+        (tool_choice, parallel_tool_calls)
+    };
     let mut messages: Vec<_> = request.system.as_ref().map(system).transpose()?.flatten().into_iter().collect();
-    turns::messages(&request.messages, &mut messages)?;
+    turns::messages(&request.messages, &mut messages, &mut dropped)?;
     let user = request.metadata.as_ref().and_then(|metadata| metadata.user_id.clone());
     Ok(hub::Request {
         model: request.model.clone(),
@@ -40,9 +49,10 @@ pub(crate) fn to_hub(request: &Request) -> Result<hub::Request, UnsupportedField
         tools: (!tools.is_empty()).then_some(tools),
         tool_choice,
         parallel_tool_calls,
-        response_format: form(request)?,
-        reasoning_effort: effort(request)?,
+        response_format: form(request, &mut dropped)?,
+        reasoning_effort: effort(request, &mut dropped)?,
         other: user.map(|user| ("user".to_owned(), Value::String(user))).into_iter().collect(),
+        dropped,
         ..hub::Request::default()
     })
 }
@@ -62,11 +72,35 @@ fn system(system: &Content) -> Result<Option<hub::Message>, UnsupportedField> {
     Ok(content.map(message))
 }
 
-fn tool(tool: &Tool, path: &str) -> Result<hub::Tool, UnsupportedField> {
-    let Tool::Custom(CustomTool { name, description, input_schema, strict, other, .. }) = tool else {
-        return Err(UNKNOWN.reject(format!("{path}.type")));
+/// Whether the model must call a tool.
+const fn is_forced(choice: Option<&ToolChoice>) -> bool {
+    matches!(choice, Some(ToolChoice::Any { .. } | ToolChoice::Tool { .. }))
+}
+
+/// Decodes a tool; `None` for one that Anthropic runs itself and that the model need not call.
+fn tool(
+    tool: &Tool,
+    path: &str,
+    choice: Option<&ToolChoice>,
+    dropped: &mut Vec<String>,
+) -> Result<Option<hub::Tool>, UnsupportedField> {
+    let CustomTool { name, description, input_schema, strict, other, .. } = match tool {
+        Tool::Custom(tool) => tool,
+        Tool::Other(tool) => {
+            let name = tool.get("name").and_then(Value::as_str);
+            let is_needed = match choice {
+                Some(ToolChoice::Tool { name: forced, .. }) => Some(forced.as_str()) == name,
+                choice => is_forced(choice),
+            };
+            let hosted = tool.get("type").and_then(Value::as_str).filter(|kind| *kind != "custom");
+            let Some(kind) = hosted.filter(|_| !is_needed) else {
+                return Err(UNKNOWN.reject(format!("{path}.type")));
+            };
+            dropped.push(format!("tools[{}]", name.unwrap_or(kind)));
+            return Ok(None);
+        }
     };
-    UNKNOWN.members(path, other)?;
+    UNKNOWN.members(path, other, capabilities::messages, dropped)?;
     let function = hub::Function {
         name: name.clone(),
         description: description.clone(),
@@ -74,7 +108,7 @@ fn tool(tool: &Tool, path: &str) -> Result<hub::Tool, UnsupportedField> {
         strict: *strict,
         other: hub::Other::new(),
     };
-    Ok(hub::Tool { kind: "function".into(), function: Some(function), other: turns::hints(other) })
+    Ok(Some(hub::Tool { kind: "function".into(), function: Some(function), other: turns::hints(other) }))
 }
 
 type Choice = (Option<hub::ToolChoice>, Option<bool>);
@@ -98,10 +132,10 @@ fn choice(choice: Option<&ToolChoice>) -> Result<Choice, UnsupportedField> {
     Ok((Some(choice), alone.map(|alone| !alone)))
 }
 
-fn form(request: &Request) -> Result<Option<hub::ResponseFormat>, UnsupportedField> {
+fn form(request: &Request, dropped: &mut Vec<String>) -> Result<Option<hub::ResponseFormat>, UnsupportedField> {
     let config = request.output_config.as_ref();
     if let Some(OutputConfig { other, .. }) = config {
-        UNKNOWN.members("output_config", other)?;
+        UNKNOWN.members("output_config", other, capabilities::messages, dropped)?;
     }
     let native = config.and_then(|config| config.format.as_ref()).map(|format| (format, "output_config.format"));
     match native.or(request.output_format.as_ref().map(|format| (format, "output_format"))) {
@@ -115,38 +149,42 @@ fn form(request: &Request) -> Result<Option<hub::ResponseFormat>, UnsupportedFie
     }
 }
 
-/// How hard the model thinks: by its budget, or by the effort that the answer is to take.
-fn effort(request: &Request) -> Result<Option<String>, UnsupportedField> {
-    let told = request.output_config.as_ref().and_then(|config| config.effort.as_deref());
-    let effort = match &request.thinking {
+/// Returns how hard the model thinks: by its budget, or by the effort that the response is to take.
+fn effort(request: &Request, dropped: &mut Vec<String>) -> Result<Option<String>, UnsupportedField> {
+    let wanted = request.output_config.as_ref().and_then(|config| config.effort.as_deref());
+    let by_thinking = match &request.thinking {
         Some(Thinking::Enabled { budget_tokens, other }) => {
-            thinking_members(other)?;
-            Some(match budget_tokens {
-                ..4096 => "low",
-                4096..16384 => "medium",
-                _ => "high",
-            })
+            UNKNOWN.members("thinking", other, capabilities::messages, dropped)?;
+            return Ok(Some(
+                match budget_tokens {
+                    ..4096 => "low",
+                    4096..16384 => "medium",
+                    _ => "high",
+                }
+                .to_owned(),
+            ));
         }
         Some(Thinking::Adaptive { other }) => {
-            thinking_members(other)?;
+            UNKNOWN.members("thinking", other, capabilities::messages, dropped)?;
             Some("medium")
         }
-        Some(Thinking::Other(_)) => return Err(UNKNOWN.reject("thinking.type")),
+        // Ways to think that newer models have: the model thinks, somehow.
+        Some(Thinking::Other(_)) => {
+            dropped.push("thinking.type".to_owned());
+            Some("medium")
+        }
         Some(Thinking::Disabled) | None => None,
     };
-    Ok(match (told, &request.thinking) {
-        (None, _) | (_, Some(Thinking::Enabled { .. })) => effort,
+    Ok(match (wanted, &request.thinking) {
+        (None, _) => by_thinking,
         // An effort without thoughts is Anthropic's alone.
-        (Some(_), Some(Thinking::Disabled)) => return Err(UNKNOWN.reject("output_config.effort")),
-        (Some(told @ ("low" | "medium" | "high")), _) => Some(told),
-        (Some("xhigh" | "max"), _) => Some("high"),
-        (Some(_), _) => return Err(UNKNOWN.reject("output_config.effort")),
+        (Some(_), Some(Thinking::Disabled)) => {
+            dropped.push("output_config.effort".to_owned());
+            None
+        }
+        (Some(effort @ ("none" | "minimal" | "low" | "medium" | "high")), _) => Some(effort),
+        // Anything else is a value above these.
+        (Some(_), _) => Some("high"),
     }
     .map(str::to_owned))
-}
-
-fn thinking_members(other: &Other) -> Result<(), UnsupportedField> {
-    // Others than Anthropic tell summaries of their thoughts and nothing else.
-    let is_usual = |(name, value): &(&String, &Value)| *name == "display" && *value == "summarized";
-    UNKNOWN.members("thinking", other.iter().filter(|member| !is_usual(member)))
 }

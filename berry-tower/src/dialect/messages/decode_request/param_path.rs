@@ -7,6 +7,7 @@ pub(in crate::dialect::messages) fn param_path(param: &str, request: &Request) -
     let (field, rest) = param.split_at(param.find(['.', '[']).unwrap_or(param.len()));
     match field {
         "messages" => in_messages(rest, request).unwrap_or_else(|| field.to_owned()),
+        "tools" if !rest.starts_with('[') || !rest[1..].starts_with(|c: char| c.is_ascii_digit()) => param.to_owned(),
         "tools" => param.replacen(".function.parameters", ".input_schema", 1).replacen(".function", "", 1),
         "parallel_tool_calls" => "tool_choice.disable_parallel_tool_use".to_owned(),
         "response_format" => match &request.output_config {
@@ -114,6 +115,10 @@ fn messages(request: &Request) -> Vec<Message<'_>> {
             }
         }
         let message = Message::new(path, list, Some(&turn.content), |block| !is_result(block));
+        // A system turn without text says nothing.
+        if turn.role == Role::System && !says(&&turn.content) && !matches!(turn.content, Content::Text(_)) {
+            continue;
+        }
         if !is_users || matches!(turn.content, Content::Text(_)) || !message.blocks.is_empty() {
             all.push(message);
         }

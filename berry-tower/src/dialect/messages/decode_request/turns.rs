@@ -2,7 +2,7 @@
 
 use super::UNKNOWN;
 use crate::dialect::{
-    hub,
+    capabilities, hub,
     messages::{
         Block, Content, Message, Other, Role, Source,
         foreign_thinking::{self, is_foreign},
@@ -12,15 +12,22 @@ use crate::dialect::{
 };
 
 /// Adds the turns as messages; a turn with tools' results is several.
-pub(super) fn messages(turns: &[Message], out: &mut Vec<hub::Message>) -> Result<(), UnsupportedField> {
+pub(super) fn messages(
+    turns: &[Message],
+    out: &mut Vec<hub::Message>,
+    dropped: &mut Vec<String>,
+) -> Result<(), UnsupportedField> {
     for (at, turn) in turns.iter().enumerate() {
         let path = format!("messages[{at}]");
-        UNKNOWN.members(&path, &turn.other)?;
+        if turn.role != Role::Assistant {
+            UNKNOWN.members(&path, &turn.other, capabilities::messages, dropped)?;
+        }
         let blocks = match &turn.content {
             Content::Text(text) => {
                 let role = match turn.role {
                     Role::User => hub::Role::User,
                     Role::Assistant => hub::Role::Assistant,
+                    Role::System => hub::Role::System,
                 };
                 let content = Some(hub::Content::Text(text.clone()));
                 out.push(hub::Message { role, content, ..hub::Message::default() });
@@ -31,6 +38,13 @@ pub(super) fn messages(turns: &[Message], out: &mut Vec<hub::Message>) -> Result
         match turn.role {
             Role::User => user(blocks, &path, out)?,
             Role::Assistant => out.push(assistant(blocks, &path)?),
+            Role::System => {
+                let parts = blocks.iter().enumerate().map(|(at, it)| part(it, &format!("{path}.content[{at}]")));
+                if let Some(content) = content(parts.collect::<Result<_, _>>()?) {
+                    let role = hub::Role::System;
+                    out.push(hub::Message { role, content: Some(content), ..hub::Message::default() });
+                }
+            }
         }
     }
     Ok(())
@@ -55,7 +69,6 @@ fn result(block: &Block, path: &str) -> Result<hub::Message, UnsupportedField> {
     let Block::ToolResult { tool_use_id, content: told, is_error, other } = block else {
         return Err(UNKNOWN.reject(format!("{path}.type")));
     };
-    UNKNOWN.members(path, other)?;
     let told = match told {
         None => None,
         Some(Content::Text(text)) => Some(hub::Content::Text(text.clone())),
@@ -80,8 +93,7 @@ fn assistant(blocks: &[Block], path: &str) -> Result<hub::Message, UnsupportedFi
     for (at, block) in blocks.iter().enumerate() {
         let path = format!("{path}.content[{at}]");
         match block {
-            Block::ToolUse { id, name, input, other } => {
-                UNKNOWN.members(&path, other)?;
+            Block::ToolUse { id, name, input, .. } => {
                 let arguments = if input.is_null() { "{}".to_owned() } else { input.to_string() };
                 let function = hub::CalledFunction { name: name.clone(), arguments };
                 let extra_content = google.take().map(|signature: &str| hub::ExtraContent {
@@ -98,6 +110,8 @@ fn assistant(blocks: &[Block], path: &str) -> Result<hub::Message, UnsupportedFi
                     thoughts.push(hub::Thought::Thinking { thinking, signature });
                 }
             }
+            // Tools that Anthropic ran itself in an earlier turn; what came of them is in the texts.
+            Block::Other(block) if is_hosted(block) => {}
             Block::RedactedThinking { data } if is_foreign(data) => google = foreign_thinking::google(data),
             Block::RedactedThinking { data } => {
                 thoughts.push(hub::Thought::RedactedThinking { data: data.clone() });
@@ -120,6 +134,12 @@ fn assistant(blocks: &[Block], path: &str) -> Result<hub::Message, UnsupportedFi
     })
 }
 
+/// Whether a block is a call of a tool that Anthropic runs, or its result.
+fn is_hosted(block: &Value) -> bool {
+    let kind = block.get("type").and_then(Value::as_str).unwrap_or_default();
+    kind == "server_tool_use" || kind.ends_with("_tool_result")
+}
+
 /// Parts as a content: one text is just that, and none is none.
 pub(super) fn content(mut parts: Vec<hub::Part>) -> Option<hub::Content> {
     match &mut parts[..] {
@@ -132,12 +152,8 @@ pub(super) fn content(mut parts: Vec<hub::Part>) -> Option<hub::Content> {
 /// A block that says or shows something.
 pub(super) fn part(block: &Block, path: &str) -> Result<hub::Part, UnsupportedField> {
     match block {
-        Block::Text { text, other } => {
-            UNKNOWN.members(path, other)?;
-            Ok(hub::Part::Text { text: text.clone(), other: hints(other) })
-        }
+        Block::Text { text, other } => Ok(hub::Part::Text { text: text.clone(), other: hints(other) }),
         Block::Image { source, other } => {
-            UNKNOWN.members(path, other)?;
             let url = match source {
                 Source::Base64 { media_type, data } => format!("data:{media_type};base64,{data}"),
                 Source::Url { url } => url.clone(),
@@ -145,10 +161,7 @@ pub(super) fn part(block: &Block, path: &str) -> Result<hub::Part, UnsupportedFi
             };
             Ok(hub::Part::ImageUrl { image_url: hub::ImageUrl { url, detail: None }, other: hints(other) })
         }
-        Block::Document { source, title, other } => {
-            UNKNOWN.members(path, other)?;
-            document(source, title.as_deref(), hints(other), path)
-        }
+        Block::Document { source, title, other } => document(source, title.as_deref(), hints(other), path),
         _ => Err(UNKNOWN.reject(format!("{path}.type"))),
     }
 }

@@ -3,7 +3,7 @@
 use super::request::{UNKNOWN, mark, marked};
 use crate::dialect::{
     data_url::DataUrl,
-    hub::{self, Part, Thought},
+    hub::{self, Part, Thought, is_reasoning},
     messages::{Block, Content, Other, Source},
     unsupported::UnsupportedField,
     value::Value,
@@ -36,16 +36,16 @@ pub(super) fn text_block(text: &str, other: Other) -> Option<Block> {
 
 fn block(part: &Part, i: usize, place: Place) -> Result<Option<Block>, UnsupportedField> {
     let at = |what: &str| format!("messages[{}].content[{i}].{what}", place.message);
-    let keep = |other| mark(other, || format!("messages[{}].content[{i}]", place.message)).map(marked);
+    let keep = |other| marked(mark(other));
     if place.text_only && matches!(part, Part::ImageUrl { .. } | Part::File { .. }) {
         return Err(UnsupportedField::new(at("type"), "Anthropic takes only text here"));
     }
     match part {
-        Part::Text { text, other } => Ok(text_block(text, keep(other)?)),
+        Part::Text { text, other } => Ok(text_block(text, keep(other))),
         Part::Refusal { refusal } => Ok(text_block(refusal, Other::new())),
         Part::ImageUrl { image_url, other } => {
             let source = image(&image_url.url).map_err(|why| UnsupportedField::new(at("image_url.url"), why))?;
-            Ok(Some(Block::Image { source, other: keep(other)? }))
+            Ok(Some(Block::Image { source, other: keep(other) }))
         }
         Part::File { file, other } => {
             if file.file_id.is_some() {
@@ -59,9 +59,11 @@ fn block(part: &Part, i: usize, place: Place) -> Result<Option<Block>, Unsupport
                 UnsupportedField::new(at("file.file_data"), "only a PDF file in a data: URL can be translated")
             })?;
             let title = file.filename.clone().filter(|name| !name.is_empty());
-            Ok(Some(Block::Document { source, title, other: keep(other)? }))
+            Ok(Some(Block::Document { source, title, other: keep(other) }))
         }
         Part::InputAudio { .. } => Err(UnsupportedField::new(at("type"), "Anthropic's models do not listen")),
+        // Clients echo the reasoning of assistant turns as parts.
+        Part::Other(part) if place.text_only && is_reasoning(part) => Ok(None),
         Part::Other(_) => Err(UNKNOWN.reject(at("type"))),
     }
 }

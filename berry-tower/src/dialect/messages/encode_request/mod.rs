@@ -13,10 +13,11 @@ use serde::Serialize;
 use super::ResponseDecoder;
 use crate::dialect::{
     codec::DecodeResponse,
-    format::{EncodedRequest, Sampling, Target},
+    format::{DecodeOptions, EncodedRequest, Sampling, Target},
     hub, messages,
     unsupported::UnsupportedField,
 };
+use thinking::Thought;
 
 /// A chat request in Anthropic's words: what all backends that speak them are sent, and what is to be
 /// known about it to read the answers.
@@ -24,10 +25,14 @@ use crate::dialect::{
 pub(crate) struct MessagesRequest {
     /// All but what is written beside it.
     wire: messages::Request,
+    thinking: Thought,
+    output_config: Option<messages::OutputConfig>,
     temperature: Option<f64>,
     top_p: Option<f64>,
     /// The tool whose input is the answer.
     json_tool: Option<Box<str>>,
+    /// The optional fields that are left out.
+    dropped: Vec<String>,
 }
 
 /// What is sent: what depends on the backend, and the rest.
@@ -36,6 +41,10 @@ struct Written<'a> {
     model: &'a str,
     #[serde(flatten)]
     wire: &'a messages::Request,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    thinking: Option<messages::Thinking>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    output_config: Option<messages::OutputConfig>,
     #[serde(skip_serializing_if = "Option::is_none")]
     temperature: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -62,12 +71,18 @@ impl EncodedRequest for MessagesRequest {
             Sampling::Temperature => (None, self.top_p),
             Sampling::None => (None, None),
         };
-        let written = Written { model: target.model, wire: &self.wire, temperature, top_p, stream: target.stream };
+        let (thinking, output_config) = self.thinking.for_backend(target, self.output_config.clone());
+        let (model, stream) = (target.model, target.stream);
+        let written = Written { model, wire: &self.wire, thinking, output_config, temperature, top_p, stream };
         // Only a map whose keys are no texts could fail, and there is none.
         serde_json::to_vec(&written).unwrap_or_default().into()
     }
 
-    fn response_decoder(&self, created: u64) -> Box<dyn DecodeResponse> {
-        Box::new(ResponseDecoder::new(self.json_tool.clone(), created))
+    fn dropped(&self) -> &[String] {
+        &self.dropped
+    }
+
+    fn response_decoder(&self, options: DecodeOptions) -> Box<dyn DecodeResponse> {
+        Box::new(ResponseDecoder::new(self.json_tool.clone(), options.created))
     }
 }

@@ -1,8 +1,14 @@
 //! A chat request as a whole.
 
-use super::{MessagesRequest, structured_output::Format, thinking, tools::Choice, turns};
+use super::{
+    MessagesRequest,
+    structured_output::Format,
+    thinking::{self, Thought},
+    tools::Choice,
+    turns,
+};
 use crate::dialect::{
-    capabilities::HINTS,
+    capabilities::{self, Class},
     hub, messages,
     unsupported::{Rejector, UnsupportedField},
     value::Value,
@@ -15,10 +21,10 @@ const MAX_TOKENS: u64 = 4096;
 pub(super) const UNKNOWN: Rejector = Rejector::new("Anthropic's format");
 
 pub(super) fn encode_request(chat: &hub::Request) -> Result<MessagesRequest, UnsupportedField> {
-    refuse_unknown(chat)?;
+    let mut dropped = refuse_unknown(chat)?;
     let conversation = turns::translate(&chat.messages)?;
     let limit = limit(chat)?;
-    let mut choice = Choice::new(chat, &conversation.called)?;
+    let mut choice = Choice::new(chat, &conversation.called, &mut dropped)?;
     let thinking = thinking::wanted(chat, limit)?
         .filter(|_| !choice.is_forced() && !conversation.ends_with_assistant && !conversation.lacks_thought);
     let format = Format::new(chat, &mut choice, thinking.is_some())?;
@@ -36,16 +42,15 @@ pub(super) fn encode_request(chat: &hub::Request) -> Result<MessagesRequest, Uns
         top_k: chat.top_k,
         tools: (!tools.is_empty()).then_some(tools),
         tool_choice,
-        thinking,
-        output_config: format.native,
         metadata: user(chat),
         ..messages::Request::default()
     };
-    Ok(MessagesRequest { wire, temperature, top_p, json_tool: format.tool })
+    let (output_config, thinking) = (format.native, Thought::new(thinking, chat.reasoning_effort.as_deref()));
+    Ok(MessagesRequest { dropped, wire, thinking, output_config, temperature, top_p, json_tool: format.tool })
 }
 
 /// Names the first member that means something and that Anthropic's format has no words for.
-fn refuse_unknown(chat: &hub::Request) -> Result<(), UnsupportedField> {
+fn refuse_unknown(chat: &hub::Request) -> Result<Vec<String>, UnsupportedField> {
     let none = |name: &str| Err(UNKNOWN.reject(name));
     if chat.n.is_some_and(|n| n != 1) {
         return Err(UnsupportedField::new("n", "Anthropic's models give one answer"));
@@ -62,29 +67,20 @@ fn refuse_unknown(chat: &hub::Request) -> Result<(), UnsupportedField> {
             return none(name);
         }
     }
-    if let Some(options) = &chat.stream_options {
-        UNKNOWN.members("stream_options", &options.other)?;
-    }
-    let fine = |name: &str, value: &Value| match name {
-        "thinking" => true,
-        "modalities" => value.as_array().is_some_and(|all| all.iter().all(|one| one == "text")),
-        "verbosity" => value == "medium",
-        _ => HINTS.contains(&name),
+    let mut dropped = Vec::new();
+    let class = |name: &str, value: &Value| match name {
+        // Anthropic's own field.
+        "thinking" => Class::Hint,
+        _ => capabilities::chat(name, value),
     };
-    UNKNOWN.members("", chat.other.iter().filter(|(name, value)| !fine(name, value)))
+    UNKNOWN.members("", &chat.other, class, &mut dropped)?;
+    Ok(dropped)
 }
 
-/// Of the members that are not in the types, the mark of what is to be cached. The object stands at the
-/// path that `at` gives.
-///
-/// # Errors
-/// Another member that says something.
-pub(super) fn mark(other: &hub::Other, at: impl Fn() -> String) -> Result<Option<&Value>, UnsupportedField> {
-    if other.is_empty() {
-        return Ok(None);
-    }
-    UNKNOWN.members(&at(), other)?;
-    Ok(other.get("cache_control").filter(|mark| !mark.is_null()))
+/// Returns the mark of what is to be cached. Other unrecognised members of turns and their parts are what
+/// clients echo, and are passed over.
+pub(super) fn mark(other: &hub::Other) -> Option<&Value> {
+    other.get("cache_control").filter(|mark| !mark.is_null())
 }
 
 /// The members of a block that is marked, or is not.

@@ -1,6 +1,11 @@
 //! Whether the model thinks before it speaks.
 
-use crate::dialect::{hub, messages::Thinking, unsupported::UnsupportedField};
+use crate::dialect::{
+    format::{ClaudeThinking, Target},
+    hub,
+    messages::{OutputConfig, Thinking},
+    unsupported::UnsupportedField,
+};
 
 /// The fewest tokens that Anthropic's models think with.
 const LEAST: u64 = 1024;
@@ -45,7 +50,13 @@ fn by_effort(chat: &hub::Request, limit: Option<u64>) -> Result<Option<Thinking>
         Some("low") => 1024,
         Some("medium") => 4096,
         Some("high") => 16384,
-        Some(_) => return Err(UnsupportedField::new("reasoning_effort", "it is none, minimal, low, medium or high")),
+        Some("xhigh") => 24576,
+        // With the room for the answer it is what all of the models can write.
+        Some("max") => 27904,
+        Some(_) => {
+            let why = "it is none, minimal, low, medium, high, xhigh or max";
+            return Err(UnsupportedField::new("reasoning_effort", why));
+        }
     };
     let budget = limit.map_or(budget, |limit| budget.min(limit - 1));
     let room = budget >= LEAST && chat.top_k.is_none();
@@ -63,5 +74,86 @@ pub(super) fn budget(thinking: &Thinking) -> u64 {
         Thinking::Enabled { budget_tokens, .. } => *budget_tokens,
         Thinking::Adaptive { .. } => ADAPTIVE,
         Thinking::Disabled | Thinking::Other(_) => 0,
+    }
+}
+
+/// What a request says about thinking, before it is known which way the backend's model takes.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Thought {
+    thinking: Option<Thinking>,
+    /// The effort that stands for a budget, where the request has named one.
+    effort: Option<&'static str>,
+}
+
+impl Thought {
+    pub(super) fn new(thinking: Option<Thinking>, effort: Option<&str>) -> Self {
+        let effort = ["low", "medium", "high", "xhigh", "max"].into_iter().find(|known| Some(*known) == effort);
+        Self { thinking, effort }
+    }
+
+    /// Returns what is sent to a backend.
+    pub(super) fn for_backend(
+        &self,
+        target: &Target<'_>,
+        config: Option<OutputConfig>,
+    ) -> (Option<Thinking>, Option<OutputConfig>) {
+        let takes_budget = match target.thinking {
+            ClaudeThinking::Off => return (None, config),
+            ClaudeThinking::Budget => true,
+            ClaudeThinking::Adaptive => false,
+            ClaudeThinking::Auto => !takes_adaptive_only(target.model),
+        };
+        match &self.thinking {
+            Some(Thinking::Enabled { budget_tokens, other }) if !takes_budget => {
+                let effort = self.effort.unwrap_or(match budget_tokens {
+                    ..4096 => "low",
+                    4096..16384 => "medium",
+                    _ => "high",
+                });
+                let effort = Some(effort.to_owned());
+                let config = OutputConfig { effort, ..config.unwrap_or_default() };
+                (Some(Thinking::Adaptive { other: other.clone() }), Some(config))
+            }
+            Some(Thinking::Adaptive { other }) if target.thinking == ClaudeThinking::Budget => {
+                (Some(Thinking::Enabled { budget_tokens: ADAPTIVE, other: other.clone() }), config)
+            }
+            thinking => (thinking.clone(), config),
+        }
+    }
+}
+
+/// The first version of each family of Claude models that refuses a thinking budget and takes only adaptive
+/// thinking (Anthropic, "Adaptive thinking", as of Claude Opus 4.7).
+const ADAPTIVE_ONLY: [(&str, (u32, u32)); 4] =
+    [("opus", (4, 7)), ("sonnet", (4, 7)), ("haiku", (4, 7)), ("mythos", (0, 0))];
+
+/// Whether a model takes only adaptive thinking, by its name: `claude-opus-4-7`, with a provider's prefix and a
+/// date behind it or not.
+fn takes_adaptive_only(model: &str) -> bool {
+    let Some((_, name)) = model.split_once("claude-") else { return false };
+    let mut parts = name.split(['-', '.', '@', ':']);
+    let family = parts.next().unwrap_or_default();
+    let Some((_, first)) = ADAPTIVE_ONLY.into_iter().find(|(known, _)| *known == family) else { return false };
+    // What has more digits is a date.
+    let mut number = || parts.next().filter(|part| part.len() <= 2).and_then(|part| part.parse().ok()).unwrap_or(0);
+    (number(), number()) >= first
+}
+
+#[cfg(test)]
+mod tests {
+    use super::takes_adaptive_only;
+
+    #[test]
+    fn knows_the_families_that_take_no_budget() {
+        for model in
+            ["claude-opus-4-7", "anthropic/claude-opus-4.8", "eu.anthropic.claude-sonnet-5-v1:0", "claude-opus-5"]
+        {
+            assert!(takes_adaptive_only(model), "{model}");
+        }
+        for model in
+            ["claude-opus-4-20250514", "claude-opus-4-6", "claude-3-7-sonnet-latest", "claude-sonnet-4@20250514", "m"]
+        {
+            assert!(!takes_adaptive_only(model), "{model}");
+        }
     }
 }

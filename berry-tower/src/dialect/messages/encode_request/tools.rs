@@ -2,9 +2,9 @@
 
 use std::collections::HashSet;
 
-use super::request::{mark, marked};
+use super::request::{UNKNOWN, mark, marked};
 use crate::dialect::{
-    hub,
+    capabilities, hub,
     messages::{CustomTool, Tool, ToolChoice},
     unsupported::UnsupportedField,
     value::Value,
@@ -28,12 +28,16 @@ enum Freedom {
 impl Choice {
     /// `called` names the tools that the conversation has calls of: Anthropic wants to know them even
     /// where the caller offers none any more.
-    pub(super) fn new(chat: &hub::Request, called: &[&str]) -> Result<Self, UnsupportedField> {
+    pub(super) fn new(
+        chat: &hub::Request,
+        called: &[&str],
+        dropped: &mut Vec<String>,
+    ) -> Result<Self, UnsupportedField> {
         let offered = chat.tools.as_deref().unwrap_or_default();
         let mut names = HashSet::new();
         let mut tools = Vec::with_capacity(offered.len());
         for (i, tool) in offered.iter().enumerate() {
-            let tool = translate(tool, i)?;
+            let tool = translate(tool, i, dropped)?;
             if !names.insert(tool.name.clone()) {
                 return Err(UnsupportedField::new(format!("tools[{i}].function.name"), "two tools have this name"));
             }
@@ -105,7 +109,7 @@ fn freedom(chat: &hub::Request, tools: &[CustomTool]) -> Result<Freedom, Unsuppo
     }
 }
 
-fn translate(tool: &hub::Tool, i: usize) -> Result<CustomTool, UnsupportedField> {
+fn translate(tool: &hub::Tool, i: usize, dropped: &mut Vec<String>) -> Result<CustomTool, UnsupportedField> {
     let wrong = |what: &str, why: &str| Err(UnsupportedField::new(format!("tools[{i}].{what}"), why));
     if tool.kind != "function" {
         return wrong("type", "only functions can be translated");
@@ -114,8 +118,9 @@ fn translate(tool: &hub::Tool, i: usize) -> Result<CustomTool, UnsupportedField>
     if !is_name(&function.name) {
         return wrong("function.name", "Anthropic takes 1 to 128 letters, digits, _ and -");
     }
-    let mark_inside = mark(&function.other, || format!("tools[{i}].function"))?;
-    let other = marked(mark(&tool.other, || format!("tools[{i}]"))?.or(mark_inside));
+    UNKNOWN.members(&format!("tools[{i}].function"), &function.other, capabilities::messages, dropped)?;
+    UNKNOWN.members(&format!("tools[{i}]"), &tool.other, capabilities::messages, dropped)?;
+    let other = marked(mark(&tool.other).or_else(|| mark(&function.other)));
     let Some(input_schema) = object_schema(function.parameters.as_ref()) else {
         return wrong("function.parameters", "Anthropic's tools take an object");
     };

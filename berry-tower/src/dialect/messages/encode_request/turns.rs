@@ -8,8 +8,10 @@ use super::{
     tools::is_name,
 };
 use crate::dialect::{
+    capabilities,
     hub::{self, Role},
     messages::{self, Block, Content, Other},
+    tool_results::in_order,
     unsupported::UnsupportedField,
     value::Value,
 };
@@ -31,7 +33,7 @@ pub(super) struct Conversation<'a> {
 
 pub(super) fn translate(messages: &[hub::Message]) -> Result<Conversation<'_>, UnsupportedField> {
     let mut turns = Turns::default();
-    for (i, message) in messages.iter().enumerate() {
+    for (i, message) in in_order(messages) {
         check(message, i)?;
         match message.role {
             Role::System | Role::Developer => turns.system(message, i)?,
@@ -51,12 +53,11 @@ struct Turns<'a> {
     /// Anthropic's ids of the calls so far, and how many calls would have had each.
     ids: HashMap<String, u32>,
     /// The calls without a result, by the caller's ids.
-    open: HashMap<&'a str, Call<'a>>,
+    open: HashMap<&'a str, Call>,
 }
 
-struct Call<'a> {
+struct Call {
     wire_id: String,
-    name: &'a str,
     /// The message's number, and the call's in it.
     at: (usize, usize),
 }
@@ -79,14 +80,21 @@ impl<'a> Turns<'a> {
 
     fn system(&mut self, message: &hub::Message, i: usize) -> Result<(), UnsupportedField> {
         let mut found = blocks(message.content.as_ref(), Place { message: i, text_only: true })?;
-        mark_last(&mut found, message_mark(message, i)?);
+        mark_last(&mut found, mark(&message.other));
         self.system.extend(found);
         Ok(())
     }
 
     fn user(&mut self, message: &hub::Message, i: usize) -> Result<(), UnsupportedField> {
         let mut found = blocks(message.content.as_ref(), Place { message: i, text_only: false })?;
-        mark_last(&mut found, message_mark(message, i)?);
+        // Several users may speak; whom the assistant is told by is a mere hint.
+        if let Some(name) = message.name.as_deref().filter(|name| !name.is_empty()) {
+            match found.first_mut() {
+                Some(Block::Text { text, .. }) => text.insert_str(0, &format!("{name}: ")),
+                _ => found.splice(0..0, text_block(&format!("{name}:"), Other::new())).for_each(drop),
+            }
+        }
+        mark_last(&mut found, mark(&message.other));
         self.turn(messages::Role::User).said.extend(found);
         Ok(())
     }
@@ -100,7 +108,7 @@ impl<'a> Turns<'a> {
         for (j, call) in message.tool_calls.iter().flatten().enumerate() {
             said.push(self.call(call, (i, j))?);
         }
-        mark_last(&mut said, message_mark(message, i)?);
+        mark_last(&mut said, mark(&message.other));
         // Thoughts with nothing after them are refused, and nothing depends on them.
         if !said.is_empty() {
             let extra = message.extra_content.as_ref();
@@ -125,11 +133,13 @@ impl<'a> Turns<'a> {
         }
         let arguments = call.function.arguments.trim();
         let arguments = if arguments.is_empty() { "{}" } else { arguments };
-        let Ok(input @ Value::Object(_)) = serde_json::from_str(arguments) else {
-            return wrong("function.arguments", "they are no JSON object");
+        // What a model wrote wrongly stays in the history, with the tool's complaint about it.
+        let input = match serde_json::from_str(arguments) {
+            Ok(input @ Value::Object(_)) => input,
+            _ => Value::object([("arguments", arguments.into())]),
         };
         let wire_id = self.wire_id(&call.id);
-        self.open.insert(&call.id, Call { wire_id: wire_id.clone(), name, at });
+        self.open.insert(&call.id, Call { wire_id: wire_id.clone(), at });
         self.called.push(name);
         Ok(Block::ToolUse { id: wire_id, name: name.to_owned(), input, other: Other::new() })
     }
@@ -169,16 +179,12 @@ impl<'a> Turns<'a> {
                 "no call before it has this id, or it has a result",
             ));
         };
-        // Some clients repeat the tool's name, which the call has.
-        if message.name.as_deref().is_some_and(|name| name != call.name) {
-            return Err(UnsupportedField::new(format!("messages[{i}].name"), "the call has another name"));
-        }
         let content = blocks(message.content.as_ref(), Place { message: i, text_only: false })?;
         let result = Block::ToolResult {
             tool_use_id: call.wire_id,
             content: (!content.is_empty()).then(|| short(content)),
             is_error: message.is_error.filter(|is_error| *is_error),
-            other: marked(message_mark(message, i)?),
+            other: marked(mark(&message.other)),
         };
         self.turn(messages::Role::User).results.push(result);
         Ok(())
@@ -235,7 +241,6 @@ fn check(message: &hub::Message, i: usize) -> Result<(), UnsupportedField> {
     let calls = message.tool_calls.as_ref().is_some_and(|calls| !calls.is_empty());
     for (wrong, name) in [
         (message.role == Role::Function, "role"),
-        (message.name.is_some() && !tool, "name"),
         (calls && !assistant, "tool_calls"),
         (message.refusal.is_some() && !assistant, "refusal"),
         (message.tool_call_id.is_some() && !tool, "tool_call_id"),
@@ -245,11 +250,11 @@ fn check(message: &hub::Message, i: usize) -> Result<(), UnsupportedField> {
             return Err(UNKNOWN.reject(format!("messages[{i}].{name}")));
         }
     }
-    Ok(())
-}
-
-fn message_mark(message: &hub::Message, i: usize) -> Result<Option<&Value>, UnsupportedField> {
-    mark(&message.other, || format!("messages[{i}]"))
+    // What clients echo of the assistant's turns is passed over.
+    if assistant {
+        return Ok(());
+    }
+    UNKNOWN.members(&format!("messages[{i}]"), &message.other, capabilities::chat, &mut Vec::new())
 }
 
 fn lacks_thought(turns: &[Turn]) -> bool {

@@ -1,21 +1,35 @@
-//! Reads the few members of a body that matter, borrowed from it: no tree, no recursion.
+//! Reads the members of a body that routing needs, borrowed from the body.
 
 use std::{borrow::Cow, collections::HashSet, fmt, ops::Range};
 
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::skip;
+use super::json_scanner::{self, Shape};
 
-/// Why a body is no request.
+/// Why a body is not a valid model request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Unreadable {
     /// It is not UTF-8, or not one JSON object.
     NotAnObject(String),
+    /// It is not a valid multipart form, at an endpoint that takes one.
+    InvalidForm(String),
     /// A key of the object occurs twice. Permission would be asked for one value, and a backend
     /// might obey the other.
     DuplicateKey(String),
+    /// A key differs from one that matters only in case or by Unicode case folding. A backend that
+    /// compares keys that way would obey it, and permission was not asked for it.
+    AmbiguousKey {
+        /// The key of the body.
+        key: String,
+        /// The key that it could be taken for.
+        known: &'static str,
+    },
+    /// The object has more keys than any API knows.
+    TooManyKeys,
+    /// `stream` is neither a boolean nor null.
+    BadStream,
     /// `model` is missing.
     NoModel,
     /// `model` is not a string, or empty.
@@ -25,9 +39,15 @@ pub enum Unreadable {
 impl fmt::Display for Unreadable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NotAnObject(why) => write!(f, "the request's body must be a JSON object: {why}"),
-            Self::DuplicateKey(key) => write!(f, "the request's body has the key `{key}` twice; give it once"),
-            Self::NoModel => f.write_str("the request's body has no `model`; name the model to use"),
+            Self::NotAnObject(why) => write!(f, "the request body must be a JSON object: {why}"),
+            Self::InvalidForm(why) => write!(f, "the request body must be a multipart form: {why}"),
+            Self::DuplicateKey(key) => write!(f, "the request body has the key `{key}` twice; give it once"),
+            Self::AmbiguousKey { key, known } => {
+                write!(f, "the request body has the key `{key}`, which could be taken for `{known}`; write `{known}`")
+            }
+            Self::TooManyKeys => write!(f, "the request body has more than {MAX_KEYS} keys"),
+            Self::BadStream => f.write_str("`stream` must be true or false"),
+            Self::NoModel => f.write_str("the request body has no `model`; name the model to use"),
             Self::BadModel => f.write_str("`model` must be a string that names the model to use"),
         }
     }
@@ -38,7 +58,7 @@ impl std::error::Error for Unreadable {}
 /// The members of `stream_options`, as far as usage is concerned.
 pub(super) struct Usage<'a> {
     pub(super) members: usize,
-    /// The last `include_usage`, as most parsers take it.
+    /// The last `include_usage`, which is the one that most parsers use.
     pub(super) value: Option<&'a str>,
 }
 
@@ -70,6 +90,9 @@ impl<'de> Visitor<'de> for UsageVisitor {
     }
 }
 
+/// The most keys of a body.
+const MAX_KEYS: usize = 4096;
+
 /// The members of the body that matter, as they are written.
 #[derive(Default)]
 pub(super) struct Found<'a> {
@@ -78,22 +101,33 @@ pub(super) struct Found<'a> {
     pub(super) stream_options: Option<&'a str>,
     pub(super) choices: Option<u32>,
     pub(super) prompts: Option<u32>,
+    /// `None` if only the slower parser could read the body.
+    pub(super) shape: Option<Shape>,
 }
 
-/// What has been seen of the body so far.
+/// The part of the body that was read so far.
 #[derive(Default)]
 struct Seen<'a> {
     found: Found<'a>,
     keys: Keys<'a>,
-    /// The first key that has come twice.
-    twice: Option<String>,
+    /// The first thing that is wrong with a member.
+    error: Option<Unreadable>,
 }
 
 impl<'a> Seen<'a> {
     fn key(&mut self, key: Cow<'a, [u8]>) -> Name {
         let name = Name::of(&key);
-        if let Some(again) = self.keys.insert(key) {
-            self.twice.get_or_insert_with(|| shortened(&String::from_utf8_lossy(&again)));
+        if self.error.is_some() {
+            return Name::Other;
+        }
+        if name == Name::Other
+            && let Some(known) = taken_for(&key)
+        {
+            self.error = Some(Unreadable::AmbiguousKey { key: shortened(&String::from_utf8_lossy(&key)), known });
+        } else if self.keys.len() >= MAX_KEYS {
+            self.error = Some(Unreadable::TooManyKeys);
+        } else if let Some(again) = self.keys.insert(key) {
+            self.error = Some(Unreadable::DuplicateKey(shortened(&String::from_utf8_lossy(&again))));
         }
         name
     }
@@ -101,7 +135,12 @@ impl<'a> Seen<'a> {
     fn value(&mut self, name: Name, value: &'a str) {
         match name {
             Name::Model => self.found.model = Some(value),
-            Name::Stream => self.found.stream = value == "true",
+            Name::Stream => match value {
+                "true" | "false" | "null" => self.found.stream = value == "true",
+                _ => {
+                    self.error.get_or_insert(Unreadable::BadStream);
+                }
+            },
             Name::StreamOptions => self.found.stream_options = Some(value),
             Name::N => self.found.choices = count(value),
             Name::Prompt => self.found.prompts = prompts(value),
@@ -112,24 +151,41 @@ impl<'a> Seen<'a> {
 
 pub(super) fn parse(body: &[u8]) -> Result<Found<'_>, Unreadable> {
     let mut seen = Seen::default();
-    let read = skip::members(body, |key, value| {
+    let read = json_scanner::members(body, |key, value| {
         match seen.key(unescaped(key)?) {
             Name::Other => {}
             name => seen.value(name, simdutf8::basic::from_utf8(value).ok()?),
         }
         Some(())
     });
+    seen.found.shape = read;
     if read.is_none() {
         let text = str::from_utf8(body).map_err(|e| Unreadable::NotAnObject(format!("it is not UTF-8 ({e})")))?;
         seen = parse_again(text).map_err(|e| Unreadable::NotAnObject(shortened(&e.to_string())))?;
     }
-    match seen.twice {
-        Some(key) => Err(Unreadable::DuplicateKey(key)),
+    match seen.error {
+        Some(error) => Err(error),
         None => Ok(seen.found),
     }
 }
 
-/// What a string says, from how it is written; borrowed where there is nothing to unescape.
+/// Returns the known key that a backend could take another key for.
+fn taken_for(key: &[u8]) -> Option<&'static str> {
+    // Each character of a key has at most three bytes, and none folds to more than three letters.
+    const LONGEST: usize = 3 * "stream_options".len();
+    const KNOWN: [&str; 7] = ["model", "stream", "stream_options", "n", "messages", "input", "tools"];
+    if key.is_ascii() {
+        return KNOWN.into_iter().find(|known| key.eq_ignore_ascii_case(known.as_bytes()) && key != known.as_bytes());
+    }
+    let key = str::from_utf8(key).ok().filter(|key| key.len() <= LONGEST)?;
+    // Both directions, since `ſ` and `ı` are letters of ASCII in upper case only, and the Kelvin sign in
+    // lower case only. The dot is what lower case leaves of `İ`.
+    let folded = key.chars().flat_map(char::to_uppercase).flat_map(char::to_lowercase).filter(|c| *c != '\u{307}');
+    let folded: String = folded.collect();
+    KNOWN.into_iter().find(|known| folded == **known)
+}
+
+/// Returns the text of a JSON string; borrowed if there is nothing to unescape.
 pub(super) fn unescaped(raw: &[u8]) -> Option<Cow<'_, [u8]>> {
     let inside = raw.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
     if inside.contains(&b'\\') {
@@ -138,7 +194,7 @@ pub(super) fn unescaped(raw: &[u8]) -> Option<Cow<'_, [u8]>> {
     Some(Cow::Borrowed(inside))
 }
 
-/// Reads what was not read before, or says what is wrong with it.
+/// Reads a body with a parser that can tell what is wrong with it.
 fn parse_again(text: &str) -> serde_json::Result<Seen<'_>> {
     let mut deserializer = serde_json::Deserializer::from_str(text);
     let seen = deserializer.deserialize_map(BodyVisitor)?;
@@ -146,14 +202,14 @@ fn parse_again(text: &str) -> serde_json::Result<Seen<'_>> {
     Ok(seen)
 }
 
-/// A whole number, however it is spelled; a text is none.
+/// Reads a whole number in any notation.
 fn count(value: &str) -> Option<u32> {
     let n = value.parse::<f64>().ok().filter(|n| n.fract() == 0.0 && (0.0..=f64::from(u32::MAX)).contains(n))?;
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is whole and within bounds")]
     Some(n as u32)
 }
 
-/// How many prompts there are: a list of texts or of token lists is one each, all else is one.
+/// Counts the prompts: each text or token list in a list is one.
 fn prompts(value: &str) -> Option<u32> {
     let first = value.strip_prefix('[')?.trim_start().chars().next()?;
     if !matches!(first, '"' | '[') {
@@ -206,8 +262,8 @@ impl Name {
     }
 }
 
-/// The keys seen so far: few are looked through, many are hashed, so that no body costs more than
-/// its length.
+/// The keys so far. A few are compared one by one, more are hashed, so that the time is linear in the
+/// size of the body.
 #[derive(Default)]
 struct Keys<'a> {
     few: Vec<Cow<'a, [u8]>>,
@@ -217,7 +273,11 @@ struct Keys<'a> {
 const FEW: usize = 32;
 
 impl<'a> Keys<'a> {
-    /// Gives the key back if it was there already.
+    fn len(&self) -> usize {
+        self.few.len() + self.many.len()
+    }
+
+    /// Returns the key if it was there already.
     fn insert(&mut self, key: Cow<'a, [u8]>) -> Option<Cow<'a, [u8]>> {
         if self.few.contains(&key) || self.many.contains(&key) {
             return Some(key);
@@ -234,7 +294,7 @@ impl<'a> Keys<'a> {
     }
 }
 
-/// A key of an object, unescaped; borrowed where there is nothing to unescape.
+/// A key of an object, unescaped; borrowed if there is nothing to unescape.
 struct Key;
 
 impl<'de> DeserializeSeed<'de> for Key {
@@ -261,7 +321,7 @@ impl<'de> Visitor<'de> for Key {
     }
 }
 
-/// A client's text, short enough to be told back to it.
+/// Cuts a client's text, so that it can be repeated in an error.
 fn shortened(text: &str) -> String {
     const MOST: usize = 200;
     if text.len() <= MOST {
@@ -271,8 +331,8 @@ fn shortened(text: &str) -> String {
     format!("{}…", &text[..end])
 }
 
-/// Where `part`, a piece of `whole`, lies in it.
-pub(super) fn place(whole: &[u8], part: &str) -> Range<usize> {
+/// Returns the range of `part`, which is a slice of `whole`.
+pub(super) fn range_in(whole: &[u8], part: &str) -> Range<usize> {
     let start = part.as_ptr() as usize - whole.as_ptr() as usize;
     start..start + part.len()
 }

@@ -1,0 +1,292 @@
+//! The formats of a log line: JSON for programs, text for people.
+//!
+//! Both escape what a client or a provider could use to forge, hide or rearrange a line, and cut long values.
+
+use std::fmt::{self, Write};
+
+use tracing::{
+    Event, Subscriber,
+    field::{Field, Visit},
+};
+use tracing_subscriber::{
+    field::RecordFields,
+    fmt::{FmtContext, FormatEvent, FormatFields, format::Writer},
+    registry::LookupSpan,
+};
+
+/// The most bytes of one value in a line; logged bodies are shorter.
+const MAX_VALUE_BYTES: usize = 32 * 1024;
+
+/// Whether a character controls a terminal, breaks a line or changes the direction of text.
+const fn is_unsafe(char: char) -> bool {
+    matches!(char,
+        '\u{0}'..='\u{1f}' | '\u{7f}'..='\u{9f}' // C0, DEL, C1
+        | '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' // bidirectional
+        | '\u{2028}' | '\u{2029}' // line and paragraph separators
+        | '\u{feff}')
+}
+
+/// Cuts a value to [`MAX_VALUE_BYTES`]; the second value says whether it was longer.
+fn cut(text: &str) -> (&str, bool) {
+    if text.len() <= MAX_VALUE_BYTES {
+        return (text, false);
+    }
+    let end = (0..=MAX_VALUE_BYTES).rev().find(|end| text.is_char_boundary(*end)).unwrap_or_default();
+    (&text[..end], true)
+}
+
+/// `timestamp`, `level`, `target` and `message` at the top, everything else under `fields`.
+#[derive(Clone, Copy, Debug)]
+pub struct JsonLines;
+
+impl<S, N> FormatEvent<S, N> for JsonLines
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(&self, _: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        let mut fields = JsonFields::default();
+        event.record(&mut fields);
+        let metadata = event.metadata();
+        writeln!(
+            writer,
+            r#"{{"timestamp":"{}","level":"{}","target":{},"message":{},"fields":{{{}}}}}"#,
+            jiff::Timestamp::now(),
+            metadata.level(),
+            JsonString(metadata.target()),
+            JsonString(&fields.message),
+            fields.others
+        )
+    }
+}
+
+/// A text as a JSON string, without a character that is unsafe in a terminal.
+struct JsonString<'a>(&'a str);
+
+impl fmt::Display for JsonString<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (text, is_cut) = cut(self.0);
+        f.write_char('"')?;
+        // Runs of ordinary characters are written at once.
+        let mut rest = text;
+        while let Some(at) = rest.find(|char| matches!(char, '"' | '\\') || is_unsafe(char)) {
+            f.write_str(&rest[..at])?;
+            let char = rest[at..].chars().next().unwrap_or_default();
+            match char {
+                '"' | '\\' => write!(f, "\\{char}")?,
+                '\n' => f.write_str("\\n")?,
+                '\r' => f.write_str("\\r")?,
+                '\t' => f.write_str("\\t")?,
+                _ => write!(f, "\\u{:04x}", u32::from(char))?,
+            }
+            rest = &rest[at + char.len_utf8()..];
+        }
+        f.write_str(rest)?;
+        f.write_str(if is_cut { "…\"" } else { "\"" })
+    }
+}
+
+/// The members of `fields`, written one after the other, which is cheaper than a tree.
+#[derive(Default)]
+struct JsonFields {
+    message: String,
+    others: String,
+}
+
+impl JsonFields {
+    fn put(&mut self, field: &Field, value: impl fmt::Display) {
+        let comma = if self.others.is_empty() { "" } else { "," };
+        // Writing to a string cannot fail.
+        let _ = write!(self.others, "{comma}{}:{value}", JsonString(field.name()));
+    }
+}
+
+impl Visit for JsonFields {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        let text = format!("{value:?}");
+        if field.name() == "message" {
+            self.message = text;
+        } else {
+            self.put(field, JsonString(&text));
+        }
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        if field.name() == "message" {
+            value.clone_into(&mut self.message);
+        } else {
+            self.put(field, JsonString(value));
+        }
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.put(field, value);
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.put(field, value);
+    }
+
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        // JSON has neither infinity nor NaN.
+        if value.is_finite() {
+            self.put(field, value);
+        } else {
+            self.put(field, "null");
+        }
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.put(field, value);
+    }
+}
+
+/// The message, then `name=value` for each field.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct TextFields;
+
+impl<'writer> FormatFields<'writer> for TextFields {
+    fn format_fields<R: RecordFields>(&self, writer: Writer<'writer>, fields: R) -> fmt::Result {
+        let mut visitor = TextVisitor { writer, is_first: true, result: Ok(()) };
+        fields.record(&mut visitor);
+        visitor.result
+    }
+}
+
+struct TextVisitor<'writer> {
+    writer: Writer<'writer>,
+    is_first: bool,
+    result: fmt::Result,
+}
+
+impl TextVisitor<'_> {
+    fn put(&mut self, field: &Field, value: &str) {
+        if self.result.is_ok() {
+            self.result = self.try_put(field.name(), value);
+        }
+    }
+
+    fn try_put(&mut self, name: &str, value: &str) -> fmt::Result {
+        if !std::mem::replace(&mut self.is_first, false) {
+            self.writer.write_char(' ')?;
+        }
+        if name != "message" {
+            write!(self.writer, "{name}=")?;
+        }
+        let (text, is_cut) = cut(value);
+        for char in text.chars() {
+            if is_unsafe(char) {
+                write!(self.writer, "{}", char.escape_unicode())?
+            } else {
+                self.writer.write_char(char)?
+            }
+        }
+        if is_cut { self.writer.write_char('…') } else { Ok(()) }
+    }
+}
+
+impl Visit for TextVisitor<'_> {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.put(field, &format!("{value:?}"));
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        if field.name() == "message" {
+            self.put(field, value);
+        } else {
+            // Quotes show where the value ends.
+            self.put(field, &format!("{value:?}"));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{io, sync::mpsc};
+
+    use serde_json::json;
+    use tracing_subscriber::{Layer, fmt::MakeWriter, layer::SubscriberExt};
+
+    use super::*;
+
+    #[derive(Clone)]
+    struct Lines(mpsc::Sender<Vec<u8>>);
+
+    impl io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let _ = self.0.send(bytes.to_vec());
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl<'a> MakeWriter<'a> for Lines {
+        type Writer = Self;
+
+        fn make_writer(&'a self) -> Self {
+            self.clone()
+        }
+    }
+
+    /// Returns the line that `emit` writes, in JSON or in text.
+    fn line(is_json: bool, emit: impl FnOnce()) -> String {
+        let (send, lines) = mpsc::channel();
+        let layer = tracing_subscriber::fmt::layer().with_writer(Lines(send));
+        let layer = if is_json {
+            layer.event_format(JsonLines).boxed()
+        } else {
+            layer.with_ansi(false).fmt_fields(TextFields).boxed()
+        };
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), emit);
+        String::from_utf8(lines.recv().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn writes_one_json_object_per_line_with_the_message_at_the_top() {
+        let line = line(true, || {
+            let none: Option<u64> = None;
+            tracing::info!(
+                provider = "a\"b\n\\",
+                latency_ms = 850_u64,
+                ratio = 0.5,
+                nan = f64::NAN,
+                ok = true,
+                none,
+                "done"
+            );
+        });
+        let value: serde_json::Value = serde_json::from_str(&line).unwrap();
+        let fields = json!({ "provider": "a\"b\n\\", "latency_ms": 850, "ratio": 0.5, "nan": null, "ok": true });
+        assert_eq!((&value["level"], &value["message"], &value["fields"]), (&json!("INFO"), &json!("done"), &fields));
+        assert_eq!(value["target"], "berry_server::observability::log::format::tests");
+        assert!(value["timestamp"].as_str().unwrap().ends_with('Z'));
+        assert_eq!(line.matches('\n').count(), 1);
+    }
+
+    #[test]
+    fn escapes_control_and_bidirectional_characters() {
+        let text = "ü\n\u{1b}[2J\u{9b}\u{7f}\u{202e}\u{2028}";
+        let emit = || tracing::warn!(plain = text, displayed = %text, "{text}");
+        let json = line(true, emit);
+        let value: serde_json::Value = serde_json::from_str(&json).unwrap();
+        for found in [&value["message"], &value["fields"]["plain"], &value["fields"]["displayed"]] {
+            assert_eq!(found, text, "the value is unchanged for a JSON reader");
+        }
+        for line in [json, line(false, emit)] {
+            let line = line.strip_suffix('\n').unwrap();
+            assert!(line.contains('ü') && !line.chars().any(is_unsafe), "{line:?}");
+        }
+    }
+
+    #[test]
+    fn cuts_long_values() {
+        let text = "ü".repeat(MAX_VALUE_BYTES);
+        for is_json in [true, false] {
+            let line = line(is_json, || tracing::warn!(reason = %text, "failed"));
+            assert!(line.len() < MAX_VALUE_BYTES + 512 && line.contains('…'), "{}", line.len());
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! What one caller sends is no evidence against a backend; what a backend does to all of them is.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use berry_tower::{
+    backend::{
+        Backend, Catalog, Model, Provider, SmartAi, Stage, Tuning,
+        strategy::{NAMES, by_name},
+    },
+    body::Buffered,
+    breaker::{BreakerPolicy, CircuitBreakerLayer},
+    caller::CallerId,
+    classify::ModelApiVerdict,
+    error::{Deadline, Failure},
+    inspect::Requested,
+    retry::{BackoffPolicy, Budget, RetryLayer},
+    select::{SelectLayer, Selected, SelectedBreaker},
+};
+use bytes::Bytes;
+use futures_util::future::join_all;
+use http::{Request, Response};
+use http_body_util::{BodyExt, Full};
+use proptest::prelude::*;
+use tokio::time::{Instant, sleep};
+use tower::{BoxError, ServiceBuilder, ServiceExt, service_fn};
+
+/// How a backend treats a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reply {
+    Good,
+    Status(u16),
+    Timeout,
+    Lost,
+    Unreachable,
+}
+
+const POISONS: [Reply; 6] =
+    [Reply::Status(500), Reply::Status(403), Reply::Status(404), Reply::Timeout, Reply::Lost, Reply::Status(503)];
+
+fn respond(reply: Reply) -> Result<Response<Full<Bytes>>, BoxError> {
+    let status = |status: u16| Ok(Response::builder().status(status).body(Full::from("{}")).unwrap());
+    match reply {
+        Reply::Good => status(200),
+        Reply::Status(code) => status(code),
+        Reply::Timeout => Err(Failure::Timeout(Deadline::Head).into()),
+        Reply::Lost => Err(Failure::ConnectionLost("reset".into()).into()),
+        Reply::Unreachable => Err(Failure::Connect("refused".into()).into()),
+    }
+}
+
+struct World {
+    catalog: Catalog,
+    calls: Arc<Vec<AtomicU32>>,
+    select: SelectLayer,
+}
+
+impl World {
+    fn new(strategy: &str, backends: usize) -> Self {
+        let backend = |i| {
+            let provider = Arc::new(Provider::new(format!("p{i}"), "http://127.0.0.1:9").unwrap());
+            Backend::new(provider, "m").with_priority(i as u8)
+        };
+        let strategy = by_name(strategy, &SmartAi::default()).unwrap();
+        let model = Model::new("m", strategy, (0..backends).map(backend));
+        // An unhealthy backend is due for a trial at once, so that the breaker alone keeps requests away.
+        let tuning = Tuning { recovery_interval: Duration::ZERO, ..Tuning::default() };
+        let catalog = Catalog::new([model]).unwrap();
+        catalog.retune(&tuning);
+        let select = SelectLayer::new(catalog.clone());
+        Self { catalog, calls: Arc::new((0..backends).map(|_| AtomicU32::new(0)).collect()), select }
+    }
+
+    /// Sends a request of `caller`, which each backend treats as `replies` says. Returns whether it was served.
+    async fn ask(&self, caller: &str, replies: impl Fn(usize) -> Reply + Clone + Send + Sync + 'static) -> bool {
+        let calls = self.calls.clone();
+        let upstream = service_fn(move |request: Request<Buffered>| {
+            let backend = &request.extensions().get::<Selected>().unwrap().backend();
+            let at: usize = backend.id().provider[1..].parse().unwrap();
+            calls[at].fetch_add(1, Relaxed);
+            let reply = replies(at);
+            async move {
+                sleep(Duration::from_millis(20)).await;
+                respond(reply)
+            }
+        });
+        let service = ServiceBuilder::new()
+            .layer(
+                RetryLayer::new(BackoffPolicy::new())
+                    .classify(ModelApiVerdict)
+                    .budget(Arc::new(Budget::new(1.0, 1000))),
+            )
+            .layer(self.select.clone())
+            .layer(CircuitBreakerLayer::new(BreakerPolicy::default()).find(SelectedBreaker).classify(ModelApiVerdict))
+            .service(upstream);
+        let body = Buffered::from(r#"{"model":"m"}"#);
+        let requested = Requested::read(body.bytes()).unwrap().with_path("/v1/chat/completions");
+        let request = Request::post("/v1/chat/completions").extension(requested).extension(CallerId::of(caller));
+        match service.oneshot(request.body(body).unwrap()).await {
+            Ok(response) => response.status() == 200 && response.into_body().collect().await.is_ok(),
+            Err(_) => false,
+        }
+    }
+
+    fn is_closed(&self, backend: usize) -> bool {
+        self.catalog.load().models()[0].backends()[backend].state().breaker().state(Instant::now()).is_closed()
+    }
+
+    fn stage(&self, backend: usize) -> Stage {
+        self.catalog.load().models()[0].backends()[backend].state().view(Instant::now()).stage
+    }
+
+    fn calls(&self, backend: usize) -> u32 {
+        self.calls[backend].load(Relaxed)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_poisoned_burst_of_one_caller_leaves_all_backends_healthy() {
+    for poison in POISONS {
+        for strategy in NAMES {
+            let world = World::new(strategy, 3);
+            assert!(world.ask("bob", |_| Reply::Good).await);
+            for _ in 0..3 {
+                let burst = join_all((0..60).map(|_| world.ask("alice", move |_| poison)));
+                let (served, bob) = tokio::join!(burst, world.ask("bob", |_| Reply::Good));
+                assert!(served.iter().all(|served| !served), "{poison:?}");
+                assert!(bob, "{strategy}, {poison:?}: beside the burst");
+                for _ in 0..10 {
+                    assert!(world.ask("bob", |_| Reply::Good).await, "{strategy}, {poison:?}: after the burst");
+                    sleep(Duration::from_millis(200)).await;
+                }
+            }
+            for backend in 0..3 {
+                assert!(world.is_closed(backend), "{strategy}, {poison:?}: {backend}");
+                assert_eq!(world.stage(backend), Stage::Healthy, "{strategy}, {poison:?}: {backend}");
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_poisoned_burst_on_the_only_backend_leaves_it_in_service() {
+    for poison in POISONS {
+        let world = World::new("failover", 1);
+        assert!(world.ask("bob", |_| Reply::Good).await);
+        for _ in 0..20 {
+            join_all((0..20).map(|_| world.ask("alice", move |_| poison))).await;
+            assert!(world.ask("bob", |_| Reply::Good).await, "{poison:?}");
+        }
+        assert!(world.is_closed(0), "{poison:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_of_one_backend_is_noticed_within_the_threshold() {
+    for outage in POISONS {
+        let world = World::new("failover", 2);
+        for caller in ["alice", "bob"] {
+            assert!(world.ask(caller, |_| Reply::Good).await);
+        }
+        for _ in 0..10 {
+            // The other backend serves what this one does not, so one caller is enough.
+            assert!(world.ask("alice", move |at| if at == 0 { outage } else { Reply::Good }).await);
+        }
+        assert!(!world.is_closed(0), "{outage:?}");
+        assert_eq!(world.calls(0), 2 + 5, "{outage:?}");
+        assert!(world.is_closed(1) && world.stage(1) == Stage::Healthy, "{outage:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_for_all_callers_is_noticed() {
+    for outage in POISONS {
+        let world = World::new("failover", 2);
+        for caller in ["alice", "bob"] {
+            assert!(world.ask(caller, |_| Reply::Good).await);
+        }
+        for _ in 0..4 {
+            assert!(!world.ask("alice", move |_| outage).await && !world.ask("bob", move |_| outage).await);
+        }
+        assert!(!world.is_closed(0) && !world.is_closed(1), "{outage:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_backend_that_cannot_be_reached_is_no_callers_fault() {
+    let world = World::new("failover", 2);
+    assert!(world.ask("bob", |_| Reply::Good).await);
+    for _ in 0..4 {
+        assert!(!world.ask("alice", |_| Reply::Unreachable).await);
+    }
+    assert!(!world.is_closed(0) && !world.is_closed(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_caller_who_is_alone_opens_a_breaker_at_its_threshold() {
+    for backends in [1, 2] {
+        let world = World::new("failover", backends);
+        for _ in 0..6 {
+            assert!(!world.ask("alice", |_| Reply::Status(500)).await);
+        }
+        for backend in 0..backends {
+            assert!(!world.is_closed(backend));
+            assert_eq!(world.calls(backend), 5);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn whatever_one_caller_sends_the_others_are_served(
+        strategy in 0..NAMES.len(),
+        backends in 1..4_usize,
+        requests in prop::collection::vec((any::<bool>(), 0..POISONS.len(), 0..3_u64), 20..80),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        runtime.block_on(async {
+            let world = World::new(NAMES[strategy], backends);
+            prop_assert!(world.ask("bob", |_| Reply::Good).await);
+            let mut poisoned = Vec::new();
+            for (is_poison, poison, pause) in requests {
+                if is_poison {
+                    let poison = POISONS[poison];
+                    poisoned.push(world.ask("alice", move |_| poison));
+                    continue;
+                }
+                // What has gathered runs beside this request.
+                let (_, served) = tokio::join!(join_all(poisoned.drain(..)), world.ask("bob", |_| Reply::Good));
+                prop_assert!(served);
+                sleep(Duration::from_secs(pause)).await;
+            }
+            Ok(())
+        })?;
+    }
+}
