@@ -94,7 +94,7 @@ pub(super) fn messages(name: &str, value: &Value) -> Class {
     match name {
         // With something in it, both are tools that the caller relies on.
         "container" | "mcp_servers" if is_neutral(value) => Class::Optional,
-        // Others tell summaries of their thoughts and nothing else.
+        // Other formats have only summaries of the reasoning.
         "display" if *value == "summarized" => Class::Hint,
         _ => class(&MESSAGES, name),
     }

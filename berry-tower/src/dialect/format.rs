@@ -65,7 +65,7 @@ pub enum Sampling {
     None,
 }
 
-/// How a Claude model is told to think.
+/// The way in which a Claude model is asked to think.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ClaudeThinking {
@@ -76,7 +76,7 @@ pub enum ClaudeThinking {
     Budget,
     /// Adaptively, with an effort.
     Adaptive,
-    /// Not at all.
+    /// The model must not call a tool.
     Off,
 }
 
@@ -114,7 +114,7 @@ impl<'a> Target<'a> {
         self
     }
 
-    /// Sets how a Claude model is told to think; by its family by default.
+    /// Sets the way in which a Claude model is asked to think; by its family by default.
     #[must_use]
     pub const fn with_thinking(mut self, thinking: ClaudeThinking) -> Self {
         self.thinking = thinking;
@@ -146,7 +146,7 @@ impl<'a> Target<'a> {
 /// What a decoder of responses must know beside the request.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct DecodeOptions {
-    /// The time in seconds since 1970, for formats whose responses do not tell it.
+    /// The time in seconds since 1970, for formats whose responses lack it.
     pub(crate) created: u64,
     /// Whether text between `<think>` and `</think>` is reasoning.
     pub(crate) think_tags: bool,
@@ -179,7 +179,7 @@ pub(crate) trait WireFormat: fmt::Debug + Sync {
         false
     }
 
-    /// Whether a stream tells token counts only where `stream_options.include_usage` asks for them.
+    /// Whether a stream reports token counts only where `stream_options.include_usage` asks for them.
     fn has_usage_option(&self) -> bool {
         false
     }

@@ -1,8 +1,8 @@
-//! Where in a Messages request that stands which the hub names in its own way.
+//! Maps the hub's field paths to those of Messages requests.
 
 use crate::dialect::messages::{Block, Content, Request, Role};
 
-/// A field of the hub's request by its name in the request that it was read from.
+/// Returns the caller's path for a path of the hub.
 pub(in crate::dialect::messages) fn param_path(param: &str, request: &Request) -> String {
     let (field, rest) = param.split_at(param.find(['.', '[']).unwrap_or(param.len()));
     match field {
@@ -27,18 +27,18 @@ fn in_messages(rest: &str, request: &Request) -> Option<String> {
     Some(messages(request).get(at)?.field(rest))
 }
 
-/// The number in brackets that a path begins with, and what follows.
+/// Splits a path that begins with an index.
 fn index(path: &str) -> Option<(usize, &str)> {
     let (number, rest) = path.strip_prefix('[')?.split_once(']')?;
     Some((number.parse().ok()?, rest))
 }
 
-/// A message of the hub's: where it stands, and what it was made of.
+/// A message of the hub and the blocks from which it was decoded.
 struct Message<'a> {
     path: String,
     /// The path of its blocks.
     list: String,
-    /// They, and their positions there.
+    /// The blocks and their indices.
     blocks: Vec<(usize, &'a Block)>,
 }
 
@@ -48,7 +48,7 @@ impl<'a> Message<'a> {
         Self { path, list, blocks: blocks.filter(|(_, block)| takes(block)).collect() }
     }
 
-    /// What of it the hub calls so.
+    /// Returns the path of a field of the hub's message.
     fn field(&self, name: &str) -> String {
         let Self { path, list, .. } = self;
         if let Some((at, rest)) = name.strip_prefix(".tool_calls").and_then(index)
