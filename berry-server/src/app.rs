@@ -112,10 +112,7 @@ fn run(snapshot: Snapshot, observability: &Observability, reloader: &Reloader) -
         .commit_after(seconds(settings.commit_after_seconds))
         .stop(process.stop_signal())
         .collect(collect)
-        .tags(|extensions: &Extensions| {
-            RequestIdentity::fill_from(extensions);
-            extensions.get::<Arc<Caller>>().map_or(&[], |caller| &caller.tags)
-        })
+        .tags(|extensions: &Extensions| extensions.get::<Arc<Caller>>().map_or(&[], |caller| &caller.tags))
         .caller(|extensions| Some(CallerId::of(&*extensions.get::<Arc<Caller>>()?.id)))
         .tag_policy(*tag_policy)
         .render(ErrorShape::OpenAi);

@@ -99,7 +99,7 @@ fn shell(line: &str) -> String {
 }
 
 #[test]
-fn the_demo_prints_a_line_that_streams_an_answer_and_ends_at_a_signal() {
+fn demo_prints_a_working_command_and_ends_at_a_signal() {
     let folder = tempfile::tempdir().unwrap();
     let mut command = berry(folder.path());
     command.args(["--demo", "--bind", "127.0.0.1:0"]);
@@ -214,7 +214,7 @@ async fn the_minimal_configuration_serves_and_ends_at_either_signal() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_provider_is_asked_through_the_proxy_that_the_environment_names() {
+async fn uses_the_proxy_of_the_environment() {
     let provider =
         Provider::start(Config { models: vec!["gpt-4".to_owned()], ..Config::named("openai") }).await.unwrap();
     let folder = tempfile::tempdir().unwrap();
@@ -280,7 +280,7 @@ fn without_a_configuration_it_names_where_it_looked() {
 }
 
 #[test]
-fn bad_settings_from_outside_are_told() {
+fn reports_invalid_environment_settings() {
     let folder = tempfile::tempdir().unwrap();
     for (name, value) in [("MAX_CONNECTIONS", "many"), ("BIND_ADDRESS", "nowhere:x"), ("BERRY_LOG_FORMAT", "xml")] {
         fs::write(folder.path().join("config.toml"), minimal("https://api.openai.com/v1", "sk-x")).unwrap();
@@ -322,7 +322,7 @@ fn streamed(address: &str) -> Child {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stream_under_way_completes_before_the_end() {
+async fn stream_in_flight_completes_before_the_exit() {
     let folder = tempfile::tempdir().unwrap();
     let provider = provider(40, 20).await;
     let (server, address) = serving(folder.path(), "", &provider);
@@ -337,7 +337,7 @@ async fn a_stream_under_way_completes_before_the_end() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_second_signal_ends_it_at_once() {
+async fn second_signal_ends_the_process_at_once() {
     let folder = tempfile::tempdir().unwrap();
     let provider = provider(4, 0).await;
     provider.set(Fault::StallAfter(1));
@@ -352,7 +352,7 @@ async fn a_second_signal_ends_it_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_hangup_reloads_and_the_log_tells_what_came_of_it() {
+async fn sighup_reloads_and_logs_the_result() {
     let folder = tempfile::tempdir().unwrap();
     let provider = provider(4, 0).await;
     let (server, _) = serving(folder.path(), "", &provider);
@@ -375,7 +375,7 @@ async fn a_hangup_reloads_and_the_log_tells_what_came_of_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn it_is_ready_within_a_fifth_of_a_second() {
+async fn is_ready_within_200_ms() {
     let folder = tempfile::tempdir().unwrap();
     let provider = provider(4, 0).await;
     // Of several starts the fastest counts: what a busy machine adds is not the program's.

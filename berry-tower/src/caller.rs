@@ -7,14 +7,14 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 #[cfg(feature = "select")]
 use tokio::time::Instant;
 
-/// The lowest [short](CallerId::short) fingerprint; the breaker has other uses for the numbers below.
+/// The lowest short fingerprint; the breaker has other uses for the numbers below.
 #[cfg(feature = "breaker")]
 pub(crate) const LOWEST: u32 = 2;
 
 /// A fingerprint of the caller of a request, in the request's extensions.
 ///
 /// A circuit breaker uses it to tell a service that fails from one caller whose requests fail: see
-/// [`Breaker`](crate::breaker::Breaker). Without it every failure counts. It identifies a caller only
+/// `breaker::Breaker`. Without it every failure counts. It identifies a caller only
 /// statistically, and must not be used for permissions.
 ///
 /// ```

@@ -1,9 +1,9 @@
 //! The verdict on a response or an error, shared by retry, circuit breaker, health and statistics.
 //!
 //! [`Classify`] turns what a service returned into a [`Class`]. [`HttpVerdict`] is the default of
-//! [`CircuitBreaker`](crate::breaker) and [`Retry`](crate::retry) and suits any HTTP service;
+//! `CircuitBreaker` and `Retry` and suits any HTTP service;
 //! [`ModelApiVerdict`] knows the error bodies of model APIs and is the default of
-//! [`Select`](crate::select) and of the gateway. A closure is a [`Classify`] too:
+//! `Select` and of the gateway. A closure is a [`Classify`] too:
 //!
 //! ```
 //! use berry_tower::classify::{Class, Classify, HttpVerdict, RequestFacts};
@@ -31,7 +31,7 @@ use crate::{
     error::{Failure, chain},
 };
 
-/// The longest `Retry-After` that is believed.
+/// The upper bound on a `Retry-After`.
 pub const MAX_RETRY_AFTER: Duration = Duration::from_secs(600);
 
 /// The verdict on one attempt.
@@ -77,7 +77,7 @@ pub enum Class {
 }
 
 impl Class {
-    /// How many classes [`index`](Self::index) tells apart.
+    /// The number of classes that [`index`](Self::index) tells apart.
     pub const COUNT: usize = 12;
 
     /// All names, in the order of [`index`](Self::index).
@@ -96,7 +96,7 @@ impl Class {
         "local",
     ];
 
-    /// A small number for tables of counters.
+    /// Returns the index of the class in tables of counters.
     #[must_use]
     pub const fn index(self) -> usize {
         match self {
@@ -115,13 +115,13 @@ impl Class {
         }
     }
 
-    /// The name used in logs and metrics.
+    /// Returns the name used in logs and metrics.
     #[must_use]
     pub const fn name(self) -> &'static str {
         Self::NAMES[self.index()]
     }
 
-    /// Whether it makes the backend unhealthy and counts for its breaker.
+    /// Whether it makes the backend unhealthy and counts as a failure for its circuit breaker.
     #[must_use]
     pub const fn is_backend_failure(self) -> bool {
         matches!(self, Self::Auth | Self::Model | Self::Server | Self::Timeout | Self::Network)
@@ -143,7 +143,7 @@ impl Class {
             || matches!(self, Self::RateLimited { .. } | Self::EndpointNotServed | Self::LocalResource)
     }
 
-    /// Whether it is counted as an error of the backend (all but the caller's own).
+    /// Whether it is counted as an error of the backend.
     #[must_use]
     pub const fn is_error(self) -> bool {
         self.is_backend_failure() || matches!(self, Self::RateLimited { .. } | Self::EndpointNotServed)
@@ -182,8 +182,8 @@ impl RequestFacts {
 
     /// Returns the facts of `request`.
     ///
-    /// With the feature `inspect`, whether a stream is asked for comes from the
-    /// [`Requested`](crate::inspect::Requested) in its extensions.
+    /// With the feature `inspect`, the endpoint and whether a stream is asked for come from the
+    /// `Requested` in its extensions.
     #[must_use]
     pub fn from_request<B>(request: &Request<B>) -> Self {
         Self::read(request.method(), request.uri(), request.extensions())
@@ -394,8 +394,6 @@ impl Classify for HttpVerdict {
         match response.status.as_u16() {
             408 => Class::Timeout,
             429 => Class::RateLimited { retry_after: retry_after(&response.headers) },
-            // Misdirected, of a failed dependency, too early, out of capacity: another backend may do.
-            421 | 424 | 425 | 498 => Class::Server,
             ..=399 => Class::Success,
             400..=499 => Class::ClientError,
             _ => Class::Server,

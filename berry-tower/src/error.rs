@@ -18,30 +18,30 @@ use crate::{
 /// Any error, as Tower's own layers use it.
 pub type BoxError = Box<dyn Error + Send + Sync>;
 
-/// Which of the gateway's deadlines passed.
+/// The deadline that passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Deadline {
-    /// Until the connection stood.
+    /// For the connection to be made.
     Connect,
-    /// Until the response head.
+    /// For the head of the response.
     Head,
-    /// Until the first byte of the body, when there was a head.
+    /// For the first byte of the body, after the head.
     FirstByte,
-    /// Until the first event that bears output.
+    /// For the first event of a stream that carries output.
     FirstToken,
-    /// Between two frames.
+    /// For the next frame of the body.
     Idle,
 }
 
 impl Deadline {
-    /// Whether it passed before the upstream had sent a byte.
+    /// Whether it passes before the upstream has sent a byte.
     #[must_use]
     pub const fn is_silence(self) -> bool {
         matches!(self, Self::Connect | Self::Head | Self::FirstByte)
     }
 }
 
-/// How an attempt on an upstream failed without an error response.
+/// Returned when an attempt on an upstream fails without an error response.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Failure {
@@ -49,13 +49,13 @@ pub enum Failure {
     Timeout(Deadline),
     /// No connection: DNS, TCP or TLS.
     Connect(BoxError),
-    /// The connection broke, before the head or after it.
+    /// The connection broke, before the head of the response or after it.
     ConnectionLost(BoxError),
-    /// A 2xx that is no answer; the text says why.
+    /// A 2xx without a usable body; the text names the fault.
     InvalidResponse(&'static str),
-    /// The stream told of an error of its own.
+    /// The stream carried an error event.
     ErrorEvent(Box<ErrorBody>),
-    /// The stream ended, but not by its own grammar.
+    /// The stream ended before its format says that it is complete.
     Interrupted,
     /// A resource of this machine was exhausted before the upstream was asked.
     LocalResource(BoxError),
@@ -139,12 +139,12 @@ impl Error for Failure {
     }
 }
 
-/// Why no backend was asked.
+/// Returned when no backend could be called.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Unroutable {
     /// No enabled model has this name.
     UnknownModel,
-    /// The user's tags leave no backend.
+    /// The tags of the user leave no backend.
     NoBackendForUser,
     /// No backend of the model serves this endpoint.
     UnsupportedEndpoint,
@@ -152,20 +152,20 @@ pub enum Unroutable {
     UnsupportedParameter {
         /// The field of the body.
         param: String,
-        /// Why not, in words.
+        /// The reason, in words.
         why: String,
     },
-    /// Every backend is open, cooling down or full.
+    /// Every backend has an open circuit breaker, is cooling down or is full.
     NoneAvailable {
-        /// Until the soonest may be asked again.
+        /// The wait until the first of them may be called again.
         retry_after: Duration,
     },
-    /// Only backends that this request has tried are left.
+    /// Only backends that this request has tried already are left.
     OnlyTriedLeft {
         /// Until the soonest of them may be asked again; zero when only a back-off is due.
         soonest: Duration,
     },
-    /// Nobody is left for this request.
+    /// No backend is left for this request.
     NoCandidates {
         /// Whether the model has a further fallback.
         has_fallback: bool,
@@ -175,15 +175,15 @@ pub enum Unroutable {
 impl Display for Unroutable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::UnknownModel => f.write_str("the model does not exist on this gateway"),
-            Self::NoBackendForUser => f.write_str("no backend of this model is open to your user on this gateway"),
-            Self::UnsupportedEndpoint => f.write_str("no backend of this model serves this endpoint on this gateway"),
+            Self::UnknownModel => f.write_str("the model does not exist"),
+            Self::NoBackendForUser => f.write_str("no backend of this model is open to your user"),
+            Self::UnsupportedEndpoint => f.write_str("no backend of this model serves this endpoint"),
             Self::UnsupportedParameter { param, why } => {
                 write!(f, "{param}: {why}")
             }
-            Self::NoneAvailable { .. } | Self::OnlyTriedLeft { .. } | Self::NoCandidates { .. } => f.write_str(
-                "every backend of this model is out of service for the moment; the gateway will ask them again",
-            ),
+            Self::NoneAvailable { .. } | Self::OnlyTriedLeft { .. } | Self::NoCandidates { .. } => {
+                f.write_str("every backend of this model is out of service at the moment; try again later")
+            }
         }
     }
 }
@@ -197,10 +197,10 @@ impl From<crate::dialect::UnsupportedField> for Unroutable {
     }
 }
 
-/// The circuit is open: the inner service was not called.
+/// Returned when the circuit breaker is open; the inner service was not called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BreakerOpen {
-    /// Until it lets a trial through.
+    /// The wait until a trial may be let through.
     pub retry_after: Duration,
 }
 
@@ -212,7 +212,7 @@ impl Display for BreakerOpen {
 
 impl Error for BreakerOpen {}
 
-/// A layer found an extension missing that another layer puts into requests.
+/// Returned when an extension is missing that another layer inserts into requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MissingLayer(pub &'static str);
 
@@ -224,7 +224,7 @@ impl Display for MissingLayer {
 
 impl Error for MissingLayer {}
 
-/// The inner service, or the body of its response, panicked.
+/// Reported to a guard when the inner service, or the body of its response, panicked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Panicked;
 
@@ -236,19 +236,19 @@ impl Display for Panicked {
 
 impl Error for Panicked {}
 
-/// The deadline over all attempts passed.
+/// Returned when the deadline over all attempts has passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TotalTimeout;
 
 impl Display for TotalTimeout {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("no answer within the gateway's total time")
+        f.write_str("no response within the total time for all attempts")
     }
 }
 
 impl Error for TotalTimeout {}
 
-/// All attempts failed; this describes the one that says most to the caller.
+/// Returned when all attempts failed; it describes the one that says most to the caller.
 ///
 /// ```
 /// use berry_tower::{classify::Class, error::Exhausted};

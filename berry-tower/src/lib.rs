@@ -7,8 +7,9 @@
 //! client ◀─────────────────────────── body: guards for in-flight, breaker permit, outcome; extensions ServedBy, RoutedModel, Attempt, Progress ◀─────────────────────────────────────────┘
 //! ```
 //!
-//! [`gateway::gateway`] is the whole stack as one function. A single layer needs no other part of
-//! this crate, no Axum, and no configuration but its own:
+//! [`gateway::gateway`] is the whole stack as one function; [`gateway::edge`] and
+//! [`gateway::core`] are its two parts. A single layer needs no other part of this crate, no axum,
+//! and no configuration but its own:
 //!
 //! ```
 //! use berry_tower::auth::{ApiKey, ApiKeys, AuthLayer};
@@ -35,44 +36,45 @@
 //! | layer | feature | needs | gives | refuses or fails with |
 //! |---|---|---|---|---|
 //! | [`ErrorResponse`](error_response) | `error-response` | – | `Error = Infallible` | every error as a response |
-//! | [`Drain`](drain) | `drain` | – | a refusal that a client which is still sending sees | – |
+//! | [`Drain`](drain) | `drain` | – | refusals that reach clients which are still sending | – |
 //! | [`Auth`](auth) | `auth` | a token in the headers | the identity, in the extensions | 401 |
 //! | [`RateLimit`](rate_limit) | `rate-limit` | whatever its key function reads | `x-ratelimit-*` headers | 429 |
 //! | [`Collect`](collect) | `collect` | – | [`Buffered`](body::Buffered) | 400, 408, 413, 415, 503 |
 //! | [`Inspect`](inspect) | `inspect` | `Request<Buffered>`, a JSON object with a `model` | [`Requested`](inspect::Requested) | 400 |
 //! | [`ModelPermission`](permission) | `permission` | the identity, `Requested` | – | 403 |
 //! | [`Early`](early) | `early` | – | keep-alives, early heads, orderly stops | – |
-//! | [`Resume`](resume) | `resume` | `Request<Buffered>`; [`Progress`](progress::Progress) on the response | honest ends of streams; cut ones resumed | – |
+//! | [`Resume`](resume) | `resume` | `Request<Buffered>`; [`Progress`](progress::Progress) on the response | an error event at the end of an interrupted stream; resumed streams | – |
 //! | [`Retry`](retry) | `retry` | `Request<Buffered>` | [`Attempt`](attempt::Attempt) | `Exhausted`, `TotalTimeout` |
-//! | [`Commit`](commit) | `commit` | `Progress` on the response | a head only when there is something to show | the body's errors |
+//! | [`Commit`](commit) | `commit` | `Progress` on the response | a head that is held back until there is output | the body's errors |
 //! | [`Select`](select) | `select` | `Requested` | [`Selected`](select::Selected), [`ServedBy`](attempt::ServedBy) | `Unroutable` |
 //! | [`CircuitBreaker`](breaker) | `breaker` | – | – | `BreakerOpen` |
 //! | [`BackendClient`](client) | `client` | `Selected`, `Requested` | `Progress`, [`ErrorBody`](classify::ErrorBody) | [`Failure`](error::Failure) |
 //!
-//! Beside the layers stands [`Prober`](probe::Prober) (feature `probe`): a future that checks the
-//! health of a catalogue's backends while nobody uses them; and an [`Observer`](observe::Observer) is
-//! told of what happens to them.
+//! [`Prober`](probe::Prober) (feature `probe`) is a future that checks the health of a catalogue's
+//! backends while they are not used. An [`Observer`](observe::Observer) receives their attempts,
+//! health and breaker changes.
 //!
 //! Edge layers refuse with a response, in the shape that a [`Render`](render::Render) gives; inner
 //! layers fail with typed errors ([`error`]), which `ErrorResponse` turns into responses.
 //!
-//! # What rides in the extensions
+//! # Extensions of requests and responses
 //!
-//! | extension | put by | read by | if it is missing |
+//! | extension | added by | read by | if it is missing |
 //! |---|---|---|---|
-//! | the identity, a type of your own | Auth | RateLimit's key function, ModelPermission, Select (tags), handlers | no key: no limit, unless `.require_key()`; permission: 500 |
+//! | the identity, a type of the application | Auth | RateLimit's key function, ModelPermission, Select (tags), handlers | no key: no limit, unless `.require_key()`; permission: 500 |
 //! | [`Requested`](inspect::Requested) | Inspect | ModelPermission, Early, Select, BackendClient | 500 that names the layer |
 //! | [`Attempt`](attempt::Attempt) | Retry, also on the response | Select | Select works alone and excludes nobody |
 //! | [`Selected`](select::Selected) | Select | CircuitBreaker, BackendClient | client: 500; breaker: its own single state |
 //! | [`Conversation`](dialect::Conversation) | Select, where a model has backends of another format | BackendClient | it reads the body itself |
+//! | [`CallerId`](caller::CallerId) | an authentication of your own, or Select by `caller` | Select, CircuitBreaker | every failure counts |
 //! | [`ServedBy`](attempt::ServedBy), [`RoutedModel`](select::RoutedModel), on the response | Select | logs, headers, tests | – |
-//! | [`UpstreamTime`](upstream_time::UpstreamTime) | whoever wants to know | Collect, Retry and BackendClient fill it in | nobody counts |
+//! | [`UpstreamTime`](upstream_time::UpstreamTime) | the application | Collect, Retry and BackendClient write to it | the time is not measured |
 //! | [`Progress`](progress::Progress), on the response | BackendClient | Commit, Resume, Early, logs | the whole body counts as output |
 //!
 //! # Features
 //!
-//! One for each layer, none of them on by default; `gateway` is the standard stack, `full` is
-//! everything. `client` has no transport of its own: `client-hyper` adds [`Hyper`](client::Hyper), and
+//! One for each layer, none of them on by default. `edge` is the outer part of the standard stack,
+//! `gateway` is all of it, `full` is everything. `client` has no transport of its own: `client-hyper` adds [`Hyper`](client::Hyper), and
 //! `client-reqwest` adds [`Reqwest`](client::Reqwest); with both the default is
 //! [`EnvProxy`](client::EnvProxy). `governor` comes with `rate-limit` only.
 
@@ -119,7 +121,7 @@ mod evidence;
 ))]
 #[cfg_attr(not(feature = "gateway"), allow(dead_code, reason = "each edge layer uses a part of it"))]
 mod gate;
-#[cfg(feature = "gateway")]
+#[cfg(feature = "edge")]
 pub mod gateway;
 #[cfg(feature = "inspect")]
 pub mod inspect;

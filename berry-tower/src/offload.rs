@@ -1,8 +1,19 @@
 //! Runs long computations outside of the runtime's worker threads.
 
+#[cfg(feature = "gateway")]
+use std::task::{Context, Poll, ready};
 use std::{num::NonZero, panic::resume_unwind, pin::Pin, sync::OnceLock, thread::available_parallelism};
 
+#[cfg(feature = "gateway")]
+use http::Request;
+#[cfg(feature = "gateway")]
+use pin_project::pin_project;
 use tokio::{runtime::Handle, sync::Semaphore, task::spawn_blocking};
+#[cfg(feature = "gateway")]
+use tower_service::Service;
+
+#[cfg(feature = "gateway")]
+use crate::body::Buffered;
 
 /// The size in bytes from which the work on a body would delay other requests noticeably.
 pub(crate) const LARGE: usize = 256 * 1024;
@@ -49,4 +60,68 @@ where
 fn slots() -> &'static Semaphore {
     static SLOTS: OnceLock<Semaphore> = OnceLock::new();
     SLOTS.get_or_init(|| Semaphore::new(available_parallelism().map_or(1, NonZero::get)))
+}
+
+/// Calls a service on another thread if the request's body is large.
+///
+/// The services from selection to the client do their work on the body, such as a translation, in `call`.
+#[cfg(feature = "gateway")]
+#[derive(Clone, Debug)]
+pub(crate) struct Offload<S> {
+    inner: S,
+}
+
+#[cfg(feature = "gateway")]
+impl<S> Offload<S> {
+    pub(crate) const fn new(inner: S) -> Self {
+        Self { inner }
+    }
+}
+
+#[cfg(feature = "gateway")]
+impl<S> Service<Request<Buffered>> for Offload<S>
+where
+    S: Service<Request<Buffered>> + Clone + Send + 'static,
+    S::Future: Send,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = ResponseFuture<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<Buffered>) -> Self::Future {
+        if !is_large(request.body().bytes().len()) {
+            return ResponseFuture::Called(self.inner.call(request));
+        }
+        // The service that was made ready is the one to call.
+        let next = self.inner.clone();
+        let mut ready = std::mem::replace(&mut self.inner, next);
+        ResponseFuture::Calling(offload(move || ready.call(request)))
+    }
+}
+
+/// The future of [`Offload`].
+#[cfg(feature = "gateway")]
+#[pin_project(project = ResponseFutureProj)]
+pub(crate) enum ResponseFuture<F> {
+    Calling(Offloaded<F>),
+    Called(#[pin] F),
+}
+
+#[cfg(feature = "gateway")]
+impl<F: Future> Future for ResponseFuture<F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        loop {
+            let called = match self.as_mut().project() {
+                ResponseFutureProj::Calling(calling) => ready!(calling.as_mut().poll(cx)),
+                ResponseFutureProj::Called(future) => return future.poll(cx),
+            };
+            self.set(Self::Called(called));
+        }
+    }
 }

@@ -340,7 +340,7 @@ impl UsageCell {
     fn store(&self, usage: Usage) {
         let version = loop {
             let version = self.version.load(sync::Ordering::Acquire);
-            if version % 2 == 0 {
+            if version.is_multiple_of(2) {
                 // The count is set at every frame and changes seldom.
                 if version > 0 && self.read(version) == Some(usage) {
                     return;
@@ -362,7 +362,7 @@ impl UsageCell {
 
     /// Returns the counts of this version, unless they are being replaced.
     fn read(&self, version: u64) -> Option<Usage> {
-        if version % 2 == 1 {
+        if !version.is_multiple_of(2) {
             return None;
         }
         let [input, output, cached] = self.usage.each_ref().map(|word| word.load(sync::Ordering::Relaxed));

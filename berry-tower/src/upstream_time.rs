@@ -1,4 +1,4 @@
-//! How long a request has waited for others, so that what is left is the gateway's own time.
+//! Measures how long a request waits for others; the rest is the gateway's own time.
 
 use std::{
     sync::{
@@ -10,10 +10,11 @@ use std::{
 
 use tokio::time::Instant;
 
-/// The time that a request spends waiting for upstreams, over all its attempts, until the first
-/// output of the answer; and for its caller's body, and between attempts. Whoever wants to know puts
-/// one into the request's extensions, keeps a clone, and reads it when the answer's head has come;
-/// the layers that wait fill it in.
+/// The time that a request spends waiting: for the client's body, between attempts, and for the
+/// backends of all attempts until the first output of the response.
+///
+/// Put one into the request's extensions, keep a clone, and read it when the head of the response is
+/// there. The layers that wait add to it.
 ///
 /// ```
 /// use berry_tower::upstream_time::UpstreamTime;
@@ -37,9 +38,9 @@ pub struct UpstreamTime(Arc<Sum>);
 #[derive(Debug)]
 struct Sum {
     epoch: Instant,
-    /// In nanoseconds, of the waits that are over.
+    /// The sum of the waits that are over, in nanoseconds.
     waited: AtomicU64,
-    /// Since when the wait goes on that is not over, in nanoseconds from the epoch, plus one; 0: none.
+    /// The start of the present wait, in nanoseconds from the epoch plus one; 0 if there is none.
     since: AtomicU64,
     asked: std::sync::atomic::AtomicBool,
 }
@@ -51,28 +52,28 @@ impl Default for UpstreamTime {
 }
 
 impl UpstreamTime {
-    /// For a request that came at this moment, for those who have read the clock already.
+    /// Creates one for a request that arrived at `came`, which saves reading the clock.
     #[must_use]
     pub fn since(came: Instant) -> Self {
         let (waited, since, asked) = (AtomicU64::new(0), AtomicU64::new(0), false.into());
         Self(Arc::new(Sum { epoch: came, waited, since, asked }))
     }
 
-    /// Begins to wait for an upstream; the wait is over when what this gives is dropped. Waits of one
-    /// request come one after the other.
+    /// Begins a wait for a backend, which ends when the guard is dropped. The waits of one request must
+    /// not overlap.
     pub fn wait(&self) -> Waiting {
         self.0.asked.store(true, Relaxed);
         self.pause()
     }
 
-    /// Begins to wait for something else that is no work of the gateway's. That alone asks no
-    /// upstream.
+    /// Begins a wait for something else that is not the gateway's own work. It does not count as a call
+    /// of a backend.
     pub fn pause(&self) -> Waiting {
         self.0.since.store(self.0.now() + 1, Relaxed);
         Waiting(self.clone())
     }
 
-    /// All waits so far, one that goes on included; `None` where no upstream was asked.
+    /// Returns the sum of all waits, the present one included; `None` if no backend was called.
     #[must_use]
     pub fn total(&self) -> Option<Duration> {
         let Sum { waited, since, asked, .. } = &*self.0;
@@ -87,7 +88,7 @@ impl Sum {
     }
 }
 
-/// A wait, over when it is dropped.
+/// A guard that ends a wait when it is dropped.
 #[derive(Debug)]
 #[must_use = "the wait is over when it is dropped"]
 pub struct Waiting(UpstreamTime);

@@ -6,7 +6,7 @@ use berry_server::{
     Options, Server,
     config::{self, Loaded},
 };
-use berry_simulated::{Config, Keep, Provider};
+use berry_simulated::{Config, Provider, Retention};
 
 use crate::{Ask, Connection, Reply, soon};
 
@@ -71,7 +71,7 @@ impl Builder {
     /// Keeps no requests of the provider added last, only numbers.
     #[must_use]
     pub fn counted(mut self) -> Self {
-        self.providers.last_mut().expect("a provider comes first").0.keep = Keep::Counts;
+        self.providers.last_mut().expect("a provider comes first").0.keep = Retention::Counts;
         self
     }
 

@@ -2,8 +2,8 @@
 //! header and errors of its own.
 
 use super::body::Role;
-use super::dialect::{Ask, Kind, Place, Route, Shape, Wire, brings, event, header_map, quoted};
-use super::layout::Good;
+use super::dialect::{Kind, ModelRequest, Route, Shape, Target, Wire, brings, event, header_map, quoted};
+use super::layout::ValidResponse;
 use super::openai::{self, OpenAi};
 use super::refusal::Refusal;
 use super::words::Voice;
@@ -63,7 +63,7 @@ impl Wire for Azure {
             // Neither has a deployment's address.
             let has = |kind: &Kind| !matches!(kind, Kind::Responses | Kind::Moderations | Kind::Rerank);
             let kind = openai::kind(endpoint).filter(has).ok_or_else(not_found)?;
-            (Method::POST, Route::Call(Place { model: Some(decoded(deployment)), ..kind.into() }))
+            (Method::POST, Route::Call(Target { model: Some(decoded(deployment)), ..kind.into() }))
         };
         if *method != wanted {
             return Err(openai::not_allowed(method, path));
@@ -71,17 +71,17 @@ impl Wire for Azure {
         Ok(route)
     }
 
-    fn read(&self, place: &Place, body: &[u8]) -> Result<Ask, Refusal> {
+    fn read(&self, place: &Target, body: &[u8]) -> Result<ModelRequest, Refusal> {
         openai::read(place, body)
     }
 
-    fn check(&self, ask: &Ask) -> Result<(), Refusal> {
+    fn check(&self, ask: &ModelRequest) -> Result<(), Refusal> {
         // The deployment is the model; the field may be left out.
         let mut body = ask.body.clone();
         if let Some(fields) = body.as_object_mut() {
             fields.entry("model").or_insert_with(|| ask.model.as_str().into());
         }
-        OpenAi.check(&Ask { body, model: ask.model.clone(), ..*ask })
+        OpenAi.check(&ModelRequest { body, model: ask.model.clone(), ..*ask })
     }
 
     fn list(&self, voice: &Voice, models: &[String]) -> String {
@@ -104,7 +104,7 @@ impl Wire for Azure {
     }
 
     /// Azure tells what its filters found: in a first chunk of its own, or in the plain answer.
-    fn answer(&self, ask: &Ask, shape: Shape, voice: &Voice, seed: u64) -> Good {
+    fn answer(&self, ask: &ModelRequest, shape: Shape, voice: &Voice, seed: u64) -> ValidResponse {
         let mut good = openai::answer(ask, shape, voice, seed);
         let found = format!(r#"[{{"prompt_index":0,"content_filter_results":{FILTERS}}}]"#);
         if ask.kind != Kind::Chat {
@@ -120,7 +120,7 @@ impl Wire for Azure {
             good.pieces = [first].into_iter().chain(good.pieces.iter().cloned()).collect();
         } else if let [piece] = good.pieces.as_ref() {
             let rest = String::from_utf8_lossy(&piece.data[1..]).into_owned();
-            good = Good::json(format!(r#"{{"prompt_filter_results":{found},{rest}"#));
+            good = ValidResponse::json(format!(r#"{{"prompt_filter_results":{found},{rest}"#));
         }
         good
     }

@@ -1,4 +1,4 @@
-//! The response body: frames in turn, at their pace, with the end that the fault asks for.
+//! The response body: pieces at their pace, with the end that a fault asks for.
 
 use super::record::{End, Entry};
 use bytes::Bytes;
@@ -17,11 +17,11 @@ pub(super) enum Role {
     Preamble,
     /// Output.
     Token,
-    /// Says that the output is whole.
+    /// The end of the output.
     Finish,
     /// Token counts.
     Usage,
-    /// Nothing follows.
+    /// The end of the stream.
     Done,
 }
 
@@ -41,7 +41,7 @@ impl Piece {
 /// How a body ends after its last piece.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Close {
-    /// As it should.
+    /// Properly.
     Well,
     /// By closing the connection.
     Cut,
@@ -84,17 +84,17 @@ impl Plan {
     }
 }
 
-/// The connection ends here, on purpose.
+/// The connection ends here because of a fault.
 #[derive(Debug)]
-pub(super) struct Broken;
+pub(super) struct ConnectionEnded;
 
-impl fmt::Display for Broken {
+impl fmt::Display for ConnectionEnded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("broken off on purpose")
     }
 }
 
-impl std::error::Error for Broken {}
+impl std::error::Error for ConnectionEnded {}
 
 /// The body of a response.
 #[derive(Debug)]
@@ -170,7 +170,7 @@ impl Answer {
         sleep.as_mut().poll(cx)
     }
 
-    fn poll_close(&mut self) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+    fn poll_close(&mut self) -> Poll<Option<Result<Frame<Bytes>, ConnectionEnded>>> {
         let end = match self.plan.close {
             Close::Well => return Poll::Ready(None),
             // hyper sees the peer leave and drops the body: there is nothing to be woken for.
@@ -183,15 +183,18 @@ impl Answer {
             self.entry.link().reset();
         }
         self.entry.end(end);
-        Poll::Ready(Some(Err(Broken)))
+        Poll::Ready(Some(Err(ConnectionEnded)))
     }
 }
 
 impl Body for Answer {
     type Data = Bytes;
-    type Error = Broken;
+    type Error = ConnectionEnded;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, ConnectionEnded>>> {
         if self.all_sent() {
             return self.poll_close();
         }

@@ -1,8 +1,8 @@
 //! Requests read and answers made before, so that load of one kind costs next to nothing.
 
-use super::dialect::{Ask, Place, Shape};
+use super::dialect::{ModelRequest, Shape, Target};
 use super::fault::Behavior;
-use super::layout::Good;
+use super::layout::ValidResponse;
 use super::refusal::Refusal;
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
@@ -17,28 +17,28 @@ const MAX_ANSWER: usize = 256 << 10;
 
 /// A request that has been read, with what follows from it alone.
 #[derive(Debug)]
-pub(super) struct Known {
+pub(super) struct CachedRequest {
     body: Bytes,
-    place: Place,
+    place: Target,
     pub(super) hash: u64,
-    pub(super) ask: Result<Ask, Refusal>,
+    pub(super) ask: Result<ModelRequest, Refusal>,
     /// What the model's name asks for; none when it is a plain name.
     pub(super) by_name: Option<Arc<Behavior>>,
-    answer: OnceLock<(Shape, Good)>,
+    answer: OnceLock<(Shape, ValidResponse)>,
 }
 
 /// A few slots, found by hash; the newest request takes its slot.
 #[derive(Debug, Default)]
-pub(super) struct Cache([ArcSwapOption<Known>; SLOTS]);
+pub(super) struct Cache([ArcSwapOption<CachedRequest>; SLOTS]);
 
 impl Cache {
     /// The request as read before, or read by `read`.
     pub(super) fn known(
         &self,
-        place: &Place,
+        place: &Target,
         body: &Bytes,
-        read: impl FnOnce() -> (Result<Ask, Refusal>, Option<Arc<Behavior>>),
-    ) -> Arc<Known> {
+        read: impl FnOnce() -> (Result<ModelRequest, Refusal>, Option<Arc<Behavior>>),
+    ) -> Arc<CachedRequest> {
         let mut hasher = DefaultHasher::new();
         (place, body).hash(&mut hasher);
         let hash = hasher.finish();
@@ -51,7 +51,7 @@ impl Cache {
         }
         let (ask, by_name) = read();
         let keeps = body.len() <= MAX_BODY;
-        let known = Arc::new(Known {
+        let known = Arc::new(CachedRequest {
             // A copy, because the request's own bytes hold a whole read buffer.
             body: if keeps { Bytes::copy_from_slice(body) } else { Bytes::new() },
             place: place.clone(),
@@ -67,9 +67,9 @@ impl Cache {
     }
 }
 
-impl Known {
+impl CachedRequest {
     /// The answer in this shape, as made before or by `make`.
-    pub(super) fn answer(&self, shape: Shape, make: impl FnOnce() -> Good) -> Good {
+    pub(super) fn answer(&self, shape: Shape, make: impl FnOnce() -> ValidResponse) -> ValidResponse {
         if let Some((made, good)) = self.answer.get()
             && *made == shape
         {

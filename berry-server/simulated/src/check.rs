@@ -1,46 +1,46 @@
-//! Checks JSON against a published schema that is written down as tables; what is wrong is told
-//! with its place, for a dialect to word.
+//! Checks JSON against a provider's published schema, written as tables. A violation has the path of the field; the dialect
+//! words it.
 
 use serde_json::Value;
 use std::fmt::Write;
 
-/// What a value must be.
+/// What is expected of a value.
 #[derive(Debug)]
-pub(super) enum Is {
+pub(super) enum Expected {
     Anything,
     Text,
     Word(&'static [&'static str]),
     Flag,
-    /// A number between these two, bounds included.
+    /// A number within these bounds, inclusive.
     Number(f64, f64),
-    /// A whole number between these two, bounds included.
+    /// An integer within these bounds, inclusive.
     Whole(i64, i64),
-    /// An object with keys of the caller's choice.
-    Map(&'static Is),
-    List(&'static Is),
+    /// An object with arbitrary keys.
+    Map(&'static Expected),
+    List(&'static Expected),
     Object(&'static [Field]),
     /// An object whose fields depend on the word in one of them.
     Tagged(&'static str, &'static [(&'static str, &'static [Field])]),
     /// The first of these that fits the kind of JSON at hand.
-    Either(&'static [Is]),
-    Same(&'static Is),
+    Either(&'static [Expected]),
+    Same(&'static Expected),
 }
 
 /// A field of an object.
 #[derive(Debug)]
 pub(super) struct Field {
     name: &'static str,
-    is: Is,
+    is: Expected,
     required: bool,
 }
 
-/// A field that has to be there.
-pub(super) const fn must(name: &'static str, is: Is) -> Field {
+/// Returns a required field.
+pub(super) const fn must(name: &'static str, is: Expected) -> Field {
     Field { name, is, required: true }
 }
 
-/// A field that may be left out.
-pub(super) const fn may(name: &'static str, is: Is) -> Field {
+/// Returns an optional field.
+pub(super) const fn may(name: &'static str, is: Expected) -> Field {
     Field { name, is, required: false }
 }
 
@@ -50,9 +50,9 @@ enum Step {
     Index(usize),
 }
 
-/// What is wrong with a value.
+/// A violation of the schema.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Wrong {
+pub(super) enum Violation {
     Unknown,
     Missing,
     /// It should be this.
@@ -61,17 +61,17 @@ pub(super) enum Wrong {
     Rule(String),
 }
 
-/// Something wrong, and where.
+/// A violation and its path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Problem {
     path: Vec<Step>,
-    pub(super) wrong: Wrong,
+    pub(super) wrong: Violation,
 }
 
 pub(super) type Checked = Result<(), Problem>;
 
 impl Problem {
-    fn new(wrong: Wrong) -> Self {
+    fn new(wrong: Violation) -> Self {
         Self { path: Vec::new(), wrong }
     }
 
@@ -83,7 +83,7 @@ impl Problem {
         };
         // From the inside out, as all paths are kept.
         let path = path.split('.').filter(|step| !step.is_empty()).rev().map(step).collect();
-        Self { path, wrong: Wrong::Rule(text.into()) }
+        Self { path, wrong: Violation::Rule(text.into()) }
     }
 
     fn under(mut self, step: Step) -> Self {
@@ -136,7 +136,7 @@ impl Problem {
     }
 }
 
-impl Is {
+impl Expected {
     /// Checks a value. With `nulls`, a null is as good as nothing.
     pub(super) fn check(&self, value: &Value, nulls: bool) -> Checked {
         match (self, value) {
@@ -164,19 +164,19 @@ impl Is {
             (Self::Object(fields), Value::Object(_)) => check_fields(fields, value, nulls, None),
             (Self::Tagged(tag, kinds), Value::Object(_)) => {
                 let Some(word) = value.get(tag) else {
-                    return Err(Problem::new(Wrong::Missing).under_key(tag));
+                    return Err(Problem::new(Violation::Missing).under_key(tag));
                 };
                 let Some((_, fields)) = kinds.iter().find(|(kind, _)| word == kind) else {
                     let names = kinds.iter().map(|(kind, _)| *kind);
-                    return Err(Problem::new(Wrong::Not(one_of(names))).under_key(tag));
+                    return Err(Problem::new(Violation::Not(one_of(names))).under_key(tag));
                 };
                 check_fields(fields, value, nulls, Some(tag))
             }
             (Self::Either(all), _) => match all.iter().find(|is| is.takes(value)) {
                 Some(is) => is.check(value, nulls),
-                None => Err(Problem::new(Wrong::Not(self.to_string()))),
+                None => Err(Problem::new(Violation::Not(self.to_string()))),
             },
-            _ => Err(Problem::new(Wrong::Not(self.to_string()))),
+            _ => Err(Problem::new(Violation::Not(self.to_string()))),
         }
     }
 
@@ -200,7 +200,7 @@ fn check_fields(fields: &[Field], value: &Value, nulls: bool, tag: Option<&str>)
     for field in fields.iter().filter(|field| field.required) {
         let given = object.and_then(|object| object.get(field.name));
         if given.is_none_or(|value| nulls && value.is_null() && !field.is.takes(value)) {
-            return Err(Problem::new(Wrong::Missing).under_key(field.name));
+            return Err(Problem::new(Violation::Missing).under_key(field.name));
         }
     }
     for (name, value) in object.into_iter().flatten() {
@@ -208,7 +208,7 @@ fn check_fields(fields: &[Field], value: &Value, nulls: bool, tag: Option<&str>)
             if tag == Some(name) {
                 continue;
             }
-            return Err(Problem::new(Wrong::Unknown).under_key(name));
+            return Err(Problem::new(Violation::Unknown).under_key(name));
         };
         if !(nulls && value.is_null()) {
             field.is.check(value, nulls).map_err(|p| p.under_key(name))?;
@@ -222,7 +222,7 @@ fn one_of(names: impl Iterator<Item = &'static str>) -> String {
     format!("one of {}", names.join(", "))
 }
 
-impl std::fmt::Display for Is {
+impl std::fmt::Display for Expected {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Anything => f.write_str("a value"),
@@ -248,13 +248,17 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    static NODE: Is = Is::Object(&[may("next", Is::Same(&NODE)), may("leaf", Is::Whole(0, 9)), must("name", Is::Text)]);
-    static ROOT: Is = Is::Object(&[
-        must("nodes", Is::Either(&[Is::Text, Is::List(&NODE)])),
-        may("kind", Is::Tagged("type", &[("a", &[must("x", Is::Flag)]), ("b", &[])])),
+    static NODE: Expected = Expected::Object(&[
+        may("next", Expected::Same(&NODE)),
+        may("leaf", Expected::Whole(0, 9)),
+        must("name", Expected::Text),
+    ]);
+    static ROOT: Expected = Expected::Object(&[
+        must("nodes", Expected::Either(&[Expected::Text, Expected::List(&NODE)])),
+        may("kind", Expected::Tagged("type", &[("a", &[must("x", Expected::Flag)]), ("b", &[])])),
     ]);
 
-    fn problem(value: &Value) -> (String, String, Wrong) {
+    fn problem(value: &Value) -> (String, String, Violation) {
         let problem = ROOT.check(value, true).unwrap_err();
         (problem.dotted(), problem.bracketed(), problem.wrong)
     }
@@ -279,9 +283,9 @@ mod tests {
         assert_eq!(path(json!({"nodes": [], "kind": {"type": "c"}})), "kind.type");
         assert_eq!(path(json!({"nodes": [], "kind": {"type": "a"}})), "kind.x");
         let (dotted, _, wrong) = problem(&json!({"nodes": [{}]}));
-        assert_eq!((dotted.as_str(), wrong), ("nodes.0.name", Wrong::Missing));
+        assert_eq!((dotted.as_str(), wrong), ("nodes.0.name", Violation::Missing));
         let (_, _, wrong) = problem(&json!({"nodes": 1}));
-        assert_eq!(wrong, Wrong::Not("a string or an array".to_owned()));
+        assert_eq!(wrong, Violation::Not("a string or an array".to_owned()));
         let rule = Problem::rule("nodes.1.name", "no");
         assert_eq!(rule.bracketed(), "nodes[1].name");
         let (parent, name) = rule.split();

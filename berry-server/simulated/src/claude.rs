@@ -5,8 +5,8 @@ mod rules;
 mod tables;
 mod turn;
 
-use super::dialect::{Ask, Kind, Place, Route, Shape, Wire, brings, header_map, quoted};
-use super::layout::Good;
+use super::dialect::{Kind, ModelRequest, Route, Shape, Target, Wire, brings, header_map, quoted};
+use super::layout::ValidResponse;
 use super::openai;
 use super::refusal::Refusal;
 use super::words::Voice;
@@ -67,13 +67,13 @@ impl Wire for Claude {
         Ok(route)
     }
 
-    fn read(&self, place: &Place, body: &[u8]) -> Result<Ask, Refusal> {
+    fn read(&self, place: &Target, body: &[u8]) -> Result<ModelRequest, Refusal> {
         let body = openai::object(body).map_err(|_| Refusal::invalid("The request body is not valid JSON"))?;
         let model = body["model"].as_str().ok_or_else(|| invalid("model", "Field required"))?.to_owned();
-        Ok(Ask { kind: place.kind, model, stream: body["stream"] == Value::Bool(true), body })
+        Ok(ModelRequest { kind: place.kind, model, stream: body["stream"] == Value::Bool(true), body })
     }
 
-    fn check(&self, ask: &Ask) -> Result<(), Refusal> {
+    fn check(&self, ask: &ModelRequest) -> Result<(), Refusal> {
         rules::check(&ask.body)
     }
 
@@ -86,7 +86,7 @@ impl Wire for Claude {
         one(voice, model).to_string()
     }
 
-    fn answer(&self, ask: &Ask, shape: Shape, voice: &Voice, seed: u64) -> Good {
+    fn answer(&self, ask: &ModelRequest, shape: Shape, voice: &Voice, seed: u64) -> ValidResponse {
         answer::answer(ask, shape, voice, seed)
     }
 

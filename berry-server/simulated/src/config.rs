@@ -1,8 +1,8 @@
-//! What a simulated provider is told at its start.
+//! The settings of a simulated provider.
 
 use super::dialect::Dialect;
 use super::fault::Behavior;
-use super::record::Keep;
+use super::record::Retention;
 use std::fmt;
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ const TEXT: &str = "This answer comes from a simulated provider that runs inside
     was chosen for it, and each word came back as an event of its own. When this backend fails, \
     another one takes over, and you should notice nothing but the time it took.";
 
-/// A provider's settings. Its `Debug` leaves the key out.
+/// The settings of a provider. Its `Debug` omits the key.
 ///
 /// ```
 /// use berry_simulated::Config;
@@ -23,41 +23,40 @@ const TEXT: &str = "This answer comes from a simulated provider that runs inside
 /// ```
 #[derive(Clone)]
 pub struct Config {
-    /// Its name, which `system_fingerprint` and `owned_by` tell.
+    /// The name, which appears in `system_fingerprint` and `owned_by`.
     pub name: String,
     /// The port on 127.0.0.1; 0 takes a free one.
     pub port: u16,
     /// The key that requests must bring.
     pub key: String,
-    /// The models it has. Each answers to its name and to its name with fault tokens.
+    /// The models. Each is found by its name, and by its name with fault tokens.
     pub models: Vec<String>,
-    /// Its wire format.
+    /// The wire format.
     pub dialect: Dialect,
-    /// Whether it takes bodies that break the published rules; without, it refuses them as the
-    /// provider would.
+    /// Whether to accept bodies that break the published rules, which are refused otherwise.
     pub lax: bool,
-    /// The `created` of all its answers, in Unix seconds.
+    /// The `created` of all responses, in Unix seconds.
     pub created: u64,
-    /// What it says, over and over.
+    /// The text of responses, repeated as needed.
     pub text: String,
-    /// Whether it says the user's last message first, as one token.
+    /// Whether a response begins with the user's last message, as one token.
     pub echo: bool,
-    /// The number of tokens in an answer; the whole text once when there is none.
+    /// The number of tokens in a response; `None` is the whole text once.
     pub tokens: Option<usize>,
     /// The time from the head of a stream to its first token.
     pub first_token: Duration,
-    /// The time between tokens. A plain answer's head comes when its last token would.
+    /// The time between tokens. The head of a plain response comes when its last token would.
     pub per_token: Duration,
-    /// What holds when neither a script nor the model's name says otherwise.
+    /// The behaviour without a script and without fault tokens in the model's name.
     pub behavior: Behavior,
-    /// Shifts the sequence of requests that a percentage strikes.
+    /// Shifts which requests a percentage strikes.
     pub seed: u64,
-    /// How much it remembers of the requests.
-    pub keep: Keep,
+    /// What is recorded of the requests.
+    pub keep: Retention,
 }
 
 impl Config {
-    /// The settings of a provider with this name: healthy, without delays, with the model `sim`.
+    /// Returns the settings of a healthy provider with this name, without delays, with the model `sim`.
     pub fn named(name: &str) -> Self {
         Self {
             name: name.to_owned(),
@@ -74,7 +73,7 @@ impl Config {
             per_token: Duration::ZERO,
             behavior: Behavior::healthy(),
             seed: 0,
-            keep: Keep::default(),
+            keep: Retention::default(),
         }
     }
 }

@@ -4,45 +4,45 @@ use super::config::Config;
 use super::dialect::Dialect;
 use super::fault::Fault;
 use super::provider::Provider;
-use super::record::Keep;
+use super::record::Retention;
 use std::io;
 use std::time::Duration;
 
-/// A provider of the demo, with what a configuration needs to know of it.
+/// A provider of the demo, with what a configuration of it needs.
 #[derive(Debug)]
 pub struct DemoProvider {
-    /// Its id.
+    /// The id.
     pub name: &'static str,
-    /// What it is like, in a few words.
+    /// A short description.
     pub about: &'static str,
-    /// Its wire format.
+    /// The wire format.
     pub dialect: Dialect,
-    /// Its base URL, with the version.
+    /// The base URL, with the version.
     pub base_url: String,
-    /// Its key.
+    /// The key.
     pub key: String,
-    /// Its models.
+    /// The models.
     pub models: Vec<String>,
-    /// Whether it counts as the dear one.
+    /// Whether it is the expensive one.
     pub premium: bool,
     /// The server; it stops when this is dropped.
     pub provider: Provider,
 }
 
-/// A demo provider's character.
-struct Character {
+/// The properties of a demo provider.
+struct Profile {
     name: &'static str,
     about: &'static str,
     dialect: Dialect,
-    /// The time to the first token, and from each to the next, in milliseconds.
+    /// The time to the first token and between tokens, in milliseconds.
     pace: (u64, u64),
-    /// How many of a hundred requests fail.
+    /// The share of requests that fail, in percent.
     fails: u8,
     premium: bool,
 }
 
-const CHARACTERS: [Character; 4] = [
-    Character {
+const PROFILES: [Profile; 4] = [
+    Profile {
         name: "swift",
         about: "fast and cheap",
         dialect: Dialect::OpenAi,
@@ -50,15 +50,15 @@ const CHARACTERS: [Character; 4] = [
         fails: 0,
         premium: false,
     },
-    Character {
+    Profile {
         name: "steady",
-        about: "slow, dear and reliable",
+        about: "slow, expensive and reliable",
         dialect: Dialect::OpenAi,
         pace: (700, 45),
         fails: 0,
         premium: true,
     },
-    Character {
+    Profile {
         name: "flaky",
         about: "fails every third request",
         dialect: Dialect::OpenAi,
@@ -66,7 +66,7 @@ const CHARACTERS: [Character; 4] = [
         fails: 34,
         premium: false,
     },
-    Character {
+    Profile {
         name: "foreign",
         about: "speaks Claude's format, not OpenAI's",
         dialect: Dialect::Claude,
@@ -82,17 +82,17 @@ const CHARACTERS: [Character; 4] = [
 ///
 /// # Errors
 ///
-/// When there is no free port.
+/// Fails when there is no free port.
 pub async fn demo_providers() -> io::Result<Vec<DemoProvider>> {
-    let mut out = Vec::with_capacity(CHARACTERS.len());
-    for Character { name, about, dialect, pace: (first, each), fails, premium } in CHARACTERS {
+    let mut out = Vec::with_capacity(PROFILES.len());
+    for Profile { name, about, dialect, pace: (first, each), fails, premium } in PROFILES {
         let config = Config {
             models: vec!["sim-small".to_owned(), "sim-large".to_owned()],
             dialect,
             first_token: Duration::from_millis(first),
             per_token: Duration::from_millis(each),
             behavior: Fault::Status(503).percent(fails),
-            keep: Keep::Counts,
+            keep: Retention::Counts,
             ..Config::named(name)
         };
         let models = config.models.clone();

@@ -1,11 +1,11 @@
-//! The wire formats that a simulated provider can speak; each one is a sibling file of this.
+//! The wire formats of simulated providers. Each is implemented in a sibling module.
 
 use super::azure::Azure;
 use super::body::{Piece, Role};
 use super::claude::Claude;
 use super::fault::{Behavior, Fault};
 use super::gemini::Gemini;
-use super::layout::Good;
+use super::layout::ValidResponse;
 use super::openai::OpenAi;
 use super::refusal::Refusal;
 use super::words::Voice;
@@ -29,7 +29,7 @@ pub enum Dialect {
     Gemini,
 }
 
-/// What a request asks for.
+/// The kind of a model request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Kind {
     Chat,
@@ -50,31 +50,31 @@ pub(super) enum Kind {
     Generate,
 }
 
-/// What the address of a request for an answer says.
+/// What the address of a model request says.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Place {
+pub(super) struct Target {
     pub(super) kind: Kind,
-    /// The model, where the address names it.
+    /// The model, if the address names it.
     pub(super) model: Option<String>,
-    /// Whether a stream is wanted, where the address says so.
+    /// Whether a stream is requested, if the address says so.
     pub(super) stream: Option<bool>,
 }
 
-impl From<Kind> for Place {
+impl From<Kind> for Target {
     fn from(kind: Kind) -> Self {
         Self { kind, model: None, stream: None }
     }
 }
 
-/// Where a request goes.
+/// The route of a request.
 #[derive(Debug)]
 pub(super) enum Route {
     /// The list of models.
     List,
     /// One model of the list.
     One(String),
-    /// An answer.
-    Call(Place),
+    /// A model request.
+    Call(Target),
 }
 
 impl Kind {
@@ -84,16 +84,16 @@ impl Kind {
     }
 }
 
-/// A request for an answer, read.
+/// A parsed model request.
 #[derive(Debug)]
-pub(super) struct Ask {
+pub(super) struct ModelRequest {
     pub(super) kind: Kind,
     pub(super) model: String,
     pub(super) stream: bool,
     pub(super) body: Value,
 }
 
-impl Ask {
+impl ModelRequest {
     pub(super) fn number(&self, field: &str) -> Option<usize> {
         usize::try_from(self.body.get(field)?.as_u64()?).ok()
     }
@@ -103,7 +103,7 @@ impl Ask {
     }
 }
 
-/// What a behaviour changes in the content of an answer, as against its delivery.
+/// What a behaviour changes in the content of a response, as opposed to its delivery.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Shape {
     pub(super) stream: bool,
@@ -113,16 +113,16 @@ pub(super) struct Shape {
     pub(super) talks: bool,
     pub(super) reasoning: bool,
     pub(super) no_usage: bool,
-    /// The prompt's tokens that came from a cache.
+    /// The tokens of the prompt that came from a cache.
     pub(super) cached: usize,
     pub(super) refuses: bool,
     pub(super) filtered: bool,
-    /// The prompt was refused by policy, where that is an answer of its own kind and no error.
+    /// Whether the prompt is refused by policy in a format where that is a response rather than an error.
     pub(super) blocked: bool,
 }
 
 impl Shape {
-    pub(super) fn of(ask: &Ask, behavior: &Behavior) -> Self {
+    pub(super) fn of(ask: &ModelRequest, behavior: &Behavior) -> Self {
         Self {
             stream: ask.stream != behavior.has(&Fault::Swap),
             tokens: behavior.tokens,
@@ -142,69 +142,69 @@ impl Shape {
     }
 }
 
-/// A wire format: what may be asked and how, and the bytes of answers.
+/// A wire format: the rules for requests and the bytes of responses.
 pub(super) trait Wire: std::fmt::Debug + Sync {
-    /// The path that base URLs of such a provider end with.
+    /// Returns the path at the end of the provider's base URLs.
     fn base(&self) -> &'static str;
 
-    /// The header that names an answer.
+    /// Returns the header with the response's id.
     fn id_header(&self) -> HeaderName {
         HeaderName::from_static("x-request-id")
     }
 
-    /// Headers that such providers send along.
+    /// Returns further headers that such providers send.
     fn headers(&self) -> HeaderMap;
 
-    /// Whether the request brings the key, and whatever else has to stand in its head.
+    /// Checks the key and whatever else the head must have.
     fn admit(&self, head: &Parts, key: &str) -> Result<(), Refusal>;
 
     fn route(&self, head: &Parts) -> Result<Route, Refusal>;
 
-    /// Reads a request so far that its model is known.
-    fn read(&self, place: &Place, body: &[u8]) -> Result<Ask, Refusal>;
+    /// Parses a request.
+    fn read(&self, place: &Target, body: &[u8]) -> Result<ModelRequest, Refusal>;
 
     /// Checks a request against the rules that the provider has published.
-    fn check(&self, ask: &Ask) -> Result<(), Refusal>;
+    fn check(&self, ask: &ModelRequest) -> Result<(), Refusal>;
 
-    /// What the format calls one of OpenAI's fields: a path with dots.
+    /// Returns the format's name for one of OpenAI's fields, as a dotted path.
     fn field(&self, name: &'static str) -> &'static str {
         name
     }
 
-    /// The models' names, as a list.
+    /// Returns the list of models.
     fn list(&self, voice: &Voice, models: &[String]) -> String;
 
-    /// One model.
+    /// Returns one model.
     fn one(&self, voice: &Voice, model: &str) -> String;
 
-    /// A good answer; the same for the same request. `seed` tells requests apart in its ids.
-    fn answer(&self, ask: &Ask, shape: Shape, voice: &Voice, seed: u64) -> Good;
+    /// Returns the response without faults, which is the same for the same request. `seed` distinguishes its ids.
+    fn answer(&self, ask: &ModelRequest, shape: Shape, voice: &Voice, seed: u64) -> ValidResponse;
 
-    /// Whether a prompt that offends is answered by a 200 that says so.
+    /// Whether a prompt that breaks the policy gets a 200 that says so.
     fn blocks_in_answers(&self) -> bool {
         false
     }
 
-    /// The status and the body of an error.
+    /// Returns the status and the body of an error.
     fn refusal(&self, refusal: &Refusal) -> (u16, Bytes);
 
-    /// An error inside a stream.
+    /// Returns an error inside a stream.
     fn error_event(&self, kind: Kind, refusal: &Refusal) -> Bytes;
 
-    /// An event whose data is no JSON.
+    /// Returns an event whose data is not JSON.
     fn malformed_event(&self, kind: Kind) -> Bytes;
 
-    /// A good event of a type that nobody has heard of.
+    /// Returns a valid event of an unknown type.
     fn unknown_event(&self, kind: Kind) -> Bytes;
 
-    /// What keeps a silent stream alive.
+    /// Returns a keep-alive.
     fn ping(&self) -> Bytes {
         Bytes::from_static(b": ping\n\n")
     }
 }
 
 impl Dialect {
-    /// The `backend_type` that a configuration has for such providers.
+    /// Returns the `backend_type` of such providers in a configuration of the gateway.
     #[must_use]
     pub const fn backend_type(self) -> &'static str {
         match self {
@@ -225,12 +225,12 @@ impl Dialect {
     }
 }
 
-/// An event with nothing but data.
+/// Returns an event that has only data.
 pub(super) fn event(role: Role, data: impl std::fmt::Display) -> Piece {
     Piece::new(role, format!("data: {data}\n\n"))
 }
 
-/// A string as JSON, quotes included.
+/// Returns a string as JSON, with its quotes.
 pub(super) fn quoted(text: &str) -> String {
     Value::from(text).to_string()
 }
@@ -241,7 +241,7 @@ pub(super) fn brings(headers: &HeaderMap, name: &str, value: &str) -> bool {
     values.next().is_some_and(|given| given.as_bytes() == value.as_bytes()) && values.next().is_none()
 }
 
-/// Headers from names and values that are known to fit.
+/// Builds headers from valid names and values.
 pub(super) fn header_map(headers: &[(&'static str, &'static str)]) -> HeaderMap {
     let header = |(name, value): &(&'static str, &'static str)| {
         (HeaderName::from_static(name), http::HeaderValue::from_static(value))

@@ -1,65 +1,64 @@
-//! What can go wrong with an answer, and when it does.
+//! Faults, and when they strike.
 
 use super::refusal::Refusal;
 use std::time::Duration;
 
-/// For [`Fault::CutAfter`], [`Fault::ResetAfter`] and [`Fault::StallAfter`]: the break comes after
-/// the last `finish_reason`, just before what ends the stream.
+/// A count for [`Fault::CutAfter`], [`Fault::ResetAfter`] and [`Fault::StallAfter`]: the break comes after the last
+/// `finish_reason`, just before the end of the stream.
 pub const AFTER_FINISH: usize = usize::MAX;
 
-/// One thing that goes wrong.
+/// A fault of a response.
 ///
-/// Faults can be joined ([`Behavior::and`]): CRLF line ends and a cut after ten tokens, for
-/// example. Of two that exclude each other the first counts. "Token" means one event of a stream
-/// that carries output. A plain answer has no tokens, so there the stream's faults mean what comes
-/// nearest: a break in the middle of the body for a cut, reset or stall, half a JSON document for a
-/// malformed event, a 200 with an error object for an error event.
+/// Faults can be combined ([`Behavior::and`]), for example CRLF line ends and a cut after ten tokens. Of two that exclude
+/// each other, the first applies. A "token" is one event of a stream that has output. On a plain response a fault of
+/// streams means the nearest thing: a break in the middle of the body for a cut, reset or stall, half a JSON document for
+/// a malformed event, a 200 with an error object for an error event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Fault {
-    /// An error with this status, worded as providers word it.
+    /// An error with this status and a provider's usual text.
     Status(u16),
-    /// An error of your own.
+    /// A custom error.
     Refuse(Refusal),
     /// 400 `context_length_exceeded`.
     ContextLength,
     /// 400 `content_policy_violation`.
     ContentPolicy,
-    /// 401 `invalid_api_key`, whatever the key.
+    /// 401 `invalid_api_key`, even for a valid key.
     BadKey,
     /// 429 `insufficient_quota`.
     Quota,
     /// 503 with an overload error.
     Overloaded,
-    /// 400 that names `stream_options`, when the request has it.
+    /// 400 that names `stream_options`, if the request has it.
     RefuseStreamOptions,
-    /// 400 that names `max_tokens`, when the request has it.
+    /// 400 that names `max_tokens`, if the request has it.
     RefuseMaxTokens,
-    /// 400 when the request has both `temperature` and `top_p`.
+    /// 400 if the request has both `temperature` and `top_p`.
     RefuseBothSamplings,
-    /// 400 when the request has either `temperature` or `top_p`.
+    /// 400 if the request has either `temperature` or `top_p`.
     RefuseSampling,
-    /// The response head comes this late.
+    /// The response head is delayed by this time.
     LateHead(Duration),
-    /// A TCP reset in place of a response head.
+    /// A TCP reset instead of a response head.
     Reset,
-    /// The request is taken and never answered.
+    /// The request is accepted and never answered.
     Silent,
     /// 200 with an HTML page.
     Html,
     /// 200 with an empty body.
     Empty,
-    /// A stream where a plain answer was asked, and the reverse.
+    /// A stream where a plain response was requested, and the reverse.
     Swap,
     /// Every token carries this many bytes of text.
     Huge(usize),
-    /// Streams carry no usage, whatever was asked.
+    /// Streams have no usage, even if it was requested.
     NoUsage,
-    /// The model declines to answer, in the way that the dialect has for it.
+    /// The model declines to answer, in the way of the wire format.
     Declined,
-    /// A filter stops the answer at its end.
+    /// A filter stops the response at its end.
     Filtered,
-    /// The head comes at once, the first token (or the plain body) this late.
+    /// The head comes at once; the first token, or the plain body, is delayed by this time.
     LateFirstToken(Duration),
     /// The connection is closed after this many tokens, without the end of the chunked body.
     CutAfter(usize),
@@ -67,85 +66,85 @@ pub enum Fault {
     ResetAfter(usize),
     /// Nothing more comes after this many tokens, and the connection stays open.
     StallAfter(usize),
-    /// An event that is no JSON comes after this many tokens, in addition to the good ones.
+    /// An event that is not JSON comes after this many tokens, in addition to the valid ones.
     Malformed(usize),
     /// An event of an unknown type comes after this many tokens.
     Unknown(usize),
-    /// A ping, or a comment where the format has none, comes before every token.
+    /// A ping, or a comment if the format has no ping, comes before every token.
     Pings,
     /// The stream has no `[DONE]`, or no `message_stop`; Google's streams have neither anyway.
     NoDone,
-    /// The stream has no event that tells the `finish_reason`, `stop_reason` or `finishReason`
+    /// The stream has no event with the `finish_reason`, `stop_reason` or `finishReason`
     /// (and, for the Responses API, no `response.completed`).
     NoFinish,
     /// A 200 whose first event is an error; a `[DONE]` or `message_stop` follows it, for clients
-    /// that fall for it.
+    /// that are misled by it.
     ErrorFirst,
     /// An error event after this many tokens, then a `[DONE]` or `message_stop`.
     ErrorAfter(usize),
-    /// The body is sent in pieces of this many bytes, each written by itself.
+    /// The body is sent in separate writes of this many bytes.
     Split(usize),
     /// Lines end in CRLF.
     Crlf,
-    /// One byte at a time, this far apart.
+    /// The body is sent byte by byte, at this interval.
     Drip(Duration),
-    /// `Content-Length` promises the whole body, half of it comes, the connection is closed.
+    /// `Content-Length` is that of the whole body, and the connection is closed after half of it.
     Short,
-    /// A chunked body that is closed halfway.
+    /// The connection is closed in the middle of a chunked body.
     Chopped,
 }
 
 impl Fault {
-    /// This fault, once.
+    /// Returns this fault, for one request.
     #[must_use]
     pub fn once(self) -> Behavior {
         Behavior::from(self).times(1)
     }
 
-    /// This fault, for so many requests.
+    /// Returns this fault, for `times` requests.
     #[must_use]
     pub fn times(self, times: u64) -> Behavior {
         Behavior::from(self).times(times)
     }
 
-    /// This fault, for so many of a hundred requests.
+    /// Returns this fault, for `percent` percent of the requests.
     #[must_use]
     pub fn percent(self, percent: u8) -> Behavior {
         Behavior::from(self).percent(percent)
     }
 
-    /// This fault, with a `Retry-After` header (in seconds) on the error.
+    /// Returns this fault, with a `Retry-After` header on the error, in seconds.
     #[must_use]
     pub fn retry_after(self, seconds: u64) -> Behavior {
         Behavior::from(self).retry_after(seconds)
     }
 
-    /// This fault together with another.
+    /// Returns this fault combined with another.
     #[must_use]
     pub fn and(self, other: Fault) -> Behavior {
         Behavior::from(self).and(other)
     }
 
-    /// This fault, for the requests named.
+    /// Returns this fault, for the requests of `scope`.
     #[must_use]
     pub fn on(self, scope: Scope) -> Behavior {
         Behavior::from(self).on(scope)
     }
 }
 
-/// The requests that a behaviour is for.
+/// The requests that a behaviour applies to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Scope {
-    /// Those that ask for an answer (`POST`).
+    /// Model requests (`POST`).
     #[default]
     Answers,
-    /// The lists of models (`GET`), which health probes ask for.
+    /// Requests for the list of models (`GET`), as health probes send them.
     Lists,
-    /// All.
+    /// All requests.
     Everything,
 }
 
-/// How requests are answered: the faults, how often they strike, and the answer's pace and shape.
+/// How requests are answered: the faults, how often they strike, and the pace and content of the response.
 ///
 /// ```
 /// use berry_simulated::{Behavior, Fault};
@@ -157,27 +156,27 @@ pub enum Scope {
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Behavior {
-    /// What goes wrong.
+    /// The faults.
     pub faults: Vec<Fault>,
-    /// `Retry-After` on errors, in seconds.
+    /// The `Retry-After` of errors, in seconds.
     pub retry_after: Option<u64>,
-    /// How many of a hundred requests it is for, evenly spread; the others are answered well.
+    /// The share of requests that it applies to, in percent, evenly spread; the others have no fault.
     pub percent: u8,
-    /// After how many requests it is over; for ever when there is no number.
+    /// The number of requests that it applies to; `None` is no bound.
     pub times: Option<u64>,
-    /// The requests that it is for.
+    /// The requests that it applies to.
     pub scope: Scope,
-    /// The number of tokens in an answer, in place of the provider's.
+    /// The number of tokens in a response, instead of the provider's setting.
     pub tokens: Option<usize>,
-    /// The time between tokens, in place of the provider's.
+    /// The time between tokens, instead of the provider's setting.
     pub per_token: Option<Duration>,
-    /// Answer with so many tool calls when the request has tools.
+    /// The number of tool calls in the response to a request with tools.
     pub tools: usize,
-    /// Say something before the tool calls.
+    /// Whether text precedes the tool calls.
     pub talks: bool,
-    /// So many tokens of the prompt came from a cache, as far as it has so many.
+    /// The number of tokens of the prompt that came from a cache, at most all of them.
     pub cached: usize,
-    /// Send reasoning before the answer.
+    /// Whether reasoning precedes the answer.
     pub reasoning: bool,
 }
 
@@ -206,7 +205,7 @@ impl From<Fault> for Behavior {
 }
 
 impl Behavior {
-    /// No fault.
+    /// Returns the behaviour without faults.
     pub fn healthy() -> Self {
         Self::default()
     }
@@ -218,62 +217,62 @@ impl Behavior {
         self
     }
 
-    /// For one request.
+    /// Applies to one request.
     #[must_use]
     pub fn once(self) -> Self {
         self.times(1)
     }
 
-    /// For so many requests.
+    /// Applies to `times` requests.
     #[must_use]
     pub fn times(mut self, times: u64) -> Self {
         self.times = Some(times);
         self
     }
 
-    /// For so many of a hundred requests; more than 100 is 100.
+    /// Applies to `percent` percent of the requests, at most 100.
     #[must_use]
     pub fn percent(mut self, percent: u8) -> Self {
         self.percent = percent.min(100);
         self
     }
 
-    /// Errors carry `Retry-After`, in seconds.
+    /// Adds `Retry-After` to errors, in seconds.
     #[must_use]
     pub fn retry_after(mut self, seconds: u64) -> Self {
         self.retry_after = Some(seconds);
         self
     }
 
-    /// For the requests named.
+    /// Applies to the requests of `scope`.
     #[must_use]
     pub fn on(mut self, scope: Scope) -> Self {
         self.scope = scope;
         self
     }
 
-    /// Answers have so many tokens.
+    /// Sets the number of tokens in a response.
     #[must_use]
     pub fn tokens(mut self, tokens: usize) -> Self {
         self.tokens = Some(tokens);
         self
     }
 
-    /// Tokens come this far apart.
+    /// Sets the time between tokens.
     #[must_use]
     pub fn per_token(mut self, wait: Duration) -> Self {
         self.per_token = Some(wait);
         self
     }
 
-    /// Answers with so many tool calls when the request has tools.
+    /// Sets the number of tool calls in the response to a request with tools.
     #[must_use]
     pub fn tools(mut self, calls: usize) -> Self {
         self.tools = calls;
         self
     }
 
-    /// Sends reasoning before the answer.
+    /// Adds reasoning before the answer.
     #[must_use]
     pub fn reasoning(mut self) -> Self {
         self.reasoning = true;

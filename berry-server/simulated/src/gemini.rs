@@ -5,8 +5,8 @@ mod rules;
 mod tables;
 mod turn;
 
-use super::dialect::{Ask, Kind, Place, Route, Shape, Wire, brings, header_map};
-use super::layout::Good;
+use super::dialect::{Kind, ModelRequest, Route, Shape, Target, Wire, brings, header_map};
+use super::layout::ValidResponse;
 use super::openai;
 use super::refusal::Refusal;
 use super::words::Voice;
@@ -64,7 +64,7 @@ impl Wire for Gemini {
                 None => (Method::GET, Route::One(decoded(rest))),
                 Some((model, verb)) => {
                     let stream = stream(verb, head.uri.query()).ok_or_else(not_found)??;
-                    let place = Place { model: Some(decoded(model)), stream: Some(stream), ..Kind::Generate.into() };
+                    let place = Target { model: Some(decoded(model)), stream: Some(stream), ..Kind::Generate.into() };
                     (Method::POST, Route::Call(place))
                 }
             },
@@ -73,14 +73,14 @@ impl Wire for Gemini {
         if *method == wanted { Ok(route) } else { Err(not_found()) }
     }
 
-    fn read(&self, place: &Place, body: &[u8]) -> Result<Ask, Refusal> {
+    fn read(&self, place: &Target, body: &[u8]) -> Result<ModelRequest, Refusal> {
         let body = openai::object(body)
             .map_err(|_| Refusal::invalid("Invalid JSON payload received. Expected an object of JSON."))?;
         let model = place.model.clone().unwrap_or_default();
-        Ok(Ask { kind: place.kind, model, stream: place.stream == Some(true), body })
+        Ok(ModelRequest { kind: place.kind, model, stream: place.stream == Some(true), body })
     }
 
-    fn check(&self, ask: &Ask) -> Result<(), Refusal> {
+    fn check(&self, ask: &ModelRequest) -> Result<(), Refusal> {
         rules::check(&ask.body)
     }
 
@@ -102,7 +102,7 @@ impl Wire for Gemini {
         one(model).to_string()
     }
 
-    fn answer(&self, ask: &Ask, shape: Shape, voice: &Voice, seed: u64) -> Good {
+    fn answer(&self, ask: &ModelRequest, shape: Shape, voice: &Voice, seed: u64) -> ValidResponse {
         answer::answer(ask, shape, voice, seed)
     }
 

@@ -10,13 +10,13 @@ use std::time::Duration;
 
 /// A good answer: a stream of events, or one plain body in a single piece.
 #[derive(Clone, Debug)]
-pub(super) struct Good {
+pub(super) struct ValidResponse {
     pub(super) content_type: &'static str,
     pub(super) pieces: Arc<[Piece]>,
     pub(super) is_stream: bool,
 }
 
-impl Good {
+impl ValidResponse {
     pub(super) fn json(body: String) -> Self {
         Self { content_type: "application/json", pieces: [Piece::new(Role::Token, body)].into(), is_stream: false }
     }
@@ -34,12 +34,12 @@ pub(super) struct Pace {
 }
 
 /// Lays the answer out as `behavior` says.
-pub(super) fn lay_out(good: &Good, behavior: &Behavior, pace: Pace, wire: &dyn Wire, kind: Kind) -> Plan {
+pub(super) fn lay_out(good: &ValidResponse, behavior: &Behavior, pace: Pace, wire: &dyn Wire, kind: Kind) -> Plan {
     if good.is_stream { stream(good, behavior, pace, wire, kind) } else { plain(good, behavior, wire) }
 }
 
 /// A plain answer has waited for its pace before the head, so here only faults take time.
-fn plain(good: &Good, behavior: &Behavior, wire: &dyn Wire) -> Plan {
+fn plain(good: &ValidResponse, behavior: &Behavior, wire: &dyn Wire) -> Plan {
     let whole: Bytes = good.pieces.iter().flat_map(|p| p.data.clone()).collect();
     let whole = match good.pieces.as_ref() {
         [piece] => piece.data.clone(),
@@ -64,7 +64,7 @@ fn plain(good: &Good, behavior: &Behavior, wire: &dyn Wire) -> Plan {
     plan
 }
 
-fn stream(good: &Good, behavior: &Behavior, pace: Pace, wire: &dyn Wire, kind: Kind) -> Plan {
+fn stream(good: &ValidResponse, behavior: &Behavior, pace: Pace, wire: &dyn Wire, kind: Kind) -> Plan {
     let mut pieces = Arc::clone(&good.pieces);
     if changes_events(behavior) {
         pieces = changed(&good.pieces, behavior, wire, kind).into();

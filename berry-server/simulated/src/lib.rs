@@ -52,7 +52,7 @@ pub use demo::{DemoProvider, demo_providers};
 pub use dialect::Dialect;
 pub use fault::{AFTER_FINISH, Behavior, Fault, Scope};
 pub use provider::Provider;
-pub use record::{Counts, End, Ended, Keep, Seen};
+pub use record::{Counts, End, Ended, RecordedRequest, Retention};
 pub use refusal::Refusal;
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::{io::Write, process::ExitCode, time::Duration};
 
-use berry_simulated::{Behavior, Config, Dialect, Keep, Provider};
+use berry_simulated::{Behavior, Config, Dialect, Provider, Retention};
 use clap::{Parser, ValueEnum};
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
@@ -103,7 +103,7 @@ impl Cli {
             per_token: Duration::from_millis(self.per_token_ms),
             behavior,
             seed: self.seed,
-            keep: Keep::Counts,
+            keep: Retention::Counts,
             ..Config::named(&self.name)
         }
     }

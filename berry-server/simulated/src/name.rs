@@ -13,8 +13,8 @@ const MAX_CALLS: u64 = 16;
 const FIRST_ERROR: u64 = 400;
 
 impl Behavior {
-    /// Reads the tokens after the base name, joined by `-` (the module's page lists them); `None`
-    /// when one of them is unknown.
+    /// Parses the tokens after the base name, joined by `-`; `None` if one of them is unknown. The crate's page lists
+    /// them.
     ///
     /// ```
     /// use berry_simulated::{Behavior, Fault};
@@ -27,8 +27,8 @@ impl Behavior {
         tokens.split('-').try_fold(Self::healthy(), Self::apply)
     }
 
-    /// The model name that asks for this behaviour; `None` when there is none, as for
-    /// [`Fault::Refuse`] and for what only a script can say (`times`, `scope`).
+    /// Returns the model name for this behaviour; `None` if no name expresses it, as for [`Fault::Refuse`], `times` and
+    /// `scope`.
     pub fn model_name(&self, base: &str) -> Option<String> {
         let mut name = base.to_owned();
         let mut add = |token: &str| {

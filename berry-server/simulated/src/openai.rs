@@ -9,9 +9,9 @@ mod tables;
 mod turn;
 
 use super::body::Role;
-use super::dialect::{Ask, Kind, Place, Route, Shape, Wire, event, header_map, quoted};
+use super::dialect::{Kind, ModelRequest, Route, Shape, Target, Wire, event, header_map, quoted};
 use super::form;
-use super::layout::Good;
+use super::layout::ValidResponse;
 use super::refusal::Refusal;
 use super::words::Voice;
 use bytes::Bytes;
@@ -70,11 +70,11 @@ impl Wire for OpenAi {
         Ok(route)
     }
 
-    fn read(&self, place: &Place, body: &[u8]) -> Result<Ask, Refusal> {
+    fn read(&self, place: &Target, body: &[u8]) -> Result<ModelRequest, Refusal> {
         read(place, body)
     }
 
-    fn check(&self, ask: &Ask) -> Result<(), Refusal> {
+    fn check(&self, ask: &ModelRequest) -> Result<(), Refusal> {
         if ask.kind == Kind::Chat { rules::check(&ask.body, &tables::CHAT) } else { Ok(()) }
     }
 
@@ -87,7 +87,7 @@ impl Wire for OpenAi {
         model(voice, id)
     }
 
-    fn answer(&self, ask: &Ask, shape: Shape, voice: &Voice, seed: u64) -> Good {
+    fn answer(&self, ask: &ModelRequest, shape: Shape, voice: &Voice, seed: u64) -> ValidResponse {
         answer(ask, shape, voice, seed)
     }
 
@@ -138,13 +138,13 @@ pub(super) fn object(body: &[u8]) -> Result<Value, Refusal> {
     body.ok_or_else(|| Refusal::invalid("We could not parse the JSON body of your request."))
 }
 
-pub(super) fn read(place: &Place, body: &[u8]) -> Result<Ask, Refusal> {
+pub(super) fn read(place: &Target, body: &[u8]) -> Result<ModelRequest, Refusal> {
     let body = if place.kind.takes_form() { form::read(body)? } else { object(body)? };
     let model = place.model.as_deref().or_else(|| body["model"].as_str());
     let model = model.ok_or_else(|| Refusal::invalid("You must provide a model parameter.").param("model"))?.to_owned();
     let streams = matches!(place.kind, Kind::Chat | Kind::Completions | Kind::Responses | Kind::Transcriptions);
     let stream = streams && (body["stream"] == Value::Bool(true) || body["stream"] == "true");
-    Ok(Ask { kind: place.kind, model, stream, body })
+    Ok(ModelRequest { kind: place.kind, model, stream, body })
 }
 
 fn model(voice: &Voice, id: &str) -> String {
@@ -153,7 +153,7 @@ fn model(voice: &Voice, id: &str) -> String {
     format!(r#"{{"id":{id},"object":"model","created":{created},"owned_by":{owner}}}"#)
 }
 
-pub(super) fn answer(ask: &Ask, shape: Shape, voice: &Voice, seed: u64) -> Good {
+pub(super) fn answer(ask: &ModelRequest, shape: Shape, voice: &Voice, seed: u64) -> ValidResponse {
     match ask.kind {
         Kind::Chat => chat::answer(ask, shape, voice, seed),
         Kind::Completions => completions::answer(ask, shape, voice, seed),
@@ -164,7 +164,7 @@ pub(super) fn answer(ask: &Ask, shape: Shape, voice: &Voice, seed: u64) -> Good 
             let whole = other::answer(kind, ask, voice, seed);
             let data = whole.pieces.iter().flat_map(|p| p.data.clone()).collect::<Vec<u8>>();
             let data = String::from_utf8_lossy(&data).into_owned();
-            Good::events(vec![event(Role::Token, data), done()])
+            ValidResponse::events(vec![event(Role::Token, data), done()])
         }
         kind => other::answer(kind, ask, voice, seed),
     }

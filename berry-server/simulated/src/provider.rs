@@ -1,9 +1,9 @@
-//! A running provider, and the handle that steers and watches it.
+//! A running provider, and the handle that controls and observes it.
 
 use super::config::Config;
 use super::connection::{Command, listen};
 use super::fault::Behavior;
-use super::record::{Counts, Seen};
+use super::record::{Counts, RecordedRequest};
 use super::script::Script;
 use super::shared::Shared;
 use std::fmt;
@@ -13,7 +13,7 @@ use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 
-/// A provider that runs until this is dropped: then its port closes and its connections end.
+/// A running provider. When it is dropped, its port and its connections are closed.
 pub struct Provider {
     addr: SocketAddr,
     shared: Arc<Shared>,
@@ -27,7 +27,7 @@ impl Provider {
     ///
     /// # Errors
     ///
-    /// When the port cannot be had.
+    /// Fails when the port cannot be bound.
     pub async fn start(config: Config) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, config.port)).await?;
         let addr = listener.local_addr()?;
@@ -38,29 +38,29 @@ impl Provider {
         Ok(Self { addr, shared, commands, key, seed })
     }
 
-    /// Where it listens.
+    /// Returns the address that it listens on.
     pub fn addr(&self) -> SocketAddr {
         self.addr
     }
 
-    /// Its base URL: what clients of such a provider are configured with. It ends with the version,
-    /// save for Azure's, where the version is a parameter of each call.
+    /// Returns the base URL for clients. It ends with the version, except for Azure's, where the version is a parameter of
+    /// each call.
     pub fn base_url(&self) -> String {
         format!("http://{}{}", self.addr, self.shared.wire.base())
     }
 
-    /// The key that requests must bring.
+    /// Returns the key that requests must bring.
     pub fn key(&self) -> &str {
         &self.key
     }
 
-    /// From now on, behaves like this (for as long as its `times` say).
+    /// Sets the behaviour from now on, for as many requests as its `times` say.
     pub fn set(&self, behavior: impl Into<Behavior>) {
         self.script([behavior.into()]);
     }
 
-    /// From now on, behaves like each of these in turn, as long as its `times` say; then as if
-    /// there were no script. Requests that have begun go on as they are.
+    /// Sets a sequence of behaviours, each for as many requests as its `times` say. After them the provider behaves as
+    /// without a script. Requests in progress are unaffected.
     pub fn script(&self, behaviors: impl IntoIterator<Item = Behavior>) {
         let script = Script::new(behaviors, self.seed);
         self.shared.script.store(Arc::new(script));
@@ -71,13 +71,12 @@ impl Provider {
         self.script([]);
     }
 
-    /// Closes the port, so that connections are refused, and resets the open ones. The port
-    /// stays bound, so that no server that asks for a free one gets it. Returns when it has
-    /// happened.
+    /// Stops listening, so that connections are refused, and resets the open ones. The port stays bound, so that no other
+    /// server gets it. Returns when that has happened.
     ///
     /// # Errors
     ///
-    /// When the port could not be kept; it is closed all the same.
+    /// Fails when the port could not stay bound; it is closed nevertheless.
     pub async fn down(&self) -> io::Result<()> {
         let held = self.order(false).await;
         self.wait_until(|counts| counts.open_connections == 0).await;
@@ -88,52 +87,51 @@ impl Provider {
     ///
     /// # Errors
     ///
-    /// When the port cannot be had.
+    /// Fails when the port cannot be bound.
     pub async fn up(&self) -> io::Result<()> {
         self.order(true).await
     }
 
     async fn order(&self, up: bool) -> io::Result<()> {
         let (done, answer) = oneshot::channel();
-        let gone = || io::Error::other("the simulated provider's runtime has ended");
+        let gone = || io::Error::other("the runtime of the simulated provider has ended");
         self.commands.send((up, done)).await.map_err(|_| gone())?;
         answer.await.map_err(|_| gone())?
     }
 
-    /// The numbers of requests and connections.
+    /// Returns the numbers of requests and connections.
     pub fn counts(&self) -> Counts {
         self.shared.record.counts()
     }
 
-    /// The requests that are kept, oldest first; those that are being answered have no end yet.
-    pub fn seen(&self) -> Vec<Seen> {
+    /// Returns the recorded requests, the oldest first. Those in progress have no end yet.
+    pub fn seen(&self) -> Vec<RecordedRequest> {
         self.shared.record.seen()
     }
 
-    /// The requests for an answer (`POST`) that are kept, oldest first.
-    pub fn calls(&self) -> Vec<Seen> {
+    /// Returns the recorded model requests (`POST`), the oldest first.
+    pub fn calls(&self) -> Vec<RecordedRequest> {
         let mut seen = self.seen();
         seen.retain(|request| request.method == http::Method::POST);
         seen
     }
 
-    /// Forgets the requests that are kept. The numbers go on.
+    /// Clears the recorded requests, but not the numbers.
     pub fn clear(&self) {
         self.shared.record.clear();
     }
 
-    /// Waits until so many requests for an answer have arrived since the start.
+    /// Waits until this number of model requests has arrived since the start.
     pub async fn wait_for(&self, calls: u64) {
         self.wait_until(|counts| counts.calls >= calls).await;
     }
 
-    /// Waits until no request is being answered.
+    /// Waits until no request is in progress.
     pub async fn wait_idle(&self) {
         self.wait_until(|counts| counts.in_flight == 0).await;
     }
 
-    /// Waits until the numbers are as `is` wants them. It wakes at each change, without polling,
-    /// and sets no limit of its own: put `tokio::time::timeout` around it.
+    /// Waits until `is` returns true for the numbers. It has no timeout of its own; put `tokio::time::timeout` around it.
     pub async fn wait_until(&self, is: impl FnMut(&Counts) -> bool) {
         self.shared.record.wait_until(is).await;
     }

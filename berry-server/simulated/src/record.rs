@@ -1,4 +1,4 @@
-//! What a provider has seen: each request, when it came, and how it ended.
+//! The record of requests: when each arrived and how it ended.
 
 use super::connection::Link;
 use bytes::Bytes;
@@ -9,21 +9,21 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// How much of the requests a provider remembers.
+/// What a provider records of the requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Keep {
-    /// The numbers alone; for demos and load.
+pub enum Retention {
+    /// Only the numbers, for demos and load tests.
     Counts,
     /// The newest requests with their bodies, within both bounds.
     Requests {
-        /// The most requests kept.
+        /// The most recorded requests.
         count: usize,
-        /// The most bytes of bodies kept, all requests together.
+        /// The most bytes of all recorded bodies together.
         bytes: usize,
     },
 }
 
-impl Default for Keep {
+impl Default for Retention {
     fn default() -> Self {
         Self::Requests { count: 4096, bytes: 64 << 20 }
     }
@@ -32,37 +32,37 @@ impl Default for Keep {
 /// How a request ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
-    /// The whole answer was handed to the connection.
+    /// The whole response was handed to the connection.
     Complete,
-    /// The provider closed the connection, as a fault asked.
+    /// A fault closed the connection.
     Cut,
-    /// The provider reset the connection, as a fault asked.
+    /// A fault reset the connection.
     Reset,
-    /// The other side went away first.
+    /// The client left first.
     PeerClosed,
-    /// The provider was taken down, or stopped.
+    /// The provider was taken down or stopped.
     Stopped,
 }
 
 /// How a request ended, and when.
 #[derive(Clone, Copy, Debug)]
 pub struct Ended {
-    /// How.
+    /// How it ended.
     pub how: End,
-    /// When.
+    /// When it ended.
     pub at: Instant,
-    /// The status answered; none when there was no head.
+    /// The status of the response; `None` if there was no head.
     pub status: Option<u16>,
 }
 
-/// One request. Its `Debug` shows neither headers nor body, which may hold a key.
+/// A recorded request. Its `Debug` omits the headers and the body, which may hold a key.
 #[derive(Clone)]
-pub struct Seen {
-    /// Its number, from 0.
+pub struct RecordedRequest {
+    /// The number of the request, from 0.
     pub number: u64,
     /// The number of its connection, from 0.
     pub connection: u64,
-    /// When its head had arrived.
+    /// The time at which its head had arrived.
     pub at: Instant,
     /// The method.
     pub method: Method,
@@ -70,35 +70,35 @@ pub struct Seen {
     pub path: String,
     /// The query, if there is one.
     pub query: Option<String>,
-    /// All its headers.
+    /// The headers.
     pub headers: HeaderMap,
-    /// Its body; empty until it has arrived whole, and when it alone is more than is kept.
+    /// The body; empty until it has arrived whole, and if it exceeds the bound.
     pub body: Bytes,
-    /// Its end; none while it is being answered.
+    /// The end; `None` while the request is in progress.
     pub ended: Option<Ended>,
 }
 
-impl Seen {
-    /// The body as JSON; null when it is none.
+impl RecordedRequest {
+    /// Returns the body as JSON; null if it is not JSON.
     pub fn json(&self) -> serde_json::Value {
         serde_json::from_slice(&self.body).unwrap_or_default()
     }
 
-    /// A header's text; empty when it is missing or no text.
+    /// Returns a header's text; empty if it is missing or not text.
     pub fn header(&self, name: &str) -> &str {
         let value = self.headers.get(name).and_then(|v| v.to_str().ok());
         value.unwrap_or_default()
     }
 
-    /// How it ended; none while it is being answered.
+    /// Returns how the request ended; `None` while it is in progress.
     pub fn end(&self) -> Option<End> {
         self.ended.map(|ended| ended.how)
     }
 }
 
-impl fmt::Debug for Seen {
+impl fmt::Debug for RecordedRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Seen")
+        f.debug_struct("RecordedRequest")
             .field("number", &self.number)
             .field("connection", &self.connection)
             .field("at", &self.at)
@@ -109,30 +109,30 @@ impl fmt::Debug for Seen {
     }
 }
 
-/// The numbers.
+/// The numbers of requests and connections.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Requests whose head has arrived.
     pub requests: u64,
-    /// Requests for an answer (`POST`) that have arrived whole.
+    /// Model requests (`POST`) that have arrived whole.
     pub calls: u64,
-    /// Requests that are being answered.
+    /// Requests in progress.
     pub in_flight: u64,
-    /// Connections accepted.
+    /// Accepted connections.
     pub connections: u64,
-    /// Connections that are open.
+    /// Open connections.
     pub open_connections: u64,
 }
 
 #[derive(Debug, Default)]
 struct Log {
     counts: Counts,
-    kept: VecDeque<Seen>,
+    kept: VecDeque<RecordedRequest>,
     bytes: usize,
 }
 
 impl Log {
-    fn entry(&mut self, number: u64) -> Option<&mut Seen> {
+    fn entry(&mut self, number: u64) -> Option<&mut RecordedRequest> {
         let first = self.kept.front()?.number;
         let index = usize::try_from(number.checked_sub(first)?).ok()?;
         self.kept.get_mut(index)
@@ -153,11 +153,11 @@ impl Log {
 #[derive(Debug)]
 pub(super) struct Record {
     log: watch::Sender<Log>,
-    keep: Keep,
+    keep: Retention,
 }
 
 impl Record {
-    pub(super) fn new(keep: Keep) -> Self {
+    pub(super) fn new(keep: Retention) -> Self {
         Self { log: watch::Sender::new(Log::default()), keep }
     }
 
@@ -188,7 +188,7 @@ impl Record {
         self.log.borrow().counts
     }
 
-    pub(super) fn seen(&self) -> Vec<Seen> {
+    pub(super) fn seen(&self) -> Vec<RecordedRequest> {
         self.log.borrow().kept.iter().cloned().collect()
     }
 
@@ -221,8 +221,8 @@ impl Entry {
             let number = log.counts.requests;
             log.counts.requests += 1;
             log.counts.in_flight += 1;
-            if let Keep::Requests { count, bytes } = record.keep {
-                log.kept.push_back(Seen {
+            if let Retention::Requests { count, bytes } = record.keep {
+                log.kept.push_back(RecordedRequest {
                     number,
                     connection: link.number,
                     at: Instant::now(),
@@ -258,7 +258,7 @@ impl Entry {
     pub(super) fn arrived(&self, is_call: bool, body: &Bytes) {
         self.record.change(|log| {
             log.counts.calls += u64::from(is_call);
-            if let Keep::Requests { count, bytes } = self.record.keep
+            if let Retention::Requests { count, bytes } = self.record.keep
                 && body.len() <= bytes
                 && let Some(seen) = log.entry(self.number)
             {

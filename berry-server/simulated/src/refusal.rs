@@ -1,10 +1,10 @@
-//! Errors as a provider tells them, before any wire format has been chosen.
+//! Error responses, independent of the wire format.
 
 use std::borrow::Cow;
 
-/// An error answer: the status and the fields that its body carries.
+/// An error response: its status and the fields of its body.
 ///
-/// The dialect renders it, so that the same refusal can go out in any provider's error shape.
+/// The dialect renders it in the provider's error shape.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
     /// The HTTP status.
@@ -13,14 +13,14 @@ pub struct Refusal {
     pub kind: Cow<'static, str>,
     /// The error's `code`, or null.
     pub code: Option<Cow<'static, str>>,
-    /// The request field that is to blame, or null.
+    /// The field of the request that is wrong, or null.
     pub param: Option<Cow<'static, str>>,
-    /// What a person reads.
+    /// The message.
     pub message: Cow<'static, str>,
 }
 
 impl Refusal {
-    /// A refusal without `code` and `param`.
+    /// Returns an error without `code` and `param`.
     ///
     /// ```
     /// use berry_simulated::Refusal;
@@ -46,7 +46,7 @@ impl Refusal {
         self
     }
 
-    /// What a provider says with this status when it says nothing special.
+    /// Returns a provider's usual error with this status.
     pub fn of_status(status: u16) -> Self {
         match status {
             401 => Self::bad_key(),

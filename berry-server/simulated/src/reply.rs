@@ -2,7 +2,7 @@
 
 use super::dialect::Shape;
 use super::schema::fit;
-use super::words::{Question, Said, Voice, pieces};
+use super::words::{Output, Question, Voice, pieces};
 use serde_json::{Value, json};
 
 /// The thoughts before an answer with reasoning, one token each.
@@ -123,8 +123,8 @@ impl Turn {
         if shape.refuses {
             return Reply { thoughts, text: words(DECLINED), calls, finish: Finish::Declined };
         }
-        let Said { tokens, cut_short, stopped } = match &self.json {
-            Some(schema) => Said::within(pieces(&self.json(schema).to_string()), self.limit, &self.stops),
+        let Output { tokens, cut_short, stopped } = match &self.json {
+            Some(schema) => Output::within(pieces(&self.json(schema).to_string()), self.limit, &self.stops),
             None => self.say(shape, voice, number),
         };
         let finish = match stopped {
@@ -136,7 +136,7 @@ impl Turn {
         Reply { thoughts, text: tokens, calls, finish }
     }
 
-    fn say(&self, shape: Shape, voice: &Voice, number: usize) -> Said {
+    fn say(&self, shape: Shape, voice: &Voice, number: usize) -> Output {
         let results = (!self.results.is_empty()).then(|| self.results.join(", "));
         let results = results.map(|results| format!(" The tool said: \u{201c}{results}\u{201d}."));
         let media = self.media.iter().map(|media| format!(" I see {media}."));

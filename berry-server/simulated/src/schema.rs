@@ -9,15 +9,15 @@ const MAX_DEPTH: usize = 8;
 /// The value: required properties and no others (all when none is), the first of each choice, and
 /// `text` wherever a string is free.
 pub(super) fn fit(schema: &Value, text: &str) -> Value {
-    Fit { root: schema, text }.value(schema, 0)
+    SchemaSample { root: schema, text }.value(schema, 0)
 }
 
-struct Fit<'a> {
+struct SchemaSample<'a> {
     root: &'a Value,
     text: &'a str,
 }
 
-impl Fit<'_> {
+impl SchemaSample<'_> {
     fn value(&self, schema: &Value, depth: usize) -> Value {
         if depth > MAX_DEPTH {
             return Value::Null;

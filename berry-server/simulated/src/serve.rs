@@ -1,10 +1,10 @@
 //! One request: read it, find out how to treat it, answer it.
 
-use super::body::{Answer, Broken, Plan};
+use super::body::{Answer, ConnectionEnded, Plan};
 use super::connection::Link;
-use super::dialect::{Ask, Kind, Place, Route, Shape};
+use super::dialect::{Kind, ModelRequest, Route, Shape, Target};
 use super::fault::{Behavior, Fault, Scope};
-use super::layout::{Good, Pace, lay_out};
+use super::layout::{Pace, ValidResponse, lay_out};
 use super::record::{End, Entry};
 use super::refusal::Refusal;
 use super::shared::Shared;
@@ -25,14 +25,14 @@ const PAGE: &str = "<!DOCTYPE html>\n<html><head><title>Please wait</title></hea
     <body><h1>Checking your browser</h1></body></html>\n";
 
 /// An answer about to go out, with the status, type and body that it will have.
-struct Out {
+struct Outgoing {
     status: u16,
     content_type: &'static str,
     retry_after: Option<u64>,
     plan: Plan,
 }
 
-impl Out {
+impl Outgoing {
     fn ok(content_type: &'static str, plan: Plan) -> Self {
         Self { status: 200, content_type, retry_after: None, plan }
     }
@@ -43,12 +43,12 @@ pub(super) async fn serve(
     shared: Arc<Shared>,
     link: Arc<Link>,
     request: Request<Incoming>,
-) -> Result<Response<Answer>, Broken> {
+) -> Result<Response<Answer>, ConnectionEnded> {
     let (head, body) = request.into_parts();
     let mut entry = Entry::begin(&shared.record, &link, &head);
     let body = match Limited::new(body, MAX_REQUEST).collect().await {
         Ok(body) => body.to_bytes(),
-        Err(_) => return Err(Broken),
+        Err(_) => return Err(ConnectionEnded),
     };
     entry.arrived(head.method == http::Method::POST, &body);
     let wire = shared.wire;
@@ -62,15 +62,15 @@ pub(super) async fn serve(
             entry.status(out.status);
             Ok(respond(&shared, out, entry))
         }
-        Err(Broken) => {
+        Err(ConnectionEnded) => {
             link.reset();
             entry.end(End::Reset);
-            Err(Broken)
+            Err(ConnectionEnded)
         }
     }
 }
 
-fn respond(shared: &Shared, out: Out, entry: Entry) -> Response<Answer> {
+fn respond(shared: &Shared, out: Outgoing, entry: Entry) -> Response<Answer> {
     let number = entry.number();
     let mut response = Response::new(Answer::new(out.plan, entry));
     *response.status_mut() = StatusCode::from_u16(out.status).unwrap_or_default();
@@ -89,12 +89,12 @@ fn respond(shared: &Shared, out: Out, entry: Entry) -> Response<Answer> {
     response
 }
 
-fn refused(shared: &Shared, refusal: &Refusal, retry_after: Option<u64>) -> Out {
+fn refused(shared: &Shared, refusal: &Refusal, retry_after: Option<u64>) -> Outgoing {
     let (status, body) = shared.wire.refusal(refusal);
-    Out { status, content_type: JSON, retry_after, plan: Plan::plain(body) }
+    Outgoing { status, content_type: JSON, retry_after, plan: Plan::plain(body) }
 }
 
-async fn models(shared: &Shared, route: Route) -> Result<Out, Broken> {
+async fn models(shared: &Shared, route: Route) -> Result<Outgoing, ConnectionEnded> {
     let behavior = shared.behavior(Scope::Lists, None);
     if let Some(out) = before_the_answer(shared, &behavior, None).await? {
         return Ok(out);
@@ -108,11 +108,11 @@ async fn models(shared: &Shared, route: Route) -> Result<Out, Broken> {
         _ => wire.list(&shared.voice, &shared.config.models),
     };
     let pace = Pace { first: Duration::ZERO, each: Duration::ZERO };
-    let plan = lay_out(&Good::json(body), &behavior, pace, wire, Kind::Chat);
-    Ok(Out::ok(JSON, plan))
+    let plan = lay_out(&ValidResponse::json(body), &behavior, pace, wire, Kind::Chat);
+    Ok(Outgoing::ok(JSON, plan))
 }
 
-async fn call(shared: &Shared, place: &Place, body: &Bytes) -> Result<Out, Broken> {
+async fn call(shared: &Shared, place: &Target, body: &Bytes) -> Result<Outgoing, ConnectionEnded> {
     let known = shared.cache.known(place, body, || shared.read(place, body));
     let behavior = shared.behavior(Scope::Answers, Some(&known));
     let ask = known.ask.as_ref();
@@ -125,7 +125,7 @@ async fn call(shared: &Shared, place: &Place, body: &Bytes) -> Result<Out, Broke
     };
     let (config, wire) = (&shared.config, shared.wire);
     if place.kind == Kind::Speech && behavior.has(&Fault::ErrorFirst) {
-        return Ok(Out::ok(JSON, Plan::plain(wire.refusal(&Refusal::broken()).1)));
+        return Ok(Outgoing::ok(JSON, Plan::plain(wire.refusal(&Refusal::broken()).1)));
     }
     let shape = Shape::of(ask, &behavior);
     let good = known.answer(shape, || wire.answer(ask, shape, &shared.voice, known.hash));
@@ -135,7 +135,7 @@ async fn call(shared: &Shared, place: &Place, body: &Bytes) -> Result<Out, Broke
         wait(pace.first + pace.each * u32::try_from(tokens).unwrap_or(u32::MAX)).await;
     }
     let plan = lay_out(&good, &behavior, pace, wire, place.kind);
-    Ok(Out::ok(good.content_type, plan))
+    Ok(Outgoing::ok(good.content_type, plan))
 }
 
 async fn wait(time: Duration) {
@@ -145,7 +145,11 @@ async fn wait(time: Duration) {
 }
 
 /// The faults that come before an answer, or in place of one; an error is a reset.
-async fn before_the_answer(shared: &Shared, behavior: &Behavior, ask: Option<&Ask>) -> Result<Option<Out>, Broken> {
+async fn before_the_answer(
+    shared: &Shared,
+    behavior: &Behavior,
+    ask: Option<&ModelRequest>,
+) -> Result<Option<Outgoing>, ConnectionEnded> {
     let wire = shared.wire;
     let says = |field| ask.is_some_and(|ask| !field_of(&ask.body, wire.field(field)).is_null());
     for fault in &behavior.faults {
@@ -155,12 +159,12 @@ async fn before_the_answer(shared: &Shared, behavior: &Behavior, ask: Option<&As
                 continue;
             }
             Fault::Silent => pending().await,
-            Fault::Reset => return Err(Broken),
-            Fault::Html => return Ok(Some(Out::ok("text/html; charset=utf-8", Plan::plain(PAGE)))),
+            Fault::Reset => return Err(ConnectionEnded),
+            Fault::Html => return Ok(Some(Outgoing::ok("text/html; charset=utf-8", Plan::plain(PAGE)))),
             Fault::Empty => {
                 let stream = ask.is_some_and(|ask| ask.stream);
                 let content_type = if stream { "text/event-stream" } else { JSON };
-                return Ok(Some(Out::ok(content_type, Plan::plain(""))));
+                return Ok(Some(Outgoing::ok(content_type, Plan::plain(""))));
             }
             Fault::Status(status) => Refusal::of_status(*status),
             Fault::Refuse(refusal) => refusal.clone(),

@@ -1,8 +1,8 @@
 //! What the connections of a provider share, and how it picks a request's behaviour.
 
-use super::cache::{Cache, Known};
+use super::cache::{Cache, CachedRequest};
 use super::config::Config;
-use super::dialect::{Ask, Place, Wire};
+use super::dialect::{ModelRequest, Target, Wire};
 use super::fault::{Behavior, Scope};
 use super::record::Record;
 use super::refusal::Refusal;
@@ -55,7 +55,7 @@ impl Shared {
         behavior.map(Some)
     }
 
-    pub(super) fn read(&self, place: &Place, body: &Bytes) -> (Result<Ask, Refusal>, Option<Arc<Behavior>>) {
+    pub(super) fn read(&self, place: &Target, body: &Bytes) -> (Result<ModelRequest, Refusal>, Option<Arc<Behavior>>) {
         let ask = match self.wire.read(place, body) {
             Ok(ask) => ask,
             Err(refusal) => return (Err(refusal), None),
@@ -68,7 +68,7 @@ impl Shared {
     }
 
     /// The script's behaviour, else the one in the model's name, else the provider's own.
-    pub(super) fn behavior(&self, scope: Scope, known: Option<&Known>) -> Arc<Behavior> {
+    pub(super) fn behavior(&self, scope: Scope, known: Option<&CachedRequest>) -> Arc<Behavior> {
         let by_name = || {
             let behavior = known?.by_name.as_ref()?;
             self.name_ticks.strikes(behavior.percent).then(|| Arc::clone(behavior))

@@ -17,7 +17,7 @@ pub(super) struct Voice {
 
 /// The tokens of an answer, and what ended it before its time.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Said {
+pub(super) struct Output {
     pub(super) tokens: Vec<String>,
     /// The limit of tokens.
     pub(super) cut_short: bool,
@@ -25,7 +25,7 @@ pub(super) struct Said {
     pub(super) stopped: Option<String>,
 }
 
-impl Said {
+impl Output {
     /// Ends the tokens at the first of the texts to stop at, which is left out, or at the limit.
     pub(super) fn within(mut tokens: Vec<String>, limit: Option<usize>, stops: &[String]) -> Self {
         let whole = tokens.concat();
@@ -82,7 +82,7 @@ impl Voice {
     }
 
     /// The answer in tokens: the echo of the question in one, the notes, then word by word.
-    pub(super) fn say(&self, question: Question<'_>, shape: Shape) -> Said {
+    pub(super) fn say(&self, question: Question<'_>, shape: Shape) -> Output {
         let echo =
             (self.echo && !question.asked.is_empty()).then(|| format!("You said: \u{201c}{}\u{201d}.", question.asked));
         let mut tokens: Vec<String> = echo.into_iter().chain(question.notes.iter().cloned()).collect();
@@ -101,7 +101,7 @@ impl Voice {
             first.insert_str(0, &format!("[{}] ", question.choice));
         }
         go_on_after(question.prefix, &mut tokens);
-        Said::within(tokens, question.limit, question.stops)
+        Output::within(tokens, question.limit, question.stops)
     }
 }
 

@@ -159,6 +159,8 @@ pub(crate) fn provider(
     provider.enabled = file.enabled;
     provider.max_retries = file.max_retries;
     provider.stream_usage = file.stream_usage;
+    provider.forward_user_agent = file.forward_user_agent;
+    provider.max_connections = NonZeroU32::new(file.max_connections);
     Ok(provider)
 }
 

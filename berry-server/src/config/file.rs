@@ -146,6 +146,10 @@ pub struct Provider {
     pub api_version: Option<String>,
     /// Ask for `usage` in streams.
     pub stream_usage: bool,
+    /// Add the caller's `user-agent` to the gateway's, as a comment.
+    pub forward_user_agent: bool,
+    /// The most HTTP/2 connections to the provider.
+    pub max_connections: u32,
 }
 
 /// `[models.<id>]`

@@ -36,8 +36,11 @@ pub(super) fn read(id: &str, mut t: Table<'_>, settings: &Settings) -> Provider 
         backend_type: BackendType::default(),
         api_version: t.string("api_version"),
         stream_usage: true,
+        forward_user_agent: false,
+        max_connections: 16,
     };
-    fields!(t => provider, flag: enabled, stream_usage);
+    fields!(t => provider, flag: enabled, stream_usage, forward_user_agent);
+    fields!(t => provider, whole(1..=1_000): max_connections);
     fields!(t => provider, whole(1..=600): timeout_seconds);
     fields!(t => provider, whole(SECONDS): plain_timeout_seconds, connect_timeout_seconds);
     fields!(t => provider, whole(RETRIES): max_retries);

@@ -124,12 +124,15 @@ fn same_provider(a: &Provider, b: &Provider) -> bool {
         backend_type,
         api_version,
         stream_usage,
+        forward_user_agent,
+        max_connections,
     } = a;
     api_key.expose_secret() == b.api_key.expose_secret()
         && (name, base_url, models, headers) == (&b.name, &b.base_url, &b.models, &b.headers)
         && (enabled, stream_usage, max_retries) == (&b.enabled, &b.stream_usage, &b.max_retries)
         && (timeout_seconds, plain_timeout_seconds) == (&b.timeout_seconds, &b.plain_timeout_seconds)
         && (connect_timeout_seconds, backend_type) == (&b.connect_timeout_seconds, &b.backend_type)
+        && (forward_user_agent, max_connections) == (&b.forward_user_agent, &b.max_connections)
         && *api_version == b.api_version
 }
 

@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::support::{Site, TOKEN, program, run};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn health_check_tells_who_is_well_and_who_is_not() {
+async fn health_check_reports_healthy_and_unhealthy_providers() {
     let site = Site::start("").await;
     let ran = site.cli(&["health-check"]).await;
     assert_eq!(ran.code, Some(1), "{ran:?}");
@@ -41,7 +41,7 @@ async fn health_check_tells_who_is_well_and_who_is_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_backend_that_fails_a_chat_is_unhealthy_and_one_that_refuses_a_question_is_not() {
+async fn probe_failures_are_unhealthy_and_refused_questions_are_not() {
     let site = Site::start("").await;
     for (fault, healthy, word) in
         [(500, false, "server: 500"), (400, true, "caller: 400"), (429, true, "rate_limit: 429")]
@@ -55,7 +55,7 @@ async fn a_backend_that_fails_a_chat_is_unhealthy_and_one_that_refuses_a_questio
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn test_backend_has_one_chat_plain_or_streamed() {
+async fn test_backend_sends_one_chat() {
     let site = Site::start("").await;
     let ran = site.cli(&["test-backend", "-p", "up", "-m", "sim"]).await;
     assert_eq!(ran.code, Some(0), "{ran:?}");
@@ -74,14 +74,14 @@ async fn test_backend_has_one_chat_plain_or_streamed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn test_backend_tells_why_it_failed_without_the_key() {
+async fn test_backend_reports_a_failure_without_the_key() {
     let site = Site::start("").await;
     let key = site.up.key().to_owned();
     let stream = ["--stream"];
     for (provider, model, streamed, why) in [
         ("up", "sim-key", &[][..], "401"),
         ("up", "sim-key", &stream[..], "401"),
-        ("up", "sim-cut2", &stream[..], "before the answer was whole"),
+        ("up", "sim-cut2", &stream[..], "before the answer was complete"),
         ("down", "sim", &[], "refused"),
         ("down", "sim", &stream, "refused"),
     ] {
@@ -133,7 +133,7 @@ async fn metrics_are_the_running_servers() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_is_not_there_is_told() {
+async fn reports_an_unreachable_server() {
     let site = Site::start("").await;
     for url in ["http://127.0.0.1:1", "nonsense", "ftp://127.0.0.1"] {
         let ran = site.cli(&["metrics", "--url", url]).await;
@@ -159,7 +159,7 @@ async fn explain_shows_each_backends_part() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_protocol_is_asked_in_its_own_words() {
+async fn tests_every_protocol_in_its_own_format() {
     for (kind, dialect, more) in [
         ("openai", Dialect::OpenAi, ""),
         ("azure", Dialect::Azure, "api_version = \"2024-10-21\""),
@@ -196,7 +196,7 @@ async fn every_protocol_is_asked_in_its_own_words() {
             let ran = cli(arguments).await;
             assert_eq!(ran.code, Some(0), "{kind} {arguments}: {ran:?}");
         }
-        for (model, why) in [("sim-cut2", "before the answer was whole"), ("sim-key", "40")] {
+        for (model, why) in [("sim-cut2", "before the answer was complete"), ("sim-key", "40")] {
             let ran = cli(&format!("test-backend -p p -m {model} --stream")).await;
             assert!(ran.code == Some(1) && ran.out.contains(why) && !ran.out.contains(key), "{kind} {model}: {ran:?}");
         }
@@ -204,7 +204,7 @@ async fn every_protocol_is_asked_in_its_own_words() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn reload_takes_a_good_file_over_and_tells_what_is_wrong_with_a_bad_one() {
+async fn reload_applies_a_valid_file_and_reports_an_invalid_one() {
     let site = Site::start("").await;
     let path = site.folder.path().join("config.toml");
     let good = std::fs::read_to_string(&path).unwrap();

@@ -31,7 +31,7 @@ fn exists(name: &str) -> bool {
 }
 
 #[test]
-fn alerts_ask_for_what_there_is() {
+fn alerts_use_existing_metrics() {
     let used = metrics(ALERTS);
     assert!(used.len() >= 10, "{used:?}");
     for name in used {
@@ -40,7 +40,7 @@ fn alerts_ask_for_what_there_is() {
 }
 
 #[test]
-fn the_dashboard_asks_for_what_there_is_and_leaves_nothing_out() {
+fn grafana_dashboard_uses_every_metric() {
     let dashboard: Value = serde_json::from_str(DASHBOARD).unwrap();
     let mut used = BTreeSet::new();
     for target in dashboard["panels"].as_array().unwrap().iter().flat_map(|panel| panel["targets"].as_array().unwrap())

@@ -18,7 +18,7 @@ fn variables(text: &str) -> Vec<String> {
 }
 
 #[test]
-fn what_is_generated_is_valid_with_nothing_but_the_environment() {
+fn generated_files_are_valid() {
     let folder = tempfile::tempdir().unwrap();
     for (name, more) in [("basic.toml", None), ("advanced.toml", Some("--advanced"))] {
         let mut arguments = vec!["generate-config", "-o", name];
@@ -51,7 +51,7 @@ fn what_is_generated_is_valid_with_nothing_but_the_environment() {
 }
 
 #[test]
-fn a_file_that_is_there_is_not_replaced_unasked() {
+fn never_replaces_a_file_without_force() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("config.toml");
     fs::write(&path, "mine").unwrap();
@@ -73,7 +73,7 @@ fn a_file_that_is_there_is_not_replaced_unasked() {
 
 #[cfg(unix)]
 #[test]
-fn a_new_file_is_its_owners_alone() {
+fn new_file_is_readable_by_its_owner_only() {
     use std::os::unix::fs::PermissionsExt;
     let folder = tempfile::tempdir().unwrap();
     assert_eq!(cli(folder.path(), &["generate-config", "-o", "new.toml"]).code, Some(0));
@@ -114,7 +114,7 @@ fn a_valid_file_is_counted() {
 }
 
 #[test]
-fn all_that_is_wrong_is_told_without_a_secret() {
+fn prints_every_error_without_a_secret() {
     let folder = tempfile::tempdir().unwrap();
     let text =
         FILE.replace("provider = \"openai\"", "provider = \"opnai\"").replace("[users.two]", "[users.two]\nnam = 1");
@@ -133,7 +133,7 @@ fn all_that_is_wrong_is_told_without_a_secret() {
 }
 
 #[test]
-fn no_file_is_exit_code_2() {
+fn missing_file_is_exit_code_2() {
     let folder = tempfile::tempdir().unwrap();
     for arguments in [&["validate-config"][..], &["validate-config", "-c", "gone.toml"], &["health-check"]] {
         let ran = cli(folder.path(), arguments);

@@ -125,7 +125,7 @@ async fn every_command_of_the_guide_does_what_it_says() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_endpoints_are_those_of_the_document() {
+async fn the_guide_lists_the_documented_endpoints() {
     let (server, _providers, folder) = site().await;
     let mut curl = program("curl", folder.path());
     curl.args(["--silent", "--noproxy", "*", "--max-time", "30", &format!("http://{}/openapi.json", server.addr())]);

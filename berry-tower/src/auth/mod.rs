@@ -4,6 +4,7 @@
 //! * Adds: the caller's identity to the request's extensions. The headers that hold the token are
 //!   removed, so that it cannot travel on.
 //! * Rejects: with 401, in the same words for a missing, unknown, disabled or expired token.
+//! * Does not: issue tokens, decide what a caller may do, or limit failed attempts.
 //!
 //! ```
 //! use berry_tower::auth::{ApiKey, ApiKeys, AuthLayer};
@@ -84,7 +85,7 @@ impl<A, R, M> AuthLayer<A, R, M> {
     }
 
     /// Lets the layer wrap a service that suits either mode.
-    #[cfg(feature = "gateway")]
+    #[cfg(feature = "edge")]
     pub(crate) fn any_mode(self) -> AuthLayer<A, R, AnyMode<M>> {
         AuthLayer { authenticate: self.authenticate, render: self.render, mode: PhantomData }
     }

@@ -1,16 +1,16 @@
-//! Moments and averages that fit into atomics.
+//! Timestamps and floating-point numbers in atomics.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
 
-/// The last time that something happened, in milliseconds since an epoch; at first, never.
+/// A timestamp in milliseconds since an epoch, which only grows. It starts unset.
 #[derive(Debug, Default)]
 pub(super) struct Last(AtomicU64);
 
 impl Last {
-    /// Notes that it happened at `now`, and tells when it had before.
+    /// Raises the timestamp to `now` and returns the one before.
     pub(super) fn mark(&self, now: u64) -> Option<u64> {
         self.0.fetch_max(now + 1, Ordering::AcqRel).checked_sub(1)
     }
@@ -19,18 +19,18 @@ impl Last {
         self.0.load(Ordering::Acquire).checked_sub(1)
     }
 
-    /// How long before `now` it was.
+    /// Returns the time from the timestamp to `now`.
     pub(super) fn ago(&self, now: u64) -> Option<Duration> {
         Some(Duration::from_millis(now.saturating_sub(self.get()?)))
     }
 
-    /// How long after `now` it is, if it is.
+    /// Returns the time from `now` to the timestamp, if that is in the future.
     pub(super) fn left(&self, now: u64) -> Option<Duration> {
         self.get()?.checked_sub(now).filter(|&left| left > 0).map(Duration::from_millis)
     }
 }
 
-/// A number that many may change at once.
+/// An `f64` that threads may update concurrently.
 #[derive(Debug)]
 pub(super) struct Float(AtomicU64);
 

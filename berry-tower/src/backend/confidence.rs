@@ -1,17 +1,17 @@
-//! The confidence that `smart_ai` has in a backend: pure functions of numbers.
+//! The confidence of the strategy `smart_ai` in a backend: pure functions.
 
 use super::tuning::SmartAi;
 use crate::classify::Class;
 
-/// What an idle backend's confidence drifts to.
+/// The value to which the confidence in an idle backend drifts.
 pub const NEUTRAL: f64 = 0.5;
 
-/// From this confidence on a backend is trusted.
+/// The lowest confidence of a trusted backend.
 pub const TRUSTED: f64 = 0.6;
 
 const HOUR: u64 = 3_600_000;
 
-/// The confidence after an outcome; neutral classes leave it as it is.
+/// Returns the confidence after an outcome; neutral classes leave it as it is.
 ///
 /// ```
 /// use berry_tower::{backend::{SmartAi, confidence}, classify::Class};
@@ -29,26 +29,25 @@ pub fn after(confidence: f64, class: Class, tuning: &SmartAi) -> f64 {
     }
 }
 
-/// Tenths do not add up in binary: without this, 0.7 and 0.1 would miss the step at 0.8.
+/// Rounds to nine decimals. Tenths do not add up in binary: 0.7 + 0.1 would miss the step at 0.8.
 fn tidy(confidence: f64) -> f64 {
     (confidence * 1e9).round() / 1e9
 }
 
-/// The confidence after a connectivity check that failed.
+/// Returns the confidence after a failed connectivity check.
 #[must_use]
 pub const fn halved(confidence: f64, tuning: &SmartAi) -> f64 {
     (confidence / 2.0).max(tuning.min_confidence)
 }
 
-/// The confidence after a chat probe that showed the backend to be well again: no lower than a
-/// new backend's. Without this a backend at the floor would get too few requests to earn its
-/// share back by them.
+/// Returns the confidence after a successful chat probe: at least that of a new backend. Otherwise a
+/// backend at the floor would get too few requests to regain its share.
 #[must_use]
 pub const fn proven(confidence: f64, tuning: &SmartAi) -> f64 {
     confidence.max(tuning.initial_confidence)
 }
 
-/// The confidence as read `idle` milliseconds after the last request.
+/// Returns the confidence as it is read `idle` milliseconds after the last request.
 ///
 /// ```
 /// use berry_tower::backend::{SmartAi, confidence};
@@ -73,7 +72,7 @@ pub const fn read(confidence: f64, idle: u64, tuning: &SmartAi) -> f64 {
     NEUTRAL + (confidence - NEUTRAL) * kept
 }
 
-/// The part of its weight that a backend of this confidence keeps.
+/// Returns the share of its weight that a backend of this confidence keeps.
 ///
 /// ```
 /// use berry_tower::backend::confidence::trust;

@@ -1,6 +1,6 @@
 //! A provider: an address, a key, and how to talk to it.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, num::NonZeroU32, sync::Arc, time::Duration};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 
@@ -61,6 +61,8 @@ pub struct Provider {
     pub stream_usage: bool,
     /// Whether the caller's `user-agent` is forwarded, as a comment behind the gateway's.
     pub forward_user_agent: bool,
+    /// The most HTTP/2 connections to it; `None` leaves it to the transport.
+    pub max_connections: Option<NonZeroU32>,
     base: String,
     addressing: Addressing,
     api_version: String,
@@ -124,6 +126,7 @@ impl Provider {
             max_retries: 10,
             stream_usage: true,
             forward_user_agent: false,
+            max_connections: None,
             base: base_url.trim_end_matches('/').to_owned(),
             addressing: Addressing::Versioned,
             api_version: String::new(),

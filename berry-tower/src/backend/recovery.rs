@@ -1,21 +1,21 @@
-//! Health, and the stages in which a backend gets it back: a pure state machine.
+//! Health of a backend and the stages of its recovery: a pure state machine.
 
-/// How far a backend has come back since it was unhealthy.
+/// The stage of a backend's recovery.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Stage {
-    /// It failed, and has not succeeded since.
+    /// The backend failed and has not succeeded since: unhealthy.
     Unhealthy,
-    /// It has succeeded once or twice since.
+    /// One or two successes in a row since then.
     Returning,
-    /// It has succeeded three or four times in a row since.
+    /// Three or four successes in a row since then.
     Steadying,
-    /// It was never unhealthy, or has succeeded five times in a row since.
+    /// Never unhealthy, or five successes in a row since then.
     #[default]
     Healthy,
 }
 
 impl Stage {
-    /// The share of its weight that the strategies which look at this give it.
+    /// Returns the share of its weight that strategies which weigh health give it.
     ///
     /// ```
     /// use berry_tower::backend::Stage;
@@ -32,7 +32,7 @@ impl Stage {
         }
     }
 
-    /// The name used in logs and answers.
+    /// Returns the name used in logs and responses.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -44,21 +44,21 @@ impl Stage {
     }
 }
 
-/// What a backend's health learns.
+/// An event that changes the health of a backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// A user's request or a chat probe went well.
+    /// A user's request or a chat probe succeeded.
     Success,
-    /// A user's request told against the backend.
+    /// A user's request failed by a fault of the backend.
     Failure,
-    /// A probe found the models list, and there is no chat probe: the backend is back, but only
-    /// requests bring it further.
+    /// A probe found the list of models, and no chat probe follows. It ends the unhealthy stage; only
+    /// requests lead to the later stages.
     Alive,
-    /// A probe told against the backend.
+    /// A probe failed by a fault of the backend.
     ProbeFailed,
 }
 
-/// Health as one small value.
+/// Health in one small value.
 ///
 /// ```
 /// use berry_tower::backend::{HealthEvent, Recovery, Stage};
@@ -70,9 +70,9 @@ pub enum Event {
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Recovery {
-    /// Successes in a row since it was unhealthy, no more than [`FULL`].
+    /// Successes in a row since it was unhealthy, at most [`FULL`].
     successes: u8,
-    /// Since when the trial interval runs, in milliseconds.
+    /// The start of the trial interval, in milliseconds.
     since: u64,
 }
 
@@ -85,7 +85,7 @@ impl Default for Recovery {
 }
 
 impl Recovery {
-    /// The state after `event` at `now`, in milliseconds.
+    /// Returns the state after `event` at `now`, in milliseconds.
     #[must_use]
     pub const fn step(self, event: Event, now: u64) -> Self {
         match event {
@@ -93,13 +93,13 @@ impl Recovery {
             Event::Alive if self.successes == 0 => Self { successes: 1, ..self },
             Event::Success | Event::Alive => self,
             Event::Failure => Self { successes: 0, since: now },
-            // A probe that goes on failing does not put off the trial: the list may be all that fails.
+            // Further failed probes do not postpone the trial: perhaps only the list of models fails.
             Event::ProbeFailed if self.successes == 0 => self,
             Event::ProbeFailed => Self { successes: 0, since: now },
         }
     }
 
-    /// How far it has come.
+    /// Returns the stage of recovery.
     #[must_use]
     pub const fn stage(self) -> Stage {
         match self.successes {

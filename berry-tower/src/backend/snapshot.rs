@@ -1,22 +1,22 @@
-//! What there is to tell about a backend: counters, times and states, for answers and metrics.
+//! Counters, times and states of a backend, for responses and metrics.
 
 use std::time::Duration;
 
 use super::view::View;
 use crate::{breaker::State, classify::Class};
 
-/// What there is to tell about a backend. Times are given as how long ago they were.
+/// Counters, times and states of a backend. A time is given as the duration since then.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BackendStateSnapshot {
-    /// What the strategies see.
+    /// The state as the strategies see it.
     pub view: View,
     /// The circuit breaker's state.
     pub circuit: State,
     /// How often the breaker has become closed, half-open and open, by [`State::index`].
     pub circuit_transitions: [u64; 3],
-    /// Users' attempts by [`Class::index`]; probes are not in them.
+    /// Users' attempts by [`Class::index`], without probes.
     pub outcomes: [u64; Class::COUNT],
-    /// Failures in a row that told against it.
+    /// Failures of the backend in a row.
     pub consecutive_failures: u64,
     /// Successes in a row.
     pub consecutive_successes: u64,
@@ -30,36 +30,36 @@ pub struct BackendStateSnapshot {
     pub last_request: Option<Duration>,
     /// The last probe.
     pub last_probe: Option<Duration>,
-    /// What the last connectivity check found.
+    /// Whether the last connectivity check succeeded.
     pub connectivity_ok: Option<bool>,
     /// The last connectivity check.
     pub last_connectivity_check: Option<Duration>,
-    /// The moving average of the time to the first byte, however old.
+    /// The moving average of the time to the first byte, of any age.
     pub average_latency: Option<Duration>,
     /// The moving average of the time to a stream's first output.
     pub average_first_token: Option<Duration>,
 }
 
 impl BackendStateSnapshot {
-    /// All attempts of users.
+    /// Returns the number of all users' attempts.
     #[must_use]
     pub fn requests(&self) -> u64 {
         self.outcomes.iter().sum()
     }
 
-    /// Attempts that went well.
+    /// Returns the number of successful attempts.
     #[must_use]
     pub const fn successes(&self) -> u64 {
         self.outcomes[Class::Success.index()]
     }
 
-    /// Attempts that count as errors: all but successes, the callers' own and cancelled ones.
+    /// Returns the number of attempts that [count as errors](Class::is_error).
     #[must_use]
     pub fn errors(&self) -> u64 {
         self.errors_by_class().map(|(_, n)| n).sum()
     }
 
-    /// How many attempts of each class that counts as an error there were, by the class's name.
+    /// Returns the number of attempts of each class that counts as an error, by the name of the class.
     pub fn errors_by_class(&self) -> impl Iterator<Item = (&'static str, u64)> {
         Class::NAMES.into_iter().zip(self.outcomes).filter(|(name, _)| is_error(name))
     }

@@ -1,4 +1,4 @@
-//! The state of one backend: atomics that all models and all requests share.
+//! The state of one backend, in atomics that all models and requests share.
 
 use std::{
     sync::{
@@ -26,7 +26,7 @@ use crate::{
     observe::{BackendObserver, Cause},
 };
 
-/// How long a backend is left alone after a 429 that does not say how long.
+/// The cool-down after a 429 without `Retry-After`.
 pub const DEFAULT_COOL_DOWN: Duration = Duration::from_secs(5);
 
 /// The weight of the newest sample in the average of latencies.
@@ -54,25 +54,24 @@ pub(crate) struct Counted {
     idle: u64,
 }
 
-/// What a probe found.
+/// The outcome of a probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProbeOutcome {
-    /// The list of models came, or there is no such list. `decides` says that the list is the
-    /// whole probe: then it brings an unhealthy backend back.
+    /// The list of models came, or the provider has no such list.
     Listed {
-        /// Whether no chat probe will follow.
+        /// Whether no chat probe follows. Then the list ends the unhealthy stage.
         decides: bool,
     },
-    /// The chat was answered; a refusal that is the prober's own fault proves life too.
+    /// The chat was answered; a refusal of the request proves that the backend works, too.
     Chatted,
-    /// The probe failed. Only classes that tell against the backend make it unhealthy.
+    /// The probe failed. Only a class that [is a failure of the backend](Class::is_backend_failure) makes it unhealthy.
     Failed(Class),
 }
 
 /// The state of one backend, in atomics.
 ///
-/// A change of health is returned for the caller to log; the breaker logs its own. An observer is
-/// told of both.
+/// A change of health is returned for the caller to log; the circuit breaker logs its own changes. An
+/// observer hears of both.
 ///
 /// ```
 /// use berry_tower::{backend::{BackendState, Stage, Tuning}, classify::Class};
@@ -94,19 +93,19 @@ pub struct BackendState {
     /// The expiry of the trial that is under way; 0 when there is none.
     trial: AtomicU64,
     in_flight: AtomicU32,
-    /// Ends of cool-downs: those that upstreams asked for, and the default one.
+    /// Ends of the cool-downs that upstreams asked for, and of the default one.
     asked: Last,
     unasked: Last,
-    /// Of the time to the first byte, in seconds.
+    /// The moving average of the time to the first byte, in seconds.
     average: Float,
     measured: Last,
-    /// Of the time to a stream's first output, in seconds; at first, no number.
+    /// The moving average of the time to the first output of a stream, in seconds; NaN at first.
     first_token: Float,
     confidence: Float,
     outcomes: [AtomicU64; Class::COUNT],
-    /// Successes in a row, or below zero failures.
+    /// Successes in a row, or failures in a row as a negative number.
     streak: AtomicI64,
-    /// The index of its class, plus one.
+    /// The index of its class plus one; 0 for none.
     last_error: AtomicU8,
     success: Last,
     failure: Last,
@@ -118,7 +117,7 @@ pub struct BackendState {
 }
 
 impl BackendState {
-    /// A healthy backend that nobody has asked yet.
+    /// Returns the state of a new, healthy backend.
     #[must_use]
     pub fn new(tuning: Tuning) -> Self {
         Self {
@@ -147,13 +146,13 @@ impl BackendState {
         }
     }
 
-    /// Names its breaker in the log; the first name stays.
+    /// Names its circuit breaker in the log; the first name stays.
     pub fn set_label(&self, id: &BackendId) {
         self.breaker.set_label(id.to_string());
     }
 
-    /// Tells somebody of all that happens from now on; `observer` is asked for once, and who came
-    /// first stays.
+    /// Sets the observer, which hears of all that happens from now on. The first one stays; `observer` is
+    /// called only for that one.
     pub fn observe(&self, observer: impl FnOnce() -> Arc<dyn BackendObserver>) {
         let mut is_new = false;
         let observer = self.observer.get_or_init(|| {
@@ -166,14 +165,14 @@ impl BackendState {
         }
     }
 
-    /// Who is told.
+    /// The observer.
     #[must_use]
     pub fn observer(&self) -> Option<&Arc<dyn BackendObserver>> {
         self.observer.get()
     }
 
-    /// Takes new numbers; the state stays. The confidence in a backend that nobody has asked yet
-    /// is what the new numbers say.
+    /// Replaces the parameters; the state stays. A backend without requests gets the new initial
+    /// confidence.
     pub fn retune(&self, tuning: Tuning) {
         self.breaker.set_policy(tuning.breaker);
         if self.request.get().is_none() {
@@ -183,13 +182,13 @@ impl BackendState {
         self.tuning.store(Arc::new(tuning));
     }
 
-    /// Its circuit breaker.
+    /// The circuit breaker.
     #[must_use]
     pub const fn breaker(&self) -> &Arc<Breaker> {
         &self.breaker
     }
 
-    /// Its state now.
+    /// Returns the state now.
     #[must_use]
     pub fn view(&self, now: Instant) -> View {
         let at = self.millis(now);
@@ -212,14 +211,14 @@ impl BackendState {
         }
     }
 
-    /// Counts a request in, unless `max_in_flight` are under way; 0 is no bound. Each one that
-    /// was let in must [`leave`](Self::leave).
+    /// Counts a request as in flight, unless there are `max_in_flight` already; 0 is no bound. Each
+    /// request that was counted must [`leave`](Self::leave).
     pub fn try_enter(&self, max_in_flight: u32) -> bool {
         let enter = |n: u32| (max_in_flight == 0 || n < max_in_flight).then(|| n.saturating_add(1));
         self.in_flight.fetch_update(Ordering::AcqRel, Ordering::Acquire, enter).is_ok()
     }
 
-    /// Counts a request out.
+    /// Ends a request that [`try_enter`](Self::try_enter) has counted.
     pub fn leave(&self) {
         let _ = self.in_flight.fetch_update(Ordering::AcqRel, Ordering::Acquire, |n| n.checked_sub(1));
     }
@@ -249,26 +248,25 @@ impl BackendState {
         Recovery::unpack(self.recovery.load(Ordering::Acquire)).stage() != Stage::Unhealthy
     }
 
-    /// Takes in how long an attempt that went well took to its first byte.
+    /// Records the time to the first byte of a successful attempt.
     pub fn first_byte(&self, elapsed: Duration, now: Instant) {
         let at = self.millis(now);
         let interval = millis(self.tuning.load().recovery_interval);
         let stale = self.measured.get().is_none_or(|last| at.saturating_sub(last) > interval);
         let sample = elapsed.as_secs_f64();
-        // One sample within an interval is all that an unused backend gets: what is older than
-        // that must not outweigh it.
+        // An unused backend gets one sample per interval, which older ones must not outweigh.
         self.average.update(|average| if stale { sample } else { average + ALPHA * (sample - average) });
-        // Last, so that nobody reads an average that is not there yet.
+        // Stored last, so that no reader finds an average that is not there yet.
         self.measured.mark(at);
     }
 
-    /// Takes in how long a stream that went well took to its first output.
+    /// Records the time to the first output of a successful stream.
     pub fn first_token(&self, elapsed: Duration) {
         let sample = elapsed.as_secs_f64();
         self.first_token.update(|a| if a.is_nan() { sample } else { a + ALPHA * (sample - a) });
     }
 
-    /// Takes in the outcome of a user's attempt: for everything but the breaker.
+    /// Records the outcome of a user's attempt, for everything but the circuit breaker.
     pub fn record(&self, class: Class, now: Instant) -> Option<HealthChange> {
         let counted = self.count(class, now);
         self.judge(counted, now)
@@ -290,15 +288,15 @@ impl BackendState {
         Counted { class, idle: self.request.get().map_or(0, |last| at.saturating_sub(last)) }
     }
 
-    /// Takes in what an outcome says about the backend.
+    /// Applies what an outcome says about the backend.
     pub(crate) fn judge(&self, Counted { class, idle }: Counted, now: Instant) -> Option<HealthChange> {
         if class.is_neutral() {
             return None;
         }
         let at = self.millis(now);
         let smart = &self.tuning.load().smart_ai;
-        // What has drifted by now is the confidence from here on, so that an outcome moves what
-        // was read before, and never the other way.
+        // The drifted value becomes the stored one, so that the outcome moves the confidence that was
+        // read before, and in the right direction.
         self.confidence.update(|c| confidence::after(confidence::read(c, idle, smart), class, smart));
         if class == Class::Success {
             self.success.mark(at);
@@ -315,7 +313,7 @@ impl BackendState {
         self.step(Event::Failure, at, Cause::Request)
     }
 
-    /// Takes in what a probe found.
+    /// Records the outcome of a probe.
     pub fn probed(&self, outcome: ProbeOutcome, now: Instant) -> Option<HealthChange> {
         let at = self.millis(now);
         self.probe.mark(at);
@@ -341,7 +339,7 @@ impl BackendState {
         }
     }
 
-    /// Takes in what a connectivity check of `smart_ai` found.
+    /// Records the outcome of a connectivity check of `smart_ai`.
     pub fn connectivity(&self, ok: bool, now: Instant) {
         self.connected.mark(self.millis(now));
         self.connectivity.store(if ok { 1 } else { 2 }, Ordering::Relaxed);
@@ -351,7 +349,7 @@ impl BackendState {
         }
     }
 
-    /// What there is to tell about it.
+    /// Returns a snapshot of counters, times and states.
     #[must_use]
     pub fn snapshot(&self, now: Instant) -> BackendStateSnapshot {
         let at = self.millis(now);

@@ -1,18 +1,19 @@
-//! The numbers that a backend's state goes by.
+//! Parameters of a backend's state.
 
 use std::time::Duration;
 
 use crate::{breaker::BreakerPolicy, classify::Class};
 
-/// The numbers that a backend's state goes by; they may change while the state stays.
+/// The parameters of a backend's state. They may change while the state stays.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tuning {
-    /// After its last failure an unhealthy backend may take a trial; and a latency older than
-    /// this is not believed any more.
+    /// The time after its last failure from which an unhealthy backend may take a trial. A measured
+    /// latency that is older counts as unknown. Zero allows a trial at once; [`Duration::MAX`] never
+    /// allows one.
     pub recovery_interval: Duration,
-    /// When the circuit breaker opens, and for how long.
+    /// The policy of the circuit breaker.
     pub breaker: BreakerPolicy,
-    /// What the confidence goes by.
+    /// The parameters of the confidence.
     pub smart_ai: SmartAi,
 }
 
@@ -26,20 +27,20 @@ impl Default for Tuning {
     }
 }
 
-/// The numbers of the strategy `smart_ai`; all but the bonus are in 0 ..= 1.
+/// The parameters of the strategy `smart_ai`; all but the bonus are between 0 and 1.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SmartAi {
-    /// A new backend's confidence.
+    /// The confidence in a new backend.
     pub initial_confidence: f64,
-    /// No failure takes it below this.
+    /// The lowest confidence.
     pub min_confidence: f64,
-    /// Whether an idle backend's confidence drifts to the neutral 0.5.
+    /// Whether the confidence in an idle backend drifts to the neutral 0.5.
     pub time_decay: bool,
-    /// The share of requests that try others than the best.
+    /// The share of requests that go to other backends than the best.
     pub exploration_ratio: f64,
-    /// What a trusted backend that is not premium is favoured by: 1 ..= 2.
+    /// The factor that favours a trusted backend without the tag `premium`, between 1 and 2.
     pub non_premium_stability_bonus: f64,
-    /// How much an outcome changes the confidence.
+    /// The changes of the confidence by outcome.
     pub adjustments: Adjustments,
 }
 
@@ -56,22 +57,22 @@ impl Default for SmartAi {
     }
 }
 
-/// How much an outcome changes the confidence, by its class.
+/// The changes of the confidence by the class of an outcome.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Adjustments {
-    /// Up, for a success.
+    /// The increase for a success.
     pub success_boost: f64,
-    /// Down, for [`Class::Network`].
+    /// The decrease for [`Class::Network`].
     pub network_error_penalty: f64,
-    /// Down, for [`Class::Auth`].
+    /// The decrease for [`Class::Auth`].
     pub auth_error_penalty: f64,
-    /// Down, for [`Class::RateLimited`].
+    /// The decrease for [`Class::RateLimited`].
     pub rate_limit_penalty: f64,
-    /// Down, for [`Class::Server`].
+    /// The decrease for [`Class::Server`].
     pub server_error_penalty: f64,
-    /// Down, for [`Class::Model`].
+    /// The decrease for [`Class::Model`].
     pub model_error_penalty: f64,
-    /// Down, for [`Class::Timeout`].
+    /// The decrease for [`Class::Timeout`].
     pub timeout_penalty: f64,
 }
 
@@ -90,7 +91,7 @@ impl Default for Adjustments {
 }
 
 impl Adjustments {
-    /// The change for a class; `None` for the neutral ones.
+    /// Returns the change for a class; `None` for a neutral one.
     #[must_use]
     pub const fn of(&self, class: Class) -> Option<f64> {
         match class {

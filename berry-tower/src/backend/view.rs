@@ -1,12 +1,12 @@
-//! A backend's state at one moment, copied once, for all who decide by it.
+//! The state of a backend at one moment, copied once for all decisions.
 
 use std::time::Duration;
 
 use super::{confidence, recovery::Stage};
 
-/// A backend's state at one moment.
+/// The state of a backend at one moment.
 ///
-/// The default is that of a backend that nobody has asked yet.
+/// The default is the state of a new backend.
 ///
 /// ```
 /// use berry_tower::backend::{BackendState, Tuning, View};
@@ -18,26 +18,25 @@ use super::{confidence, recovery::Stage};
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct View {
-    /// How far it has come back since it was unhealthy.
+    /// The stage of its recovery.
     pub stage: Stage,
-    /// Whether it is unhealthy and a request may find out whether it still is: its interval is
-    /// over and no trial is under way.
+    /// Whether it is unhealthy and may take a trial: its interval is over and no trial is under way.
     pub due_for_trial: bool,
     /// Whether no trial is under way.
     pub trial_free: bool,
-    /// Until it may be asked again, when it asked to be left alone.
+    /// The rest of its cool-down.
     pub cooling: Option<Duration>,
-    /// Whether nobody asked for the cool-down in force: it is the one after a 429 without
-    /// `Retry-After`, and inside one request the back-off takes its place.
+    /// Whether the cool-down is the default one, after a 429 without `Retry-After`. Within one request
+    /// the back-off takes its place.
     pub cooling_default: bool,
-    /// Until its circuit breaker lets a request through; `None` when it would now. A hint.
+    /// The wait until its circuit breaker lets a request through; `None` when it would now. A hint.
     pub breaker_reopens_in: Option<Duration>,
-    /// Requests under way.
+    /// The number of requests in flight.
     pub in_flight: u32,
-    /// The moving average of the time to the first byte; `None` when it was never measured, or
-    /// not within the recovery interval.
+    /// The moving average of the time to the first byte; `None` when it was not measured within the
+    /// recovery interval.
     pub latency: Option<Duration>,
-    /// The confidence as read now.
+    /// The confidence now.
     pub confidence: f64,
 }
 
@@ -58,43 +57,44 @@ impl Default for View {
 }
 
 impl View {
-    /// Whether it is healthy, or on its way back to that.
+    /// Whether it is healthy or recovering.
     #[must_use]
     pub const fn is_healthy(&self) -> bool {
         !matches!(self.stage, Stage::Unhealthy)
     }
 
-    /// Whether its circuit breaker would let a request through. A hint.
+    /// Whether its circuit breaker would let a request through now. A hint.
     #[must_use]
     pub const fn breaker_available(&self) -> bool {
         self.breaker_reopens_in.is_none()
     }
 
-    /// Whether neither its circuit breaker nor a cool-down bars it.
+    /// Whether neither its circuit breaker nor a cool-down keeps requests away.
     #[must_use]
     pub const fn is_free(&self) -> bool {
         self.breaker_available() && self.cooling.is_none()
     }
 
-    /// Until it may be asked again: the later of the breaker's time and the cool-down.
+    /// Returns the wait until requests may go to it: for the circuit breaker or the cool-down, whichever
+    /// is longer.
     #[must_use]
     pub fn free_in(&self) -> Duration {
         self.cooling.max(self.breaker_reopens_in).unwrap_or_default()
     }
 
-    /// Whether it may take `most` requests at once and has that many; 0 is no bound.
+    /// Whether it has `most` requests in flight; 0 is no bound.
     #[must_use]
     pub const fn is_full(&self, most: u32) -> bool {
         most != 0 && self.in_flight >= most
     }
 
-    /// Whether a chat probe would tell something: it is not wholly healthy, or its breaker is open.
+    /// Whether a chat probe is useful: it is not fully healthy, or its circuit breaker is not closed.
     #[must_use]
     pub const fn wants_chat_probe(&self) -> bool {
         !matches!(self.stage, Stage::Healthy) || !self.breaker_available()
     }
 
-    /// The part of its weight that its confidence leaves it.
+    /// Returns the share of its weight that its confidence leaves.
     #[must_use]
     pub const fn trust(&self) -> f64 {
         confidence::trust(self.confidence)

@@ -60,7 +60,7 @@ impl From<Class> for Outcome {
 ///
 /// A request may come with a [`CallerId`]. Then the breaker tells a service that fails from a caller
 /// whose requests fail, as long as another caller was heard within five minutes by the breaker or by
-/// the [`Select`](crate::select) outside of it:
+/// the `Select` outside of it:
 /// * The failures of one caller count once in a row, until a request of another caller fails too.
 /// * A request that fails in the same way on several backends does not count, if the layers say so;
 ///   one that another backend has served always counts.

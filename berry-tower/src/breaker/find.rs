@@ -8,8 +8,7 @@ use super::Breaker;
 
 /// Finds the breaker that a request has to pass in the request's extensions.
 ///
-/// A closure will do. [`SelectedBreaker`](crate::select::SelectedBreaker) finds that of the backend
-/// which [`Select`](crate::select) has chosen.
+/// A closure will do. `select::SelectedBreaker` finds that of the backend which `Select` has chosen.
 ///
 /// ```
 /// use berry_tower::breaker::{Breaker, BreakerPolicy, FindBreaker};

@@ -1,4 +1,4 @@
-//! An upstream's body as it passes: scanned beside, under its deadlines, ended honestly.
+//! A response body while it passes: scanned, under its deadlines, and failed where it is not complete.
 
 use std::{
     collections::VecDeque,
@@ -30,11 +30,11 @@ use crate::{
     sse::{ErrorEvent, StreamFault, StreamFilter},
 };
 
-/// How long the end of an upstream's body is waited for once the stream itself is over.
+/// How long the end of the body may take once the stream itself has ended.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// The body of an answer from a [`BackendClient`](super::BackendClient). It passes the upstream's
-/// bytes on, and fails with a [`Failure`] where the answer is not whole.
+/// Response body of [`BackendClient`](super::BackendClient). It passes the upstream's bytes on, and
+/// fails with a [`Failure`] where the response is not complete.
 #[pin_project]
 #[derive(Debug)]
 pub struct ClientBody<B> {
@@ -42,27 +42,27 @@ pub struct ClientBody<B> {
     upstream: Option<Translated<Decoded<B>>>,
     reader: Reader,
     progress: Option<Progress>,
-    /// Read, and not yet handed on.
+    /// What has been read and not passed on yet.
     ready: VecDeque<Bytes>,
     burst: Burst,
     end: Option<Result<(), Failure>>,
     watch: Watch,
-    /// Whose key is not to be repeated.
+    /// The provider, whose secrets are masked.
     provider: Option<Arc<Provider>>,
 }
 
-/// What is read beside the bytes.
+/// What is read of the bytes as they pass.
 #[derive(Debug)]
 pub(super) enum Reader {
-    /// Nothing: it is whole, or of no kind that can be checked.
+    /// Nothing: the body is complete already, or of a kind that cannot be checked.
     Opaque,
-    /// A plain answer, which must be one JSON object.
+    /// A plain response, which must be one JSON object with an answer in it.
     Plain(Plain),
     /// A stream of events.
     Stream(Box<StreamFilter>),
 }
 
-/// What is read of a plain answer.
+/// The reader of a plain response.
 pub(super) struct Plain {
     check: Option<ObjectCheck>,
     endpoint: Endpoint,
@@ -75,27 +75,27 @@ impl fmt::Debug for Plain {
 }
 
 impl Plain {
-    /// The body is complete: `held` is what of it has not been passed on.
+    /// Ends the body; `held` is what of it has not been passed on.
     fn finish(&mut self, held: &VecDeque<Bytes>, provider: Option<&Provider>) -> Result<PlainFacts, Failure> {
         const NO_OBJECT: Failure = Failure::InvalidResponse("a body that is no JSON object");
         let mut facts = self.check.take().ok_or(NO_OBJECT)?.finish().map_err(|_| NO_OBJECT)?;
-        // The Responses API's answers have an `error` of their own; it has no `type`, and an error in
-        // the place of an answer has one.
+        // A response of the Responses API has an `error` of its own, without a `type`; an error in
+        // the place of a response has a type.
         let own_errors = self.endpoint == Endpoint::Responses;
         if let Some(error) = facts.error.take().filter(|error| !own_errors || error.kind.is_some()) {
-            return Err(told(error));
+            return Err(error_event(error));
         }
         match self.fault(&facts.shape) {
-            Some(why) => Err(provider.and_then(|provider| self.told(held, provider)).unwrap_or(why)),
+            Some(why) => Err(provider.and_then(|provider| self.error_in_body(held, provider)).unwrap_or(why)),
             None => Ok(facts),
         }
     }
 
-    /// Why an object is no answer of this endpoint.
+    /// Returns why an object is no response of this endpoint.
     fn fault(&self, shape: &Shape) -> Option<Failure> {
         let missing = |part: Presence| part == Presence::Missing;
         let why = match self.endpoint {
-            _ if shape.has_error_code => "an error in the place of an answer",
+            _ if shape.has_error_code => "an error in the place of a response",
             Endpoint::ChatCompletions | Endpoint::Completions if shape.choices != Presence::Filled => {
                 "a body without choices"
             }
@@ -110,8 +110,8 @@ impl Plain {
         Some(Failure::InvalidResponse(why))
     }
 
-    /// The error that stands in the place of the answer, with the provider's words.
-    fn told(&self, held: &VecDeque<Bytes>, provider: &Provider) -> Option<Failure> {
+    /// Returns the error in the place of the response, with the provider's message.
+    fn error_in_body(&self, held: &VecDeque<Bytes>, provider: &Provider) -> Option<Failure> {
         let all = held.iter().fold(Vec::new(), |mut all, bytes| {
             all.extend_from_slice(bytes);
             all
@@ -170,21 +170,21 @@ where
             let seen = || progress.as_ref().is_some_and(Progress::output_seen);
             let step = match upstream.as_mut().poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => {
-                    let waited = this.watch.came();
-                    // Who ends the stream must know whether what was handed on ends with an event.
-                    let between = progress.as_ref().is_none_or(Progress::between_events);
-                    if between && matches!(this.reader, Reader::Stream(_)) {
-                        this.burst.came(waited);
+                    let waited = this.watch.on_frame();
+                    // The layer that ends a stream needs to know whether it ends between events.
+                    let is_between = progress.as_ref().is_none_or(Progress::between_events);
+                    if is_between && matches!(this.reader, Reader::Stream(_)) {
+                        this.burst.on_frame(waited);
                     }
-                    // Trailers mean nothing in these APIs.
+                    // These APIs define no trailers.
                     let bytes = frame.into_data().unwrap_or_default();
-                    this.watch.heard |= !bytes.is_empty() || upstream.has_heard();
+                    this.watch.any_byte_received |= !bytes.is_empty() || upstream.any_byte_received();
                     let read = this.reader.read(bytes, ready, progress);
                     if seen() {
                         this.watch.output_seen();
                     }
                     if this.reader.is_over() {
-                        // Its terminator frees the connection; but nobody waits for it long.
+                        // The end of the body frees the connection, but is not worth a long wait.
                         this.watch.idle = LINGER;
                     }
                     match read {
@@ -197,8 +197,8 @@ where
                     }
                 }
                 Poll::Ready(None) => Some(this.reader.end(ready, progress, seen(), this.provider.as_deref())),
-                Poll::Ready(Some(Err(e))) => Some(this.reader.broken(Failure::from_transport(e), ready, progress)),
-                Poll::Pending if this.burst.asks_again() => {
+                Poll::Ready(Some(Err(e))) => Some(this.reader.on_failure(Failure::from_transport(e), ready, progress)),
+                Poll::Pending if this.burst.should_repoll() => {
                     cx.waker().wake_by_ref();
                     return Poll::Pending;
                 }
@@ -206,10 +206,10 @@ where
                 Poll::Pending => match this.watch.poll(seen(), cx) {
                     Poll::Pending => return Poll::Pending,
                     Poll::Ready(deadline) => {
-                        let owed = upstream.as_mut().owed();
-                        let read = this.reader.read(owed, ready, progress);
-                        let broken = |()| this.reader.broken(Failure::Timeout(deadline), ready, progress);
-                        Some(read.and_then(broken))
+                        let final_frames = upstream.as_mut().final_frames();
+                        let read = this.reader.read(final_frames, ready, progress);
+                        let failed = |()| this.reader.on_failure(Failure::Timeout(deadline), ready, progress);
+                        Some(read.and_then(failed))
                     }
                 },
             };
@@ -222,7 +222,7 @@ where
                     Some(provider) => upstream_error::masked(failure, provider),
                     None => failure,
                 }));
-                // Closes the connection now where the upstream has not ended by itself.
+                // Closes the connection where the upstream has not ended the body.
                 this.upstream.set(None);
             }
         }
@@ -244,23 +244,23 @@ where
 }
 
 impl Reader {
-    /// A reader of a plain answer from this endpoint.
+    /// Returns a reader for a plain response of this endpoint.
     pub(super) fn plain(endpoint: Endpoint) -> Self {
         Self::Plain(Plain { check: Some(ObjectCheck::new()), endpoint })
     }
 
-    /// Whether all that the client is to see has been read.
+    /// Whether everything for the client has been read.
     fn is_over(&self) -> bool {
         matches!(self, Self::Stream(filter) if filter.closed())
     }
 
-    /// Says at the end of a stream what was left out of it.
+    /// Logs the events that were left out of a stream.
     fn warn(&self, provider: Option<&Provider>) {
         if let (Self::Stream(filter), Some(provider)) = (self, provider)
             && filter.malformed() > 0
         {
             let events = filter.malformed();
-            tracing::warn!(provider = &*provider.id, events, "malformed events of a stream were left out");
+            tracing::warn!(provider = &*provider.id, events, "left out malformed events of a stream");
         }
     }
 
@@ -271,8 +271,8 @@ impl Reader {
         match self {
             Self::Stream(filter) => {
                 let result = filter.push(bytes, &mut |bytes| ready.push_back(bytes));
-                note(filter, progress);
-                result.map_err(fault)
+                update_progress(filter, progress);
+                result.map_err(stream_failure)
             }
             Self::Plain(plain) => {
                 if plain.check.as_mut().is_some_and(|check| check.push(&bytes).is_err()) {
@@ -291,7 +291,7 @@ impl Reader {
         }
     }
 
-    /// The upstream has ended its body.
+    /// Handles the end of the body.
     fn end(
         &mut self,
         ready: &mut VecDeque<Bytes>,
@@ -302,8 +302,8 @@ impl Reader {
         match self {
             Self::Stream(filter) => {
                 let result = filter.end(&mut |bytes| ready.push_back(bytes));
-                note(filter, progress);
-                result.map_err(fault)
+                update_progress(filter, progress);
+                result.map_err(stream_failure)
             }
             Self::Plain(plain) => {
                 let facts = plain.finish(ready, provider)?;
@@ -318,8 +318,8 @@ impl Reader {
         }
     }
 
-    /// The upstream broke off, or fell silent: what it gave may be whole all the same.
-    fn broken(
+    /// Handles a body that broke or fell silent: the response may be complete nevertheless.
+    fn on_failure(
         &mut self,
         failure: Failure,
         ready: &mut VecDeque<Bytes>,
@@ -327,12 +327,12 @@ impl Reader {
     ) -> Result<(), Failure> {
         let Self::Stream(filter) = self else { return Err(failure) };
         let result = filter.broken(&mut |bytes| ready.push_back(bytes));
-        note(filter, progress);
+        update_progress(filter, progress);
         result.map_err(|_| failure)
     }
 }
 
-fn note(filter: &StreamFilter, progress: &Option<Progress>) {
+fn update_progress(filter: &StreamFilter, progress: &Option<Progress>) {
     let Some(progress) = progress else { return };
     progress.set_events(filter.events(), filter.malformed(), filter.between_events());
     if filter.output_seen() {
@@ -344,17 +344,17 @@ fn note(filter: &StreamFilter, progress: &Option<Progress>) {
     progress.set_usage(filter.usage());
 }
 
-fn fault(fault: StreamFault) -> Failure {
+fn stream_failure(fault: StreamFault) -> Failure {
     match fault {
-        StreamFault::Error(event) => told(event),
+        StreamFault::Error(event) => error_event(event),
         StreamFault::Interrupted => Failure::Interrupted,
         StreamFault::NoOutput => Failure::InvalidResponse("a stream that ended before any output"),
-        StreamFault::NotEvents(Some(event)) => told(event),
+        StreamFault::NotEvents(Some(event)) => error_event(event),
         StreamFault::NotEvents(None) => Failure::InvalidResponse("something that is no event stream"),
     }
 }
 
-fn told(event: ErrorEvent) -> Failure {
+fn error_event(event: ErrorEvent) -> Failure {
     let ErrorEvent { kind, code, message, .. } = event;
     Failure::ErrorEvent(Box::new(ErrorBody { kind, code, message, ..ErrorBody::default() }))
 }

@@ -1,4 +1,4 @@
-//! One attempt of a request: what is sent to the backend, and what its answer comes to.
+//! One attempt: the request for the backend, and the conversion of its response.
 
 use std::{
     future::Future,
@@ -16,7 +16,7 @@ use http_body_util::BodyExt;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{
-    ClientBody, Upstream,
+    ClientBody, Upstream, after,
     body::Reader,
     decoded::Decoded,
     head::{self, HeadSettings},
@@ -45,28 +45,28 @@ use crate::{
 /// The header that names the optional fields of a request which the backend answered without.
 const DROPPED: HeaderName = HeaderName::from_static("x-berry-dropped");
 
-/// How long an error's body is waited for.
+/// How long the body of an error response may take.
 const ERROR_BODY: Duration = Duration::from_secs(5);
 
-/// One attempt: what was asked, of whom, by when.
+/// One attempt on the selected backend.
 pub(super) struct Call {
     pub(super) selected: Selected,
     requested: Requested,
-    /// A body with the beginning of the answer, for a backend that goes on from there.
+    /// The request body with an assistant prefix, for a backend that continues from it.
     prefill: Option<Buffered>,
     endpoint: Endpoint,
     sent: Instant,
-    /// The head must have come by then, and what it is called when it has not.
+    /// When the response head is due, and the deadline that passes then.
     pub(super) head: (Instant, Deadline),
-    /// Whether the upstream is asked for token counts that the client did not ask for.
+    /// Whether the gateway asks for token counts that the client did not ask for.
     pub(super) usage: bool,
-    /// What is asked, where the backend speaks another format.
+    /// The parsed conversation, where the backend has another format.
     conversation: Option<Arc<Conversation>>,
-    /// Whether the model has backends of another format than the client's.
-    mixed: bool,
-    /// The client's name for the request, where its API repeats it in errors.
+    /// Whether the model has backends of several formats.
+    is_multi_format: bool,
+    /// The client's request id, where its API repeats it in errors.
     request_id: Option<HeaderValue>,
-    /// Where the waits for the upstream are added up.
+    /// Counts the time spent waiting for the upstream.
     pub(super) time: Option<UpstreamTime>,
     settings: HeadSettings,
     /// Fields that the backend has refused.
@@ -79,8 +79,8 @@ impl Call {
         let known = Requested::of(request).map(drop);
         let request = &*request;
         let selected = request.extensions().get::<Selected>().ok_or(MissingLayer("SelectLayer"))?.clone();
-        let goes_on = |prefill: &&Prefill| goes_on(&selected.backend, prefill);
-        let prefill = request.extensions().get::<Prefill>().filter(goes_on);
+        let accepts = |prefill: &&Prefill| accepts_prefill(&selected.backend, prefill);
+        let prefill = request.extensions().get::<Prefill>().filter(accepts);
         let requested = match prefill {
             Some(prefill) => &prefill.requested,
             None => {
@@ -90,19 +90,21 @@ impl Call {
         };
         let (requested, prefill) = (requested.clone(), prefill.map(|prefill| prefill.body.clone()));
         let endpoint = requested.endpoint.ok_or(Unroutable::UnsupportedEndpoint)?;
-        let mixed = request.extensions().get::<Arc<Conversation>>().is_some();
+        let is_multi_format = request.extensions().get::<Arc<Conversation>>().is_some();
         let conversation = (endpoint.is_chat() && !selected.backend.provider.speaks(endpoint)).then(|| {
             let known = request.extensions().get::<Arc<Conversation>>().filter(|_| prefill.is_none());
             let body = || prefill.as_ref().unwrap_or(request.body()).bytes().clone();
-            known.cloned().unwrap_or_else(|| Arc::new(Conversation::new(endpoint, body())))
+            known.cloned().unwrap_or_else(|| {
+                Arc::new(Conversation::new(endpoint, body()).with_shape(requested.nodes(), requested.depth()))
+            })
         });
         let request_id = (endpoint == Endpoint::Messages).then(|| request.headers().get("x-request-id").cloned());
         let (sent, timeouts) = (Instant::now(), selected.backend.provider.timeouts);
         let streams = requested.stream && endpoint.streams();
-        let mut head = (sent + if streams { timeouts.stream_head } else { timeouts.plain_head }, Deadline::Head);
-        if streams && !timeouts.first_token.is_zero() && !selected.last && sent + timeouts.first_token < head.0 {
+        let mut head = (after(sent, if streams { timeouts.stream_head } else { timeouts.plain_head }), Deadline::Head);
+        if streams && !timeouts.first_token.is_zero() && !selected.last && after(sent, timeouts.first_token) < head.0 {
             // Before the head has come it is silence, whichever deadline passes.
-            head.0 = sent + timeouts.first_token;
+            head.0 = after(sent, timeouts.first_token);
         }
         let (request_id, time) = (request_id.flatten(), request.extensions().get().cloned());
         let mut call = Self {
@@ -114,7 +116,7 @@ impl Call {
             head,
             usage: false,
             conversation,
-            mixed,
+            is_multi_format,
             request_id,
             time,
             settings: settings.clone(),
@@ -127,7 +129,7 @@ impl Call {
         Ok(call)
     }
 
-    /// What the future gives, if it does so before the head is due. The upstream is waited for.
+    /// Returns the future's output, or a timeout if the head is due before that.
     pub(super) async fn within<F, R, E>(&self, future: F) -> Result<R, BoxError>
     where
         F: Future<Output = Result<R, E>>,
@@ -145,38 +147,38 @@ impl Call {
         &self.selected.backend
     }
 
-    /// Whether the answer is to be a stream.
-    const fn streams(&self) -> bool {
+    /// Whether the response is to be a stream.
+    const fn is_stream(&self) -> bool {
         self.requested.stream && self.endpoint.streams()
     }
 
-    /// Whether to ask for token counts that the client did not ask for.
+    /// Whether to ask for token counts on the client's behalf.
     fn asks_usage(&self) -> bool {
         let backend = self.backend();
         self.has_optional_fields()
-            && self.streams()
+            && self.is_stream()
             && !self.requested.stream_options.include_usage
             && backend.accepts(OptionalField::StreamOptions)
     }
 
-    /// Whether a stream of chunks tells token counts that the client did not ask for: where we
-    /// asked for them, and where a translation brings them.
+    /// Whether to remove the chunk with token counts: the client did not ask for it, but the gateway
+    /// did, or a translation adds it.
     fn hides_usage(&self) -> bool {
         self.usage || self.conversation.is_some() && !self.requested.stream_options.include_usage
     }
 
-    /// The backend, as a translation sees it.
+    /// Returns the target of a translation.
     fn target(&self) -> Target<'_> {
         let Backend { id, provider, sampling, think_tags, thinking, .. } = &**self.backend();
         Target::new(provider.dialect, &id.model)
             .with_sampling(*sampling)
             .with_think_tags(*think_tags)
             .with_thinking(*thinking)
-            .with_stream(self.streams())
+            .with_stream(self.is_stream())
             .with_usage(self.usage)
     }
 
-    /// The body for the upstream.
+    /// Returns the body for the upstream.
     fn upstream_body(&self, client: &Bytes) -> Result<Bytes, Unroutable> {
         let id = &self.backend().id;
         if let Some(conversation) = &self.conversation {
@@ -189,18 +191,20 @@ impl Call {
             self.requested.with_model(body, &id.model)
         };
         let body = match self.endpoint {
-            // Thoughts that other backends of the pool have told are none that Anthropic has signed.
-            Endpoint::Messages if may_contain_foreign_thinking(&body) || self.mixed && may_lack_thinking(&body) => {
+            // Anthropic verifies the signature of thinking blocks, which other backends do not have.
+            Endpoint::Messages
+                if may_contain_foreign_thinking(&body) || self.is_multi_format && may_lack_thinking(&body) =>
+            {
                 without_foreign_thinking(&body)
             }
-            // Where all are of OpenAI's format one may be Google's, which wants its signatures back.
-            Endpoint::ChatCompletions if self.mixed => without_signatures(&body),
+            // Kept where all backends have OpenAI's format: one may be Google's, which requires them.
+            Endpoint::ChatCompletions if self.is_multi_format => without_signatures(&body),
             _ => body,
         };
         Ok(self.omitted.apply(body))
     }
 
-    /// The upstream's body in the client's format.
+    /// Returns the response body in the client's format.
     fn translated<B>(&self, body: Decoded<B>) -> Result<Translated<Decoded<B>>, Unroutable>
     where
         B: Body<Data = Bytes>,
@@ -210,16 +214,16 @@ impl Call {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let provider = &self.backend().provider;
         let translator = conversation.translator(&self.target(), now)?;
-        Ok(if self.streams() {
+        Ok(if self.is_stream() {
             Translated::stream(body, translator)
         } else {
             Translated::plain(body, translator, provider.clone())
         })
     }
 
-    /// The media type that is asked for.
+    /// The value of `accept`.
     const fn accept(&self) -> HeaderValue {
-        if self.streams() {
+        if self.is_stream() {
             HeaderValue::from_static("text/event-stream")
         } else if self.endpoint.answers_json() {
             HeaderValue::from_static("application/json")
@@ -228,7 +232,7 @@ impl Call {
         }
     }
 
-    /// The request for the transport; a `fresh` one wants a connection of its own.
+    /// Returns the request for the transport; a `fresh` one goes on a new connection.
     pub(super) fn upstream_request(
         &self,
         client: &Request<Buffered>,
@@ -237,29 +241,32 @@ impl Call {
         let backend = self.backend();
         let mut request = Request::new(client.body().replaced_by(self.upstream_body(client.body().bytes())?));
         *request.method_mut() = client.method().clone();
-        *request.uri_mut() = backend.uri(self.endpoint, self.streams()).ok_or(Unroutable::UnsupportedEndpoint)?;
+        *request.uri_mut() = backend.uri(self.endpoint, self.is_stream()).ok_or(Unroutable::UnsupportedEndpoint)?;
         *request.headers_mut() = self.settings.request_headers(client.headers(), self.accept(), &backend.provider);
-        let upstream = Upstream::new(backend.provider.timeouts.connect).with_head_due(self.head.0);
+        let upstream = Upstream::new(backend.provider.timeouts.connect)
+            .with_head_due(self.head.0)
+            .with_max_connections(backend.provider.max_connections);
         request.extensions_mut().insert(if fresh { upstream.with_fresh_connection() } else { upstream });
         Ok(request)
     }
 
-    pub(super) async fn answer<B>(&self, response: Response<B>) -> Result<Response<ClientBody<B>>, BoxError>
+    /// Converts a response. An error's body is read whole and parsed.
+    pub(super) async fn convert<B>(&self, response: Response<B>) -> Result<Response<ClientBody<B>>, BoxError>
     where
         B: Body<Data = Bytes>,
         B::Error: Into<BoxError>,
     {
         if response.status().is_success() {
-            return self.success(response);
+            return self.convert_success(response);
         }
         let (mut parts, body) = response.into_parts();
         let body = Decoded::new(body, &parts.headers);
         head::sanitize_response_headers(&mut parts.headers, &self.backend().provider);
-        // The status says most of it: a body that does not come is not waited for long, and one that
-        // cannot be decoded counts as none.
+        // The status suffices for a verdict, so a slow body is not waited for, and one that cannot be
+        // decoded counts as empty.
         let waiting = self.time.as_ref().map(UpstreamTime::wait);
         let raw = match body {
-            Ok(body) => timeout(ERROR_BODY, read(body)).await.unwrap_or_default(),
+            Ok(body) => timeout(ERROR_BODY, read_error(body)).await.unwrap_or_default(),
             Err(_) => Bytes::new(),
         };
         drop(waiting);
@@ -280,7 +287,8 @@ impl Call {
         Ok(Response::from_parts(parts, ClientBody::from(raw)))
     }
 
-    pub(super) fn success<B>(&self, response: Response<B>) -> Result<Response<ClientBody<B>>, BoxError>
+    /// Converts a successful response. Its body is checked while it passes.
+    pub(super) fn convert_success<B>(&self, response: Response<B>) -> Result<Response<ClientBody<B>>, BoxError>
     where
         B: Body<Data = Bytes>,
         B::Error: Into<BoxError>,
@@ -300,18 +308,18 @@ impl Call {
         }
         let media = parts.headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
         let is = |kind: &str| media.get(..kind.len()).is_some_and(|m| m.eq_ignore_ascii_case(kind));
-        let (hold, grammar) = self.expected();
-        match hold {
+        let (commit, grammar) = self.expected();
+        match commit {
             _ if body.is_end_stream() => return Err(Failure::InvalidResponse("an empty body").into()),
             _ if is("text/html") => return Err(Failure::InvalidResponse("a web page").into()),
             CommitPoint::Whole if is("text/event-stream") => {
-                return Err(Failure::InvalidResponse("a stream where a plain answer was asked for").into());
+                return Err(Failure::InvalidResponse("a stream where a plain response was requested").into());
             }
             CommitPoint::Output if is("application/json") => {
-                return Err(Failure::InvalidResponse("a plain answer where a stream was asked for").into());
+                return Err(Failure::InvalidResponse("a plain response where a stream was requested").into());
             }
             CommitPoint::FirstByte if is("application/json") && self.endpoint.answers_audio() => {
-                return Err(Failure::InvalidResponse("a JSON body where audio was asked for").into());
+                return Err(Failure::InvalidResponse("a JSON body where audio was requested").into());
             }
             _ => {}
         }
@@ -319,12 +327,12 @@ impl Call {
             parts.headers.remove(CONTENT_LENGTH);
             parts.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }
-        if hold == CommitPoint::Output {
-            // The filter may add to the stream or leave something out.
+        if commit == CommitPoint::Output {
+            // The filter may add or remove events.
             parts.headers.remove(CONTENT_LENGTH);
             parts.headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
         }
-        let reader = match hold {
+        let reader = match commit {
             CommitPoint::Output => Reader::Stream(Box::new(
                 StreamFilter::new(grammar, self.hides_usage()).expected_choices(self.requested.choices as usize),
             )),
@@ -332,10 +340,10 @@ impl Call {
             CommitPoint::FirstByte => Reader::Opaque,
         };
         let timeouts = self.backend().provider.timeouts;
-        let cuts_late = hold == CommitPoint::Output && !timeouts.first_token.is_zero() && !self.selected.last;
-        let first_output = cuts_late.then(|| self.sent + timeouts.first_token);
+        let cuts_late = commit == CommitPoint::Output && !timeouts.first_token.is_zero() && !self.selected.last;
+        let first_output = cuts_late.then(|| after(self.sent, timeouts.first_token));
         let watch = Watch::new(timeouts.idle, first_output, self.time.clone());
-        let progress = Progress::new(hold, grammar);
+        let progress = Progress::new(commit, grammar);
         parts.extensions.insert(progress.clone());
         if self.prefill.is_some() {
             parts.extensions.insert(Prefilled);
@@ -345,7 +353,7 @@ impl Call {
         Ok(Response::from_parts(parts, ClientBody::new(body, reader, progress, watch, provider)))
     }
 
-    /// What kind of answer the request calls for.
+    /// The commit point and the grammar of the requested response.
     fn expected(&self) -> (CommitPoint, Grammar) {
         let grammar = match self.endpoint {
             Endpoint::ChatCompletions => Grammar::Chat,
@@ -354,7 +362,7 @@ impl Call {
             Endpoint::Messages => Grammar::Messages,
             _ => Grammar::Opaque,
         };
-        match (self.streams(), grammar) {
+        match (self.is_stream(), grammar) {
             (true, Grammar::Opaque) => (CommitPoint::FirstByte, Grammar::Opaque),
             (true, grammar) => (CommitPoint::Output, grammar),
             (false, _) if self.endpoint.answers_json() => (CommitPoint::Whole, Grammar::Opaque),
@@ -362,15 +370,15 @@ impl Call {
         }
     }
 
-    /// Whether the upstream gets a chat completion of OpenAI's, whose fields not all providers accept.
+    /// Whether the upstream receives OpenAI's chat completions, whose fields not all providers accept.
     fn has_optional_fields(&self) -> bool {
         self.backend().provider.dialect.format().has_usage_option()
             && (self.conversation.is_some()
                 || matches!(self.endpoint, Endpoint::ChatCompletions | Endpoint::Completions))
     }
 
-    /// The field that an answer refuses, if the request can be sent again without it: it has it, or
-    /// the gateway put it in, and the client's own wish for usage is not taken from it.
+    /// Returns the field that a response refuses, if the request can be sent again without it.
+    /// `stream_options` can be removed only where the gateway added it.
     pub(super) fn refused_field<B>(&self, answer: &Response<B>, client: &Request<Buffered>) -> Option<OptionalField> {
         if !self.has_optional_fields() {
             return None;
@@ -384,7 +392,7 @@ impl Call {
         can_go.then_some(field)
     }
 
-    /// Sends no such field any more.
+    /// Omits a field from further requests of this attempt.
     pub(super) fn omit(&mut self, field: OptionalField) {
         if field == OptionalField::StreamOptions {
             self.usage = false;
@@ -394,15 +402,15 @@ impl Call {
     }
 }
 
-/// Whether the backend goes on from what the client has of an answer. Anthropic takes no beginning
-/// that ends in white space.
-fn goes_on(backend: &Backend, prefill: &Prefill) -> bool {
+/// Whether the backend continues from an assistant prefix. Anthropic refuses one that ends in white
+/// space.
+fn accepts_prefill(backend: &Backend, prefill: &Prefill) -> bool {
     backend.supports_prefill
         && (!prefill.ends_in_space || backend.provider.dialect.format().accepts_trailing_space_in_prefill())
 }
 
-/// An error's body, as far as it is read.
-async fn read<B>(body: B) -> Bytes
+/// Reads at most [`MAX_BODY`](upstream_error::MAX_BODY) bytes of an error's body.
+async fn read_error<B>(body: B) -> Bytes
 where
     B: Body<Data = Bytes>,
     B::Error: Into<BoxError>,
@@ -410,7 +418,7 @@ where
     let mut body = std::pin::pin!(body);
     let mut read = BytesMut::new();
     while let Some(frame) = body.frame().await {
-        // What broke off is still an error answer, by its status.
+        // A truncated body still belongs to an error response.
         let Ok(Ok(bytes)) = frame.map(http_body::Frame::into_data) else { break };
         read.extend_from_slice(&bytes[..bytes.len().min(upstream_error::MAX_BODY - read.len())]);
         if read.len() == upstream_error::MAX_BODY {

@@ -1,4 +1,4 @@
-//! What providers' error codes and sentences mean.
+//! The meaning of providers' error codes and messages.
 //!
 //! Codes are compared as a whole. A sentence counts only where it begins as the vendor writes it: a
 //! text that a caller can shape, such as a quoted value, must not decide about a backend. Each row
@@ -7,7 +7,7 @@
 
 use crate::{classify::Class, dialect::Dialect};
 
-/// What an error says about the attempt.
+/// The cause of an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fault {
     /// The gateway's account or key, not the request.
@@ -99,7 +99,7 @@ const CODES: &[(&str, Fault, &str)] = &[
     ("tokens_limit_reached", Fault::TooLong, "GitHub Models"),
 ];
 
-/// Codes that count only from this vendor, since others use the word for less.
+/// Codes that count only in this format, since others use the word in a wider sense.
 const CODES_BY_DIALECT: &[(Dialect, &str, Fault, &str)] = &[
     // https://ai.google.dev/gemini-api/docs/troubleshooting: location not served, billing not enabled.
     (Dialect::Gemini, "FAILED_PRECONDITION", Fault::Account, "Gemini API, troubleshooting"),
@@ -117,7 +117,7 @@ const MINIMAX: &[(i64, Fault)] = &[
     (2056, Fault::Account),
 ];
 
-/// A sentence: it begins with the first part and holds the second after that.
+/// A message that begins with one text and holds another after it.
 struct Sentence {
     dialects: &'static [Dialect],
     begins: &'static str,
@@ -209,19 +209,19 @@ const SENTENCES: &[Sentence] = &[
     row(GEMINI, "API key expired", "", Fault::Account),
 ];
 
-/// What a code means, whoever says it.
+/// The meaning of a code, from any vendor or from this one.
 pub(super) fn by_code(dialect: Dialect, code: &str) -> Option<Fault> {
     let of_vendor = CODES_BY_DIALECT.iter().find(|(vendor, known, ..)| *vendor == dialect && *known == code);
     of_vendor.map(|row| row.2).or_else(|| CODES.iter().find(|(known, ..)| *known == code).map(|row| row.1))
 }
 
-/// What MiniMax's number means; an unknown one is a failure of the provider, and 0 is none.
+/// The meaning of MiniMax's number: an unknown one is a failure of the provider, and 0 is no error.
 pub(super) fn by_minimax(code: i64) -> Option<Fault> {
     let known = MINIMAX.iter().find(|(known, _)| *known == code).map(|row| row.1);
     (code != 0).then(|| known.unwrap_or(Fault::Server))
 }
 
-/// What a sentence of a vendor of this format means.
+/// The meaning of a message from a vendor of this format.
 pub(super) fn by_sentence(dialect: Dialect, message: &str) -> Option<Fault> {
     if message.starts_with("Request too large for ") && OPENAI.contains(&dialect) {
         // https://platform.openai.com/docs/guides/rate-limits; Groq answers so with 413.
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_larger_than_a_rate_limit_is_told_from_a_limit_that_is_reached() {
+    fn distinguishes_a_request_over_the_limit_from_an_exhausted_limit() {
         let says = |text: &str| by_sentence(Dialect::OpenAi, text);
         let of = "Request too large for model `x` on tokens per minute (TPM): Limit 6000, Requested";
         assert_eq!(says(&format!("{of} 9000")), Some(Fault::OverLimitAlone));

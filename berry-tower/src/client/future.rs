@@ -1,5 +1,5 @@
-//! The way of an attempt: sent, waited for, answered. Of one size, and without a box, since there is
-//! one for every request; what is rare is boxed when it comes to it.
+//! The future of an attempt. It has one size and no box, since every request has one; what is rare
+//! is boxed when it happens.
 
 use std::{
     fmt,
@@ -30,26 +30,26 @@ pub struct ResponseFuture<T: Service<Request<Buffered>>, B> {
 }
 
 #[pin_project(project = StageProj)]
-#[expect(clippy::large_enum_variant, reason = "nearly every request is at the large one only")]
+#[expect(clippy::large_enum_variant, reason = "nearly every request has the large variant only")]
 enum Stage<T: Service<Request<Buffered>>, B> {
     Sent {
         call: Option<Call>,
         #[pin]
         sent: T::Future,
-        /// Set when it is first waited for.
+        /// Set when the response is first polled for and not ready.
         #[pin]
         head: Option<Sleep>,
         waiting: Option<Waiting>,
         replay: Option<Replay<T>>,
     },
     /// The request was refused or not processed: the refusal is read, or the request sent again.
-    Refused(Answering<B>),
+    Recovering(Recovery<B>),
     Failed(Option<BoxError>),
 }
 
-type Answering<B> = Pin<Box<dyn Future<Output = Result<Response<ClientBody<B>>, BoxError>> + Send>>;
+type Recovery<B> = Pin<Box<dyn Future<Output = Result<Response<ClientBody<B>>, BoxError>> + Send>>;
 
-/// What sending the request again takes.
+/// The parts from which the request can be sent again.
 struct Replay<T> {
     transport: T,
     request: Request<Buffered>,
@@ -92,7 +92,7 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut stage = self.project().stage;
         loop {
-            let answering: Answering<B> = match stage.as_mut().project() {
+            let recovery: Recovery<B> = match stage.as_mut().project() {
                 StageProj::Sent { call, sent, mut head, waiting, replay } => {
                     let Some(due) = call.as_ref().map(|call| call.head) else { return Poll::Pending };
                     let result = match sent.poll(cx) {
@@ -112,14 +112,16 @@ where
                     match result {
                         Err(failure) if is_unprocessed(&failure) => Box::pin(resend(call, replay)),
                         Err(failure) => return Poll::Ready(Err(failure.into())),
-                        Ok(response) if response.status().is_success() => return Poll::Ready(call.success(response)),
+                        Ok(response) if response.status().is_success() => {
+                            return Poll::Ready(call.convert_success(response));
+                        }
                         Ok(response) => Box::pin(refused(call, response, replay)),
                     }
                 }
-                StageProj::Refused(answering) => return answering.as_mut().poll(cx),
+                StageProj::Recovering(recovery) => return recovery.as_mut().poll(cx),
                 StageProj::Failed(error) => return error.take().map_or(Poll::Pending, |error| Poll::Ready(Err(error))),
             };
-            stage.set(Stage::Refused(answering));
+            stage.set(Stage::Recovering(recovery));
         }
     }
 }
@@ -139,7 +141,7 @@ where
     B::Error: Into<BoxError>,
 {
     let response = replay.send(&call, true).await?;
-    if response.status().is_success() { call.success(response) } else { refused(call, response, replay).await }
+    if response.status().is_success() { call.convert_success(response) } else { refused(call, response, replay).await }
 }
 
 impl<T, B> Replay<T>
@@ -170,7 +172,7 @@ where
     B: Body<Data = Bytes>,
     B::Error: Into<BoxError>,
 {
-    let mut answer = call.answer(response).await?;
+    let mut answer = call.convert(response).await?;
     let mut omitted = Vec::new();
     while omitted.len() < MAX_OMITTED {
         let Some(field) = call.refused_field(&answer, &replay.request) else { break };
@@ -178,7 +180,7 @@ where
         drop(answer);
         call.omit(field);
         omitted.push(field);
-        answer = call.answer(replay.send(&call, false).await?).await?;
+        answer = call.convert(replay.send(&call, false).await?).await?;
         // Remembered only where it helped: a text that a client can shape may name a field too.
         if answer.status() != status {
             omitted.drain(..).for_each(|field| call.selected.backend.record_refusal(field));

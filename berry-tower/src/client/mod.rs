@@ -1,17 +1,22 @@
-//! The upstream client: sends a request to the backend that was selected, and watches the answer.
+//! Sends a request to the selected backend, and watches the response.
 //!
 //! [`BackendClient`] needs a [`Selected`](crate::select::Selected) and a
 //! [`Requested`](crate::inspect::Requested) in the request's extensions. It puts
 //! the backend's name for the model into the body by a splice (all else stays as the client wrote
-//! it), passes headers by an allow-list, adds the provider's own headers and key, and keeps every
-//! deadline of the attempt. Error answers are read whole and parsed once
+//! it), forwards headers by an allow-list, adds the provider's own headers and key, and enforces every
+//! deadline of the attempt. Error responses are read whole and parsed once
 //! ([`ErrorBody`](crate::classify::ErrorBody)); a 2xx carries its [`Progress`](crate::progress::Progress).
 //!
-//! A [conversation](crate::dialect::Conversation) with a backend of another format is translated on
-//! its way there and back; all else passes byte for byte.
+//! A [conversation](crate::dialect::Conversation) with a backend of another format is translated in
+//! both directions; all else passes byte for byte. Compressed responses are decoded.
 //!
-//! It fails with a [`Failure`](crate::error::Failure), before the head or in the body: an attempt that went wrong is
-//! known here, at the innermost place, before anyone outside sees anything of it.
+//! It fails with a [`Failure`](crate::error::Failure), before the head or in the body, so that every
+//! outcome is known innermost, before an outer layer sees a byte.
+//!
+//! Two kinds of request are sent again at once, which counts as no attempt: one that the upstream has
+//! [not processed](Unprocessed), on a fresh connection, and one of which the upstream refuses a field
+//! by name (`stream_options`, `max_tokens`, `max_completion_tokens`, `parallel_tool_calls`,
+//! `reasoning_effort`, `user`), without the field or with its other name.
 //!
 //! ```
 //! use berry_tower::{
@@ -28,7 +33,7 @@
 //! use tower::{ServiceExt, service_fn};
 //!
 //! # #[tokio::main(flavor = "current_thread")] async fn main() {
-//! // In the place of the network, so that the example needs none.
+//! // Stands in for the network.
 //! let upstream = service_fn(async |request: Request<Buffered>| {
 //!     assert_eq!(request.uri(), "https://api.openai.com/v1/chat/completions");
 //!     assert_eq!(request.headers()["authorization"], "Bearer sk-key");
@@ -45,7 +50,7 @@
 //! let response = BackendClient::new(upstream).oneshot(request).await.unwrap();
 //! assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), r#"{"choices":[{}]}"#);
 //!
-//! // Without a selection it says what is missing.
+//! // Without a selection the error names the missing layer.
 //! let error = BackendClient::new(upstream).oneshot(Request::default()).await.unwrap_err();
 //! assert_eq!(error.to_string(), "SelectLayer is missing from the stack, or stands in the wrong place");
 //! # }
@@ -64,11 +69,15 @@ mod transport;
 pub(crate) mod upstream_error;
 mod watch;
 
-use std::task::{Context, Poll};
+use std::{
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Request, Response};
 use http_body::Body;
+use tokio::time::Instant;
 use tower_service::Service;
 
 pub use body::ClientBody;
@@ -123,17 +132,17 @@ impl<T> BackendClient<T> {
         self
     }
 
-    /// The transport.
+    /// Returns a reference to the transport.
     pub const fn get_ref(&self) -> &T {
         &self.transport
     }
 
-    /// The transport.
+    /// Returns a mutable reference to the transport.
     pub const fn get_mut(&mut self) -> &mut T {
         &mut self.transport
     }
 
-    /// The transport.
+    /// Returns the transport.
     pub fn into_inner(self) -> T {
         self.transport
     }
@@ -158,4 +167,10 @@ where
     fn call(&mut self, request: Request<Buffered>) -> Self::Future {
         ResponseFuture::new(&mut self.transport, &self.settings, request)
     }
+}
+
+/// Returns the instant after a wait; `Duration::MAX` never comes.
+fn after(start: Instant, wait: Duration) -> Instant {
+    const FOREVER: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
+    start + wait.min(FOREVER)
 }

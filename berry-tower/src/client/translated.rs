@@ -1,8 +1,8 @@
-//! An upstream's body in the caller's format, where that is another one.
+//! A response body in the client's format, where the upstream's is another one.
 //!
-//! A stream is read event by event, and what an event means goes out in one frame, to be scanned
-//! behind this like any other stream: the commit point, honest ends and deadlines need not know
-//! that there was a translation. A plain answer is translated when it is whole.
+//! Each event of a stream is translated into one frame, which is scanned like those of any other
+//! stream: the commit point, the checks at the end and the deadlines do not depend on a translation.
+//! A plain response is translated when it is complete.
 
 use std::{
     fmt,
@@ -28,12 +28,12 @@ use crate::{
     error::{BoxError, Failure},
 };
 
-/// The longest event that is read.
-const MOST_EVENT: usize = 8 << 20;
-/// The longest plain answer that is read.
-const MOST_PLAIN: usize = 64 << 20;
+/// The longest event that is read, in bytes.
+const MAX_EVENT: usize = 8 << 20;
+/// The longest plain response that is read, in bytes.
+const MAX_PLAIN: usize = 64 << 20;
 
-/// What the scanner of the stream counts as malformed and leaves out.
+/// An event that the scanner counts as malformed and leaves out.
 const MALFORMED: Bytes = Bytes::from_static(b"data: malformed\n\n");
 
 type Polled = Poll<Option<Result<Frame<Bytes>, BoxError>>>;
@@ -62,32 +62,33 @@ where
     B: Body<Data = Bytes>,
     B::Error: Into<BoxError>,
 {
-    /// A plain answer of `provider`.
+    /// Translates a plain response of `provider`.
     pub(super) fn plain(body: B, translator: ResponseTranslator, provider: Arc<Provider>) -> Self {
         Self::Plain(Box::pin(Plain { body, read: BytesMut::new(), translator, provider, over: false }))
     }
 
-    /// A stream.
+    /// Translates a stream.
     pub(super) fn stream(body: B, translator: ResponseTranslator) -> Self {
-        let heard = Arc::new(Heard::default());
-        let events = Frames { body, heard: heard.clone(), mark: 0, line: BytesMut::new(), over: false }.eventsource();
+        let received = Arc::new(Received::default());
+        let events =
+            Frames { body, received: received.clone(), mark: 0, line: BytesMut::new(), over: false }.eventsource();
         let seen = 0;
-        Self::Stream(Box::pin(Events { events, heard, seen, translator, end: None, over: false }))
+        Self::Stream(Box::pin(Events { events, received, seen, translator, end: None, over: false }))
     }
 
-    /// Whether the upstream has sent something, though nothing may have come of it yet.
-    pub(super) fn has_heard(&self) -> bool {
+    /// Whether the upstream has sent a byte, though nothing may have been translated yet.
+    pub(super) fn any_byte_received(&self) -> bool {
         match self {
             Self::Untouched(_) => false,
             Self::Plain(plain) => !plain.read.is_empty(),
-            Self::Stream(events) => events.heard.frames.load(Relaxed) > 0,
+            Self::Stream(events) => events.received.frames.load(Relaxed) > 0,
         }
     }
 
-    /// The upstream has fallen silent: what the caller is still owed if the answer is whole.
-    pub(super) fn owed(self: Pin<&mut Self>) -> Bytes {
+    /// Returns the frames that complete the response, if the upstream has sent all of it.
+    pub(super) fn final_frames(self: Pin<&mut Self>) -> Bytes {
         match self.project() {
-            Proj::Stream(events) => events.as_mut().conclude(false),
+            Proj::Stream(events) => events.as_mut().finish(false),
             Proj::Untouched(_) | Proj::Plain(_) => Bytes::new(),
         }
     }
@@ -125,7 +126,7 @@ where
     }
 }
 
-/// A plain answer that is read to its end.
+/// A plain response that is read to its end.
 #[pin_project]
 pub(super) struct Plain<B> {
     #[pin]
@@ -141,7 +142,8 @@ where
     B: Body<Data = Bytes>,
     B::Error: Into<BoxError>,
 {
-    /// While the answer is not whole each frame of it is an empty one here: the upstream lives.
+    /// Until the response is complete each frame becomes an empty one, which shows that the upstream
+    /// is alive.
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Polled {
         let this = self.project();
         if *this.over {
@@ -150,9 +152,9 @@ where
         Poll::Ready(Some(match ready!(this.body.poll_frame(cx)) {
             Some(Ok(frame)) => {
                 let bytes = frame.into_data().unwrap_or_default();
-                if this.read.len() + bytes.len() > MOST_PLAIN {
+                if this.read.len() + bytes.len() > MAX_PLAIN {
                     *this.over = true;
-                    Err(Failure::InvalidResponse("an answer of over 64 MiB").into())
+                    Err(Failure::InvalidResponse("a response of over 64 MiB").into())
                 } else {
                     this.read.extend_from_slice(&bytes);
                     Ok(Frame::data(Bytes::new()))
@@ -163,30 +165,30 @@ where
                 *this.over = true;
                 match this.translator.translate_response(this.read) {
                     Ok(response) => Ok(Frame::data(response.into())),
-                    Err(malformed) => Err(no_answer(this.read, malformed.description(), this.provider).into()),
+                    Err(malformed) => Err(invalid_response(this.read, malformed.description(), this.provider).into()),
                 }
             }
         }))
     }
 }
 
-/// What a body is that is no answer: an error that came with a 2xx, or anything.
-fn no_answer(read: &[u8], what: &'static str, provider: &Provider) -> Failure {
+/// The failure of a body that is no response: an error that came with a 2xx, or anything else.
+fn invalid_response(read: &[u8], what: &'static str, provider: &Provider) -> Failure {
     let error = upstream_error::parse(read, Endpoint::ChatCompletions, provider);
-    let told = error.message.is_some() && serde_json::from_slice::<serde_json::Value>(read).is_ok();
-    if told { Failure::ErrorEvent(Box::new(error)) } else { Failure::InvalidResponse(what) }
+    let is_error = error.message.is_some() && serde_json::from_slice::<serde_json::Value>(read).is_ok();
+    if is_error { Failure::ErrorEvent(Box::new(error)) } else { Failure::InvalidResponse(what) }
 }
 
-/// The events of a stream, each one translated.
+/// The events of a stream, each translated.
 #[pin_project]
 pub(super) struct Events<B> {
     #[pin]
     events: EventStream<Frames<B>>,
-    heard: Arc<Heard>,
-    /// How much of what was heard has been told.
+    received: Arc<Received>,
+    /// The number of received frames that have been passed on.
     seen: usize,
     translator: ResponseTranslator,
-    /// How the upstream has ended, when that is still to be told.
+    /// How the upstream ended, if that is still to be passed on.
     end: Option<Option<BoxError>>,
     over: bool,
 }
@@ -207,44 +209,44 @@ where
         }
         let error = match this.events.poll_next(cx) {
             Poll::Ready(Some(Ok(event))) => {
-                this.heard.pending.store(0, Relaxed);
-                *this.seen = this.heard.frames.load(Relaxed);
+                this.received.pending.store(0, Relaxed);
+                *this.seen = this.received.frames.load(Relaxed);
                 let name = if event.event == "message" { "" } else { &*event.event };
                 let mut out = Vec::new();
                 let read = this.translator.translate_event(name, &event.data, &mut out);
                 let out = if read.is_ok() { out.into() } else { MALFORMED };
                 return Poll::Ready(Some(Ok(Frame::data(out))));
             }
-            Poll::Ready(Some(Err(error))) => Some(broken(error)),
+            Poll::Ready(Some(Err(error))) => Some(stream_error(error)),
             Poll::Ready(None) => None,
             Poll::Pending => {
-                // Something came that is no event yet, or never will be: the upstream lives.
-                let heard = this.heard.frames.load(Relaxed);
-                if std::mem::replace(this.seen, heard) == heard {
+                // A frame without a complete event shows that the upstream is alive.
+                let received = this.received.frames.load(Relaxed);
+                if std::mem::replace(this.seen, received) == received {
                     return Poll::Pending;
                 }
                 return Poll::Ready(Some(Ok(Frame::data(Bytes::new()))));
             }
         };
-        let owed = self.as_mut().conclude(error.is_none());
+        let final_frames = self.as_mut().finish(error.is_none());
         let this = self.project();
-        if owed.is_empty() {
+        if final_frames.is_empty() {
             *this.over = true;
             return Poll::Ready(error.map(Err));
         }
         *this.end = Some(error);
-        Poll::Ready(Some(Ok(Frame::data(owed))))
+        Poll::Ready(Some(Ok(Frame::data(final_frames))))
     }
 
-    /// What makes the answer whole, if it is.
-    fn conclude(self: Pin<&mut Self>, is_clean: bool) -> Bytes {
+    /// Returns the end of the response, if it is complete.
+    fn finish(self: Pin<&mut Self>, is_clean: bool) -> Bytes {
         let mut out = Vec::new();
         self.project().translator.translate_end(is_clean, &mut out);
         out.into()
     }
 }
 
-fn broken(error: EventStreamError<BoxError>) -> BoxError {
+fn stream_error(error: EventStreamError<BoxError>) -> BoxError {
     match error {
         EventStreamError::Transport(error) => error,
         EventStreamError::Utf8(_) => Failure::InvalidResponse("a stream that is no UTF-8").into(),
@@ -252,33 +254,33 @@ fn broken(error: EventStreamError<BoxError>) -> BoxError {
     }
 }
 
-/// What the frames tell beside their bytes.
+/// What is known of the frames that were received.
 #[derive(Debug, Default)]
-struct Heard {
-    /// How many have come.
+struct Received {
+    /// The number of frames.
     frames: AtomicUsize,
-    /// How many bytes have come since the last whole event.
+    /// The bytes since the last complete event.
     pending: AtomicUsize,
 }
 
 /// The byte order mark in UTF-8.
 const MARK: [u8; 3] = [0xef, 0xbb, 0xbf];
 
-/// A body as a stream of its bytes, in whole lines, since the parser reads a line that is not whole
-/// from its beginning each time; and without a byte order mark, which it takes for one byte.
+/// A body as a stream of complete lines without a byte order mark. The parser would read an
+/// incomplete line from its beginning each time, and takes the mark for one byte.
 #[pin_project]
 struct Frames<B> {
     #[pin]
     body: B,
-    heard: Arc<Heard>,
-    /// How much of the mark has come.
+    received: Arc<Received>,
+    /// The bytes of the mark that have come.
     mark: usize,
-    /// A line that lacks its end.
+    /// An incomplete line.
     line: BytesMut,
     over: bool,
 }
 
-/// What there is of whole lines, with `bytes` behind what was held; the rest is held.
+/// Returns the complete lines of `line` and `bytes`, and keeps the rest in `line`.
 fn whole_lines(line: &mut BytesMut, mut bytes: Bytes) -> Bytes {
     let Some(last) = memchr::memrchr2(b'\n', b'\r', &bytes) else {
         line.extend_from_slice(&bytes);
@@ -293,7 +295,7 @@ fn whole_lines(line: &mut BytesMut, mut bytes: Bytes) -> Bytes {
     held.freeze()
 }
 
-/// Takes what is left of the mark off the stream's first bytes.
+/// Removes the byte order mark from the first bytes of a stream.
 fn without_mark(mut bytes: Bytes, mark: &mut usize) -> Result<Bytes, Failure> {
     while let Some(expected) = MARK.get(*mark)
         && let Some(first) = bytes.first()
@@ -331,9 +333,9 @@ where
                 return Poll::Ready((!last.is_empty()).then_some(Ok(last)));
             }
         };
-        this.heard.frames.fetch_add(1, Relaxed);
-        let pending = this.heard.pending.fetch_add(bytes.len(), Relaxed) + bytes.len();
-        Poll::Ready(Some(if pending > MOST_EVENT {
+        this.received.frames.fetch_add(1, Relaxed);
+        let pending = this.received.pending.fetch_add(bytes.len(), Relaxed) + bytes.len();
+        Poll::Ready(Some(if pending > MAX_EVENT {
             Err(Failure::InvalidResponse("an event of over 8 MiB").into())
         } else {
             without_mark(bytes, this.mark).map(|bytes| whole_lines(this.line, bytes)).map_err(Into::into)

@@ -20,7 +20,7 @@ pub(crate) const MAX_BODY: usize = 64 * 1024;
 const MAX_WORD: usize = 200;
 
 /// Reads an error's body in the shapes of OpenAI, Anthropic, Google, FastAPI (a `detail`, also under
-/// `message`), llama.cpp, DashScope, MiniMax (`base_resp`), and of those who write a text alone. Its
+/// `message`), llama.cpp, DashScope, MiniMax (`base_resp`), and as a plain text. Its
 /// [class](ErrorBody::class) is set where the [table](error_table) knows what the error means.
 pub(crate) fn parse(body: &[u8], endpoint: Endpoint, provider: &Provider) -> ErrorBody {
     let value: Value = serde_json::from_slice(body).unwrap_or_default();
@@ -114,7 +114,7 @@ fn validation(problems: &[Value]) -> Option<(Option<String>, Option<String>)> {
     (!text.is_empty()).then_some((Some(text), field))
 }
 
-/// How many seconds Google asks to wait, which it says in the error and not in a header.
+/// The seconds that Google asks to wait, which are in the error and not in a header.
 pub(super) fn retry_delay(body: &[u8]) -> Option<u64> {
     let value: Value = serde_json::from_slice(body).ok()?;
     let error = value.get(0).unwrap_or(&value).get("error")?;
@@ -135,7 +135,7 @@ pub(super) fn masked(failure: Failure, provider: &Provider) -> Failure {
     Failure::ErrorEvent(error)
 }
 
-/// The class of an error that a stream or a 200 told, by its codes and sentence.
+/// The class of an error event, by its codes and its message.
 fn class_of(error: &ErrorBody, provider: &Provider) -> Option<crate::classify::Class> {
     let codes = [&error.code, &error.kind, &error.reason].into_iter().flatten();
     let fault = codes.filter_map(|code| error_table::by_code(provider.dialect, code)).next();
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn every_common_shape_is_read() {
+    fn reads_every_common_shape() {
         let parse = |body: &str| parse(body.as_bytes(), Endpoint::ChatCompletions, &provider());
         let openai = parse(r#"{"error":{"message":"m","type":"t","param":"p","code":"c"}}"#);
         assert_eq!(
@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn google_says_in_the_error_how_long_to_wait() {
+    fn reads_googles_retry_delay() {
         let delay =
             |text: &str| retry_delay(format!(r#"{{"error":{{"details":[{{"retryDelay":{text}}}]}}}}"#).as_bytes());
         assert_eq!(
@@ -287,27 +287,27 @@ mod tests {
     }
 
     #[test]
-    fn a_body_in_shape_passes_untouched_and_others_are_told_anew() {
-        let told = |raw: &'static str| {
+    fn passes_bodies_in_shape_and_rewrites_others() {
+        let rendered = |raw: &'static str| {
             let error = parse(raw.as_bytes(), Endpoint::ChatCompletions, &provider());
             let body = body(Bytes::from_static(raw.as_bytes()), StatusCode::BAD_REQUEST, &error, &provider(), None);
             String::from_utf8(body.to_vec()).unwrap()
         };
         let good = r#"{"error": {"message":"m", "type":"t", "param":null, "code":null, "more":1}}"#;
-        assert_eq!(told(good), good);
+        assert_eq!(rendered(good), good);
         assert_eq!(
-            told(r#"{"error":{"message":"bad sk-the-key","type":"t","param":null,"code":7}}"#),
+            rendered(r#"{"error":{"message":"bad sk-the-key","type":"t","param":null,"code":7}}"#),
             r#"{"error":{"message":"bad ***","type":"t","param":null,"code":"7"}}"#
         );
-        assert!(told("<html>oops</html>").contains("the provider answered 400"));
+        assert!(rendered("<html>oops</html>").contains("the provider answered 400"));
         let address =
-            told(r#"{"error":{"message":"see https://host.internal/x","type":"t","param":null,"code":null}}"#);
+            rendered(r#"{"error":{"message":"see https://host.internal/x","type":"t","param":null,"code":null}}"#);
         assert!(address.contains("see [address]"), "{address}");
     }
 
     #[test]
-    fn a_caller_of_messages_is_told_in_anthropics_shape() {
-        let told = |raw: &'static str| {
+    fn messages_errors_have_anthropics_shape() {
+        let rendered = |raw: &'static str| {
             let error = parse(raw.as_bytes(), Endpoint::Messages, &provider());
             let id = HeaderValue::from_static("r1");
             let body =
@@ -315,9 +315,9 @@ mod tests {
             String::from_utf8(body.to_vec()).unwrap()
         };
         let good = r#"{"type":"error","error":{"type":"invalid_request_error","message":"m"},"request_id":"theirs"}"#;
-        assert_eq!(told(good), good);
+        assert_eq!(rendered(good), good);
         assert_eq!(
-            told(r#"{"error":{"message":"bad","type":"t","param":null,"code":null}}"#),
+            rendered(r#"{"error":{"message":"bad","type":"t","param":null,"code":null}}"#),
             r#"{"type":"error","error":{"type":"invalid_request_error","message":"bad"},"request_id":"r1"}"#
         );
     }

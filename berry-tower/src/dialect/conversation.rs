@@ -42,7 +42,15 @@ pub struct Conversation {
     request: OnceLock<Result<hub::Request, UnsupportedField>>,
     encoded: [OnceLock<Result<Encoded, UnsupportedField>>; Dialect::ALL.len()],
     refuses_optional: bool,
+    /// Whether the body would become a tree that takes too much memory.
+    is_oversized: bool,
 }
+
+/// The most JSON values of a body that is translated; a tree takes about 100 bytes for each.
+const MOST_NODES: usize = 250_000;
+
+/// The most objects and arrays around a value of a body that is translated.
+const MOST_DEPTH: usize = 100;
 
 /// The optional fields of a request that the backend answered without, by the caller's names; in a response's
 /// extensions.
@@ -88,7 +96,7 @@ impl Conversation {
     #[must_use]
     pub const fn new(endpoint: Endpoint, body: Bytes) -> Self {
         let encoded = [const { OnceLock::new() }; Dialect::ALL.len()];
-        Self { endpoint, body, request: OnceLock::new(), encoded, refuses_optional: false }
+        Self { endpoint, body, request: OnceLock::new(), encoded, refuses_optional: false, is_oversized: false }
     }
 
     /// Sets whether optional fields that a format cannot express make the request one that it does not support;
@@ -99,13 +107,27 @@ impl Conversation {
         self
     }
 
+    /// Tells how many values the body holds, and how deep they are nested, so that one whose tree would take too
+    /// much memory is not translated.
+    pub(crate) const fn with_shape(mut self, nodes: usize, depth: usize) -> Self {
+        self.is_oversized = nodes > MOST_NODES || depth > MOST_DEPTH;
+        self
+    }
+
     fn caller(&self) -> Result<&'static dyn CallerFormat, UnsupportedField> {
         caller_format(self.endpoint).ok_or_else(|| UnsupportedField::new("", "this endpoint cannot be translated"))
     }
 
     /// The request in the hub's types.
     fn request(&self) -> Result<&hub::Request, &UnsupportedField> {
-        self.request.get_or_init(|| self.caller()?.decode_request(&self.body)).as_ref()
+        let decode = || {
+            if self.is_oversized {
+                let reason = format!("a request to be translated holds at most {MOST_NODES} values, {MOST_DEPTH} deep");
+                return Err(UnsupportedField::new("messages", reason));
+            }
+            self.caller()?.decode_request(&self.body)
+        };
+        self.request.get_or_init(decode).as_ref()
     }
 
     fn encoded(&self, dialect: Dialect) -> Result<&Encoded, &UnsupportedField> {

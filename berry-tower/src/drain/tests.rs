@@ -29,7 +29,7 @@ fn silent() -> Request<impl Body<Data = Bytes, Error = Infallible> + Unpin> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn all_but_the_last_byte_goes_out_at_once() {
+async fn passes_all_but_the_last_byte_at_once() {
     let start = Instant::now();
     let mut body = Drain::new(service_fn(refuse)).oneshot(silent()).await.unwrap().into_body();
     assert_eq!(body.size_hint().exact(), Some(2));
@@ -43,7 +43,7 @@ async fn all_but_the_last_byte_goes_out_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_endless_body_is_read_within_bounds() {
+async fn reads_endless_body_within_bounds() {
     let start = Instant::now();
     let service = DrainLayer::new().max_bytes(10_000).layer(service_fn(refuse));
     let body = service.oneshot(endless()).await.unwrap().into_body();
@@ -52,7 +52,7 @@ async fn an_endless_body_is_read_within_bounds() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_empty_answer_waits_whole() {
+async fn head_of_empty_response_waits() {
     let empty = service_fn(|_: Request<_>| async { Ok::<_, Infallible>(Response::new(Full::<Bytes>::default())) });
     let start = Instant::now();
     let response = Drain::new(empty).oneshot(silent()).await.unwrap();
@@ -61,7 +61,7 @@ async fn an_empty_answer_waits_whole() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_waits_to_be_asked_is_not_waited_for() {
+async fn does_not_wait_for_client_that_awaits_continue_or_speaks_http2() {
     let start = Instant::now();
     let mut request = silent();
     request.headers_mut().insert(EXPECT, "100-continue".parse().unwrap());
@@ -75,7 +75,7 @@ async fn who_waits_to_be_asked_is_not_waited_for() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_that_was_read_costs_no_wait() {
+async fn does_not_wait_for_request_that_was_read() {
     let echo = service_fn(|request: Request<RequestBody<Full<Bytes>>>| async move {
         let bytes = request.into_body().collect().await.unwrap().to_bytes();
         Ok::<_, Infallible>(Response::new(Full::new(bytes)))
@@ -84,7 +84,7 @@ async fn a_request_that_was_read_costs_no_wait() {
     assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "all");
 }
 
-/// A server that answers 401 to all but the token `good`, without reading a byte.
+/// Starts a server that answers 401 to all but the token `good`, without reading the body.
 async fn server() -> TcpStream {
     async fn handler(headers: HeaderMap, body: AxumBody) -> impl IntoResponse {
         drop(body);
@@ -112,7 +112,7 @@ async fn answer(client: &mut TcpStream, end: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_client_that_reads_only_after_it_has_sent_20_mb_sees_the_refusal() {
+async fn client_that_reads_after_sending_20_mb_gets_the_refusal() {
     let mut client = server().await;
     let body = vec![b'x'; 20_000_000];
     let head = |token: &str, length: usize| {

@@ -1,3 +1,5 @@
+#![allow(clippy::unwrap_used, reason = "tests may panic, and so may their helpers")]
+
 use std::{
     convert::Infallible,
     sync::atomic::{AtomicU32, Ordering::Relaxed},
@@ -81,7 +83,9 @@ async fn lets_other_tasks_run_while_reading_empty_frames() {
     assert!(frames.load(Relaxed) <= 64, "{frames:?}");
 }
 
-fn silent_stream() -> Response<StreamBody<futures_util::stream::Pending<Result<Frame<Bytes>, Infallible>>>> {
+type SilentBody = StreamBody<futures_util::stream::Pending<Result<Frame<Bytes>, Infallible>>>;
+
+fn silent_stream() -> Response<SilentBody> {
     let mut response = Response::new(StreamBody::new(futures_util::stream::pending()));
     response.extensions_mut().insert(Progress::new(CommitPoint::Output, Grammar::Chat));
     response

@@ -11,7 +11,7 @@ use http::{Request, Response};
 use pin_project::pin_project;
 use tower_service::Service;
 
-use super::{DefaultModel, Requested, Unreadable, rejection};
+use super::{DefaultModel, ModelSlot, Requested, Unreadable, rejection};
 use crate::{
     body::{Buffered, ResponseBody},
     offload::{Offloaded, is_large, offload},
@@ -58,6 +58,9 @@ impl<S: Service<Request<Buffered>> + Clone> Stage<S> {
         }
         match read {
             Ok(requested) => {
+                if let Some(ModelSlot(slot)) = request.extensions().get() {
+                    let _ = slot.set(requested.model.clone());
+                }
                 request.extensions_mut().insert(requested);
                 Self::Called(inner.call(request))
             }

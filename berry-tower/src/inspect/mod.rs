@@ -40,7 +40,7 @@ mod prefill;
 mod requested;
 
 use std::{
-    sync::Arc,
+    sync::{Arc, OnceLock},
     task::{Context, Poll},
 };
 
@@ -86,6 +86,20 @@ impl<S, R: Clone> Layer<S> for InspectLayer<R> {
 
     fn layer(&self, inner: S) -> Self::Service {
         Inspect { inner, render: self.render.clone() }
+    }
+}
+
+/// A slot for the model's name; an extension that an outer layer, such as an access log, puts into the request.
+///
+/// [`Inspect`] fills it, so that the outer layer knows the model also of a request that is rejected further in.
+#[derive(Clone, Debug, Default)]
+pub struct ModelSlot(Arc<OnceLock<Arc<str>>>);
+
+impl ModelSlot {
+    /// Returns the model's name as the client wrote it, if [`Inspect`] has seen the request.
+    #[must_use]
+    pub fn get(&self) -> Option<&str> {
+        self.0.get().map(|model| &**model)
     }
 }
 

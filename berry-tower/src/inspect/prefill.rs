@@ -1,4 +1,4 @@
-//! A question with the beginning of its answer.
+//! Requests that contain the beginning of their response.
 
 use bytes::Bytes;
 use serde::Deserialize;
@@ -7,9 +7,11 @@ use serde_json::value::RawValue;
 use super::{Requested, members::range_in};
 use crate::body::Buffered;
 
-/// The same question, with what the client has of the answer as the assistant's last message; in
-/// the extensions of a request that resumes a stream. A client sends it in the place of the
-/// request's body to backends that go on from there, and says so by [`Prefilled`].
+/// A copy of the request body with the delivered part of the response as the last assistant message.
+///
+/// It is an extension of a request that resumes a stream. The client sends it instead of the
+/// request's body to backends that continue such a message, and marks the response with
+/// [`Prefilled`].
 ///
 /// ```
 /// use berry_tower::inspect::{Prefill, Requested};
@@ -26,13 +28,13 @@ use crate::body::Buffered;
 pub struct Prefill {
     /// The body.
     pub body: Buffered,
-    /// What it asks for.
+    /// The facts of this body.
     pub requested: Requested,
-    /// Whether the beginning of the answer ends in white space.
+    /// Whether the delivered part ends in white space.
     pub ends_in_space: bool,
 }
 
-/// An answer goes on after what the request brought of it; in the extensions of responses.
+/// Marks a response that continues the text of a [`Prefill`]; an extension of responses.
 #[derive(Clone, Copy, Debug)]
 pub struct Prefilled;
 
@@ -43,7 +45,7 @@ struct Chat<'a> {
 }
 
 impl Prefill {
-    /// Adds the text to the messages; `None` when there are none to add to.
+    /// Appends the text to the messages. Returns `None` if the body has no messages.
     #[must_use]
     pub fn new(requested: &Requested, body: &Bytes, text: &str) -> Option<Self> {
         let whole = std::str::from_utf8(body).ok()?;

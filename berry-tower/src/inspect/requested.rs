@@ -1,4 +1,4 @@
-//! What a request asks for, read from its body without building a tree, and how to change it.
+//! The facts of a model request, and edits of its body.
 
 use std::{fmt, ops::Range, sync::Arc};
 
@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{body::Buffered, endpoint::Endpoint, error::MissingLayer};
 
-/// What a request asks for; an extension that [`Inspect`](super::Inspect) puts into requests.
+/// The facts of a model request; an extension that [`Inspect`](super::Inspect) puts into requests.
 ///
 /// ```
 /// use berry_tower::inspect::Requested;
@@ -38,13 +38,13 @@ pub struct Requested {
     pub model: Arc<str>,
     /// Whether the answer is to be a stream.
     pub stream: bool,
-    /// Where the value of `model` lies in the body, its quotes included.
+    /// The range of the value of `model` in the body, with its quotes.
     pub model_at: Range<usize>,
-    /// The endpoint that the path names, if it is one that Berry knows.
+    /// The endpoint that the path names, if it is a known one.
     pub endpoint: Option<Endpoint>,
-    /// What `stream_options` says.
+    /// The facts of `stream_options`.
     pub stream_options: StreamOptions,
-    /// How many answers are asked for: `n`, or 1, for each prompt.
+    /// The number of choices: `n`, or 1, for each prompt.
     pub choices: u32,
     pub(super) source: Source,
     pub(super) shape: Option<Shape>,
@@ -62,18 +62,18 @@ impl fmt::Debug for Source {
     }
 }
 
-/// What a body's `stream_options` say about usage, and what to change so that they ask for it.
+/// Whether a body asks for usage in the stream, and the edit that makes it ask.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StreamOptions {
     /// Whether the client asked for usage itself.
     pub include_usage: bool,
-    /// Where the value of `stream_options` lies in the body, if it has one.
+    /// The range of the value of `stream_options` in the body, if it is there.
     pub at: Option<Range<usize>>,
     edit: Option<Edit>,
 }
 
-/// A piece of the body and what is to stand there instead.
+/// A range of the body and its replacement.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Edit {
     at: Range<usize>,
@@ -279,7 +279,7 @@ impl StreamOptions {
             Some(Usage { members: 0, .. }) => (false, edit(at.clone(), r#"{"include_usage":true}"#)),
             Some(_) => (false, edit(at.start + 1..at.start + 1, r#""include_usage":true,"#)),
             None if raw == "null" => (false, edit(at.clone(), r#"{"include_usage":true}"#)),
-            // Not ours to mend: the backend says what is wrong with it.
+            // The backend tells the client what is wrong with it.
             None => (false, None),
         };
         Self { include_usage, at: Some(at), edit }

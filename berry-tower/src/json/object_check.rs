@@ -17,7 +17,7 @@ pub(crate) struct PlainFacts {
     pub(crate) usage: Option<Usage>,
     /// The member `error`, unless it is null.
     pub(crate) error: Option<ErrorEvent>,
-    /// What the top of the answer holds.
+    /// The members at the top.
     pub(crate) shape: Shape,
 }
 

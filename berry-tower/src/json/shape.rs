@@ -1,11 +1,11 @@
-//! What the top of a plain answer holds.
+//! The members at the top of a plain response.
 
-// Only the client reads plain answers.
+// Only the client reads plain responses.
 #![cfg_attr(not(any(test, feature = "client")), allow(dead_code))]
 
 use super::tokenizer::{Visit, Word};
 
-/// What a member holds.
+/// The value of a member.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Presence {
     /// It is missing or null.
@@ -16,7 +16,7 @@ pub(crate) enum Presence {
     Filled,
 }
 
-/// What a plain answer holds at its top, by which an answer is told from what is none.
+/// The members at the top of a plain response, which show whether it holds an answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Shape {
     pub(crate) choices: Presence,
@@ -51,7 +51,7 @@ pub(super) struct ShapeReader {
     /// The containers that are open.
     depth: usize,
     member: Member,
-    /// The next value is one whose text or number counts.
+    /// The next value decides about a flag.
     is_of_use: bool,
 }
 
@@ -144,7 +144,7 @@ impl ShapeReader {
     }
 }
 
-/// Passes what is met to a reader of the shape, and to another visitor.
+/// Forwards the tokens to a reader of the shape, and to another visitor.
 pub(super) struct WithShape<'a, V> {
     pub(super) shape: &'a mut ShapeReader,
     pub(super) other: &'a mut V,

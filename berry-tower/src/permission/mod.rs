@@ -5,6 +5,7 @@
 //!   request is refused with a 500 that names the missing layer.
 //! * Adds: nothing.
 //! * Rejects: with 403.
+//! * Does not: know which models exist, or check the fallbacks of a model.
 //!
 //! ```
 //! use berry_tower::{body::Buffered, inspect::Requested, permission::{AllowedModels, ModelPermissionLayer}};

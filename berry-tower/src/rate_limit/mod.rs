@@ -4,6 +4,8 @@
 //!   [`Auth`](crate::auth) put into the extensions.
 //! * Adds: [`RateLimitHeaders`] to the responses. Of two stacked limits the tighter one is reported.
 //! * Rejects: with 429 and `Retry-After`. The reason, a [`LimitKind`], is in the response's extensions.
+//! * Does not: count tokens or bytes, queue requests, or share its state between processes; a
+//!   [`Limit`] over a shared store can.
 //!
 //! The layer refuses at once and never queues. Its state is shared by all clones of the service. A
 //! request in flight is counted until the body of its response has ended, or until the future fails
@@ -310,7 +312,7 @@ impl<L, R, M> RateLimitLayer<L, R, M> {
     }
 
     /// Lets the layer wrap a service that suits either mode.
-    #[cfg(feature = "gateway")]
+    #[cfg(feature = "edge")]
     pub(crate) fn any_mode(self) -> RateLimitLayer<L, R, AnyMode<M>> {
         RateLimitLayer { limit: self.limit, render: self.render, headers: self.headers, mode: PhantomData }
     }

@@ -1,39 +1,43 @@
-//! What a chunk of a chat or a completion says, and how to say a part of it.
+//! Reads the chunks of chat and text completions, and rewrites their texts.
 
 use std::{collections::BTreeMap, ops::Range};
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-/// The texts that a chunk may bear, in the order in which models give them.
+/// The members of a delta that hold text, in the order in which models produce them.
 const CHANNELS: [&str; 4] = ["reasoning_content", "reasoning", "content", "refusal"];
-/// The text of a completion stands beside those.
+/// The channel of the text of a completion, which is no member of a delta.
 const TEXT: usize = CHANNELS.len();
-/// What counts as the answer itself, which a prefix can bring back.
-pub(super) const ANSWER: u8 = 2;
+/// The channel that an assistant prefix can restore.
+pub(super) const CONTENT: u8 = 2;
 
-/// A piece of text, and where it stands in the chunk.
+/// A text in a chunk.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Piece {
     pub(super) channel: u8,
     pub(super) text: String,
-    at: Range<usize>,
+    /// The position of the JSON string in the chunk.
+    span: Range<usize>,
 }
 
-/// What matters of a chunk.
+/// The parts of a chunk that matter for a comparison.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Chunk {
+    /// The position of the id and its JSON text.
     id: Option<(Range<usize>, String)>,
     pub(super) pieces: Vec<Piece>,
+    /// Whether the chunk has a finish reason.
     pub(super) finished: bool,
-    /// It bears something that cannot be compared: a tool's call, several choices, probabilities.
+    /// Whether the chunk has a part that cannot be compared: a tool call, a second choice,
+    /// log-probabilities.
     pub(super) opaque: bool,
-    /// It is about a choice, and not about the whole answer.
+    /// Whether the chunk has a choice, and not only facts of the whole response.
     pub(super) has_choice: bool,
 }
 
 #[derive(Deserialize)]
-struct Raw<'a> {
+struct RawChunk<'a> {
     #[serde(borrow)]
     id: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -54,58 +58,58 @@ struct RawChoice<'a> {
 }
 
 impl Chunk {
-    /// Reads a chunk; `None` when it is none.
+    /// Reads a chunk; returns `None` for anything else.
     pub(super) fn read(data: &str) -> Option<Self> {
-        let raw: Raw<'_> = serde_json::from_str(data).ok()?;
-        let mut chunk = Self { id: raw.id.map(|id| (place(data, id), id.get().to_owned())), ..Self::default() };
+        let raw: RawChunk<'_> = serde_json::from_str(data).ok()?;
+        let mut chunk = Self { id: raw.id.map(|id| (span(data, id), id.get().to_owned())), ..Self::default() };
         for choice in raw.choices.unwrap_or_default() {
             chunk.opaque |= chunk.has_choice || choice.index.unwrap_or(0) != 0 || choice.logprobs.is_some();
             chunk.has_choice = true;
-            chunk.finished |= choice.finish_reason.is_some();
-            chunk.delta(data, choice.delta.unwrap_or_default());
+            chunk.finished |= choice.finish_reason.is_some_and(|reason| !matches!(reason.get(), "null" | "\"\""));
+            chunk.read_delta(data, choice.delta.unwrap_or_default());
             if let Some(text) = choice.text {
-                chunk.piece(data, TEXT, text);
+                chunk.read_text(data, TEXT, text);
             }
         }
         Some(chunk)
     }
 
-    fn delta(&mut self, data: &str, mut delta: BTreeMap<String, &RawValue>) {
+    fn read_delta(&mut self, data: &str, mut delta: BTreeMap<String, &RawValue>) {
         delta.remove("role");
         for (channel, name) in CHANNELS.into_iter().enumerate() {
             if let Some(value) = delta.remove(name).filter(|value| value.get() != "null") {
-                self.piece(data, channel, value);
+                self.read_text(data, channel, value);
             }
         }
         self.opaque |= delta.values().any(|value| !matches!(value.get(), "null" | "\"\"" | "[]" | "{}"));
     }
 
-    fn piece(&mut self, data: &str, channel: usize, value: &RawValue) {
-        #[expect(clippy::cast_possible_truncation, reason = "there are five")]
+    fn read_text(&mut self, data: &str, channel: usize, value: &RawValue) {
+        #[expect(clippy::cast_possible_truncation, reason = "there are five channels")]
         match serde_json::from_str(value.get()) {
-            Ok(text) => self.pieces.push(Piece { channel: channel as u8, text, at: place(data, value) }),
+            Ok(text) => self.pieces.push(Piece { channel: channel as u8, text, span: span(data, value) }),
             Err(_) => self.opaque = true,
         }
     }
 
-    /// The id, as it is written.
+    /// The JSON text of the id.
     pub(super) fn id(&self) -> Option<&str> {
         self.id.as_ref().map(|(_, id)| id.as_str())
     }
 
-    /// Whether it bears any text.
-    pub(super) fn speaks(&self) -> bool {
+    /// Whether the chunk has any text.
+    pub(super) fn has_text(&self) -> bool {
         self.pieces.iter().any(|piece| !piece.text.is_empty())
     }
 
-    /// The chunk with its texts and its id replaced; `None` when that changes nothing.
+    /// Returns the chunk with its texts and its id replaced; `None` when nothing changes.
     ///
-    /// `texts` are those of the pieces, in their order, where they change.
+    /// `texts` are the new texts of the pieces, in their order; `None` keeps a text.
     pub(super) fn rewrite(&self, data: &str, texts: &[Option<&str>], id: Option<&str>) -> Option<String> {
         let mut edits: Vec<(Range<usize>, String)> = Vec::new();
         for (piece, text) in self.pieces.iter().zip(texts) {
             if let Some(text) = text {
-                edits.push((piece.at.clone(), serde_json::Value::from(*text).to_string()));
+                edits.push((piece.span.clone(), serde_json::Value::from(*text).to_string()));
             }
         }
         if let (Some((at, old)), Some(id)) = (&self.id, id)
@@ -128,8 +132,8 @@ impl Chunk {
     }
 }
 
-/// Where a value stands in the text that it borrows from.
-fn place(text: &str, value: &RawValue) -> Range<usize> {
+/// The position of a value in the text that it borrows from.
+fn span(text: &str, value: &RawValue) -> Range<usize> {
     let start = value.get().as_ptr() as usize - text.as_ptr() as usize;
     start..start + value.get().len()
 }
@@ -139,19 +143,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn texts_are_found_and_replaced_where_they_stand() {
+    fn replaces_texts_and_id_in_place() {
         let data =
             r#"{"id":"a","choices":[{"index":0,"delta":{"content":"x\ny","role":"assistant"},"finish_reason":null}]}"#;
         let chunk = Chunk::read(data).unwrap();
         assert_eq!((chunk.id(), chunk.pieces[0].text.as_str(), chunk.opaque), (Some("\"a\""), "x\ny", false));
-        assert!(!chunk.finished && chunk.speaks());
+        assert!(!chunk.finished && chunk.has_text());
         assert_eq!(chunk.rewrite(data, &[None], Some("\"a\"")), None);
         let rewritten = chunk.rewrite(data, &[Some("\"")], Some("\"b\"")).unwrap();
         assert_eq!(rewritten, data.replace(r#""x\ny""#, r#""\"""#).replace(r#""a""#, r#""b""#));
     }
 
     #[test]
-    fn what_cannot_be_compared_is_opaque() {
+    fn parts_that_cannot_be_compared_are_opaque() {
         for delta in [
             r#"{"index":0,"delta":{"tool_calls":[{"index":0}]}}"#,
             r#"{"index":0,"delta":{"audio":{"id":"x"}}}"#,
@@ -166,5 +170,13 @@ mod tests {
         let plain = r#"{"choices":[{"index":0,"delta":{"tool_calls":[],"audio":null,"content":null}}]}"#;
         assert!(!Chunk::read(plain).unwrap().opaque);
         assert!(Chunk::read("[DONE]").is_none());
+    }
+
+    #[test]
+    fn empty_finish_reason_is_none() {
+        for (reason, expected) in [("null", false), (r#""""#, false), (r#""stop""#, true)] {
+            let chunk = format!(r#"{{"choices":[{{"index":0,"delta":{{}},"finish_reason":{reason}}}]}}"#);
+            assert_eq!(Chunk::read(&chunk).unwrap().finished, expected, "{reason}");
+        }
     }
 }

@@ -1,66 +1,67 @@
-//! Whole events out of the bytes of a stream.
+//! Splits the bytes of a stream into its events.
 
 use bytes::{Bytes, BytesMut};
 
-/// Cuts a stream into its events.
+/// Splits a stream into its events.
 #[derive(Debug)]
 pub(super) struct Events {
-    open: BytesMut,
-    /// The longest event that is held.
-    most: usize,
+    /// The bytes of the event that has begun.
+    buffer: BytesMut,
+    /// The most bytes of an event.
+    limit: usize,
 }
 
-/// An event is longer than may be held.
+/// An event exceeds the limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct TooLong;
 
 impl Events {
-    pub(super) fn new(most: usize) -> Self {
-        Self { open: BytesMut::new(), most }
+    pub(super) fn new(limit: usize) -> Self {
+        Self { buffer: BytesMut::new(), limit }
     }
 
-    /// Takes in the next bytes; [`next`](Self::next) gives the events that they complete.
+    /// Adds bytes; [`next`](Self::next) returns the events that they complete.
     pub(super) fn push(&mut self, bytes: &[u8]) {
-        self.open.extend_from_slice(bytes);
+        self.buffer.extend_from_slice(bytes);
     }
 
-    /// The next whole event, with the blank line at its end.
+    /// Returns the next whole event, with the blank line at its end.
     pub(super) fn next(&mut self) -> Result<Option<Bytes>, TooLong> {
-        match end(&self.open) {
-            Some(at) => Ok(Some(self.open.split_to(at).freeze())),
-            None if self.open.len() > self.most => Err(TooLong),
+        match event_end(&self.buffer) {
+            Some(at) => Ok(Some(self.buffer.split_to(at).freeze())),
+            None if self.buffer.len() > self.limit => Err(TooLong),
             None => Ok(None),
         }
     }
 
-    /// Nothing of a further event has come.
+    /// Whether no further event has begun.
     pub(super) fn is_between(&self) -> bool {
-        self.open.iter().all(|b| matches!(b, b'\r' | b'\n'))
+        self.buffer.iter().all(|b| matches!(b, b'\r' | b'\n'))
     }
 }
 
-/// Where the first event ends: behind its blank line.
-fn end(bytes: &[u8]) -> Option<usize> {
+/// Returns the end of the first event, after its blank line.
+fn event_end(bytes: &[u8]) -> Option<usize> {
     let mut line = bytes.iter().position(|b| !matches!(b, b'\r' | b'\n'))?;
     loop {
         let next = next_line(bytes, line)?;
         match bytes.get(next)? {
             b'\n' => return Some(next + 1),
-            // Whether its second half follows is of no importance: it would be a blank line.
+            // A line feed that follows later is read as a blank line.
             b'\r' => return Some(next + 1 + usize::from(bytes.get(next + 1) == Some(&b'\n'))),
             _ => line = next,
         }
     }
 }
 
-/// Where the line after this one begins.
+/// Returns the start of the line after this one.
 fn next_line(bytes: &[u8], line: usize) -> Option<usize> {
     let end = line + memchr::memchr2(b'\r', b'\n', &bytes[line..])?;
     let pair = bytes[end] == b'\r' && bytes.get(end + 1) == Some(&b'\n');
     Some(end + 1 + usize::from(pair))
 }
 
-/// The data of an event; `None` when it has none.
+/// Returns the data of an event; `None` for an event without data.
 pub(super) fn data(event: &str) -> Option<String> {
     let mut data: Option<String> = None;
     for part in lines(event).filter_map(data_line) {
@@ -75,7 +76,7 @@ pub(super) fn data(event: &str) -> Option<String> {
     data
 }
 
-/// The event with other data, all its other lines as they were.
+/// Returns the event with other data and its other lines unchanged.
 pub(super) fn with_data(event: &str, data: &str) -> Bytes {
     let mut out = String::with_capacity(event.len() + data.len());
     for line in lines(event).filter(|line| !line.is_empty() && data_line(line).is_none()) {
@@ -92,7 +93,7 @@ pub(super) fn with_data(event: &str, data: &str) -> Bytes {
 }
 
 fn lines(event: &str) -> impl Iterator<Item = &str> {
-    // A blank line between CR and LF does no harm here.
+    // CR LF yields an empty line, which is skipped.
     event.trim_start_matches('\u{feff}').split(['\r', '\n'])
 }
 
@@ -110,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn events_are_whole_wherever_the_bytes_are_cut() {
+    fn events_are_whole_wherever_the_bytes_are_split() {
         let stream = "data: a\n\ndata: b\r\n\r\n: c\n\nevent: d\rdata: d\rdata: e\r\r\n\ndata: f\n\n";
         for cut in 1..=stream.len() {
             let mut events = Events::new(1000);
@@ -128,14 +129,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_long_is_refused() {
+    fn refuses_event_over_the_limit() {
         let mut events = Events::new(4);
         events.push(b"data: 1");
         assert_eq!(events.next(), Err(TooLong));
     }
 
     #[test]
-    fn other_data_leaves_the_rest_of_an_event_alone() {
+    fn other_data_keeps_the_other_lines() {
         let event = with_data("event: x\r\nid: 7\r\ndata: a\r\n\r\n", "b\nc");
         assert_eq!(event, "event: x\nid: 7\ndata: b\ndata: c\n\n");
     }

@@ -1,19 +1,17 @@
-//! Streams that break off after the commit point: ended as what they are, or resumed.
+//! Ends an interrupted stream with an error event, or resumes it on another backend.
 //!
-//! When the body of a stream fails (its response carries a [`Progress`] that says so), the client
-//! gets an error event in its API's own shape, with the code `upstream_stream_interrupted` or
-//! `upstream_timeout`, and then a connection that ends uncleanly, so that no client takes the part
-//! for the whole. Other bodies fail as they are.
+//! When the body of a stream fails, its client gets an error event in the shape of its API, with the
+//! code `upstream_stream_interrupted` or `upstream_timeout`, and then an unclean end of the
+//! connection, so that no client takes the part for the whole. Other bodies fail as they are.
 //!
-//! Where the model says so ([`Model::recovery`](crate::backend::Model::recovery)), [`Resume`] first
-//! asks the inner service again, with the next [`Attempt`] of a [`Retry`](crate::retry) inside. The
-//! part of the second answer that the client has already is passed over as long as it is the same,
-//! and the stream goes on from there; two different answers are never spliced. With `prefill`, a
-//! backend that supports it is given the beginning of the answer to go on from; one that begins
-//! anew all the same is noticed by its first words. Tools' calls, several choices,
-//! log-probabilities and structured output are not resumed.
+//! If the model says so ([`Model::recovery`](crate::backend::Model::recovery)), [`Resume`] first
+//! sends the request again, as the next [`Attempt`] of a [`Retry`](crate::retry) inside. The second
+//! response is compared with what the client has; the equal part is skipped, and the rest is passed
+//! on. Two different responses are never spliced. With [`StreamRecovery::Prefill`], a backend that
+//! supports it is given the text so far and continues from there; one that starts over is detected
+//! by its first words.
 //!
-//! It needs `Request<Buffered>`, and fails with the inner service's errors.
+//! A backend that stalled is not asked to resume its stream; one whose stream was cut is asked once.
 //!
 //! ```
 //! use berry_tower::{body::Buffered, progress::{CommitPoint, Progress}, resume::ResumeLayer, sse::Grammar};
@@ -38,6 +36,19 @@
 //! assert_eq!(next().await.unwrap_err().to_string(), "cut");
 //! # }
 //! ```
+//!
+//! # Needs, adds, rejects
+//!
+//! * Needs `Request<Buffered>`, and a [`Progress`] of a stream on the response. To resume, needs an
+//!   [`Attempt`] and a [`RoutedModel`] on the response, from [`Retry`](crate::retry) and
+//!   [`Select`](crate::select).
+//! * Replaces the [`Progress`] of a stream that may be resumed by one over all of its responses.
+//! * Fails with the errors of the inner service.
+//!
+//! # Limits
+//!
+//! Only streams of chat and text completions are resumed, and of them none with tool calls, several
+//! choices, log-probabilities or structured output.
 
 mod body;
 mod chunk;

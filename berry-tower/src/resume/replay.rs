@@ -1,21 +1,21 @@
-//! What a client has of an answer, and another answer held against it: two pure state machines.
+//! Compares a second response with what the client has of the first: two pure state machines.
 
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
 use super::{
-    chunk::{ANSWER, Chunk, Piece},
+    chunk::{CONTENT, Chunk, Piece},
     events::{data, with_data},
 };
 
 const DONE: &str = "[DONE]";
-/// How much of what goes on from a prefix is looked at, in bytes: a backend that was to go on and
-/// begins anew says the same words again.
-const PROBE: usize = 32;
-/// Less than this is too little to tell.
-const TELLING: usize = 4;
+/// The most bytes at the beginning of a continuation that are compared with the prefix: a backend
+/// that starts over instead of continuing repeats the prefix.
+const PROBE_BYTES: usize = 32;
+/// The least equal bytes that show it.
+const MIN_EQUAL_BYTES: usize = 4;
 
-/// The text of an answer, as a hash and a length.
+/// The text of a response, as a hash and a length.
 #[derive(Clone, Debug, Default)]
 struct Transcript {
     digest: Sha256,
@@ -24,8 +24,8 @@ struct Transcript {
 }
 
 impl Transcript {
-    /// What marks that the text goes on in another channel; no text holds such a byte.
-    fn mark(&self, channel: u8) -> Option<[u8; 2]> {
+    /// Returns the bytes that mark a change to another channel. No text contains the first of them.
+    fn channel_mark(&self, channel: u8) -> Option<[u8; 2]> {
         (self.channel != Some(channel)).then_some([0xff, channel])
     }
 
@@ -33,7 +33,7 @@ impl Transcript {
         if text.is_empty() {
             return;
         }
-        if let Some(mark) = self.mark(channel) {
+        if let Some(mark) = self.channel_mark(channel) {
             self.digest.update(mark);
             self.length += mark.len() as u64;
             self.channel = Some(channel);
@@ -42,44 +42,46 @@ impl Transcript {
         self.length += text.len() as u64;
     }
 
-    /// Adds as much of the text as there is room for below `most`, and gives the rest; `None` when
-    /// that is no place to stop.
-    fn fill<'a>(&mut self, piece: &'a Piece, most: u64) -> Option<&'a str> {
+    /// Adds the text until the length is `limit` and returns the rest; `None` when the limit is
+    /// inside a character or a mark.
+    fn add_up_to<'a>(&mut self, piece: &'a Piece, limit: u64) -> Option<&'a str> {
         if piece.text.is_empty() {
             return Some("");
         }
-        let mark = self.mark(piece.channel).map_or(0, |mark| mark.len() as u64);
-        let room = most.checked_sub(self.length + mark).filter(|room| *room > 0)?;
+        let mark = self.channel_mark(piece.channel).map_or(0, |mark| mark.len() as u64);
+        let room = limit.checked_sub(self.length + mark).filter(|room| *room > 0)?;
         let at = usize::try_from(room).unwrap_or(usize::MAX).min(piece.text.len());
         let (here, rest) = piece.text.split_at_checked(at)?;
         self.add(piece.channel, here);
         Some(rest)
     }
 
-    fn is(&self, other: &Self) -> bool {
+    fn equals(&self, other: &Self) -> bool {
         self.length == other.length && self.digest.clone().finalize() == other.digest.clone().finalize()
     }
 }
 
-/// What the client has of an answer.
+/// What the client has of a response.
 #[derive(Clone, Debug, Default)]
 pub(super) struct DeliveredTranscript {
     transcript: Transcript,
-    /// The text itself, where it may serve as a prefix.
+    /// The text itself, if it may serve as an assistant prefix.
     text: Option<String>,
+    /// The JSON text of the id.
     id: Option<String>,
-    /// Whether something was sent that cannot be compared.
+    /// Whether a part was delivered that cannot be compared.
     opaque: bool,
+    /// Whether a finish reason has come, and no text after it.
     finished: bool,
 }
 
 impl DeliveredTranscript {
-    /// Nothing so far; the text is kept when `keep` says so.
-    pub(super) fn new(keep: bool) -> Self {
-        Self { text: keep.then(String::new), ..Self::default() }
+    /// Returns an empty transcript, which keeps the text itself if `keep_text` is set.
+    pub(super) fn new(keep_text: bool) -> Self {
+        Self { text: keep_text.then(String::new), ..Self::default() }
     }
 
-    /// Takes down an event that goes to the client.
+    /// Records an event that the client gets.
     pub(super) fn record(&mut self, event: &[u8]) {
         let Ok(event) = std::str::from_utf8(event) else { return self.give_up() };
         match data(event) {
@@ -94,7 +96,7 @@ impl DeliveredTranscript {
 
     fn record_chunk(&mut self, chunk: &Chunk) {
         self.opaque |= chunk.opaque;
-        self.finished |= chunk.finished;
+        self.record_finish(chunk);
         if self.id.is_none() {
             self.id = chunk.id().map(str::to_owned);
         }
@@ -103,118 +105,128 @@ impl DeliveredTranscript {
         }
     }
 
+    /// A choice that continues after its finish reason has not finished.
+    fn record_finish(&mut self, chunk: &Chunk) {
+        self.finished = chunk.finished || self.finished && !chunk.has_text();
+    }
+
     fn add(&mut self, channel: u8, text: &str) {
         self.transcript.add(channel, text);
         match &mut self.text {
-            Some(kept) if channel == ANSWER => kept.push_str(text),
-            // A prefix cannot bring back what a model thought.
+            Some(kept) if channel == CONTENT => kept.push_str(text),
+            // A prefix cannot restore reasoning.
             kept if !text.is_empty() => *kept = None,
             _ => {}
         }
     }
 
-    /// It cannot be resumed.
+    /// Records that the response cannot be resumed.
     pub(super) fn give_up(&mut self) {
         self.opaque = true;
         self.text = None;
     }
 
-    /// Whether another answer can be held against it.
+    /// Whether another response can be compared with it.
     pub(super) fn is_resumable(&self) -> bool {
         !self.opaque && !self.finished
     }
 
-    /// The answer so far, where it may serve as a prefix.
+    /// The text so far, if it may serve as an assistant prefix.
     pub(super) fn prefix(&self) -> Option<&str> {
         self.text.as_deref().filter(|text| !text.is_empty())
     }
 }
 
-/// What becomes of an event of the second answer.
+/// What to do with an event of the second response.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Step {
-    /// The client has it already, or needs none of it.
+    /// Drop it: the client has it already, or does not need it.
     Skip,
-    /// This goes to the client.
+    /// Pass these events on.
     Pass(Vec<Bytes>),
-    /// It is another answer.
+    /// End the stream: the responses differ.
     Differs,
 }
 
-/// A second answer, held against what the client has of the first.
+/// A second response, compared with what the client has of the first.
 #[derive(Debug)]
 pub(super) struct Replay {
-    sent: DeliveredTranscript,
-    seen: Transcript,
-    /// The client has this part already.
-    passing: bool,
-    /// Something of it has gone to the client.
-    spoken: bool,
-    /// The stream's last event has gone to the client.
-    over: bool,
-    /// Whether it goes on from where it was to, or begins anew, is not known yet.
+    delivered: DeliveredTranscript,
+    /// The part of the second response that was compared.
+    compared: Transcript,
+    /// Whether the client has the current part already.
+    is_skipping: bool,
+    /// Whether the client has got a part of the second response.
+    has_output: bool,
+    /// Whether the client has got the last event of the stream.
+    is_over: bool,
+    /// Set while it is not known whether the response continues from the prefix or starts over.
     probe: Option<Probe>,
 }
 
-/// The beginning of what should go on from a prefix.
+/// The beginning of a response that was asked to continue from a prefix.
 #[derive(Debug, Default)]
 struct Probe {
-    held: Vec<Bytes>,
+    events: Vec<Bytes>,
     text: String,
 }
 
 impl Replay {
-    /// The second answer begins anew; the part that the client has is passed over.
-    pub(super) fn from_start(sent: DeliveredTranscript) -> Self {
-        let passing = sent.transcript.length > 0;
-        Self { sent, seen: Transcript::default(), passing, spoken: false, over: false, probe: None }
+    /// Compares a response that starts from the beginning, and skips the part that the client has.
+    pub(super) fn from_start(delivered: DeliveredTranscript) -> Self {
+        let is_skipping = delivered.transcript.length > 0;
+        Self::new(delivered, is_skipping, None)
     }
 
-    /// The second answer goes on where the first broke off.
-    pub(super) fn continuing(sent: DeliveredTranscript) -> Self {
-        let probe = sent.prefix().map(|_| Probe::default());
-        Self { sent, seen: Transcript::default(), passing: false, spoken: false, over: false, probe }
+    /// Passes on a response that continues where the first broke off.
+    pub(super) fn continuing(delivered: DeliveredTranscript) -> Self {
+        let probe = delivered.prefix().map(|_| Probe::default());
+        Self::new(delivered, false, probe)
     }
 
-    /// What the client has by now.
+    fn new(delivered: DeliveredTranscript, is_skipping: bool, probe: Option<Probe>) -> Self {
+        Self { delivered, compared: Transcript::default(), is_skipping, has_output: false, is_over: false, probe }
+    }
+
+    /// Returns what the client has by now.
     pub(super) fn into_delivered(self) -> DeliveredTranscript {
-        self.sent
+        self.delivered
     }
 
-    /// Whether something of the second answer has gone to the client.
+    /// Whether the client has got a part of the second response.
     pub(super) const fn has_output(&self) -> bool {
-        self.spoken
+        self.has_output
     }
 
-    /// Whether the client has a whole answer, and been told so.
+    /// Whether the client has got a whole response and its last event.
     pub(super) const fn is_over(&self) -> bool {
-        self.over
+        self.is_over
     }
 
-    /// Takes in the next event of the second answer.
+    /// Reads the next event of the second response.
     pub(super) fn event(&mut self, event: &Bytes) -> Step {
         let Some(mut probe) = self.probe.take() else { return self.step(event) };
         let chunk = std::str::from_utf8(event).ok().and_then(data).and_then(|data| Chunk::read(&data));
-        probe.held.push(event.clone());
-        let mut decided = false;
+        probe.events.push(event.clone());
+        let mut is_decided = false;
         if let Some(chunk) = chunk {
-            decided = chunk.finished || chunk.opaque;
+            is_decided = chunk.finished || chunk.opaque;
             for piece in &chunk.pieces {
-                decided |= piece.channel != ANSWER;
+                is_decided |= piece.channel != CONTENT;
                 probe.text.push_str(&piece.text);
             }
         }
-        let begun = self.sent.prefix().unwrap_or_default().as_bytes();
-        let enough = begun.len().min(PROBE);
-        if !decided && probe.text.len() < enough {
+        let prefix = self.delivered.prefix().unwrap_or_default().as_bytes();
+        let enough = prefix.len().min(PROBE_BYTES);
+        if !is_decided && probe.text.len() < enough {
             self.probe = Some(probe);
             return Step::Skip;
         }
-        let alike = probe.text.bytes().zip(begun.iter().copied()).take(enough).take_while(|(a, b)| a == b).count();
-        // It begins anew, and is held against what the client has as any other answer.
-        self.passing = alike == enough || (alike == probe.text.len() && alike >= TELLING);
+        let equal = probe.text.bytes().zip(prefix.iter().copied()).take(enough).take_while(|(a, b)| a == b).count();
+        // A response that starts over is compared like any other.
+        self.is_skipping = equal == enough || (equal == probe.text.len() && equal >= MIN_EQUAL_BYTES);
         let mut out = Vec::new();
-        for event in &probe.held {
+        for event in &probe.events {
             match self.step(event) {
                 Step::Skip => {}
                 Step::Pass(events) => out.extend(events),
@@ -227,7 +239,7 @@ impl Replay {
     fn step(&mut self, event: &Bytes) -> Step {
         match self.next(event) {
             Ok(Some(event)) => {
-                self.spoken = true;
+                self.has_output = true;
                 Step::Pass(vec![event])
             }
             Ok(None) => Step::Skip,
@@ -237,65 +249,66 @@ impl Replay {
 
     fn next(&mut self, event: &Bytes) -> Result<Option<Bytes>, Differs> {
         let text = std::str::from_utf8(event).map_err(|_| Differs)?;
-        let Some(data) = data(text) else { return Ok(self.spoken.then(|| event.clone())) };
+        let Some(data) = data(text) else { return Ok(self.has_output.then(|| event.clone())) };
         if data == DONE {
-            self.over = self.sent.finished;
-            return if self.over { Ok(Some(event.clone())) } else { Err(Differs) };
+            self.is_over = self.delivered.finished;
+            return if self.is_over { Ok(Some(event.clone())) } else { Err(Differs) };
         }
         let chunk = Chunk::read(&data).ok_or(Differs)?;
-        let rewritten = if self.passing {
-            match self.pass_over(&chunk, &data)? {
+        let rewritten = if self.is_skipping {
+            match self.skip_delivered(&chunk, &data)? {
                 Some(rewritten) => rewritten,
                 None => return Ok(None),
             }
         } else {
-            // The client has had a preamble.
-            if !self.spoken && chunk.has_choice && !chunk.speaks() && !chunk.finished && !chunk.opaque {
+            // The client has the preamble of the first response.
+            if !self.has_output && chunk.has_choice && !chunk.has_text() && !chunk.finished && !chunk.opaque {
                 return Ok(None);
             }
-            self.sent.record_chunk(&chunk);
-            chunk.rewrite(&data, &[], self.sent.id.as_deref())
+            self.delivered.record_chunk(&chunk);
+            chunk.rewrite(&data, &[], self.delivered.id.as_deref())
         };
         Ok(Some(rewritten.map_or_else(|| event.clone(), |data| with_data(text, &data))))
     }
 
-    /// The part of the chunk that the client has not; `None` when there is none.
-    fn pass_over(&mut self, chunk: &Chunk, data: &str) -> Result<Option<Option<String>>, Differs> {
+    /// Returns the part of the chunk that the client does not have, `Some(None)` for the unchanged
+    /// chunk; `None` when the client has all of it.
+    fn skip_delivered(&mut self, chunk: &Chunk, data: &str) -> Result<Option<Option<String>>, Differs> {
         if chunk.opaque {
             return Err(Differs);
         }
         let mut texts = Vec::with_capacity(chunk.pieces.len());
-        let mut more = false;
+        let mut has_more = false;
         for piece in &chunk.pieces {
-            if !self.passing {
-                self.sent.add(piece.channel, &piece.text);
-                more |= !piece.text.is_empty();
+            if !self.is_skipping {
+                self.delivered.add(piece.channel, &piece.text);
+                has_more |= !piece.text.is_empty();
                 texts.push(None);
                 continue;
             }
-            let rest = self.seen.fill(piece, self.sent.transcript.length).ok_or(Differs)?;
-            if self.seen.length == self.sent.transcript.length {
-                if !self.seen.is(&self.sent.transcript) {
+            let rest = self.compared.add_up_to(piece, self.delivered.transcript.length).ok_or(Differs)?;
+            if self.compared.length == self.delivered.transcript.length {
+                if !self.compared.equals(&self.delivered.transcript) {
                     return Err(Differs);
                 }
-                self.passing = false;
-                self.sent.add(piece.channel, rest);
-                more |= !rest.is_empty();
+                self.is_skipping = false;
+                self.delivered.add(piece.channel, rest);
+                has_more |= !rest.is_empty();
             }
             texts.push(Some(rest));
         }
-        if self.passing && chunk.finished {
+        if self.is_skipping && chunk.finished {
             return Err(Differs);
         }
-        if self.passing || !(more || chunk.finished) {
+        if self.is_skipping || !(has_more || chunk.finished) {
             return Ok(None);
         }
-        self.sent.finished |= chunk.finished;
-        Ok(Some(chunk.rewrite(data, &texts, self.sent.id.as_deref())))
+        self.delivered.record_finish(chunk);
+        Ok(Some(chunk.rewrite(data, &texts, self.delivered.id.as_deref())))
     }
 }
 
-/// It is another answer.
+/// The responses differ.
 struct Differs;
 
 #[cfg(test)]

@@ -1,11 +1,11 @@
-//! Whatever the answers, the cuts and the chunks: the client has one answer, or a part of one.
+//! Whatever the responses and their chunks, the client gets one response or a part of one.
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
 
-/// A stream of chunks that say this, cut where `cuts` say (in characters), with a preamble.
+/// Returns a stream of this text, split into chunks at `cuts` (in characters), with a preamble.
 fn stream(id: &str, text: &str, cuts: &[usize], with_role: bool) -> Vec<String> {
     let chars: Vec<char> = text.chars().collect();
     let mut at: Vec<usize> = cuts.iter().map(|cut| cut % (chars.len() + 1)).collect();
@@ -28,7 +28,7 @@ fn stream(id: &str, text: &str, cuts: &[usize], with_role: bool) -> Vec<String> 
     events
 }
 
-/// What the client has in the end: its text, whether it has a `[DONE]`, and its ids.
+/// What the client has: the text, whether there was a `[DONE]`, and the ids of the chunks.
 #[derive(Debug, Default)]
 struct Client {
     text: String,
@@ -37,7 +37,7 @@ struct Client {
 }
 
 impl Client {
-    fn hear(&mut self, event: &[u8]) {
+    fn read(&mut self, event: &[u8]) {
         let data = data(std::str::from_utf8(event).unwrap()).unwrap();
         if data == DONE {
             self.done = true;
@@ -49,33 +49,35 @@ impl Client {
     }
 }
 
-/// The first answer is cut after so many events, each later one too; whether it came to an end.
+/// Cuts the first response after `cut` events, and each later one; returns whether the stream ended
+/// well.
 fn run(first: &[String], cut: usize, others: &[(Vec<String>, usize)]) -> (Client, bool) {
-    let (mut client, mut sent) = (Client::default(), DeliveredTranscript::new(false));
+    let (mut client, mut delivered) = (Client::default(), DeliveredTranscript::new(false));
     for event in first.iter().take(cut) {
-        sent.record(event.as_bytes());
-        client.hear(event.as_bytes());
+        delivered.record(event.as_bytes());
+        client.read(event.as_bytes());
     }
     for (events, cut) in others {
-        if !sent.is_resumable() {
+        if !delivered.is_resumable() {
             break;
         }
-        let mut replay = Replay::from_start(sent);
+        let mut replay = Replay::from_start(delivered);
         for event in events.iter().take(*cut) {
             match replay.event(&Bytes::from(event.clone())) {
                 Step::Skip => {}
-                Step::Pass(events) => events.iter().for_each(|event| client.hear(event)),
+                Step::Pass(events) => events.iter().for_each(|event| client.read(event)),
                 Step::Differs => return (client, false),
             }
         }
-        sent = replay.into_delivered();
+        delivered = replay.into_delivered();
     }
-    let whole = sent.finished;
+    let whole = delivered.finished;
     (client, whole)
 }
 
 fn texts() -> impl Strategy<Value = String> {
-    // A small alphabet, so that answers agree for a while; with what JSON escapes and UTF-8 is long for.
+    // A small alphabet, so that texts agree for a while, with characters that JSON escapes or that
+    // take several bytes.
     proptest::collection::vec(prop_oneof![Just('a'), Just('"'), Just('\n'), Just('é'), Just('🦀')], 0..24)
         .prop_map(|chars| chars.into_iter().collect())
 }
@@ -86,7 +88,7 @@ fn cuts() -> impl Strategy<Value = Vec<usize>> {
 
 proptest! {
     #[test]
-    fn the_same_answer_is_whole_however_it_is_cut(
+    fn equal_responses_make_a_whole_one_however_they_are_cut(
         text in texts(), pieces in proptest::collection::vec((cuts(), 0..40_usize, any::<bool>()), 1..4), last in cuts(),
     ) {
         let (first, first_cut, role) = &pieces[0];
@@ -102,7 +104,7 @@ proptest! {
     }
 
     #[test]
-    fn another_answer_is_never_mixed_in(
+    fn different_responses_are_never_spliced(
         one in texts(), other in texts(), first in cuts(), second in cuts(), cut in 0..40_usize, again in 0..40_usize,
     ) {
         let events = stream("first", &one, &first, false);
@@ -116,79 +118,79 @@ proptest! {
             prop_assert!(one.starts_with(&client.text) || other.starts_with(&client.text), "{:?}", client);
         }
         if !other.starts_with(&had.text) {
-            prop_assert_eq!(client.text, had.text, "nothing of another answer");
+            prop_assert_eq!(client.text, had.text, "no part of the other response");
         }
     }
 
     #[test]
-    fn random_events_do_no_harm(bytes in proptest::collection::vec(any::<u8>(), 0..200), text in texts()) {
-        let mut sent = DeliveredTranscript::new(true);
+    fn accepts_random_events(bytes in proptest::collection::vec(any::<u8>(), 0..200), text in texts()) {
+        let mut delivered = DeliveredTranscript::new(true);
         for event in stream("first", &text, &[3, 7], false).iter().take(3) {
-            sent.record(event.as_bytes());
+            delivered.record(event.as_bytes());
         }
-        let mut replay = Replay::from_start(sent.clone());
+        let mut replay = Replay::from_start(delivered.clone());
         replay.event(&Bytes::from(bytes.clone()));
         let mut data = b"data: ".to_vec();
         data.extend(&bytes);
         replay.event(&Bytes::from(data));
-        sent.record(&bytes);
+        delivered.record(&bytes);
     }
 }
 
 #[test]
-fn thoughts_are_compared_too_and_are_no_prefix() {
+fn reasoning_is_compared_and_is_no_prefix() {
     let event =
         |delta: Value| format!("data: {}\n\n", json!({ "id": "x", "choices": [{ "index": 0, "delta": delta }] }));
-    let mut sent = DeliveredTranscript::new(true);
-    sent.record(event(json!({ "reasoning_content": "hm" })).as_bytes());
-    sent.record(event(json!({ "content": "a" })).as_bytes());
-    assert!(sent.is_resumable() && sent.prefix().is_none());
-    // The same letters in another channel are another answer.
-    let mut replay = Replay::from_start(sent.clone());
+    let mut delivered = DeliveredTranscript::new(true);
+    delivered.record(event(json!({ "reasoning_content": "hm" })).as_bytes());
+    delivered.record(event(json!({ "content": "a" })).as_bytes());
+    assert!(delivered.is_resumable() && delivered.prefix().is_none());
+    // The same text in another channel is a different response.
+    let mut replay = Replay::from_start(delivered.clone());
     assert_eq!(replay.event(&event(json!({ "content": "hma" })).into()), Step::Skip);
     assert_eq!(replay.event(&event(json!({ "content": "and more" })).into()), Step::Differs);
-    let mut replay = Replay::from_start(sent);
+    let mut replay = Replay::from_start(delivered);
     assert_eq!(replay.event(&event(json!({ "reasoning_content": "h" })).into()), Step::Skip);
     let step = replay.event(&event(json!({ "reasoning_content": "m", "content": "ab" })).into());
     assert_eq!(step, Step::Pass(vec![event(json!({ "reasoning_content": "", "content": "b" })).into()]));
 }
 
 #[test]
-fn a_tools_call_is_not_resumed() {
-    let mut sent = DeliveredTranscript::new(true);
-    sent.record(b"data: {\"choices\":[{\"index\":0,\"delta\":{\"tool_calls\":[{\"index\":0}]}}]}\n\n");
-    assert!(!sent.is_resumable());
+fn tool_call_is_not_resumed() {
+    let mut delivered = DeliveredTranscript::new(true);
+    delivered.record(b"data: {\"choices\":[{\"index\":0,\"delta\":{\"tool_calls\":[{\"index\":0}]}}]}\n\n");
+    assert!(!delivered.is_resumable());
 }
 
 #[test]
-fn a_prefix_is_the_text_so_far_and_what_follows_is_passed_on() {
+fn passes_continuation_of_prefix_on() {
     let events = stream("first", "Hello you", &[5], false);
-    let mut sent = DeliveredTranscript::new(true);
-    events[..2].iter().for_each(|event| sent.record(event.as_bytes()));
-    assert_eq!(sent.prefix(), Some("Hello"));
-    let mut replay = Replay::continuing(sent);
+    let mut delivered = DeliveredTranscript::new(true);
+    events[..2].iter().for_each(|event| delivered.record(event.as_bytes()));
+    assert_eq!(delivered.prefix(), Some("Hello"));
+    let mut replay = Replay::continuing(delivered);
     let mut client = Client::default();
     for event in stream("second", " there", &[], false) {
         if let Step::Pass(events) = replay.event(&event.into()) {
-            events.iter().for_each(|event| client.hear(event));
+            events.iter().for_each(|event| client.read(event));
         }
     }
     assert!(client.done && client.text == " there" && client.ids.iter().all(|id| id == "first"));
     assert_eq!(replay.into_delivered().text.as_deref(), Some("Hello there"));
 }
 
-/// What the client has after a prefix was sent to somebody who says this.
+/// Returns what the client has when a backend that was given a prefix sends `next`.
 fn after_prefix(text: &str, cut: usize, next: &str, cuts: &[usize]) -> (Client, bool) {
-    let (mut client, mut sent) = (Client::default(), DeliveredTranscript::new(true));
+    let (mut client, mut delivered) = (Client::default(), DeliveredTranscript::new(true));
     for event in stream("first", text, &[4, 9], false).iter().take(cut) {
-        sent.record(event.as_bytes());
-        client.hear(event.as_bytes());
+        delivered.record(event.as_bytes());
+        client.read(event.as_bytes());
     }
-    let mut replay = Replay::continuing(sent);
+    let mut replay = Replay::continuing(delivered);
     for event in stream("second", next, cuts, false) {
         match replay.event(&event.into()) {
             Step::Skip => {}
-            Step::Pass(events) => events.iter().for_each(|event| client.hear(event)),
+            Step::Pass(events) => events.iter().for_each(|event| client.read(event)),
             Step::Differs => return (client, false),
         }
     }
@@ -197,16 +199,29 @@ fn after_prefix(text: &str, cut: usize, next: &str, cuts: &[usize]) -> (Client, 
 
 proptest! {
     #[test]
-    fn whoever_begins_anew_in_spite_of_a_prefix_is_noticed(cuts in cuts(), cut in 2..4_usize) {
+    fn detects_backend_that_starts_over_despite_prefix(cuts in cuts(), cut in 2..4_usize) {
         let text = "It was a dark and stormy night; the rain fell in torrents.";
         let had = ["It w", "It was a "][cut - 2];
         let (client, whole) = after_prefix(text, cut, text, &cuts);
-        prop_assert_eq!((client.text.as_str(), whole), (text, true), "the same answer, from its start");
+        prop_assert_eq!((client.text.as_str(), whole), (text, true), "the same response from its start");
         let (client, whole) = after_prefix(text, cut, &text[had.len()..], &cuts);
-        prop_assert_eq!((client.text.as_str(), whole), (text, true), "what goes on goes on");
+        prop_assert_eq!((client.text.as_str(), whole), (text, true), "a continuation");
         let (client, whole) = after_prefix(text, cut, "It was a dull and quiet day; nothing fell from anywhere.", &cuts);
         let spliced = client.text.matches("It was").count() > 1;
         prop_assert!(!spliced, "{}", client.text);
         prop_assert!(!whole || client.text.starts_with("It was a dull"));
     }
+}
+
+#[test]
+fn text_after_finish_reason_reopens_the_response() {
+    let event = |text: &str, finish: &str| {
+        format!(r#"data: {{"choices":[{{"index":0,"delta":{{"content":"{text}"}},"finish_reason":{finish}}}]}}"#)
+            + "\n\n"
+    };
+    let mut delivered = DeliveredTranscript::new(false);
+    delivered.record(event("one", r#""stop""#).as_bytes());
+    assert!(!delivered.is_resumable(), "finished");
+    delivered.record(event(" two", "null").as_bytes());
+    assert!(delivered.is_resumable(), "continued");
 }

@@ -1,7 +1,12 @@
+#![allow(clippy::unwrap_used, reason = "tests may panic, and so may their helpers")]
+
 use std::{
-    collections::VecDeque,
     convert::Infallible,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+        mpsc::channel,
+    },
 };
 
 use bytes::Bytes;
@@ -63,14 +68,13 @@ struct Seen {
 
 /// Sends a request through Resume, Retry and Select to these backends; each call ends as `ends` say
 /// in turn.
-async fn run(backends: &[&str], ends: &[StreamEnd]) -> Seen {
-    let calls = Arc::new(Mutex::new(Vec::new()));
-    let ends = Arc::new(Mutex::new(VecDeque::from(ends.to_vec())));
-    let log = calls.clone();
+async fn run(backends: &[&str], ends: &'static [StreamEnd]) -> Seen {
+    let (sender, calls) = channel();
+    let count = Arc::new(AtomicUsize::new(0));
     let upstream = service_fn(move |request: Request<Buffered>| {
         let Selected { backend, .. } = request.extensions().get().unwrap();
-        log.lock().unwrap().push(backend.id.provider.to_string());
-        let end = ends.lock().unwrap().pop_front().expect("no further call is made");
+        sender.send(backend.id.provider.to_string()).unwrap();
+        let end = *ends.get(count.fetch_add(1, Relaxed)).expect("no further call is made");
         let mut response = Response::new(StreamBody::new(futures_util::stream::iter(frames(end))));
         response.extensions_mut().insert(Progress::new(CommitPoint::Output, Grammar::Chat));
         std::future::ready(Ok::<_, Infallible>(response))
@@ -97,7 +101,7 @@ async fn run(backends: &[&str], ends: &[StreamEnd]) -> Seen {
             Err(_) => failed = true,
         }
     }
-    let calls = calls.lock().unwrap().clone();
+    let calls = calls.try_iter().collect();
     Seen { calls, text, trailers, failed, progress }
 }
 

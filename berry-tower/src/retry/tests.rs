@@ -1,9 +1,11 @@
+#![allow(clippy::unwrap_used, reason = "tests may panic, and so may their helpers")]
+
 use std::{
     convert::Infallible,
     io,
     sync::{
-        Mutex,
         atomic::{AtomicU32, Ordering::Relaxed},
+        mpsc::{Sender, channel},
     },
 };
 
@@ -120,10 +122,10 @@ async fn budget_bounds_waits_of_own_policies() {
 #[tokio::test(start_paused = true)]
 async fn failed_response_is_dropped_before_wait() {
     #[derive(Debug)]
-    struct Held(Arc<Mutex<Option<Instant>>>);
+    struct Held(Sender<Instant>);
     impl Drop for Held {
         fn drop(&mut self) {
-            self.0.lock().unwrap().get_or_insert_with(Instant::now);
+            self.0.send(Instant::now()).unwrap();
         }
     }
     impl Body for Held {
@@ -133,15 +135,14 @@ async fn failed_response_is_dropped_before_wait() {
             Poll::Ready(None)
         }
     }
-    let dropped = Arc::new(Mutex::new(None));
-    let held = dropped.clone();
+    let (sender, dropped) = channel();
     let service = service_fn(move |_: Request<Buffered>| {
-        let response = Response::builder().status(503).body(Held(held.clone())).unwrap();
+        let response = Response::builder().status(503).body(Held(sender.clone())).unwrap();
         std::future::ready(Ok::<_, Infallible>(response))
     });
     let start = Instant::now();
     let _last = Retry::new(service, every(Duration::from_secs(5))).oneshot(Request::default()).await.unwrap();
-    assert_eq!(*dropped.lock().unwrap(), Some(start));
+    assert_eq!(dropped.try_iter().next(), Some(start));
     assert_eq!(start.elapsed(), Duration::from_secs(10));
 }
 
@@ -201,15 +202,11 @@ async fn idempotent_policy_leaves_post_alone() {
 
 #[tokio::test(start_paused = true)]
 async fn policy_sees_request_and_outcome() {
-    let seen = Arc::new(Mutex::new(Vec::new()));
-    let log = seen.clone();
+    let (sender, seen) = channel();
     let policy = move |failed: &FailedAttempt<'_>| {
-        log.lock().unwrap().push((
-            failed.attempts(),
-            failed.repeats(),
-            failed.class(),
-            failed.status().map(|s| s.as_u16()),
-        ));
+        sender
+            .send((failed.attempts(), failed.repeats(), failed.class(), failed.status().map(|s| s.as_u16())))
+            .unwrap();
         assert_eq!(failed.request().path(), "/orders");
         assert!(failed.only_tried_left() && !failed.has_selection());
         assert!((0.0..1.0).contains(&failed.jitter()));
@@ -219,7 +216,10 @@ async fn policy_sees_request_and_outcome() {
     let (_, service) = counted(|_| 503);
     let layer = RetryLayer::new(policy).total_timeout(Some(Duration::from_secs(9)));
     layer.layer(service).oneshot(Request::get("/orders").body(Buffered::default()).unwrap()).await.unwrap();
-    assert_eq!(*seen.lock().unwrap(), [(1, 0, Class::Server, Some(503)), (2, 1, Class::Server, Some(503))]);
+    assert_eq!(
+        seen.try_iter().collect::<Vec<_>>(),
+        [(1, 0, Class::Server, Some(503)), (2, 1, Class::Server, Some(503))]
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -358,8 +358,8 @@ async fn too_long_response_passes_unread_without_selection() {
 }
 
 /// Collects the log lines of this thread as `level message field=value …`.
-#[derive(Clone, Debug, Default)]
-struct Lines(Arc<Mutex<Vec<String>>>);
+#[derive(Debug)]
+struct Lines(Sender<String>);
 
 impl tracing::Subscriber for Lines {
     fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
@@ -387,7 +387,7 @@ impl tracing::Subscriber for Lines {
         }
         let mut line = Line(event.metadata().level().to_string());
         event.record(&mut line);
-        self.0.lock().unwrap().push(line.0);
+        self.0.send(line.0).unwrap();
     }
 
     fn enter(&self, _: &tracing::span::Id) {}
@@ -398,7 +398,7 @@ impl tracing::Subscriber for Lines {
 /// Sends a request to a selection of one model with a fallback, both of one backend, which answers
 /// with these statuses in turn; returns the log lines.
 async fn logged(layer: RetryLayer<BackoffPolicy>, statuses: &'static [u16], fallbacks: u32) -> Vec<String> {
-    let lines = Lines::default();
+    let (sender, lines) = channel();
     let calls = Arc::new(AtomicU32::new(0));
     let service = service_fn(move |request: Request<Buffered>| {
         let attempt = request.extensions().get::<Attempt>().unwrap();
@@ -413,11 +413,10 @@ async fn logged(layer: RetryLayer<BackoffPolicy>, statuses: &'static [u16], fall
         })
     });
     let request = Request::builder().header("x-request-id", "r-1").body(Buffered::default()).unwrap();
-    let guard = tracing::subscriber::set_default(lines.clone());
+    let guard = tracing::subscriber::set_default(Lines(sender));
     let _ = layer.layer(service).oneshot(request).await;
     drop(guard);
-    let lines = lines.0.lock().unwrap();
-    lines.clone()
+    lines.try_iter().collect()
 }
 
 #[tokio::test(start_paused = true)]

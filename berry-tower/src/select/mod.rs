@@ -226,7 +226,9 @@ impl<S, C: Classify + Clone> Select<S, C> {
         let conversation = endpoint.filter(|endpoint| endpoint.is_chat()).filter(translates);
         let refuses = model.on_unsupported == OnUnsupported::Refuse;
         let conversation = conversation.map(|endpoint| Conversation::new(endpoint, request.body().bytes().clone()));
-        let conversation = conversation.map(|conversation| Arc::new(conversation.refuse_optional(refuses)));
+        let conversation = conversation.map(|conversation| {
+            Arc::new(conversation.refuse_optional(refuses).with_shape(requested.nodes(), requested.depth()))
+        });
         let ask = Ask { endpoint, tags, policy, attempt, conversation: conversation.as_deref() };
         let can_be_told = |backend: &Backend| {
             let said = ask.conversation.zip(endpoint).filter(|(_, endpoint)| !backend.provider.speaks(*endpoint));

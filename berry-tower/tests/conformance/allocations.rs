@@ -1,4 +1,4 @@
-//! How often a request through the standard stack allocates: a bound that is raised on purpose only.
+//! Bounds on the allocations of a request through the standard gateway, to be raised only on purpose.
 
 use std::{convert::Infallible, sync::Arc};
 
@@ -18,18 +18,18 @@ use http_body::{Body, Frame};
 use http_body_util::{BodyExt, Full, StreamBody};
 use tower::{ServiceExt, service_fn};
 
-/// Of a plain request with everything on, from its head to the end of its answer; the connections
-/// on both sides have their own.
+/// The allocations of a plain request, from its head to the end of its response, without those of the
+/// connections.
 const PLAIN: u64 = 46;
-/// Of a streamed one with ten events.
+/// The allocations of a streamed request with ten events.
 const STREAM: u64 = 67;
-/// Of a hundred events more, which pass as they came.
+/// The additional allocations for a hundred more events.
 const MORE_EVENTS: u64 = 4;
 
 #[derive(Clone)]
 struct User(Arc<Quota>);
 
-/// What the requests after the first few come to, which fill what is filled once.
+/// Measures a request after a few others, which fill everything that is filled once.
 fn count<B>(
     content_type: &'static str,
     stream: bool,

@@ -8,5 +8,6 @@ mod bursts;
 mod client;
 mod edge;
 mod inner;
+mod large;
 mod observe;
 mod support;

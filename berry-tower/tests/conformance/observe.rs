@@ -88,7 +88,7 @@ fn network(
             "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"a\"},\"finish_reason\":null}]}\n\n",
             "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}],\"usage\":{\"prompt_tokens\":7,\"completion_tokens\":1}}\n\ndata: [DONE]\n\n",
         ],
-        (200, _) => &[r#"{"choices":[],"usage":{"prompt_tokens":7,"completion_tokens":3}}"#],
+        (200, _) => &[r#"{"choices":[{}],"usage":{"prompt_tokens":7,"completion_tokens":3}}"#],
         _ => &[r#"{"error":{"message":"no"}}"#],
     };
     let frames = stream::iter(texts).then(|text| async {
@@ -170,9 +170,9 @@ async fn a_retry_names_its_model_and_reason_and_changes_are_told_once() {
     assert_eq!(
         told(),
         [
+            "bad closed -> open",
             "bad m#1 server 500 [2, -1, 2] 0",
             "bad healthy -> unhealthy by Request",
-            "bad closed -> open",
             "good retries m after server",
             "good m#2 success 200 [1, -1, 2] 3",
         ]

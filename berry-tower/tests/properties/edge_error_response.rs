@@ -1,4 +1,4 @@
-//! `ErrorResponse`: whatever failed, the client gets a true status and no secret.
+//! `ErrorResponse`: every failure has a correct status, and no secret reaches the client.
 
 use berry_tower::{
     classify::{Class, ErrorBody},
@@ -55,7 +55,7 @@ proptest! {
         prop_assert!(!refusal.message.contains("://") && !refusal.message.contains(" sk-"), "{}", refusal.message);
         prop_assert!(!refusal.message.starts_with("sk-"));
         prop_assert!(refusal.message.len() < 1_200);
-        // Our own key's trouble must not look like the caller's.
+        // A rejected key of the gateway must not look like a rejected key of the caller.
         prop_assert!(class != Class::Auth || refusal.status == 502);
         let is_gateway_error = matches!(refusal.status.as_u16(), 502 | 504);
         prop_assert_eq!(refusal.headers.contains_key("x-should-retry"), is_gateway_error && seconds >= 10);

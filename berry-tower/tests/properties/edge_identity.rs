@@ -19,7 +19,7 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
 }
 
 proptest! {
-    /// A token lets in exactly its owner; what is no token lets in nobody.
+    /// A token identifies exactly its owner, and an unknown token nobody.
     #[test]
     fn only_a_known_token_lets_in(known in btree_set("[!-~]{1,40}", 0..8), asked in "[!-~]{1,40}") {
         let keys = ApiKeys::new(known.iter().map(|token| ApiKey::from_token(token, token.clone())));
@@ -31,7 +31,7 @@ proptest! {
         }
     }
 
-    /// Whatever stands in the header, it is answered with 200 or 401, and never travels on.
+    /// Every value of the header is answered with 200 or 401, and none is passed on.
     #[test]
     fn any_header_is_answered(values in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..40), 0..3)) {
         let service = AuthLayer::new(ApiKeys::new([ApiKey::from_token("good", ())])).layer(service_fn(
@@ -48,7 +48,7 @@ proptest! {
         prop_assert_eq!(status, 401);
     }
 
-    /// Exactly the models of the list pass.
+    /// Exactly the models of the list are allowed.
     #[test]
     fn only_listed_models_pass(list in btree_set("[a-c]{1,2}", 0..6), model in "[a-c]{1,2}") {
         let allowed = AllowedModels::from_iter(list.iter().cloned());

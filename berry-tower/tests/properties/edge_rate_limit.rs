@@ -1,4 +1,4 @@
-//! `RateLimit`: the promises of a quota, for any limits and any times of asking.
+//! `RateLimit`: the guarantees of a quota, for any limits and any times of requests.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ fn limits() -> impl Strategy<Value = Limits> {
         .prop_map(|(m, h, d)| Limits::new().per_minute(m).per_hour(h).per_day(d))
 }
 
-/// Waits in milliseconds, short and long ones mixed, each followed by some requests.
+/// Generates waits in milliseconds, short and long, each followed by some requests.
 fn visits() -> impl Strategy<Value = Vec<(u64, usize)>> {
     let wait = prop_oneof![Just(0), 0..2_000_u64, 0..120_000_u64, 0..7_200_000_u64];
     prop::collection::vec((wait, 1..8_usize), 1..40)
@@ -24,7 +24,7 @@ fn visits() -> impl Strategy<Value = Vec<(u64, usize)>> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
 
-    /// No window, wherever it is laid, lets more than 2N − 1 pass, and no moment more than N.
+    /// At most 2N − 1 requests pass in any window, and at most N at any moment.
     #[test]
     fn no_window_lets_too_many_pass(limits in limits(), visits in visits()) {
         let passed = paused(async {
@@ -48,7 +48,7 @@ proptest! {
         }
     }
 
-    /// A refusal spends nothing; who waits as long as it says, passes that window.
+    /// A refusal uses nothing, and a request passes that window after the suggested wait.
     #[test]
     fn a_refusal_is_free_and_its_wait_is_true(limits in limits(), visits in visits()) {
         paused(async {
@@ -62,7 +62,7 @@ proptest! {
                     let retry_after = refused.retry_after().unwrap();
                     prop_assert_eq!(refused.usage().unwrap().remaining, 0);
                     prop_assert!(retry_after > Duration::ZERO);
-                    // Tokio's paused clock moves by whole milliseconds.
+                    // Tokio's paused clock advances by whole milliseconds.
                     advance(retry_after + Duration::from_millis(1)).await;
                     let again = quota.acquire().err().and_then(|refused| refused.kind());
                     prop_assert_ne!(again, refused.kind());
@@ -73,7 +73,7 @@ proptest! {
         })?;
     }
 
-    /// What is left never exceeds the limit, and only time makes it grow.
+    /// The remaining requests never exceed the limit, and only time increases them.
     #[test]
     fn what_is_left_follows_from_what_was_taken(n in 1..50_u32, takes in 0..60_u32, wait in 0..120_000_u64) {
         paused(async {

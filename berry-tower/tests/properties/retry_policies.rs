@@ -3,8 +3,9 @@
 use std::{
     collections::HashSet,
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicUsize, Ordering::Relaxed},
+        mpsc::{Sender, channel},
     },
     time::Duration,
 };
@@ -61,11 +62,18 @@ fn case() -> impl Strategy<Value = Case> {
     )
 }
 
-/// How often the policy was asked, and the backend of each call.
-#[derive(Debug, Default)]
+/// How often the policy and the service were called, and the backend of each call.
+#[derive(Debug)]
 struct Seen {
     decisions: AtomicUsize,
-    calls: Mutex<Vec<String>>,
+    calls: AtomicUsize,
+    backends: Sender<String>,
+}
+
+impl Seen {
+    fn new(backends: Sender<String>) -> Arc<Self> {
+        Arc::new(Self { decisions: AtomicUsize::new(0), calls: AtomicUsize::new(0), backends })
+    }
 }
 
 fn retry(
@@ -87,11 +95,8 @@ fn granted(case: &Case) -> usize {
 }
 
 async fn upstream(case: Arc<Case>, seen: Arc<Seen>, backend: String) -> Result<Response<Full<Bytes>>, BoxError> {
-    let call = {
-        let mut calls = seen.calls.lock().unwrap();
-        calls.push(backend);
-        calls.len() - 1
-    };
+    seen.backends.send(backend)?;
+    let call = seen.calls.fetch_add(1, Relaxed);
     let (status, takes) = case.statuses[call % case.statuses.len()];
     if !takes.is_zero() {
         sleep(takes).await;
@@ -109,11 +114,12 @@ proptest! {
     #[test]
     fn bounds_any_policy_around_one_service(case in case()) {
         block_on(async {
-            let (case, seen, start) = (Arc::new(case), Arc::new(Seen::default()), Instant::now());
+            let (sender, backends) = channel();
+            let (case, seen, start) = (Arc::new(case), Seen::new(sender), Instant::now());
             let (own_case, own_seen) = (case.clone(), seen.clone());
             let service = service_fn(move |_: Request<Buffered>| upstream(own_case.clone(), own_seen.clone(), String::new()));
             let _ = retry(&case, &seen).layer(service).oneshot(Request::default()).await;
-            let calls = seen.calls.lock().unwrap().len();
+            let calls = backends.try_iter().count();
             prop_assert!(start.elapsed() <= case.total.max(Duration::from_millis(1)), "{:?}", start.elapsed());
             prop_assert!(calls <= 1 + granted(&case), "{calls} calls");
             prop_assert!(seen.decisions.load(Relaxed) <= calls, "asked once for a failure");
@@ -124,7 +130,8 @@ proptest! {
     #[test]
     fn bounds_any_policy_in_front_of_a_selection(case in case()) {
         block_on(async {
-            let (case, seen, start) = (Arc::new(case), Arc::new(Seen::default()), Instant::now());
+            let (sender, backends) = channel();
+            let (case, seen, start) = (Arc::new(case), Seen::new(sender), Instant::now());
             let models = (0..=case.fallbacks).map(|model| {
                 let backends = (0..case.backends).map(|backend| {
                     let mut provider = Provider::new(format!("{model}-{backend}"), "http://127.0.0.1:9").unwrap();
@@ -147,7 +154,7 @@ proptest! {
             let requested = Requested::read(body.bytes()).unwrap().with_path("/v1/chat/completions");
             let request = Request::post("/v1/chat/completions").extension(requested).body(body).unwrap();
             let _ = retry(&case, &seen).layer(service).oneshot(request).await;
-            let calls = seen.calls.lock().unwrap();
+            let calls: Vec<_> = backends.try_iter().collect();
             prop_assert!(start.elapsed() <= case.total.max(Duration::from_millis(1)), "{:?}", start.elapsed());
             let repeats = calls.len() - calls.iter().collect::<HashSet<_>>().len();
             prop_assert!(repeats <= granted(&case), "{repeats} repeats in {calls:?}");

@@ -1,4 +1,4 @@
-//! The edge layers.
+//! Each edge layer alone.
 
 use std::{convert::Infallible, sync::Arc};
 
@@ -30,7 +30,7 @@ fn keys() -> ApiKeys<Arc<str>> {
 }
 
 #[tokio::test]
-async fn auth() {
+async fn auth_alone() {
     let handler = |Extension(who): Extension<Arc<str>>| async move { format!("hello {who}") };
     let app = Router::new().route("/", on_post(handler)).layer(AuthLayer::new(keys()));
     let address = axum(app).await;
@@ -45,7 +45,7 @@ async fn auth() {
 }
 
 #[tokio::test]
-async fn rate_limit() {
+async fn rate_limit_alone() {
     let layer = || {
         RateLimitLayer::new(PerKey::new(Limits::new().per_hour(1), |head: &Parts| head.headers.get("x-who").cloned()))
     };
@@ -60,7 +60,7 @@ async fn rate_limit() {
 }
 
 #[tokio::test]
-async fn inspect() {
+async fn inspect_alone() {
     let handler = |Extension(requested): Extension<Requested>, body: String| async move {
         format!("{} {}", requested.model, body.len())
     };
@@ -76,9 +76,9 @@ async fn inspect() {
     assert_eq!(post(address, "", "{}").await.0, 400);
 }
 
-/// Where something else than Berry's layers finds the identity and reads the request.
+/// The application adds the identity and the inspected request itself.
 #[tokio::test]
-async fn permission() {
+async fn permission_alone() {
     async fn by_hand<B>(request: Request<B>) -> Result<Response<ResponseBody<Full<Bytes>>>, Infallible> {
         let service = ModelPermissionLayer::new(|who: &String, model: &str| who == model).layer(hello::<Buffered>());
         let (mut head, _) = request.into_parts();
@@ -95,7 +95,7 @@ async fn permission() {
 }
 
 #[tokio::test]
-async fn error_response() {
+async fn error_response_alone() {
     async fn fail<B>(request: Request<B>) -> Result<Response<Full<Bytes>>, Unroutable> {
         match request.headers().get("x-good") {
             Some(_) => Ok(Response::new(Full::from("hello"))),
@@ -110,11 +110,11 @@ async fn error_response() {
 }
 
 #[tokio::test]
-async fn drain() {
+async fn drain_alone() {
     let refuse =
         service_fn(|_: Request<_>| async { Ok::<_, Infallible>(Response::new(Full::<Bytes>::from("unread"))) });
-    let story = "x".repeat(3_000_000);
+    let body = "x".repeat(3_000_000);
     for address in [axum(app().layer(DrainLayer::new())).await, hyper(DrainLayer::new().layer(refuse)).await] {
-        assert_eq!(post(address, "", &story).await.0, 200);
+        assert_eq!(post(address, "", &body).await.0, 200);
     }
 }

@@ -1,4 +1,4 @@
-//! The layers between the edge and the upstream, each by itself.
+//! Each layer between the edge and the upstream alone.
 
 use std::{
     convert::Infallible,
@@ -32,7 +32,7 @@ use tower::{BoxError, Layer, ServiceBuilder, ServiceExt, service_fn};
 use crate::support::{axum, hello, hyper, post};
 
 #[tokio::test]
-async fn breaker() {
+async fn breaker_in_axum() {
     let policy = BreakerPolicy::new().with_failure_threshold(2);
     let open = |error: BoxError| async move { (StatusCode::SERVICE_UNAVAILABLE, error.to_string()) };
     let layers = ServiceBuilder::new().layer(HandleErrorLayer::new(open)).layer(CircuitBreakerLayer::new(policy));
@@ -59,7 +59,7 @@ async fn breaker_over_hyper() {
 }
 
 #[tokio::test]
-async fn retry_asks_a_service_of_your_own_again() {
+async fn retries_an_ordinary_service() {
     let calls = Arc::new(AtomicU32::new(0));
     let counted = calls.clone();
     let flaky = service_fn(move |_: Request<Buffered>| {
@@ -79,7 +79,7 @@ async fn retry_asks_a_service_of_your_own_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_wait_between_attempts_is_not_the_gateways_time() {
+async fn waits_between_attempts_count_as_upstream_time() {
     let calls = Arc::new(AtomicU32::new(0));
     let flaky = service_fn(move |request: Request<Buffered>| {
         drop(request.extensions().get().map(UpstreamTime::wait));
@@ -98,7 +98,7 @@ async fn the_wait_between_attempts_is_not_the_gateways_time() {
 }
 
 #[tokio::test]
-async fn a_callers_fault_told_in_a_stream_is_not_asked_again() {
+async fn does_not_retry_a_client_error_in_a_stream() {
     let calls = Arc::new(AtomicU32::new(0));
     let counted = calls.clone();
     let refuses = service_fn(move |_: Request<Buffered>| {
@@ -118,7 +118,7 @@ async fn a_callers_fault_told_in_a_stream_is_not_asked_again() {
 }
 
 #[tokio::test]
-async fn what_passes_streams_on_leaves_other_answers_alone() {
+async fn stream_layers_leave_other_responses_unchanged() {
     let app = || Router::new().route("/", on_post(|| async { "hello" }));
     let early = || EarlyLayer::new(Some(Duration::from_secs(1)));
     for address in
@@ -128,7 +128,7 @@ async fn what_passes_streams_on_leaves_other_answers_alone() {
         assert_eq!(status, 200);
         assert!(text.ends_with("hello") && text.contains("content-length: 5"), "{text}");
     }
-    // Resuming takes a request that can be sent again.
+    // Resume needs a body that can be sent again.
     let resume = ServiceBuilder::new().layer(CollectLayer::new()).layer(ResumeLayer).service(hello());
     let (status, text) = post(hyper(resume).await, "", r#"{"model":"m"}"#).await;
     assert_eq!(status, 200);

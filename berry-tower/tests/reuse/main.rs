@@ -1,4 +1,4 @@
-//! Each layer alone, in an Axum application and over plain Hyper that hold no other part of Berry.
+//! The layers in applications that contain no other part of Berry, in axum and over plain hyper.
 
 #![allow(clippy::unwrap_used, reason = "a helper of tests may panic as a test may")]
 
@@ -6,6 +6,7 @@ mod apps;
 mod bodies;
 mod edge;
 mod edited;
+mod ends;
 mod grpc_codec;
 mod inner;
 mod support;

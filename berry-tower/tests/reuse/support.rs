@@ -1,4 +1,4 @@
-//! Servers to put a layer into, and a client that is nobody's.
+//! Servers for the layers under test, and a plain HTTP client.
 
 use std::{convert::Infallible, fmt::Debug, net::SocketAddr};
 
@@ -15,7 +15,7 @@ use tokio::{
 };
 use tower::{Service, service_fn, util::ServiceFn};
 
-/// Serves an Axum application for as long as the test runs.
+/// Serves an axum application until the test ends.
 pub(crate) async fn axum(app: Router) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -23,7 +23,7 @@ pub(crate) async fn axum(app: Router) -> SocketAddr {
     address
 }
 
-/// Serves any Tower service by Hyper alone.
+/// Serves a Tower service with hyper alone.
 pub(crate) async fn hyper<S, B>(service: S) -> SocketAddr
 where
     S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
@@ -46,7 +46,7 @@ where
 
 type Hello = std::future::Ready<Result<Response<Full<Bytes>>, Infallible>>;
 
-/// A service that answers everything, as a layer finds it in an application of somebody else.
+/// Returns a service that answers every request.
 pub(crate) fn hello<B>() -> ServiceFn<fn(Request<B>) -> Hello> {
     service_fn(|_| std::future::ready(Ok(Response::new(Full::from("hello")))))
 }

@@ -1,4 +1,4 @@
-//! Conversations with backends of another format, through the whole stack over a scripted upstream.
+//! Conversations with backends of another format, through the whole gateway over a scripted upstream.
 
 use std::{pin::Pin, sync::Arc, time::Duration};
 
@@ -21,13 +21,13 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 use tower::{BoxError, ServiceExt, service_fn};
 
-/// What an upstream does after its head.
+/// A step of an upstream's response body.
 #[derive(Clone)]
 enum Step {
     Send(Bytes),
     Wait(Duration),
     Break,
-    /// Nothing more, for ever.
+    /// Sends nothing more and does not end.
     Stall,
 }
 
@@ -78,43 +78,43 @@ fn backend(id: &'static str, dialect: Dialect) -> Backend {
     Backend::new(Arc::new(provider.unwrap()), "upstream-model").priority(u8::from(id != "first"))
 }
 
-/// What the caller gets: the status, the whole text, and whether it broke off.
-struct Got {
+/// What the client received: the status, the whole text, and whether the body failed.
+struct Received {
     status: u16,
     served: Option<String>,
     text: String,
-    broke: bool,
-    /// What the log counts: input, output and cached tokens.
+    failed: bool,
+    /// The counted tokens: input, output and cached.
     usage: Option<[u64; 3]>,
 }
 
-impl Got {
+impl Received {
     fn json(&self) -> Value {
         serde_json::from_str(&self.text).unwrap_or_else(|_| panic!("{}", self.text))
     }
 
-    /// The data of the events.
+    /// Returns the data of the events.
     fn events(&self) -> Vec<Value> {
         let data = self.text.lines().filter_map(|line| line.strip_prefix("data: "));
         data.filter(|data| *data != "[DONE]").map(|data| serde_json::from_str(data).unwrap()).collect()
     }
 
-    /// The text of a chat stream.
-    fn said(&self) -> String {
+    /// Returns the text of a chat stream.
+    fn chat_text(&self) -> String {
         let part = |event: &Value| event["choices"][0]["delta"]["content"].as_str().map(str::to_owned);
         self.events().iter().filter_map(part).collect()
     }
 }
 
-type Asked = (http::request::Parts, Value);
+type UpstreamRequest = (http::request::Parts, Value);
 
 async fn ask<R>(
     render: R,
     backends: Vec<Backend>,
     path: &str,
     body: Value,
-    upstream: impl Fn(&Asked) -> Script + Clone + Send + Sync + 'static,
-) -> Got
+    upstream: impl Fn(&UpstreamRequest) -> Script + Clone + Send + Sync + 'static,
+) -> Received
 where
     R: Render + Clone + Send + Sync + 'static,
 {
@@ -139,16 +139,16 @@ where
     let status = response.status().as_u16();
     let served = response.extensions().get::<berry_tower::attempt::ServedBy>().map(|served| served.0.to_string());
     let progress = response.extensions().get::<Progress>().cloned();
-    let (mut text, mut broke) = (Vec::new(), false);
+    let (mut text, mut failed) = (Vec::new(), false);
     let mut body = Box::pin(response.into_body());
     while let Some(frame) = body.frame().await {
         match frame {
             Ok(frame) => text.extend_from_slice(&frame.into_data().unwrap_or_default()),
-            Err(_) => broke = true,
+            Err(_) => failed = true,
         }
     }
     let usage = progress.and_then(|progress| progress.usage()).map(|usage| [usage.input, usage.output, usage.cached]);
-    Got { status, served, text: String::from_utf8(text).unwrap(), broke, usage }
+    Received { status, served, text: String::from_utf8(text).unwrap(), failed, usage }
 }
 
 const CHAT: &str = "/v1/chat/completions";
@@ -195,7 +195,7 @@ fn chunk(delta: &Value, finish: &Value) -> Step {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_chat_is_answered_by_claude() {
+async fn claude_answers_a_chat() {
     let plain = ask(OpenAiErrors, vec![backend("c", Dialect::Claude)], CHAT, chat(false), |(head, body)| {
         assert_eq!(head.uri, "https://upstream/v1/messages");
         assert_eq!(head.headers["x-api-key"], "sk-the-key-of-the-provider");
@@ -215,14 +215,14 @@ async fn a_chat_is_answered_by_claude() {
         Script::events(claudes_events())
     });
     let streamed = streamed.await;
-    assert_eq!((&*streamed.said(), streamed.broke), ("Hello, world", false), "{}", streamed.text);
+    assert_eq!((&*streamed.chat_text(), streamed.failed), ("Hello, world", false), "{}", streamed.text);
     assert!(streamed.text.ends_with("data: [DONE]\n\n"));
     assert!(!streamed.text.contains("\"usage\":{"), "usage that nobody asked for: {}", streamed.text);
     assert_eq!((plain.usage, streamed.usage), (Some([3, 2, 0]), Some([3, 2, 0])), "it is counted all the same");
 }
 
 #[tokio::test(start_paused = true)]
-async fn usage_is_told_to_who_asks_for_it() {
+async fn reports_usage_when_requested() {
     let mut body = chat(true);
     body["stream_options"] = json!({"include_usage": true});
     let got =
@@ -238,7 +238,7 @@ async fn usage_is_told_to_who_asks_for_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_chat_is_answered_by_gemini() {
+async fn gemini_answers_a_chat() {
     let answer = json!({
         "candidates": [{"content": {"role": "model", "parts": [{"text": "Hello"}]}, "finishReason": "STOP", "index": 0}],
         "usageMetadata": {"promptTokenCount": 3, "candidatesTokenCount": 2, "totalTokenCount": 5},
@@ -254,14 +254,17 @@ async fn a_chat_is_answered_by_gemini() {
             if stream { Script::events([event(&answer)]) } else { Script::json(200, &answer) }
         });
         let got = got.await;
-        let text =
-            if stream { got.said() } else { got.json()["choices"][0]["message"]["content"].as_str().unwrap().into() };
+        let text = if stream {
+            got.chat_text()
+        } else {
+            got.json()["choices"][0]["message"]["content"].as_str().unwrap().into()
+        };
         assert_eq!((got.status, &*text, got.usage), (200, "Hello", Some([3, 2, 0])), "{}", got.text);
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn messages_are_answered_by_openai() {
+async fn openai_answers_messages() {
     let answer = json!({
         "id": "c1", "object": "chat.completion", "created": 1, "model": "gpt-x",
         "choices": [{"index": 0, "message": {"role": "assistant", "content": "Hello"}, "finish_reason": "stop"}],
@@ -278,9 +281,9 @@ async fn messages_are_answered_by_openai() {
     assert_eq!((&got["usage"]["input_tokens"], &got["stop_reason"]), (&json!(3), &json!("end_turn")));
 }
 
-/// After its last `finish_reason` an answer is whole, whatever becomes of the stream.
+/// A response is complete after its last `finish_reason`, whatever follows in the stream.
 #[tokio::test(start_paused = true)]
-async fn a_stall_behind_the_finish_ends_a_message_well() {
+async fn stall_after_the_finish_completes_the_message() {
     for last in [vec![Step::Stall], vec![Step::Break], vec![], vec![done()]] {
         let mut steps = vec![chunk(&json!({"role": "assistant", "content": "Hello"}), &Value::Null)];
         steps.push(chunk(&json!({}), &json!("stop")));
@@ -291,19 +294,22 @@ async fn a_stall_behind_the_finish_ends_a_message_well() {
         });
         let got = got.await;
         let kinds: Vec<_> = got.events().iter().map(|event| event["type"].as_str().unwrap().to_owned()).collect();
-        assert_eq!((kinds.last().map(|kind| &**kind), got.broke), (Some("message_stop"), false), "{}", got.text);
+        assert_eq!((kinds.last().map(|kind| &**kind), got.failed), (Some("message_stop"), false), "{}", got.text);
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_part_never_looks_whole() {
+async fn cut_stream_never_looks_complete() {
     let claude = claudes_events();
     for cut in 4..claude.len() {
         let steps = claude[..cut].iter().cloned().chain([Step::Break]);
         let script = Script::events(steps);
         let got = ask(OpenAiErrors, vec![backend("c", Dialect::Claude)], CHAT, chat(true), move |_| script.clone());
         let got = got.await;
-        assert!(got.broke && !got.text.contains("[DONE]") && !got.text.contains("\"finish_reason\":\"stop\""), "{cut}");
+        assert!(
+            got.failed && !got.text.contains("[DONE]") && !got.text.contains("\"finish_reason\":\"stop\""),
+            "{cut}"
+        );
         assert!(got.text.contains("upstream_stream_interrupted"), "{}", got.text);
     }
     let steps = [chunk(&json!({"content": "Hello"}), &Value::Null), Step::Break];
@@ -311,12 +317,12 @@ async fn a_part_never_looks_whole() {
     let got =
         ask(AnthropicErrors, vec![backend("o", Dialect::OpenAi)], MESSAGES, messages(true), move |_| script.clone());
     let got = got.await;
-    assert!(got.broke && !got.text.contains("message_stop"), "{}", got.text);
+    assert!(got.failed && !got.text.contains("message_stop"), "{}", got.text);
     assert_eq!(got.events().last().unwrap()["type"], "error");
 }
 
 #[tokio::test(start_paused = true)]
-async fn any_cut_of_the_bytes_is_the_same_and_what_is_malformed_is_left_out() {
+async fn chunk_boundaries_do_not_matter_and_malformed_events_are_skipped() {
     let bytes = |step: Step| if let Step::Send(bytes) = step { bytes } else { Bytes::new() };
     let mut events = claudes_events();
     events.insert(4, send("event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\n\n"));
@@ -326,7 +332,7 @@ async fn any_cut_of_the_bytes_is_the_same_and_what_is_malformed_is_left_out() {
         let script = Script::events(whole.chunks(size).map(|part| Step::Send(Bytes::copy_from_slice(part))));
         let got = ask(OpenAiErrors, vec![backend("c", Dialect::Claude)], CHAT, chat(true), move |_| script.clone());
         let got = got.await;
-        assert_eq!((&*got.said(), got.broke), ("Hello, world", false), "{size}: {}", got.text);
+        assert_eq!((&*got.chat_text(), got.failed), ("Hello, world", false), "{size}: {}", got.text);
     }
 }
 
@@ -341,15 +347,15 @@ async fn pings_keep_a_stream_alive_and_silence_ends_it() {
     let begun = Instant::now();
     let alive = Script::events(steps.iter().cloned().chain(rest));
     let got = ask(OpenAiErrors, vec![backend("c", Dialect::Claude)], CHAT, chat(true), move |_| alive.clone()).await;
-    assert_eq!((&*got.said(), got.broke), ("Hello, world", false), "{}", got.text);
+    assert_eq!((&*got.chat_text(), got.failed), ("Hello, world", false), "{}", got.text);
     assert!(begun.elapsed() >= Duration::from_secs(600));
     let silent = Script::events(steps.into_iter().chain([Step::Stall]));
     let got = ask(OpenAiErrors, vec![backend("c", Dialect::Claude)], CHAT, chat(true), move |_| silent.clone()).await;
-    assert!(got.broke && got.text.contains("upstream_timeout"), "{}", got.text);
+    assert!(got.failed && got.text.contains("upstream_timeout"), "{}", got.text);
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_cannot_express_a_request_is_passed_over_and_with_nobody_the_field_is_named() {
+async fn skips_backends_that_cannot_express_a_request_or_names_the_field() {
     let mut body = chat(false);
     body["n"] = json!(2);
     let pool = || vec![backend("first", Dialect::Claude), backend("second", Dialect::OpenAi)];
@@ -358,25 +364,26 @@ async fn who_cannot_express_a_request_is_passed_over_and_with_nobody_the_field_i
     }]});
     let got = ask(OpenAiErrors, pool(), CHAT, body.clone(), move |_| Script::json(200, &answer)).await;
     assert_eq!((got.status, got.served.as_deref()), (200, Some("second:upstream-model")));
-    let nobody = |_: &Asked| -> Script { panic!("nobody is to be asked") };
-    let got = ask(OpenAiErrors, vec![backend("first", Dialect::Claude)], CHAT, body.clone(), nobody).await;
+    let unreachable = |_: &UpstreamRequest| -> Script { panic!("no backend may be called") };
+    let got = ask(OpenAiErrors, vec![backend("first", Dialect::Claude)], CHAT, body.clone(), unreachable).await;
     let error = &got.json()["error"];
     assert_eq!((got.status, &error["code"], &error["param"]), (400, &json!("unsupported_parameter"), &json!("n")));
     let mut body = messages(false);
     body["top_k"] = json!(5);
-    let got = ask(AnthropicErrors, vec![backend("first", Dialect::OpenAi)], MESSAGES, body, nobody).await;
+    let got = ask(AnthropicErrors, vec![backend("first", Dialect::OpenAi)], MESSAGES, body, unreachable).await;
     let error = got.json();
     assert_eq!((got.status, &error["error"]["type"]), (400, &json!("invalid_request_error")));
-    assert!(error["error"]["message"].as_str().unwrap().contains("`top_k`"), "{error}");
+    assert!(error["error"]["message"].as_str().unwrap().contains("top_k"), "{error}");
     // What chat has no words for cannot be asked of any backend.
     let embeddings = json!({"model": "m", "input": "x"});
-    let got = ask(OpenAiErrors, vec![backend("first", Dialect::Gemini)], "/v1/embeddings", embeddings, nobody).await;
+    let got =
+        ask(OpenAiErrors, vec![backend("first", Dialect::Gemini)], "/v1/embeddings", embeddings, unreachable).await;
     assert_eq!((got.status, &got.json()["error"]["code"]), (400, &json!("unsupported_endpoint")));
 }
 
-/// A translation is made only of what is asked of somebody.
+/// A request is translated only for a backend that was picked.
 #[tokio::test(start_paused = true)]
-async fn who_cannot_express_a_request_is_found_out_when_it_is_picked() {
+async fn checks_expressibility_when_a_backend_is_picked() {
     let mut body = chat(false);
     body["n"] = json!(2);
     let pool = vec![backend("first", Dialect::OpenAi), backend("second", Dialect::Claude)];
@@ -385,7 +392,7 @@ async fn who_cannot_express_a_request_is_found_out_when_it_is_picked() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_claude_has_not_signed_is_not_sent_to_it() {
+async fn sends_claude_only_thinking_that_it_signed() {
     let thought = |signature: &str| json!({"type": "thinking", "thinking": "hm", "signature": signature});
     let said = |thought: Value| json!({"role": "assistant", "content": [thought, {"type": "text", "text": "Hello"}]});
     for (signature, blocks) in [("berry:unsigned", 1), ("", 1), ("by-anthropic", 2)] {
@@ -402,7 +409,7 @@ async fn what_claude_has_not_signed_is_not_sent_to_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn signatures_of_others_are_not_sent_to_openai_where_the_pool_has_others() {
+async fn removes_foreign_signatures_for_openai_in_a_mixed_pool() {
     let signed = json!({"google": {"thought_signature": "s"}});
     let function = json!({"name": "f", "arguments": "{}"});
     let call = json!({"id": "a", "type": "function", "function": function, "extra_content": signed});
@@ -434,17 +441,17 @@ async fn signatures_of_others_are_not_sent_to_openai_where_the_pool_has_others()
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_message_is_over_with_its_last_event() {
+async fn message_ends_with_its_last_event() {
     let steps = claudes_events().into_iter().chain([Step::Stall]);
     let (script, begun) = (Script::events(steps), Instant::now());
     let claude = vec![backend("c", Dialect::Claude)];
     let got = ask(AnthropicErrors, claude, MESSAGES, messages(true), move |_| script.clone()).await;
-    assert!(!got.broke && got.events().last().unwrap()["type"] == "message_stop", "{}", got.text);
+    assert!(!got.failed && got.events().last().unwrap()["type"] == "message_stop", "{}", got.text);
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
-async fn errors_come_in_the_callers_shape() {
+async fn errors_have_the_shape_of_the_callers_api() {
     let overloaded = json!({"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}});
     let claude = || vec![backend("c", Dialect::Claude)];
     let script = Script::json(529, &overloaded);
@@ -477,7 +484,7 @@ async fn errors_come_in_the_callers_shape() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn garbage_in_another_format_fails_over() {
+async fn fails_over_after_an_invalid_response_in_another_format() {
     let good = claudes_answer();
     for garbage in
         [json!({}), json!([1]), json!({"type": "error", "error": {"type": "api_error", "message": "broken"}})]

@@ -38,7 +38,7 @@ async fn closes_upstream(fault: Fault, stream: bool, has_head: bool) {
 }
 
 #[tokio::test]
-async fn before_the_head() {
+async fn cancels_upstream_before_the_head() {
     closes_upstream(Fault::Silent, false, false).await;
     closes_upstream(Fault::Silent, true, false).await;
     closes_upstream(Fault::LateHead(Duration::from_secs(3600)), true, false).await;
@@ -48,13 +48,13 @@ async fn before_the_head() {
 }
 
 #[tokio::test]
-async fn in_the_middle_of_a_stream() {
+async fn cancels_upstream_in_the_middle_of_a_stream() {
     closes_upstream(Fault::StallAfter(2), true, true).await;
     closes_upstream(Fault::Drip(Duration::from_millis(20)), true, true).await;
 }
 
 #[tokio::test]
-async fn while_the_next_attempt_waits() {
+async fn cancels_while_the_next_attempt_waits() {
     let gateway = Gateway::single().await;
     gateway.providers[0].set(Fault::Status(429).retry_after(5));
     let mut connection = gateway.connect().await;

@@ -17,7 +17,7 @@ async fn some_requests(gateway: &Gateway) {
 }
 
 #[tokio::test]
-async fn an_unhealthy_backend_gets_one_trial_an_interval_until_its_breaker_opens() {
+async fn unhealthy_backend_gets_one_trial_per_interval() {
     let clock = HeldClock::new();
     let gateway = pair("failover").await;
     gateway.providers[0].set(Fault::Status(500));
@@ -54,7 +54,7 @@ async fn an_unhealthy_backend_gets_one_trial_an_interval_until_its_breaker_opens
 }
 
 #[tokio::test]
-async fn when_all_are_dead_each_request_still_tries_and_then_the_breakers_answer() {
+async fn dead_backends_are_tried_until_their_breakers_open() {
     let clock = HeldClock::new();
     let gateway = pair("failover").await;
     gateway.providers.iter().for_each(|provider| provider.set(Fault::Status(500)));
@@ -86,7 +86,7 @@ async fn when_all_are_dead_each_request_still_tries_and_then_the_breakers_answer
 }
 
 #[tokio::test]
-async fn a_cool_down_is_kept_to_the_second() {
+async fn cool_down_lasts_as_long_as_requested() {
     let clock = HeldClock::new();
     let gateway = pair("failover").await;
     gateway.providers[0].set(Fault::Status(429).retry_after(30).once());

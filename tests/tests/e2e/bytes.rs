@@ -22,14 +22,14 @@ async fn reaches_untouched(body: &[u8]) {
 }
 
 #[tokio::test]
-async fn order_spelling_and_white_space_of_a_body_reach_the_provider() {
+async fn keeps_order_and_white_space_of_a_body() {
     let messages = r#""messages":[{"role":"user","content":"hi"}]"#;
     for body in [
         format!(r#"{{"model":"pool",{messages}}}"#),
         format!("\r\n\t {{ {messages} ,\n\"unknown\" : {{\"b\":1,\"a\":[ ]}}, \"model\"\t:\r\n\"pool\"  }} \n"),
         format!(r#"{{{messages},"temperature":1.0,"top_p":1e0,"seed":12345678901234567890,"x":-0.0,"model":"pool"}}"#),
         format!(r#"{{"user":"\u0041é\ud83d\ude00😀\/\"\\","metadata":{{"model":"inner"}},"model":"pool",{messages}}}"#),
-        format!(r#"{{"model":"pool",{messages},"Model":"other","a":{{"dup":1,"dup":2}},"stream":false}}"#),
+        format!(r#"{{"model":"pool",{messages},"mode":"other","a":{{"dup":1,"dup":2}},"stream":false}}"#),
         format!(r#"{{"model":"pool",{messages},"stream":null,"nested":[[[[[[]]]]]],"none":null}}"#),
     ] {
         soon(reaches_untouched(body.as_bytes())).await;
@@ -37,7 +37,7 @@ async fn order_spelling_and_white_space_of_a_body_reach_the_provider() {
 }
 
 #[tokio::test]
-async fn an_escaped_name_of_the_model_is_understood_and_replaced() {
+async fn replaces_an_escaped_model_name() {
     let gateway = lax().await;
     let body = r#"{"mod\u0065l" : "p\u006fol", "messages": [{"role":"user","content":"hi"}]}"#;
     let reply = gateway.ask(&Ask::post("/v1/chat/completions", body)).await;
@@ -47,7 +47,7 @@ async fn an_escaped_name_of_the_model_is_understood_and_replaced() {
 }
 
 #[tokio::test]
-async fn a_plain_answer_comes_back_byte_for_byte() {
+async fn plain_response_passes_byte_for_byte() {
     let gateway = lax().await;
     for path in ["chat/completions", "completions", "embeddings", "responses", "moderations", "images/generations"] {
         let body = |model: &str| {
@@ -64,7 +64,7 @@ async fn a_plain_answer_comes_back_byte_for_byte() {
 }
 
 #[tokio::test]
-async fn a_stream_comes_back_byte_for_byte() {
+async fn stream_passes_byte_for_byte() {
     let gateway = lax().await;
     let body = |model: &str| {
         format!(
@@ -87,7 +87,7 @@ async fn directly(gateway: &Gateway, path: &str, body: &str) -> String {
 }
 
 #[tokio::test]
-async fn usage_is_asked_for_and_hidden_from_who_did_not_ask() {
+async fn usage_is_requested_and_hidden_from_other_clients() {
     let gateway = lax().await;
     let reply = gateway.stream().await;
     assert!(reply.is_good_chat());
@@ -102,7 +102,7 @@ async fn usage_is_asked_for_and_hidden_from_who_did_not_ask() {
 }
 
 #[tokio::test]
-async fn stream_options_that_are_there_are_kept() {
+async fn keeps_existing_stream_options() {
     for (given, sent) in [
         (r#"{"include_usage" : false , "x":1}"#, r#"{"include_usage":true,"x":1}"#),
         ("{}", r#"{"include_usage":true}"#),
@@ -119,7 +119,7 @@ async fn stream_options_that_are_there_are_kept() {
 }
 
 #[tokio::test]
-async fn a_provider_that_refuses_stream_options_is_asked_without_them() {
+async fn retries_without_refused_stream_options() {
     use berry_simulated::Fault;
     let gateway = lax().await;
     gateway.providers[0].set(Fault::RefuseStreamOptions);

@@ -82,7 +82,7 @@ async fn malformed_requests_get_an_error_in_the_usual_shape() {
 }
 
 #[tokio::test]
-async fn a_slow_head_is_cut_off() {
+async fn closes_a_connection_with_a_slow_head() {
     let clock = HeldClock::new();
     let gateway = Gateway::single().await;
     let mut silent = gateway.connect().await;
@@ -102,7 +102,7 @@ async fn a_slow_head_is_cut_off() {
 }
 
 #[tokio::test]
-async fn a_body_that_stops_coming_is_a_408() {
+async fn stalled_body_is_a_408() {
     let clock = HeldClock::new();
     let gateway = Gateway::single().await;
     let mut connection = gateway.connect().await;
@@ -123,7 +123,7 @@ async fn a_body_that_stops_coming_is_a_408() {
 }
 
 #[tokio::test]
-async fn many_requests_share_a_connection_and_few_go_up() {
+async fn many_requests_share_few_connections() {
     let gateway = Gateway::single().await;
     let mut connection = gateway.connect().await;
     for number in 0..50 {

@@ -138,6 +138,6 @@ async fn silence() {
 }
 
 #[tokio::test]
-async fn web_page() {
+async fn web_page_is_a_502() {
     dead(Fault::Html).await;
 }

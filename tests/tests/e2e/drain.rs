@@ -33,7 +33,7 @@ async fn begun(clock: &HeldClock) {
 }
 
 #[tokio::test]
-async fn a_stream_under_way_finishes() {
+async fn stream_in_flight_finishes() {
     let gateway = Gateway::single().await;
     gateway.providers[0].set(berry_simulated::Behavior::healthy().per_token(std::time::Duration::from_millis(50)));
     let mut connection = gateway.connect().await;
@@ -49,7 +49,7 @@ async fn a_stream_under_way_finishes() {
 }
 
 #[tokio::test]
-async fn a_plain_request_under_way_finishes() {
+async fn plain_request_in_flight_finishes() {
     let gateway = Gateway::single().await;
     gateway.providers[0].set(Fault::LateHead(std::time::Duration::from_millis(200)));
     let mut connection = gateway.connect().await;
@@ -64,7 +64,7 @@ async fn a_plain_request_under_way_finishes() {
 }
 
 #[tokio::test]
-async fn idle_connections_do_not_hold_it_up() {
+async fn idle_connections_do_not_delay_the_drain() {
     let gateway = Gateway::single().await;
     let mut used = gateway.connect().await;
     assert!(used.ask(&Ask::chat("pool", false)).await.expect("an answer").is_good_chat());
@@ -78,7 +78,7 @@ async fn idle_connections_do_not_hold_it_up() {
 }
 
 #[tokio::test]
-async fn a_stream_that_outlasts_the_grace_period_is_told_and_ends_uncleanly() {
+async fn stream_beyond_the_grace_period_gets_an_error_event() {
     let clock = HeldClock::new();
     let gateway = Gateway::builder().provider("a").settings("shutdown_grace_seconds = 30").start().await;
     let (mut connection, mut reply) = standing(&gateway).await;

@@ -22,7 +22,7 @@ fn is(status: u16, kind: &str, code: &str) -> (u16, String, String) {
 }
 
 #[tokio::test]
-async fn a_body_that_is_no_request() {
+async fn rejects_a_body_that_is_no_request() {
     let gateway = Gateway::single().await;
     let chat = |body: &[u8]| Ask::post("/v1/chat/completions", body);
     for body in [
@@ -54,7 +54,7 @@ async fn a_body_that_is_no_request() {
 }
 
 #[tokio::test]
-async fn ten_thousand_nested_arrays_are_no_danger() {
+async fn deep_nesting_is_harmless() {
     let gateway = Gateway::single().await;
     let depth = 10_000;
     let body = format!("{{\"model\":\"pool\",\"messages\":{}{}}}", "[".repeat(depth), "]".repeat(depth));
@@ -64,7 +64,7 @@ async fn ten_thousand_nested_arrays_are_no_danger() {
 }
 
 #[tokio::test]
-async fn a_body_that_is_too_long_is_told_so() {
+async fn rejects_a_body_that_is_too_long() {
     let gateway = Gateway::single().await;
     // Within what is read and thrown away the connection goes on.
     let body = vec![b' '; (32 << 20) + 1];
@@ -92,14 +92,14 @@ async fn a_body_that_is_too_long_is_told_so() {
 }
 
 #[tokio::test]
-async fn a_shorter_bound_on_bodies_is_kept() {
+async fn applies_a_smaller_body_limit() {
     let gateway = Gateway::builder().provider("a").settings("max_request_body_bytes = 200").start().await;
     let long = Ask::post("/v1/chat/completions", format!("{{\"model\":\"pool\",\"user\":\"{}\"}}", "u".repeat(200)));
     assert_eq!(verdict(&gateway, &long).await, is(413, "invalid_request_error", "request_too_large"));
 }
 
 #[tokio::test]
-async fn a_header_bomb() {
+async fn rejects_too_many_headers() {
     let gateway = Gateway::single().await;
     let mut many = Ask::get("/v1/models");
     for i in 0..500 {
@@ -149,7 +149,7 @@ async fn who_may_not_call() {
 }
 
 #[tokio::test]
-async fn a_bad_token_is_refused_before_the_body_comes() {
+async fn rejects_a_bad_token_before_reading_the_body() {
     let gateway = Gateway::single().await;
     let mut connection = gateway.connect().await;
     let ask = Ask::chat("pool", false).token("no-such-token-anywhere");
@@ -163,7 +163,7 @@ async fn a_bad_token_is_refused_before_the_body_comes() {
 }
 
 #[tokio::test]
-async fn what_there_is_not() {
+async fn unknown_paths_are_404() {
     let tables = "[models.tagged]\nname = \"tagged\"\n[[models.tagged.backends]]\nprovider = \"a\"\nmodel = \"sim\"\n\
          tags = [\"vip\"]\n[models.off]\nname = \"off\"\nenabled = false\n[[models.off.backends]]\nprovider = \"a\"\n\
          model = \"sim\"\n[models.other]\nname = \"other\"\n[[models.other.backends]]\nprovider = \"a\"\nmodel = \"sim\"";
@@ -191,7 +191,7 @@ async fn what_there_is_not() {
 }
 
 #[tokio::test]
-async fn an_endpoint_that_no_backend_of_the_pool_serves() {
+async fn rejects_an_endpoint_that_no_backend_serves() {
     let tables = "[providers.c]\nbase_url = \"http://127.0.0.1:9\"\napi_key = \"k\"\nmodels = [\"claude\"]\n\
         backend_type = \"claude\"\n[models.claude]\nname = \"claude\"\n[[models.claude.backends]]\nprovider = \"c\"\n\
         model = \"claude\"\nprobe = \"none\"";

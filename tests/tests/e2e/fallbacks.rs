@@ -16,7 +16,7 @@ async fn with_spare() -> Gateway {
 }
 
 #[tokio::test]
-async fn a_fallback_answers_when_the_model_has_nobody_left() {
+async fn fallback_answers_when_the_model_has_no_backend_left() {
     for stream in [false, true] {
         for fault in [Fault::Status(500), Fault::Status(429), Fault::Reset, Fault::BadKey, Fault::Status(404)] {
             let gateway = with_spare().await;
@@ -30,7 +30,7 @@ async fn a_fallback_answers_when_the_model_has_nobody_left() {
 }
 
 #[tokio::test]
-async fn a_fallback_answers_when_every_backend_is_out() {
+async fn fallback_answers_when_every_backend_is_out() {
     let gateway = with_spare().await;
     gateway.providers[0].set(Fault::Status(429).retry_after(600));
     for _ in 0..3 {
@@ -40,7 +40,7 @@ async fn a_fallback_answers_when_every_backend_is_out() {
 }
 
 #[tokio::test]
-async fn what_is_too_long_for_a_model_goes_to_its_fallback_at_once() {
+async fn too_long_request_goes_to_the_fallback_at_once() {
     for stream in [false, true] {
         let gateway = with_spare().await;
         gateway.providers[0].set(Fault::ContextLength);
@@ -55,7 +55,7 @@ async fn what_is_too_long_for_a_model_goes_to_its_fallback_at_once() {
 }
 
 #[tokio::test]
-async fn what_is_too_long_for_everybody_is_told_in_the_providers_words() {
+async fn too_long_request_without_fallback_has_the_providers_message() {
     let gateway = with_spare().await;
     gateway.providers.iter().for_each(|provider| provider.set(Fault::ContextLength));
     let reply = gateway.plain().await;
@@ -65,7 +65,7 @@ async fn what_is_too_long_for_everybody_is_told_in_the_providers_words() {
 }
 
 #[tokio::test]
-async fn a_refusal_for_the_contents_sake_passes_untouched() {
+async fn content_policy_error_passes_unchanged() {
     for stream in [false, true] {
         let gateway = with_spare().await;
         gateway.providers[0].set(Fault::ContentPolicy);
@@ -90,7 +90,7 @@ async fn two_models_with_a_backend_in_common_share_its_state() {
 }
 
 #[tokio::test]
-async fn what_is_disabled_gets_nothing() {
+async fn disabled_backends_get_no_request() {
     let gateway = Gateway::builder().provider("a").with("enabled = false").provider("b").provider("c");
     let gateway = gateway.backend("enabled = false").strategy("round_robin").start().await;
     gateway.providers[1].set(Fault::Status(500).percent(50));

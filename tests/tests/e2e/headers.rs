@@ -5,7 +5,7 @@ use berry_tests::{Ask, Gateway, TOKEN};
 use http::Method;
 
 #[tokio::test]
-async fn a_fit_request_id_comes_back_and_goes_up() {
+async fn valid_request_id_is_returned_and_forwarded() {
     let gateway = Gateway::single().await;
     let reply = gateway.ask(&Ask::chat("pool", false).header("x-request-id", "mine-1")).await;
     assert_eq!(reply.header("x-request-id"), "mine-1");
@@ -14,7 +14,7 @@ async fn a_fit_request_id_comes_back_and_goes_up() {
 }
 
 #[tokio::test]
-async fn every_answer_has_a_request_id() {
+async fn every_response_has_a_request_id() {
     let gateway = Gateway::single().await;
     let long = "x".repeat(129);
     let mut ids = Vec::new();
@@ -37,7 +37,7 @@ async fn every_answer_has_a_request_id() {
 }
 
 #[tokio::test]
-async fn only_what_is_allowed_goes_up() {
+async fn forwards_only_allowed_headers() {
     let gateway = Gateway::builder().provider("a").with(r#"headers = { "x-house" = "ours" }"#).start().await;
     let mut ask = Ask::chat("pool", false);
     let passed = [
@@ -78,7 +78,7 @@ async fn only_what_is_allowed_goes_up() {
 }
 
 #[tokio::test]
-async fn what_speaks_of_the_gateways_account_is_not_passed_down() {
+async fn account_headers_are_not_passed_on() {
     let gateway = Gateway::single().await;
     for reply in [gateway.plain().await, gateway.stream().await] {
         for name in [
@@ -101,7 +101,7 @@ async fn what_speaks_of_the_gateways_account_is_not_passed_down() {
 }
 
 #[tokio::test]
-async fn an_answer_tells_who_gave_it_at_which_attempt() {
+async fn response_names_the_backend_and_the_attempts() {
     let gateway = Gateway::builder().provider("a").provider("b").backend("priority = 1").strategy("failover");
     let gateway = gateway.start().await;
     gateway.providers[0].set(Fault::Status(500).once());

@@ -4,7 +4,7 @@ use berry_simulated::{Config, Fault};
 use berry_tests::{Ask, Gateway, HeldClock, soon};
 
 #[tokio::test]
-async fn a_rate_limit_refuses_with_all_its_headers_and_recovers() {
+async fn rate_limit_has_all_headers_and_recovers() {
     let clock = HeldClock::new();
     let limit = "[users.alice.rate_limit]\nrequests_per_minute = 3\nrequests_per_hour = 100";
     let gateway = Gateway::builder().provider("a").user(limit).start().await;
@@ -27,7 +27,7 @@ async fn a_rate_limit_refuses_with_all_its_headers_and_recovers() {
 }
 
 #[tokio::test]
-async fn what_asks_for_no_answer_spends_nothing() {
+async fn other_requests_spend_no_limit() {
     let limit = "[users.alice.rate_limit]\nrequests_per_minute = 1";
     let gateway = Gateway::builder().provider("a").user(limit).start().await;
     for _ in 0..5 {
@@ -40,7 +40,7 @@ async fn what_asks_for_no_answer_spends_nothing() {
 }
 
 #[tokio::test]
-async fn one_users_limit_is_not_anothers() {
+async fn limits_are_separate_for_each_user() {
     let gateway = Gateway::builder().provider("a").user("[users.alice.rate_limit]\nrequests_per_day = 1");
     let gateway = gateway.tables("[users.bob]\ntoken = \"token-of-bob-0123456789ab\"").start().await;
     assert!(gateway.plain().await.is_good_chat());
@@ -53,7 +53,7 @@ async fn one_users_limit_is_not_anothers() {
 }
 
 #[tokio::test]
-async fn requests_at_once_are_bounded_until_their_answers_end() {
+async fn concurrency_is_limited_until_responses_end() {
     let slow = Config { tokens: Some(4), ..Config::named("a") };
     let gateway = Gateway::builder().provider_as(slow).user("[users.alice.rate_limit]\nmax_concurrent_requests = 2");
     let gateway = gateway.start().await;
@@ -82,7 +82,7 @@ async fn requests_at_once_are_bounded_until_their_answers_end() {
 }
 
 #[tokio::test]
-async fn a_backend_that_is_full_is_passed_over() {
+async fn skips_a_full_backend() {
     let gateway = Gateway::builder().provider("a").backend("max_in_flight = 1").provider("b").backend("priority = 1");
     let gateway = gateway.strategy("failover").start().await;
     gateway.providers[0].set(Fault::StallAfter(2).once());

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use berry_simulated::{Config, Keep};
+use berry_simulated::{Config, Retention};
 use berry_tests::{Ask, Gateway, soon};
 use tokio::{sync::watch, task::JoinSet};
 
@@ -11,12 +11,16 @@ const STREAMS: usize = 1_000;
 const EVENTS: usize = if cfg!(debug_assertions) { 50 } else { 500 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_slow_ones_slow_nobody_else() {
+async fn slow_clients_do_not_delay_others() {
     // Each stream has two connections, and each connection two ends in this process.
     let files = rlimit::increase_nofile_limit(u64::MAX).expect("a limit of open files");
     assert!(files >= 4 * STREAMS as u64 + 200, "this test needs more open files than {files}");
-    let provider =
-        Config { keep: Keep::Counts, tokens: Some(EVENTS), per_token: Duration::from_millis(1), ..Config::named("a") };
+    let provider = Config {
+        keep: Retention::Counts,
+        tokens: Some(EVENTS),
+        per_token: Duration::from_millis(1),
+        ..Config::named("a")
+    };
     let gateway = Arc::new(Gateway::builder().provider_as(provider).start().await);
     let (go, going) = watch::channel(false);
     let (mut fast, mut slow) = (JoinSet::new(), JoinSet::new());

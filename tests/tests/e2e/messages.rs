@@ -36,7 +36,7 @@ async fn claude() -> Gateway {
 }
 
 #[tokio::test]
-async fn a_token_may_stand_in_either_place() {
+async fn accepts_a_token_in_either_header() {
     let gateway = Gateway::single().await;
     let body = question("pool").to_string();
     for ask in [message(body.clone()), Ask::post(PATH, body.clone())] {
@@ -57,7 +57,7 @@ async fn a_token_may_stand_in_either_place() {
 }
 
 #[tokio::test]
-async fn what_is_refused_is_refused_in_anthropics_words() {
+async fn refusals_have_anthropics_shape() {
     let tables = "[models.tagged]\nname = \"tagged\"\n[[models.tagged.backends]]\nprovider = \"a\"\nmodel = \"sim\"\n\
          tags = [\"vip\"]\n[models.other]\nname = \"other\"\n[[models.other.backends]]\nprovider = \"a\"\nmodel = \"sim\"";
     let gateway = Gateway::builder()
@@ -98,7 +98,7 @@ async fn what_is_refused_is_refused_in_anthropics_words() {
 }
 
 #[tokio::test]
-async fn another_method_is_refused_too() {
+async fn rejects_other_methods() {
     let gateway = Gateway::single().await;
     for method in [Method::GET, Method::DELETE, Method::PUT] {
         let reply = gateway.ask(&Ask::new(method, PATH)).await;
@@ -110,7 +110,7 @@ async fn another_method_is_refused_too() {
 }
 
 #[tokio::test]
-async fn what_a_format_has_no_words_for_goes_to_who_has_them_or_is_named() {
+async fn inexpressible_field_is_routed_or_named() {
     let config = |name, dialect| Config { tokens: Some(4), dialect, ..Config::named(name) };
     let gateway = Gateway::builder()
         .provider_as(config("o", Dialect::OpenAi))
@@ -137,7 +137,7 @@ async fn what_a_format_has_no_words_for_goes_to_who_has_them_or_is_named() {
 }
 
 #[tokio::test]
-async fn between_anthropics_api_and_claude_all_passes_byte_for_byte() {
+async fn messages_to_claude_pass_byte_for_byte() {
     let gateway = claude().await;
     for stream in [false, true] {
         let body = |model: &str| {

@@ -47,7 +47,7 @@ async fn each_user_sees_their_own_models_sorted() {
 }
 
 #[tokio::test]
-async fn one_model_by_its_name_slashes_included() {
+async fn finds_a_model_whose_name_has_slashes() {
     let gateway = gateway().await;
     for path in ["/v1/models/org/deep/model:v1", "/v1/models/org%2Fdeep%2Fmodel%3Av1"] {
         let reply = gateway.ask(&Ask::get(path)).await;

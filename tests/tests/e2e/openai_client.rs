@@ -47,7 +47,7 @@ async fn plain_and_streamed_chat() {
 }
 
 #[tokio::test]
-async fn a_stream_that_breaks_is_an_error_and_never_an_end() {
+async fn interrupted_stream_is_an_error() {
     let gateway = Gateway::single().await;
     gateway.providers[0].set(Fault::CutAfter(2));
     let mut stream = soon(client(&gateway, TOKEN).chat().create_stream(question("pool"))).await.unwrap();
@@ -76,7 +76,7 @@ async fn models_and_embeddings() {
 }
 
 #[tokio::test]
-async fn errors_arrive_as_the_clients_own_type() {
+async fn errors_have_the_clients_own_type() {
     let gateway = Gateway::single().await;
     let code = |error: OpenAIError| match error {
         OpenAIError::ApiError(error) => error.code.unwrap_or_default(),

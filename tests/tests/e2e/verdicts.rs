@@ -52,7 +52,7 @@ async fn a_failure_of_the_provider_is_a_502() {
 }
 
 #[tokio::test]
-async fn the_message_quotes_the_providers_own() {
+async fn error_message_quotes_the_provider() {
     let refusal = Refusal::new(500, "server_error", "the cooling of rack 12 has failed, see http://10.1.2.3:80/status");
     let (reply, _) = told(Fault::Refuse(refusal), false).await;
     let message = reply.error()["message"].to_string();
@@ -61,7 +61,7 @@ async fn the_message_quotes_the_providers_own() {
 }
 
 #[tokio::test]
-async fn a_refusal_of_our_key_is_never_a_401() {
+async fn refused_provider_key_is_never_a_401() {
     for fault in [Fault::BadKey, Fault::Status(402), Fault::Status(403), Fault::Quota] {
         is_told(fault, 502, "server_error", "upstream_auth").await;
     }
@@ -74,19 +74,19 @@ async fn an_overload_is_a_503() {
 }
 
 #[tokio::test]
-async fn a_rate_limit_is_a_429_with_the_providers_wait() {
+async fn rate_limit_is_a_429_with_the_providers_wait() {
     is_told(Fault::Status(429).retry_after(77), 429, "requests", "upstream_rate_limited").await;
     let (reply, _) = told(Fault::Status(429).retry_after(77), true).await;
     assert_eq!(reply.header("retry-after"), "77");
 }
 
 #[tokio::test]
-async fn a_model_that_nobody_has_is_a_404_in_the_providers_words() {
+async fn missing_model_is_a_404_with_the_providers_message() {
     is_told(Fault::Status(404), 404, "invalid_request_error", "model_not_found").await;
 }
 
 #[tokio::test]
-async fn a_callers_mistake_passes_as_it_is() {
+async fn error_of_the_caller_passes_unchanged() {
     for (status, code) in [(400, "bad_thing"), (409, "conflict"), (413, "too_long"), (422, "odd"), (418, "teapot")] {
         let refusal = Refusal::new(status, "a_type", "said so").code(code).param("messages");
         let (reply, gateway) = told(Fault::Refuse(refusal), false).await;
@@ -102,7 +102,7 @@ async fn a_callers_mistake_passes_as_it_is() {
 }
 
 #[tokio::test]
-async fn silence_is_a_504() {
+async fn silent_providers_are_a_504() {
     let clock = HeldClock::new();
     for stream in [false, true] {
         let gateway = Gateway::builder().provider("a").provider("b").strategy("failover").start().await;
@@ -127,7 +127,7 @@ async fn silence_is_a_504() {
 }
 
 #[tokio::test]
-async fn the_total_time_ends_all_attempts_and_tells_against_nobody() {
+async fn total_timeout_ends_all_attempts_and_blames_no_backend() {
     let clock = HeldClock::new();
     let gateway = Gateway::builder().provider("a").settings("total_timeout_seconds = 20").start().await;
     gateway.providers[0].set(Fault::Silent.once());
@@ -143,7 +143,7 @@ async fn the_total_time_ends_all_attempts_and_tells_against_nobody() {
 }
 
 #[tokio::test]
-async fn when_every_backend_cools_down_the_client_is_told_until_when() {
+async fn cooling_backends_are_a_503_with_the_wait() {
     let clock = HeldClock::new();
     let (first, gateway) = told(Fault::Status(429).retry_after(60), false).await;
     assert_eq!(first.status, 429);
@@ -158,7 +158,7 @@ async fn when_every_backend_cools_down_the_client_is_told_until_when() {
 }
 
 #[tokio::test]
-async fn of_several_failures_the_one_that_helps_most_is_told() {
+async fn reports_the_most_helpful_of_several_failures() {
     let first = |a: Fault, b: Fault| async move {
         let gateway = Gateway::builder().provider("a").provider("b").settings("max_internal_retries = 0").start().await;
         gateway.providers[0].set(a);

@@ -6,7 +6,7 @@ use http::Method;
 use crate::support::{Samples, builder};
 
 #[tokio::test]
-async fn ten_thousand_inventions_of_a_client_add_a_handful_of_series() {
+async fn invented_names_add_no_series() {
     let gateway = builder().provider("a").start().await;
     let mut connection = gateway.connect().await;
     let mut ask = async |ask: Ask| soon(connection.ask(&ask)).await.unwrap().status.as_u16();

@@ -33,7 +33,7 @@ const FAMILIES: [(&str, &str); 21] = [
 ];
 
 #[tokio::test]
-async fn every_number_is_the_providers_own() {
+async fn numbers_match_the_providers() {
     let gateway = builder()
         .provider("a")
         .provider("b")
@@ -96,7 +96,7 @@ async fn every_number_is_the_providers_own() {
 }
 
 #[tokio::test]
-async fn tokens_are_those_that_the_clients_were_told_of() {
+async fn token_metrics_match_the_clients() {
     let gateway = builder().provider("a").start().await;
     let (mut input, mut output) = (0.0, 0.0);
     for _ in 0..3 {
@@ -112,7 +112,7 @@ async fn tokens_are_those_that_the_clients_were_told_of() {
 }
 
 #[tokio::test]
-async fn a_stream_counts_once_and_when_it_ends() {
+async fn stream_counts_once_at_its_end() {
     let gateway = builder().provider("a").start().await;
     gateway.providers[0].set(Fault::StallAfter(2));
     let chat = Ask::chat("pool", true);
@@ -142,7 +142,7 @@ async fn a_stream_counts_once_and_when_it_ends() {
 }
 
 #[tokio::test]
-async fn the_gateways_own_time_leaves_the_upstreams_out() {
+async fn overhead_excludes_upstream_time() {
     let gateway = builder().provider("a").provider("b").backend("priority = 1").strategy("failover").start().await;
     let late = Duration::from_secs(2);
     gateway.providers[0].set(Fault::Status(500));

@@ -10,7 +10,7 @@ use crate::support::{ADMIN, Samples, builder, reload, status};
 const OK: &str = "berry_config_last_reload_success";
 
 #[tokio::test]
-async fn a_reload_brings_what_is_new_and_keeps_what_is_known() {
+async fn reload_applies_changes_and_keeps_state() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("berry.toml");
     let gateway = builder()
@@ -76,7 +76,7 @@ async fn a_reload_brings_what_is_new_and_keeps_what_is_known() {
 }
 
 #[tokio::test]
-async fn a_broken_file_changes_nothing_and_is_reported_everywhere() {
+async fn invalid_file_changes_nothing_and_is_reported_everywhere() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("berry.toml");
     let gateway = builder().file(&file).provider("a").start().await;
@@ -113,7 +113,7 @@ async fn a_broken_file_changes_nothing_and_is_reported_everywhere() {
 }
 
 #[tokio::test]
-async fn only_admins_reload_and_only_what_came_from_a_file() {
+async fn only_admins_reload_and_only_from_a_file() {
     let gateway = builder().provider("a").start().await;
     let ask = Ask::post("/admin/reload-config", "");
     assert_eq!(gateway.ask(&ask.clone().without("authorization")).await.status, 401);
@@ -130,7 +130,7 @@ async fn only_admins_reload_and_only_what_came_from_a_file() {
 }
 
 #[tokio::test]
-async fn a_stream_under_way_finishes_on_the_old_configuration() {
+async fn stream_in_flight_finishes_on_the_old_configuration() {
     let gateway = builder().provider("a").start().await;
     gateway.providers[0].set(Fault::LateFirstToken(std::time::Duration::from_millis(300)));
     let mut connection = gateway.connect().await;

@@ -33,7 +33,7 @@ async fn of(loaded: Loaded, toml: Toml) -> Gateway {
 }
 
 #[tokio::test]
-async fn a_file_that_is_written_or_replaced_is_read_again() {
+async fn reloads_a_file_that_is_written_or_replaced() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("berry.toml");
     let gateway = gateway(&file).await;
@@ -59,7 +59,7 @@ async fn a_file_that_is_written_or_replaced_is_read_again() {
 }
 
 #[tokio::test]
-async fn a_link_that_is_turned_elsewhere_is_followed() {
+async fn follows_a_changed_symlink() {
     // Kubernetes: berry.toml -> ..data/berry.toml, ..data -> ..one, which a rename replaces.
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
@@ -82,7 +82,7 @@ async fn a_link_that_is_turned_elsewhere_is_followed() {
 }
 
 #[tokio::test]
-async fn a_change_between_the_reading_and_the_start_is_seen() {
+async fn detects_a_change_between_load_and_start() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("berry.toml");
     let text = gateway(&file).await.toml;
@@ -92,7 +92,7 @@ async fn a_change_between_the_reading_and_the_start_is_seen() {
 }
 
 #[tokio::test]
-async fn what_else_happens_in_the_folder_reloads_nothing() {
+async fn other_files_in_the_folder_reload_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("berry.toml");
     let gateway = gateway(&file).await;

@@ -83,7 +83,7 @@ fn questions(provider: &Provider) -> usize {
 }
 
 #[tokio::test]
-async fn the_dead_are_out_before_a_user_meets_them_and_back_in_two_seconds() {
+async fn probes_remove_and_restore_backends_quickly() {
     let [steady, other] = [Config::named("steady"), Config::named("other")].map(Provider::start);
     let (steady, other) = (steady.await.unwrap(), other.await.unwrap());
     let server = gateway(&[(&steady, ""), (&other, "")], "").await;
@@ -139,7 +139,7 @@ async fn who_speaks_another_format_is_probed_in_it() {
 }
 
 #[tokio::test]
-async fn a_closed_port_is_found_out_too() {
+async fn detects_a_closed_port() {
     let [steady, other] = [Config::named("steady"), Config::named("other")].map(Provider::start);
     let (steady, other) = (steady.await.unwrap(), other.await.unwrap());
     let server = gateway(&[(&steady, ""), (&other, "")], "").await;
@@ -152,7 +152,7 @@ async fn a_closed_port_is_found_out_too() {
 }
 
 #[tokio::test]
-async fn who_is_charged_by_the_request_sees_no_probe() {
+async fn per_request_backends_are_never_probed() {
     let [steady, dear] = [Config::named("steady"), Config::named("dear")].map(Provider::start);
     let (steady, dear) = (steady.await.unwrap(), dear.await.unwrap());
     let server = gateway(&[(&steady, ""), (&dear, "billing_mode = \"per_request\"")], "").await;
@@ -163,7 +163,7 @@ async fn who_is_charged_by_the_request_sees_no_probe() {
 }
 
 #[tokio::test]
-async fn users_are_served_while_the_first_round_goes_on_and_its_end_makes_ready() {
+async fn serves_during_the_first_round_of_probes() {
     let [steady, hung] = [Config::named("steady"), Config::named("hung")].map(Provider::start);
     let (steady, hung) = (steady.await.unwrap(), hung.await.unwrap());
     hung.set(Fault::Silent.on(Scope::Lists));

@@ -35,7 +35,7 @@ async fn admin_paths_are_for_admins() {
 }
 
 #[tokio::test]
-async fn the_other_paths_are_open_unless_the_status_is_not_public() {
+async fn status_pages_are_public_unless_disabled() {
     let open = gateway("").await;
     for path in FOR_ALL {
         assert_eq!(open.get(path, None).await.status(), 200, "{path}");
@@ -49,7 +49,7 @@ async fn the_other_paths_are_open_unless_the_status_is_not_public() {
 }
 
 #[tokio::test]
-async fn no_answer_tells_a_token_or_a_key() {
+async fn no_response_reveals_a_token_or_key() {
     let gateway = gateway("").await;
     let key = gateway.providers[0].key().to_owned();
     for path in FOR_ADMINS.into_iter().chain(FOR_ALL) {

@@ -50,7 +50,7 @@ fn events(data: &Value) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn it_is_told_everything_in_numbers_that_agree_with_the_providers() {
+async fn dashboard_numbers_match_the_providers() {
     let gateway = Gateway::start("", &["one"], &model("pool", "random", &[("one", "")])).await;
     gateway.providers[0].script([Fault::Status(429).retry_after(0).once(), Fault::Status(400).once()]);
     for _ in 0..4 {
@@ -70,7 +70,7 @@ async fn it_is_told_everything_in_numbers_that_agree_with_the_providers() {
 }
 
 #[tokio::test]
-async fn what_is_no_request_for_a_model_is_not_in_the_history() {
+async fn history_has_only_model_requests() {
     let gateway = Gateway::start("", &["one"], &model("pool", "random", &[("one", "")])).await;
     for path in [DATA, "/", "/metrics", "/v1/models", "/v1/chat/completions"] {
         gateway.get(path, Some(USER)).await.bytes().await.unwrap();
@@ -79,7 +79,7 @@ async fn what_is_no_request_for_a_model_is_not_in_the_history() {
 }
 
 #[tokio::test]
-async fn a_backend_that_fails_is_told_of_with_all_that_follows() {
+async fn failed_backend_is_reported_with_its_consequences() {
     let settings = "circuit_breaker_failure_threshold = 2";
     let gateway = Gateway::start(settings, &["one"], &model("pool", "random", &[("one", "")])).await;
     gateway.providers[0].script([Fault::Status(500).once(), Fault::Reset.once()]);
@@ -107,7 +107,7 @@ async fn a_backend_that_fails_is_told_of_with_all_that_follows() {
 }
 
 #[tokio::test]
-async fn the_page_holds_no_data_and_runs_nothing_that_is_not_its_own() {
+async fn page_has_no_data_and_runs_only_its_own_scripts() {
     let gateway = Gateway::start("public_status = false", &["one"], &model("pool", "random", &[("one", "")])).await;
     let page = gateway.get("/", None).await;
     assert_eq!(page.status(), 200);

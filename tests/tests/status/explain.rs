@@ -44,7 +44,7 @@ async fn the_probabilities_are_the_strategys_own() {
 }
 
 #[tokio::test]
-async fn it_picks_nothing_and_changes_nothing() {
+async fn explain_changes_nothing() {
     let models = model("turns", "round_robin", &[("one", ""), ("two", "")]);
     let gateway = Gateway::start("", &["one", "two"], &models).await;
     let turns = async || {
@@ -63,7 +63,7 @@ async fn it_picks_nothing_and_changes_nothing() {
 }
 
 #[tokio::test]
-async fn each_state_is_told_with_its_reason() {
+async fn explains_each_state_with_its_reason() {
     let backends = [("well", ""), ("ill", ""), ("limited", ""), ("broken", ""), ("off", "enabled = false")];
     let mut models = model("pool", "weighted_failover", &backends);
     for name in ["ill", "limited", "broken"] {
@@ -101,7 +101,7 @@ async fn each_state_is_told_with_its_reason() {
 }
 
 #[tokio::test]
-async fn it_is_told_for_a_user_or_as_for_an_admin() {
+async fn explains_for_a_user_or_an_admin() {
     let models = model("pool", "random", &[("open", ""), ("vip", "tags = [\"vip\"]")])
         + &model("other", "random", &[("open", "")])
         + "[users.narrow]\ntoken = \"token-of-a-narrow-user\"\nallowed_models = [\"other\"]\n\

@@ -43,7 +43,7 @@ async fn requests_are_counted_as_the_providers_count_them() {
 }
 
 #[tokio::test]
-async fn a_request_is_under_way_until_its_client_leaves_and_then_no_error() {
+async fn cancelled_request_leaves_flight_without_an_error() {
     let gateway = Gateway::start("", &["one"], &model("pool", "random", &[("one", "")])).await;
     gateway.providers[0].set(Fault::Silent);
     let sim = async || gateway.status("/metrics").await["providers"]["one"]["models"]["sim"].clone();
@@ -66,7 +66,7 @@ async fn a_request_is_under_way_until_its_client_leaves_and_then_no_error() {
 }
 
 #[tokio::test]
-async fn the_system_counts_what_is_switched_on_and_what_is_well() {
+async fn system_stats_count_enabled_and_healthy() {
     let models = model("pool", "failover", &[("one", ""), ("two", "priority = 1"), ("three", "enabled = false")])
         + &model("lone", "failover", &[("one", "")]);
     let gateway = Gateway::start("circuit_breaker_failure_threshold = 1", &["one", "two", "three"], &models).await;

@@ -67,7 +67,7 @@ fn is_time(text: &str) -> bool {
 }
 
 #[test]
-fn a_difference_is_seen() {
+fn detects_a_difference() {
     use serde_json::json;
     let differs = |value: Value, sketch: Value| std::panic::catch_unwind(|| assert_shape(&value, &sketch)).is_err();
     assert!(!differs(json!({ "a": [{ "b": 1 }], "c": null }), json!({ "a": [{ "b": "count" }], "c": "time|null" })));

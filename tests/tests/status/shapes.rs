@@ -183,7 +183,7 @@ async fn public_pages_show_tags_to_admins_only() {
 }
 
 #[tokio::test]
-async fn what_is_configured_is_told_as_it_is() {
+async fn status_pages_show_the_configuration() {
     let gateway = gateway().await;
     let weights = gateway.status("/admin/model-weights").await;
     assert_eq!(weights["total_models"], 2);
@@ -206,7 +206,7 @@ async fn what_is_configured_is_told_as_it_is() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_told_is_refused_in_the_shape_of_all_errors() {
+async fn status_errors_have_the_common_shape() {
     let gateway = gateway().await;
     for (path, code, param) in [
         ("/admin/model-weights?model=none", "model_not_found", "model"),

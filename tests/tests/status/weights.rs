@@ -22,7 +22,7 @@ async fn confidence(gateway: &Gateway, model: &str) -> Value {
 }
 
 #[tokio::test]
-async fn it_falls_with_a_failure_and_comes_back_in_stages() {
+async fn confidence_falls_with_a_failure_and_recovers_in_stages() {
     let models = model("smart", "smart_ai", &[("one", "weight = 2.0")])
         + &model("staged", "smart_weighted_failover", &[("one", "weight = 3.0")])
         + &model("plain", "weighted_random", &[("one", "weight = 5.0")])
@@ -61,7 +61,7 @@ async fn it_falls_with_a_failure_and_comes_back_in_stages() {
 }
 
 #[tokio::test]
-async fn the_total_is_the_sum_and_a_disabled_backend_has_none() {
+async fn total_weight_is_the_sum_without_disabled_backends() {
     let backends = [("one", "weight = 2.0"), ("two", "weight = 3.0"), ("three", "weight = 4.0\nenabled = false")];
     let gateway = Gateway::start("", &["one", "two", "three"], &model("pool", "weighted_random", &backends)).await;
     let told = gateway.status("/admin/model-weights").await;

@@ -3,19 +3,23 @@
 use super::turn::turn;
 use crate::base64;
 use crate::body::{Piece, Role};
-use crate::dialect::{Ask, Shape, Wire};
-use crate::layout::Good;
+use crate::dialect::{ModelRequest, Shape, Wire};
+use crate::layout::ValidResponse;
 use crate::reply::{Call, Finish, Reply, Usage};
 use crate::words::Voice;
 use serde_json::{Value, json};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-pub(super) fn answer(ask: &Ask, shape: Shape, voice: &Voice, seed: u64) -> Good {
+pub(super) fn answer(ask: &ModelRequest, shape: Shape, voice: &Voice, seed: u64) -> ValidResponse {
     let turn = turn(&ask.body);
     let reply = turn.reply(shape, voice, 0);
     let usage = Usage::of(&turn, shape, std::slice::from_ref(&reply));
     let answer = Answer { ask, reply, usage, seed };
-    if shape.stream { Good::events(answer.events(shape.no_usage)) } else { Good::json(answer.whole().to_string()) }
+    if shape.stream {
+        ValidResponse::events(answer.events(shape.no_usage))
+    } else {
+        ValidResponse::json(answer.whole().to_string())
+    }
 }
 
 /// The signature of thoughts, by which the provider knows them again.
@@ -26,7 +30,7 @@ pub(super) fn signature(thoughts: &str) -> String {
 }
 
 struct Answer<'a> {
-    ask: &'a Ask,
+    ask: &'a ModelRequest,
     reply: Reply,
     usage: Usage,
     seed: u64,

@@ -5,7 +5,7 @@ use super::answer::signature;
 use super::tables::REQUEST;
 use super::turn::{blocks, has_thinking};
 use crate::base64::decoded_len;
-use crate::check::{Checked, Problem, Wrong};
+use crate::check::{Checked, Problem, Violation};
 use crate::refusal::Refusal;
 use serde_json::Value;
 
@@ -18,10 +18,10 @@ pub(super) fn check(body: &Value) -> Result<(), Refusal> {
 fn words(problem: Problem) -> Refusal {
     let path = problem.dotted();
     let what = match problem.wrong {
-        Wrong::Unknown => "Extra inputs are not permitted".to_owned(),
-        Wrong::Missing => "Field required".to_owned(),
-        Wrong::Not(expected) => format!("Input should be {expected}"),
-        Wrong::Rule(rule) => rule,
+        Violation::Unknown => "Extra inputs are not permitted".to_owned(),
+        Violation::Missing => "Field required".to_owned(),
+        Violation::Not(expected) => format!("Input should be {expected}"),
+        Violation::Rule(rule) => rule,
     };
     super::invalid(&path, &what)
 }

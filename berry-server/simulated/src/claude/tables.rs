@@ -1,9 +1,9 @@
 //! The published schema of Messages requests.
 
-use crate::check::Is::{Anything, Either, Flag, List, Map, Number, Object, Same, Tagged, Text, Whole, Word};
-use crate::check::{Field, Is, may, must};
+use crate::check::Expected::{Anything, Either, Flag, List, Map, Number, Object, Same, Tagged, Text, Whole, Word};
+use crate::check::{Expected, Field, may, must};
 
-static CACHE: Is = Tagged("type", &[("ephemeral", &[may("ttl", Word(&["5m", "1h"]))])]);
+static CACHE: Expected = Tagged("type", &[("ephemeral", &[may("ttl", Word(&["5m", "1h"]))])]);
 
 const fn cache() -> Field {
     may("cache_control", Same(&CACHE))
@@ -77,7 +77,7 @@ const THINKING: Block = ("thinking", &[must("thinking", Text), must("signature",
 
 const REDACTED: Block = ("redacted_thinking", &[must("data", Text)]);
 
-static MESSAGE: Is = Tagged(
+static MESSAGE: Expected = Tagged(
     "role",
     &[
         ("user", &[must("content", Either(&[Text, List(&Tagged("type", &[TEXT, IMAGE, DOCUMENT, RESULT]))]))]),
@@ -85,7 +85,7 @@ static MESSAGE: Is = Tagged(
     ],
 );
 
-static TOOL: Is = Object(&[
+static TOOL: Expected = Object(&[
     // Tools that run at the provider have types of their own, which this one does not have.
     may("type", Word(&["custom"])),
     must("name", Text),
@@ -97,7 +97,7 @@ static TOOL: Is = Object(&[
     cache(),
 ]);
 
-static TOOL_CHOICE: Is = Tagged(
+static TOOL_CHOICE: Expected = Tagged(
     "type",
     &[
         ("auto", &[may("disable_parallel_tool_use", Flag)]),
@@ -107,7 +107,7 @@ static TOOL_CHOICE: Is = Tagged(
     ],
 );
 
-static THINKING_CONFIG: Is = Tagged(
+static THINKING_CONFIG: Expected = Tagged(
     "type",
     &[
         ("enabled", &[must("budget_tokens", Whole(1024, i64::MAX)), may("display", Word(&["summarized", "omitted"]))]),
@@ -116,13 +116,13 @@ static THINKING_CONFIG: Is = Tagged(
     ],
 );
 
-static OUTPUT_CONFIG: Is = Object(&[
+static OUTPUT_CONFIG: Expected = Object(&[
     may("effort", Word(&["low", "medium", "high", "xhigh", "max"])),
     may("format", Tagged("type", &[("json_schema", &[must("schema", Map(&Anything))])])),
 ]);
 
 /// A Messages request.
-pub(super) static REQUEST: Is = Object(&[
+pub(super) static REQUEST: Expected = Object(&[
     must("model", Text),
     must("max_tokens", Whole(1, i64::MAX)),
     must("messages", List(&MESSAGE)),

@@ -3,8 +3,8 @@
 use super::turn::turn;
 use crate::base64;
 use crate::body::{Piece, Role};
-use crate::dialect::{Ask, Shape, event};
-use crate::layout::Good;
+use crate::dialect::{ModelRequest, Shape, event};
+use crate::layout::ValidResponse;
 use crate::reply::{Call, Finish, Reply, Usage};
 use crate::words::Voice;
 use serde_json::{Value, json};
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 /// More candidates than this are not made, however many a request asks for.
 const MAX_CANDIDATES: usize = 8;
 
-pub(super) fn answer(ask: &Ask, shape: Shape, voice: &Voice, seed: u64) -> Good {
+pub(super) fn answer(ask: &ModelRequest, shape: Shape, voice: &Voice, seed: u64) -> ValidResponse {
     let turn = turn(&ask.body);
     let count = ask.body["generationConfig"]["candidateCount"].as_u64().unwrap_or(1);
     let count = usize::try_from(count).unwrap_or(MAX_CANDIDATES).clamp(1, MAX_CANDIDATES);
@@ -21,13 +21,13 @@ pub(super) fn answer(ask: &Ask, shape: Shape, voice: &Voice, seed: u64) -> Good 
     let with_logprobs = ask.body["generationConfig"]["responseLogprobs"] == Value::Bool(true);
     let answer = Answer { ask, seed, usage, no_usage: shape.no_usage && shape.stream, with_logprobs };
     match (shape.blocked, shape.stream) {
-        (true, true) => Good::events(vec![event(Role::Finish, answer.blocked())]),
-        (true, false) => Good::json(answer.blocked().to_string()),
-        (false, true) => Good::events(answer.events(&replies)),
+        (true, true) => ValidResponse::events(vec![event(Role::Finish, answer.blocked())]),
+        (true, false) => ValidResponse::json(answer.blocked().to_string()),
+        (false, true) => ValidResponse::events(answer.events(&replies)),
         (false, false) => {
             let candidates = replies.iter().enumerate().map(|(index, reply)| answer.candidate(index, reply));
             let candidates = candidates.collect();
-            Good::json(format!("{:#}", answer.document(candidates, usage.output)))
+            ValidResponse::json(format!("{:#}", answer.document(candidates, usage.output)))
         }
     }
 }
@@ -49,7 +49,7 @@ fn thought(text: &str) -> Value {
 }
 
 struct Answer<'a> {
-    ask: &'a Ask,
+    ask: &'a ModelRequest,
     seed: u64,
     usage: Usage,
     no_usage: bool,

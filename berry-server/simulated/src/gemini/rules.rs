@@ -3,7 +3,7 @@
 use super::tables::REQUEST;
 use super::turn::{declarations, parts};
 use crate::base64::decoded_len;
-use crate::check::{Checked, Problem, Wrong};
+use crate::check::{Checked, Problem, Violation};
 use crate::refusal::Refusal;
 use serde_json::Value;
 
@@ -32,15 +32,15 @@ pub(super) fn check(body: &Value) -> Result<(), Refusal> {
 fn words(problem: Problem) -> Refusal {
     let path = problem.bracketed();
     let message = match problem.wrong.clone() {
-        Wrong::Unknown => {
+        Violation::Unknown => {
             let (parent, name) = problem.split();
             let place = parent.bracketed();
             let place = if place.is_empty() { place } else { format!(" at '{place}'") };
             format!("Invalid JSON payload received. Unknown name \"{name}\"{place}: Cannot find field.")
         }
-        Wrong::Missing => format!("* {path}: required field is missing"),
-        Wrong::Not(expected) => format!("Invalid value at '{path}': expected {expected}"),
-        Wrong::Rule(rule) => format!("* {path}: {rule}"),
+        Violation::Missing => format!("* {path}: required field is missing"),
+        Violation::Not(expected) => format!("Invalid value at '{path}': expected {expected}"),
+        Violation::Rule(rule) => format!("* {path}: {rule}"),
     };
     Refusal::invalid(message).param(path)
 }

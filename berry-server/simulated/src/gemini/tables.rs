@@ -1,11 +1,11 @@
 //! The published schema of `generateContent` requests, in its own spelling alone: the provider also
 //! takes names in snake case.
 
-use crate::check::Is::{Anything, Either, Flag, List, Map, Number, Object, Same, Text, Whole, Word};
-use crate::check::{Is, may, must};
+use crate::check::Expected::{Anything, Either, Flag, List, Map, Number, Object, Same, Text, Whole, Word};
+use crate::check::{Expected, may, must};
 
 /// Google's own schema, a part of OpenAPI's.
-static SCHEMA: Is = Object(&[
+static SCHEMA: Expected = Object(&[
     must("type", Word(&["TYPE_UNSPECIFIED", "STRING", "NUMBER", "INTEGER", "BOOLEAN", "ARRAY", "OBJECT", "NULL"])),
     may("format", Text),
     may("title", Text),
@@ -31,15 +31,15 @@ static SCHEMA: Is = Object(&[
 ]);
 
 /// Such numbers are strings in Google's JSON, and numbers are taken too.
-static INT64: Is = Either(&[Text, Whole(0, i64::MAX)]);
+static INT64: Expected = Either(&[Text, Whole(0, i64::MAX)]);
 
-static BLOB: Is = Object(&[must("mimeType", Text), must("data", Text), may("displayName", Text)]);
+static BLOB: Expected = Object(&[must("mimeType", Text), must("data", Text), may("displayName", Text)]);
 
-static FILE: Is = Object(&[may("mimeType", Text), must("fileUri", Text), may("displayName", Text)]);
+static FILE: Expected = Object(&[may("mimeType", Text), must("fileUri", Text), may("displayName", Text)]);
 
-static CALL: Is = Object(&[may("id", Text), must("name", Text), may("args", Map(&Anything))]);
+static CALL: Expected = Object(&[may("id", Text), must("name", Text), may("args", Map(&Anything))]);
 
-static RESPONSE: Is = Object(&[
+static RESPONSE: Expected = Object(&[
     may("id", Text),
     must("name", Text),
     must("response", Map(&Anything)),
@@ -48,7 +48,7 @@ static RESPONSE: Is = Object(&[
     may("parts", List(&Object(&[may("inlineData", Same(&BLOB)), may("fileData", Same(&FILE))]))),
 ]);
 
-static PART: Is = Object(&[
+static PART: Expected = Object(&[
     may("text", Text),
     may("inlineData", Same(&BLOB)),
     may("fileData", Same(&FILE)),
@@ -63,9 +63,9 @@ static PART: Is = Object(&[
     may("partMetadata", Map(&Anything)),
 ]);
 
-static CONTENT: Is = Object(&[must("parts", List(&PART)), may("role", Word(&["user", "model"]))]);
+static CONTENT: Expected = Object(&[must("parts", List(&PART)), may("role", Word(&["user", "model"]))]);
 
-static DECLARATION: Is = Object(&[
+static DECLARATION: Expected = Object(&[
     must("name", Text),
     // Required by the reference, yet the provider does without.
     may("description", Text),
@@ -76,7 +76,7 @@ static DECLARATION: Is = Object(&[
     may("responseJsonSchema", Map(&Anything)),
 ]);
 
-static TOOL: Is = Object(&[
+static TOOL: Expected = Object(&[
     may("functionDeclarations", List(&DECLARATION)),
     may("googleSearch", Anything),
     may("googleSearchRetrieval", Anything),
@@ -87,7 +87,7 @@ static TOOL: Is = Object(&[
     may("googleMaps", Anything),
 ]);
 
-static TOOL_CONFIG: Is = Object(&[
+static TOOL_CONFIG: Expected = Object(&[
     may(
         "functionCallingConfig",
         Object(&[
@@ -99,9 +99,9 @@ static TOOL_CONFIG: Is = Object(&[
     may("retrievalConfig", Anything),
 ]);
 
-const INT32: Is = Whole(i32::MIN as i64, i32::MAX as i64);
+const INT32: Expected = Whole(i32::MIN as i64, i32::MAX as i64);
 
-static GENERATION_CONFIG: Is = Object(&[
+static GENERATION_CONFIG: Expected = Object(&[
     may("stopSequences", List(&Text)),
     may("responseMimeType", Word(&["text/plain", "application/json", "text/x.enum"])),
     may("responseSchema", Same(&SCHEMA)),
@@ -132,7 +132,7 @@ static GENERATION_CONFIG: Is = Object(&[
 ]);
 
 /// A `generateContent` request.
-pub(super) static REQUEST: Is = Object(&[
+pub(super) static REQUEST: Expected = Object(&[
     must("contents", List(&CONTENT)),
     may("model", Text),
     may("tools", List(&TOOL)),

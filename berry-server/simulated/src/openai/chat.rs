@@ -3,8 +3,8 @@
 use super::done;
 use super::turn::turn;
 use crate::body::{Piece, Role};
-use crate::dialect::{Ask, Shape, event, quoted};
-use crate::layout::Good;
+use crate::dialect::{ModelRequest, Shape, event, quoted};
+use crate::layout::ValidResponse;
 use crate::reply::{Call, Finish, Reply, Usage};
 use crate::words::Voice;
 use serde_json::Value;
@@ -12,7 +12,7 @@ use serde_json::Value;
 /// More choices than this are not made, however many a request asks for.
 const MAX_CHOICES: usize = 16;
 
-pub(super) fn answer(ask: &Ask, shape: Shape, voice: &Voice, seed: u64) -> Good {
+pub(super) fn answer(ask: &ModelRequest, shape: Shape, voice: &Voice, seed: u64) -> ValidResponse {
     let count = ask.number("n").unwrap_or(1).clamp(1, MAX_CHOICES);
     let turn = turn(&ask.body);
     let replies: Vec<_> = (0..count).map(|index| turn.reply(shape, voice, index)).collect();
@@ -20,9 +20,9 @@ pub(super) fn answer(ask: &Ask, shape: Shape, voice: &Voice, seed: u64) -> Good 
     if shape.stream {
         let asked = ask.body["stream_options"]["include_usage"] == Value::Bool(true);
         let usage = (asked && !shape.no_usage).then_some(usage);
-        Good::events(chunks(ask, voice, seed, &replies, usage.as_deref()))
+        ValidResponse::events(chunks(ask, voice, seed, &replies, usage.as_deref()))
     } else {
-        Good::json(plain(ask, voice, seed, &replies, &usage))
+        ValidResponse::json(plain(ask, voice, seed, &replies, &usage))
     }
 }
 
@@ -88,7 +88,7 @@ fn usage(usage: Usage) -> String {
     )
 }
 
-fn plain(ask: &Ask, voice: &Voice, seed: u64, replies: &[Reply], usage: &str) -> String {
+fn plain(ask: &ModelRequest, voice: &Voice, seed: u64, replies: &[Reply], usage: &str) -> String {
     let choice = |(index, reply): (usize, &Reply)| {
         let (message, finish) = (message(reply, seed, index), finish(reply));
         format!(r#"{{"index":{index},"message":{message},"logprobs":null,"finish_reason":"{finish}"}}"#)
@@ -100,12 +100,12 @@ fn plain(ask: &Ask, voice: &Voice, seed: u64, replies: &[Reply], usage: &str) ->
     format!(r#"{{{head},"choices":[{choices}],"usage":{usage},"service_tier":"default","system_fingerprint":{name}}}"#)
 }
 
-fn head(ask: &Ask, voice: &Voice, seed: u64, object: &str) -> String {
+fn head(ask: &ModelRequest, voice: &Voice, seed: u64, object: &str) -> String {
     let (created, model) = (voice.created, quoted(&ask.model));
     format!(r#""id":"chatcmpl-{seed:016x}","object":"{object}","created":{created},"model":{model}"#)
 }
 
-fn chunks(ask: &Ask, voice: &Voice, seed: u64, replies: &[Reply], usage: Option<&str>) -> Vec<Piece> {
+fn chunks(ask: &ModelRequest, voice: &Voice, seed: u64, replies: &[Reply], usage: Option<&str>) -> Vec<Piece> {
     let head = head(ask, voice, seed, "chat.completion.chunk");
     let name = quoted(&format!("fp_{}", voice.name));
     let nothing = if usage.is_some() { r#","usage":null"# } else { "" };

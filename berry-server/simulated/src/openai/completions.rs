@@ -2,12 +2,12 @@
 
 use super::done;
 use crate::body::{Piece, Role};
-use crate::dialect::{Ask, Shape, event, quoted};
-use crate::layout::Good;
-use crate::words::{Question, Said, Voice, count};
+use crate::dialect::{ModelRequest, Shape, event, quoted};
+use crate::layout::ValidResponse;
+use crate::words::{Output, Question, Voice, count};
 use serde_json::Value;
 
-pub(super) fn answer(ask: &Ask, shape: Shape, voice: &Voice, seed: u64) -> Good {
+pub(super) fn answer(ask: &ModelRequest, shape: Shape, voice: &Voice, seed: u64) -> ValidResponse {
     let prompt = match &ask.body["prompt"] {
         Value::Array(all) => all.last().and_then(Value::as_str).unwrap_or(""),
         prompt => prompt.as_str().unwrap_or(""),
@@ -25,11 +25,11 @@ pub(super) fn answer(ask: &Ask, shape: Shape, voice: &Voice, seed: u64) -> Good 
     );
     if !shape.stream {
         let choice = choice(&said.text(), &quoted(finish));
-        return Good::json(format!(r#"{{{head},"choices":[{choice}],"usage":{usage}}}"#));
+        return ValidResponse::json(format!(r#"{{{head},"choices":[{choice}],"usage":{usage}}}"#));
     }
     let asked = ask.body["stream_options"]["include_usage"] == Value::Bool(true);
     let usage = (asked && !shape.no_usage).then_some(usage);
-    Good::events(chunks(&head, &said, finish, usage.as_deref()))
+    ValidResponse::events(chunks(&head, &said, finish, usage.as_deref()))
 }
 
 fn choice(text: &str, finish: &str) -> String {
@@ -37,7 +37,7 @@ fn choice(text: &str, finish: &str) -> String {
     format!(r#"{{"text":{text},"index":0,"logprobs":null,"finish_reason":{finish}}}"#)
 }
 
-fn chunks(head: &str, said: &Said, finish: &str, usage: Option<&str>) -> Vec<Piece> {
+fn chunks(head: &str, said: &Output, finish: &str, usage: Option<&str>) -> Vec<Piece> {
     let nothing = if usage.is_some() { r#","usage":null"# } else { "" };
     let chunk = |role, text: &str, finish: &str| {
         let choice = choice(text, finish);

@@ -2,8 +2,8 @@
 
 use crate::base64;
 use crate::body::{Piece, Role};
-use crate::dialect::{Ask, Kind, event, quoted};
-use crate::layout::Good;
+use crate::dialect::{Kind, ModelRequest, event, quoted};
+use crate::layout::ValidResponse;
 use crate::words::{Voice, count};
 use serde_json::{Value, json};
 
@@ -32,26 +32,26 @@ const CATEGORIES: [&str; 13] = [
     "violence/graphic",
 ];
 
-pub(super) fn answer(kind: Kind, ask: &Ask, voice: &Voice, seed: u64) -> Good {
+pub(super) fn answer(kind: Kind, ask: &ModelRequest, voice: &Voice, seed: u64) -> ValidResponse {
     match kind {
-        Kind::Moderations => Good::json(moderations(ask, seed)),
-        Kind::Images | Kind::ImageEdits | Kind::ImageVariations => Good::json(images(ask, voice)),
+        Kind::Moderations => ValidResponse::json(moderations(ask, seed)),
+        Kind::Images | Kind::ImageEdits | Kind::ImageVariations => ValidResponse::json(images(ask, voice)),
         Kind::Transcriptions | Kind::Translations => transcript(ask),
-        Kind::Rerank => Good::json(rerank(ask, seed)),
+        Kind::Rerank => ValidResponse::json(rerank(ask, seed)),
         Kind::Speech => speech(ask),
-        _ => Good::json(embeddings(ask)),
+        _ => ValidResponse::json(embeddings(ask)),
     }
 }
 
 /// The inputs: one, or an array of them; an array of numbers is one input of tokens.
-fn inputs(ask: &Ask) -> Vec<&Value> {
+fn inputs(ask: &ModelRequest) -> Vec<&Value> {
     match &ask.body["input"] {
         Value::Array(all) if !all.first().is_some_and(Value::is_number) => all.iter().collect(),
         one => vec![one],
     }
 }
 
-fn embeddings(ask: &Ask) -> String {
+fn embeddings(ask: &ModelRequest) -> String {
     let dimensions = ask.number("dimensions").unwrap_or(DIMENSIONS).clamp(1, MAX_DIMENSIONS);
     let in_base64 = ask.text("encoding_format") == "base64";
     let inputs = inputs(ask);
@@ -94,7 +94,7 @@ fn vector(text: &str, dimensions: usize) -> Vec<f32> {
     (0..dimensions).map(|_| next()).collect()
 }
 
-fn moderations(ask: &Ask, seed: u64) -> String {
+fn moderations(ask: &ModelRequest, seed: u64) -> String {
     let of_all = |value: Value| {
         let all = CATEGORIES.iter().map(|name| ((*name).to_owned(), value.clone()));
         all.collect::<Value>()
@@ -109,32 +109,32 @@ fn moderations(ask: &Ask, seed: u64) -> String {
     json!({"id": format!("modr-{seed:016x}"), "model": ask.model, "results": results}).to_string()
 }
 
-fn images(ask: &Ask, voice: &Voice) -> String {
+fn images(ask: &ModelRequest, voice: &Voice) -> String {
     let image = json!({"b64_json": PNG, "revised_prompt": ask.text("prompt")});
     let images = vec![image; ask.number("n").unwrap_or(1).clamp(1, MAX_IMAGES)];
     json!({"created": voice.created, "data": images}).to_string()
 }
 
 /// The text of a transcript: the file's name and length.
-fn transcript_text(ask: &Ask) -> String {
+fn transcript_text(ask: &ModelRequest) -> String {
     let file = &ask.body["file"];
     format!("{} has {} bytes.", file["filename"].as_str().unwrap_or("The file"), file["bytes"])
 }
 
 /// A transcript as JSON, text or subtitles.
-fn transcript(ask: &Ask) -> Good {
+fn transcript(ask: &ModelRequest) -> ValidResponse {
     let text = transcript_text(ask);
     let body = match ask.text("response_format") {
         "text" => format!("{text}\n"),
         "srt" => format!("1\n00:00:00,000 --> 00:00:01,000\n{text}\n"),
         "vtt" => format!("WEBVTT\n\n00:00:00.000 --> 00:00:01.000\n{text}\n"),
-        _ => return Good::json(json!({ "text": text }).to_string()),
+        _ => return ValidResponse::json(json!({ "text": text }).to_string()),
     };
-    Good { content_type: "text/plain; charset=utf-8", ..Good::json(body) }
+    ValidResponse { content_type: "text/plain; charset=utf-8", ..ValidResponse::json(body) }
 }
 
 /// A transcript as a stream of events.
-pub(super) fn transcript_events(ask: &Ask) -> Good {
+pub(super) fn transcript_events(ask: &ModelRequest) -> ValidResponse {
     let text = transcript_text(ask);
     let delta = |word: &str| {
         let delta = quoted(word);
@@ -143,11 +143,11 @@ pub(super) fn transcript_events(ask: &Ask) -> Good {
     let mut events: Vec<Piece> = text.split_inclusive(' ').map(delta).collect();
     let text = quoted(&text);
     events.push(event(Role::Finish, format!(r#"{{"type":"transcript.text.done","text":{text}}}"#)));
-    Good::events(events)
+    ValidResponse::events(events)
 }
 
 /// The documents in the order of the request, with falling scores.
-fn rerank(ask: &Ask, seed: u64) -> String {
+fn rerank(ask: &ModelRequest, seed: u64) -> String {
     let documents = ask.body["documents"].as_array().map_or(0, Vec::len);
     let results = ask.number("top_n").unwrap_or(documents).min(documents);
     let result = |index: usize| json!({ "index": index, "relevance_score": 1.0 / (index + 1) as f64 });
@@ -156,7 +156,7 @@ fn rerank(ask: &Ask, seed: u64) -> String {
 }
 
 /// Bytes that look like sound, in several pieces, as speech is streamed.
-fn speech(ask: &Ask) -> Good {
+fn speech(ask: &ModelRequest) -> ValidResponse {
     let content_type = match ask.text("response_format") {
         "wav" => "audio/wav",
         "opus" => "audio/opus",
@@ -172,7 +172,7 @@ fn speech(ask: &Ask) -> Good {
         }
         Piece::new(Role::Token, sound)
     };
-    Good { content_type, pieces: (0..count(ask.text("input")).max(1)).map(piece).collect(), is_stream: true }
+    ValidResponse { content_type, pieces: (0..count(ask.text("input")).max(1)).map(piece).collect(), is_stream: true }
 }
 
 #[cfg(test)]

@@ -2,12 +2,12 @@
 
 use super::{content_text, last_of, prompt_tokens};
 use crate::body::{Piece, Role};
-use crate::dialect::{Ask, Shape};
-use crate::layout::Good;
-use crate::words::{Question, Said, Voice, count};
+use crate::dialect::{ModelRequest, Shape};
+use crate::layout::ValidResponse;
+use crate::words::{Output, Question, Voice, count};
 use serde_json::{Value, json};
 
-pub(super) fn answer(ask: &Ask, shape: Shape, voice: &Voice, seed: u64) -> Good {
+pub(super) fn answer(ask: &ModelRequest, shape: Shape, voice: &Voice, seed: u64) -> ValidResponse {
     let input = &ask.body["input"];
     let (asked, tokens_in) = match input {
         Value::Array(_) => (last_of(input, "user"), prompt_tokens(input)),
@@ -20,14 +20,18 @@ pub(super) fn answer(ask: &Ask, shape: Shape, voice: &Voice, seed: u64) -> Good 
     let question = Question { asked: &asked, limit: ask.number("max_output_tokens"), ..Question::default() };
     let said = voice.say(question, shape);
     let response = Response { ask, voice, seed, said: &said, tokens_in };
-    if shape.stream { Good::events(response.events()) } else { Good::json(response.whole().to_string()) }
+    if shape.stream {
+        ValidResponse::events(response.events())
+    } else {
+        ValidResponse::json(response.whole().to_string())
+    }
 }
 
 struct Response<'a> {
-    ask: &'a Ask,
+    ask: &'a ModelRequest,
     voice: &'a Voice,
     seed: u64,
-    said: &'a Said,
+    said: &'a Output,
     tokens_in: usize,
 }
 

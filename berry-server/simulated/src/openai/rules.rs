@@ -3,7 +3,7 @@
 use super::content_text;
 use super::turn::data_url;
 use crate::base64::decoded_len;
-use crate::check::{Checked, Is, Problem, Wrong};
+use crate::check::{Checked, Expected, Problem, Violation};
 use crate::refusal::Refusal;
 use serde_json::Value;
 
@@ -13,17 +13,17 @@ const MAX_STOPS: usize = 4;
 const MAX_TOOLS: usize = 128;
 const MAX_NAME: usize = 64;
 
-pub(super) fn check(body: &Value, table: &Is) -> Result<(), Refusal> {
+pub(super) fn check(body: &Value, table: &Expected) -> Result<(), Refusal> {
     table.check(body, true).and_then(|()| rules(body)).map_err(words)
 }
 
 fn words(problem: Problem) -> Refusal {
     let path = problem.bracketed();
     let (message, code) = match problem.wrong {
-        Wrong::Unknown => (format!("Unknown parameter: '{path}'."), "unknown_parameter"),
-        Wrong::Missing => (format!("Missing required parameter: '{path}'."), "missing_required_parameter"),
-        Wrong::Not(expected) => (format!("Invalid value for '{path}': expected {expected}."), "invalid_value"),
-        Wrong::Rule(rule) => (format!("Invalid '{path}': {rule}"), "invalid_value"),
+        Violation::Unknown => (format!("Unknown parameter: '{path}'."), "unknown_parameter"),
+        Violation::Missing => (format!("Missing required parameter: '{path}'."), "missing_required_parameter"),
+        Violation::Not(expected) => (format!("Invalid value for '{path}': expected {expected}."), "invalid_value"),
+        Violation::Rule(rule) => (format!("Invalid '{path}': {rule}"), "invalid_value"),
     };
     Refusal::invalid(message).code(code).param(path)
 }

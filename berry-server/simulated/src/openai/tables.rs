@@ -1,12 +1,12 @@
 //! The published schema of chat requests.
 
-use crate::check::Is::{Anything, Either, Flag, List, Map, Number, Object, Same, Tagged, Text, Whole, Word};
-use crate::check::{Field, Is, may, must};
+use crate::check::Expected::{Anything, Either, Flag, List, Map, Number, Object, Same, Tagged, Text, Whole, Word};
+use crate::check::{Expected, Field, may, must};
 
-static FUNCTION: Is =
+static FUNCTION: Expected =
     Object(&[must("name", Text), may("description", Text), may("parameters", Map(&Anything)), may("strict", Flag)]);
 
-static TOOL: Is = Tagged(
+static TOOL: Expected = Tagged(
     "type",
     &[
         ("function", &[must("function", Same(&FUNCTION))]),
@@ -14,9 +14,9 @@ static TOOL: Is = Tagged(
     ],
 );
 
-static NAME: Is = Object(&[must("name", Text)]);
+static NAME: Expected = Object(&[must("name", Text)]);
 
-static TOOL_CHOICE: Is = Either(&[
+static TOOL_CHOICE: Expected = Either(&[
     Word(&["none", "auto", "required"]),
     Tagged(
         "type",
@@ -30,9 +30,9 @@ static TOOL_CHOICE: Is = Either(&[
 
 const TEXT_PART: (&str, &[Field]) = ("text", &[must("text", Text)]);
 
-static TEXTS: Is = Either(&[Text, List(&Tagged("type", &[TEXT_PART]))]);
+static TEXTS: Expected = Either(&[Text, List(&Tagged("type", &[TEXT_PART]))]);
 
-static USER_CONTENT: Is = Either(&[
+static USER_CONTENT: Expected = Either(&[
     Text,
     List(&Tagged(
         "type",
@@ -54,10 +54,10 @@ static USER_CONTENT: Is = Either(&[
     )),
 ]);
 
-static ASSISTANT_CONTENT: Is =
+static ASSISTANT_CONTENT: Expected =
     Either(&[Text, List(&Tagged("type", &[TEXT_PART, ("refusal", &[must("refusal", Text)])]))]);
 
-static CALL: Is = Tagged(
+static CALL: Expected = Tagged(
     "type",
     &[
         (
@@ -73,7 +73,7 @@ static CALL: Is = Tagged(
     ],
 );
 
-static MESSAGE: Is = Tagged(
+static MESSAGE: Expected = Tagged(
     "role",
     &[
         ("system", &[must("content", Same(&TEXTS)), may("name", Text)]),
@@ -98,7 +98,7 @@ static MESSAGE: Is = Tagged(
     ],
 );
 
-static RESPONSE_FORMAT: Is = Tagged(
+static RESPONSE_FORMAT: Expected = Tagged(
     "type",
     &[
         ("text", &[]),
@@ -119,7 +119,7 @@ static RESPONSE_FORMAT: Is = Tagged(
 );
 
 /// A chat request.
-pub(super) static CHAT: Is = Object(&[
+pub(super) static CHAT: Expected = Object(&[
     must("messages", List(&MESSAGE)),
     must("model", Text),
     may("audio", Anything),

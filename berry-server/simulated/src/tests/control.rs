@@ -1,7 +1,7 @@
 //! The handle: what it records, going down and up, and names.
 
 use super::{chat, end, post, read, soon, start};
-use crate::{AFTER_FINISH, Behavior, Config, End, Fault, Keep, Provider, Refusal, demo_providers};
+use crate::{AFTER_FINISH, Behavior, Config, End, Fault, Provider, Refusal, Retention, demo_providers};
 use futures_util::StreamExt;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -60,13 +60,13 @@ async fn what_is_kept_is_bounded() {
         assert_eq!(provider.counts().calls, 5);
         provider.seen()
     };
-    let of_count = send(Keep::Requests { count: 2, bytes: 1 << 20 }).await;
+    let of_count = send(Retention::Requests { count: 2, bytes: 1 << 20 }).await;
     assert_eq!(of_count.iter().map(|seen| seen.number).collect::<Vec<_>>(), [3, 4]);
     assert!(of_count.iter().all(|seen| seen.end() == Some(End::Complete)));
     let body = chat("sim", false).to_string().len();
-    let of_bytes = send(Keep::Requests { count: 100, bytes: body * 3 }).await;
+    let of_bytes = send(Retention::Requests { count: 100, bytes: body * 3 }).await;
     assert_eq!(of_bytes.len(), 3);
-    assert!(send(Keep::Counts).await.is_empty());
+    assert!(send(Retention::Counts).await.is_empty());
 }
 
 #[tokio::test]

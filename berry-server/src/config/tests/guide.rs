@@ -61,6 +61,8 @@ fn defaults() -> Value {
             "connect_timeout_seconds": provider.connect_timeout_seconds,
             "backend_type": provider.backend_type,
             "stream_usage": provider.stream_usage,
+            "forward_user_agent": provider.forward_user_agent,
+            "max_connections": provider.max_connections,
         },
         "models.*": {
             "strategy": model.strategy,

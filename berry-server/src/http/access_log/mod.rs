@@ -96,7 +96,7 @@ where
             return ResponseFuture { stage: Stage::Refused(Some(headers_too_large())), record: Some(record), errors };
         }
         request.headers_mut().insert(REQUEST_ID, id);
-        request.extensions_mut().insert(record.identity().clone());
+        record.insert_slots(request.extensions_mut());
         let stage = match catch_panic(|| self.inner.call(request)) {
             Ok(call) => Stage::Called(call),
             Err(panic) => Stage::Refused(Some(record.log_panic(&panic))),

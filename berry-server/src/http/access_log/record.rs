@@ -9,13 +9,14 @@ use berry_tower::{
     body::{End, Guard, GuardedBody},
     error::{Exhausted, find},
     error_response::Cause,
+    inspect::ModelSlot,
     progress::Progress,
     rate_limit::LimitKind,
     render::Refusal,
     select::RoutedModel,
 };
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{Extensions, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use tokio::time::Instant;
 
 use super::{
@@ -87,6 +88,7 @@ pub(crate) struct AccessRecord {
     started: Instant,
     status: Option<StatusCode>,
     identity: RequestIdentity,
+    model_slot: ModelSlot,
     served_by: Option<ServedBy>,
     served_model: Option<RoutedModel>,
     attempts: u32,
@@ -115,6 +117,7 @@ impl AccessRecord {
             started,
             status: None,
             identity: RequestIdentity::default(),
+            model_slot: ModelSlot::default(),
             served_by: None,
             served_model: None,
             attempts: 0,
@@ -132,8 +135,12 @@ impl AccessRecord {
         &self.id
     }
 
-    pub(super) const fn identity(&self) -> &RequestIdentity {
-        &self.identity
+    /// Puts the slots into the request that the layers behind fill in.
+    pub(super) fn insert_slots(&self, extensions: &mut Extensions) {
+        extensions.insert(self.identity.clone());
+        if self.is_model_request {
+            extensions.insert(self.model_slot.clone());
+        }
     }
 
     /// Logs a panic and returns the client's error.
@@ -200,7 +207,7 @@ impl AccessRecord {
         let Some(continuation) = progress.continued_by() else { return };
         self.served_by = Some(ServedBy(continuation.backend.clone()));
         let catalog = self.snapshot.catalog.load();
-        let requested = self.identity.model().and_then(|model| catalog.find(model));
+        let requested = self.model_slot.get().and_then(|model| catalog.find(model));
         let served = requested.and_then(|requested| match continuation.fallback_index.checked_sub(1) {
             None => Some(requested),
             Some(fallback) => catalog.find(requested.fallbacks.get(fallback as usize)?),
@@ -212,7 +219,7 @@ impl AccessRecord {
 
     /// Returns the public name of the requested model, if the catalogue has it.
     fn requested_model(&self) -> Option<Arc<str>> {
-        let requested = self.identity.model()?;
+        let requested = self.model_slot.get()?;
         match &self.served_model {
             // The usual case needs no look-up.
             Some(RoutedModel(model)) if &*model.name == requested => Some(model.name.clone()),
@@ -243,7 +250,7 @@ impl AccessRecord {
         let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let usage = self.progress.as_ref().and_then(Progress::usage);
         let first_output = self.progress.as_ref().and_then(Progress::first_output);
-        let model = requested.as_deref().or(self.identity.model());
+        let model = requested.as_deref().or(self.model_slot.get());
         let served_model = self.served_model.as_ref().map(|RoutedModel(model)| model);
         let backend = self.served_by.as_ref().map(|ServedBy(backend)| backend);
         tracing::info!(

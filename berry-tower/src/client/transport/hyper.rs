@@ -268,17 +268,22 @@ mod tests {
     use super::*;
     use crate::{client::Upstream, error::Deadline};
 
-    /// An upstream that tells which `Accept` and `Host` it was asked with.
+    /// An upstream that answers with the path, `Accept` and `Host` of the request.
     async fn upstream() -> String {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("127.0.0.1:{}", listener.local_addr().unwrap().port());
         tokio::spawn(async move {
-            let tell = service_fn(async |request: Request<Incoming>| {
-                let told = |name: &str| request.headers()[name].to_str().unwrap().to_owned();
-                Ok::<_, hyper::Error>(Response::new(format!("{} {} {}", request.uri(), told("accept"), told("host"))))
+            let echo = service_fn(async |request: Request<Incoming>| {
+                let header = |name: &str| request.headers()[name].to_str().unwrap().to_owned();
+                Ok::<_, hyper::Error>(Response::new(format!(
+                    "{} {} {}",
+                    request.uri(),
+                    header("accept"),
+                    header("host")
+                )))
             });
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), tell));
+                tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), echo));
             }
         });
         address
@@ -289,27 +294,27 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_request_goes_to_its_address() {
+    async fn sends_a_request_to_its_address() {
         let (address, mut transport) = (upstream().await, Hyper::new());
         for timeout in [1, 2, 1] {
             let answer = transport.call(ask(&format!("http://{address}/v1?x=1"), Duration::from_secs(timeout))).await;
-            let told = answer.unwrap().into_body().collect().await.unwrap().to_bytes();
-            assert_eq!(told, format!("/v1?x=1 */* {address}"));
+            let text = answer.unwrap().into_body().collect().await.unwrap().to_bytes();
+            assert_eq!(text, format!("/v1?x=1 */* {address}"));
         }
     }
 
     #[test]
     fn its_future_is_small() {
-        assert!(size_of::<HyperFuture>() <= 64, "what holds it is moved, and lies cold in the caches");
+        assert!(size_of::<HyperFuture>() <= 64, "the futures that hold it are moved");
     }
 
     #[tokio::test]
-    async fn what_cannot_be_reached_is_told_from_what_is_slow() {
+    async fn distinguishes_unreachable_from_slow_upstreams() {
         let gone = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
         let refused = Hyper::new().call(ask(&format!("http://{gone}/"), Duration::from_secs(5))).await;
         assert!(matches!(refused, Err(Failure::Connect(_))), "{refused:?}");
 
-        // It takes the connection, and never speaks TLS.
+        // It accepts the connection, and never starts TLS.
         let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let uri = format!("https://{}/", silent.local_addr().unwrap());
         let late = Hyper::new().call(ask(&uri, Duration::from_millis(20))).await;

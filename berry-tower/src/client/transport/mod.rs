@@ -15,7 +15,7 @@ mod resolver;
 #[cfg(feature = "client-hyper")]
 mod tls;
 
-use std::{error::Error, fmt, num::NonZeroUsize, time::Duration};
+use std::{error::Error, fmt, num::NonZeroU32, time::Duration};
 
 use tokio::time::Instant;
 
@@ -55,7 +55,7 @@ pub type DefaultTransport = ();
 pub struct Upstream {
     connect_timeout: Duration,
     head_due: Option<Instant>,
-    max_connections: Option<NonZeroUsize>,
+    max_connections: Option<NonZeroU32>,
     fresh: bool,
 }
 
@@ -76,7 +76,7 @@ impl Upstream {
 
     /// Sets the most HTTP/2 connections to this destination; `None` leaves it to the transport.
     #[must_use]
-    pub const fn with_max_connections(mut self, max: Option<NonZeroUsize>) -> Self {
+    pub const fn with_max_connections(mut self, max: Option<NonZeroU32>) -> Self {
         self.max_connections = max;
         self
     }
@@ -102,8 +102,8 @@ impl Upstream {
 
     /// The most HTTP/2 connections to this destination.
     #[must_use]
-    pub fn max_connections(&self) -> Option<usize> {
-        self.max_connections.map(NonZeroUsize::get)
+    pub const fn max_connections(&self) -> Option<NonZeroU32> {
+        self.max_connections
     }
 
     /// Whether the request is to go on a new connection.

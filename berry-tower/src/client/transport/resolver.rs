@@ -1,6 +1,6 @@
 //! Name resolution: at most one look-up per name at a time, its result shared and kept briefly.
 
-#![expect(clippy::disallowed_types, reason = "held for a look at a map, when a connection is made")]
+#![expect(clippy::disallowed_types, reason = "held for a map operation, when a connection is made")]
 
 use std::{
     collections::HashMap,
@@ -22,7 +22,7 @@ type Addresses = Arc<[SocketAddr]>;
 type Outcome = Result<Addresses, Arc<io::Error>>;
 
 /// Resolves names by the system's resolver, which blocks a thread for each look-up. A name that
-/// hangs blocks one thread, and delays those only who ask for it. Clones share the results.
+/// hangs blocks one thread, and delays only the connections to it. Clones share the results.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Resolver(Arc<Mutex<HashMap<Box<str>, Entry>>>);
 
@@ -89,7 +89,7 @@ impl Resolver {
         }
     }
 
-    /// Starts a look-up, which writes its outcome into the map even if nobody waits for it.
+    /// Starts a look-up, which writes its outcome into the map even if no connection waits for it.
     fn start<F>(&self, host: &str, resolve: F) -> Lookup
     where
         F: FnOnce(&str) -> io::Result<Addresses> + Send + 'static,

@@ -7,6 +7,7 @@ use crate::dialect::{
         self, CachedTokens, CalledFunction, Choice, Content, ExtraContent, FinishReason, FunctionKind, Message, Role,
         Thought, ToolCall,
     },
+    lenient::is_blank,
     value::Value,
 };
 
@@ -41,6 +42,11 @@ pub(super) fn check(block: &Block) -> Result<(), Malformed> {
             }
             Some("audio") => Err(Malformed("audio, which cannot be translated")),
             Some("text" | "tool_use" | "thinking") => Err(Malformed("a block that cannot be read")),
+            // A block of an unknown kind that holds a text would be missed.
+            _ if block.as_object().is_none() || !is_blank(block.get("text")) => {
+                Err(Malformed("a block that cannot be read"))
+            }
+            None if !is_blank(block.get("name")) => Err(Malformed("a block that cannot be read")),
             _ => Ok(()),
         },
         _ => Ok(()),

@@ -15,6 +15,7 @@ mod gemini_streams;
 mod lenient;
 mod messages_answers;
 mod messages_requests;
+mod perturbed;
 mod wire;
 
 use bytes::Bytes;

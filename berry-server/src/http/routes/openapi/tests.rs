@@ -58,7 +58,7 @@ async fn describes_exactly_the_methods_of_each_route() {
 }
 
 #[tokio::test]
-async fn it_is_served_where_status_is_open_and_to_admins_elsewhere() {
+async fn document_is_public_only_if_status_is() {
     let ask = async |settings: &str, token: Option<&str>| {
         let mut request = Request::get("/openapi.json");
         if let Some(token) = token {
@@ -81,7 +81,7 @@ async fn it_is_served_where_status_is_open_and_to_admins_elsewhere() {
 }
 
 #[test]
-fn every_operation_has_a_name_of_its_own_and_every_error_the_shape() {
+fn operations_have_unique_ids_and_errors_their_shape() {
     let document = told();
     let mut names = BTreeSet::new();
     for (path, item) in document["paths"].as_object().unwrap() {

@@ -31,7 +31,7 @@ use super::{
     slots::StreamSlots,
 };
 use crate::{
-    client::transport::failure,
+    client::{after, transport::failure},
     error::{Deadline, Failure},
 };
 
@@ -47,7 +47,7 @@ impl Pool {
     /// another when no stream is free, up to `max`.
     pub(super) async fn connect(self: &Arc<Self>, max: usize, fresh: bool) -> Result<(BoxConnection, bool), Failure> {
         self.watch();
-        let deadline = Instant::now() + self.timeout;
+        let deadline = after(Instant::now(), self.timeout);
         if fresh && let Some(made) = self.make(deadline, max, true).await? {
             return Ok((made, false));
         }
@@ -75,7 +75,7 @@ impl Pool {
                         // The one that was made for all has failed: each waiter learns for itself.
                         Some(self.make(deadline, max, false))
                     } else if self.idle.may_grow(max) {
-                        self.make_for_all(deadline, max)
+                        self.connect_shared(deadline, max)
                     } else {
                         None
                     };
@@ -109,7 +109,7 @@ impl Pool {
     }
 
     /// Makes a connection for all waiters, even if none is left; `None` if one is being made.
-    fn make_for_all(self: &Arc<Self>, deadline: Instant, max: usize) -> Option<Making> {
+    fn connect_shared(self: &Arc<Self>, deadline: Instant, max: usize) -> Option<Making> {
         if self.is_connecting.swap(true, AcqRel) {
             return None;
         }

@@ -52,17 +52,17 @@ pub(super) trait Connection: Send + Sync {
 /// An HTTP/1 connection.
 pub(super) fn http1(sender: http1::SendRequest<Buffered>, received: Arc<Received>) -> BoxConnection {
     let role = Role::Http1(received);
-    Box::pin(Line { sender, answer: None, send: http1::SendRequest::try_send_request, role })
+    Box::pin(ConnectionSlot { sender, answer: None, send: http1::SendRequest::try_send_request, role })
 }
 
 /// A stream of an HTTP/2 connection.
 pub(super) fn http2(sender: http2::SendRequest<Buffered>, slot: StreamSlot) -> BoxConnection {
     let role = Role::Http2(slot);
-    Box::pin(Line { sender, answer: None, send: http2::SendRequest::try_send_request, role })
+    Box::pin(ConnectionSlot { sender, answer: None, send: http2::SendRequest::try_send_request, role })
 }
 
 #[pin_project]
-struct Line<S, F, Send> {
+struct ConnectionSlot<S, F, Send> {
     sender: S,
     #[pin]
     answer: Option<F>,
@@ -75,7 +75,7 @@ enum Role {
     Http2(StreamSlot),
 }
 
-impl<S, F, Sending> Connection for Line<S, F, Sending>
+impl<S, F, Sending> Connection for ConnectionSlot<S, F, Sending>
 where
     S: Sender,
     F: Future<Output = Outcome> + Send + Sync,

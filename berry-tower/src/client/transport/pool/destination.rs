@@ -1,4 +1,4 @@
-//! Who is asked, and how requests name it.
+//! The destination of a pool, and how requests address it.
 
 use std::mem;
 
@@ -20,7 +20,7 @@ pub(super) struct Destination {
 impl Destination {
     /// # Errors
     ///
-    /// When the host cannot stand in a header.
+    /// The host cannot be a header value.
     pub(super) fn new(scheme: &Scheme, authority: &Authority) -> Result<Self, Failure> {
         let default = if *scheme == Scheme::HTTPS { 443 } else { 80 };
         let host = match authority.port_u16() {
@@ -31,12 +31,12 @@ impl Destination {
         Ok(Self { scheme: scheme.clone(), authority: authority.clone(), host })
     }
 
-    /// Whether it speaks TLS.
+    /// Whether it uses TLS.
     pub(super) fn is_secure(&self) -> bool {
         self.scheme == Scheme::HTTPS
     }
 
-    /// An address of it.
+    /// Returns an address at this destination.
     pub(super) fn uri(&self, path: PathAndQuery) -> Uri {
         let mut parts = Parts::default();
         parts.scheme = Some(self.scheme.clone());
@@ -45,16 +45,16 @@ impl Destination {
         Uri::from_parts(parts).unwrap_or_default()
     }
 
-    /// Addresses a request as HTTP/1 has it: the path alone, and the host in a header.
+    /// Addresses a request as HTTP/1 does: by the path alone, and the host in a header.
     pub(super) fn address_http1(&self, request: &mut Request<Buffered>) {
         let path = mem::take(request.uri_mut()).into_parts().path_and_query;
-        // An empty path is a slash there, which is the default.
+        // The default URI is a slash, which an empty path becomes in HTTP/1.
         *request.uri_mut() = path.filter(|path| path.as_str() != "/").map_or_else(Uri::default, Uri::from);
         request.headers_mut().entry(HOST).or_insert_with(|| self.host.clone());
     }
 
-    /// Addresses a request as HTTP/2 has it: by the whole address, which only one that comes back
-    /// from HTTP/1 has lost.
+    /// Addresses a request as HTTP/2 does: by the whole address, which a request that was addressed
+    /// for HTTP/1 has lost.
     pub(super) fn address_http2(&self, request: &mut Request<Buffered>) {
         if request.uri().authority().is_none() {
             let path = mem::take(request.uri_mut()).into_parts().path_and_query;
@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn http1_has_the_path_alone_and_the_host_in_a_header() {
+    fn http1_gets_the_path_and_a_host_header() {
         for (uri, path, host) in [
             ("http://a.example", "/", "a.example"),
             ("http://a.example/", "/", "a.example"),
@@ -97,11 +97,11 @@ mod tests {
             request.headers_mut().insert(HOST, HeaderValue::from_static("b.example"));
             destination.address_http1(request);
         });
-        assert_eq!(named.headers()[HOST], "b.example", "who names another means it");
+        assert_eq!(named.headers()[HOST], "b.example", "an explicit host is kept");
     }
 
     #[test]
-    fn http2_has_the_whole_address_after_http1_too() {
+    fn http2_gets_the_whole_address_also_after_http1() {
         for uri in ["https://a.example/", "https://a.example:8443/v1?x=1"] {
             assert_eq!(addressed(uri, Destination::address_http2).uri(), uri);
             let both = addressed(uri, |destination, request| {

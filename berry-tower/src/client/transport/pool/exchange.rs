@@ -45,7 +45,7 @@ impl Exchange {
         if !fresh && let Some(connection) = pool.idle.take() {
             return Self::Sent(Sent::new(pool, connection, true, request));
         }
-        let max = max.unwrap_or(pool.config.max_connections);
+        let max = max.map_or(pool.config.max_connections, |max| max.get() as usize);
         Self::Waiting(Box::pin(async move {
             let (connection, reused) = pool.connect(max, fresh).await?;
             Ok(Sent::new(pool, connection, reused, request))
@@ -104,7 +104,7 @@ impl Sent {
         Response::from_parts(head, Pooled { incoming, lease: (!is_done).then_some(lease) })
     }
 
-    /// What it means that no response came.
+    /// Converts the error of a request without a response.
     fn failed(self, error: hyper::Error) -> Failure {
         let unprocessed = if self.connection.is_shared() {
             failure::is_unprocessed(&error)

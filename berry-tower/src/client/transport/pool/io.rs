@@ -20,7 +20,7 @@ use super::{settings::SettingsReader, slots::StreamSlots};
 pub(super) struct Received(AtomicBool);
 
 impl Received {
-    /// A request is about to be written: what came before belongs to earlier answers.
+    /// Forgets earlier bytes, which belong to earlier responses; called before a request is written.
     pub(super) fn reset(&self) {
         self.0.store(false, Relaxed);
     }
@@ -34,10 +34,10 @@ impl Received {
 /// A byte stream that notes whether bytes arrive.
 ///
 /// Under HTTP/1 it hides write errors: an upstream that answers before it has read the whole
-/// request, and then closes, leaves its answer in the receive buffer. A write error reported to
-/// hyper would discard that answer; without it, hyper reads the answer, or the end of the stream.
+/// request, and then closes, leaves its response in the receive buffer. A write error reported to
+/// hyper would discard that response; without it, hyper reads the response, or the end of the stream.
 ///
-/// Under HTTP/2 it reads the peer's first SETTINGS frame, since hyper does not tell when it came.
+/// Under HTTP/2 it reads the peer's first SETTINGS frame, since hyper does not report when it arrives.
 #[pin_project]
 pub(super) struct Monitored<S> {
     #[pin]

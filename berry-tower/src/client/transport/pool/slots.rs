@@ -14,7 +14,7 @@ use tokio::{sync::Notify, time::Instant};
 /// made for. Others wait, rather than be refused.
 const BEFORE_SETTINGS: usize = 1;
 
-/// Those who wait for a connection of a pool.
+/// The requests that wait for a connection of a pool.
 #[derive(Debug, Default)]
 pub(super) struct Waiters {
     count: AtomicUsize,

@@ -1,4 +1,4 @@
-//! Connections of HTTP/1.
+//! HTTP/1 connections.
 
 use std::{io, sync::mpsc, thread};
 
@@ -20,7 +20,7 @@ async fn a_connection_serves_one_request_after_another() {
 }
 
 #[tokio::test]
-async fn the_connection_that_came_last_is_taken_first() {
+async fn takes_the_connection_that_became_free_last() {
     let upstream = Upstream::new(Speaks::Plain).await;
     let pools = trusting(&upstream);
     let held = async |held: &'static str| read(&pools, &upstream.uri(held)).await.unwrap();
@@ -38,27 +38,27 @@ async fn the_connection_that_came_last_is_taken_first() {
 }
 
 #[tokio::test]
-async fn a_connection_is_taken_again_only_after_the_end_of_its_answer() {
+async fn reuses_a_connection_only_after_the_end_of_its_response() {
     let upstream = Upstream::new(Speaks::Plain).await;
     let pools = trusting(&upstream);
     let mut long = ask(&pools, &upstream.uri("/long")).await.unwrap();
     assert_eq!(long.body_mut().frame().await.unwrap().unwrap().into_data().unwrap(), "first");
     assert_eq!(read(&pools, &upstream.uri("/")).await.unwrap(), "2");
     assert_eq!(read(&pools, &upstream.uri("/")).await.unwrap(), "2");
-    // One that is not read to its end has no use any more.
+    // A connection whose response is dropped is closed.
     drop(long);
     upstream.wait_for(|counts| counts.open == 1).await;
     assert_eq!(read(&pools, &upstream.uri("/")).await.unwrap(), "2");
 }
 
 #[tokio::test]
-async fn a_request_that_is_given_up_takes_its_connection_along() {
+async fn a_dropped_request_closes_its_connection() {
     let upstream = Upstream::new(Speaks::Plain).await;
     let pools = trusting(&upstream);
     assert_eq!(read(&pools, &upstream.uri("/")).await.unwrap(), "1");
     let held = ask(&pools, &upstream.uri("/held"));
     tokio::select! {
-        _ = held => unreachable!("nobody lets it"),
+        _ = held => unreachable!("the gate is closed"),
         () = upstream.wait_for(|counts| counts.requests == 2) => {}
     }
     upstream.wait_for(|counts| counts.open == 0).await;
@@ -66,7 +66,7 @@ async fn a_request_that_is_given_up_takes_its_connection_along() {
 }
 
 #[tokio::test]
-async fn a_connection_that_the_upstream_closes_is_not_taken_again() {
+async fn does_not_reuse_a_connection_that_the_upstream_closes() {
     let upstream = Upstream::new(Speaks::Plain).await;
     let pools = trusting(&upstream);
     for number in ["1", "2", "3"] {
@@ -74,15 +74,15 @@ async fn a_connection_that_the_upstream_closes_is_not_taken_again() {
     }
 }
 
-/// An upstream apart from this runtime, which cannot see what it does before it looks.
+/// An upstream outside of this runtime, which learns of its actions only by polling.
 struct Apart {
     uri: String,
     close: mpsc::Sender<()>,
     closed: mpsc::Receiver<usize>,
 }
 
-/// For each connection, how many requests are answered, and how many are read after that; then it
-/// closes the connection when it is told to.
+/// Starts an upstream that on each connection answers some requests, reads some more, and then waits
+/// for a signal to close it.
 fn apart(connections: Vec<(usize, usize)>) -> Apart {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let uri = format!("http://{}/", listener.local_addr().unwrap());
@@ -122,7 +122,7 @@ fn request(stream: &mut std::net::TcpStream) -> io::Result<()> {
 }
 
 #[tokio::test]
-async fn a_request_that_was_not_written_goes_to_another_connection() {
+async fn an_unwritten_request_moves_to_another_connection() {
     let upstream = apart(vec![(1, 0), (1, 0), (2, 0)]);
     let pools = Arc::new(Pools::default());
     for number in 1..=2 {
@@ -130,7 +130,7 @@ async fn a_request_that_was_not_written_goes_to_another_connection() {
         free(&pools, &upstream.uri).await;
         upstream.close.send(()).unwrap();
         assert_eq!(upstream.closed.recv().unwrap(), number);
-        // The runtime sees it now, and asks this task before it tells the connection.
+        // The runtime has the event now, and polls this task before the connection's.
         yield_now().await;
     }
     for _ in 0..2 {
@@ -139,7 +139,7 @@ async fn a_request_that_was_not_written_goes_to_another_connection() {
 }
 
 #[tokio::test]
-async fn a_request_that_was_written_is_not_sent_again() {
+async fn a_written_request_without_a_response_byte_is_reported_as_unprocessed() {
     let upstream = apart(vec![(1, 1), (1, 0)]);
     let pools = Arc::new(Pools::default());
     assert_eq!(read(&pools, &upstream.uri).await.unwrap(), "1");
@@ -152,7 +152,7 @@ async fn a_request_that_was_written_is_not_sent_again() {
 }
 
 #[tokio::test]
-async fn a_new_connection_that_breaks_is_not_replaced() {
+async fn a_new_connection_that_breaks_is_a_failure() {
     let upstream = apart(vec![(0, 0); 100]);
     let pools = Arc::new(Pools::default());
     for number in 1..=100 {
@@ -165,7 +165,7 @@ async fn a_new_connection_that_breaks_is_not_replaced() {
 }
 
 #[tokio::test]
-async fn who_waits_for_a_connection_has_one_that_becomes_free() {
+async fn a_waiter_takes_a_connection_that_becomes_free() {
     let upstream = Upstream::new(Speaks::Http1).await;
     let pools = trusting(&upstream);
     assert_eq!(read(&pools, &upstream.uri("/")).await.unwrap(), "1");
@@ -178,7 +178,7 @@ async fn who_waits_for_a_connection_has_one_that_becomes_free() {
     assert_eq!(text(held.await.unwrap().unwrap()).await, "1");
     assert_eq!(timeout(LONG, second).await.unwrap().unwrap().unwrap(), "1");
 
-    // The one that was being made is there for the next who comes.
+    // The connection that was being made serves the next request.
     upstream.gates().handshakes.add_permits(handshakes);
     let held = tokio::spawn(ask(&pools, &upstream.uri("/held")));
     upstream.wait_for(|counts| counts.requests == 4).await;
@@ -189,7 +189,7 @@ async fn who_waits_for_a_connection_has_one_that_becomes_free() {
 }
 
 #[tokio::test]
-async fn an_upstream_of_http1_over_tls_has_a_connection_for_each() {
+async fn http1_over_tls_has_a_connection_for_each_request() {
     let upstream = Upstream::new(Speaks::Http1).await;
     let pools = trusting(&upstream);
     let let_go = async {
@@ -202,7 +202,7 @@ async fn an_upstream_of_http1_over_tls_has_a_connection_for_each() {
 }
 
 #[tokio::test]
-async fn the_body_tells_its_size_and_its_end() {
+async fn a_body_reports_its_size_and_its_end() {
     let upstream = Upstream::new(Speaks::Plain).await;
     let mut body = ask(&trusting(&upstream), &upstream.uri("/")).await.unwrap().into_body();
     assert_eq!((body.is_end_stream(), body.size_hint().exact()), (false, Some(1)));

@@ -1,4 +1,4 @@
-//! Which connections are kept, and how long.
+//! Keeping and closing unused connections.
 
 use std::{
     pin::Pin,
@@ -19,9 +19,9 @@ use super::{
     *,
 };
 
-/// A connection that is what it is told to be.
+/// A connection whose state the test sets.
 #[derive(Clone)]
-struct Told(Arc<State>);
+struct FakeConnection(Arc<State>);
 
 struct State {
     is_ready: AtomicBool,
@@ -29,7 +29,7 @@ struct State {
     waits: AtomicWaker,
 }
 
-impl Told {
+impl FakeConnection {
     fn new(is_ready: bool) -> Self {
         let (is_ready, is_closed) = (AtomicBool::new(is_ready), AtomicBool::new(false));
         Self(Arc::new(State { is_ready, is_closed, waits: AtomicWaker::new() }))
@@ -46,7 +46,7 @@ impl Told {
     }
 }
 
-impl Connection for Told {
+impl Connection for FakeConnection {
     fn send(self: Pin<&mut Self>, _request: Request<Buffered>, _head_due: Option<Instant>) {}
 
     fn any_byte_received(&self) -> bool {
@@ -76,16 +76,20 @@ impl Connection for Told {
 }
 
 #[test]
-fn what_is_not_ready_is_passed_over_and_what_is_closed_is_dropped() {
-    let (idle, all) = (Idle::default(), [true, false, true, false].map(Told::new));
+fn skips_connections_that_are_not_ready_and_drops_closed_ones() {
+    let (idle, all) = (Idle::default(), [true, false, true, false].map(FakeConnection::new));
     for connection in &all {
         idle.put(Box::pin(connection.clone()), usize::MAX);
     }
     all[3].0.is_closed.store(true, Relaxed);
     drop(idle.take().unwrap());
-    assert_eq!(all.each_ref().map(Told::is_kept), [true, true, false, false], "the last that is ready");
+    assert_eq!(
+        all.each_ref().map(FakeConnection::is_kept),
+        [true, true, false, false],
+        "the last one that is ready is taken"
+    );
     drop(idle.take().unwrap());
-    assert_eq!(all.each_ref().map(Told::is_kept), [false, true, false, false]);
+    assert_eq!(all.each_ref().map(FakeConnection::is_kept), [false, true, false, false]);
     assert!(idle.take().is_none());
     all[1].is_ready_now();
     assert!(idle.take().is_some());
@@ -93,12 +97,12 @@ fn what_is_not_ready_is_passed_over_and_what_is_closed_is_dropped() {
 }
 
 #[tokio::test]
-async fn who_waits_is_told_when_a_connection_is_ready() {
+async fn wakes_a_waiter_when_a_connection_is_ready() {
     let pools = Arc::new(Pools::default());
     let pool = pools.find(&"https://127.0.0.1/".parse().unwrap(), LONG).unwrap();
-    // As if another had to make one, so that nothing else wakes it.
+    // As if another request was making one, so that nothing else wakes it.
     pool.is_connecting.store(true, Relaxed);
-    let connection = Told::new(false);
+    let connection = FakeConnection::new(false);
     pool.put(Box::pin(connection.clone()));
     let waiting = pool.clone();
     let waits = tokio::spawn(async move { waiting.connect(1, false).await.map(|found| found.1) });
@@ -106,10 +110,10 @@ async fn who_waits_is_told_when_a_connection_is_ready() {
         yield_now().await;
     }
     connection.is_ready_now();
-    assert!(timeout(LONG, waits).await.unwrap().unwrap().unwrap(), "it is the one that was there");
+    assert!(timeout(LONG, waits).await.unwrap().unwrap().unwrap(), "it takes the connection that was free");
 }
 
-/// Lets time go by, as far as the pools see it.
+/// Advances the clock of the pools.
 pub(super) async fn pass(seconds: u64) {
     pause();
     for _ in 0..seconds {
@@ -126,7 +130,7 @@ async fn an_unused_connection_is_closed() {
         let pools = trusting(&upstream);
         for number in ["1", "2"] {
             assert_eq!(read(&pools, &upstream.uri("/")).await.unwrap(), number);
-            // Each request gives it another term.
+            // Each request restarts the time.
             for _ in 0..3 {
                 pass(70).await;
                 assert_eq!(read(&pools, &upstream.uri("/")).await.unwrap(), number);
@@ -151,7 +155,7 @@ async fn a_connection_in_use_stays() {
 }
 
 #[tokio::test]
-async fn nothing_is_left_of_what_nobody_uses() {
+async fn an_unused_pool_is_removed() {
     let upstream = Upstream::new(Speaks::Plain).await;
     let pools = trusting(&upstream);
     assert_eq!(read(&pools, &upstream.uri("/")).await.unwrap(), "1");

@@ -13,17 +13,17 @@ use self::upstream::{Gates, Speaks, Upstream};
 use super::*;
 use crate::{body::Buffered, error::Deadline};
 
-/// How long a connection may take, where that is of no concern.
+/// A connect timeout that does not pass.
 const LONG: Duration = Duration::from_secs(20);
 
-/// The answer to a request.
+/// Sends a request.
 fn ask(pools: &Arc<Pools>, uri: &str) -> impl Future<Output = Result<http::Response<Pooled>, Failure>> + use<> {
     let request = http::Request::post(uri).body(Buffered::from("{}")).unwrap();
     let pool = pools.find(request.uri(), LONG);
     async { Exchange::new(pool?, request).await }
 }
 
-/// The text of an answer: the number of the connection that it came by.
+/// Reads the text of a response: the number of its connection.
 async fn text(answer: http::Response<Pooled>) -> String {
     String::from_utf8(answer.into_body().collect().await.unwrap().to_bytes().into()).unwrap()
 }
@@ -33,7 +33,7 @@ fn read(pools: &Arc<Pools>, uri: &str) -> impl Future<Output = Result<String, Fa
     async { Ok(text(answer.await?).await) }
 }
 
-/// Waits until there is a connection that is free.
+/// Waits until a connection is free.
 async fn free(pools: &Arc<Pools>, uri: &str) {
     let pool = pools.find(&uri.parse().unwrap(), LONG).unwrap();
     let free = async {
@@ -44,10 +44,10 @@ async fn free(pools: &Arc<Pools>, uri: &str) {
             }
         }
     };
-    pool.put(timeout(LONG, free).await.expect("none becomes free"));
+    pool.put(timeout(LONG, free).await.expect("no connection becomes free"));
 }
 
-/// Pools that trust an upstream.
+/// Returns pools that trust an upstream.
 fn trusting(upstream: &Upstream) -> Arc<Pools> {
     let pools = Pools::default();
     if let Some(trust) = upstream.trust() {

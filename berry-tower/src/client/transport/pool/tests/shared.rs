@@ -1,4 +1,4 @@
-//! Connections of HTTP/2.
+//! HTTP/2 connections.
 
 use futures_util::future::join_all;
 
@@ -8,7 +8,7 @@ use super::*;
 use crate::client;
 
 #[tokio::test]
-async fn one_connection_is_made_for_all() {
+async fn one_connection_serves_many_requests() {
     let upstream = Upstream::new(Speaks::Http2).await;
     let pools = trusting(&upstream);
     for _ in 0..2 {
@@ -20,7 +20,7 @@ async fn one_connection_is_made_for_all() {
 }
 
 #[tokio::test]
-async fn a_request_that_is_given_up_leaves_the_connection_to_the_others() {
+async fn a_dropped_request_leaves_the_connection_to_the_others() {
     let upstream = Upstream::with(Speaks::Http2, Gates::shut()).await;
     let pools = trusting(&upstream);
     let first = tokio::spawn(ask(&pools, &upstream.uri("/")));
@@ -32,14 +32,14 @@ async fn a_request_that_is_given_up_leaves_the_connection_to_the_others() {
     for other in others {
         assert_eq!(text(other.await.unwrap().unwrap()).await, "1");
     }
-    // Nor does an answer that nobody reads to its end.
+    // So does a response that is not read to its end.
     drop(ask(&pools, &upstream.uri("/long")).await.unwrap());
     assert_eq!(read(&pools, &upstream.uri("/")).await.unwrap(), "1");
     assert_eq!(upstream.counts().made, 1);
 }
 
 #[tokio::test]
-async fn a_connection_that_is_gone_is_replaced() {
+async fn a_closed_connection_is_replaced() {
     let upstream = Upstream::new(Speaks::Http2).await;
     let pools = trusting(&upstream);
     for number in ["1", "2", "3"] {
@@ -51,18 +51,18 @@ async fn a_connection_that_is_gone_is_replaced() {
 }
 
 #[tokio::test]
-async fn when_no_connection_can_be_made_all_are_told() {
+async fn every_waiter_learns_that_no_connection_can_be_made() {
     let upstream = Upstream::with(Speaks::Http2, Gates::shut()).await;
     upstream.gates().handshakes.close();
     let pools = trusting(&upstream);
     for answer in join_all((0..10).map(|_| read(&pools, &upstream.uri("/")))).await {
         assert!(matches!(answer, Err(Failure::Connect(_))), "{answer:?}");
     }
-    assert_eq!(upstream.counts().made, 10, "each has tried for itself");
+    assert_eq!(upstream.counts().made, 10, "each tries for itself");
 }
 
 #[tokio::test]
-async fn nobody_waits_longer_than_a_connection_may_take() {
+async fn a_waiter_fails_after_the_connect_timeout() {
     let upstream = Upstream::with(Speaks::Http2, Gates::shut()).await;
     let pools = trusting(&upstream);
     let timeout = Duration::from_millis(40);

@@ -1,4 +1,4 @@
-//! An upstream that tells what becomes of its connections.
+//! An upstream that counts its connections.
 
 use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -21,17 +21,17 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-/// What an upstream speaks.
+/// The protocol of an upstream.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Speaks {
     Plain,
-    /// TLS, and of the versions of HTTP only this one.
+    /// HTTP/1 over TLS.
     Http1,
     Http2,
 }
 
-/// It answers with the number of the connection: `/held` when the gate lets it, `/long` without an
-/// end, `/close` for the last time.
+/// It answers with the number of the connection: `/held` when its gate opens, `/long` without an end,
+/// `/large` with a large body, and `/close` before it closes the connection.
 #[derive(Clone)]
 pub(super) struct Upstream(Arc<Shared>);
 
@@ -47,16 +47,16 @@ struct Shared {
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Counts {
-    /// How many connections were accepted.
+    /// The accepted connections.
     pub(super) made: usize,
-    /// How many of them are open.
+    /// The open connections.
     pub(super) open: usize,
     pub(super) requests: usize,
 }
 
-/// How many may pass.
+/// The permits of handshakes and responses.
 pub(super) struct Gates {
-    /// Handshakes of TLS; those that follow fail when it is closed.
+    /// TLS handshakes; later ones fail when it is closed.
     pub(super) handshakes: Semaphore,
     /// Answers of `/held`.
     pub(super) held: Semaphore,
@@ -67,7 +67,7 @@ impl Gates {
         Self { handshakes: Semaphore::new(Semaphore::MAX_PERMITS), held: Semaphore::new(0) }
     }
 
-    /// Gates that no handshake has passed.
+    /// Returns gates without permits.
     pub(super) fn shut() -> Self {
         Self { handshakes: Semaphore::new(0), held: Semaphore::new(0) }
     }
@@ -127,7 +127,7 @@ impl Upstream {
             let upstream = self.clone();
             async move { upstream.answer(request, number).await }
         });
-        // How it ends is in the counts.
+        // The counts show how it ends.
         let _ = match speaks {
             Speaks::Http2 => {
                 let mut builder = http2::Builder::new(TokioExecutor::new());
@@ -177,7 +177,7 @@ impl Upstream {
         self.0.closing.notify_waiters();
     }
 
-    /// What makes a client trust it, where that takes something.
+    /// The TLS settings of a client that trusts it; `None` without TLS.
     pub(super) fn trust(&self) -> Option<Arc<ClientConfig>> {
         self.0.trust.clone()
     }
@@ -189,7 +189,10 @@ impl Upstream {
     /// Waits until the counts are as wanted.
     pub(super) async fn wait_for(&self, wanted: impl FnMut(&Counts) -> bool) {
         let mut counts = self.0.counts.subscribe();
-        timeout(Duration::from_secs(20), counts.wait_for(wanted)).await.expect("it never comes to that").unwrap();
+        timeout(Duration::from_secs(20), counts.wait_for(wanted))
+            .await
+            .expect("the counts are never as wanted")
+            .unwrap();
     }
 
     fn count(&self, change: impl FnOnce(&mut Counts)) -> Counts {

@@ -1,0 +1,25 @@
+//! The standard gateway as one function, or as two with layers of your own between them.
+//!
+//! `gateway` is [`edge`] over `CollectLayer` over `core`. A request passes these layers:
+//!
+//! | part | layers |
+//! |---|---|
+//! | [`edge`] | `ErrorResponse`, `Auth`, `RateLimit` |
+//! | `CollectLayer` | reads the body |
+//! | `core` | a check of path and method, `Inspect`, `ModelPermission`, `Early`, `Resume`, `Retry`, `Commit`, `Select`, `CircuitBreaker`, `BackendClient` |
+//!
+//! `edge` needs the feature of the same name; the rest needs `gateway`.
+
+#[cfg(feature = "gateway")]
+mod core;
+mod edge;
+#[cfg(feature = "gateway")]
+mod endpoint_guard;
+#[cfg(feature = "gateway")]
+mod settings;
+#[cfg(feature = "gateway")]
+mod whole;
+
+pub use self::edge::edge;
+#[cfg(feature = "gateway")]
+pub use self::{core::core, settings::Settings, whole::gateway};
