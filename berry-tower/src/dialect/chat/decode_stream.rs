@@ -182,6 +182,8 @@ impl ResponseDecoder {
         newer(&mut usage.prompt_tokens, later.prompt_tokens);
         newer(&mut usage.completion_tokens, later.completion_tokens);
         newer(&mut usage.total_tokens, later.total_tokens);
+        let sum = usage.prompt_tokens.saturating_add(usage.completion_tokens);
+        usage.total_tokens = usage.total_tokens.max(sum);
         usage.prompt_tokens_details = later.prompt_tokens_details.or(usage.prompt_tokens_details);
         usage.completion_tokens_details = later.completion_tokens_details.or(usage.completion_tokens_details);
     }

@@ -150,9 +150,6 @@ mod tests {
         assert_eq!(gemini(json!({"stop_sequences": ["1", "2", "3", "4", "5", "6"]})), "stop_sequences");
         let tool = json!([{"name": "0 bad", "input_schema": {}}]);
         assert_eq!(gemini(json!({"tools": tool})), "tools[0].name");
-        let alone = json!({"type": "auto", "disable_parallel_tool_use": true});
-        let tool = json!([{"name": "look", "input_schema": {}}]);
-        assert_eq!(gemini(json!({"tools": tool, "tool_choice": alone})), "tool_choice.disable_parallel_tool_use");
         assert_eq!(refused(Dialect::OpenAi, &json!({"top_k": 5})), "top_k");
     }
 
@@ -180,12 +177,19 @@ mod tests {
         );
         let pictures = json!([text, image("ftp://x/y.png")]);
         assert_eq!(gemini(json!([result("a", pictures)])), "messages[2].content[0].content[1].source");
-        let pictures = json!([{"role": "user", "content": [result("a", json!([image("https://x/y.png")]))]}]);
-        assert_eq!(refused(Dialect::OpenAi, &json!({"messages": pictures})), "messages[0].content[0].content[0]");
-        assert_eq!(
-            refused(Dialect::Gemini, &json!({"messages": [{"role": "assistant", "content": "so"}]})),
-            "messages[0].role"
-        );
+    }
+
+    #[test]
+    fn dropped_fields_have_their_callers_names() {
+        let alone = json!({"type": "auto", "disable_parallel_tool_use": true});
+        let body = json!({"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}],
+            "tools": [{"name": "look", "input_schema": {}}, {"type": "web_search_20250305", "name": "web_search"}],
+            "tool_choice": alone, "speed": "fast"});
+        let conversation = Conversation::new(Endpoint::Messages, body.to_string().into());
+        let dropped = ["speed", "tool_choice.disable_parallel_tool_use", "tools[web_search]"];
+        assert_eq!(*conversation.dropped(Dialect::Gemini), dropped);
+        let refusing = Conversation::new(Endpoint::Messages, body.to_string().into()).refuse_optional(true);
+        assert_eq!(refusing.supports(Dialect::Gemini).unwrap_err().param, "speed");
     }
 
     #[test]
