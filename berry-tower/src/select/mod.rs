@@ -330,6 +330,7 @@ where
 }
 
 /// The future of [`Select`].
+#[allow(clippy::large_enum_variant, reason = "every request takes the large variant; a box would cost an allocation")]
 #[pin_project(project = FutureProj)]
 #[derive(Debug)]
 pub enum ResponseFuture<F, C: Classify> {
