@@ -598,7 +598,7 @@ mod tests {
                 ..400 => Class::Success,
                 408 => Class::Timeout,
                 429 => LIMITED,
-                ..500 => Class::ClientError,
+                400..500 => Class::ClientError,
                 _ => Class::Server,
             };
             assert_eq!(class(status), expected, "{status}");

@@ -154,33 +154,31 @@ impl AttemptRecord {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
+    use std::sync::mpsc::{Sender, channel};
 
     use super::*;
 
-    type Log = Arc<Mutex<Vec<(usize, Weight)>>>;
-
+    /// Sends its index and the decision.
     #[derive(Debug)]
-    struct Told(usize, Log);
+    struct Reporter(usize, Sender<(usize, Weight)>);
 
-    impl Claim for Told {
+    impl Claim for Reporter {
         fn decide(&self, weight: Weight) {
-            self.1.lock().unwrap().push((self.0, weight));
+            self.1.send((self.0, weight)).unwrap();
         }
     }
 
     /// Files failures, lets `end` happen and the request be over; returns what was decided.
     fn decided(failures: &[(usize, Class)], end: impl FnOnce(&AttemptRecord)) -> Vec<(usize, Weight)> {
-        let log = Log::default();
+        let (sender, decisions) = channel();
         let mut record = AttemptRecord::default();
         for (at, (backend, class)) in failures.iter().enumerate() {
-            record.file(*backend, *class, Box::new(Told(at, log.clone())));
+            record.file(*backend, *class, Box::new(Reporter(at, sender.clone())));
             record = record.successor();
         }
         end(&record);
-        drop(record);
-        let log = log.lock().unwrap();
-        log.clone()
+        drop((record, sender));
+        decisions.iter().collect()
     }
 
     #[test]

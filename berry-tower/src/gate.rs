@@ -69,13 +69,16 @@ pub(crate) fn not_immediate(policy: &str) -> Refusal {
     Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "server_error", message).code("internal_error")
 }
 
+/// A decision that takes time.
+type Decision<F, E> = Pin<Box<dyn Future<Output = Result<Gate<F, E>, E>> + Send>>;
+
 /// The inner service's future, an immediate refusal, or a decision between the two that takes time.
 #[pin_project(project = GateProj)]
 pub(crate) enum Gate<F, E> {
     Pass(#[pin] F),
     /// Taken by the first poll.
     Refused(Option<Response<Bytes>>),
-    Deferred(Pin<Box<dyn Future<Output = Result<Gate<F, E>, E>> + Send>>),
+    Deferred(Decision<F, E>),
 }
 
 impl<F, E> Gate<F, E> {

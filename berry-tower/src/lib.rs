@@ -123,6 +123,8 @@ mod evidence;
 mod gate;
 #[cfg(feature = "edge")]
 pub mod gateway;
+#[cfg(all(feature = "full", any(doc, doctest)))]
+pub mod guide;
 #[cfg(feature = "backend")]
 mod health;
 #[cfg(feature = "inspect")]

@@ -1,5 +1,4 @@
-//! Reads event streams of models while they pass: hands on whole events byte for byte, and knows whether
-//! a stream has ended well.
+//! Filters event streams of models: passes whole events byte for byte, and knows whether a stream is complete.
 //!
 //! [`StreamFilter`] stands between an upstream's frames and the client. It is pure: no clock, no I/O, and
 //! its memory stays near 32 KiB whatever comes.
@@ -41,10 +40,10 @@ use std::fmt;
 pub use crate::progress::{Grammar, Usage};
 pub use filter::StreamFilter;
 
-/// An error as an upstream told it, in the middle of a stream or with a 2xx status.
+/// An error that an upstream reported in a stream or with a 2xx status.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ErrorEvent {
-    /// What went wrong, in the upstream's words; at most about 2 KiB of it.
+    /// The upstream's message, at most about 2 KiB.
     pub message: Option<String>,
     /// The member `type`.
     pub kind: Option<String>,
@@ -52,14 +51,14 @@ pub struct ErrorEvent {
     pub code: Option<String>,
 }
 
-/// Why a stream is no whole answer.
+/// The reason why a stream is not a complete response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StreamFault {
-    /// The upstream sent an error event, which is not handed on.
+    /// The upstream sent an error event, which is not passed on.
     Error(ErrorEvent),
-    /// The stream ended, or broke off, before the answer was complete.
+    /// The stream ended or broke off before the response was complete.
     Interrupted,
-    /// The stream ended cleanly before anything that bears output.
+    /// The stream ended cleanly without output.
     NoOutput,
     /// The body is no event stream, but HTML for instance, or JSON, whose `error` is given if it has one.
     NotEvents(Option<ErrorEvent>),

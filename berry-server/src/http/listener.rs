@@ -8,7 +8,7 @@ use std::{
     convert::Infallible,
     io,
     sync::{
-        Arc, OnceLock,
+        Arc, OnceLock, Weak,
         atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
     },
     time::Duration,
@@ -177,21 +177,23 @@ impl Drop for Waiting<'_> {
 
 /// The connections that are open, for the listener alone.
 #[derive(Default)]
-struct Open(Vec<ConnectionState>);
+struct Open(Vec<(ConnectionState, Weak<Place>)>);
 
 impl Open {
-    fn add(&mut self, connection: ConnectionState) {
+    fn add(&mut self, connection: ConnectionState, place: &Arc<Place>) {
         // Amortized: half of a full list has ended, or it grows.
         if self.0.len() == self.0.capacity() {
-            self.0.retain(|connection| !connection.is_closed());
+            self.0.retain(|(connection, _)| !connection.is_closed());
         }
-        self.0.push(connection);
+        self.0.push((connection, Arc::downgrade(place)));
     }
 
-    /// Closes the connection that has been idle for the longest time.
-    fn displace_longest_idle(&mut self) {
-        self.0.retain(|connection| !connection.is_closed());
-        let idle = self.0.iter().filter_map(|connection| Some((connection.idle_since()?, connection)));
+    /// Closes the connection that has been idle for the longest time, among those with a slot or among all.
+    fn displace_longest_idle(&mut self, with_slot: bool) {
+        self.0.retain(|(connection, _)| !connection.is_closed());
+        let counts = |place: &Weak<Place>| !with_slot || place.upgrade().is_some_and(|place| place.has_slot());
+        let counted = self.0.iter().filter(|(_, place)| counts(place));
+        let idle = counted.filter_map(|(connection, _)| Some((connection.idle_since()?, connection)));
         if let Some((_, connection)) = idle.min_by_key(|(since, _)| *since) {
             connection.displace();
         }
@@ -228,9 +230,9 @@ pub(crate) async fn serve<A, F, B, O, R>(
         }
         let state = ConnectionState::new();
         if !place.has_slot() {
-            open.displace_longest_idle();
+            open.displace_longest_idle(true);
         }
-        open.add(state.clone());
+        open.add(state.clone(), &place);
         let connection = Connection::new(stream, state.clone());
         let (answer, overloaded) = (answer.clone(), overloaded.clone());
         let service = service_fn(move |mut request: Request<Incoming>| {
@@ -281,7 +283,8 @@ async fn accept(
 ) -> (TcpStream, Arc<Place>) {
     loop {
         if slots.are_short() {
-            open.displace_longest_idle();
+            // A connection without a slot is in nobody's way until the reserve is used up.
+            open.displace_longest_idle(slots.reserve.available_permits() > 0);
         }
         let may_accept = slots.free.available_permits() > 0 || slots.reserve.available_permits() > 0;
         let result = tokio::select! {
@@ -303,7 +306,7 @@ async fn accept(
             Err(error) => {
                 errors.record(&error);
                 // The most likely error is that no file is left.
-                open.displace_longest_idle();
+                open.displace_longest_idle(false);
             }
         }
     }

@@ -111,7 +111,7 @@ async fn accepts_a_closure_that_returns_a_future() {
         }
     })
     .layer(service_fn(echo));
-    let response = service.clone().oneshot(with(&[("authorization", "Bearer dave")])).await.unwrap();
+    let response = service.oneshot(with(&[("authorization", "Bearer dave")])).await.unwrap();
     assert_eq!(text(response).await, "dave ");
     assert_eq!(service.oneshot(with(&[])).await.unwrap().status(), 401);
 }
@@ -128,7 +128,7 @@ async fn authenticator_sees_the_whole_head() {
     })
     .layer(service_fn(echo));
     let request = Request::get("/").extension(PeerCertificate("carol")).body(()).unwrap();
-    assert_eq!(text(service.clone().oneshot(request).await.unwrap()).await, "carol ");
+    assert_eq!(text(service.oneshot(request).await.unwrap()).await, "carol ");
     let request = Request::post("/").extension(PeerCertificate("carol")).body(()).unwrap();
     assert_eq!(service.oneshot(request).await.unwrap().status(), 401);
 }

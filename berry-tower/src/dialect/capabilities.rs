@@ -94,7 +94,7 @@ pub(super) fn messages(name: &str, value: &Value) -> Class {
     match name {
         // With something in it, both are tools that the caller relies on.
         "container" | "mcp_servers" if is_neutral(value) => Class::Optional,
-        // Others tell summaries of their thoughts and nothing else.
+        // Other formats have only summaries of the reasoning.
         "display" if *value == "summarized" => Class::Hint,
         _ => class(&MESSAGES, name),
     }
@@ -106,10 +106,10 @@ fn class(table: &[(&str, Class)], name: &str) -> Class {
 
 /// The members of an object that a format lacks: the first that is essential and means something, as an error,
 /// or all that are optional.
-pub(super) fn lost<'a>(
-    members: &'a Object,
+pub(super) fn lost(
+    members: &Object,
     class: impl Fn(&str, &Value) -> Class,
-) -> Result<impl Iterator<Item = &'a str>, &'a str> {
+) -> Result<impl Iterator<Item = &str>, &str> {
     let is_essential = |(name, value): &(&String, &Value)| class(name, value) == Class::Essential && !is_neutral(value);
     match members.iter().find(is_essential) {
         Some((name, _)) => Err(name),

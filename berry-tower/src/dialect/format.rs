@@ -68,7 +68,7 @@ named_enum! {
 }
 
 named_enum! {
-    /// How a Claude model is told to think.
+    /// The way in which a Claude model is asked to think.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
     #[non_exhaustive]
     pub enum ClaudeThinking {
@@ -79,7 +79,7 @@ named_enum! {
         Budget = "budget",
         /// Adaptively, with an effort.
         Adaptive = "adaptive",
-        /// Not at all.
+        /// The model is not asked to think.
         Off = "off",
     }
 }
@@ -118,7 +118,7 @@ impl<'a> Target<'a> {
         self
     }
 
-    /// Sets how a Claude model is told to think; by its family by default.
+    /// Sets the way in which a Claude model is asked to think; by its family by default.
     #[must_use]
     pub const fn with_thinking(mut self, thinking: ClaudeThinking) -> Self {
         self.thinking = thinking;
@@ -150,7 +150,7 @@ impl<'a> Target<'a> {
 /// What a decoder of responses must know beside the request.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct DecodeOptions {
-    /// The time in seconds since 1970, for formats whose responses do not tell it.
+    /// The time in seconds since 1970, for formats whose responses lack it.
     pub(crate) created: u64,
     /// Whether text between `<think>` and `</think>` is reasoning.
     pub(crate) think_tags: bool,
@@ -183,7 +183,7 @@ pub(crate) trait WireFormat: fmt::Debug + Sync {
         false
     }
 
-    /// Whether a stream tells token counts only where `stream_options.include_usage` asks for them.
+    /// Whether a stream reports token counts only where `stream_options.include_usage` asks for them.
     fn has_usage_option(&self) -> bool {
         false
     }

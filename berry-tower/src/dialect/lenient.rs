@@ -108,7 +108,7 @@ pub(super) fn whole(value: Option<&Value>) -> Option<u64> {
 ///
 /// # Errors
 /// The value is neither, and not empty.
-pub(super) fn list<'a>(value: Option<&'a Value>, what: Malformed) -> Result<&'a [Value], Malformed> {
+pub(super) fn list(value: Option<&Value>, what: Malformed) -> Result<&[Value], Malformed> {
     match value {
         Some(Value::Array(elements)) => Ok(elements),
         Some(object @ Value::Object(members)) if !members.is_empty() => Ok(std::slice::from_ref(object)),

@@ -215,7 +215,8 @@ impl From<Value> for serde_json::Value {
 #[cfg(test)]
 impl PartialEq<serde_json::Value> for Value {
     fn eq(&self, other: &serde_json::Value) -> bool {
-        *self == Self::from(other.clone())
+        let other = Self::from(other.clone());
+        *self == other
     }
 }
 

@@ -20,6 +20,9 @@ use crate::{
 
 type Read = Result<Requested, Unreadable>;
 
+/// A body that is being read, the service to call then, and the request.
+type Pending<S> = (Offloaded<Read>, S, Request<Buffered>);
+
 /// The future of [`Inspect`](super::Inspect).
 #[pin_project]
 pub struct ResponseFuture<S: Service<Request<Buffered>>, R> {
@@ -28,10 +31,11 @@ pub struct ResponseFuture<S: Service<Request<Buffered>>, R> {
     render: R,
 }
 
+#[allow(clippy::large_enum_variant, reason = "every request takes the large variant; a box would cost an allocation")]
 #[pin_project(project = StageProj)]
 enum Stage<S: Service<Request<Buffered>>> {
     /// A large body is being read on another thread.
-    Reading(Option<Box<(Offloaded<Read>, S, Request<Buffered>)>>),
+    Reading(Option<Box<Pending<S>>>),
     Called(#[pin] S::Future),
     Rejected(Option<(Unreadable, RequestSummary)>),
 }

@@ -71,7 +71,7 @@ impl Nesting {
     }
 
     fn enter(&mut self, is_object: bool) {
-        if self.depth % 64 == 0 && self.depth > 0 {
+        if self.depth.is_multiple_of(64) && self.depth > 0 {
             self.outer.push(self.innermost);
             self.innermost = 0;
         }
@@ -82,7 +82,7 @@ impl Nesting {
     fn leave(&mut self) {
         self.depth -= 1;
         self.innermost >>= 1;
-        if self.depth % 64 == 0
+        if self.depth.is_multiple_of(64)
             && let Some(outer) = self.outer.pop()
         {
             self.innermost = outer;

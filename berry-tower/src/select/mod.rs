@@ -387,6 +387,7 @@ pub struct ResponseFuture<F, C: Classify> {
     state: State<F, C>,
 }
 
+#[allow(clippy::large_enum_variant, reason = "every request takes the large variant; a box would cost an allocation")]
 #[pin_project(project = StateProj)]
 #[derive(Debug)]
 enum State<F, C: Classify> {

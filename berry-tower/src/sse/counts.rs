@@ -1,4 +1,4 @@
-//! Token counts under the names that the protocols give them.
+//! Token counts under the names of each protocol.
 
 use super::Usage;
 

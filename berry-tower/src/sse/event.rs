@@ -1,4 +1,4 @@
-//! One event of a stream as it comes: its type, and what its data says.
+//! Reads the type and the data of one event, incrementally.
 
 use super::event_type::EventType;
 use super::scan::Facts;
@@ -7,7 +7,7 @@ use crate::json::Tokenizer;
 const DONE: &[u8] = b"[DONE]";
 const NAME: usize = 32;
 
-/// Reads the fields of one event after another; what it holds does not grow with them.
+/// Reads events, one after another, in constant memory.
 pub(super) struct Event {
     tokenizer: Tokenizer,
     pub(super) facts: Facts,
@@ -40,7 +40,7 @@ impl Event {
         self.name_len = 0;
     }
 
-    /// A line `data` begins. Several are joined by line feeds.
+    /// Starts a line `data`; several are joined by line feeds.
     pub(super) fn data_line(&mut self) {
         if self.has_data {
             self.data(b"\n");
@@ -56,12 +56,12 @@ impl Event {
             });
         }
         if !self.tokenizer.is_malformed() {
-            // The tokenizer remembers that it failed.
+            // The tokenizer stays malformed.
             let _ = self.tokenizer.push(part, &mut self.facts);
         }
     }
 
-    /// A line `event` begins. The last one counts.
+    /// Starts a line `event`; the last one counts.
     pub(super) fn name_line(&mut self) {
         self.name_len = 0;
     }
@@ -76,22 +76,22 @@ impl Event {
         self.has_data
     }
 
-    /// The data is `[DONE]`.
+    /// Whether the data is `[DONE]`.
     pub(super) fn is_done(&self) -> bool {
         self.done == Some(DONE.len())
     }
 
-    /// The data is one complete object.
+    /// Whether the data is one complete object.
     pub(super) fn is_object(&self) -> bool {
         self.tokenizer.is_whole()
     }
 
-    /// The data is no object, whatever comes.
+    /// Whether the data can no longer become an object.
     pub(super) fn is_no_object(&self) -> bool {
         self.tokenizer.is_malformed()
     }
 
-    /// The type in the data; without one, that of the line `event`.
+    /// Returns the type in the data, or else that of the line `event`.
     pub(super) fn kind(&self) -> EventType {
         match self.facts.kind {
             EventType::None => self.line_kind(),
@@ -99,7 +99,7 @@ impl Event {
         }
     }
 
-    /// Tells of an error, once the event is complete.
+    /// Whether the complete event is an error.
     pub(super) fn is_error(&self) -> bool {
         self.facts.error_at_top || self.facts.kind == EventType::Error || self.line_kind() == EventType::Error
     }

@@ -1,12 +1,12 @@
-//! The types of events that the grammars tell apart.
+//! The event types that the grammars distinguish.
 
 /// The type of an event, from its data or from its line `event`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum EventType {
-    /// It has none.
+    /// No type.
     #[default]
     None,
-    /// One that means nothing here.
+    /// An unrecognised type.
     Unknown,
     Error,
     Ping,

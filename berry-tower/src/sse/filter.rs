@@ -1,4 +1,4 @@
-//! The filter that joins splitter, scanner and grammar: frames in, what may go to the client out.
+//! The filter: joins splitter, scanner and grammar.
 
 mod feed;
 
@@ -15,45 +15,45 @@ use crate::json::ObjectCheck;
 /// An event is held back until it is complete, unless it is longer than this.
 const HOLD: usize = 16 * 1024;
 
-/// How much of a JSON body is searched for an error when there should be a stream.
+/// The most bytes of a JSON body that are searched for an error.
 const MOST_JSON: usize = 64 * 1024;
 
 const DONE: Bytes = Bytes::from_static(b"data: [DONE]\n\n");
 
-/// What becomes of the event that is open.
+/// What the filter does with the open event.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Mode {
-    /// Held until it is complete.
+    /// It is held until it is complete.
     CommitPoint,
-    /// Too long for that: handed on as it comes.
+    /// It is too long to be held and is passed in parts.
     Long,
-    /// Left out to its end, though it may have `begun` to be handed on.
+    /// It is dropped; `begun` if a part of it has been passed.
     Skip { begun: bool },
 }
 
 enum Phase {
     Open,
-    /// The answer may be an error in JSON.
+    /// The body may be an error in JSON.
     Json(ObjectCheck, usize),
-    /// The end has been handed on; what follows is dropped.
+    /// The end has been passed; later bytes are dropped.
     Closed,
     Failed,
 }
 
-/// Reads a stream while it passes; see the [module](super).
+/// Filters a stream; see the [module](super).
 pub struct StreamFilter {
     splitter: Splitter,
     event: Event,
     progress: Progress,
     phase: Phase,
     mode: Mode,
-    /// What has come of the open event in earlier frames, in [`Mode::CommitPoint`].
+    /// The bytes of the open event from earlier frames, in [`Mode::CommitPoint`].
     held: BytesMut,
-    /// What has come of the open event in all, in bytes.
+    /// The length of the open event so far, in bytes.
     length: usize,
-    /// An event longer than this is not held.
+    /// The longest event that is held, in bytes.
     hold: usize,
-    /// The last event was handed on.
+    /// Whether the last event was passed.
     passed: bool,
     events: u64,
     bytes: u64,
@@ -101,12 +101,11 @@ impl StreamFilter {
         self
     }
 
-    /// Feeds one frame of the upstream; hands on through `out`, byte for byte, what may go to the client.
+    /// Processes one frame of the upstream and passes to `out`, byte for byte, what may go to the client.
     ///
     /// # Errors
     ///
-    /// When it is certain that the stream is no whole answer. What came before the fault has been handed
-    /// on then, and nothing more is.
+    /// The stream cannot become a complete response. Bytes before the fault have been passed; later ones are not.
     pub fn push(&mut self, frame: Bytes, out: &mut impl FnMut(Bytes)) -> Result<(), StreamFault> {
         let result = match self.phase {
             Phase::Failed => Err(StreamFault::Interrupted),
@@ -128,28 +127,27 @@ impl StreamFilter {
         result
     }
 
-    /// The upstream's body has ended, cleanly as far as HTTP can tell. Hands on what is still owed: a last
-    /// event that lacks its blank line, a `[DONE]`.
+    /// Ends the stream after a clean end of the upstream's body, as far as HTTP can tell. Passes what is missing: the
+    /// blank line of a last event, a `[DONE]`.
     ///
     /// # Errors
     ///
-    /// When the stream is no whole answer.
+    /// The stream is not a complete response.
     pub fn end(&mut self, out: &mut impl FnMut(Bytes)) -> Result<(), StreamFault> {
         self.finish(true, out)
     }
 
-    /// The upstream broke off, or stalled. An answer that is whole already stays so, and the `[DONE]` that
-    /// it lacks is handed on.
+    /// Ends the stream after the upstream broke off or stalled. A response that is complete already stays so, and a
+    /// missing `[DONE]` is passed.
     ///
     /// # Errors
     ///
-    /// When the stream is no whole answer.
+    /// The stream is not a complete response.
     pub fn broken(&mut self, out: &mut impl FnMut(Bytes)) -> Result<(), StreamFault> {
         self.finish(false, out)
     }
 
-    /// An event that bears output was handed on: the point after which no other backend can take over
-    /// unseen.
+    /// Whether an event with output was passed: the point after which another backend cannot take over unnoticed.
     pub fn output_seen(&self) -> bool {
         if self.is_opaque() {
             return self.bytes > 0;
@@ -157,7 +155,7 @@ impl StreamFilter {
         self.progress.output() || (self.mode == Mode::Long && self.progress.bears_output_so_far(&self.event))
     }
 
-    /// The answer is complete by its own grammar; what is missing at most is a `[DONE]`.
+    /// Whether the response is complete by its grammar, save for a `[DONE]`.
     pub fn finished(&self) -> bool {
         match self.phase {
             Phase::Failed => false,
@@ -166,44 +164,43 @@ impl StreamFilter {
         }
     }
 
-    /// The last event, such as `[DONE]`, was handed on; whatever still comes is dropped.
+    /// Whether the last event, such as `[DONE]`, was passed; later bytes are dropped.
     pub fn closed(&self) -> bool {
         matches!(self.phase, Phase::Closed)
     }
 
-    /// How many events with data were handed on.
+    /// Returns the number of events with data that were passed.
     pub fn events(&self) -> u64 {
         self.events
     }
 
-    /// How many bytes were handed on.
+    /// Returns the number of bytes that were passed.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// What the upstream counted so far, if it did.
+    /// Returns the token counts that the upstream has reported.
     pub fn usage(&self) -> Option<Usage> {
         self.progress.usage()
     }
 
-    /// A comment may be sent to the client now without tearing an event apart. False once the stream is
-    /// over, and always for [`Grammar::Opaque`].
+    /// Whether a comment may be sent to the client now without splitting an event. False once the stream is over, and
+    /// always for [`Grammar::Opaque`].
     pub fn between_events(&self) -> bool {
         matches!(self.phase, Phase::Open) && !self.is_opaque() && !self.torn()
     }
 
-    /// The client has a part of an event without its end. After a fault, a blank line must go before
-    /// anything that is to be an event of its own.
+    /// Whether the client has received an incomplete event. After a fault, a blank line must precede the next event.
     pub fn torn(&self) -> bool {
         matches!(self.mode, Mode::Long | Mode::Skip { begun: true })
     }
 
-    /// How many events were left out because the client's parser would have stumbled over them.
+    /// Returns the number of events that were dropped because they would break the client's parser.
     pub fn malformed(&self) -> u64 {
         self.malformed
     }
 
-    /// Holds back less, so that tests need no long events.
+    /// Sets a lower hold limit, for tests.
     #[cfg(any(test, fuzzing))]
     pub(super) fn holding(mut self, hold: usize) -> Self {
         self.hold = hold;
@@ -221,7 +218,7 @@ impl StreamFilter {
         }
     }
 
-    /// The body is no event stream; an error in JSON may be told all the same.
+    /// Handles a body that is no event stream, but may be an error in JSON.
     fn foreign(&mut self, rest: &[u8]) -> Result<(), StreamFault> {
         if rest[0] != b'{' || !self.splitter.is_line_begin() {
             return Err(StreamFault::NotEvents(None));

@@ -1,4 +1,4 @@
-//! Doors to the private parts for the fuzz targets; not there in any other build.
+//! Access to private parts for the fuzz targets; absent from other builds.
 
 use super::split::{Splitter, Token};
 use super::{ErrorEvent, StreamFilter, Usage};

@@ -1,4 +1,4 @@
-//! What has been seen of a stream by the grammar of its endpoint, and whether it may end well.
+//! Tracks a stream by the grammar of its endpoint, and decides whether it is complete.
 
 use super::counts::Counts;
 use super::event::Event;
@@ -6,29 +6,29 @@ use super::event_type::EventType;
 use super::scan::{Choice, Facts, MOST_CHOICES};
 use super::{Grammar, StreamFault, Usage};
 
-/// What becomes of an event.
+/// What the filter does with an event.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     Pass,
-    /// Not for the client, and nothing wrong with it.
+    /// The event is valid but hidden from the client.
     Hide,
-    /// Would break the client's parser.
+    /// The event is dropped, since it would break the client's parser.
     Malformed,
-    /// It passes, and the stream is over with it.
+    /// The event is passed and ends the stream.
     Close,
     Fault(StreamFault),
 }
 
-/// The choices of a stream: which have appeared, which are finished, as one bit for each.
+/// The choices of a stream that have appeared and that have finished, as bit sets.
 #[derive(Default)]
 struct Choices {
     finished: Vec<u64>,
     seen: Vec<u64>,
     finished_count: usize,
     seen_count: usize,
-    /// A choice went on after its finish: from then on only the stream's clean end says that it is whole.
+    /// Whether a choice continued after its finish: from then on only a clean end makes the stream complete.
     has_continued: bool,
-    /// One appeared that cannot be told by its index.
+    /// A choice with an unusable index appeared.
     odd: bool,
 }
 
@@ -53,7 +53,7 @@ impl Choices {
     }
 }
 
-/// Clears a bit; tells whether it was set before.
+/// Clears a bit; returns whether it was set.
 fn clear(bits: &mut [u64], index: u16) -> bool {
     let bit = 1 << (index % 64);
     let Some(word) = bits.get_mut(usize::from(index / 64)) else { return false };
@@ -62,7 +62,7 @@ fn clear(bits: &mut [u64], index: u16) -> bool {
     was_set
 }
 
-/// Sets a bit; tells whether it was clear before.
+/// Sets a bit; returns whether it was clear.
 fn set(bits: &mut Vec<u64>, index: u16) -> bool {
     let (word, bit) = (usize::from(index / 64), 1 << (index % 64));
     debug_assert!(usize::from(index) < MOST_CHOICES);
@@ -80,9 +80,9 @@ pub(super) struct Progress {
     hide_usage: bool,
     expected: usize,
     choices: Choices,
-    /// The Responses or the Messages API said that this is the end.
+    /// The Responses or Messages API ended the stream.
     ended: bool,
-    /// The Messages API has said why the answer ends.
+    /// The Messages API sent a stop reason.
     reason: bool,
     output: bool,
     counts: Counts,
@@ -110,7 +110,7 @@ impl Progress {
         self.grammar
     }
 
-    /// An event that bears output has passed.
+    /// Whether an event with output has passed.
     pub(super) fn output(&self) -> bool {
         self.output
     }
@@ -119,22 +119,22 @@ impl Progress {
         self.counts.usage()
     }
 
-    /// The stream ends with `[DONE]`.
+    /// Whether the stream ends with `[DONE]`.
     pub(super) fn wants_done(&self) -> bool {
         matches!(self.grammar, Grammar::Chat | Grammar::Completions)
     }
 
-    /// The answer is complete, whatever becomes of the stream from here on.
+    /// Whether the response is complete even if the stream breaks off here.
     pub(super) fn is_whole(&self) -> bool {
         self.is_whole_at_end() && !self.choices.has_continued
     }
 
-    /// The answer is complete if the stream ends cleanly here.
+    /// Whether the response is complete if the stream ends cleanly here.
     pub(super) fn is_whole_at_end(&self) -> bool {
         self.ended || (self.wants_done() && self.choices.all_finished(self.expected))
     }
 
-    /// The fault of a stream that ends here without being whole.
+    /// The fault of a stream that ends here while it is incomplete.
     pub(super) fn cut(&self) -> StreamFault {
         if self.output { StreamFault::Interrupted } else { StreamFault::NoOutput }
     }
@@ -161,7 +161,7 @@ impl Progress {
         }
     }
 
-    /// Takes in an event that is complete.
+    /// Processes a complete event.
     pub(super) fn take(&mut self, event: &mut Event) -> Verdict {
         if !event.has_data() {
             return Verdict::Pass;
@@ -174,7 +174,7 @@ impl Progress {
         }
         let is_choices = matches!(self.grammar, Grammar::Chat | Grammar::Completions);
         if event.is_error() || is_choices && event.facts.detail && !event.facts.choices_listed {
-            // Behind the end it cannot take anything back.
+            // After the end an error changes nothing.
             return if self.ended { Verdict::Hide } else { fault(&mut event.facts) };
         }
         self.counts.merge(&event.facts.counts);

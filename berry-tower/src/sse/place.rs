@@ -1,19 +1,19 @@
-//! The places in an event, or in a plain answer, that mean something.
+//! The JSON members that matter in an event or in a plain response.
 
 use super::counts::Count;
 
-/// A place in the object that means something.
+/// A member of the JSON object that matters.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub(super) enum Node {
     #[default]
     Other,
     Top,
-    /// The top of a plain answer.
+    /// The top of a plain response.
     Plain,
     Type,
     /// `message`: an object in `message_start`, a text in a flat `error` event.
     Message,
-    /// `message` beside the error of a plain answer.
+    /// `message` beside the error of a plain response.
     PlainMessage,
     /// `code` at the top, in a flat `error` event.
     Code,
@@ -57,12 +57,12 @@ impl Node {
         matches!(self, Self::Output | Self::BlockOutput | Self::DeltaOutput)
     }
 
-    /// What stands in here means something without a name.
+    /// Whether the elements of this node matter.
     pub(super) fn tells_of_elements(self) -> bool {
         self == Self::Choices || self.bears_output()
     }
 
-    /// It matters what a text here says.
+    /// Whether the text at this node is needed.
     pub(super) fn wants_text(self) -> bool {
         matches!(
             self,

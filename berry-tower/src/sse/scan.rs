@@ -1,4 +1,4 @@
-//! Picks out of one event, or of a plain answer, the few members that matter, without building a tree.
+//! Reads the members that matter from an event or a plain response without building a tree.
 
 use super::ErrorEvent;
 use super::counts::Counts;
@@ -6,13 +6,13 @@ use super::event_type::EventType;
 use super::place::Node;
 use crate::json::{KEEP, Visit, Word};
 
-/// Containers deeper than this hold nothing that is looked for.
+/// The depth below which no member matters.
 const LEVELS: usize = 6;
 
-/// More choices than any API gives; a choice beyond is one that can never be finished.
+/// The most choices; a choice beyond never finishes.
 pub(super) const MOST_CHOICES: usize = 4096;
 
-/// What one choice of one event said.
+/// The facts about one choice in an event.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Choice {
     /// `None`: not a number below [`MOST_CHOICES`].
@@ -25,12 +25,12 @@ pub(super) struct Choice {
 /// What one event said. Of members that come twice the last counts, as in clients' parsers, save that
 /// an error stays one.
 pub(crate) struct Facts {
-    /// For each depth, what the container there is.
+    /// The container at each depth.
     path: [Node; LEVELS],
     /// What the innermost container is, and whether what stands in it means something without a name.
     within: Node,
     elements: bool,
-    /// What the next value is, when it is not an array's element.
+    /// The node of the next value, unless it is an array element.
     coming: Node,
     choice: Choice,
     pub(super) kind: EventType,
@@ -41,11 +41,11 @@ pub(crate) struct Facts {
     pub(super) choices_filled: bool,
     /// `usage` at the top is an object.
     pub(super) usage_object: bool,
-    /// A choice has output, or is finished.
+    /// Whether a choice has output or has finished.
     pub(super) output: bool,
     /// A block of the Messages API begins with output, or is output by its kind, such as `tool_use`.
     pub(super) block_output: bool,
-    /// A delta of the Messages API is not empty.
+    /// Whether a delta of the Messages API is not empty.
     pub(super) delta_output: bool,
     /// `delta.stop_reason` is a text.
     pub(super) stop: bool,
@@ -53,7 +53,7 @@ pub(crate) struct Facts {
     pub(super) detail: bool,
     /// There is an `error` at the top that is not null.
     pub(super) error_at_top: bool,
-    /// What was told of an error, at any of the places for it.
+    /// The error, from any of the members that hold one.
     pub(super) error: ErrorEvent,
     pub(crate) counts: Counts,
 }
@@ -82,7 +82,7 @@ impl Facts {
         }
     }
 
-    /// For a plain answer, of which only usage and errors are of interest.
+    /// Facts of a plain response, of which only usage and errors matter.
     pub(crate) fn plain() -> Self {
         Self { coming: Node::Plain, ..Self::new() }
     }
@@ -99,7 +99,7 @@ impl Facts {
         self.error_at_top.then(|| std::mem::take(&mut self.error))
     }
 
-    /// What the value is that begins.
+    /// Returns the node of the value that begins.
     fn value(&mut self) -> Node {
         let coming = std::mem::take(&mut self.coming);
         match self.within {
@@ -114,7 +114,7 @@ impl Facts {
         }
     }
 
-    /// The value that begins stands where one means something.
+    /// Whether the value that begins matters.
     fn is_of_use(&self) -> bool {
         self.coming != Node::Other || self.elements
     }
@@ -122,7 +122,7 @@ impl Facts {
     /// A member of a container that means something.
     fn member(&mut self, name: &[u8]) {
         self.coming = self.within.child(name);
-        // A name that comes again takes back what it said before.
+        // A repeated name replaces the earlier value.
         match self.coming {
             Node::Choices => {
                 self.choices.clear();
@@ -137,7 +137,7 @@ impl Facts {
         }
     }
 
-    /// There is something in a place that bears output.
+    /// Notes output at a node that holds some.
     fn bears_output(&mut self, place: Node) {
         self.output |= place == Node::Output;
         self.choice.has_output |= place == Node::Output;
@@ -154,7 +154,7 @@ impl Facts {
             Node::Finish => {
                 self.choice.finished = !text.is_empty();
                 self.output |= self.choice.finished;
-                // Some providers tell a failure of the model so.
+                // Some providers report a failure of the model this way.
                 if text == b"error" {
                     self.error_at_top = true;
                     self.error.message.get_or_insert_with(|| "the model failed (finish_reason: error)".to_owned());
@@ -174,7 +174,7 @@ impl Facts {
             Node::BlockType => self.block_output |= !matches!(text, b"text" | b"thinking"),
             Node::ErrorText | Node::Error | Node::ResponseError => self.error.message = owned(),
             Node::ErrorCode => self.error.code = owned(),
-            // What stands inside an error goes before what stands beside it.
+            // Members of the error take precedence over those beside it.
             Node::Message | Node::PlainMessage if self.error.message.is_none() => self.error.message = owned(),
             Node::Code if self.error.code.is_none() => self.error.code = owned(),
             Node::ErrorKind => self.error.kind = owned(),
@@ -201,7 +201,7 @@ impl Facts {
         }
     }
 
-    /// What the container is that begins.
+    /// Returns the node of the container that begins.
     fn container(&mut self, object: bool) -> Node {
         let node = self.value();
         match node {

@@ -1,26 +1,26 @@
-//! Finds lines, fields and the ends of events in the bytes of an event stream, wherever the frames are cut.
+//! Splits the bytes of an event stream into fields and events, wherever the frames are cut.
 
 const BOM: &[u8] = b"\xef\xbb\xbf";
 const FIELDS: [&[u8]; 4] = [b"data", b"event", b"id", b"retry"];
 const LONGEST: usize = 5;
 
-/// What the next bytes are.
+/// The kind of the next bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Token<'a> {
-    /// A line `data` begins; what it holds follows in `Data`, in parts.
+    /// A line `data` begins; its value follows as `Data`, in parts.
     DataLine,
     Data(&'a [u8]),
-    /// A line `event` begins; what it holds follows in `Name`, in parts.
+    /// A line `event` begins; its value follows as `Name`, in parts.
     NameLine,
     Name(&'a [u8]),
     /// The blank line that ends an event was read, its line feed included when that is here already.
     End,
-    /// The line feed of a blank line that was told as `End` when its carriage return came.
+    /// The line feed of a blank line that was reported as `End` at its carriage return.
     Tail,
     /// The first line that is not blank is no line of an event stream. The byte that says so is not
     /// consumed.
     Foreign,
-    /// All bytes are read.
+    /// All bytes have been read.
     More,
 }
 
@@ -35,12 +35,12 @@ enum Field {
 enum Line {
     Start,
     Name,
-    /// Behind the colon, where one space is no part of the value.
+    /// After the colon, where one space is skipped.
     Space(Field),
     Value(Field),
 }
 
-/// Reads lines; remembers a few bytes, whatever the length of line and event.
+/// Splits lines; its memory does not grow with lines or events.
 pub(crate) struct Splitter {
     line: Line,
     name: [u8; LONGEST],
@@ -79,13 +79,13 @@ impl Splitter {
         }
     }
 
-    /// Takes the line feed that belongs to an event told as ended, if that is what comes first.
+    /// Takes a leading line feed that belongs to an event already reported as ended.
     pub(crate) fn take_tail(&mut self, bytes: &[u8]) -> usize {
         let tail = !bytes.is_empty() && std::mem::take(&mut self.tail) && bytes[0] == b'\n';
         usize::from(tail)
     }
 
-    /// Reads to the end of the next token; tells how many bytes that took.
+    /// Reads the next token; returns also the number of bytes read.
     pub(crate) fn next<'a>(&mut self, bytes: &'a [u8]) -> (usize, Token<'a>) {
         let mut at = 0;
         while let Some(&byte) = bytes.get(at) {
@@ -124,7 +124,7 @@ impl Splitter {
         }
         if !matches!(byte, b'\n' | b'\r') {
             if bytes[*at..].starts_with(b"data:") {
-                // What nearly every line is; the way through `field_name` comes to the same.
+                // A shortcut for the most frequent line; `field_name` gives the same result.
                 *at += 5;
                 self.opening = false;
                 self.line = Line::Space(Field::Data);

@@ -1,4 +1,4 @@
-//! What every grammar asks for, rule by rule, and what must hold for any bytes at all.
+//! Tests of each grammar's rules, and properties of arbitrary bytes.
 
 mod chat;
 mod others;

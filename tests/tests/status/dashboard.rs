@@ -82,7 +82,8 @@ async fn history_has_only_model_requests() {
 async fn failed_backend_is_reported_with_its_consequences() {
     let settings = "circuit_breaker_failure_threshold = 2";
     let gateway = Gateway::start(settings, &["one"], &model("pool", "random", &[("one", "")])).await;
-    gateway.providers[0].script([Fault::Status(500).once(), Fault::Reset.once()]);
+    // A pooled connection that resets at once is replaced; a second reset in a row is a failure.
+    gateway.providers[0].script([Fault::Status(500).once(), Fault::Reset.times(2)]);
     for state in ["unhealthy", "open"] {
         gateway.chat("pool", USER).await;
         let data = gateway.status(DATA).await;

@@ -250,7 +250,8 @@ impl AccessRecord {
         let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let usage = self.progress.as_ref().and_then(Progress::usage);
         let first_output = self.progress.as_ref().and_then(Progress::first_output);
-        let model = requested.as_deref().or(self.model_slot.get());
+        // A name that the catalogue does not have is the client's text, which may hold a secret.
+        let model = requested.as_deref();
         let served_model = self.served_model.as_ref().map(RoutedModel::model);
         let backend = self.served_by.as_ref().map(|ServedBy(backend)| backend);
         tracing::info!(

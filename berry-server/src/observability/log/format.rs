@@ -176,9 +176,9 @@ impl TextVisitor<'_> {
         let (text, is_cut) = cut(value);
         for char in text.chars() {
             if is_unsafe(char) {
-                write!(self.writer, "{}", char.escape_unicode())?
+                write!(self.writer, "{}", char.escape_unicode())?;
             } else {
-                self.writer.write_char(char)?
+                self.writer.write_char(char)?;
             }
         }
         if is_cut { self.writer.write_char('…') } else { Ok(()) }

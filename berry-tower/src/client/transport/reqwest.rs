@@ -125,7 +125,7 @@ impl Resolve for Resolver {
         let resolver = self.clone();
         Box::pin(async move {
             let addresses = Self::resolve(&resolver, name.as_str()).await?;
-            Ok(Box::new(addresses.to_vec().into_iter()) as Addrs)
+            Ok(Box::new((0..addresses.len()).map(move |index| addresses[index])) as Addrs)
         })
     }
 }

@@ -99,7 +99,7 @@ impl Resolver {
         let lookup = Lookup { outcome, started: started.clone() };
         let (resolver, host) = (self.clone(), Box::<str>::from(host));
         // Its thread writes the outcome: the task's handle is not needed.
-        let _ = spawn_blocking(move || {
+        drop(spawn_blocking(move || {
             started.store(true, Relaxed);
             let outcome = resolve(&host).map_err(Arc::new);
             let mut entries = resolver.lock();
@@ -109,7 +109,7 @@ impl Resolver {
             };
             drop(entries);
             tell.send_replace(Some(outcome));
-        });
+        }));
         lookup
     }
 
@@ -182,7 +182,7 @@ mod tests {
         runtime.block_on(async {
             let resolver = Resolver::default();
             let (release, busy) = mpsc::channel::<()>();
-            let _ = spawn_blocking(move || busy.recv());
+            drop(spawn_blocking(move || busy.recv()));
             let look_up = resolver.resolve_with("a.example", |_| Ok(address()));
             assert!(timeout(Duration::from_millis(5), look_up).await.is_err());
             assert!(resolver.is_starved("a.example"));

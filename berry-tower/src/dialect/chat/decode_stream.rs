@@ -16,8 +16,8 @@ const MOST: usize = 128;
 
 /// Decodes chat responses.
 ///
-/// A `finish_reason` is told when the stream ends, since only then it is clear that the choice does not go
-/// on behind it.
+/// A `finish_reason` is emitted when the stream ends, since only then it is clear that the choice does not
+/// continue after it.
 #[derive(Debug)]
 pub(in crate::dialect) struct ResponseDecoder {
     /// How many choices were asked for.
@@ -37,7 +37,7 @@ struct Choice {
     is_seen: bool,
     has_output: bool,
     finish: Option<FinishReason>,
-    /// It went on after a finish: from then on only the stream's clean end says that it is whole.
+    /// It continued after a finish: from then on only a clean end of the stream makes it complete.
     is_continued: bool,
     calls: Vec<Call>,
     tags: ThinkTags,
@@ -182,6 +182,8 @@ impl ResponseDecoder {
         newer(&mut usage.prompt_tokens, later.prompt_tokens);
         newer(&mut usage.completion_tokens, later.completion_tokens);
         newer(&mut usage.total_tokens, later.total_tokens);
+        let sum = usage.prompt_tokens.saturating_add(usage.completion_tokens);
+        usage.total_tokens = usage.total_tokens.max(sum);
         usage.prompt_tokens_details = later.prompt_tokens_details.or(usage.prompt_tokens_details);
         usage.completion_tokens_details = later.completion_tokens_details.or(usage.completion_tokens_details);
     }
@@ -247,7 +249,7 @@ impl Choice {
         let is_other = |call: &Call| !id.is_empty() && !name.is_empty() && !call.id.is_empty() && call.id != id;
         let known = known.filter(|at| !is_other(&self.calls[*at]));
         let known = known.or_else(|| {
-            // The same number for every call: an id tells which of them goes on.
+            // Some number every call alike; then the id identifies the call.
             self.calls.iter().rposition(|call| !id.is_empty() && call.id == id)
         });
         if known.is_none() && id.is_empty() && name.is_empty() && arguments.is_empty() {

@@ -1,4 +1,4 @@
-//! The hub's request in OpenAI's own format, for callers who speak another.
+//! Encodes a request in OpenAI's format.
 
 use bytes::Bytes;
 
@@ -96,8 +96,7 @@ fn fit(message: &mut Message, path: &str) -> Result<(), UnsupportedField> {
     Ok(())
 }
 
-/// Moves what is no text out of tools' messages, which hold nothing else, into a message of the user behind the
-/// results of the turn.
+/// Moves media out of tool messages, which hold only text, into a user message after the results of the turn.
 fn move_media(messages: &mut Vec<Message>) {
     let mut media = Vec::new();
     let mut all = Vec::with_capacity(messages.len());
@@ -124,12 +123,12 @@ fn take_media(parts: &mut Vec<Part>, id: &str, media: &mut Vec<Part>) {
         return;
     }
     let text = |text: String| Part::Text { text, other: Other::new() };
-    media.push(text(format!("What the tool call {id} returned:")));
+    media.push(text(format!("Result of the tool call {id}:")));
     for part in std::mem::take(parts) {
         if is_text(&part) {
             parts.push(part);
         } else {
-            parts.push(text("[The next message of the user holds this part of the result.]".to_owned()));
+            parts.push(text("[This part of the result is in the next user message.]".to_owned()));
             media.push(part);
         }
     }
@@ -157,7 +156,7 @@ fn fit_part(part: &mut Part, role: Role, path: &str) -> Result<(), UnsupportedFi
             if file.file_data.as_deref().is_some_and(|data| DataUrl::parse(data).is_none()) {
                 return Err(UnsupportedField::new(format!("{path}.file.file_data"), "is no `data:` URL in base64"));
             }
-            // OpenAI insists on a name.
+            // OpenAI requires a name.
             if file.file_data.is_some() {
                 file.filename.get_or_insert_with(|| "document.pdf".into());
             }

@@ -1,4 +1,4 @@
-//! Writes answers in OpenAI's format.
+//! Encodes responses in OpenAI's format.
 
 use serde::Serialize;
 

@@ -1,13 +1,13 @@
-//! What providers of other formats want to see again with a turn, kept from those that do not know it.
+//! Removes the signatures of other providers from requests to OpenAI.
 
 use bytes::Bytes;
 use memchr::memmem;
 
 use crate::dialect::hub::{Message, Request};
 
-/// A chat request as OpenAI may see it: without the `extra_content` in which signatures of Anthropic's
-/// and Google's thoughts travel, and which OpenAI refuses. A body without any, found by one search over the
-/// bytes, stays as it is, and so does one that is no chat request.
+/// Removes `extra_content` from a chat request to OpenAI, which refuses it: it carries signatures of Anthropic's and
+/// Google's reasoning. A body without it, found by one search over the bytes, and a body that is no chat request are
+/// returned unchanged.
 #[must_use]
 pub(crate) fn without_signatures(body: &Bytes) -> Bytes {
     if memmem::find(body, b"\"extra_content\"").is_none() {
@@ -22,7 +22,7 @@ fn rewritten(body: &[u8]) -> Option<Vec<u8>> {
     serde_json::to_vec(&request).ok()
 }
 
-/// Takes out of a turn what its provider wants to see again.
+/// Removes the provider's data from a message.
 pub(super) fn remove_signatures(message: &mut Message) {
     message.extra_content = None;
     message.tool_calls.iter_mut().flatten().for_each(|call| call.extra_content = None);

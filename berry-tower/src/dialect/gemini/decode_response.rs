@@ -1,4 +1,4 @@
-//! The pieces of an answer: Google's words to the hub's.
+//! Decodes the parts of a response.
 
 use super::{LogprobsResult, Part, Status, Token, UsageMetadata};
 use crate::dialect::{
@@ -7,23 +7,23 @@ use crate::dialect::{
     value::Value,
 };
 
-/// How many characters of an answer's id go into the ids of its calls; OpenAI takes ids of 40.
+/// The number of characters of a response's id in the ids of its calls; OpenAI accepts ids of 40.
 const ID: usize = 24;
 
-/// Why a candidate stopped.
+/// The finish of a candidate.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Finish {
-    /// It has not.
+    /// The candidate continues.
     GoesOn,
-    /// For a reason that chat knows.
+    /// It finished for this reason.
     Reason(hub::FinishReason),
-    /// The model failed; there is no answer.
+    /// The model failed.
     Failed,
 }
 
 impl Finish {
-    /// The meaning of Google's reason. One that is not known counts as the provider's will: the answer
-    /// was neither ended by the model nor by its length.
+    /// Converts Google's finish reason. An unknown reason becomes `content_filter`: neither the model nor the length
+    /// ended the response.
     pub(super) fn of(reason: Option<&str>, has_called: bool) -> Self {
         match reason {
             None | Some("" | "FINISH_REASON_UNSPECIFIED") => Self::GoesOn,
@@ -43,8 +43,11 @@ impl Finish {
     }
 }
 
-/// What a part says that is new; nothing for an empty one and for one that chat has no words for.
-/// `calls` counts the calls, `id` names one that has no name of its own.
+/// Decodes a part as a delta; `None` for an empty one. `calls` counts the calls; `id` makes an id for a call without
+/// one.
+///
+/// # Errors
+/// The part holds a medium, which cannot be translated.
 pub(super) fn delta(
     part: Part,
     calls: &mut u32,
@@ -89,15 +92,15 @@ fn code(text: Option<&Value>, language: &str) -> Option<String> {
     Some(format!("\n```{language}\n{}\n```\n", text.trim_end()))
 }
 
-/// An id for a call that has none, unique in its conversation: by the answer's id, or else by how long
-/// the conversation was.
+/// Makes an id for a call without one, unique in its conversation: from the response's id, or else from the length of
+/// the conversation.
 pub(super) fn call_id(answer: Option<&str>, turns: usize, choice: u32, call: u32) -> String {
     let answer = answer.unwrap_or_default().chars();
     let answer: String = answer.filter(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_')).take(ID).collect();
     if answer.is_empty() { format!("call_{turns}_{choice}_{call}") } else { format!("call_{answer}_{choice}_{call}") }
 }
 
-/// Adds to a message what is new in it.
+/// Adds a delta to a message.
 pub(super) fn add(message: &mut hub::Message, delta: hub::Delta) {
     if let Some(text) = delta.content {
         match &mut message.content {
@@ -123,7 +126,7 @@ pub(super) fn add(message: &mut hub::Message, delta: hub::Delta) {
     }
 }
 
-/// The tokens. Thoughts are tokens of the answer, and what Google's own tools added is of the question.
+/// Returns the token counts; reasoning counts as output, and tokens of Google's own tools as input.
 pub(super) fn usage(told: &UsageMetadata) -> hub::Usage {
     let prompt_tokens = told.prompt_token_count.saturating_add(told.tool_use_prompt_token_count);
     let completion_tokens = told.candidates_token_count.saturating_add(told.thoughts_token_count);
@@ -138,7 +141,7 @@ pub(super) fn usage(told: &UsageMetadata) -> hub::Usage {
     }
 }
 
-/// Log-probabilities in chat's form.
+/// Encodes log-probabilities in OpenAI's form.
 pub(super) fn logprobs(told: LogprobsResult) -> Value {
     let token = |it: &Token| {
         let bytes = it.token.bytes().map(|byte| u64::from(byte).into()).collect();
@@ -155,7 +158,7 @@ pub(super) fn logprobs(told: LogprobsResult) -> Value {
     Value::object([("content", Value::Array(content.collect())), ("refusal", Value::Null)])
 }
 
-/// An error, as the hub tells it.
+/// Converts an error.
 pub(super) fn error(told: Status) -> WireError {
     let code = told.code.and_then(|code| match code {
         Value::String(code) => Some(code),

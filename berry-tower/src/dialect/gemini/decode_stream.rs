@@ -1,4 +1,4 @@
-//! Reads what Google answers.
+//! Decodes streams of Google's format.
 
 use super::{
     Candidate, Part, Response, UsageMetadata,
@@ -9,21 +9,21 @@ use crate::dialect::{
     hub, lenient,
 };
 
-/// The most answers to one request.
+/// The most choices of one response.
 const CHOICES: u32 = 8;
 
-/// Reads Google's answers; see [`super::Request::reader`].
+/// Decodes Google's responses.
 ///
-/// A stream is over when every candidate has told why it stopped. A question that Google blocks is an
-/// answer that says nothing and has stopped by the provider's rules. A candidate that stopped because
-/// the model failed (it called a tool in a form that cannot be read, say) is an error.
+/// A stream is complete when every candidate has a finish reason. A blocked prompt becomes an empty response with
+/// the finish reason `content_filter`. A candidate whose model failed, for example by a malformed tool call, is an
+/// error.
 #[derive(Debug)]
 pub(crate) struct ResponseDecoder {
     created: u64,
     model: String,
-    /// The answer's id, once told.
+    /// The response's id, once it is known.
     id: Option<String>,
-    /// Tells the calls of this answer from those of the conversation's others, if it has no id.
+    /// The number of messages, which makes call ids unique in the conversation where the response has no id.
     turns: usize,
     choices: Vec<Choice>,
     usage: Option<hub::Usage>,
@@ -34,24 +34,24 @@ pub(crate) struct ResponseDecoder {
 /// One choice of a stream.
 #[derive(Clone, Debug, Default)]
 struct Choice {
-    /// Why it stopped, as far as it has not gone on since. It is told when the stream ends: some servers write
-    /// a reason into every event.
+    /// The finish reason, unless the choice has continued since. It is emitted when the stream ends: some servers
+    /// write a reason into every event.
     finish: Option<hub::FinishReason>,
-    /// It went on after a finish: from then on only the stream's clean end says that it is whole.
+    /// It continued after a finish: from then on only a clean end of the stream makes it complete.
     is_continued: bool,
     has_spoken: bool,
     calls: u32,
 }
 
 impl ResponseDecoder {
-    /// A reader of the answer to a request for `choices` answers in a conversation of `turns` messages;
-    /// the model is called `model` where the answer names none.
+    /// A decoder of the response to a request for `choices` choices in a conversation of `turns` messages; `model`
+    /// is the model's name where the response has none.
     pub(super) fn new(choices: u32, created: u64, model: String, turns: usize) -> Self {
         let choices = vec![Choice::default(); choices.clamp(1, CHOICES) as usize];
         Self { created, model, id: None, turns, choices, usage: None, counts: UsageMetadata::default(), over: false }
     }
 
-    /// What holds for the whole answer.
+    /// Reads the facts about the whole response.
     fn learn(&mut self, answer: &mut Response) {
         self.id = answer.response_id.take().filter(|id| !id.is_empty()).or(self.id.take());
         if let Some(model) = answer.model_version.take().filter(|model| !model.is_empty()) {
@@ -64,12 +64,12 @@ impl ResponseDecoder {
         }
     }
 
-    /// The answer's id for the caller.
+    /// Returns the response's id for the caller.
     fn told_id(&self) -> String {
         self.id.clone().unwrap_or_else(|| format!("chatcmpl-{}-{}", self.created, self.turns))
     }
 
-    /// What is new in a part of the answer `index`; `calls` counts its calls.
+    /// Decodes a part of choice `index`; `calls` counts its calls.
     fn delta(&self, part: Part, index: u32, calls: &mut u32) -> Result<Option<hub::Delta>, Malformed> {
         decode_response::delta(part, calls, |at| decode_response::call_id(self.id.as_deref(), self.turns, index, at))
     }
@@ -111,7 +111,7 @@ impl ResponseDecoder {
 
     fn candidate(&mut self, candidate: Candidate, at: usize, out: &mut Vec<StreamItem>) {
         let index = candidate.index.map_or(at, |index| usize::try_from(index).unwrap_or(usize::MAX));
-        // After a candidate that failed the others say no more.
+        // After a failed candidate the others are ignored.
         let choice = self.choices.get(index).filter(|_| !self.over);
         let Some(calls) = choice.map(|choice| choice.calls) else { return };
         let (mut calls, told) = (calls, u32::try_from(index).unwrap_or(u32::MAX));
@@ -211,7 +211,7 @@ impl DecodeResponse for ResponseDecoder {
         if self.over {
             return Ok(());
         }
-        // Errors come in a list at times.
+        // Errors may come in a list.
         let is_list = data.trim_start().starts_with('[');
         let answers: Result<Vec<Response>, _> =
             if is_list { serde_json::from_str(data) } else { serde_json::from_str(data).map(|answer| vec![answer]) };

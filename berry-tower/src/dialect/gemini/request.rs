@@ -1,4 +1,4 @@
-//! The request of `generateContent`, as Google documents it.
+//! The request of `generateContent`.
 
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
@@ -8,34 +8,34 @@ use crate::dialect::{
     value::{Object, Value},
 };
 
-/// A request of `generateContent`; the model stands in the URL, and streaming too.
+/// A request of `generateContent`; the URL holds the model and whether the response is streamed.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct Request {
-    /// What the application tells the model.
+    /// The system prompt.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) system_instruction: Option<Content>,
     /// The conversation.
     pub(crate) contents: Vec<Content>,
-    /// What the model may call.
+    /// The tools that the model may call.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) tools: Vec<Tool>,
-    /// Whether it must.
+    /// Whether the model must call a tool.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) tool_config: Option<ToolConfig>,
-    /// How to answer.
+    /// The settings of the output.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) generation_config: Option<GenerationConfig>,
 }
 
-/// A turn of the conversation, or a candidate's answer.
+/// A turn of the conversation, or the content of a candidate.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 #[serde(default)]
 pub(crate) struct Content {
-    /// Who speaks; the system instruction has no role.
+    /// The author; the system instruction has none.
     #[serde(deserialize_with = "lenient::or_default", skip_serializing_if = "Option::is_none")]
     pub(crate) role: Option<Role>,
-    /// What is said, in order.
+    /// The parts in order.
     #[serde(deserialize_with = "parts")]
     pub(crate) parts: Vec<Part>,
 }
@@ -55,49 +55,48 @@ fn parts<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Part>, D::Error> {
     .collect()
 }
 
-/// Who speaks.
+/// The author of the message.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Role {
-    /// The user, tools' results included.
+    /// The user; also tool results.
     User,
     /// The model.
     Model,
-    /// A role that is not in the types.
+    /// An unrecognised role.
     #[serde(other, skip_serializing)]
     Other,
 }
 
-/// A piece of a turn: one of the members, and what goes with it. One that is not in the types reads
-/// as a part with nothing in it.
+/// A part of a turn: one of the members and its attributes. An unrecognised part reads as an empty one.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct Part {
     /// A text.
     #[serde(deserialize_with = "text_or_none", skip_serializing_if = "Option::is_none")]
     pub(crate) text: Option<String>,
-    /// Whether the text is a thought.
+    /// Whether the text is reasoning.
     #[serde(deserialize_with = "lenient::or_default", skip_serializing_if = "Option::is_none")]
     pub(crate) thought: Option<bool>,
-    /// The thoughts behind the part, encrypted; to be sent again with it.
+    /// The signature of the reasoning behind the part, which must be sent back.
     #[serde(deserialize_with = "lenient::or_default", skip_serializing_if = "Option::is_none")]
     pub(crate) thought_signature: Option<String>,
     /// Media in the request itself.
     #[serde(deserialize_with = "lenient::filled", skip_serializing_if = "Option::is_none")]
     pub(crate) inline_data: Option<Blob>,
-    /// Media that lie elsewhere.
+    /// Media by URL.
     #[serde(deserialize_with = "lenient::filled", skip_serializing_if = "Option::is_none")]
     pub(crate) file_data: Option<FileData>,
     /// A tool that the model calls.
     #[serde(deserialize_with = "lenient::filled", skip_serializing_if = "Option::is_none")]
     pub(crate) function_call: Option<FunctionCall>,
-    /// What the tool said.
+    /// The result of a tool call.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) function_response: Option<FunctionResponse>,
     /// Code that the model ran at Google; only in responses.
     #[serde(deserialize_with = "lenient::or_default", skip_serializing_if = "Option::is_none")]
     pub(crate) executable_code: Option<Value>,
-    /// What the code came to; only in responses.
+    /// The output of the code; only in responses.
     #[serde(deserialize_with = "lenient::or_default", skip_serializing_if = "Option::is_none")]
     pub(crate) code_execution_result: Option<Value>,
 }
@@ -118,7 +117,7 @@ impl Part {
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct Blob {
-    /// What they are: `image/png`.
+    /// The media type, such as `image/png`.
     pub(crate) mime_type: String,
     /// The media.
     pub(crate) data: String,
@@ -128,10 +127,10 @@ pub(crate) struct Blob {
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct FileData {
-    /// What they are: `image/png`.
+    /// The media type, such as `image/png`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) mime_type: Option<String>,
-    /// Where they lie.
+    /// The URL.
     pub(crate) file_uri: String,
 }
 
@@ -139,7 +138,7 @@ pub(crate) struct FileData {
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 #[serde(default)]
 pub(crate) struct FunctionCall {
-    /// What the response refers to; newer models give one.
+    /// The id to which the response refers; only newer models send one.
     #[serde(deserialize_with = "lenient::or_default", skip_serializing_if = "Option::is_none")]
     pub(crate) id: Option<String>,
     /// The tool's name.
@@ -163,18 +162,18 @@ fn arguments<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Object>, D::Er
     }
 }
 
-/// What a tool said.
+/// The result of a tool call.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 #[serde(default)]
 pub(crate) struct FunctionResponse {
-    /// The call's.
+    /// The id of the call.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) id: Option<String>,
     /// The tool's name.
     pub(crate) name: String,
-    /// `result`, or `error`, or members of the tool's own.
+    /// The members `result` or `error`, or the tool's own.
     pub(crate) response: Object,
-    /// Media with it.
+    /// Media of the result.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) parts: Vec<Part>,
 }
@@ -193,7 +192,7 @@ pub(crate) struct Tool {
 pub(crate) struct FunctionDeclaration {
     /// Its name.
     pub(crate) name: String,
-    /// What it does.
+    /// A description of what it does.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) description: Option<String>,
     /// A JSON schema of its arguments.
@@ -205,7 +204,7 @@ pub(crate) struct FunctionDeclaration {
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct ToolConfig {
-    /// How functions are.
+    /// How functions are called.
     pub(crate) function_calling_config: FunctionCallingConfig,
 }
 
@@ -213,29 +212,29 @@ pub(crate) struct ToolConfig {
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct FunctionCallingConfig {
-    /// How freely.
+    /// The mode.
     pub(crate) mode: Mode,
-    /// Only these.
+    /// The functions that may be called; all if empty.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) allowed_function_names: Vec<String>,
 }
 
-/// How freely a model calls functions.
+/// A mode of calling functions.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub(crate) enum Mode {
-    /// As it likes.
+    /// The model decides whether to call a tool.
     #[default]
     Auto,
-    /// It must call one; the arguments fit the schema.
+    /// The model must call a function; arguments fit the schema.
     Any,
-    /// Not at all.
+    /// The model must not call a tool.
     None,
-    /// As it likes, but the arguments fit the schema.
+    /// The model decides; arguments fit the schema.
     Validated,
 }
 
-/// How to answer.
+/// The settings of the output.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct GenerationConfig {
@@ -248,13 +247,13 @@ pub(crate) struct GenerationConfig {
     /// 0 to 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) top_p: Option<f64>,
-    /// From how many tokens to choose.
+    /// The number of likeliest tokens to sample from.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) top_k: Option<u64>,
-    /// Where to stop; at most five.
+    /// The stop sequences; at most five.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) stop_sequences: Vec<String>,
-    /// How many answers, 1 to 8.
+    /// The number of candidates, 1 to 8.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) candidate_count: Option<u32>,
     /// -2 to 2.
@@ -263,48 +262,48 @@ pub(crate) struct GenerationConfig {
     /// -2 to 2.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) frequency_penalty: Option<f64>,
-    /// Answers repeat as far as they can.
+    /// A seed for repeatable sampling.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) seed: Option<i32>,
-    /// Whether the tokens' log-probabilities are wanted.
+    /// Whether log-probabilities are returned.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) response_logprobs: Option<bool>,
-    /// For how many alternatives.
+    /// The number of alternatives for each token.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) logprobs: Option<u64>,
-    /// What the answer is: `application/json`.
+    /// The media type of the output: `application/json`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) response_mime_type: Option<String>,
-    /// The JSON schema that it fits.
+    /// The JSON schema of the output.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) response_json_schema: Option<Value>,
-    /// How much the model thinks.
+    /// Settings of thinking.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) thinking_config: Option<ThinkingConfig>,
-    /// How closely it looks at pictures.
+    /// The resolution at which pictures are read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) media_resolution: Option<MediaResolution>,
 }
 
-/// How much a model thinks.
+/// Settings of thinking.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct ThinkingConfig {
-    /// Whether the answer holds the thoughts.
+    /// Whether the response includes reasoning.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) include_thoughts: Option<bool>,
-    /// In tokens.
+    /// The budget in tokens.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) thinking_budget: Option<u64>,
 }
 
-/// How closely a model looks at pictures.
+/// The resolution at which pictures are read.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
 pub(crate) enum MediaResolution {
-    /// With few tokens.
+    /// Few tokens.
     #[serde(rename = "MEDIA_RESOLUTION_LOW")]
     Low,
-    /// With many.
+    /// Many tokens.
     #[serde(rename = "MEDIA_RESOLUTION_HIGH")]
     High,
 }

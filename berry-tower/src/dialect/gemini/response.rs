@@ -1,30 +1,30 @@
-//! The answer of `generateContent`, plain or an event of a stream: both have one shape.
+//! The response of `generateContent`; an event of a stream has the same shape.
 
 use serde::{Deserialize, Deserializer};
 
 use super::Content;
 use crate::dialect::{codec::Malformed, lenient, value::Value};
 
-/// An answer, or a piece of it.
+/// A response, or an event of a stream.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct Response {
-    /// The answers.
+    /// The choices.
     #[serde(deserialize_with = "candidates")]
     pub(crate) candidates: Vec<Candidate>,
-    /// What Google thinks of the question; the reason why there are no candidates.
+    /// Google's verdict on the prompt, if there are no candidates.
     #[serde(deserialize_with = "lenient::or_default")]
     pub(crate) prompt_feedback: Option<PromptFeedback>,
-    /// The tokens so far.
+    /// The token counts so far.
     #[serde(deserialize_with = "lenient::or_default")]
     pub(crate) usage_metadata: Option<UsageMetadata>,
     /// The model that answers.
     #[serde(deserialize_with = "lenient::or_default")]
     pub(crate) model_version: Option<String>,
-    /// The answer's id.
+    /// The response's id.
     #[serde(deserialize_with = "lenient::or_default")]
     pub(crate) response_id: Option<String>,
-    /// What comes instead.
+    /// The error, in place of candidates.
     #[serde(deserialize_with = "status")]
     pub(crate) error: Option<Status>,
 }
@@ -61,50 +61,50 @@ fn status<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Status>, D::Error
     Ok(Some(value.read().unwrap_or(Status { message, ..Status::default() })))
 }
 
-/// One of the answers.
+/// A choice.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct Candidate {
-    /// Which; where it is missing, the position counts.
+    /// The zero-based index; the position if it is missing.
     #[serde(deserialize_with = "lenient::count")]
     pub(crate) index: Option<u64>,
-    /// What the model says.
+    /// The message.
     #[serde(deserialize_with = "content_or_none")]
     pub(crate) content: Option<Content>,
-    /// Why it stopped; missing while it goes on.
+    /// The finish reason; missing while the candidate continues.
     #[serde(deserialize_with = "lenient::or_default")]
     pub(crate) finish_reason: Option<String>,
-    /// The tokens' log-probabilities.
+    /// The log-probabilities of the tokens.
     #[serde(deserialize_with = "lenient::or_default")]
     pub(crate) logprobs_result: Option<LogprobsResult>,
 }
 
-/// What Google thinks of a question.
+/// Google's verdict on the prompt.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct PromptFeedback {
-    /// Why it is not answered.
+    /// The reason why the prompt is blocked.
     #[serde(deserialize_with = "lenient::or_default")]
     pub(crate) block_reason: Option<String>,
 }
 
-/// The tokens of a question and its answer.
+/// Token counts of a request and its response.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct UsageMetadata {
-    /// Of the question, those from a cache included.
+    /// Input tokens, cached ones included.
     #[serde(deserialize_with = "lenient::number")]
     pub(crate) prompt_token_count: u64,
-    /// Of what Google's own tools added to it.
+    /// Input tokens that Google's own tools added.
     #[serde(deserialize_with = "lenient::number")]
     pub(crate) tool_use_prompt_token_count: u64,
-    /// How many of the question's came from a cache.
+    /// Details of the input tokens.
     #[serde(deserialize_with = "lenient::number")]
     pub(crate) cached_content_token_count: u64,
-    /// Of the answers, without the thoughts.
+    /// Output tokens without reasoning.
     #[serde(deserialize_with = "lenient::number")]
     pub(crate) candidates_token_count: u64,
-    /// Of the thoughts.
+    /// Reasoning tokens.
     #[serde(deserialize_with = "lenient::number")]
     pub(crate) thoughts_token_count: u64,
 }
@@ -129,9 +129,9 @@ impl UsageMetadata {
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct LogprobsResult {
-    /// For every token, the likeliest ones.
+    /// The likeliest alternatives of each token.
     pub(crate) top_candidates: Vec<TopCandidates>,
-    /// The tokens.
+    /// The token counts.
     pub(crate) chosen_candidates: Vec<Token>,
 }
 
@@ -139,7 +139,7 @@ pub(crate) struct LogprobsResult {
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
 #[serde(default)]
 pub(crate) struct TopCandidates {
-    /// The likeliest first.
+    /// The tokens, the likeliest first.
     pub(crate) candidates: Vec<Token>,
 }
 
@@ -159,7 +159,7 @@ pub(crate) struct Token {
 pub(crate) struct Status {
     /// An HTTP status.
     pub(crate) code: Option<Value>,
-    /// Its words.
+    /// The message.
     #[serde(deserialize_with = "lenient::or_default")]
     pub(crate) message: Option<String>,
     /// Its kind: `UNAVAILABLE`.

@@ -1,89 +1,89 @@
-//! A piece of a streamed chat answer.
+//! A chunk of a streamed response.
 
 use serde::{Deserialize, Serialize};
 
 use super::{ExtraContent, FinishReason, FunctionKind, Other, Role, Usage, response::finish_reason};
 use crate::dialect::{lenient, value::Value};
 
-/// A piece of a streamed answer.
+/// A chunk of a streamed response.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 pub(crate) struct Chunk {
-    /// The provider's id of the answer.
+    /// The response's id.
     #[serde(default, deserialize_with = "lenient::or_default")]
     pub(crate) id: String,
     /// `chat.completion.chunk`.
     #[serde(default, deserialize_with = "lenient::or_default")]
     pub(crate) object: String,
-    /// When the answer was begun, in seconds since 1970.
+    /// The creation time in seconds since 1970.
     #[serde(default, deserialize_with = "lenient::number")]
     pub(crate) created: u64,
     /// The model that answers.
     #[serde(default, deserialize_with = "lenient::or_default")]
     pub(crate) model: String,
-    /// The answers' next pieces; none in the chunk that tells the usage.
+    /// Pieces of choices; none in the chunk that reports token counts.
     #[serde(default, deserialize_with = "lenient::or_null")]
     pub(crate) choices: Vec<ChunkChoice>,
-    /// The tokens, in the last chunk.
+    /// The token counts, in the last chunk.
     #[serde(default, deserialize_with = "lenient::or_default", skip_serializing_if = "Option::is_none")]
     pub(crate) usage: Option<Usage>,
-    /// Members that are not in the types.
+    /// Unrecognised members.
     #[serde(flatten)]
     pub(crate) other: Other,
 }
 
-/// The next piece of one answer.
+/// A piece of a choice.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 pub(crate) struct ChunkChoice {
-    /// Which, from 0.
+    /// Zero-based index.
     #[serde(default, deserialize_with = "lenient::or_default")]
     pub(crate) index: u32,
-    /// What is new.
+    /// The new piece.
     #[serde(default, deserialize_with = "lenient::or_null")]
     pub(crate) delta: Delta,
-    /// Why the model stopped, in the last piece.
+    /// The reason why generation stopped, in the last piece.
     #[serde(default, deserialize_with = "finish_reason")]
     pub(crate) finish_reason: Option<FinishReason>,
-    /// The tokens' log-probabilities.
+    /// The log-probabilities of the tokens.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) logprobs: Option<Value>,
 }
 
-/// What is new in an answer.
+/// A piece of a message.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 pub(crate) struct Delta {
-    /// Who speaks, in the first piece.
+    /// The author of the message, in the first piece.
     #[serde(default, deserialize_with = "lenient::or_default", skip_serializing_if = "Option::is_none")]
     pub(crate) role: Option<Role>,
-    /// More text.
+    /// A piece of the text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) content: Option<String>,
-    /// More of a refusal.
+    /// A piece of a refusal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) refusal: Option<String>,
-    /// More thoughts.
+    /// A piece of the reasoning.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) reasoning_content: Option<String>,
-    /// More of the calls.
+    /// Pieces of tool calls.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) tool_calls: Option<Vec<ToolCallDelta>>,
-    /// What a provider wants to see again with the message; lists go on, in order.
+    /// Data of the provider's that must be sent back with the message; lists continue those of earlier pieces.
     #[serde(default, deserialize_with = "lenient::or_default", skip_serializing_if = "Option::is_none")]
     pub(crate) extra_content: Option<ExtraContent>,
-    /// Members that are not in the types.
+    /// Unrecognised members.
     #[serde(flatten)]
     pub(crate) other: Other,
 }
 
-/// What is new in a call.
+/// A piece of a tool call.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 pub(crate) struct ToolCallDelta {
-    /// Which of the calls, from 0.
+    /// Zero-based index of the tool call.
     #[serde(default, deserialize_with = "lenient::or_default")]
     pub(crate) index: u32,
-    /// Its id, in its first piece.
+    /// The id, in the first piece.
     #[serde(default, deserialize_with = "lenient::or_default", skip_serializing_if = "Option::is_none")]
     pub(crate) id: Option<String>,
-    /// `function`, in its first piece.
+    /// `function`, in the first piece.
     #[serde(
         default,
         rename = "type",
@@ -91,21 +91,21 @@ pub(crate) struct ToolCallDelta {
         skip_serializing_if = "Option::is_none"
     )]
     pub(crate) kind: Option<FunctionKind>,
-    /// More of the function.
+    /// A piece of the function.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) function: Option<FunctionDelta>,
-    /// What a provider wants to see again with the call.
+    /// Data of the provider's that must be sent back with the call.
     #[serde(default, deserialize_with = "lenient::or_default", skip_serializing_if = "Option::is_none")]
     pub(crate) extra_content: Option<ExtraContent>,
 }
 
-/// What is new in a called function.
+/// A piece of a called function.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
 pub(crate) struct FunctionDelta {
-    /// Its name, in the first piece.
+    /// The name, in the first piece.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) name: Option<String>,
-    /// More of its arguments.
+    /// A piece of the arguments.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) arguments: Option<String>,
 }

@@ -1,4 +1,4 @@
-//! What messages are made of.
+//! The content of messages.
 
 use serde::{Deserialize, Serialize};
 
@@ -38,15 +38,15 @@ pub(crate) enum Part {
     Text {
         /// The text.
         text: String,
-        /// Such as `cache_control`, which Anthropic's format takes.
+        /// Unrecognised members, such as `cache_control`.
         #[serde(flatten)]
         other: Other,
     },
     /// A picture.
     ImageUrl {
-        /// Where it is.
+        /// The URL.
         image_url: ImageUrl,
-        /// Members that are not in the types.
+        /// Unrecognised members.
         #[serde(flatten)]
         other: Other,
     },
@@ -54,7 +54,7 @@ pub(crate) enum Part {
     InputAudio {
         /// The sound.
         input_audio: InputAudio,
-        /// Members that are not in the types.
+        /// Unrecognised members.
         #[serde(flatten)]
         other: Other,
     },
@@ -62,16 +62,16 @@ pub(crate) enum Part {
     File {
         /// The document.
         file: File,
-        /// Members that are not in the types.
+        /// Unrecognised members.
         #[serde(flatten)]
         other: Other,
     },
     /// The assistant's refusal.
     Refusal {
-        /// Its words.
+        /// The message.
         refusal: String,
     },
-    /// A part that is not in the types.
+    /// An unrecognised part.
     #[serde(untagged)]
     Other(Value),
 }
@@ -81,7 +81,7 @@ pub(crate) enum Part {
 pub(crate) struct ImageUrl {
     /// `https:`, or `data:` with the picture itself in base64.
     pub(crate) url: String,
-    /// How closely to look at it: `low`, `high`, `auto`.
+    /// The detail: `low`, `high`, `auto`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) detail: Option<String>,
 }
@@ -89,7 +89,7 @@ pub(crate) struct ImageUrl {
 /// A sound.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 pub(crate) struct InputAudio {
-    /// In base64.
+    /// The data in base64.
     pub(crate) data: String,
     /// `wav`, `mp3`.
     pub(crate) format: String,
@@ -101,7 +101,7 @@ pub(crate) struct File {
     /// A `data:` URL with the document in base64.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) file_data: Option<String>,
-    /// One that was uploaded to the provider.
+    /// The id of a file that was uploaded to the provider.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) file_id: Option<String>,
     /// Its name.

@@ -1,4 +1,4 @@
-//! A chat request.
+//! A request.
 
 use std::fmt;
 
@@ -15,16 +15,16 @@ pub(crate) struct Request {
     pub(crate) model: String,
     /// The conversation.
     pub(crate) messages: Vec<Message>,
-    /// Whether the answer is streamed.
+    /// Whether the response is streamed.
     #[serde(deserialize_with = "lenient::or_default", skip_serializing_if = "Option::is_none")]
     pub(crate) stream: Option<bool>,
-    /// How it is streamed.
+    /// Options of a streamed response.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) stream_options: Option<StreamOptions>,
     /// The older name of `max_completion_tokens`.
     #[serde(deserialize_with = "tokens", skip_serializing_if = "Option::is_none")]
     pub(crate) max_tokens: Option<u64>,
-    /// The most tokens of the answer, thoughts included.
+    /// The limit of output tokens, reasoning included.
     #[serde(deserialize_with = "tokens", skip_serializing_if = "Option::is_none")]
     pub(crate) max_completion_tokens: Option<u64>,
     /// 0 to 2.
@@ -33,13 +33,13 @@ pub(crate) struct Request {
     /// 0 to 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) top_p: Option<f64>,
-    /// Not OpenAI's: what Anthropic's and Google's formats have beside it.
+    /// The number of likeliest tokens to sample from; a member of Anthropic's and Google's formats.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) top_k: Option<u64>,
-    /// Where to stop.
+    /// The stop sequences.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) stop: Option<Stop>,
-    /// How many answers.
+    /// The number of choices.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) n: Option<u64>,
     /// -2 to 2.
@@ -48,28 +48,28 @@ pub(crate) struct Request {
     /// -2 to 2.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) frequency_penalty: Option<f64>,
-    /// Whether the tokens' log-probabilities are wanted.
+    /// Whether log-probabilities are returned.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) logprobs: Option<bool>,
-    /// For how many alternatives.
+    /// The number of alternatives for each token.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) top_logprobs: Option<u64>,
-    /// What the model may call.
+    /// The tools that the model may call.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) tools: Option<Vec<Tool>>,
-    /// Whether it must.
+    /// Whether the model must call a tool.
     #[serde(deserialize_with = "tool_choice", skip_serializing_if = "Option::is_none")]
     pub(crate) tool_choice: Option<ToolChoice>,
-    /// Whether it may call several at once.
+    /// Whether the model may call several tools at once.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) parallel_tool_calls: Option<bool>,
-    /// Whether the answer must be JSON.
+    /// The format of the output.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) response_format: Option<ResponseFormat>,
-    /// `none`, `minimal`, `low`, `medium`, `high`.
+    /// `none`, `minimal`, `low`, `medium`, `high`, `xhigh`, `max`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) reasoning_effort: Option<String>,
-    /// A hint: answers repeat as far as they can.
+    /// A seed for repeatable sampling; a hint.
     #[serde(deserialize_with = "lenient::or_default", skip_serializing_if = "Option::is_none")]
     pub(crate) seed: Option<i64>,
     /// Unrecognised members.
@@ -104,116 +104,114 @@ fn tokens<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
     }
 }
 
-/// How an answer is streamed.
+/// Options of a streamed response.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 #[serde(default)]
 pub(crate) struct StreamOptions {
-    /// Whether a last chunk tells the usage.
+    /// Whether a last chunk reports token counts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) include_usage: Option<bool>,
-    /// Members that are not in the types.
+    /// Unrecognised members.
     #[serde(flatten)]
     pub(crate) other: Other,
 }
 
-/// Where to stop: at one text, or at the first of several.
+/// One stop sequence, or several.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(untagged)]
 pub(crate) enum Stop {
-    /// At this.
+    /// One sequence.
     One(String),
-    /// At the first of these.
+    /// Several sequences.
     Many(Vec<String>),
 }
 
-/// Who speaks.
+/// The author of the message.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Role {
-    /// The application.
+    /// Instructions of the application.
     System,
-    /// The application, by its newer name.
+    /// Instructions of the application, under their newer name.
     Developer,
     /// The user.
     #[default]
     User,
     /// The model.
     Assistant,
-    /// A tool, with its result.
+    /// The result of a tool.
     Tool,
-    /// The same, in an older form.
+    /// The result of a function, in the older form.
     Function,
 }
 
 /// A message.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 pub(crate) struct Message {
-    /// Who speaks.
+    /// The author of the message.
     pub(crate) role: Role,
-    /// What is said; an assistant that calls tools may say nothing. In answers `null` is written.
+    /// The content; `None` for an assistant that only calls tools, written as `null` in responses.
     #[serde(default)]
     pub(crate) content: Option<Content>,
-    /// The speaker's name.
+    /// The author's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) name: Option<String>,
     /// The assistant's refusal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) refusal: Option<String>,
-    /// What the model thought before it spoke.
+    /// The model's reasoning.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) reasoning_content: Option<String>,
     /// The tools that the assistant calls.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) tool_calls: Option<Vec<ToolCall>>,
-    /// Which call a tool's message answers.
+    /// The id of the tool call that a tool's message answers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) tool_call_id: Option<String>,
-    /// Not OpenAI's: whether a tool's message tells its failure, which Anthropic's and Google's formats have
-    /// words for.
+    /// Whether the tool failed; a member of Anthropic's and Google's formats.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) is_error: Option<bool>,
-    /// What a provider wants to see again with the message.
+    /// Data of the provider's that must be sent back with the message.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) extra_content: Option<ExtraContent>,
-    /// Members that are not in the types, such as `cache_control`.
+    /// Unrecognised members, such as `cache_control`.
     #[serde(flatten)]
     pub(crate) other: Other,
 }
 
-/// What providers give along with messages and calls, and want to see again when the conversation
-/// goes on; a client sends back what it got.
+/// Data that providers attach to messages and calls, and that clients must send back in later turns.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 pub(crate) struct ExtraContent {
-    /// Anthropic's: the thinking blocks with their signatures, in order.
+    /// Anthropic's thinking blocks with their signatures, in order.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) anthropic: Option<Vec<Thought>>,
-    /// Google's.
+    /// Google's thought signature.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) google: Option<Google>,
 }
 
-/// A thinking block.
+/// A block of reasoning.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub(crate) enum Thought {
-    /// In plain text.
+    /// Reasoning in plain text.
     Thinking {
-        /// The thoughts.
+        /// The reasoning.
         thinking: String,
-        /// Anthropic's proof that it thought so.
+        /// Anthropic's signature of the reasoning.
         signature: String,
     },
-    /// For Anthropic's eyes only.
+    /// Reasoning encrypted for Anthropic.
     RedactedThinking {
-        /// The thoughts, encrypted.
+        /// The encrypted reasoning.
         data: String,
     },
 }
 
-/// What Google gives along with a call or a text.
+/// Data of Google's that belongs to a tool call or a text.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
 pub(crate) struct Google {
-    /// The thoughts behind it, encrypted.
+    /// The encrypted reasoning.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) thought_signature: Option<String>,
 }
@@ -227,7 +225,7 @@ pub(crate) struct Tool {
     /// The function.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) function: Option<Function>,
-    /// Members that are not in the types, such as `cache_control`.
+    /// Unrecognised members, such as `cache_control`.
     #[serde(flatten)]
     pub(crate) other: Other,
 }
@@ -237,7 +235,7 @@ pub(crate) struct Tool {
 pub(crate) struct Function {
     /// Its name.
     pub(crate) name: String,
-    /// What it does.
+    /// A description of what it does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) description: Option<String>,
     /// A JSON schema of its arguments.
@@ -246,7 +244,7 @@ pub(crate) struct Function {
     /// Whether the arguments must fit the schema exactly.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) strict: Option<bool>,
-    /// Members that are not in the types.
+    /// Unrecognised members.
     #[serde(flatten)]
     pub(crate) other: Other,
 }
@@ -271,38 +269,38 @@ fn tool_choice<'de, D: Deserializer<'de>>(from: D) -> Result<Option<ToolChoice>,
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(untagged)]
 pub(crate) enum ToolChoice {
-    /// One of the modes.
+    /// A mode.
     Mode(ToolMode),
-    /// This function.
+    /// The model must call this function.
     Named {
         /// `function`.
         #[serde(rename = "type")]
         kind: FunctionKind,
-        /// Which.
+        /// Zero-based index of the block.
         function: NamedFunction,
     },
-    /// A choice that is not in the types.
+    /// An unrecognised choice.
     Other(Value),
 }
 
-/// The kind of a tool that is a function.
+/// The type of a tool that is a function.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum FunctionKind {
-    /// The only one.
+    /// The only type.
     #[default]
     Function,
 }
 
-/// How freely the model calls tools.
+/// A mode of calling tools.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum ToolMode {
-    /// As it likes.
+    /// The model decides whether to call a tool.
     Auto,
-    /// Not at all.
+    /// The model must not call a tool.
     None,
-    /// It must call one.
+    /// The model must call a tool.
     Required,
 }
 
@@ -313,11 +311,11 @@ pub(crate) struct NamedFunction {
     pub(crate) name: String,
 }
 
-/// What the answer must look like.
+/// The format that the output must have.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub(crate) enum ResponseFormat {
-    /// As it comes.
+    /// Plain text.
     Text,
     /// A JSON object.
     JsonObject,
@@ -326,23 +324,23 @@ pub(crate) enum ResponseFormat {
         /// The schema.
         json_schema: JsonSchema,
     },
-    /// A format that is not in the types.
+    /// An unrecognised format.
     #[serde(untagged)]
     Other(Value),
 }
 
-/// A schema for an answer.
+/// A schema for the output.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 pub(crate) struct JsonSchema {
     /// Its name.
     pub(crate) name: String,
-    /// What it is for.
+    /// A description of its purpose.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) description: Option<String>,
     /// The JSON schema.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) schema: Option<Value>,
-    /// Whether the answer must fit it exactly.
+    /// Whether the output must fit the schema exactly.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) strict: Option<bool>,
 }
@@ -350,14 +348,14 @@ pub(crate) struct JsonSchema {
 /// A call of a tool.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 pub(crate) struct ToolCall {
-    /// What the result refers to.
+    /// The id to which the result refers.
     pub(crate) id: String,
     /// `function`.
     #[serde(rename = "type")]
     pub(crate) kind: FunctionKind,
     /// The function and its arguments.
     pub(crate) function: CalledFunction,
-    /// What a provider wants to see again with the call.
+    /// Data of the provider's that must be sent back with the call.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) extra_content: Option<ExtraContent>,
 }
@@ -367,7 +365,7 @@ pub(crate) struct ToolCall {
 pub(crate) struct CalledFunction {
     /// Its name.
     pub(crate) name: String,
-    /// Its arguments: a JSON text, as the model wrote it.
+    /// The arguments as JSON text, as the model wrote it.
     pub(crate) arguments: String,
 }
 

@@ -1,48 +1,48 @@
-//! A plain chat answer.
+//! A plain response.
 
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{Message, Other, response_message};
 use crate::dialect::{lenient, value::Value};
 
-/// A plain answer.
+/// A plain response.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 pub(crate) struct Response {
-    /// The provider's id of it.
+    /// The response's id.
     #[serde(default, deserialize_with = "lenient::or_default")]
     pub(crate) id: String,
     /// `chat.completion`.
     #[serde(default, deserialize_with = "lenient::or_default")]
     pub(crate) object: String,
-    /// When it was made, in seconds since 1970.
+    /// The creation time in seconds since 1970.
     #[serde(default, deserialize_with = "lenient::number")]
     pub(crate) created: u64,
     /// The model that answered.
     #[serde(default, deserialize_with = "lenient::or_default")]
     pub(crate) model: String,
-    /// The answers.
+    /// The choices.
     pub(crate) choices: Vec<Choice>,
-    /// The tokens.
+    /// The token counts.
     #[serde(default, deserialize_with = "lenient::or_default", skip_serializing_if = "Option::is_none")]
     pub(crate) usage: Option<Usage>,
-    /// Members that are not in the types.
+    /// Unrecognised members.
     #[serde(flatten)]
     pub(crate) other: Other,
 }
 
-/// One of the answers.
+/// A choice.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 pub(crate) struct Choice {
-    /// Which, from 0.
+    /// Zero-based index.
     #[serde(default, deserialize_with = "lenient::or_default")]
     pub(crate) index: u32,
-    /// What the model says.
+    /// The message.
     #[serde(deserialize_with = "response_message::message")]
     pub(crate) message: Message,
-    /// Why it stopped.
+    /// The reason why generation stopped.
     #[serde(default, deserialize_with = "finish_reason")]
     pub(crate) finish_reason: Option<FinishReason>,
-    /// The tokens' log-probabilities.
+    /// The log-probabilities of the tokens.
     #[serde(default)]
     pub(crate) logprobs: Option<Value>,
 }
@@ -53,55 +53,55 @@ pub(super) fn finish_reason<'de, D: Deserializer<'de>>(from: D) -> Result<Option
     Ok(reason.filter(|reason| !matches!(reason, FinishReason::Other(reason) if reason.is_empty())))
 }
 
-/// Why a model stopped.
+/// The reason why generation stopped.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum FinishReason {
-    /// It had said everything, or came to a stop text.
+    /// The model reached its natural end or a stop sequence.
     Stop,
-    /// It had no tokens left.
+    /// The response reached its token limit.
     Length,
-    /// It calls tools.
+    /// The model calls tools.
     ToolCalls,
-    /// The provider's rules forbid more.
+    /// A content filter of the provider stopped the response.
     ContentFilter,
-    /// A reason that is not in the types.
+    /// An unrecognised reason.
     #[serde(untagged)]
     Other(String),
 }
 
-/// The tokens of a question and its answer.
+/// Token counts of a request and its response.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
 pub(crate) struct Usage {
-    /// Of the question, those from a cache included.
+    /// Input tokens, cached ones included.
     #[serde(default, deserialize_with = "lenient::number")]
     pub(crate) prompt_tokens: u64,
-    /// Of the answer, thoughts included.
+    /// Output tokens, reasoning included.
     #[serde(default, deserialize_with = "lenient::number")]
     pub(crate) completion_tokens: u64,
-    /// Both.
+    /// Input and output tokens.
     #[serde(default, deserialize_with = "lenient::number")]
     pub(crate) total_tokens: u64,
-    /// How many of the question's came from a cache.
+    /// Details of the input tokens.
     #[serde(default, deserialize_with = "lenient::or_default", skip_serializing_if = "Option::is_none")]
     pub(crate) prompt_tokens_details: Option<CachedTokens>,
-    /// How many of the answer's were thoughts.
+    /// Details of the output tokens.
     #[serde(default, deserialize_with = "lenient::or_default", skip_serializing_if = "Option::is_none")]
     pub(crate) completion_tokens_details: Option<ReasoningTokens>,
 }
 
-/// Of a question's tokens.
+/// Details of input tokens.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
 pub(crate) struct CachedTokens {
-    /// Those that came from a cache.
+    /// Tokens read from a cache.
     #[serde(default, deserialize_with = "lenient::number")]
     pub(crate) cached_tokens: u64,
 }
 
-/// Of an answer's tokens.
+/// Details of output tokens.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
 pub(crate) struct ReasoningTokens {
-    /// Those that were thoughts.
+    /// Reasoning tokens.
     #[serde(default, deserialize_with = "lenient::number")]
     pub(crate) reasoning_tokens: u64,
 }

@@ -1,4 +1,4 @@
-//! The message of an answer, which is read more leniently than one of a request.
+//! Reads the message of a response, more leniently than that of a request.
 
 use serde::{Deserialize, Deserializer};
 
@@ -7,7 +7,7 @@ use crate::dialect::lenient;
 
 #[derive(Deserialize)]
 struct Spoken {
-    // Whoever answers is the assistant.
+    // The author of a response is always the assistant.
     #[serde(default, rename = "role")]
     _role: serde::de::IgnoredAny,
     #[serde(default)]
@@ -33,7 +33,7 @@ struct Call {
     extra_content: Option<ExtraContent>,
 }
 
-/// The message of an answer.
+/// Reads the message of a response.
 pub(super) fn message<'de, D: Deserializer<'de>>(from: D) -> Result<Message, D::Error> {
     let Spoken { content, refusal, reasoning_content, tool_calls, extra_content, other, .. } =
         Spoken::deserialize(from)?;

@@ -1,4 +1,4 @@
-//! What messages are made of.
+//! The content of messages.
 
 use serde::{Deserialize, Serialize};
 
@@ -24,47 +24,47 @@ pub(crate) enum Block {
         /// The text.
         #[serde(default, deserialize_with = "lenient::text_or_null")]
         text: String,
-        /// Such as `cache_control`, `citations`.
+        /// Unrecognised members, such as `cache_control` and `citations`.
         #[serde(flatten)]
         other: Other,
     },
     /// A picture.
     Image {
-        /// Where it is.
+        /// The URL.
         source: Source,
-        /// Such as `cache_control`.
+        /// Unrecognised members, such as `cache_control`.
         #[serde(flatten)]
         other: Other,
     },
     /// A document.
     Document {
-        /// Where it is.
+        /// The URL.
         source: Source,
         /// Its name.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         title: Option<String>,
-        /// Such as `cache_control`, `citations`, `context`.
+        /// Unrecognised members, such as `cache_control`, `citations` and `context`.
         #[serde(flatten)]
         other: Other,
     },
     /// A call of a tool.
     ToolUse {
-        /// What the result refers to.
+        /// The id to which the result refers.
         #[serde(default, deserialize_with = "lenient::text_or_null")]
         id: String,
         /// The tool's name.
         #[serde(default, deserialize_with = "lenient::text_or_null")]
         name: String,
-        /// Its input, an object; `null` where it is missing.
+        /// The input, an object; `null` if it is missing.
         #[serde(default)]
         input: Value,
-        /// Such as `cache_control`.
+        /// Unrecognised members, such as `cache_control`.
         #[serde(flatten)]
         other: Other,
     },
     /// The result of a call.
     ToolResult {
-        /// Of which call.
+        /// The id of the tool call.
         tool_use_id: String,
         /// The result.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -72,54 +72,54 @@ pub(crate) enum Block {
         /// Whether the tool failed.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         is_error: Option<bool>,
-        /// Such as `cache_control`.
+        /// Unrecognised members, such as `cache_control`.
         #[serde(flatten)]
         other: Other,
     },
-    /// What the model thought.
+    /// The model's reasoning.
     Thinking {
-        /// The thoughts.
+        /// The reasoning.
         #[serde(default, deserialize_with = "lenient::text_or_null")]
         thinking: String,
-        /// Anthropic's proof that it thought so; empty where a stream's block begins.
+        /// Anthropic's signature of the reasoning; empty at the beginning of a stream's block.
         #[serde(default, deserialize_with = "lenient::text_or_null")]
         signature: String,
     },
-    /// What the model thought, for Anthropic's eyes only.
+    /// The model's reasoning, encrypted for Anthropic.
     RedactedThinking {
-        /// The thoughts, encrypted.
+        /// The encrypted reasoning.
         #[serde(default, deserialize_with = "lenient::text_or_null")]
         data: String,
     },
-    /// A block that is not in the types.
+    /// An unrecognised block.
     #[serde(untagged)]
     Other(Value),
 }
 
-/// Where a picture or a document is.
+/// The source of a picture or a document.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub(crate) enum Source {
-    /// Here.
+    /// Inline data.
     Base64 {
         /// `image/png`, `application/pdf`, …
         media_type: String,
-        /// In base64.
+        /// The data in base64.
         data: String,
     },
-    /// Elsewhere.
+    /// A URL.
     Url {
         /// `https:`.
         url: String,
     },
-    /// Here, as a text.
+    /// Inline text.
     Text {
         /// `text/plain`.
         media_type: String,
         /// The text.
         data: String,
     },
-    /// A place that is not in the types, such as a file that was uploaded.
+    /// An unrecognised source, such as an uploaded file.
     #[serde(untagged)]
     Other(Value),
 }

@@ -1,4 +1,4 @@
-//! Plain answers, and what they have in common with streams.
+//! Decodes a plain response.
 
 use super::{Block, Response, StopReason, Usage};
 use crate::dialect::{
@@ -11,7 +11,7 @@ use crate::dialect::{
     value::Value,
 };
 
-/// An answer in chat's words; the input of the tool `json_tool` is its content.
+/// Decodes a response; the input of the tool `json_tool` becomes its content.
 pub(super) fn translate(answer: Response, json_tool: Option<&str>, created: u64) -> Result<hub::Response, Malformed> {
     let mut said = Said::default();
     for block in answer.content {
@@ -63,7 +63,7 @@ struct Said {
 }
 
 impl Said {
-    /// Blocks that are not in the types are none that a chat could have asked for.
+    /// Adds a block; unrecognised ones are skipped.
     fn block(&mut self, block: Block, json_tool: Option<&str>) {
         match block {
             Block::Text { text, .. } => self.text.push_str(&text),
@@ -102,17 +102,17 @@ impl Said {
     }
 }
 
-/// A call's input as a JSON text, an object also where there is none.
+/// Returns a call's input as JSON text, `{}` if it is missing.
 pub(super) fn arguments(input: &Value) -> String {
     if input.is_null() { "{}".to_owned() } else { input.to_string() }
 }
 
-/// Thoughts that Anthropic wants to see again.
+/// Returns reasoning that must be sent back to Anthropic.
 pub(super) fn extra(thoughts: Vec<Thought>) -> Option<ExtraContent> {
     (!thoughts.is_empty()).then_some(ExtraContent { anthropic: Some(thoughts), google: None })
 }
 
-/// Why the model stopped, after so many calls; one that called the tool of its JSON answer just answered.
+/// Returns the finish reason; the call of the tool for JSON output does not count.
 pub(super) fn finish(reason: Option<StopReason>, calls: usize) -> FinishReason {
     match reason {
         Some(StopReason::MaxTokens | StopReason::ModelContextWindowExceeded) => FinishReason::Length,
@@ -125,7 +125,7 @@ pub(super) fn finish(reason: Option<StopReason>, calls: usize) -> FinishReason {
     }
 }
 
-/// The tokens: Anthropic counts those from and into caches apart.
+/// Returns the token counts; Anthropic counts cache reads and writes separately.
 pub(super) fn usage(usage: &Usage) -> hub::Usage {
     let read = usage.cache_read_input_tokens;
     let prompt_tokens = [usage.input_tokens, usage.cache_creation_input_tokens, read]

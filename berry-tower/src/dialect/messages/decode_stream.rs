@@ -1,4 +1,4 @@
-//! Reads answers and streams of Anthropic's.
+//! Decodes streams of Anthropic's format.
 
 use super::{
     Block, Delta as BlockDelta, Event, Response, StopReason, Usage,
@@ -11,11 +11,11 @@ use crate::dialect::{
     value::Value,
 };
 
-/// The most that is kept of an answer, in bytes: its thoughts, to be given again with their proofs, and text
-/// that waits. Beyond it the proofs are dropped and the text waits no more.
+/// The most bytes kept of a response: reasoning, which is emitted again with its signatures, and text that waits.
+/// Above it the signatures are dropped and the text is emitted.
 const MOST_KEPT: usize = 1 << 20;
 
-/// Reads what Anthropic answers to one request: see [the module's example](super).
+/// Decodes the response to one request.
 #[derive(Debug)]
 pub(crate) struct ResponseDecoder {
     json_tool: Option<Box<str>>,
@@ -24,34 +24,34 @@ pub(crate) struct ResponseDecoder {
     model: String,
     usage: Usage,
     stop_reason: Option<StopReason>,
-    /// The blocks that have begun and not ended, by their index.
+    /// The open blocks by their index.
     open: Vec<(u32, Open)>,
-    /// The thoughts that are over. They are given all at once, with the last piece: SDKs cannot join
-    /// lists without numbers in them.
+    /// The complete reasoning blocks. They are emitted together, with the last piece, since SDKs cannot join lists
+    /// without indices.
     thoughts: Vec<Thought>,
     calls: u32,
-    /// Whether some text has been given.
+    /// Whether text has been emitted.
     spoke: bool,
-    /// Text that counts only if no JSON comes.
+    /// Text that is emitted only if no JSON output comes.
     held: String,
-    /// How many bytes have been kept.
+    /// The number of bytes kept.
     kept: usize,
-    /// Whether the JSON answer has begun.
+    /// Whether the JSON output has begun.
     json: bool,
     state: State,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// Nothing has come yet.
+    /// No event has been decoded.
     New,
-    /// The answer has begun.
+    /// The message has begun.
     Begun,
-    /// It is over, well or not.
+    /// The stream is over.
     Over,
 }
 
-/// A block that has begun.
+/// An open block.
 #[derive(Debug)]
 enum Open {
     Text,
@@ -64,11 +64,11 @@ enum Open {
         input: Input,
     },
     Json(Input),
-    /// One that means nothing to a chat.
+    /// A block that is skipped.
     Passed,
 }
 
-/// A call's input: given whole at its beginning, or in pieces after it.
+/// A call's input: whole at the beginning of the block, or in pieces after it.
 #[derive(Debug)]
 struct Input {
     whole: Value,
@@ -111,7 +111,7 @@ impl ResponseDecoder {
         out.push(StreamItem::Chunk(self.chunk(vec![ChunkChoice { delta, ..ChunkChoice::default() }])));
     }
 
-    /// The first piece names the speaker.
+    /// Emits the initial chunk, which carries `role: "assistant"`.
     fn begin(&mut self, out: &mut Vec<StreamItem>) {
         if self.state == State::New {
             self.state = State::Begun;
@@ -154,7 +154,7 @@ impl ResponseDecoder {
                 Open::Passed
             }
             Block::ToolUse { name, input, .. } if self.json_tool.as_deref() == Some(&name) => {
-                // A second answer would make the first no JSON, and so would text that could not wait.
+                // A second output would make the first invalid JSON, as would text that was emitted before it.
                 if self.json || self.spoke {
                     Open::Passed
                 } else {
@@ -241,7 +241,7 @@ impl ResponseDecoder {
         }
     }
 
-    /// Where a JSON answer is to come, other text waits until it is clear that none does.
+    /// Emits text; where JSON output is expected, text waits until it is clear that none comes.
     fn text(&mut self, text: String, out: &mut Vec<StreamItem>) {
         match (&self.json_tool, self.json) {
             (None, _) => self.content(text, out),
@@ -257,7 +257,7 @@ impl ResponseDecoder {
         }
     }
 
-    /// Counts what is to be kept; where it is too much, thoughts are not, for they are of use only whole.
+    /// Counts kept bytes; above the limit reasoning is dropped, since it is useful only as a whole.
     fn keep(&mut self, bytes: usize) {
         self.kept = self.kept.saturating_add(bytes);
         if !self.has_room() {
@@ -292,7 +292,7 @@ impl ResponseDecoder {
         if self.state == State::New {
             return Err(Malformed("the end of a message that has not begun"));
         }
-        // Without a reason, or in the midst of a block, it is a cut.
+        // Without a reason, or within a block, the stream was cut.
         let Some(reason) = self.stop_reason.take().filter(|_| self.open.is_empty()) else {
             self.state = State::Over;
             return Ok(());
@@ -302,7 +302,7 @@ impl ResponseDecoder {
             self.content(held, out);
         }
         let delta = Delta {
-            // As a plain answer has a text, though an empty one.
+            // A plain response has a content too, though an empty one.
             content: (!self.spoke && self.calls == 0).then(String::new),
             extra_content: extra(std::mem::take(&mut self.thoughts)),
             ..Delta::default()
@@ -360,7 +360,7 @@ impl DecodeResponse for ResponseDecoder {
             }
             Event::Ping | Event::Unknown => Ok(()),
         };
-        // What breaks the grammar may be a hole in the answer.
+        // A violation of the grammar may be a gap in the response.
         if let Err(wrong) = read {
             self.state = State::Over;
             out.push(lenient::broken(wrong));
@@ -373,9 +373,9 @@ impl DecodeResponse for ResponseDecoder {
     }
 }
 
-/// Each number is of the whole answer so far, not of what is new.
+/// Merges token counts; each is of the whole response so far.
 fn add(usage: &mut Usage, told: &Usage) {
-    // Nor does a count of 0 take back an earlier one.
+    // A count of 0 does not replace an earlier one.
     let newer = |old: &mut Option<u64>, new: Option<u64>| *old = new.filter(|new| *new > 0).or(*old).or(new);
     newer(&mut usage.input_tokens, told.input_tokens);
     newer(&mut usage.cache_creation_input_tokens, told.cache_creation_input_tokens);

@@ -1,4 +1,4 @@
-//! The hub's words for an answer, in Anthropic's.
+//! Encodes a plain response in Anthropic's format.
 
 use super::{Block, EventError, Other, Response, Role, StopReason, Usage, foreign_thinking};
 use crate::dialect::{
@@ -7,7 +7,7 @@ use crate::dialect::{
     value::{Object, Value},
 };
 
-/// Anthropic's names for errors.
+/// Anthropic's error types.
 const KINDS: [&str; 9] = [
     "invalid_request_error",
     "authentication_error",
@@ -20,10 +20,10 @@ const KINDS: [&str; 9] = [
     "overloaded_error",
 ];
 
-/// How many characters of an answer's id go into the ids of its calls; OpenAI takes ids of 40.
+/// The number of characters of a response's id in the ids of its calls; OpenAI accepts ids of 40.
 const ID: usize = 24;
 
-/// An answer with nothing in it yet.
+/// Returns a message without content.
 pub(super) fn begun(id: &str, model: String, usage: Option<&hub::Usage>) -> Response {
     Response {
         id: message_id(id),
@@ -38,19 +38,19 @@ pub(super) fn begun(id: &str, model: String, usage: Option<&hub::Usage>) -> Resp
     }
 }
 
-/// An id of Anthropic's form.
+/// Returns a message id.
 fn message_id(id: &str) -> String {
     if id.starts_with("msg_") { id.to_owned() } else { format!("msg_{}", plain(id.trim_start_matches("chatcmpl-"))) }
 }
 
-/// A call's id with Anthropic's letters alone, which refuses others when the conversation goes on. One that
-/// has none is told from the other answers' by the answer's id.
+/// Returns a call id in Anthropic's alphabet, since Anthropic refuses other characters in later turns. A missing id is
+/// made from the response's id.
 pub(super) fn call_id(id: &str, answer: &str, position: u32) -> String {
     if !id.is_empty() {
         return plain(id);
     }
     let answer = plain(answer.trim_start_matches("chatcmpl-"));
-    // The letters are ASCII; what is last in an id varies most.
+    // The characters are ASCII; the end of an id varies most.
     format!("toolu_{}_{position}", &answer[answer.len().saturating_sub(ID)..])
 }
 
@@ -58,7 +58,7 @@ fn plain(id: &str) -> String {
     id.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' }).collect()
 }
 
-/// The tokens; all that are not told are none.
+/// Returns the token counts; missing ones are 0.
 pub(super) fn tokens(usage: Option<&hub::Usage>) -> Usage {
     let cached = usage.and_then(|usage| usage.prompt_tokens_details).unwrap_or_default().cached_tokens;
     let (prompt, completion) = usage.map_or((0, 0), |usage| (usage.prompt_tokens, usage.completion_tokens));
@@ -71,7 +71,7 @@ pub(super) fn tokens(usage: Option<&hub::Usage>) -> Usage {
     }
 }
 
-/// Why it ended. Some providers call a tool and say that they stopped.
+/// Returns the stop reason; some providers call a tool and report a normal stop.
 pub(super) fn stop_reason(reason: Option<hub::FinishReason>, has_called: bool) -> StopReason {
     match reason {
         Some(hub::FinishReason::Stop) | None if has_called => StopReason::ToolUse,
@@ -83,7 +83,7 @@ pub(super) fn stop_reason(reason: Option<hub::FinishReason>, has_called: bool) -
     }
 }
 
-/// A thought, as a block.
+/// Encodes reasoning as a block.
 pub(super) fn thought(thought: hub::Thought) -> Block {
     match thought {
         hub::Thought::Thinking { thinking, signature } => Block::Thinking { thinking, signature },
@@ -91,14 +91,13 @@ pub(super) fn thought(thought: hub::Thought) -> Block {
     }
 }
 
-/// What Google wants to see again with a call, as the block before it.
+/// Encodes Google's signature of a call as the block before it.
 pub(super) fn google_thought(extra: Option<hub::ExtraContent>) -> Option<Block> {
     let signature = extra?.google?.thought_signature?;
     Some(Block::RedactedThinking { data: foreign_thinking::of_google(&signature) })
 }
 
-/// What a plain answer says, as blocks: thoughts, texts, calls; and whether a call was cut. The answer has
-/// this id.
+/// Encodes a plain response with this id as blocks of reasoning, text and calls. Returns also whether a call was cut.
 pub(super) fn blocks(message: hub::Message, id: &str) -> (Vec<Block>, bool) {
     let mut blocks = thoughts(message.reasoning_content.unwrap_or_default(), message.extra_content);
     let mut text = match message.content {
@@ -121,8 +120,8 @@ pub(super) fn blocks(message: hub::Message, id: &str) -> (Vec<Block>, bool) {
     (blocks, is_cut)
 }
 
-/// The thoughts with their signatures, if those are of all of them; else they are marked as of another's, and
-/// only what Anthropic alone can read is signed.
+/// Returns the reasoning with its signatures if those cover all of it. Otherwise it is marked as foreign, and only
+/// redacted blocks are kept.
 fn thoughts(thinking: String, extra: Option<hub::ExtraContent>) -> Vec<Block> {
     let mut signed = extra.and_then(|extra| extra.anthropic).unwrap_or_default();
     let text_of = |thought: &hub::Thought| match thought {
@@ -146,12 +145,12 @@ fn text_of(part: hub::Part) -> Option<String> {
     }
 }
 
-/// A call's input; nothing where it is no object, as one that was cut.
+/// Parses a call's input; `None` if it is not an object, for example because it was cut.
 fn input(arguments: &str) -> Option<Object> {
     if arguments.trim().is_empty() { Some(Object::new()) } else { serde_json::from_str(arguments).ok() }
 }
 
-/// An error, by Anthropic's name for its kind.
+/// Encodes an error with Anthropic's type.
 pub(super) fn error(error: WireError) -> EventError {
     let said = [error.kind.as_deref(), error.code.as_deref()].into_iter().flatten();
     let kind = said.filter_map(kind).next().unwrap_or("api_error");

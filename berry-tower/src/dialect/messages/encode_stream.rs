@@ -1,4 +1,4 @@
-//! Writes answers in Anthropic's format, streams with its whole grammar.
+//! Encodes streams in Anthropic's format.
 
 use super::{Block, Delta, Event, MessageDelta, Other, StopReason, encode_response, foreign_thinking};
 use crate::dialect::{
@@ -16,35 +16,36 @@ const MOST_ARGUMENTS: usize = 16 << 20;
 /// The most calls in one response.
 const MOST_CALLS: usize = 128;
 
-/// Writes Messages answers.
+/// Encodes responses in Anthropic's format.
 ///
-/// A stream's blocks follow each other: thoughts, texts and calls in the order in which they come; what is
-/// said in the midst of a call comes after it. Thoughts that Anthropic did not sign are marked as such. Why it ended is told at [`StreamItem::Done`], when the tokens are known if ever.
+/// The blocks of a stream follow each other: reasoning, texts and calls in the order in which they come. Text that
+/// comes within a call follows it. Reasoning that Anthropic did not sign is marked. The stop reason is emitted at
+/// [`StreamItem::Done`], when the token counts are known.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ResponseEncoder {
     has_begun: bool,
-    /// The provider's id of the answer.
+    /// The response's id.
     id: String,
     is_over: bool,
-    /// The block that is being written.
+    /// The open block.
     open: Option<Open>,
-    /// How many blocks have been begun.
+    /// The number of blocks so far.
     blocks: u32,
     /// The tool calls, by their numbers.
     calls: Vec<Call>,
-    /// How many bytes of their arguments are kept.
+    /// The total length of their arguments in bytes.
     kept_bytes: usize,
-    /// How many bytes of thoughts have been told without their signature.
+    /// The length of the reasoning emitted without a signature, in bytes.
     unsigned: usize,
-    /// What was said while a call was being written, which may go on.
+    /// The pieces that wait for the open call to end.
     held: Vec<Piece>,
-    /// How many bytes that is.
+    /// Their total length in bytes.
     held_bytes: usize,
     finish: Option<hub::FinishReason>,
     usage: Option<hub::Usage>,
 }
 
-/// Something that is said beside the calls.
+/// A piece of text or reasoning.
 #[derive(Clone, Debug)]
 enum Piece {
     Thinking(String),
@@ -52,13 +53,13 @@ enum Piece {
     Signed(hub::Thought),
 }
 
-/// A tool call. The pieces of several calls may interleave, but blocks follow each other: a call waits while
-/// another that may go on is being written.
+/// A tool call. Pieces of several calls may interleave, but blocks follow each other: a call waits while an
+/// incomplete one is open.
 #[derive(Clone, Debug, Default)]
 struct Call {
     id: String,
     name: String,
-    /// All of its arguments so far.
+    /// The arguments so far.
     arguments: String,
     extra_content: Option<hub::ExtraContent>,
     state: CallState,
@@ -91,14 +92,14 @@ impl EncodeResponse for ResponseEncoder {
     fn encode_response(&mut self, mut answer: hub::Response) -> Vec<u8> {
         let (id, model) = (std::mem::take(&mut answer.id), std::mem::take(&mut answer.model));
         let mut told = encode_response::begun(&id, model, answer.usage.as_ref());
-        // Nobody can ask for more than one in this format.
+        // This format has one choice.
         if let Some(choice) = answer.choices.into_iter().next() {
             let has_called = choice.message.tool_calls.as_ref().is_some_and(|calls| !calls.is_empty());
             told.stop_reason = Some(encode_response::stop_reason(choice.finish_reason, has_called));
             let (content, is_cut) = encode_response::blocks(choice.message, &id);
             told.content = content;
             if is_cut {
-                // A tool must not be run with half its input.
+                // A tool must not run with incomplete input.
                 told.stop_reason = Some(StopReason::MaxTokens);
             }
         }
@@ -123,7 +124,7 @@ impl ResponseEncoder {
         self.usage = chunk.usage.or(self.usage.take());
         if !self.has_begun {
             if chunk.choices.is_empty() && chunk.id.is_empty() {
-                // What a provider tells of the question before the answer begins.
+                // Facts about the prompt before the response begins.
                 return;
             }
             self.has_begun = true;
@@ -151,7 +152,7 @@ impl ResponseEncoder {
         }
     }
 
-    /// Whether a call is being written that may go on, or others wait for it.
+    /// Whether an open call is incomplete or others wait for it.
     fn is_in_call(&self) -> bool {
         let Some(Open::Call(open)) = self.open else { return false };
         !self.calls[open as usize].is_complete() || self.calls.iter().any(|call| call.state == CallState::Waiting)
@@ -170,7 +171,7 @@ impl ResponseEncoder {
         }
     }
 
-    /// What was held back, when no call is being written any more.
+    /// Closes the open call and emits the held pieces.
     fn release(&mut self, out: &mut Vec<u8>) {
         self.close(out);
         self.held_bytes = 0;
@@ -197,8 +198,8 @@ impl ResponseEncoder {
         }
     }
 
-    /// A signed thought: the signature of the one that is being told, or both at once. A signature that
-    /// comes when its block is over, or is of another thought, is too late for this grammar.
+    /// Emits signed reasoning: the signature of the open block, or a whole block. A signature that comes after its
+    /// block, or belongs to another one, cannot be expressed.
     fn thought(&mut self, thought: hub::Thought, out: &mut Vec<u8>) {
         let signs = |thinking: &str| self.open == Some(Open::Thinking) && self.unsigned == thinking.len();
         match thought {
@@ -262,7 +263,7 @@ impl ResponseEncoder {
         }
     }
 
-    /// Writes the first call that waits, unless one that may go on is being written.
+    /// Writes the first waiting call unless an incomplete one is open.
     fn begin_call(&mut self, out: &mut Vec<u8>) {
         if let Some(Open::Call(open)) = self.open
             && !self.calls[open as usize].is_complete()
@@ -289,7 +290,7 @@ impl ResponseEncoder {
         }
     }
 
-    /// Writes all calls that wait, one after the other.
+    /// Writes all waiting calls, one after the other.
     fn finish_calls(&mut self, out: &mut Vec<u8>) {
         self.release(out);
         while self.calls.iter().any(|call| call.state == CallState::Waiting && !call.name.is_empty()) {
@@ -301,7 +302,7 @@ impl ResponseEncoder {
         }
     }
 
-    /// Begins a block of this kind, if it is not the one that is being written.
+    /// Opens a block of this kind unless it is open.
     fn open(&mut self, kind: Open, out: &mut Vec<u8>, block: impl FnOnce() -> Block) {
         if self.open != Some(kind) {
             self.close(out);
@@ -362,7 +363,7 @@ impl ResponseEncoder {
     }
 }
 
-/// What a delta says beside the calls, in order; nothing that is empty.
+/// Returns the text and reasoning of a delta, in order, without empty pieces.
 fn pieces(delta: hub::Delta) -> impl Iterator<Item = Piece> {
     let text = |it: &String| !it.is_empty();
     let thinking = delta.reasoning_content.filter(text).map(Piece::Thinking);

@@ -1,4 +1,4 @@
-//! A stream's events.
+//! The events of a stream.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,53 +9,53 @@ use crate::dialect::lenient;
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub(crate) enum Event {
-    /// The first.
+    /// The first event.
     MessageStart {
-        /// The answer, with nothing in it yet.
+        /// The message, without content yet.
         message: Response,
     },
-    /// A block begins.
+    /// A content block begins.
     ContentBlockStart {
-        /// Which, from 0.
+        /// Zero-based index.
         #[serde(default, deserialize_with = "lenient::position")]
         index: u32,
-        /// The block, with nothing in it yet.
+        /// The block, mostly empty.
         content_block: Block,
     },
-    /// A block goes on.
+    /// A content block continues.
     ContentBlockDelta {
-        /// Which.
+        /// Zero-based index of the block.
         #[serde(default, deserialize_with = "lenient::position")]
         index: u32,
-        /// What is new.
+        /// The new piece.
         delta: Delta,
     },
-    /// A block is over.
+    /// A content block ends.
     ContentBlockStop {
-        /// Which.
+        /// Zero-based index of the block.
         #[serde(default, deserialize_with = "lenient::position")]
         index: u32,
     },
-    /// What is to be told of the whole answer, at its end.
+    /// Facts about the whole response, at its end.
     MessageDelta {
-        /// Why it ended.
+        /// The reason why generation stopped.
         #[serde(default, deserialize_with = "lenient::or_null")]
         delta: MessageDelta,
-        /// The tokens of the whole answer so far.
+        /// The token counts of the whole response so far.
         #[serde(default, deserialize_with = "lenient::or_default")]
         usage: Usage,
     },
-    /// The last.
+    /// The last event.
     MessageStop,
-    /// Nothing new.
+    /// An event without content that keeps the connection alive.
     Ping,
-    /// Anthropic gives up.
+    /// An error that ends the stream.
     Error {
-        /// Why.
+        /// The error.
         #[serde(default, deserialize_with = "lenient::or_default")]
         error: EventError,
     },
-    /// An event that is not in the types.
+    /// An unrecognised event.
     #[serde(other)]
     Unknown,
 }
@@ -78,60 +78,61 @@ impl Event {
     }
 }
 
-/// What is new in a block.
+/// A piece of a content block.
+#[allow(clippy::enum_variant_names, reason = "the names of the wire format")]
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub(crate) enum Delta {
-    /// More of a text.
+    /// A piece of a text.
     TextDelta {
-        /// It.
+        /// The piece.
         #[serde(default, deserialize_with = "lenient::text_or_null")]
         text: String,
     },
-    /// More of a call's input.
+    /// A piece of a tool call's input.
     InputJsonDelta {
         /// A piece of a JSON text.
         #[serde(default, deserialize_with = "lenient::text_or_null")]
         partial_json: String,
     },
-    /// More of the thoughts.
+    /// A piece of the reasoning.
     ThinkingDelta {
-        /// It.
+        /// The piece.
         #[serde(default, deserialize_with = "lenient::text_or_null")]
         thinking: String,
     },
-    /// The proof of the thoughts.
+    /// The signature of the reasoning.
     SignatureDelta {
-        /// It.
+        /// The piece.
         #[serde(default, deserialize_with = "lenient::text_or_null")]
         signature: String,
     },
-    /// Something that is not in the types.
+    /// An unrecognised piece.
     #[serde(other)]
     Unknown,
 }
 
-/// What is to be told of a whole answer.
+/// Facts about the whole response.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 pub(crate) struct MessageDelta {
-    /// Why it ended.
+    /// The reason why generation stopped.
     #[serde(default, deserialize_with = "stop_reason")]
     pub(crate) stop_reason: Option<StopReason>,
-    /// At which text.
+    /// The stop sequence that the model wrote.
     #[serde(default, deserialize_with = "lenient::or_default")]
     pub(crate) stop_sequence: Option<String>,
-    /// Members that are not in the types.
+    /// Unrecognised members.
     #[serde(flatten)]
     pub(crate) other: Other,
 }
 
-/// An error in Anthropic's words.
+/// An error in Anthropic's format.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
 pub(crate) struct EventError {
     /// `overloaded_error`, `api_error`, …
     #[serde(default, rename = "type", deserialize_with = "lenient::or_default")]
     pub(crate) kind: String,
-    /// What happened.
+    /// A description of the error.
     #[serde(default, deserialize_with = "lenient::or_default")]
     pub(crate) message: String,
 }

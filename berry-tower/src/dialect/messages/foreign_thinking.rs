@@ -1,5 +1,5 @@
-//! Thoughts of other providers' models, told to callers of Messages: marked, so that they are known again
-//! when the conversation goes on, and never shown to Anthropic, which knows its own signatures alone.
+//! Reasoning of other providers' models in Messages conversations. It is marked when it is sent to the caller, and
+//! removed from requests to Anthropic, which accepts only its own signatures.
 
 use std::{borrow::Cow, ops::Range};
 
@@ -8,32 +8,32 @@ use memchr::memmem;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-/// What all marks begin with; no signature of Anthropic's does, which are in base64.
+/// The prefix of all marks; Anthropic's signatures are base64 and never begin with it.
 const MARK: &str = "berry:";
 
-/// Stands for the signature of thoughts that have none.
+/// The signature of unsigned reasoning.
 pub(super) const UNSIGNED: &str = "berry:unsigned";
 
-/// Stands before Google's signature of a call, in a block of redacted thoughts before it.
+/// The prefix of Google's signature of a call, in a redacted block before it.
 const GOOGLE: &str = "berry:google:";
 
-/// Google's signature of the call that follows, as the data of a block.
+/// Returns block data that holds Google's signature of the call that follows.
 pub(super) fn of_google(signature: &str) -> String {
     format!("{GOOGLE}{signature}")
 }
 
-/// The signature of Google's that a block's data hold.
+/// Returns Google's signature from a block's data.
 pub(super) fn google(data: &str) -> Option<&str> {
     data.strip_prefix(GOOGLE)
 }
 
-/// Whether a signature, or the data of redacted thoughts, is none of Anthropic's.
+/// Whether a signature or redacted data is not Anthropic's.
 pub(super) fn is_foreign(proof: &str) -> bool {
     proof.is_empty() || proof.starts_with(MARK)
 }
 
-/// Whether a Messages request may hold thoughts of other providers' models, which
-/// [`without_foreign_thinking`] takes out; one search over the bytes.
+/// Whether a Messages request may hold reasoning of other providers' models, which [`without_foreign_thinking`]
+/// removes; one search over the bytes.
 #[must_use]
 pub(crate) fn may_contain_foreign_thinking(body: &[u8]) -> bool {
     let is_empty = |at: usize| {
@@ -44,16 +44,15 @@ pub(crate) fn may_contain_foreign_thinking(body: &[u8]) -> bool {
     memmem::find(body, b"\"berry:").is_some() || memmem::find_iter(body, NAME).any(|at| is_empty(at + NAME.len()))
 }
 
-/// Whether a Messages request may ask for thoughts and hold a tool call that was made without them, which
+/// Whether a Messages request may ask for thinking and hold a tool call that was made without it, which
 /// [`without_foreign_thinking`] repairs; two searches over the bytes.
 pub(crate) fn may_lack_thinking(body: &[u8]) -> bool {
     memmem::find(body, b"\"tool_use\"").is_some() && memmem::find(body, b"\"budget_tokens\"").is_some()
 }
 
-/// A Messages request as Anthropic may see it: without the thoughts of other providers' models, and
-/// otherwise as the caller wrote it. A turn of which nothing is left is left out. Where the last turn of
-/// the assistant's called tools after such thoughts, the model is told not to think, for Anthropic insists
-/// on thoughts of its own there. A body that is no Messages request stays as it is.
+/// Removes the reasoning of other providers' models from a Messages request to Anthropic. A turn that becomes empty is
+/// removed. If the last assistant turn calls tools without beginning with Anthropic's own reasoning, thinking is
+/// switched off, since Anthropic would refuse the turn. A body that is no Messages request is returned unchanged.
 #[must_use]
 pub(crate) fn without_foreign_thinking(body: &Bytes) -> Bytes {
     rewritten(body).map_or_else(|| body.clone(), Bytes::from)
@@ -105,7 +104,7 @@ impl Block<'_> {
     }
 }
 
-/// The body without them, if there are any.
+/// Returns the body without foreign reasoning, or `None` if nothing changes.
 fn rewritten(body: &[u8]) -> Option<String> {
     let text = std::str::from_utf8(body).ok()?;
     let Body { messages, thinking } = serde_json::from_str(text).ok()?;
@@ -137,15 +136,15 @@ fn rewritten(body: &[u8]) -> Option<String> {
     if edits.is_empty() {
         return None;
     }
-    // From the last one, so that the places before it stay.
+    // From the end, so that earlier ranges stay valid.
     edits.sort_unstable_by_key(|(place, _)| std::cmp::Reverse(place.start));
     let mut out = text.to_owned();
     edits.into_iter().for_each(|(place, text)| out.replace_range(place, &text));
     Some(out)
 }
 
-/// A turn with foreign thoughts without them, and whether it calls tools and does not begin with a thought
-/// any more; nothing if only they were in it. Nothing at all for a turn without any.
+/// Removes foreign reasoning from a turn. Returns the rest and whether it calls tools without beginning with
+/// reasoning; `Some(None)` if nothing is left, and `None` if the turn has no foreign reasoning.
 fn rest(turn: &str) -> Option<Option<(String, bool)>> {
     let Turn { content, .. } = serde_json::from_str(turn).ok()?;
     let all: Vec<&RawValue> = serde_json::from_str(content.get()).ok()?;
@@ -161,7 +160,7 @@ fn rest(turn: &str) -> Option<Option<(String, bool)>> {
     Some((!texts.is_empty()).then_some((left, calls && !begins)))
 }
 
-/// Whether a turn of the assistant calls tools and does not begin with a thought; `None` for other turns.
+/// Whether an assistant turn calls tools without beginning with reasoning; `None` for other turns.
 fn lacks_thinking(turn: &str) -> Option<bool> {
     let Turn { role, content } = serde_json::from_str(turn).ok()?;
     if role != "assistant" {
@@ -176,7 +175,7 @@ fn block(raw: &RawValue) -> Option<Block<'_>> {
     serde_json::from_str(raw.get()).ok()
 }
 
-/// Where a value stands in the text that it borrows from.
+/// Returns the range of a value in the text from which it borrows.
 fn place(text: &str, value: &str) -> Range<usize> {
     let start = value.as_ptr() as usize - text.as_ptr() as usize;
     start..start + value.len()

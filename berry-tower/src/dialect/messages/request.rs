@@ -1,4 +1,4 @@
-//! A request for a message.
+//! A request.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,21 +9,21 @@ use crate::dialect::{unsupported::UnsupportedField, value::Value};
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 #[serde(default)]
 pub(crate) struct Request {
-    /// The model's name; left out while it is empty, for who writes it beside the rest.
+    /// The model's name; skipped while it is empty.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub(crate) model: String,
-    /// The conversation: turns of the user and the assistant by turns, the user's first.
+    /// The turns of the conversation.
     pub(crate) messages: Vec<Message>,
-    /// The most tokens of the answer, thoughts included; Anthropic insists on it.
+    /// The limit of output tokens, reasoning included; required.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) max_tokens: Option<u64>,
-    /// What the application tells the model: a text, or blocks of text.
+    /// The system prompt: a text, or blocks of text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) system: Option<Content>,
-    /// Where to stop.
+    /// The stop sequences.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) stop_sequences: Option<Vec<String>>,
-    /// Whether the answer is streamed.
+    /// Whether the response is streamed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) stream: Option<bool>,
     /// 0 to 1.
@@ -32,31 +32,31 @@ pub(crate) struct Request {
     /// 0 to 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) top_p: Option<f64>,
-    /// Among how many of the likeliest tokens to choose.
+    /// The number of likeliest tokens to sample from.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) top_k: Option<u64>,
-    /// What the model may call.
+    /// The tools that the model may call.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) tools: Option<Vec<Tool>>,
-    /// Whether it must.
+    /// Whether the model must call a tool.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) tool_choice: Option<ToolChoice>,
-    /// Whether the model thinks before it speaks.
+    /// Whether the model thinks before it answers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) thinking: Option<Thinking>,
-    /// What the answer is like.
+    /// Settings of the output.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) output_config: Option<OutputConfig>,
-    /// The older place of `output_config.format`.
+    /// The older name of `output_config.format`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) output_format: Option<OutputFormat>,
-    /// About the request.
+    /// Data about the request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) metadata: Option<Metadata>,
     /// `auto`, `standard_only`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) service_tier: Option<String>,
-    /// What is not in the types.
+    /// Unrecognised members.
     #[serde(flatten)]
     pub(crate) other: Other,
 }
@@ -77,16 +77,16 @@ impl Request {
     }
 }
 
-/// Who speaks.
+/// The author of the message.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Role {
-    /// The user, tools' results with it.
+    /// The user; also tool results.
     #[default]
     User,
     /// The model.
     Assistant,
-    /// The application, within the conversation.
+    /// Instructions of the application within the conversation.
     #[serde(alias = "developer")]
     System,
 }
@@ -94,26 +94,26 @@ pub(crate) enum Role {
 /// A turn of the conversation.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub(crate) struct Message {
-    /// Who speaks.
+    /// The author of the message.
     pub(crate) role: Role,
-    /// What is said.
+    /// The content.
     pub(crate) content: Content,
-    /// Members that are not in the types.
+    /// Unrecognised members.
     #[serde(flatten)]
     pub(crate) other: Other,
 }
 
-/// Something that the model may call.
+/// A tool that the model may call.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(untagged)]
 pub(crate) enum Tool {
-    /// A tool of the caller's.
+    /// A tool that the caller runs.
     Custom(CustomTool),
-    /// One of Anthropic's own: web search, code execution, …
+    /// A tool that Anthropic runs: web search, code execution, …
     Other(Value),
 }
 
-/// A tool of the caller's.
+/// A tool that the caller runs.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 pub(crate) struct CustomTool {
     /// `custom`, or absent.
@@ -121,7 +121,7 @@ pub(crate) struct CustomTool {
     pub(crate) kind: Option<CustomKind>,
     /// Its name.
     pub(crate) name: String,
-    /// What it does.
+    /// A description of what it does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) description: Option<String>,
     /// A JSON schema of its input, an object.
@@ -129,16 +129,16 @@ pub(crate) struct CustomTool {
     /// Whether the input must fit the schema exactly.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) strict: Option<bool>,
-    /// Members that are not in the types, such as `cache_control`.
+    /// Unrecognised members, such as `cache_control`.
     #[serde(flatten)]
     pub(crate) other: Other,
 }
 
-/// The kind of a tool that is the caller's.
+/// The type of a tool that the caller runs.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum CustomKind {
-    /// The only one.
+    /// The only type.
     #[default]
     Custom,
 }
@@ -147,73 +147,73 @@ pub(crate) enum CustomKind {
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub(crate) enum ToolChoice {
-    /// As it likes.
+    /// The model decides whether to call a tool.
     Auto {
-        /// Whether it may call one at most.
+        /// Whether at most one tool may be called.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         disable_parallel_tool_use: Option<bool>,
     },
-    /// It must call one.
+    /// The model must call a tool.
     Any {
-        /// Whether it must call exactly one.
+        /// Whether exactly one tool must be called.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         disable_parallel_tool_use: Option<bool>,
     },
-    /// It must call this one.
+    /// The model must call this tool.
     Tool {
-        /// Which.
+        /// Zero-based index of the block.
         name: String,
-        /// Whether it must call it exactly once.
+        /// Whether the tool must be called exactly once.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         disable_parallel_tool_use: Option<bool>,
     },
-    /// Not at all.
+    /// The model must not call a tool.
     None,
-    /// A choice that is not in the types.
+    /// An unrecognised choice.
     #[serde(untagged)]
     Other(Value),
 }
 
-/// Whether the model thinks before it speaks.
+/// Whether the model thinks before it answers.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub(crate) enum Thinking {
-    /// It does.
+    /// Thinking with a budget.
     Enabled {
-        /// With so many tokens at most: 1024 or more, and fewer than `max_tokens`.
+        /// The most thinking tokens: at least 1024 and fewer than `max_tokens`.
         budget_tokens: u64,
-        /// Members that are not in the types.
+        /// Unrecognised members.
         #[serde(flatten)]
         other: Other,
     },
-    /// As much as it sees fit.
+    /// Thinking as much as the model sees fit.
     Adaptive {
-        /// Members that are not in the types.
+        /// Unrecognised members.
         #[serde(flatten)]
         other: Other,
     },
-    /// It does not.
+    /// No thinking.
     Disabled,
-    /// A way that is not in the types.
+    /// An unrecognised kind of thinking.
     #[serde(untagged)]
     Other(Value),
 }
 
-/// What the answer is like.
+/// Settings of the output.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 pub(crate) struct OutputConfig {
-    /// How much work to put into it: `low`, `medium`, `high`, `max`.
+    /// The effort: `low`, `medium`, `high`, `max`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) effort: Option<String>,
-    /// What it must look like.
+    /// The format that the output must have.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) format: Option<OutputFormat>,
-    /// Members that are not in the types.
+    /// Unrecognised members.
     #[serde(flatten)]
     pub(crate) other: Other,
 }
 
-/// What the answer must look like.
+/// The format that the output must have.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub(crate) enum OutputFormat {
@@ -222,18 +222,18 @@ pub(crate) enum OutputFormat {
         /// The schema.
         schema: Value,
     },
-    /// A format that is not in the types.
+    /// An unrecognised format.
     #[serde(untagged)]
     Other(Value),
 }
 
-/// About a request.
+/// Data about the request.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 pub(crate) struct Metadata {
-    /// The caller's own user, under a name that tells nothing about them.
+    /// A pseudonymous id of the caller's user.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) user_id: Option<String>,
-    /// Members that are not in the types.
+    /// Unrecognised members.
     #[serde(flatten)]
     pub(crate) other: Other,
 }

@@ -1,14 +1,14 @@
-//! A plain answer.
+//! A plain response.
 
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
 use super::{Block, Other, Role};
 use crate::dialect::{codec::Malformed, lenient, value::Value};
 
-/// A plain answer, and what a stream begins with.
+/// A plain response, and the message at the beginning of a stream.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 pub(crate) struct Response {
-    /// Anthropic's id of it.
+    /// The message's id.
     #[serde(default, deserialize_with = "lenient::or_default")]
     pub(crate) id: String,
     /// `message`.
@@ -20,19 +20,19 @@ pub(crate) struct Response {
     /// The model that answered.
     #[serde(default, deserialize_with = "lenient::or_default")]
     pub(crate) model: String,
-    /// What it says.
+    /// The content.
     #[serde(deserialize_with = "content")]
     pub(crate) content: Vec<Block>,
-    /// Why it stopped; nothing where a stream begins.
+    /// The reason why generation stopped; `None` at the beginning of a stream.
     #[serde(default, deserialize_with = "stop_reason")]
     pub(crate) stop_reason: Option<StopReason>,
-    /// At which text it stopped.
+    /// The stop sequence that the model wrote.
     #[serde(default, deserialize_with = "lenient::or_default")]
     pub(crate) stop_sequence: Option<String>,
-    /// The tokens.
+    /// The token counts.
     #[serde(default, deserialize_with = "lenient::or_default")]
     pub(crate) usage: Usage,
-    /// Members that are not in the types.
+    /// Unrecognised members.
     #[serde(flatten)]
     pub(crate) other: Other,
 }
@@ -65,45 +65,45 @@ pub(super) fn stop_reason<'de, D: Deserializer<'de>>(from: D) -> Result<Option<S
     Ok(reason.filter(|reason| !matches!(reason, StopReason::Other(reason) if reason.is_empty())))
 }
 
-/// Why a model stopped.
+/// The reason why generation stopped.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum StopReason {
-    /// It had said everything.
+    /// The model reached its natural end.
     EndTurn,
-    /// It had no tokens left.
+    /// The response reached its token limit.
     MaxTokens,
-    /// It came to a stop text.
+    /// The model wrote a stop sequence.
     StopSequence,
-    /// It calls tools.
+    /// The model calls tools.
     ToolUse,
-    /// It rests, and goes on when it is sent its turn again.
+    /// The model paused; it continues when its turn is sent back.
     PauseTurn,
-    /// Anthropic's rules forbid more.
+    /// A safety rule of Anthropic's stopped the response.
     Refusal,
-    /// Its context was full.
+    /// The context window is full.
     ModelContextWindowExceeded,
-    /// A reason that is not in the types.
+    /// An unrecognised reason.
     #[serde(untagged)]
     Other(String),
 }
 
-/// The tokens of a question and its answer. What is absent from an event is as an earlier one told it.
+/// Token counts of a request and its response. A count that an event lacks stays as it was.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 pub(crate) struct Usage {
-    /// Of the question, those that no cache had to do with.
+    /// Input tokens neither read from a cache nor written to one.
     #[serde(default, deserialize_with = "lenient::count", skip_serializing_if = "Option::is_none")]
     pub(crate) input_tokens: Option<u64>,
-    /// Of the question, those that were put into a cache.
+    /// Input tokens written to a cache.
     #[serde(default, deserialize_with = "lenient::count", skip_serializing_if = "Option::is_none")]
     pub(crate) cache_creation_input_tokens: Option<u64>,
-    /// Of the question, those that came from a cache.
+    /// Input tokens read from a cache.
     #[serde(default, deserialize_with = "lenient::count", skip_serializing_if = "Option::is_none")]
     pub(crate) cache_read_input_tokens: Option<u64>,
-    /// Of the answer so far, thoughts included.
+    /// Output tokens so far, reasoning included.
     #[serde(default, deserialize_with = "lenient::count", skip_serializing_if = "Option::is_none")]
     pub(crate) output_tokens: Option<u64>,
-    /// Members that are not in the types.
+    /// Unrecognised members.
     #[serde(flatten)]
     pub(crate) other: Other,
 }

@@ -41,20 +41,35 @@ fn a_chunk_with_nulls_and_empty_texts() {
     let call = json!({"index": null, "id": null, "type": "", "function": {"name": null, "arguments": "{"}});
     let delta = json!({"role": "", "content": "Hi", "refusal": null, "tool_calls": [call], "extra_content": 7});
     let choice = json!({"index": null, "delta": delta, "finish_reason": "", "logprobs": null});
-    let read = chunk(&json!({"id": null, "object": null, "created": null, "model": null, "choices": [choice],
-        "usage": {"prompt_tokens": 3, "completion_tokens": null, "total_tokens": 4.0,
-                  "prompt_tokens_details": {"cached_tokens": null}, "completion_tokens_details": {"reasoning_tokens": null}}}));
-    let usage = read.usage.unwrap();
-    assert_eq!((usage.prompt_tokens, usage.completion_tokens, usage.total_tokens), (3, 0, 4));
-    assert_eq!(usage.prompt_tokens_details.unwrap().cached_tokens, 0);
+    let read = chunk(&json!({"id": null, "object": null, "created": null, "model": null, "choices": [choice]}));
     let choice = &read.choices[0];
-    assert_eq!((choice.delta.role, choice.delta.content.as_deref()), (None, Some("Hi")));
+    assert_eq!((choice.delta.role, choice.delta.content.as_deref()), (Some(Role::Assistant), Some("Hi")));
     assert_eq!(choice.finish_reason, None);
     let call = &choice.delta.tool_calls.as_ref().unwrap()[0];
-    assert_eq!((call.kind, call.function.as_ref().unwrap().arguments.as_deref()), (None, Some("{")));
+    let arguments = call.function.as_ref().unwrap().arguments.as_deref();
+    assert_eq!((call.kind, arguments), (Some(hub::FunctionKind::Function), Some("{")));
 
     assert_eq!(chunk(&json!({"created": 17.9, "choices": [{"delta": null, "finish_reason": "stop"}]})).created, 17);
-    assert_eq!(chunk(&json!({"created": "now", "choices": null, "usage": "none"})), hub::Chunk::default());
+    let empty = json!({"created": "now", "choices": null, "usage": "none"});
+    assert!(item(&mut ResponseDecoder::new(1, false), &empty).is_empty());
+}
+
+#[test]
+fn token_counts_are_emitted_once_at_the_end() {
+    let mut reader = ResponseDecoder::new(1, false);
+    let finish = json!({"choices": [{"delta": null, "finish_reason": "stop"}], "usage": {"prompt_tokens": 3,
+        "completion_tokens": null, "total_tokens": 4.0, "prompt_tokens_details": {"cached_tokens": "2"}}});
+    let mut items = item(&mut reader, &finish);
+    items.extend(item(&mut reader, &json!({"choices": [], "usage": {"prompt_tokens": 0, "completion_tokens": 1}})));
+    reader.decode_event("", "[DONE]", &mut items).unwrap();
+    let usage = items.iter().filter_map(|item| match item {
+        StreamItem::Chunk(chunk) => chunk.usage.clone(),
+        StreamItem::Error(_) | StreamItem::Done => None,
+    });
+    let usage: Vec<_> = usage.collect();
+    assert_eq!(usage.len(), 1, "{items:?}");
+    assert_eq!((usage[0].prompt_tokens, usage[0].completion_tokens, usage[0].total_tokens), (3, 1, 4));
+    assert_eq!(usage[0].prompt_tokens_details.unwrap().cached_tokens, 2);
 }
 
 #[test]
@@ -67,7 +82,7 @@ fn a_plain_answer_with_nulls_and_holes() {
     };
     let read = answer(json!({"content": null, "tool_calls": [call]}));
     assert_eq!((read.created, read.usage.unwrap().completion_tokens), (1, 1));
-    assert_eq!(read.choices[0].finish_reason, Some(FinishReason::Stop));
+    assert_eq!(read.choices[0].finish_reason, Some(FinishReason::ToolCalls), "it called a tool");
     assert_eq!(read.choices[0].message.role, Role::Assistant);
     assert_eq!(read.choices[0].message.tool_calls.as_ref().unwrap()[0].function.name, "time");
     assert_eq!(answer(json!({"role": "", "content": "Hi"})).choices[0].message.role, Role::Assistant);
@@ -82,7 +97,8 @@ fn what_a_request_lacks_is_still_refused() {
 /// Half a call's arguments are worse than an error; and after it nothing is read, not even an end.
 #[test]
 fn json_that_cannot_be_read_fails_the_stream() {
-    let bad = json!({"choices": [{"delta": {"tool_calls": [{"index": 0, "function": {"arguments": {"a": 1}}}]}}]});
+    let bad =
+        json!({"choices": [{"delta": {"tool_calls": [{"index": 0, "function": {"name": "f", "arguments": 7}}]}}]});
     let finish = json!({"choices": [{"delta": {}, "finish_reason": "tool_calls"}]});
     let mut openai = ResponseDecoder::new(1, false);
     fails(&mut openai, &bad, &[&finish.to_string(), "[DONE]"]);
@@ -120,8 +136,8 @@ fn after_the_end_nothing_is_read() {
         reader.decode_event("", data, &mut items).unwrap();
     }
     reader.decode_end(crate::dialect::codec::StreamEnd::Clean, &mut items);
-    assert_eq!(items.len(), 3);
-    assert_eq!(items[2], StreamItem::Done);
+    assert_eq!(items.len(), 4, "the role twice, the finish, the end");
+    assert_eq!(items[3], StreamItem::Done);
 }
 
 #[test]

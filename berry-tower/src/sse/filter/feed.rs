@@ -1,4 +1,4 @@
-//! Takes events out of frames, one after another, and decides what becomes of their bytes.
+//! Splits frames into events and passes, holds or drops their bytes.
 
 use bytes::Bytes;
 
@@ -7,7 +7,7 @@ use crate::sse::StreamFault;
 use crate::sse::grammar::Verdict;
 use crate::sse::split::Token;
 
-/// The client's side: joins neighbours in one frame into one piece.
+/// Collects passed bytes, joining neighbours of one frame.
 struct Sink<'a, F> {
     out: &'a mut F,
     frame: &'a Bytes,
@@ -22,7 +22,7 @@ impl<F: FnMut(Bytes)> Sink<'_, F> {
         (self.out)(bytes);
     }
 
-    /// Hands on a part of the frame.
+    /// Passes a part of the frame.
     fn pass(&mut self, from: usize, to: usize) {
         if self.to != from {
             self.flush();
@@ -49,7 +49,7 @@ impl StreamFilter {
     }
 
     fn read_events<F: FnMut(Bytes)>(&mut self, frame: &Bytes, sink: &mut Sink<'_, F>) -> Result<(), StreamFault> {
-        // Where the part of the open event begins that is in this frame and not handed on.
+        // The start of the open event's bytes in this frame that have not been passed.
         let mut start = 0;
         let mut at = 0;
         while at < frame.len() {
@@ -98,7 +98,7 @@ impl StreamFilter {
         }
     }
 
-    /// The open event has become too long to be held.
+    /// Handles an open event that is too long to be held.
     fn outgrow<F: FnMut(Bytes)>(&mut self, sink: &mut Sink<'_, F>, start: usize, at: usize) -> Result<(), StreamFault> {
         if self.splitter.is_opening() {
             return Err(StreamFault::NotEvents(None));
@@ -145,7 +145,7 @@ impl StreamFilter {
             (Mode::Long, Verdict::Pass | Verdict::Hide) => Verdict::Pass,
             (Mode::Skip { begun: false }, Verdict::Hide) => Verdict::Hide,
             (Mode::Skip { begun: false }, _) => Verdict::Malformed,
-            // What has been handed on of it cannot be taken back.
+            // The part that was passed cannot be taken back.
             (Mode::Long | Mode::Skip { begun: true }, _) => return Err(StreamFault::Interrupted),
         };
         self.passed = matches!(verdict, Verdict::Pass | Verdict::Close);
@@ -165,7 +165,7 @@ impl StreamFilter {
         Ok(())
     }
 
-    /// A line feed came that belongs to the last event.
+    /// Handles a line feed that belongs to the last event.
     fn end_tail<F: FnMut(Bytes)>(&mut self, sink: &mut Sink<'_, F>, start: usize, at: usize) {
         self.length = 0;
         if self.passed {

@@ -1,4 +1,4 @@
-//! Chat and completions.
+//! Tests of the chat and completions grammars.
 
 use super::{Bytes, ErrorEvent, Grammar, StreamFault, StreamFilter, Usage, chat, error, fed, of, run};
 

@@ -1,4 +1,4 @@
-//! The Responses and the Messages API, and what is passed unread.
+//! Tests of the Responses, Messages and opaque grammars.
 
 use super::{Bytes, ErrorEvent, Grammar, StreamFault, StreamFilter, Usage, error, fed, of, run};
 

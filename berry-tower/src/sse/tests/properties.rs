@@ -1,4 +1,4 @@
-//! What holds for any bytes, cut in any way.
+//! Properties of arbitrary bytes, cut anywhere.
 
 use proptest::prelude::{Just, Strategy, any, prop_assert, prop_assert_eq, prop_oneof, proptest};
 use proptest::{collection, sample};

@@ -1,4 +1,4 @@
-//! A slow, plain reading of a whole stream, written from the rules alone, to compare the filter with.
+//! A slow reference implementation with which the filter is compared.
 
 use serde_json::Value;
 

@@ -1,4 +1,4 @@
-//! Where events end, however their bytes come.
+//! Tests of the splitter.
 
 use super::{Bytes, Grammar, StreamFilter};
 

@@ -27,12 +27,12 @@ impl SettingsReader {
             return Some(u32::MAX);
         }
         let payload = payload.get(..length)?;
-        let entries = payload.chunks_exact(6).map(|entry| {
+        let mut entries = payload.chunks_exact(6).map(|entry| {
             let id = u16::from_be_bytes([entry[0], entry[1]]);
             (id, u32::from_be_bytes([entry[2], entry[3], entry[4], entry[5]]))
         });
         // The last value counts.
-        let limit = entries.filter(|(id, _)| *id == MAX_CONCURRENT_STREAMS).last();
+        let limit = entries.rfind(|(id, _)| *id == MAX_CONCURRENT_STREAMS);
         Some(limit.map_or(u32::MAX, |(_, value)| value))
     }
 }

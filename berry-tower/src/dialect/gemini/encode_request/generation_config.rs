@@ -1,4 +1,4 @@
-//! How to answer: the sampling, the length, the form.
+//! Encodes sampling, length and format of the output.
 
 use super::UNKNOWN;
 use crate::dialect::{
@@ -13,7 +13,7 @@ const CANDIDATES: u64 = 8;
 /// The most texts to stop at.
 const STOPS: usize = 5;
 
-/// How to answer; nothing where the request leaves all to the model.
+/// Returns the generation settings; `None` if the request has none.
 pub(super) fn generation(chat: &hub::Request) -> Result<Option<GenerationConfig>, UnsupportedField> {
     let candidate_count = match chat.n {
         None | Some(1) => None,
@@ -63,7 +63,7 @@ fn form(format: Option<&hub::ResponseFormat>) -> Result<Form, UnsupportedField> 
     Ok((Some("application/json".into()), schema))
 }
 
-/// The schema, with what the caller says of it in the place that schemas have for that.
+/// Returns the schema with the caller's description in it.
 fn described(format: &hub::JsonSchema) -> Option<Value> {
     let mut schema = format.schema.clone()?;
     if let (Value::Object(members), Some(description)) = (&mut schema, &format.description) {
@@ -86,7 +86,7 @@ fn thinking(effort: &str) -> Result<ThinkingConfig, UnsupportedField> {
     Ok(ThinkingConfig { include_thoughts: (budget > 0).then_some(true), thinking_budget: Some(budget) })
 }
 
-/// Google looks at all pictures alike.
+/// Returns the resolution, which Google has once for all pictures.
 fn resolution(messages: &[hub::Message]) -> Result<Option<MediaResolution>, UnsupportedField> {
     let mut all = None;
     for (at, message) in messages.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! Pictures, sounds and documents.
+//! Encodes pictures, audio and documents.
 
 use super::UNKNOWN;
 use crate::dialect::{
@@ -8,7 +8,7 @@ use crate::dialect::{
     unsupported::UnsupportedField,
 };
 
-/// A part that is no text.
+/// Encodes a part that is not text.
 pub(super) fn part(part: &hub::Part, path: &str) -> Result<Part, UnsupportedField> {
     match part {
         hub::Part::ImageUrl { image_url, .. } => picture(&image_url.url, &format!("{path}.image_url.url")),
@@ -66,7 +66,7 @@ fn by_ending(url: &str) -> Option<&'static str> {
     })
 }
 
-/// Media of a type that Google reads.
+/// Encodes inline media of a type that Google accepts.
 fn taken(url: DataUrl<'_>, path: &str) -> Result<Part, UnsupportedField> {
     const PICTURES: [&str; 5] = ["png", "jpeg", "webp", "heic", "heif"];
     let mime_type = url.mime_type.to_ascii_lowercase();

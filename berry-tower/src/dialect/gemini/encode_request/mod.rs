@@ -1,4 +1,4 @@
-//! A chat request, written for Google.
+//! Encodes a request in Google's format.
 
 mod generation_config;
 mod media;
@@ -16,7 +16,7 @@ use crate::dialect::{
     unsupported::{Rejector, UnsupportedField},
 };
 
-/// How members that have no word in this format are refused.
+/// Rejects members that this format lacks.
 const UNKNOWN: Rejector = Rejector::new("Google's format");
 
 /// A request in Google's format.

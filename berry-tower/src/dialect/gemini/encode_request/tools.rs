@@ -1,4 +1,4 @@
-//! What the model may call, and whether it must.
+//! Encodes tools and the tool choice.
 
 use super::UNKNOWN;
 use crate::dialect::{
@@ -8,14 +8,14 @@ use crate::dialect::{
     unsupported::UnsupportedField,
 };
 
-/// The tools and how they are called.
+/// Encodes tools and the tool choice.
 pub(super) fn tools(
     chat: &hub::Request,
     dropped: &mut Vec<String>,
 ) -> Result<(Vec<Tool>, Option<ToolConfig>), UnsupportedField> {
     let tools = chat.tools.as_deref().unwrap_or_default();
     if tools.is_empty() {
-        // All else about tools says nothing then.
+        // Without tools the other settings mean nothing.
         return Ok((Vec::new(), None));
     }
     let declarations = tools.iter().enumerate().map(|(at, tool)| declaration(tool, &format!("tools[{at}]"), dropped));

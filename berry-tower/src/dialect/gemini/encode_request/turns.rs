@@ -10,16 +10,16 @@ use crate::dialect::{
     value::{Object, Value},
 };
 
-/// What Google documents as the signature of a call that its model did not make itself, or whose signature is
-/// lost: newer models refuse a turn whose first call has none.
+/// The signature that Google documents for calls of other models and for lost signatures: newer models refuse a turn
+/// whose first call has none.
 const NO_SIGNATURE: &str = "skip_thought_signature_validator";
 
-/// What the application tells the model, and the turns.
+/// Returns the system prompt and the turns.
 pub(super) fn contents(messages: &[hub::Message]) -> Result<(Option<String>, Vec<Content>), UnsupportedField> {
     let (mut system, mut turns, mut open) = (Vec::new(), Vec::<Content>::new(), Open::default());
     for (at, message) in in_order(messages) {
         let path = format!("messages[{at}]");
-        // What clients echo of the assistant's turns is passed over.
+        // Members of assistant turns that clients echo are ignored.
         if message.role != hub::Role::Assistant {
             UNKNOWN.members(&path, &message.other, capabilities::chat, &mut Vec::new())?;
         }
@@ -30,7 +30,7 @@ pub(super) fn contents(messages: &[hub::Message]) -> Result<(Option<String>, Vec
             }
             hub::Role::User => (Role::User, named(message, said(message, &path)?)),
             hub::Role::Assistant => {
-                // Results stand in the turn after their calls.
+                // Results belong to the turn after their calls.
                 if turns.last().is_some_and(|turn| turn.role == Some(Role::User)) {
                     open.all_answered()?;
                 }
@@ -55,7 +55,7 @@ pub(super) fn contents(messages: &[hub::Message]) -> Result<(Option<String>, Vec
         turns.push(nothing());
     }
     for turn in &mut turns {
-        // A turn's other calls need none.
+        // The turn's other calls need no signature.
         if let Some(first) = turn.parts.iter_mut().find(|part| part.function_call.is_some()) {
             first.thought_signature.get_or_insert_with(|| NO_SIGNATURE.to_owned());
         }
@@ -63,7 +63,7 @@ pub(super) fn contents(messages: &[hub::Message]) -> Result<(Option<String>, Vec
     Ok(((!system.is_empty()).then(|| system.join("\n\n")), turns))
 }
 
-/// The turn of a user who says nothing, where Google insists that they do.
+/// Returns the turn of a user without a message, where Google requires one.
 fn nothing() -> Content {
     Content { role: Some(Role::User), parts: vec![Part::text("(no message)")] }
 }
@@ -78,7 +78,7 @@ fn named(message: &hub::Message, mut parts: Vec<Part>) -> Vec<Part> {
     parts
 }
 
-/// The calls without a result, and where they stand.
+/// The calls without a result, with their positions.
 #[derive(Default)]
 struct Open<'a> {
     calls: Vec<((usize, usize), &'a hub::ToolCall)>,
@@ -100,7 +100,7 @@ impl<'a> Open<'a> {
     }
 }
 
-/// What a message says, as parts; empty texts say nothing.
+/// Encodes a message's content as parts, without empty texts.
 fn said(message: &hub::Message, path: &str) -> Result<Vec<Part>, UnsupportedField> {
     match &message.content {
         None => Ok(Vec::new()),
@@ -126,7 +126,7 @@ fn spoken(text: &str) -> impl Iterator<Item = Part> {
     (!text.is_empty()).then(|| Part::text(text)).into_iter()
 }
 
-/// The texts of a message that may hold nothing else.
+/// Returns the texts of a message that must hold only text.
 fn texts(message: &hub::Message, path: &str) -> Result<Vec<String>, UnsupportedField> {
     let parts = said(message, path)?;
     match parts.iter().position(|part| part.text.is_none()) {
@@ -151,7 +151,7 @@ fn assistant(message: &hub::Message, path: &str) -> Result<Vec<Part>, Unsupporte
         let function = &call.function;
         let args = match function.arguments.trim() {
             "" => Object::new(),
-            // What a model wrote wrongly stays in the history, with the tool's complaint about it.
+            // Malformed arguments stay in the history, with the error of the tool.
             arguments => serde_json::from_str(arguments)
                 .unwrap_or_else(|_| Object::from_iter([("arguments".to_owned(), arguments.into())])),
         };
@@ -169,14 +169,14 @@ fn signature(extra: Option<&hub::ExtraContent>) -> Option<String> {
     extra?.google.as_ref()?.thought_signature.clone()
 }
 
-/// What a tool said. A JSON object is taken as it is, a text becomes its `result` or its `error`.
+/// Encodes a tool result. A JSON object is kept; a text becomes `result` or `error`.
 fn result(message: &hub::Message, path: &str, open: &mut Open<'_>) -> Result<Vec<Part>, UnsupportedField> {
     let id = message.tool_call_id.as_deref().unwrap_or_default();
     let name = open.answer(id).map(|call| call.function.name.as_str()).ok_or_else(|| {
         UnsupportedField::new(format!("{path}.tool_call_id"), "no call before it has this id, or it has a result")
     })?;
     let (texts, media): (Vec<_>, Vec<_>) = said(message, path)?.into_iter().partition(|part| part.text.is_some());
-    // A response takes media that are in the request; what lies elsewhere comes behind it.
+    // A response holds inline media only; media by URL follow it.
     let (media, elsewhere): (Vec<_>, Vec<_>) = media.into_iter().partition(|part| part.inline_data.is_some());
     let text: String = texts.into_iter().filter_map(|part| part.text).collect();
     let is_error = message.is_error == Some(true);

@@ -1,4 +1,4 @@
-//! A Messages request, read into the hub's types.
+//! Decodes a Messages request of a caller.
 
 mod param_path;
 mod turns;
@@ -12,14 +12,14 @@ use crate::dialect::{
     value::Value,
 };
 
-/// How members that chat has no words for are refused.
+/// Rejects members that no other format has.
 const UNKNOWN: Rejector = Rejector::new("a translation of this request");
 
-/// Reads a Messages request into the hub's types. Thoughts come with their signatures in
-/// `extra_content.anthropic`; `metadata` and `service_tier` are hints.
+/// Decodes a Messages request. Reasoning is kept with its signatures in `extra_content.anthropic`; `metadata` and
+/// `service_tier` are hints.
 ///
 /// # Errors
-/// The field, by its name in the Messages request, that only Anthropic has words for.
+/// The field of the Messages request that only Anthropic can express.
 pub(crate) fn to_hub(request: &Request) -> Result<hub::Request, UnsupportedField> {
     let mut dropped = Vec::new();
     UNKNOWN.members("", &request.other, capabilities::messages, &mut dropped)?;

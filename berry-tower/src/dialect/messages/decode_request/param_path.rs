@@ -1,8 +1,8 @@
-//! Where in a Messages request that stands which the hub names in its own way.
+//! Maps the hub's field paths to those of Messages requests.
 
 use crate::dialect::messages::{Block, Content, Request, Role};
 
-/// A field of the hub's request by its name in the request that it was read from.
+/// Returns the caller's path for a path of the hub.
 pub(in crate::dialect::messages) fn param_path(param: &str, request: &Request) -> String {
     let (field, rest) = param.split_at(param.find(['.', '[']).unwrap_or(param.len()));
     match field {
@@ -27,18 +27,18 @@ fn in_messages(rest: &str, request: &Request) -> Option<String> {
     Some(messages(request).get(at)?.field(rest))
 }
 
-/// The number in brackets that a path begins with, and what follows.
+/// Splits a path that begins with an index.
 fn index(path: &str) -> Option<(usize, &str)> {
     let (number, rest) = path.strip_prefix('[')?.split_once(']')?;
     Some((number.parse().ok()?, rest))
 }
 
-/// A message of the hub's: where it stands, and what it was made of.
+/// A message of the hub and the blocks from which it was decoded.
 struct Message<'a> {
     path: String,
     /// The path of its blocks.
     list: String,
-    /// They, and their positions there.
+    /// The blocks and their indices.
     blocks: Vec<(usize, &'a Block)>,
 }
 
@@ -48,7 +48,7 @@ impl<'a> Message<'a> {
         Self { path, list, blocks: blocks.filter(|(_, block)| takes(block)).collect() }
     }
 
-    /// What of it the hub calls so.
+    /// Returns the path of a field of the hub's message.
     fn field(&self, name: &str) -> String {
         let Self { path, list, .. } = self;
         if let Some((at, rest)) = name.strip_prefix(".tool_calls").and_then(index)
@@ -150,9 +150,6 @@ mod tests {
         assert_eq!(gemini(json!({"stop_sequences": ["1", "2", "3", "4", "5", "6"]})), "stop_sequences");
         let tool = json!([{"name": "0 bad", "input_schema": {}}]);
         assert_eq!(gemini(json!({"tools": tool})), "tools[0].name");
-        let alone = json!({"type": "auto", "disable_parallel_tool_use": true});
-        let tool = json!([{"name": "look", "input_schema": {}}]);
-        assert_eq!(gemini(json!({"tools": tool, "tool_choice": alone})), "tool_choice.disable_parallel_tool_use");
         assert_eq!(refused(Dialect::OpenAi, &json!({"top_k": 5})), "top_k");
     }
 
@@ -180,12 +177,19 @@ mod tests {
         );
         let pictures = json!([text, image("ftp://x/y.png")]);
         assert_eq!(gemini(json!([result("a", pictures)])), "messages[2].content[0].content[1].source");
-        let pictures = json!([{"role": "user", "content": [result("a", json!([image("https://x/y.png")]))]}]);
-        assert_eq!(refused(Dialect::OpenAi, &json!({"messages": pictures})), "messages[0].content[0].content[0]");
-        assert_eq!(
-            refused(Dialect::Gemini, &json!({"messages": [{"role": "assistant", "content": "so"}]})),
-            "messages[0].role"
-        );
+    }
+
+    #[test]
+    fn dropped_fields_have_their_callers_names() {
+        let alone = json!({"type": "auto", "disable_parallel_tool_use": true});
+        let body = json!({"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}],
+            "tools": [{"name": "look", "input_schema": {}}, {"type": "web_search_20250305", "name": "web_search"}],
+            "tool_choice": alone, "speed": "fast"});
+        let conversation = Conversation::new(Endpoint::Messages, body.to_string().into());
+        let dropped = ["speed", "tool_choice.disable_parallel_tool_use", "tools[web_search]"];
+        assert_eq!(*conversation.dropped(Dialect::Gemini), dropped);
+        let refusing = Conversation::new(Endpoint::Messages, body.to_string().into()).refuse_optional(true);
+        assert_eq!(refusing.supports(Dialect::Gemini).unwrap_err().param, "speed");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The conversation: turns to messages.
+//! Decodes or encodes the turns of a conversation.
 
 use super::UNKNOWN;
 use crate::dialect::{
@@ -11,7 +11,7 @@ use crate::dialect::{
     value::Value,
 };
 
-/// Adds the turns as messages; a turn with tools' results is several.
+/// Decodes the turns; a turn with tool results becomes several messages.
 pub(super) fn messages(
     turns: &[Message],
     out: &mut Vec<hub::Message>,
@@ -104,7 +104,7 @@ fn assistant(blocks: &[Block], path: &str) -> Result<hub::Message, UnsupportedFi
             }
             Block::Thinking { thinking, signature } => {
                 reasoning.push_str(thinking);
-                // What another provider's model thought has no signature of Anthropic's.
+                // Reasoning of other providers' models is not signed by Anthropic.
                 if !is_foreign(signature) {
                     let (thinking, signature) = (thinking.clone(), signature.clone());
                     thoughts.push(hub::Thought::Thinking { thinking, signature });
@@ -120,7 +120,7 @@ fn assistant(blocks: &[Block], path: &str) -> Result<hub::Message, UnsupportedFi
         }
     }
     if said.is_empty() && calls.is_empty() {
-        // One that only thought has said nothing; others want that said.
+        // Other formats require a content in a turn of mere reasoning.
         said.push(hub::Part::Text { text: String::new(), other: Other::new() });
     }
     let anthropic = (!thoughts.is_empty()).then_some(thoughts);
@@ -140,7 +140,7 @@ fn is_hosted(block: &Value) -> bool {
     kind == "server_tool_use" || kind.ends_with("_tool_result")
 }
 
-/// Parts as a content: one text is just that, and none is none.
+/// Returns parts as a content: one text as a text, and no parts as `None`.
 pub(super) fn content(mut parts: Vec<hub::Part>) -> Option<hub::Content> {
     match &mut parts[..] {
         [] => None,
@@ -149,7 +149,7 @@ pub(super) fn content(mut parts: Vec<hub::Part>) -> Option<hub::Content> {
     }
 }
 
-/// A block that says or shows something.
+/// Decodes a block of text or media.
 pub(super) fn part(block: &Block, path: &str) -> Result<hub::Part, UnsupportedField> {
     match block {
         Block::Text { text, other } => Ok(hub::Part::Text { text: text.clone(), other: hints(other) }),
@@ -166,7 +166,7 @@ pub(super) fn part(block: &Block, path: &str) -> Result<hub::Part, UnsupportedFi
     }
 }
 
-/// A document; one that is plain text is told as such.
+/// Decodes a document; plain text becomes a text.
 fn document(source: &Source, title: Option<&str>, other: Other, path: &str) -> Result<hub::Part, UnsupportedField> {
     match source {
         Source::Base64 { media_type, data } => {
@@ -182,7 +182,7 @@ fn document(source: &Source, title: Option<&str>, other: Other, path: &str) -> R
     }
 }
 
-/// What Anthropic's format takes beside the hub's words.
+/// Returns the members that are kept for Anthropic's format.
 pub(super) fn hints(other: &Other) -> Other {
     let hint = other.get_key_value("cache_control").filter(|(_, value)| **value != Value::Null);
     hint.map(|(name, value)| (name.clone(), value.clone())).into_iter().collect()

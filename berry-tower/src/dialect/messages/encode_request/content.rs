@@ -1,4 +1,4 @@
-//! The parts of a content as blocks.
+//! Encodes the parts of a content as blocks.
 
 use super::request::{UNKNOWN, mark, marked};
 use crate::dialect::{
@@ -9,17 +9,16 @@ use crate::dialect::{
     value::Value,
 };
 
-/// Where a content stands and what it may hold.
+/// The position of a content and what it may hold.
 #[derive(Clone, Copy)]
 pub(super) struct Place {
-    /// The message's number.
+    /// The index of the message.
     pub(super) message: usize,
-    /// Texts alone, as in what the assistant or the application says.
+    /// Whether only text is allowed, as for assistants and system prompts.
     pub(super) text_only: bool,
 }
 
-/// A content's blocks. Texts without a visible character are left out: Anthropic refuses them, and they
-/// say nothing.
+/// Encodes a content as blocks. Texts without a visible character are skipped, since Anthropic refuses them.
 pub(super) fn blocks(content: Option<&hub::Content>, place: Place) -> Result<Vec<Block>, UnsupportedField> {
     match content {
         None => Ok(Vec::new()),
@@ -68,7 +67,7 @@ fn block(part: &Part, i: usize, place: Place) -> Result<Option<Block>, Unsupport
     }
 }
 
-/// Puts a message's mark on its last block, where Anthropic has it.
+/// Moves a message's `cache_control` to its last block.
 pub(super) fn mark_last(blocks: &mut [Block], mark: Option<&Value>) {
     let Some(
         Block::Text { other, .. }
@@ -84,7 +83,7 @@ pub(super) fn mark_last(blocks: &mut [Block], mark: Option<&Value>) {
     }
 }
 
-/// A text alone in its shorter form.
+/// Returns a content, as a text if it is one block of text.
 pub(super) fn short(mut blocks: Vec<Block>) -> Content {
     match &mut blocks[..] {
         [Block::Text { text, other }] if other.is_empty() => Content::Text(std::mem::take(text)),
@@ -92,7 +91,7 @@ pub(super) fn short(mut blocks: Vec<Block>) -> Content {
     }
 }
 
-/// Texts become one, with blank lines between them, unless one has something to itself.
+/// Joins texts with blank lines, unless one of them has members of its own.
 pub(super) fn system(blocks: Vec<Block>) -> Option<Content> {
     if blocks.is_empty() {
         return None;
@@ -110,7 +109,7 @@ pub(super) fn system(blocks: Vec<Block>) -> Option<Content> {
     }
 }
 
-/// A thought in Anthropic's words; one without a proof is none.
+/// Encodes reasoning; `None` if it is not signed.
 pub(super) fn thought(thought: &Thought) -> Option<Block> {
     match thought {
         Thought::Thinking { thinking, signature } => (!signature.is_empty())

@@ -19,23 +19,22 @@ use crate::dialect::{
 };
 use thinking::Thought;
 
-/// A chat request in Anthropic's words: what all backends that speak them are sent, and what is to be
-/// known about it to read the answers.
+/// A request in Anthropic's format, and what a decoder must know to read the response.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct MessagesRequest {
-    /// All but what is written beside it.
+    /// The members that do not depend on the backend.
     wire: messages::Request,
     thinking: Thought,
     output_config: Option<messages::OutputConfig>,
     temperature: Option<f64>,
     top_p: Option<f64>,
-    /// The tool whose input is the answer.
+    /// The tool whose input is the output.
     json_tool: Option<Box<str>>,
     /// The optional fields that are left out.
     dropped: Vec<String>,
 }
 
-/// What is sent: what depends on the backend, and the rest.
+/// A body: the members that depend on the backend, and the rest.
 #[derive(Serialize)]
 struct Written<'a> {
     model: &'a str,

@@ -1,4 +1,4 @@
-//! A chat request as a whole.
+//! Encodes the request's members beside its turns and tools.
 
 use super::{
     MessagesRequest,
@@ -14,10 +14,10 @@ use crate::dialect::{
     value::Value,
 };
 
-/// What an answer may have when the caller sets no bound, thoughts aside.
+/// The limit of output tokens without reasoning where the caller sets none.
 const MAX_TOKENS: u64 = 4096;
 
-/// How members that have no word in this format are refused.
+/// Rejects members that this format lacks.
 pub(super) const UNKNOWN: Rejector = Rejector::new("Anthropic's format");
 
 pub(super) fn encode_request(chat: &hub::Request) -> Result<MessagesRequest, UnsupportedField> {
@@ -49,7 +49,7 @@ pub(super) fn encode_request(chat: &hub::Request) -> Result<MessagesRequest, Uns
     Ok(MessagesRequest { dropped, wire, thinking, output_config, temperature, top_p, json_tool: format.tool })
 }
 
-/// Names the first member that means something and that Anthropic's format has no words for.
+/// Rejects the first essential member that Anthropic's format lacks; returns the optional ones.
 fn refuse_unknown(chat: &hub::Request) -> Result<Vec<String>, UnsupportedField> {
     let none = |name: &str| Err(UNKNOWN.reject(name));
     if chat.n.is_some_and(|n| n != 1) {
@@ -77,18 +77,17 @@ fn refuse_unknown(chat: &hub::Request) -> Result<Vec<String>, UnsupportedField> 
     Ok(dropped)
 }
 
-/// Returns the mark of what is to be cached. Other unrecognised members of turns and their parts are what
-/// clients echo, and are passed over.
+/// Returns the mark `cache_control`. Other unrecognised members of turns and parts are echoed by clients and ignored.
 pub(super) fn mark(other: &hub::Other) -> Option<&Value> {
     other.get("cache_control").filter(|mark| !mark.is_null())
 }
 
-/// The members of a block that is marked, or is not.
+/// Returns the members of a block with this `cache_control`.
 pub(super) fn marked(mark: Option<&Value>) -> messages::Other {
     mark.map(|mark| ("cache_control".to_owned(), mark.clone())).into_iter().collect()
 }
 
-/// The caller's bound on the answer's tokens.
+/// Returns the caller's limit of output tokens.
 fn limit(chat: &hub::Request) -> Result<Option<u64>, UnsupportedField> {
     let (name, limit) = match chat.max_completion_tokens {
         Some(limit) => ("max_completion_tokens", Some(limit)),
@@ -97,7 +96,7 @@ fn limit(chat: &hub::Request) -> Result<Option<u64>, UnsupportedField> {
     if limit == Some(0) { Err(UnsupportedField::new(name, "it must be at least 1")) } else { Ok(limit) }
 }
 
-/// Temperature and top_p. A model that thinks has the one at 1 and the other not below 0.95.
+/// Returns temperature and top_p. While it thinks, a model accepts only a temperature of 1 and a top_p of at least 0.95.
 fn sampling(chat: &hub::Request, thinks: bool) -> Result<(Option<f64>, Option<f64>), UnsupportedField> {
     if chat.temperature.is_some_and(|t| t < 0.0) {
         return Err(UnsupportedField::new("temperature", "it must not be below 0"));
@@ -124,7 +123,7 @@ fn stop(chat: &hub::Request) -> Result<Option<Vec<String>>, UnsupportedField> {
     Ok((!all.is_empty()).then(|| all.to_vec()))
 }
 
-/// A hint: what is too long for Anthropic is left out.
+/// Returns the user id; one that is too long for Anthropic is dropped.
 fn user(chat: &hub::Request) -> Option<messages::Metadata> {
     let user = chat.other.get("user")?.as_str().filter(|user| !user.is_empty() && user.chars().count() <= 256)?;
     Some(messages::Metadata { user_id: Some(user.to_owned()), ..messages::Metadata::default() })

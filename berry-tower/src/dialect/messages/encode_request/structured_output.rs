@@ -1,4 +1,4 @@
-//! Answers that must be JSON: the input of a tool that the model must call, or a native format.
+//! Structured output: as the input of a tool that the model must call, or in a native format.
 
 use super::tools::{Choice, object_schema};
 use crate::dialect::{
@@ -8,21 +8,21 @@ use crate::dialect::{
     value::Value,
 };
 
-/// The tool's name, as long as the caller has no tool of this name.
+/// The tool's name, unless the caller has a tool of this name.
 const NAME: &str = "json_answer";
 
-/// How the answer is made JSON.
+/// How structured output is requested.
 #[derive(Default)]
 pub(super) struct Format {
-    /// The tool whose input is the answer.
+    /// The tool whose input is the output.
     pub(super) tool: Option<Box<str>>,
-    /// The format for models that think, which must not be forced to call a tool.
+    /// The native format, for models that think and cannot be forced to call a tool.
     pub(super) native: Option<OutputConfig>,
 }
 
 impl Format {
-    /// Adds the tool to the `choice` where one is needed. A native format takes only schemas that are
-    /// as strict as OpenAI's strict ones; for any other a tool is forced and nothing is thought.
+    /// Adds the tool to the `choice` where one is needed. A native format accepts only strict schemas; for any other
+    /// schema a tool is forced and thinking is off.
     pub(super) fn new(chat: &hub::Request, choice: &mut Choice, thinks: bool) -> Result<Self, UnsupportedField> {
         let schema = match &chat.response_format {
             None | Some(ResponseFormat::Text) => return Ok(Self::default()),
@@ -32,7 +32,7 @@ impl Format {
                 return Err(UnsupportedField::new("response_format", "it is text, json_object or json_schema"));
             }
         };
-        // A model that must call one of the caller's tools does not answer.
+        // A model that must call one of the caller's tools writes no output.
         if choice.is_forced() {
             return Ok(Self::default());
         }

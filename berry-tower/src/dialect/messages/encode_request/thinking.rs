@@ -1,4 +1,4 @@
-//! Whether the model thinks before it speaks.
+//! Encodes how the model thinks.
 
 use crate::dialect::{
     format::{ClaudeThinking, Target},
@@ -7,13 +7,13 @@ use crate::dialect::{
     unsupported::UnsupportedField,
 };
 
-/// The fewest tokens that Anthropic's models think with.
+/// The least thinking budget.
 const LEAST: u64 = 1024;
 
-/// What is reserved for thoughts whose number the model is free to choose.
+/// The tokens reserved for adaptive thinking.
 const ADAPTIVE: u64 = 16384;
 
-/// What the request asks for: by Anthropic's own field, else by `reasoning_effort`.
+/// Returns the thinking that the request asks for: by `thinking`, or else by `reasoning_effort`.
 pub(super) fn wanted(chat: &hub::Request, limit: Option<u64>) -> Result<Option<Thinking>, UnsupportedField> {
     match chat.other.get("thinking").filter(|value| !value.is_null()) {
         Some(value) => {
@@ -43,7 +43,7 @@ fn check(thinking: &Thinking, chat: &hub::Request, limit: Option<u64>) -> Result
     Ok(())
 }
 
-/// An effort is a wish: where something else leaves no room for thoughts there are none.
+/// Returns thinking by effort; `None` where the token limit leaves no room for it.
 fn by_effort(chat: &hub::Request, limit: Option<u64>) -> Result<Option<Thinking>, UnsupportedField> {
     let budget: u64 = match chat.reasoning_effort.as_deref() {
         None | Some("none" | "minimal") => return Ok(None),
@@ -51,7 +51,7 @@ fn by_effort(chat: &hub::Request, limit: Option<u64>) -> Result<Option<Thinking>
         Some("medium") => 4096,
         Some("high") => 16384,
         Some("xhigh") => 24576,
-        // With the room for the answer it is what all of the models can write.
+        // With the default limit of output tokens this is what every model can write.
         Some("max") => 27904,
         Some(_) => {
             let why = "it is none, minimal, low, medium, high, xhigh or max";
@@ -63,12 +63,12 @@ fn by_effort(chat: &hub::Request, limit: Option<u64>) -> Result<Option<Thinking>
     Ok(room.then(|| Thinking::Enabled { budget_tokens: budget, other: hub::Other::new() }))
 }
 
-/// Whether the model does think.
+/// Whether thinking is on.
 pub(super) fn is_on(thinking: &Thinking) -> bool {
     matches!(thinking, Thinking::Enabled { .. } | Thinking::Adaptive { .. })
 }
 
-/// What thoughts may take of the answer's tokens.
+/// Returns the tokens that thinking may take.
 pub(super) fn budget(thinking: &Thinking) -> u64 {
     match thinking {
         Thinking::Enabled { budget_tokens, .. } => *budget_tokens,
@@ -77,11 +77,11 @@ pub(super) fn budget(thinking: &Thinking) -> u64 {
     }
 }
 
-/// What a request says about thinking, before it is known which way the backend's model takes.
+/// The thinking of a request, before the backend's model is known.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Thought {
     thinking: Option<Thinking>,
-    /// The effort that stands for a budget, where the request has named one.
+    /// The effort that the request names.
     effort: Option<&'static str>,
 }
 
@@ -91,7 +91,7 @@ impl Thought {
         Self { thinking, effort }
     }
 
-    /// Returns what is sent to a backend.
+    /// Returns the members for a backend.
     pub(super) fn for_backend(
         &self,
         target: &Target<'_>,

@@ -1,4 +1,4 @@
-//! What the model may call, and whether it must.
+//! Encodes tools and the tool choice.
 
 use std::collections::HashSet;
 
@@ -10,11 +10,11 @@ use crate::dialect::{
     value::Value,
 };
 
-/// The tools of a request and how free the model is to call them.
+/// The tools of a request and the tool choice.
 pub(super) struct Choice {
     tools: Vec<CustomTool>,
     freedom: Freedom,
-    /// One call at most.
+    /// Whether at most one call is allowed.
     single: bool,
 }
 
@@ -26,8 +26,8 @@ enum Freedom {
 }
 
 impl Choice {
-    /// `called` names the tools that the conversation has calls of: Anthropic wants to know them even
-    /// where the caller offers none any more.
+    /// `called` names the tools that the conversation calls: Anthropic requires them even where the caller offers no
+    /// tools any more.
     pub(super) fn new(
         chat: &hub::Request,
         called: &[&str],
@@ -60,7 +60,7 @@ impl Choice {
         matches!(self.freedom, Freedom::Any | Freedom::Named(_))
     }
 
-    /// Adds a tool that the model must call unless it calls another that it may call. Gives its name.
+    /// Adds a tool and forces a tool call. Returns the tool's name.
     pub(super) fn force(&mut self, mut tool: CustomTool) -> Box<str> {
         while self.tools.iter().any(|other| other.name == tool.name) {
             tool.name.push('_');
@@ -134,12 +134,12 @@ fn translate(tool: &hub::Tool, i: usize, dropped: &mut Vec<String>) -> Result<Cu
     })
 }
 
-/// Whether Anthropic takes this for a tool's name.
+/// Whether Anthropic accepts this tool name.
 pub(super) fn is_name(name: &str) -> bool {
     (1..=128).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
 }
 
-/// The schema, if it is one of objects; one that says nothing about the type is.
+/// Returns the schema if its type is `object`, which is added if it is missing.
 pub(super) fn object_schema(schema: Option<&Value>) -> Option<Value> {
     match schema {
         None | Some(Value::Null) => Some(Value::object([("type", "object".into()), ("properties", Value::object([]))])),

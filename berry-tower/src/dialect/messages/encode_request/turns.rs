@@ -1,4 +1,4 @@
-//! A conversation as turns: the user's first, then by turns, and every call followed by its result.
+//! Encodes the turns: they alternate, the user's comes first, and each tool call is followed by its result.
 
 use std::collections::HashMap;
 
@@ -16,18 +16,18 @@ use crate::dialect::{
     value::Value,
 };
 
-/// What stands for a user who says nothing where Anthropic insists that they do.
+/// The text of a turn that is required but empty.
 const NOTHING: &str = "(no message)";
 
-/// A conversation in Anthropic's words.
+/// An encoded conversation.
 pub(super) struct Conversation<'a> {
     pub(super) system: Option<Content>,
     pub(super) messages: Vec<messages::Message>,
-    /// The names of the tools that are called in it.
+    /// The names of the tools that the conversation calls.
     pub(super) called: Vec<&'a str>,
-    /// Whether the model is to go on with words that are put into its mouth.
+    /// Whether the last turn is an assistant prefix that the model continues.
     pub(super) ends_with_assistant: bool,
-    /// Whether its last turn calls tools and does not begin with a thought that Anthropic signed.
+    /// Whether the last assistant turn calls tools without beginning with signed reasoning.
     pub(super) lacks_thought: bool,
 }
 
@@ -50,7 +50,7 @@ struct Turns<'a> {
     system: Vec<Block>,
     turns: Vec<Turn>,
     called: Vec<&'a str>,
-    /// Anthropic's ids of the calls so far, and how many calls would have had each.
+    /// The encoded call ids so far, and how many calls share each.
     ids: HashMap<String, u32>,
     /// The calls without a result, by the caller's ids.
     open: HashMap<&'a str, Call>,
@@ -58,13 +58,13 @@ struct Turns<'a> {
 
 struct Call {
     wire_id: String,
-    /// The message's number, and the call's in it.
+    /// The indices of the message and of the call in it.
     at: (usize, usize),
 }
 
 struct Turn {
     role: messages::Role,
-    /// Results, which come first.
+    /// Tool results, which come first.
     results: Vec<Block>,
     said: Vec<Block>,
 }
@@ -87,7 +87,7 @@ impl<'a> Turns<'a> {
 
     fn user(&mut self, message: &hub::Message, i: usize) -> Result<(), UnsupportedField> {
         let mut found = blocks(message.content.as_ref(), Place { message: i, text_only: false })?;
-        // Several users may speak; whom the assistant is told by is a mere hint.
+        // Several users may speak; an assistant's name is a mere hint.
         if let Some(name) = message.name.as_deref().filter(|name| !name.is_empty()) {
             match found.first_mut() {
                 Some(Block::Text { text, .. }) => text.insert_str(0, &format!("{name}: ")),
@@ -109,7 +109,7 @@ impl<'a> Turns<'a> {
             said.push(self.call(call, (i, j))?);
         }
         mark_last(&mut said, mark(&message.other));
-        // Thoughts with nothing after them are refused, and nothing depends on them.
+        // Anthropic refuses reasoning with nothing after it.
         if !said.is_empty() {
             let extra = message.extra_content.as_ref();
             let thoughts = extra.and_then(|extra| extra.anthropic.as_deref()).unwrap_or_default();
@@ -133,7 +133,7 @@ impl<'a> Turns<'a> {
         }
         let arguments = call.function.arguments.trim();
         let arguments = if arguments.is_empty() { "{}" } else { arguments };
-        // What a model wrote wrongly stays in the history, with the tool's complaint about it.
+        // Malformed arguments stay in the history, with the error of the tool.
         let input = match serde_json::from_str(arguments) {
             Ok(input @ Value::Object(_)) => input,
             _ => Value::object([("arguments", arguments.into())]),
@@ -144,7 +144,7 @@ impl<'a> Turns<'a> {
         Ok(Block::ToolUse { id: wire_id, name: name.to_owned(), input, other: Other::new() })
     }
 
-    /// The id as Anthropic takes it: of letters, digits, `_` and `-`, and like no other's.
+    /// Returns a unique id of letters, digits, `_` and `-`.
     fn wire_id(&mut self, id: &str) -> String {
         let mut wire_id = String::with_capacity(id.len());
         for c in id.chars() {
@@ -235,7 +235,7 @@ impl Turn {
     }
 }
 
-/// Names the first member that a message of its role should not have, or that cannot be said.
+/// Rejects the first member that a message of its role must not have.
 fn check(message: &hub::Message, i: usize) -> Result<(), UnsupportedField> {
     let (assistant, tool) = (message.role == Role::Assistant, message.role == Role::Tool);
     let calls = message.tool_calls.as_ref().is_some_and(|calls| !calls.is_empty());
@@ -250,7 +250,7 @@ fn check(message: &hub::Message, i: usize) -> Result<(), UnsupportedField> {
             return Err(UNKNOWN.reject(format!("messages[{i}].{name}")));
         }
     }
-    // What clients echo of the assistant's turns is passed over.
+    // Members of assistant turns that clients echo are ignored.
     if assistant {
         return Ok(());
     }
