@@ -20,19 +20,25 @@ impl Drop for Program {
 /// Starts the program and returns it with the line that it prints.
 fn start(options: &[&str]) -> (Program, Value) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_berry-simulated"));
-    let mut child = command.args(options).stdout(Stdio::piped()).spawn().unwrap();
-    let output = child.stdout.take().unwrap();
+    let mut child = command.args(options).stdout(Stdio::piped()).spawn().expect("the program answers");
+    let output = child.stdout.take().expect("the program answers");
     let program = Program(child);
     let mut line = String::new();
-    BufReader::new(output).read_line(&mut line).unwrap();
-    (program, serde_json::from_str(&line).unwrap())
+    BufReader::new(output).read_line(&mut line).expect("the program answers");
+    (program, serde_json::from_str(&line).expect("the program answers"))
 }
 
 async fn chat(line: &Value) -> reqwest::Response {
-    let url = format!("{}/chat/completions", line["base_url"].as_str().unwrap());
+    let url = format!("{}/chat/completions", line["base_url"].as_str().expect("the program answers"));
     let body = json!({"model": line["models"][0], "messages": [{"role": "user", "content": "Hello"}]});
-    let client = reqwest::Client::builder().no_proxy().build().unwrap();
-    client.post(url).bearer_auth(line["key"].as_str().unwrap()).json(&body).send().await.unwrap()
+    let client = reqwest::Client::builder().no_proxy().build().expect("the program answers");
+    client
+        .post(url)
+        .bearer_auth(line["key"].as_str().expect("the program answers"))
+        .json(&body)
+        .send()
+        .await
+        .expect("the program answers")
 }
 
 #[tokio::test]

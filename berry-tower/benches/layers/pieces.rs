@@ -64,7 +64,7 @@ pub(crate) fn strategies(c: &mut Criterion) {
         for name in NAMES {
             let Some(strategy) = by_name(name, &SmartAi::default()) else { continue };
             group.bench_function(BenchmarkId::new(name, n), |b| {
-                b.iter(|| strategy.pick(&candidates, &mut rand::random::<f64>))
+                b.iter(|| strategy.pick(&candidates, &mut rand::random::<f64>));
             });
         }
     }

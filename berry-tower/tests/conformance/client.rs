@@ -1,6 +1,10 @@
 //! What the client sends again by itself, and what it makes of an answer.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering::Relaxed},
+    mpsc::channel,
+};
 
 use berry_tower::{
     backend::{Backend, Provider},
@@ -30,9 +34,6 @@ fn request(backend: &Arc<Backend>, body: &str) -> Request<Buffered> {
     Request::post(CHAT).extension(requested).extension(selected).body(body).unwrap()
 }
 
-/// What an upstream was asked, and what it answers by turns.
-type Seen = Arc<Mutex<Vec<(bool, Bytes)>>>;
-
 /// Sends one request to an upstream whose answer depends on the body that it is sent.
 async fn ask<F>(
     backend: &Arc<Backend>,
@@ -42,18 +43,18 @@ async fn ask<F>(
 where
     F: Fn(usize, &str) -> Result<(u16, String), Failure> + Clone + Send + Sync + 'static,
 {
-    let seen = Seen::default();
-    let asked = seen.clone();
+    let (sender, seen) = channel();
+    let calls = Arc::new(AtomicUsize::new(0));
     let upstream = service_fn(move |request: Request<Buffered>| {
         let fresh = request.extensions().get::<Upstream>().unwrap().is_fresh();
         let body = request.into_body().into_bytes();
         let text = String::from_utf8(body.to_vec()).unwrap();
-        let mut asked = asked.lock().unwrap();
-        asked.push((fresh, body));
-        let answer = answer(asked.len(), &text).map(|(status, text)| {
+        let turn = calls.fetch_add(1, Relaxed) + 1;
+        let answer = answer(turn, &text).map(|(status, text)| {
             let response = Response::builder().status(status).header("content-type", "application/json");
             response.body(Full::new(Bytes::from(text))).unwrap()
         });
+        sender.send((fresh, text)).unwrap();
         std::future::ready(answer)
     });
     let result = async {
@@ -62,8 +63,7 @@ where
         Ok(Response::from_parts(head, body.collect().await?.to_bytes()))
     };
     let result = result.await;
-    let seen = std::mem::take(&mut *seen.lock().unwrap());
-    (result, seen.into_iter().map(|(fresh, body)| (fresh, String::from_utf8_lossy(&body).into_owned())).collect())
+    (result, seen.try_iter().collect())
 }
 
 #[tokio::test]

@@ -5,7 +5,10 @@
 use std::{
     convert::Infallible,
     net::SocketAddr,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc,
+        mpsc::{Sender, channel},
+    },
     time::Duration,
 };
 
@@ -128,9 +131,9 @@ async fn a_trial_whose_body_was_read_to_its_announced_length_closes_the_breaker(
     assert_eq!(breaker.state(Instant::now()), State::Closed { failures: 0 });
 }
 
-/// Writes down the class of each attempt.
-#[derive(Clone, Debug, Default)]
-struct Classes(Arc<Mutex<Vec<&'static str>>>);
+/// Sends the class of each attempt.
+#[derive(Clone, Debug)]
+struct Classes(Sender<&'static str>);
 
 impl Observer for Classes {
     fn backend(&self, _: &BackendId) -> Arc<dyn BackendObserver> {
@@ -140,7 +143,7 @@ impl Observer for Classes {
 
 impl BackendObserver for Classes {
     fn attempt_ended(&self, attempt: &AttemptEnd<'_>) {
-        self.0.lock().unwrap().push(attempt.class.name());
+        self.0.send(attempt.class.name()).unwrap();
     }
 }
 
@@ -154,10 +157,10 @@ async fn a_large_plain_response_that_was_read_whole_is_a_success() {
         *request.version_mut() = Version::HTTP_2;
         send(upstream, request.map(|body| http_body_util::Full::new(body.bytes().clone())))
     });
-    let classes = Classes::default();
+    let (sender, classes) = channel();
     let provider = Arc::new(Provider::new("p", &format!("http://{upstream}")).unwrap());
     let model = Model::new("m", Arc::new(Failover), [Backend::new(provider, "m")]);
-    let catalog = Catalog::new([model]).unwrap().observed_by(Arc::new(classes.clone()));
+    let catalog = Catalog::new([model]).unwrap().observed_by(Arc::new(Classes(sender)));
     let keys = ApiKeys::new([ApiKey::from_token("t", ())]);
     let unlimited = QuotaFromRequest::new(|_: &Parts| None::<Arc<Quota>>);
     let settings = Settings::with_transport(catalog, transport);
@@ -169,5 +172,5 @@ async fn a_large_plain_response_that_was_read_whole_is_a_success() {
         body.len()
     );
     assert!(exchange(front, &request).await.len() > 2 << 20);
-    assert_eq!(*classes.0.lock().unwrap(), ["success"]);
+    assert_eq!(classes.try_iter().collect::<Vec<_>>(), ["success"]);
 }
