@@ -46,7 +46,10 @@ pub(super) fn check(block: &Block) -> Result<(), Malformed> {
             _ if block.as_object().is_none() || !is_blank(block.get("text")) => {
                 Err(Malformed("a block that cannot be read"))
             }
-            None if !is_blank(block.get("name")) => Err(Malformed("a block that cannot be read")),
+            // The provider runs these calls itself.
+            Some("server_tool_use" | "mcp_tool_use") => Ok(()),
+            // A block of an unknown kind that holds a name may be a call.
+            _ if !is_blank(block.get("name")) => Err(Malformed("a block that cannot be read")),
             _ => Ok(()),
         },
         _ => Ok(()),
