@@ -149,6 +149,10 @@ impl ResponseEncoder {
             if self.is_in_call() {
                 self.hold(piece, out);
             } else {
+                // What was held came earlier.
+                if !self.held.is_empty() {
+                    self.release(out);
+                }
                 self.say(piece, out);
             }
         }
