@@ -242,7 +242,11 @@ impl Choice {
         let CallPiece { index, id, name, arguments, extra_content } = piece;
         let known = match index {
             Some(_) => self.calls.iter().rposition(|call| call.index == index),
-            None if !id.is_empty() => self.calls.iter().rposition(|call| call.id == id),
+            None if self.calls.iter().any(|call| !id.is_empty() && call.id == id) => {
+                self.calls.iter().rposition(|call| call.id == id)
+            }
+            // Some give every piece an id of its own.
+            None if !id.is_empty() && (!name.is_empty() || arguments.is_empty()) => None,
             None if !name.is_empty() => None,
             None => self.calls.len().checked_sub(1),
         };

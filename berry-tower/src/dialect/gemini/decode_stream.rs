@@ -113,7 +113,13 @@ impl ResponseDecoder {
         let index = candidate.index.map_or(at, |index| usize::try_from(index).unwrap_or(usize::MAX));
         // After a failed candidate the others are ignored.
         let choice = self.choices.get(index).filter(|_| !self.over);
-        let Some(calls) = choice.map(|choice| choice.calls) else { return };
+        let Some(calls) = choice.map(|choice| choice.calls) else {
+            if !self.over && candidate.content.is_some_and(|content| !content.parts.is_empty()) {
+                self.over = true;
+                out.push(lenient::broken(Malformed("a choice that was not asked for")));
+            }
+            return;
+        };
         let (mut calls, told) = (calls, u32::try_from(index).unwrap_or(u32::MAX));
         let parts = candidate.content.into_iter().flat_map(|content| content.parts);
         let deltas: Result<Vec<_>, _> =

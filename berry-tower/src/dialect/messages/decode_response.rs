@@ -42,11 +42,15 @@ pub(super) fn check(block: &Block) -> Result<(), Malformed> {
             }
             Some("audio") => Err(Malformed("audio, which cannot be translated")),
             Some("text" | "tool_use" | "thinking") => Err(Malformed("a block that cannot be read")),
-            // A block of an unknown kind that holds a text would be missed.
-            _ if block.as_object().is_none() || !is_blank(block.get("text")) => {
+            None => Err(Malformed("a block without a type")),
+            // A block of an unknown kind with a text would be missed; in a stream the text comes later.
+            _ if block.as_object().is_none() || block.get("text").is_some() => {
                 Err(Malformed("a block that cannot be read"))
             }
-            None if !is_blank(block.get("name")) => Err(Malformed("a block that cannot be read")),
+            // The provider runs these calls itself.
+            Some("server_tool_use" | "mcp_tool_use") => Ok(()),
+            // A block of an unknown kind that holds a name may be a call.
+            _ if !is_blank(block.get("name")) => Err(Malformed("a block that cannot be read")),
             _ => Ok(()),
         },
         _ => Ok(()),

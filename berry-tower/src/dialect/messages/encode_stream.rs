@@ -79,6 +79,11 @@ impl Call {
         let text = self.arguments.trim_end();
         text.ends_with('}') && serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok()
     }
+
+    /// Whether the arguments end too early.
+    fn is_cut(&self) -> bool {
+        !self.arguments.trim().is_empty() && serde_json::from_str::<serde::de::IgnoredAny>(&self.arguments).is_err()
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -144,6 +149,10 @@ impl ResponseEncoder {
             if self.is_in_call() {
                 self.hold(piece, out);
             } else {
+                // What was held came earlier.
+                if !self.held.is_empty() {
+                    self.release(out);
+                }
                 self.say(piece, out);
             }
         }
@@ -343,6 +352,10 @@ impl ResponseEncoder {
         self.finish_calls(out);
         if self.is_over {
             return;
+        }
+        // A tool must not run with incomplete input.
+        if self.finish != Some(hub::FinishReason::Length) && self.calls.iter().any(Call::is_cut) {
+            return self.fail_by("a tool call that is not complete", out);
         }
         self.is_over = true;
         self.close(out);

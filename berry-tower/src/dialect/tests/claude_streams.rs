@@ -204,7 +204,8 @@ impl Said {
     fn stream(&self) -> Vec<u8> {
         let mut order = self.order.iter().copied();
         let mut first = self.message();
-        first["usage"]["output_tokens"] = 1.into();
+        // A later 0 does not take back a positive count.
+        first["usage"]["output_tokens"] = self.usage[3].min(1).into();
         let mut events = vec![json!({"type": "message_start", "message": first})];
         events.extend(self.mixed(&mut order));
         let delta = |reason: Option<&str>, usage| json!({"type": "message_delta", "delta": {"stop_reason": reason, "stop_sequence": null}, "usage": usage});

@@ -21,7 +21,8 @@ struct Pair {
     /// The chat request that is answered.
     #[serde(default)]
     request: Option<Value>,
-    from: Value,
+    /// Its members keep their order.
+    from: crate::dialect::value::Value,
     #[serde(default)]
     to: Option<Value>,
     /// The field that cannot be expressed.

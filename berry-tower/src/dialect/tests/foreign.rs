@@ -176,19 +176,32 @@ fn chunk(delta: &Value, id: &str) -> StreamItem {
     StreamItem::Chunk(serde_json::from_value::<hub::Chunk>(chunk).unwrap())
 }
 
-fn call(id: &str, name: &str, arguments: &str) -> StreamItem {
-    chunk(&json!({"tool_calls": [{"id": id, "function": {"name": name, "arguments": arguments}}]}), "chatcmpl-a")
+fn call(id: &str, name: &str, arguments: &str) -> Value {
+    json!({"tool_calls": [{"id": id, "function": {"name": name, "arguments": arguments}}]})
+}
+
+/// What a caller of Messages gets of a stream of these deltas.
+fn decoded(deltas: &[Value]) -> Vec<u8> {
+    let (mut decoder, mut items) = (chat::ResponseDecoder::new(1, false), Vec::new());
+    let last = json!({"index": 0, "delta": {}, "finish_reason": "tool_calls"});
+    let choices = deltas.iter().map(|delta| json!({"index": 0, "delta": delta})).chain([last]);
+    for choice in choices {
+        let event = json!({"id": "chatcmpl-a", "model": "gpt", "choices": [choice]});
+        decoder.decode_event("", &event.to_string(), &mut items).unwrap();
+    }
+    decoder.decode_event("", "[DONE]", &mut items).unwrap();
+    decoder.decode_end(crate::dialect::codec::StreamEnd::Clean, &mut items);
+    written(items)
 }
 
 #[test]
 fn calls_that_are_not_counted_are_told_apart() {
-    let told = Told::stream(&written(vec![
+    let told = Told::stream(&decoded(&[
         call("a", "f", "{\"x\":"),
         call("a", "", "1}"),
         call("b", "f", "{}"),
         call("c", "g", "{\"y\":"),
         call("other", "", "2}"),
-        StreamItem::Done,
     ]));
     let expected = [("a", "f", json!({"x": 1})), ("b", "f", json!({})), ("c", "g", json!({"y": 2}))];
     assert_eq!(told.calls, expected.map(|(id, name, input)| (id.to_owned(), name.to_owned(), input)));
@@ -235,7 +248,7 @@ fn a_call_without_input_has_an_empty_one() {
 fn what_waits_for_a_call_is_bounded() {
     let mut writer = ResponseEncoder::default();
     let mut out = Vec::new();
-    writer.encode_item(call("a", "f", "{"), &mut out);
+    writer.encode_item(chunk(&call("a", "f", "{"), "chatcmpl-a"), &mut out);
     let empty = chunk(&json!({"content": "", "reasoning_content": null}), "chatcmpl-a");
     (0..1000).for_each(|_| writer.encode_item(empty.clone(), &mut out));
     assert!(!format!("{writer:?}").contains("Text"), "{writer:?}");

@@ -255,8 +255,20 @@ fn half_a_call_is_never_told_as_whole() {
         let chunk = json!({"choices": [{"index": 0, "delta": {"tool_calls": [call]}}]});
         StreamItem::Chunk(serde_json::from_value::<hub::Chunk>(chunk).unwrap())
     };
+    let half = [
+        vec![piece(0, Some("a"), "{")],
+        vec![piece(0, Some("a"), "{"), piece(1, Some("b"), "{}")],
+        vec![piece(0, Some("a"), "{}"), piece(1, Some("b"), "{")],
+    ];
+    for mut items in half {
+        items.push(StreamItem::Done);
+        let told = written(items);
+        assert!(!is_whole(&told));
+        assert!(matches!(events(&told).last(), Some(Event::Error { .. })));
+    }
+    // Pieces of several calls may interleave.
     let told =
         written(vec![piece(0, Some("a"), "{"), piece(1, Some("b"), "{}"), piece(0, None, "}"), StreamItem::Done]);
-    assert!(!is_whole(&told));
-    assert!(matches!(events(&told).last(), Some(Event::Error { .. })));
+    let calls = ["a", "b"].map(|id| (id.to_owned(), id.to_owned(), json!({})));
+    assert_eq!(Told::stream(&told).calls, calls);
 }
