@@ -338,7 +338,8 @@ impl Catalog {
     /// backend whose state has an observer already keeps that one.
     #[must_use]
     pub fn observed_by(self, observer: Arc<dyn Observer>) -> Self {
-        self.0.rcu(|now| CatalogSnapshot { observer: Some(observer.clone()), ..(**now).clone() });
+        let observer = Some(observer);
+        self.0.rcu(|now| CatalogSnapshot { observer: observer.clone(), ..(**now).clone() });
         self.load().observe();
         self
     }

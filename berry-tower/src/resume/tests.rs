@@ -79,9 +79,10 @@ async fn run(backends: &[&str], ends: &'static [StreamEnd]) -> Seen {
         response.extensions_mut().insert(Progress::new(CommitPoint::Output, Grammar::Chat));
         std::future::ready(Ok::<_, Infallible>(response))
     });
-    let backends = backends.iter().map(|name| {
+    // Priorities, since `failover` draws among equals.
+    let backends = (0..).zip(backends).map(|(priority, name)| {
         let provider = Provider::new(*name, "http://127.0.0.1:9").unwrap();
-        Backend::new(Arc::new(provider), "m")
+        Backend::new(Arc::new(provider), "m").with_priority(priority)
     });
     let model = Model::new("m", Arc::new(Failover), backends).with_stream_recovery(StreamRecovery::Replay);
     let service = SelectLayer::new(Catalog::new([model]).unwrap()).layer(upstream);

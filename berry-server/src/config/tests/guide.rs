@@ -70,6 +70,7 @@ fn defaults() -> Value {
             "fallbacks": model.fallbacks,
             "default_for": model.default_for,
             "stream_recovery": model.stream_recovery,
+            "on_unsupported": model.on_unsupported,
         },
         "models.*.backends[]": {
             "weight": backend.weight,
@@ -81,6 +82,8 @@ fn defaults() -> Value {
             "max_in_flight": backend.max_in_flight,
             "supports_prefill": backend.supports_prefill,
             "sampling": backend.sampling,
+            "thinking": backend.thinking,
+            "think_tags": backend.think_tags,
         },
     })
 }
