@@ -3,7 +3,7 @@
 use std::{collections::HashSet, future::Future, process::ExitCode, sync::Arc, time::Duration};
 
 use berry_tower::{
-    backend::{Backend, Provider},
+    backend::{Backend, Model, Provider},
     classify::Class,
     client::Reqwest,
     probe::{self, Refused},
@@ -197,7 +197,7 @@ fn no_such_provider(config: &Config, id: &str) -> Fail {
 fn backends(config: &Config, providers: &[Provider]) -> Result<Vec<Arc<Backend>>, Fail> {
     let built = build::build(config, &Default::default()).map_err(Fail::new)?;
     let mut seen = HashSet::new();
-    let enabled = built.models.iter().filter(|model| model.is_enabled()).flat_map(|model| model.backends());
+    let enabled = built.models.iter().filter(|model| model.is_enabled()).flat_map(Model::backends);
     let asked =
         enabled.filter(|backend| backend.is_enabled() && providers.iter().any(|p| p.id() == backend.provider().id()));
     Ok(asked.filter(|backend| seen.insert(backend.id().clone())).cloned().collect())

@@ -62,7 +62,7 @@ pub(crate) fn inspected(body: &Bytes, selected: Option<&Arc<Backend>>) -> Reques
 /// A catalogue with one model on `n` backends.
 pub(crate) fn catalog(n: usize) -> Catalog {
     let backends = (0..n).map(|i| backend(&format!("provider-{i}")));
-    Catalog::new([Model::new("fast", Arc::new(WeightedFailover), backends)]).unwrap()
+    Catalog::new([Model::new("fast", Arc::new(WeightedFailover), backends)]).expect("one model")
 }
 
 pub(crate) fn backend(provider: &str) -> Backend {

@@ -48,7 +48,7 @@ pub(crate) fn berry(upstream: SocketAddr) -> Thread {
             let provider = Provider::new(name, &format!("http://{upstream}")).and_then(|p| p.with_key("sk-upstream"));
             Backend::new(Arc::new(provider.expect("an address")), "gpt-4o-mini")
         });
-        let catalog = Catalog::new([Model::new("fast", Arc::new(WeightedFailover), backends)]).unwrap();
+        let catalog = Catalog::new([Model::new("fast", Arc::new(WeightedFailover), backends)]).expect("one model");
         let quota = Arc::new(Quota::new(Limits::new().per_minute(u32::MAX).per_hour(u32::MAX)));
         let keys = ApiKeys::new([ApiKey::from_token(TOKEN, User(quota))]);
         let limit = QuotaFromRequest::new(|head: &Parts| head.extensions.get::<User>().map(|user| user.0.clone()));
