@@ -83,7 +83,7 @@ async fn explains_each_state_with_its_reason() {
     let expected = [
         ("healthy", true, "healthy or recovering"),
         ("unhealthy", false, "unhealthy, and better backends are available"),
-        ("cooling_down", false, "left alone"),
+        ("cooling_down", false, "cools down"),
         ("open", false, "circuit breaker is open"),
         ("disabled", false, "disabled"),
     ];
