@@ -457,12 +457,11 @@ async fn the_access_line_has_the_documented_fields() {
     assert!(ask("first", TOKEN).await.bytes().await.is_err());
     lines.push(("interrupted", finished()));
 
-    // The hostile model's name stays in its line, cut and escaped.
+    // A name that is no model's may be a secret, so it is not logged.
     let hostile = format!("\n{{\u{1b}\u{202e}{}", "x".repeat(1000));
     let _ = ask(&hostile, TOKEN).await.bytes().await.unwrap();
     let refused = finished();
-    let named = text(&refused, "model");
-    assert!(named.len() < 300 && hostile.starts_with(named.trim_end_matches('…')), "{named:?}");
+    assert!(!refused.contains_key("model"), "{refused:?}");
     lines.push(("refused", refused));
 
     main.set(Fault::StallAfter(2));

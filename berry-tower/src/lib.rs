@@ -98,6 +98,7 @@ pub mod commit;
 #[cfg_attr(not(feature = "client"), allow(dead_code, reason = "used by the layers that decode bodies"))]
 mod content_encoding;
 #[cfg(feature = "dialect")]
+#[cfg_attr(not(feature = "client"), allow(dead_code, unused_imports, reason = "the client uses a part of it"))]
 pub mod dialect;
 #[cfg(feature = "drain")]
 pub mod drain;
@@ -119,7 +120,10 @@ mod evidence;
     feature = "inspect",
     feature = "error-response"
 ))]
-#[cfg_attr(not(feature = "gateway"), allow(dead_code, reason = "each edge layer uses a part of it"))]
+#[cfg_attr(
+    not(feature = "gateway"),
+    allow(dead_code, unreachable_pub, unused_imports, reason = "each edge layer uses and exports a part of it")
+)]
 mod gate;
 #[cfg(feature = "edge")]
 pub mod gateway;
@@ -138,6 +142,7 @@ mod named;
 #[cfg(feature = "backend")]
 pub mod observe;
 #[cfg(any(feature = "inspect", feature = "decompress"))]
+#[cfg_attr(not(feature = "inspect"), allow(dead_code, reason = "Collect uses a part of it"))]
 mod offload;
 #[cfg(feature = "permission")]
 pub mod permission;

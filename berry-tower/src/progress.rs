@@ -255,6 +255,7 @@ impl Progress {
 
     /// Makes this the progress of a response that has another one already. Only the first call has
     /// an effect.
+    #[cfg(any(test, feature = "early"))]
     pub(crate) fn follow(&self, source: Self) {
         if !Arc::ptr_eq(&self.0, &source.0) {
             let _ = self.0.source.set(source);

@@ -312,6 +312,7 @@ impl Backend {
     }
 
     /// Counts a pick.
+    #[cfg(any(test, feature = "select"))]
     pub(crate) fn record_pick(&self) {
         self.picks.fetch_add(1, Ordering::Relaxed);
     }
