@@ -51,6 +51,36 @@ enum State {
     Over,
 }
 
+/// An event whose content cannot be read, or output of an unknown type.
+const NOT_MESSAGES: Malformed = Malformed("an event that is none of Messages");
+
+/// The types of events and pieces that this decoder reads.
+const KNOWN: [&str; 12] = [
+    "message_start",
+    "content_block_start",
+    "content_block_delta",
+    "content_block_stop",
+    "message_delta",
+    "message_stop",
+    "ping",
+    "error",
+    "text_delta",
+    "input_json_delta",
+    "thinking_delta",
+    "signature_delta",
+];
+
+/// Whether an event or a piece that was not recognised has a known type, so that its content is at fault.
+fn is_malformed(value: &Value) -> bool {
+    value.get("type").and_then(Value::as_str).is_some_and(|name| KNOWN.contains(&name))
+}
+
+/// Whether a piece of an unknown type has text, reasoning or the input of a call, which the caller would miss.
+fn bears_output(piece: &Value) -> bool {
+    let members = ["text", "thinking", "partial_json"];
+    members.iter().any(|name| piece.get(name).and_then(Value::as_str).is_some_and(|text| !text.is_empty()))
+}
+
 /// An open block.
 #[derive(Debug)]
 enum Open {
@@ -189,7 +219,11 @@ impl ResponseDecoder {
             return Err(Malformed("a piece of a block that has not begun"));
         };
         match (open, delta) {
-            (Open::Passed, _) | (_, Unknown) => {}
+            (_, Unknown(piece)) if is_malformed(&piece) || bears_output(&piece) => return Err(NOT_MESSAGES),
+            (Open::Passed, TextDelta { text }) if !text.is_empty() => {
+                return Err(Malformed("text in a block of an unknown type"));
+            }
+            (Open::Passed, _) | (_, Unknown(_)) => {}
             (Open::Text, TextDelta { text }) => self.text(text, out),
             (Open::Thought { thinking, .. }, ThinkingDelta { thinking: more }) => {
                 if has_room {
@@ -358,7 +392,10 @@ impl DecodeResponse for ResponseDecoder {
                 out.push(StreamItem::Error(WireError { kind, code: None, message: error.message }));
                 Ok(())
             }
-            Event::Ping | Event::Unknown => Ok(()),
+            Event::Unknown(event) if is_malformed(&event) || event.get("delta").is_some_and(bears_output) => {
+                Err(NOT_MESSAGES)
+            }
+            Event::Ping | Event::Unknown(_) => Ok(()),
         };
         // A violation of the grammar may be a gap in the response.
         if let Err(wrong) = read {

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Block, Other, Response, StopReason, Usage, response::stop_reason};
-use crate::dialect::lenient;
+use crate::dialect::{lenient, value::Value};
 
 /// An event of a stream.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -56,8 +56,8 @@ pub(crate) enum Event {
         error: EventError,
     },
     /// An unrecognised event.
-    #[serde(other)]
-    Unknown,
+    #[serde(untagged)]
+    Unknown(Value),
 }
 
 impl Event {
@@ -73,7 +73,7 @@ impl Event {
             Self::MessageStop => "message_stop",
             Self::Ping => "ping",
             Self::Error { .. } => "error",
-            Self::Unknown => "unknown",
+            Self::Unknown(_) => "unknown",
         }
     }
 }
@@ -108,8 +108,8 @@ pub(crate) enum Delta {
         signature: String,
     },
     /// An unrecognised piece.
-    #[serde(other)]
-    Unknown,
+    #[serde(untagged)]
+    Unknown(Value),
 }
 
 /// Facts about the whole response.

@@ -45,7 +45,7 @@ fn blocks(stream: &[u8]) -> Vec<Value> {
                     messages::Delta::ThinkingDelta { thinking } => more(block, "thinking", &thinking),
                     messages::Delta::SignatureDelta { signature } => more(block, "signature", &signature),
                     messages::Delta::InputJsonDelta { partial_json } => more(block, "json", &partial_json),
-                    messages::Delta::Unknown => unreachable!(),
+                    messages::Delta::Unknown(_) => unreachable!(),
                 }
             }
             _ => {}

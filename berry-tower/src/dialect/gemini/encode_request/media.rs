@@ -46,10 +46,8 @@ fn picture(url: &str, path: &str) -> Result<Part, UnsupportedField> {
     if !url.get(..8).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https://")) {
         return Err(UnsupportedField::new(path, "is neither `https:` nor a `data:` URL in base64 with a type"));
     }
-    let mime_type = by_ending(url).ok_or_else(|| {
-        UnsupportedField::new(path, "Google wants a picture's type, and the path's ending tells none")
-    })?;
-    let file = FileData { mime_type: Some(mime_type.to_owned()), file_uri: url.to_owned() };
+    // Google reads the type from the file where the request does not state it.
+    let file = FileData { mime_type: by_ending(url).map(str::to_owned), file_uri: url.to_owned() };
     Ok(Part { file_data: Some(file), ..Part::default() })
 }
 

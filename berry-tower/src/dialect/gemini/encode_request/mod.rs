@@ -37,6 +37,9 @@ impl GeminiRequest {
     pub(crate) fn from_hub(chat: &hub::Request) -> Result<Self, UnsupportedField> {
         let mut dropped = Vec::new();
         UNKNOWN.members("", &chat.other, capabilities::chat, &mut dropped)?;
+        if let Some(options) = &chat.stream_options {
+            UNKNOWN.members("stream_options", &options.other, capabilities::chat, &mut dropped)?;
+        }
         let (system, contents) = turns::contents(&chat.messages)?;
         let (tools, tool_config) = tools::tools(chat, &mut dropped)?;
         let body = Request {

@@ -74,6 +74,9 @@ fn refuse_unknown(chat: &hub::Request) -> Result<Vec<String>, UnsupportedField> 
         _ => capabilities::chat(name, value),
     };
     UNKNOWN.members("", &chat.other, class, &mut dropped)?;
+    if let Some(options) = &chat.stream_options {
+        UNKNOWN.members("stream_options", &options.other, capabilities::chat, &mut dropped)?;
+    }
     Ok(dropped)
 }
 
