@@ -70,9 +70,14 @@ const KNOWN: [&str; 12] = [
     "signature_delta",
 ];
 
-/// Whether an event or a piece that was not recognised has a known type, so that its content is at fault.
+/// Whether an event or a piece that was not recognised is no object, or has a known type, so that its content is at
+/// fault.
 fn is_malformed(value: &Value) -> bool {
-    value.get("type").and_then(Value::as_str).is_some_and(|name| KNOWN.contains(&name))
+    match value {
+        Value::Object(_) => value.get("type").and_then(Value::as_str).is_some_and(|name| KNOWN.contains(&name)),
+        Value::Null => false,
+        _ => true,
+    }
 }
 
 /// Whether a piece of an unknown type has text, reasoning or the input of a call, which the caller would miss.
