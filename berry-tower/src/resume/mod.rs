@@ -4,7 +4,7 @@
 //! code `upstream_stream_interrupted` or `upstream_timeout`, and then an unclean end of the
 //! connection, so that no client takes the part for the whole. Other bodies fail as they are.
 //!
-//! If the model says so ([`Model::recovery`](crate::backend::Model::recovery)), [`Resume`] first
+//! If the model says so ([`Model::recovery`](crate::backend::Model::stream_recovery)), [`Resume`] first
 //! sends the request again, as the next [`Attempt`] of a [`Retry`](crate::retry) inside. The second
 //! response is compared with what the client has; the equal part is skipped, and the rest is passed
 //! on. Two different responses are never spliced. With [`StreamRecovery::Prefill`], a backend that

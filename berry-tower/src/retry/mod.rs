@@ -3,7 +3,7 @@
 //! [`Retry`] works around any service that takes `Request<Buffered>`: it sends the request again
 //! after a back-off, within a [`Budget`] and a total timeout, and passes the last response on,
 //! whatever its status. A [`RetryPolicy`] decides whether and when; a
-//! [`Classify`](crate::classify::Classify) says which responses and errors are failures.
+//! [`Classify`] says which responses and errors are failures.
 //!
 //! With a [`Select`](crate::select) behind it, a retry goes to a backend that the request has not
 //! tried, then to the fallbacks of the model. The [`Attempt`](crate::attempt::Attempt) in the
