@@ -36,8 +36,8 @@
 //! tokio::spawn(prober.run());
 //! first_round.await;
 //!
-//! let backend = catalog.load().find("llama").unwrap().backends[0].clone();
-//! assert_eq!(backend.state.view(tokio::time::Instant::now()).stage, Stage::Unhealthy);
+//! let backend = catalog.load().find("llama").unwrap().backends()[0].clone();
+//! assert_eq!(backend.state().view(tokio::time::Instant::now()).stage, Stage::Unhealthy);
 //! # }
 //! ```
 
