@@ -150,8 +150,7 @@ async fn a_thousand_requests_at_once_are_answered() {
             task.unwrap();
         }
     }
-    // A connection that a request began to make is kept also when another became free meanwhile.
-    assert!(echo.made.load(SeqCst) < 2000);
+    assert!(echo.made.load(SeqCst) <= 1000);
     assert_eq!(echo.overlaps.load(SeqCst), 0);
     let free = pools.find(&echo.uri.parse().unwrap(), LONG).unwrap();
     assert!(free.idle.take().is_some());
