@@ -26,6 +26,8 @@ use berry_tower::{
 use jiff::Timestamp;
 use tokio::time::Instant;
 
+#[cfg(feature = "database")]
+use crate::database::Database;
 use crate::{
     config::{
         Config, Loaded, Seen,
@@ -55,6 +57,9 @@ pub(crate) struct Process {
     transport: EnvProxy,
     /// The limit of all request bodies in memory together.
     pub(crate) buffers: ByteBudget,
+    /// The database of the configuration at the start; a reload does not replace it.
+    #[cfg(feature = "database")]
+    pub(crate) database: Option<Database>,
 }
 
 /// The result of a reload.
@@ -68,17 +73,19 @@ pub(crate) struct ReloadResult {
 }
 
 impl Process {
-    pub(crate) fn new(seen: Option<Seen>, is_loopback: bool) -> Self {
+    pub(crate) fn new(loaded: &Loaded, is_loopback: bool) -> Self {
         Self {
             started: Instant::now(),
             draining: AtomicBool::new(false),
             probed: Arc::default(),
             stop: Shutdown::new(),
             last_reload: ArcSwapOption::empty(),
-            seen: ArcSwapOption::from(seen.map(Arc::new)),
+            seen: ArcSwapOption::from(loaded.seen.clone().map(Arc::new)),
             is_loopback,
             transport: EnvProxy::default(),
             buffers: ByteBudget::new(usize::MAX),
+            #[cfg(feature = "database")]
+            database: loaded.config.database.as_ref().map(|database| Database::new(&database.url)),
         }
     }
 
@@ -215,7 +222,7 @@ pub(crate) mod tests {
     }
 
     pub(crate) fn snapshot() -> Arc<Snapshot> {
-        let process = Arc::new(Process::new(None, true));
+        let process = Arc::new(Process::new(&loaded(""), true));
         Arc::new(Snapshot::new(process, loaded(""), None, |catalog| catalog).unwrap())
     }
 
