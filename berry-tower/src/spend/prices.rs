@@ -229,9 +229,8 @@ impl Prices {
     /// Returns the price of a model at a backend.
     #[must_use]
     pub fn find(&self, model: &str, backend: Option<&BackendId>) -> Option<&Price> {
-        let own = backend.and_then(|backend| {
-            self.by_backend.get(backend).or_else(|| self.by_name.get(&*backend.model))
-        });
+        let own =
+            backend.and_then(|backend| self.by_backend.get(backend).or_else(|| self.by_name.get(&*backend.model)));
         own.or_else(|| self.by_name.get(model))
     }
 }

@@ -54,7 +54,11 @@ pub(crate) enum Event<'a> {
 pub(crate) enum Effect {
     Granted(Vec<Grant>),
     /// The first counter that has too few units, and when it has enough.
-    Refused { index: usize, retry_after: Duration, usage: CounterUsage },
+    Refused {
+        index: usize,
+        retry_after: Duration,
+        usage: CounterUsage,
+    },
     Settled,
 }
 
@@ -62,9 +66,18 @@ pub(crate) enum Effect {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     /// All units that were ever taken, those of them that have refilled, and up to when.
-    Rolling { taken: u64, refilled: u64, at: u64 },
-    Calendar { number: u64, used: u64 },
-    Concurrent { held: u64 },
+    Rolling {
+        taken: u64,
+        refilled: u64,
+        at: u64,
+    },
+    Calendar {
+        number: u64,
+        used: u64,
+    },
+    Concurrent {
+        held: u64,
+    },
 }
 
 /// The counters that one step may change together.

@@ -132,10 +132,7 @@ pub(super) fn finish(reason: Option<StopReason>, calls: usize) -> FinishReason {
 /// Returns the token counts; Anthropic counts cache reads and writes separately.
 pub(super) fn usage(usage: &Usage) -> hub::Usage {
     let (read, written) = (usage.cache_read_input_tokens, usage.cache_creation_input_tokens);
-    let prompt_tokens = [usage.input_tokens, written, read]
-        .into_iter()
-        .flatten()
-        .fold(0, u64::saturating_add);
+    let prompt_tokens = [usage.input_tokens, written, read].into_iter().flatten().fold(0, u64::saturating_add);
     let completion_tokens = usage.output_tokens.unwrap_or_default();
     hub::Usage {
         prompt_tokens,
