@@ -1,7 +1,7 @@
-//! The state that requests, status pages and background tasks read: a [`Snapshot`] of one configuration, and the
-//! [`Process`] that outlives it.
+//! The state that requests, status pages and background tasks read: the [`Snapshot`] of a configuration, and the
+//! [`Process`], which survives reloads.
 //!
-//! This module is at the bottom: it knows the configuration and the layers' types, and none of its readers.
+//! This module depends on the configuration and the types of the layers, and on none of its readers.
 
 use std::{
     collections::HashMap,
@@ -34,7 +34,7 @@ use crate::{
     memory,
 };
 
-/// The state of the process, which outlives every configuration.
+/// The state of the process, which survives reloads.
 #[derive(Debug)]
 pub(crate) struct Process {
     /// When the server started.
@@ -43,7 +43,7 @@ pub(crate) struct Process {
     draining: AtomicBool,
     /// Whether the first round of probes has ended; a reload does not reset it.
     pub(crate) probed: Arc<AtomicBool>,
-    /// Ends open streams when it becomes true.
+    /// Ends open streams when it is triggered.
     stop: Shutdown,
     /// The result of the last reload.
     pub(crate) last_reload: ArcSwapOption<ReloadResult>,
@@ -61,9 +61,9 @@ pub(crate) struct Process {
 #[derive(Clone, Debug)]
 pub(crate) struct ReloadResult {
     pub(crate) at: Timestamp,
-    /// Whether the new configuration is in force.
+    /// Whether the new configuration was applied.
     pub(crate) ok: bool,
-    /// The errors of the refused configuration.
+    /// The errors of the rejected configuration.
     pub(crate) errors: Vec<String>,
 }
 
@@ -109,13 +109,13 @@ impl Process {
         self.stop.start();
     }
 
-    /// Returns a receiver that becomes true when open streams must end.
+    /// Returns a signal that completes when open streams must end.
     pub(crate) fn stop_signal(&self) -> ShutdownSignal {
         self.stop.signal()
     }
 }
 
-/// Everything that one configuration builds, except for the services over it.
+/// Everything that is built from one configuration, except for its services.
 #[derive(Debug)]
 pub(crate) struct Snapshot {
     pub(crate) process: Arc<Process>,
@@ -136,7 +136,7 @@ pub(crate) struct Snapshot {
 }
 
 impl Snapshot {
-    /// Builds the snapshot of `loaded`. Backends and users that `before` has too keep their state.
+    /// Builds the snapshot of `loaded`. Backends and users that also exist in `before` keep their state.
     ///
     /// `observe` attaches the observers to the first catalogue; later catalogues inherit them.
     ///
@@ -181,7 +181,7 @@ impl Snapshot {
     }
 }
 
-/// Returns the budget of `before` when its rule is unchanged, else a new one.
+/// Returns the budget of `before` if its rule is unchanged, otherwise a new one.
 fn retry_budget(config: &Config, before: Option<&Snapshot>) -> Arc<Budget> {
     let rule = &config.settings.retry_budget;
     match before.filter(|before| before.config.settings.retry_budget == *rule) {
@@ -194,7 +194,7 @@ fn retry_budget(config: &Config, before: Option<&Snapshot>) -> Arc<Budget> {
 pub(crate) mod tests {
     use super::*;
 
-    /// A configuration with an admin and the model `m`, whose backend refuses connections.
+    /// Returns a configuration with an admin and the model `m`, whose backend refuses connections.
     pub(crate) fn loaded(settings: &str) -> Loaded {
         let file = r#"
             [users.root]
