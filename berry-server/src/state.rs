@@ -8,7 +8,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
     },
     time::Duration,
 };
@@ -55,6 +55,34 @@ pub(crate) struct Process {
     transport: EnvProxy,
     /// The limit of all request bodies in memory together.
     pub(crate) buffers: ByteBudget,
+    /// The number of requests that wait for a free connection slot.
+    pub(crate) queued: Gauge,
+}
+
+/// A number that rises and falls. Cheap to clone; clones share the number.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Gauge(Arc<AtomicUsize>);
+
+impl Gauge {
+    pub(crate) fn get(&self) -> usize {
+        self.0.load(Relaxed)
+    }
+
+    /// Adds one until the guard is dropped.
+    pub(crate) fn enter(&self) -> GaugeGuard<'_> {
+        self.0.fetch_add(1, Relaxed);
+        GaugeGuard(self)
+    }
+}
+
+/// See [`Gauge::enter`].
+#[derive(Debug)]
+pub(crate) struct GaugeGuard<'a>(&'a Gauge);
+
+impl Drop for GaugeGuard<'_> {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Relaxed);
+    }
 }
 
 /// The result of a reload.
@@ -79,6 +107,7 @@ impl Process {
             is_loopback,
             transport: EnvProxy::default(),
             buffers: ByteBudget::new(usize::MAX),
+            queued: Gauge::default(),
         }
     }
 

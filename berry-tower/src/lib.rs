@@ -163,6 +163,7 @@ pub mod select;
 #[cfg(feature = "sse")]
 pub mod sse;
 mod sync;
+pub mod trace_context;
 pub mod upstream_time;
 
 /// The README's snippets, compiled and run.
