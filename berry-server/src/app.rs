@@ -55,7 +55,7 @@ impl App {
     /// Builds the services over `loaded` and starts its probes. `is_loopback` says that only this
     /// machine reaches the server.
     pub(crate) fn new(loaded: Loaded, is_loopback: bool) -> Result<Self, String> {
-        let process = Arc::new(Process::new(loaded.seen.clone(), is_loopback));
+        let process = Arc::new(Process::new(&loaded, is_loopback));
         let (observability, reloader) = (Observability::new(), Reloader::default());
         let snapshot = Snapshot::new(process.clone(), loaded, None, |catalog| observability.observe(catalog))?;
         let running = ArcSwap::from_pointee(run(snapshot, &observability, &reloader));

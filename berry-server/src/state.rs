@@ -26,6 +26,8 @@ use berry_tower::{
 use jiff::Timestamp;
 use tokio::time::Instant;
 
+#[cfg(feature = "database")]
+use crate::database::Database;
 use crate::{
     config::{
         Config, Loaded, Seen,
@@ -57,6 +59,9 @@ pub(crate) struct Process {
     pub(crate) buffers: ByteBudget,
     /// The number of requests that wait for a free connection slot.
     pub(crate) queued: Gauge,
+    /// The database of the configuration at the start; a reload does not replace it.
+    #[cfg(feature = "database")]
+    pub(crate) database: Option<Database>,
 }
 
 /// A number that rises and falls. Cheap to clone; clones share the number.
@@ -96,18 +101,20 @@ pub(crate) struct ReloadResult {
 }
 
 impl Process {
-    pub(crate) fn new(seen: Option<Seen>, is_loopback: bool) -> Self {
+    pub(crate) fn new(loaded: &Loaded, is_loopback: bool) -> Self {
         Self {
             started: Instant::now(),
             draining: AtomicBool::new(false),
             probed: Arc::default(),
             stop: Shutdown::new(),
             last_reload: ArcSwapOption::empty(),
-            seen: ArcSwapOption::from(seen.map(Arc::new)),
+            seen: ArcSwapOption::from(loaded.seen.clone().map(Arc::new)),
             is_loopback,
             transport: EnvProxy::default(),
             buffers: ByteBudget::new(usize::MAX),
             queued: Gauge::default(),
+            #[cfg(feature = "database")]
+            database: loaded.config.database.as_ref().map(|database| Database::new(&database.url)),
         }
     }
 
@@ -244,7 +251,7 @@ pub(crate) mod tests {
     }
 
     pub(crate) fn snapshot() -> Arc<Snapshot> {
-        let process = Arc::new(Process::new(None, true));
+        let process = Arc::new(Process::new(&loaded(""), true));
         Arc::new(Snapshot::new(process, loaded(""), None, |catalog| catalog).unwrap())
     }
 
