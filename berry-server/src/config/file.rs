@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use berry_tower::backend::{Billing, ClaudeThinking, OnUnsupported, Probe, Sampling, StreamRecovery};
 
+use super::database::Database;
 use super::options::{BackendType, Strategy};
 use super::settings::Settings;
 
@@ -18,6 +19,8 @@ use super::settings::Settings;
 pub struct Config {
     /// `[settings]`
     pub settings: Settings,
+    /// `[database]`; without it nothing is recorded, and keys are in the file alone.
+    pub database: Option<Database>,
     /// `[users.<id>]`
     pub users: IndexMap<String, User>,
     /// `[providers.<id>]`
