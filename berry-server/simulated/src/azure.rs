@@ -65,7 +65,8 @@ impl Wire for Azure {
             let call = rest.strip_prefix("deployments/").and_then(|rest| rest.split_once('/'));
             let (deployment, endpoint) = call.ok_or_else(not_found)?;
             // Neither has a deployment's address.
-            let has = |kind: &Kind| !matches!(kind, Kind::Responses | Kind::CountTokens | Kind::Moderations | Kind::Rerank);
+            let has =
+                |kind: &Kind| !matches!(kind, Kind::Responses | Kind::CountTokens | Kind::Moderations | Kind::Rerank);
             let kind = openai::kind(endpoint).filter(has).ok_or_else(not_found)?;
             (Method::POST, Route::Call(Target { model: Some(decoded(deployment)), ..kind.into() }))
         };

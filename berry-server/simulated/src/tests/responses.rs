@@ -114,7 +114,10 @@ async fn makes_items_of_every_kind() {
     assert_eq!(filtered["incomplete_details"]["reason"], "content_filter");
     let body = json!({"model": "sim-t60", "input": "Hi", "max_output_tokens": 16});
     let short = answer(&provider, &body).await;
-    assert_eq!((&short["status"], &short["incomplete_details"]["reason"]), (&json!("incomplete"), &json!("max_output_tokens")));
+    assert_eq!(
+        (&short["status"], &short["incomplete_details"]["reason"]),
+        (&json!("incomplete"), &json!("max_output_tokens"))
+    );
 }
 
 #[tokio::test]
@@ -133,9 +136,21 @@ async fn refuses_what_breaks_the_published_rules() {
         ("tool_choice", json!({"type": "function", "name": "other"}), "tool_choice"),
         ("input", json!([user, call]), "No tool output found"),
         ("input", json!([user, output]), "No tool call found"),
-        ("input", json!([{"role": "assistant", "content": [{"type": "input_text", "text": "x"}]}]), "input[0].content[0].type"),
-        ("input", json!([{"role": "user", "content": [{"type": "output_text", "text": "x"}]}]), "input[0].content[0].type"),
-        ("input", json!([{"type": "message", "role": "assistant", "id": "x", "content": "x"}, user]), "begins with 'msg'"),
+        (
+            "input",
+            json!([{"role": "assistant", "content": [{"type": "input_text", "text": "x"}]}]),
+            "input[0].content[0].type",
+        ),
+        (
+            "input",
+            json!([{"role": "user", "content": [{"type": "output_text", "text": "x"}]}]),
+            "input[0].content[0].type",
+        ),
+        (
+            "input",
+            json!([{"type": "message", "role": "assistant", "id": "x", "content": "x"}, user]),
+            "begins with 'msg'",
+        ),
         ("input", json!([user, {"type": "tool_result"}]), "input[1].type"),
     ] {
         let mut body = base.clone();
@@ -184,7 +199,8 @@ async fn may_have_only_chat_or_want_tools_in_responses() {
     let body = json!({"model": "sim-chatonly", "input": "Hi"});
     refusal(&provider, &body, 404).await;
     let function = json!({"type": "function", "function": {"name": "lookup"}});
-    let mut chat = json!({"model": "sim-toolsresp", "messages": [{"role": "user", "content": "Hi"}], "tools": [function]});
+    let mut chat =
+        json!({"model": "sim-toolsresp", "messages": [{"role": "user", "content": "Hi"}], "tools": [function]});
     let (status, answer) = ask(&provider, "/chat/completions", &chat).await;
     assert_eq!((status, &answer["error"]["param"]), (400, &json!("reasoning_effort")));
     assert!(answer["error"]["message"].as_str().unwrap().contains("use /v1/responses"));
@@ -200,7 +216,8 @@ async fn a_task_goes_on_from_result_to_result() {
     let tools = json!([lookup(), {"type": "custom", "name": "patch"}]);
     let mut input = vec![json!({"role": "user", "content": "Do it"})];
     for expected in [("function_call", "lookup"), ("custom_tool_call", "patch")] {
-        let output = answer(&provider, &json!({"model": "sim", "input": input, "tools": tools})).await["output"].clone();
+        let output =
+            answer(&provider, &json!({"model": "sim", "input": input, "tools": tools})).await["output"].clone();
         let call = output[0].clone();
         assert_eq!((call["type"].as_str().unwrap(), call["name"].as_str().unwrap()), expected);
         let kind = format!("{}_output", expected.0);

@@ -1,8 +1,8 @@
 //! The published rules of Responses requests that no table can say.
 
+use super::seal;
 use super::tables::{INPUT_CONTENT, INPUT_TOKENS, OUTPUT_CONTENT, REQUEST};
 use super::turn::{is_output, items, tools};
-use super::seal;
 use crate::base64::decoded_len;
 use crate::check::{Checked, Problem};
 use crate::dialect::{Kind, ModelRequest};

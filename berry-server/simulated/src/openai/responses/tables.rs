@@ -92,7 +92,10 @@ static TOOL: Expected = Tagged(
                 may("defer_loading", Flag),
             ],
         ),
-        ("tool_search", &[may("execution", Word(&["server", "client"])), may("description", Text), may("parameters", Anything)]),
+        (
+            "tool_search",
+            &[may("execution", Word(&["server", "client"])), may("description", Text), may("parameters", Anything)],
+        ),
         ("local_shell", &[]),
         ("shell", &[may("environment", Anything)]),
         ("apply_patch", &[]),
@@ -138,7 +141,10 @@ pub(super) static OUTPUT_CONTENT: Expected = Either(&[
     List(&Tagged(
         "type",
         &[
-            ("output_text", &[must("text", Text), may("annotations", List(&Anything)), may("logprobs", List(&Anything))]),
+            (
+                "output_text",
+                &[must("text", Text), may("annotations", List(&Anything)), may("logprobs", List(&Anything))],
+            ),
             ("refusal", &[must("refusal", Text)]),
         ],
     )),
@@ -216,10 +222,7 @@ static ITEM: Expected = Tagged(
         ),
         ("item_reference", &[must("id", Text)]),
         ("additional_tools", &[must("role", Word(&["developer"])), must("tools", List(&TOOL)), may("id", Text)]),
-        (
-            "web_search_call",
-            &[must("id", Text), may("status", Text), may("action", Anything)],
-        ),
+        ("web_search_call", &[must("id", Text), may("status", Text), may("action", Anything)]),
     ],
 );
 
