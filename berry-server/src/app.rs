@@ -23,6 +23,7 @@ use crate::{
     },
     observability::Observability,
     probes::Probes,
+    spend,
     reload::{Apply, Reloader},
     state::{Process, Snapshot},
 };
@@ -118,6 +119,7 @@ fn run(snapshot: Snapshot, observability: &Observability, reloader: &Reloader) -
         .tags(|extensions: &Extensions| extensions.get::<Arc<Caller>>().map_or(&[], |caller| &caller.tags))
         .caller(|extensions| Some(CallerId::of(&*extensions.get::<Arc<Caller>>()?.id)))
         .tag_policy(*tag_policy)
+        .spend(spend::layer(&snapshot, None))
         .render(ErrorShape::OpenAi);
     let limits = QuotaFromRequest::new(|head: &Parts| {
         RequestIdentity::fill_from(&head.extensions);

@@ -12,6 +12,7 @@ use berry_tower::{
     inspect::ModelSlot,
     progress::Progress,
     rate_limit::LimitKind,
+    spend::LimitReached,
     render::Refusal,
     select::RoutedModel,
 };
@@ -168,6 +169,9 @@ impl AccessRecord {
         self.progress = extensions.remove();
         if let Some(limit) = extensions.remove::<LimitKind>() {
             self.observability.metrics.rate_limited(limit);
+        }
+        if let Some(limit) = extensions.remove::<LimitReached>() {
+            self.observability.metrics.limit_reached(&limit);
         }
         self.attempts = extensions.get::<Attempt>().map_or(0, Attempt::number);
         if let Some(failed) = extensions.get::<Cause>().and_then(|cause| find::<Exhausted>(&*cause.0)) {

@@ -18,10 +18,10 @@ for i, key in ipairs(KEYS) do
   else
     position, used = calendar(key, kind)
   end
-  if used + need > limit then
+  if need > 0 and used + need > limit then
     return { 0, now, i - 1, used, lag }
   end
-  local units = math.min(wish, limit - used)
+  local units = math.max(0, math.min(wish, limit - used))
   if kind == 'r' then
     position = taken + units
   end
