@@ -23,8 +23,8 @@ use crate::{
     },
     observability::Observability,
     probes::Probes,
-    spend,
     reload::{Apply, Reloader},
+    spend,
     state::{Process, Snapshot},
 };
 

@@ -42,11 +42,8 @@ fn shared(store: &crate::config::Store) -> Result<Arc<dyn Store>, String> {
         StoreOnError::Local => OnError::Local,
         StoreOnError::Deny => OnError::Deny,
     };
-    let config = config
-        .mode(mode)
-        .on_error(on_error)
-        .timeout(Duration::from_millis(store.timeout_ms))
-        .prefix(&store.prefix);
+    let config =
+        config.mode(mode).on_error(on_error).timeout(Duration::from_millis(store.timeout_ms)).prefix(&store.prefix);
     Ok(Arc::new(Redis::start(config)))
 }
 

@@ -8,12 +8,12 @@ use jiff::Timestamp;
 use secrecy::SecretString;
 use serde::Serialize;
 
-use berry_tower::spend::Price;
 use berry_tower::backend::{Billing, ClaudeThinking, OnUnsupported, Probe, Sampling, StreamRecovery};
+use berry_tower::spend::Price;
 
 use super::database::Database;
-use super::options::{BackendType, Strategy};
 use super::limits::Limits;
+use super::options::{BackendType, Strategy};
 use super::settings::Settings;
 use super::store::Store;
 use super::teams::Team;

@@ -72,7 +72,9 @@ impl Limits {
         for (limit, add) in costs {
             limits = limit.into_iter().fold(limits, add);
         }
-        self.models.iter().fold(limits, |limits, (model, of_model)| limits.for_model(name(model), of_model.to_spend(name)))
+        self.models
+            .iter()
+            .fold(limits, |limits, (model, of_model)| limits.for_model(name(model), of_model.to_spend(name)))
     }
 }
 

@@ -12,9 +12,9 @@ use berry_tower::{
     inspect::ModelSlot,
     progress::Progress,
     rate_limit::LimitKind,
-    spend::LimitReached,
     render::Refusal,
     select::RoutedModel,
+    spend::LimitReached,
 };
 use bytes::Bytes;
 use http::{Extensions, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};

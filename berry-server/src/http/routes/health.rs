@@ -37,7 +37,14 @@ impl HealthCounts {
             enabled(backend) && view.is_healthy() && view.is_free()
         };
         let healthy = |backend: &&Arc<Backend>| enabled(backend) && backend.state().view(now).is_healthy();
-        let mut counts = Self { models: 0, usable_models: 0, backends: 0, healthy_backends: 0, usable_backends: 0, is_store_available: snapshot.store.health().is_available };
+        let mut counts = Self {
+            models: 0,
+            usable_models: 0,
+            backends: 0,
+            healthy_backends: 0,
+            usable_backends: 0,
+            is_store_available: snapshot.store.health().is_available,
+        };
         for model in snapshot.catalog.load().models().iter().filter(|model| model.is_enabled()) {
             let count = |which: &dyn Fn(&&Arc<Backend>) -> bool| model.backends().iter().filter(which).count();
             let here = count(&usable);

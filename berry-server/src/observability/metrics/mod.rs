@@ -16,7 +16,11 @@ mod text;
 
 use std::sync::Arc;
 
-use berry_tower::{observe::Observer, rate_limit::LimitKind, spend::{LimitReached, Measure}};
+use berry_tower::{
+    observe::Observer,
+    rate_limit::LimitKind,
+    spend::{LimitReached, Measure},
+};
 use http::Request;
 use tokio::time::Instant;
 
