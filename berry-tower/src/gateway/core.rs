@@ -12,6 +12,8 @@ use super::{
     endpoint_guard::EndpointGuard,
     settings::{Settings, Values},
 };
+#[cfg(feature = "spend")]
+use crate::spend::RepriceLayer;
 use crate::{
     body::Buffered,
     breaker::{BreakerPolicy, CircuitBreakerLayer},
@@ -28,8 +30,6 @@ use crate::{
     retry::{RetryLayer, RetryPolicy},
     select::{SelectLayer, SelectedBreaker},
 };
-#[cfg(feature = "spend")]
-use crate::spend::RepriceLayer;
 #[cfg(doc)]
 use crate::{collect::CollectLayer, endpoint::Endpoint};
 

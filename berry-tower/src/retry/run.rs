@@ -287,7 +287,9 @@ impl<P: RetryPolicy, C: Classify> Run<P, C> {
                 Outcome::FailedResponse(class, Response::from_parts(head, body))
             }
             // No other backend or time brings back what a limit has left.
-            Err(error) if find::<MissingLayer>(&*error).is_some() || is_over_limit(&*error) => Outcome::Done(Err(error)),
+            Err(error) if find::<MissingLayer>(&*error).is_some() || is_over_limit(&*error) => {
+                Outcome::Done(Err(error))
+            }
             Err(error) if find::<BreakerOpen>(&*error).is_some() => Outcome::TrialTaken(error),
             Err(error) => match find::<Unroutable>(&*error) {
                 Some(Unroutable::OnlyTriedLeft { soonest }) => Outcome::NoFreshBackend(*soonest),

@@ -106,11 +106,13 @@ fn end_of(string: &[u8]) -> usize {
 
 /// Whether a string is a data URL or long base64.
 fn is_encoded(value: &[u8]) -> bool {
-    let is_base64 = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=' | b'-' | b'_' | b'\\');
+    let is_base64 =
+        |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=' | b'-' | b'_' | b'\\');
     if value.len() < ENCODED_FROM {
         return false;
     }
-    value.starts_with(b"data:") && memchr::memmem::find(&value[..128], b";base64,").is_some() || value.iter().all(is_base64)
+    value.starts_with(b"data:") && memchr::memmem::find(&value[..128], b";base64,").is_some()
+        || value.iter().all(is_base64)
 }
 
 /// The caller's own limit of output tokens.
@@ -201,7 +203,11 @@ impl UsualOutputs {
             let moved = |usual: u64| {
                 // It rises 19 times as fast as it falls, so it rests where 1 of 20 is above it.
                 let step = (usual / 100).max(1);
-                Some(if output > usual { (usual + 19 * step).min(output) } else { usual.saturating_sub(step).max(output) })
+                Some(if output > usual {
+                    (usual + 19 * step).min(output)
+                } else {
+                    usual.saturating_sub(step).max(output)
+                })
             };
             let _ = usual.fetch_update(Relaxed, Relaxed, moved);
             return;

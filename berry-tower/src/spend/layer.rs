@@ -187,7 +187,13 @@ where
         let demand = match reservation.demand() {
             Ok(demand) => demand,
             Err((limit, units)) => {
-                return ResponseFuture(refuse(&self.render, &reservation, &request, refusal::never(&limit, units), None));
+                return ResponseFuture(refuse(
+                    &self.render,
+                    &reservation,
+                    &request,
+                    refusal::never(&limit, units),
+                    None,
+                ));
             }
         };
         // Nothing of the request's model is limited.
@@ -225,11 +231,7 @@ where
     }
 }
 
-async fn take(
-    store: Arc<dyn Store>,
-    group: Arc<str>,
-    demand: Demand,
-) -> (Demand, Result<Receipt, TakeError>) {
+async fn take(store: Arc<dyn Store>, group: Arc<str>, demand: Demand) -> (Demand, Result<Receipt, TakeError>) {
     let taken = store.take(&group, &demand.1).await;
     (demand, taken)
 }
@@ -314,7 +316,8 @@ fn pass<S, B>(
 where
     S: Service<Request<Buffered>, Response = Response<B>>,
 {
-    let (reservation, usages) = reserved.map_or((None, Vec::new()), |(reservation, usages)| (Some(reservation), usages));
+    let (reservation, usages) =
+        reserved.map_or((None, Vec::new()), |(reservation, usages)| (Some(reservation), usages));
     if let Some(reservation) = &reservation {
         request.extensions_mut().insert(reservation.clone());
     }

@@ -100,11 +100,9 @@ pub(super) fn exceeded(limit: &SpendLimit, units: u64, retry_after: Duration, us
         Measure::Requests => {
             ("requests", "rate_limit_exceeded", format!("rate limit of {allowed} {} reached", window(limit)))
         }
-        Measure::Concurrency => (
-            "requests",
-            "rate_limit_exceeded",
-            "too many requests at the same time; wait for one to end".to_owned(),
-        ),
+        Measure::Concurrency => {
+            ("requests", "rate_limit_exceeded", "too many requests at the same time; wait for one to end".to_owned())
+        }
         Measure::Tokens => (
             "tokens",
             "rate_limit_exceeded",
@@ -159,7 +157,8 @@ pub(super) fn write_headers(
     let is_anthropic = endpoint == Some(Endpoint::Messages);
     for measure in [Measure::Requests, Measure::Tokens] {
         let of_measure = usages.iter().filter(|(it, _)| *it == measure).map(|(_, usage)| usage);
-        let share = |usage: &&CounterUsage| u128::from(usage.remaining()) * 1_000_000 / u128::from(usage.limit().max(1));
+        let share =
+            |usage: &&CounterUsage| u128::from(usage.remaining()) * 1_000_000 / u128::from(usage.limit().max(1));
         let Some(usage) = of_measure.min_by_key(share) else { continue };
         let names = match (is_anthropic, measure) {
             (false, Measure::Requests) => {

@@ -81,7 +81,8 @@ impl Leases {
 
     /// Removes the leases that have ended, and returns those that hold units.
     pub(crate) fn end(&mut self, now: u64) -> Vec<(Arc<str>, Lease)> {
-        let ended: Vec<_> = self.0.iter().filter(|(_, lease)| now >= lease.until).map(|(key, lease)| (key.clone(), *lease)).collect();
+        let ended: Vec<_> =
+            self.0.iter().filter(|(_, lease)| now >= lease.until).map(|(key, lease)| (key.clone(), *lease)).collect();
         for (key, _) in &ended {
             self.0.remove(key);
         }

@@ -21,20 +21,47 @@ const START: u64 = 1_780_271_990_000_000;
 #[derive(Clone, Debug)]
 enum Message {
     /// A process wants units for a request, of which it has drawn a part itself.
-    Take { from: usize, life: u32, amount: u64, drawn: Drawn, need: u64, wish: u64, asked_at: u64 },
-    Granted { to: usize, life: u32, amount: u64, drawn: Drawn, need: u64, grant: Grant, asked_at: u64, store_now: u64 },
-    Refused { to: usize, life: u32, drawn: Drawn },
+    Take {
+        from: usize,
+        life: u32,
+        amount: u64,
+        drawn: Drawn,
+        need: u64,
+        wish: u64,
+        asked_at: u64,
+    },
+    Granted {
+        to: usize,
+        life: u32,
+        amount: u64,
+        drawn: Drawn,
+        need: u64,
+        grant: Grant,
+        asked_at: u64,
+        store_now: u64,
+    },
+    Refused {
+        to: usize,
+        life: u32,
+        drawn: Drawn,
+    },
     Settle(Used),
 }
 
 #[derive(Clone, Debug)]
 enum Happening {
-    Request { process: usize, amount: u64 },
+    Request {
+        process: usize,
+        amount: u64,
+    },
     /// A message arrives, in any order.
     Arrive(usize),
     Lose(usize),
     /// The oldest request in flight that was admitted ends, having used a part.
-    Finish { process: usize, percent: u64 },
+    Finish {
+        process: usize,
+        percent: u64,
+    },
     Crash(usize),
     EndLeases(usize),
     Pass(u64),
@@ -112,7 +139,9 @@ fn step(world: &mut World, happening: &Happening, now: u64) {
             let at = at % world.messages.len();
             // Whoever waits for an answer gives up and puts back what it has drawn.
             match world.messages.remove(at) {
-                Message::Take { from: to, life, drawn, .. } | Message::Granted { to, life, drawn, .. } | Message::Refused { to, life, drawn } => {
+                Message::Take { from: to, life, drawn, .. }
+                | Message::Granted { to, life, drawn, .. }
+                | Message::Refused { to, life, drawn } => {
                     put_back(world, to, life, drawn, now);
                 }
                 Message::Settle(_) => {}
@@ -130,7 +159,8 @@ fn step(world: &mut World, happening: &Happening, now: u64) {
             *world.used.entry(window).or_default() -= back;
             let clock = now + world.processes[process].skew;
             let drawn = Drawn { units: back, position: used.position };
-            let is_back = world.size.is_some() && back > 0 && world.processes[process].leases.put_back(KEY, drawn, clock);
+            let is_back =
+                world.size.is_some() && back > 0 && world.processes[process].leases.put_back(KEY, drawn, clock);
             if !is_back {
                 world.messages.push(Message::Settle(used));
             }
@@ -167,16 +197,9 @@ fn arrive(world: &mut World, message: Message, now: u64) {
         Message::Take { from, life, amount, drawn, need, wish, asked_at } => {
             let want = Want { key: KEY.into(), rule: world.rule, need, wish };
             let answer = match super::protocol::step(&mut world.store, Event::Take(&[want]), now) {
-                Effect::Granted(grants) => Message::Granted {
-                    to: from,
-                    life,
-                    amount,
-                    drawn,
-                    need,
-                    grant: grants[0],
-                    asked_at,
-                    store_now: now,
-                },
+                Effect::Granted(grants) => {
+                    Message::Granted { to: from, life, amount, drawn, need, grant: grants[0], asked_at, store_now: now }
+                }
                 _ => Message::Refused { to: from, life, drawn },
             };
             world.messages.push(answer);
@@ -226,9 +249,7 @@ fn check(rule: Rule, size: Option<u64>, skews: &[u64], happenings: &[Happening])
         }
         step(&mut world, happening, now);
         let refilled = match rule {
-            Rule::Rolling { period, limit } => {
-                u128::from(now - START) * u128::from(limit) / period.as_micros()
-            }
+            Rule::Rolling { period, limit } => u128::from(now - START) * u128::from(limit) / period.as_micros(),
             _ => 0,
         };
         for (window, used) in &world.used {

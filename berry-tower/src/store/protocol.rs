@@ -231,9 +231,7 @@ impl Level {
     /// Returns the time until `need` units are free.
     pub(crate) fn wait(&self, rule: Rule, need: u64) -> Duration {
         match rule {
-            Rule::Rolling { .. } => {
-                self.refill_time(rule, self.used.saturating_add(need).saturating_sub(rule.limit()))
-            }
+            Rule::Rolling { .. } => self.refill_time(rule, self.used.saturating_add(need).saturating_sub(rule.limit())),
             Rule::Calendar { window, .. } => until_end(window, self.now),
             Rule::Concurrent { .. } => Duration::from_secs(1),
         }

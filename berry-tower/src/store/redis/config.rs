@@ -130,11 +130,13 @@ impl fmt::Debug for RedisConfig {
 
 /// A user and a password before the first node hold for all nodes.
 fn cluster_client(scheme: &str, rest: &str) -> Result<ClusterClient, InvalidAddress> {
-    let invalid = || InvalidAddress("must name a cluster's nodes like `redis+cluster://10.0.0.1:6379,10.0.0.2:6379`".to_owned());
+    let invalid =
+        || InvalidAddress("must name a cluster's nodes like `redis+cluster://10.0.0.1:6379,10.0.0.2:6379`".to_owned());
     let (login, nodes) = rest.rsplit_once('@').map_or(("", rest), |(login, nodes)| (login, nodes));
     let nodes = nodes.split('/').next().unwrap_or_default();
     let login = if login.is_empty() { String::new() } else { format!("{login}@") };
-    let nodes: Vec<String> = nodes.split(',').filter(|node| !node.is_empty()).map(|node| format!("{scheme}://{login}{node}")).collect();
+    let nodes: Vec<String> =
+        nodes.split(',').filter(|node| !node.is_empty()).map(|node| format!("{scheme}://{login}{node}")).collect();
     if nodes.is_empty() {
         return Err(invalid());
     }

@@ -333,7 +333,16 @@ impl Shared {
             Taken::Granted(store_now, granted) => {
                 let drawn = undo.drawn.take()?;
                 self.hold(group, charges, &slot);
-                Some(Ok(self.granted_receipt(group, charges, sizes, &drawn, &wants, &granted, (now, store_now), slot.clone())))
+                Some(Ok(self.granted_receipt(
+                    group,
+                    charges,
+                    sizes,
+                    &drawn,
+                    &wants,
+                    &granted,
+                    (now, store_now),
+                    slot.clone(),
+                )))
             }
         }
     }
@@ -353,7 +362,8 @@ impl Shared {
     }
 
     fn leased_receipt(&self, group: &str, charges: &[Charge], drawn: &[Drawn], leases: &Leases, now: u64) -> Receipt {
-        let usages = charges.iter().map(|charge| self.known_usage(charge, leases.units(&charge.key, now), now)).collect();
+        let usages =
+            charges.iter().map(|charge| self.known_usage(charge, leases.units(&charge.key, now), now)).collect();
         let taken = charges.iter().zip(drawn).map(|(charge, drawn)| used(charge, drawn.position)).collect();
         let leased = vec![true; charges.len()];
         Receipt::new(usages, Origin::Store { group: group.into(), taken, leased, slot: "".into() })
@@ -390,7 +400,13 @@ impl Shared {
                     _ => LONGEST,
                 };
                 let until = asked_at.saturating_add(longest);
-                held.leases.add(&charge.key, charge.rule, granted.units.saturating_sub(want.need), granted.position, until);
+                held.leases.add(
+                    &charge.key,
+                    charge.rule,
+                    granted.units.saturating_sub(want.need),
+                    granted.position,
+                    until,
+                );
             }
             usages.push(granted.usage);
             taken.push(used(charge, position));
@@ -448,8 +464,10 @@ impl Shared {
                     let back = taken.taken.saturating_sub(taken.used);
                     let drawn = Drawn { units: back, position: taken.position };
                     if leased && back > 0 {
-                        let is_back =
-                            self.groups.get_mut(&*group).is_some_and(|mut held| held.leases.put_back(&taken.key, drawn, now));
+                        let is_back = self
+                            .groups
+                            .get_mut(&*group)
+                            .is_some_and(|mut held| held.leases.put_back(&taken.key, drawn, now));
                         if is_back {
                             taken.taken = taken.used;
                         }

@@ -53,7 +53,10 @@ pub(super) struct Granted {
 pub(super) enum Taken {
     /// The time of the store, and what each counter has granted.
     Granted(u64, Vec<Granted>),
-    Refused { index: usize, level: Level },
+    Refused {
+        index: usize,
+        level: Level,
+    },
 }
 
 /// Returns the call that takes units; `slot` names the place in flight that they are for.
