@@ -65,6 +65,7 @@ mod refusal;
 mod reprice;
 mod reservation;
 mod spender;
+mod usage;
 #[cfg(test)]
 mod tests;
 
@@ -78,6 +79,7 @@ pub use self::{
     refusal::{LimitReached, SpendExceeded},
     reprice::{Reprice, RepriceFuture, RepriceLayer},
     reservation::{Reservation, SpendGuard},
+    usage::LimitUsage,
 };
 #[cfg(doc)]
 use crate::{progress::Usage, store::Store};

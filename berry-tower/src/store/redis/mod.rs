@@ -257,7 +257,7 @@ impl Shared {
 
     /// Notes the slots of a request, so that they are held until it ends.
     fn hold(&self, group: &str, charges: &[Charge], slot: &Arc<str>) {
-        for charge in charges.iter().filter(|charge| matches!(charge.rule, Rule::Concurrent { .. })) {
+        for charge in charges.iter().filter(|it| it.amount > 0 && matches!(it.rule, Rule::Concurrent { .. })) {
             let key = scripts::key(&self.prefix, group, &charge.key);
             self.slots.entry(key.into()).or_default().push(slot.clone());
         }
