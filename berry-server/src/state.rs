@@ -27,8 +27,12 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 #[cfg(feature = "database")]
-use crate::database::Database;
 use crate::{
+    database::Database,
+    keys::{Directory, FilePeople},
+};
+use crate::{
+    authentication::Keys,
     config::{
         Config, Loaded, Seen,
         build::{Built, Caller, build},
@@ -57,9 +61,9 @@ pub(crate) struct Process {
     transport: EnvProxy,
     /// The limit of all request bodies in memory together.
     pub(crate) buffers: ByteBudget,
-    /// The database of the configuration at the start; a reload does not replace it.
+    /// The keys of the database. It is that of the configuration at the start; a reload does not replace it.
     #[cfg(feature = "database")]
-    pub(crate) database: Option<Database>,
+    pub(crate) directory: Option<Directory>,
 }
 
 /// The result of a reload.
@@ -85,7 +89,7 @@ impl Process {
             transport: EnvProxy::default(),
             buffers: ByteBudget::new(usize::MAX),
             #[cfg(feature = "database")]
-            database: loaded.config.database.as_ref().map(|database| Database::new(&database.url)),
+            directory: loaded.config.database.as_ref().map(|database| Directory::new(Database::new(&database.url))),
         }
     }
 
@@ -134,7 +138,7 @@ pub(crate) struct Snapshot {
     /// The users by table id.
     pub(crate) callers: HashMap<String, Arc<Caller>>,
     /// The users by key.
-    pub(crate) keys: ApiKeys<Arc<Caller>>,
+    pub(crate) keys: Keys,
     pub(crate) tag_policy: TagPolicy,
     /// Whether status pages are open to all.
     pub(crate) public_status: bool,
@@ -171,6 +175,13 @@ impl Snapshot {
             0 => memory::limit() / 4,
             bytes => bytes,
         };
+        let keys = Keys::new(ApiKeys::new(keys));
+        #[cfg(feature = "database")]
+        let keys = keys.with_directory(process.directory.clone());
+        #[cfg(feature = "database")]
+        if let Some(directory) = &process.directory {
+            directory.set_file(FilePeople::new(&config, &callers));
+        }
         process.buffers.set_max(usize::try_from(max_buffered).unwrap_or(usize::MAX));
         Ok(Self {
             public_status,
@@ -180,7 +191,7 @@ impl Snapshot {
             loaded_at: Timestamp::now(),
             catalog,
             callers,
-            keys: ApiKeys::new(keys),
+            keys,
             tag_policy,
             backoff: plan,
             retry_budget,
