@@ -167,6 +167,7 @@ pub mod sse;
 #[cfg(feature = "store")]
 pub mod store;
 mod sync;
+pub mod trace_context;
 pub mod upstream_time;
 
 /// The README's snippets, compiled and run.
