@@ -24,6 +24,7 @@ use crate::{
     observability::Observability,
     probes::Probes,
     reload::{Apply, Reloader},
+    spend,
     state::{Process, Snapshot},
 };
 
@@ -129,6 +130,7 @@ fn run(snapshot: Snapshot, observability: &Observability, reloader: &Reloader) -
         .tags(|extensions: &Extensions| extensions.get::<Arc<Caller>>().map_or(&[], |caller| &caller.tags))
         .caller(|extensions| Some(CallerId::of(&*extensions.get::<Arc<Caller>>()?.id)))
         .tag_policy(*tag_policy)
+        .spend(spend::layer(&snapshot, None))
         .render(ErrorShape::OpenAi);
     let limits = QuotaFromRequest::new(|head: &Parts| {
         RequestIdentity::fill_from(&head.extensions);

@@ -40,6 +40,7 @@ pub mod observability;
 mod probes;
 mod reload;
 mod server;
+mod spend;
 mod state;
 
 pub use reload::{Changed, Changes};

@@ -22,6 +22,7 @@ use berry_tower::{
     early::{Shutdown, ShutdownSignal},
     retry::{BackoffPolicy, Budget},
     select::TagPolicy,
+    store::Store,
 };
 use jiff::Timestamp;
 use tokio::time::Instant;
@@ -37,7 +38,7 @@ use crate::{
         Config, Loaded, Seen,
         build::{Built, Caller, build},
     },
-    memory,
+    memory, spend,
 };
 
 /// The state of the process, which survives reloads.
@@ -180,6 +181,8 @@ pub(crate) struct Snapshot {
     pub(crate) public_status: bool,
     pub(crate) backoff: BackoffPolicy,
     pub(crate) retry_budget: Arc<Budget>,
+    /// The counters of limits, which replicas may share.
+    pub(crate) store: Arc<dyn Store>,
 }
 
 impl Snapshot {
@@ -206,6 +209,7 @@ impl Snapshot {
         catalog.replace(models).map_err(|error| error.to_string())?;
         catalog.retune(&tuning);
         let retry_budget = retry_budget(&config, before);
+        let store = spend::store(&config, before)?;
         let public_status = config.settings.public_status.unwrap_or(process.is_loopback);
         let max_buffered = match config.settings.max_buffered_bytes {
             0 => memory::limit() / 4,
@@ -231,6 +235,7 @@ impl Snapshot {
             tag_policy,
             backoff: plan,
             retry_budget,
+            store,
         })
     }
 }

@@ -15,11 +15,14 @@ use berry_tower::{
     rate_limit::{Limits, Quota},
     retry::BackoffPolicy,
     select::TagPolicy,
-    spend::{Account, Subject},
+    spend::Account,
 };
 use secrecy::ExposeSecret;
 
-use super::{BackendType, Config, Settings, User};
+use super::{
+    BackendType, Config, Settings, User,
+    accounts::{self, TeamChain, Teams},
+};
 
 /// Who calls: a user, or a key that was made at run time.
 #[derive(Debug)]
@@ -110,11 +113,13 @@ pub fn build(config: &Config, before: &HashMap<String, Arc<Caller>>) -> Result<B
     }
     let models = config.models.iter().map(|(id, model)| self::model(id, model, &providers, &tuning));
     let models: Vec<Model> = models.collect::<Result<_, _>>()?;
+    let teams = Teams::new(config);
     let mut callers = HashMap::new();
     let mut keys = Vec::new();
     for (id, user) in &config.users {
-        let caller = Arc::new(caller(id, user, before.get(id)));
-        keys.push(key(user, caller.clone()));
+        let team = teams.of(user);
+        let caller = Arc::new(caller(config, id, user, &team, before.get(id)));
+        keys.push(key(user, &team, caller.clone()));
         callers.insert(id.clone(), caller);
     }
     let plan = BackoffPolicy::new()
@@ -229,7 +234,7 @@ fn model(
         .with_on_unsupported(file.on_unsupported))
 }
 
-fn caller(id: &str, user: &User, before: Option<&Arc<Caller>>) -> Caller {
+fn caller(config: &Config, id: &str, user: &User, team: &TeamChain, before: Option<&Arc<Caller>>) -> Caller {
     let limit = &user.rate_limit;
     let limits = Limits::new()
         .per_minute(limit.requests_per_minute.map(NonZeroU32::get))
@@ -237,23 +242,24 @@ fn caller(id: &str, user: &User, before: Option<&Arc<Caller>>) -> Caller {
         .per_day(limit.requests_per_day.map(NonZeroU32::get))
         .concurrent(limit.max_concurrent_requests.map(NonZeroU32::get));
     let old = before.and_then(|caller| caller.quota.as_ref());
-    let id: Arc<str> = id.into();
     let allowed = (!user.allowed_models.is_empty()).then(|| Arc::new(user.allowed_models.iter().cloned().collect()));
+    // With a store these limits are counted there.
+    let has_quota = *limit != super::RateLimit::default() && config.store.is_none();
     let grants = Grants {
         tags: user.tags.iter().map(|tag| tag.as_str().into()).collect(),
-        allowed: allowed.into_iter().collect(),
-        quota: (*limit != super::RateLimit::default()).then(|| Quota::renew(old, limits)),
-        account: Account::new([Arc::new(Subject::new("user", id.clone()))]),
+        allowed: allowed.into_iter().chain(team.models.iter().cloned()).collect(),
+        quota: has_quota.then(|| Quota::renew(old, limits)),
+        account: accounts::account(config, id, user, team),
     };
     Caller {
-        id,
+        id: id.into(),
         grants: Arc::new(grants),
         #[cfg(feature = "database")]
         key: None,
     }
 }
 
-fn key(user: &User, caller: Arc<Caller>) -> ApiKey<Arc<Caller>> {
+fn key(user: &User, team: &TeamChain, caller: Arc<Caller>) -> ApiKey<Arc<Caller>> {
     let expires = user.expires_at.map(SystemTime::from);
-    ApiKey::from_digest(user.credential.digest(), caller).enabled(user.enabled).expires_at(expires)
+    ApiKey::from_digest(user.credential.digest(), caller).enabled(user.enabled && team.is_enabled).expires_at(expires)
 }

@@ -11,7 +11,8 @@ use serde_json::{Map, Value as Json};
 
 use super::{Own, RuntimeKey, limits, records::{TeamRecord, UserRecord}};
 use crate::config::{
-    Config,
+    Config, Team,
+    accounts::Teams,
     build::{Caller, Grants},
 };
 
@@ -23,6 +24,8 @@ const DEEPEST_TEAM: usize = 32;
 pub(crate) struct FilePeople {
     users: HashMap<String, FileUser>,
     teams: HashMap<String, TeamRecord>,
+    /// The teams with their parents.
+    chains: Teams,
 }
 
 #[derive(Debug)]
@@ -34,16 +37,32 @@ struct FileUser {
 
 impl FilePeople {
     pub(crate) fn new(config: &Config, callers: &HashMap<String, Arc<Caller>>) -> Self {
+        let chains = Teams::new(config);
+        let team = |(id, team): (&String, &Team)| {
+            let record = TeamRecord {
+                id: id.clone(),
+                name: team.name.clone(),
+                parent: team.parent.clone(),
+                models: team.models.clone(),
+                limits: Json::Object(Map::new()),
+                enabled: team.enabled,
+                created_at: None,
+                source: "file",
+                is_deleted: false,
+                version: 0,
+            };
+            (id.clone(), record)
+        };
         let user = |(id, caller): (&String, &Arc<Caller>)| {
             let user = config.users.get(id)?;
             let record = UserRecord {
                 id: id.clone(),
                 name: user.name.clone(),
-                team: None,
+                team: user.team.clone(),
                 tags: user.tags.clone(),
                 models: user.allowed_models.clone(),
                 limits: Json::Object(Map::new()),
-                enabled: user.enabled,
+                enabled: user.enabled && chains.of(user).is_enabled,
                 created_at: None,
                 source: "file",
                 is_deleted: false,
@@ -51,7 +70,8 @@ impl FilePeople {
             };
             Some((id.clone(), FileUser { record, caller: caller.clone(), expires_at: user.expires_at }))
         };
-        Self { users: callers.iter().filter_map(user).collect(), teams: HashMap::new() }
+        let users = callers.iter().filter_map(user).collect();
+        Self { users, teams: config.teams.iter().map(team).collect(), chains }
     }
 }
 
@@ -166,6 +186,13 @@ impl People {
     fn chain<'a>(&'a self, mut team: Option<&'a str>) -> Chain {
         let mut chain = Chain { is_active: true, allowed: Vec::new(), subjects: Vec::new() };
         while let Some(id) = team {
+            // The parents of a team of the file are in the file.
+            if let Some(of_file) = self.file.chains.get(id) {
+                chain.is_active &= of_file.is_enabled;
+                chain.allowed.extend(of_file.models.iter().cloned());
+                chain.subjects.extend(of_file.subjects.iter().cloned());
+                return chain;
+            }
             let Some(record) = self.team(id).filter(|_| chain.subjects.len() < DEEPEST_TEAM) else {
                 chain.is_active = false;
                 return chain;

@@ -14,6 +14,7 @@ use berry_tower::{
     rate_limit::LimitKind,
     render::Refusal,
     select::RoutedModel,
+    spend::LimitReached,
 };
 use bytes::Bytes;
 use http::{Extensions, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
@@ -168,6 +169,9 @@ impl AccessRecord {
         self.progress = extensions.remove();
         if let Some(limit) = extensions.remove::<LimitKind>() {
             self.observability.metrics.rate_limited(limit);
+        }
+        if let Some(limit) = extensions.remove::<LimitReached>() {
+            self.observability.metrics.limit_reached(&limit);
         }
         self.attempts = extensions.get::<Attempt>().map_or(0, Attempt::number);
         if let Some(failed) = extensions.get::<Cause>().and_then(|cause| find::<Exhausted>(&*cause.0)) {
