@@ -27,11 +27,6 @@ use berry_tower::{
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-#[cfg(feature = "database")]
-use crate::{
-    database::Database,
-    keys::{Directory, FilePeople},
-};
 use crate::{
     authentication::Keys,
     config::{
@@ -39,6 +34,11 @@ use crate::{
         build::{Built, Caller, build},
     },
     memory, spend,
+};
+#[cfg(feature = "database")]
+use crate::{
+    database::Database,
+    keys::{Directory, FilePeople},
 };
 
 /// The state of the process, which survives reloads.

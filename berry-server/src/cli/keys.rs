@@ -185,7 +185,8 @@ fn limits(given: &[String]) -> Result<Value, Fail> {
             Some((model, name)) => (Some(model), name),
             None => (None, path),
         };
-        let value = if name.starts_with("cost_") { json!(text) } else { json!(text.parse::<u64>().map_err(|_| wrong())?) };
+        let value =
+            if name.starts_with("cost_") { json!(text) } else { json!(text.parse::<u64>().map_err(|_| wrong())?) };
         match model {
             Some(model) => limits["models"][model][name] = value,
             None => limits[name] = value,
@@ -220,9 +221,8 @@ fn expiry(text: &str) -> Result<String, Fail> {
 /// `key …`
 pub(super) async fn key(global: &Global, command: &KeyCommand, out: &Output) -> Result<ExitCode, Fail> {
     let remote = Remote::new(global)?;
-    let change = async |id: &str, members: Value| {
-        remote.send(Method::PATCH, &["admin", "keys", id], &[], Some(&members)).await
-    };
+    let change =
+        async |id: &str, members: Value| remote.send(Method::PATCH, &["admin", "keys", id], &[], Some(&members)).await;
     match command {
         KeyCommand::Create { user, team, values, expires } => {
             let mut members = values.members()?;
@@ -272,12 +272,7 @@ pub(super) async fn key(global: &Global, command: &KeyCommand, out: &Output) -> 
 }
 
 /// Returns all pages of the list.
-async fn all_keys(
-    remote: &Remote,
-    user: Option<&str>,
-    team: Option<&str>,
-    revoked: bool,
-) -> Result<Vec<Value>, Fail> {
+async fn all_keys(remote: &Remote, user: Option<&str>, team: Option<&str>, revoked: bool) -> Result<Vec<Value>, Fail> {
     let (mut keys, mut after) = (Vec::new(), String::new());
     loop {
         let given = [("user", user), ("team", team), ("revoked", revoked.then_some("true")), ("after", Some(&*after))];
@@ -302,9 +297,8 @@ pub(super) async fn owner(
     let remote = Remote::new(global)?;
     // A team's team is its parent.
     let above = if kind == "teams" { "parent" } else { "team" };
-    let change = async |id: &str, members: Value| {
-        remote.send(Method::PATCH, &["admin", kind, id], &[], Some(&members)).await
-    };
+    let change =
+        async |id: &str, members: Value| remote.send(Method::PATCH, &["admin", kind, id], &[], Some(&members)).await;
     let one = match command {
         OwnerCommand::Create { id, team, values } => {
             let mut members = values.members()?;

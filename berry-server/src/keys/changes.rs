@@ -219,9 +219,8 @@ impl Directory {
             return Err(revoked());
         }
         let (token, now) = (Token::random(), now());
-        let update = format!(
-            "UPDATE berry_keys SET hint = $1, version = {VERSION} WHERE id = $2 AND revoked_at IS NULL"
-        );
+        let update =
+            format!("UPDATE berry_keys SET hint = $1, version = {VERSION} WHERE id = $2 AND revoked_at IS NULL");
         let until = now.saturating_add(grace_ms);
         let statements = vec![
             Statement::new(update, vec![token.hint().into(), id.into()]).expecting(1),
@@ -242,9 +241,8 @@ impl Directory {
     /// Revokes a key for ever. A key that was revoked before stays as it is.
     pub(crate) async fn revoke_key(&self, id: &str) -> Result<KeyRecord> {
         self.key(id).await?;
-        let update = format!(
-            "UPDATE berry_keys SET revoked_at = $1, version = {VERSION} WHERE id = $2 AND revoked_at IS NULL"
-        );
+        let update =
+            format!("UPDATE berry_keys SET revoked_at = $1, version = {VERSION} WHERE id = $2 AND revoked_at IS NULL");
         self.change(vec![Statement::new(update, vec![now().into(), id.into()])]).await?;
         self.key(id).await
     }

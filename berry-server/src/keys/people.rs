@@ -9,7 +9,10 @@ use berry_tower::spend::{Account, Subject};
 use jiff::Timestamp;
 use serde_json::{Map, Value as Json};
 
-use super::{Own, RuntimeKey, limits, records::{TeamRecord, UserRecord}};
+use super::{
+    Own, RuntimeKey, limits,
+    records::{TeamRecord, UserRecord},
+};
 use crate::config::{
     Config, Team,
     accounts::Teams,
@@ -114,10 +117,18 @@ impl People {
     pub(super) fn with_changes(&self, users: &[UserRecord], teams: &[TeamRecord]) -> Self {
         let (mut all_users, mut all_teams) = (self.users.clone(), self.teams.clone());
         for user in users {
-            if user.is_deleted { all_users.remove(&user.id) } else { all_users.insert(user.id.clone(), user.clone()) };
+            if user.is_deleted {
+                all_users.remove(&user.id)
+            } else {
+                all_users.insert(user.id.clone(), user.clone())
+            };
         }
         for team in teams {
-            if team.is_deleted { all_teams.remove(&team.id) } else { all_teams.insert(team.id.clone(), team.clone()) };
+            if team.is_deleted {
+                all_teams.remove(&team.id)
+            } else {
+                all_teams.insert(team.id.clone(), team.clone())
+            };
         }
         Self::new(self.file.clone(), all_users, all_teams)
     }
@@ -132,28 +143,17 @@ impl People {
         self.with_file(self.file.clone())
     }
 
-    fn new(
-        file: Arc<FilePeople>,
-        users: HashMap<String, UserRecord>,
-        teams: HashMap<String, TeamRecord>,
-    ) -> Self {
+    fn new(file: Arc<FilePeople>, users: HashMap<String, UserRecord>, teams: HashMap<String, TeamRecord>) -> Self {
         let mut people = Self { file, users, teams, ..Self::default() };
         let now = Timestamp::now();
         let expiries = people.file.users.values().filter_map(|user| user.expires_at).filter(|at| *at > now);
         people.next_expiry = expiries.min();
         for id in people.teams.keys().chain(people.file.teams.keys()) {
             let chain = people.chain(Some(id));
-            let grants = Grants {
-                tags: Vec::new(),
-                allowed: chain.allowed,
-                quota: None,
-                account: Account::new(chain.subjects),
-            };
-            let owner = Owner {
-                caller_id: format!("team:{id}").into(),
-                is_active: chain.is_active,
-                grants: Arc::new(grants),
-            };
+            let grants =
+                Grants { tags: Vec::new(), allowed: chain.allowed, quota: None, account: Account::new(chain.subjects) };
+            let owner =
+                Owner { caller_id: format!("team:{id}").into(), is_active: chain.is_active, grants: Arc::new(grants) };
             people.team_owners.insert(id.as_str().into(), owner);
         }
         for (id, user) in &people.users {
@@ -277,11 +277,8 @@ fn models(list: &[String]) -> Option<Arc<HashSet<String>>> {
 fn narrowed(owner: &Grants, id: &str, own: &Own) -> Grants {
     let mut allowed = owner.allowed.clone();
     allowed.extend(models(&own.models));
-    let tags = if own.tags.is_empty() {
-        owner.tags.clone()
-    } else {
-        own.tags.iter().map(|tag| tag.as_str().into()).collect()
-    };
+    let tags =
+        if own.tags.is_empty() { owner.tags.clone() } else { own.tags.iter().map(|tag| tag.as_str().into()).collect() };
     let limits = serde_json::from_str(&own.limits).ok().and_then(|json: Json| limits::parse(&json).ok());
     let account = match limits.filter(|limits| !limits.is_empty()) {
         Some(limits) => owner.account.child(Arc::new(Subject::new("key", id).with_limits(limits))),

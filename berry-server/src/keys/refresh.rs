@@ -1,10 +1,7 @@
 //! Reading what has changed in the database.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::Ordering::Relaxed,
-    },
+    sync::{Arc, atomic::Ordering::Relaxed},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -99,9 +96,8 @@ impl Inner {
 fn key_of(people: &People, row: &Row, digest: [u8; 32]) -> ApiKey<Arc<Caller>> {
     let (tags, models, limits) = (row.text(5), row.text(6), row.text(7));
     let list = |text: &str| serde_json::from_str::<Vec<String>>(text).unwrap_or_default();
-    let own = (tags != "[]" || models != "[]" || limits != "{}").then(|| {
-        Box::new(Own { tags: list(tags), models: list(models), limits: limits.to_owned() })
-    });
+    let own = (tags != "[]" || models != "[]" || limits != "{}")
+        .then(|| Box::new(Own { tags: list(tags), models: list(models), limits: limits.to_owned() }));
     let key = Arc::new(RuntimeKey {
         id: row.text(0).into(),
         user: row.maybe_text(3).map(|id| people.user_id(id)),
@@ -111,7 +107,9 @@ fn key_of(people: &People, row: &Row, digest: [u8; 32]) -> ApiKey<Arc<Caller>> {
     });
     let expiries = [row.maybe_integer(10), row.maybe_integer(14)];
     let (caller, is_accepted) = people.caller(&key);
-    ApiKey::from_digest(digest, caller).enabled(is_accepted).expires_at(expiries.into_iter().flatten().min().map(moment))
+    ApiKey::from_digest(digest, caller)
+        .enabled(is_accepted)
+        .expires_at(expiries.into_iter().flatten().min().map(moment))
 }
 
 fn moment(millis: i64) -> SystemTime {
