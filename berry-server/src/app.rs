@@ -44,6 +44,8 @@ struct Inner {
     observability: Observability,
     reloader: Reloader,
     running: ArcSwap<Running>,
+    #[cfg(feature = "database")]
+    _refreshing: Option<crate::keys::Refreshing>,
 }
 
 impl fmt::Debug for App {
@@ -63,7 +65,16 @@ impl App {
         let (observability, reloader) = (Observability::new(), Reloader::default());
         let snapshot = Snapshot::new(process.clone(), loaded, None, |catalog| observability.observe(catalog))?;
         let running = ArcSwap::from_pointee(run(snapshot, &observability, &reloader));
-        let inner = Arc::new(Inner { process, observability, reloader, running });
+        #[cfg(feature = "database")]
+        let _refreshing = process.directory.as_ref().map(crate::keys::Directory::follow);
+        let inner = Arc::new(Inner {
+            process,
+            observability,
+            reloader,
+            running,
+            #[cfg(feature = "database")]
+            _refreshing,
+        });
         let target: Arc<dyn Apply> = inner.clone();
         inner.reloader.bind(Arc::downgrade(&target));
         Ok(Self(inner))

@@ -26,12 +26,15 @@
 //! ```
 
 mod app;
+mod authentication;
 pub mod cli;
 pub mod config;
 #[cfg(feature = "database")]
 mod database;
 pub mod demo;
 mod http;
+#[cfg(feature = "database")]
+mod keys;
 mod memory;
 pub mod observability;
 mod probes;

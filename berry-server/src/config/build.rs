@@ -24,13 +24,16 @@ use super::{
     accounts::{self, TeamChain, Teams},
 };
 
-/// Who calls: a user, as the layers know it.
+/// Who calls: a user, or a key that was made at run time.
 #[derive(Debug)]
 pub struct Caller {
-    /// The table id.
+    /// The user's id; `team:` and the team's id for a key without a user.
     pub id: Arc<str>,
     /// What the caller may do, which keys of one owner share.
     pub grants: Arc<Grants>,
+    /// The key, if it was made at run time.
+    #[cfg(feature = "database")]
+    pub(crate) key: Option<Arc<crate::keys::RuntimeKey>>,
 }
 
 /// What a caller may do.
@@ -55,6 +58,15 @@ impl Deref for Caller {
 }
 
 impl Caller {
+    /// The id of the key, if it was made at run time.
+    #[must_use]
+    pub fn key_id(&self) -> Option<&str> {
+        #[cfg(feature = "database")]
+        return self.key.as_ref().map(|key| &*key.id);
+        #[cfg(not(feature = "database"))]
+        None
+    }
+
     /// Whether the user may call `/admin/*`.
     #[must_use]
     pub fn is_admin(&self) -> bool {
@@ -239,7 +251,12 @@ fn caller(config: &Config, id: &str, user: &User, team: &TeamChain, before: Opti
         quota: has_quota.then(|| Quota::renew(old, limits)),
         account: accounts::account(config, id, user, team),
     };
-    Caller { id: id.into(), grants: Arc::new(grants) }
+    Caller {
+        id: id.into(),
+        grants: Arc::new(grants),
+        #[cfg(feature = "database")]
+        key: None,
+    }
 }
 
 fn key(user: &User, team: &TeamChain, caller: Arc<Caller>) -> ApiKey<Arc<Caller>> {

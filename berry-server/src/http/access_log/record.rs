@@ -267,6 +267,7 @@ impl AccessRecord {
             method = display(Cut(self.method.as_str())),
             path = &*self.path,
             user = self.identity.caller().map(|caller| &*caller.id),
+            key = self.identity.caller().and_then(|caller| caller.key_id()),
             model = model.map(|model| display(Cut(model))),
             served_model = served_model.map(|model| &**model.name()),
             provider = backend.map(|backend| &*backend.provider),
