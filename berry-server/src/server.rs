@@ -149,13 +149,17 @@ impl Server {
         sleep(Duration::from_secs(settings.shutdown_delay_seconds)).await;
         self.closing.send_replace(true);
         let mut task = self.task;
-        if timeout(Duration::from_secs(settings.shutdown_grace_seconds), &mut task).await.is_ok() {
-            return;
+        if timeout(Duration::from_secs(settings.shutdown_grace_seconds), &mut task).await.is_err() {
+            tracing::warn!("the grace period is over; open streams end with an error event");
+            self.app.process().stop_streams();
+            if timeout(STOP_TIMEOUT, &mut task).await.is_err() {
+                task.abort();
+            }
         }
-        tracing::warn!("the grace period is over; open streams end with an error event");
-        self.app.process().stop_streams();
-        if timeout(STOP_TIMEOUT, &mut task).await.is_err() {
-            task.abort();
+        // The other replicas can use what this one holds of the limits.
+        let store = self.app.snapshot().store.clone();
+        if timeout(STOP_TIMEOUT, store.close()).await.is_err() {
+            tracing::warn!("the store of the limits did not take back what this replica holds");
         }
     }
 }

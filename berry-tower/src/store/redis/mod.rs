@@ -140,15 +140,6 @@ impl Redis {
         });
         Self(shared)
     }
-
-    /// Gives back what this process holds, before it ends.
-    pub async fn close(&self) {
-        let shared = &self.0;
-        for (group, taken) in shared.ended(u64::MAX) {
-            let call = scripts::settle(&shared.prefix, &group, &taken, "");
-            let _: Option<i64> = shared.link.ask(&call).await;
-        }
-    }
 }
 
 impl Shared {
@@ -560,6 +551,16 @@ impl Store for Redis {
 
     fn health(&self) -> StoreHealth {
         self.0.link.health()
+    }
+
+    fn close(&self) -> StoreFuture<'_, ()> {
+        let shared = &self.0;
+        Box::pin(async move {
+            for (group, taken) in shared.ended(u64::MAX) {
+                let call = scripts::settle(&shared.prefix, &group, &taken, "");
+                let _: Option<i64> = shared.link.ask(&call).await;
+            }
+        })
     }
 }
 
