@@ -220,7 +220,8 @@ async fn what_is_allowed_goes_on_while_the_store_is_away() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn places_in_flight_are_shared_and_given_back() {
     let Some(server) = Server::start().await else { return };
-    let stores = [Redis::start(server.config()), Redis::start(server.config().mode(Mode::Leased { millionths: 50_000 }))];
+    let stores =
+        [Redis::start(server.config()), Redis::start(server.config().mode(Mode::Leased { millionths: 50_000 }))];
     let charges = [Charge::new("places", Rule::Concurrent { limit: 2 }, 1), Charge::new("k", day(1_000), 1)];
     let first = stores[0].take("g", &charges).await.unwrap();
     let _second = stores[1].take("g", &charges).await.unwrap();

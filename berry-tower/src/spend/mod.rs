@@ -65,9 +65,9 @@ mod refusal;
 mod reprice;
 mod reservation;
 mod spender;
-mod usage;
 #[cfg(test)]
 mod tests;
+mod usage;
 
 pub use self::{
     account::{Account, Measure, SpendLimit, SpendLimits, Subject},

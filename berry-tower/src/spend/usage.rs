@@ -37,7 +37,8 @@ impl Account {
         }
         let receipt = store.take(self.group(), &charges).await?;
         let usages = found.into_iter().zip(receipt.usages());
-        let usage = |((subject, model, limit), usage): (_, &CounterUsage)| LimitUsage { subject, model, limit, usage: *usage };
+        let usage =
+            |((subject, model, limit), usage): (_, &CounterUsage)| LimitUsage { subject, model, limit, usage: *usage };
         Ok(usages.map(usage).collect())
     }
 }

@@ -77,11 +77,13 @@ mod tests {
         while tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_err() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        let config = RedisConfig::from_url(&format!("redis://127.0.0.1:{port}")).unwrap().timeout(Duration::from_secs(5));
+        let config =
+            RedisConfig::from_url(&format!("redis://127.0.0.1:{port}")).unwrap().timeout(Duration::from_secs(5));
         let apps = [app(Redis::start(config.clone())), app(Redis::start(config))];
         let mut admitted = 0;
         for i in 0..150 {
-            let request = http::Request::post("/v1/chat/completions").body(Body::from(r#"{"model":"m","max_tokens":20}"#));
+            let request =
+                http::Request::post("/v1/chat/completions").body(Body::from(r#"{"model":"m","max_tokens":20}"#));
             let response = apps[i % 2].clone().oneshot(request.unwrap()).await.unwrap();
             admitted += u32::from(response.status() == 200);
         }

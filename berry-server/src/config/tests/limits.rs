@@ -21,7 +21,10 @@ fn teams_are_a_tree() {
     let two = format!("{}[teams.u]\n", team("parent = \"u\""));
     let loaded = good(&two);
     assert_eq!(loaded.config.teams["t"].parent.as_deref(), Some("u"));
-    refused(&with(USER, "team = \"x\"").replace("[providers", "[teams.xy]\n[providers"), "users.admin.team: unknown team `x`");
+    refused(
+        &with(USER, "team = \"x\"").replace("[providers", "[teams.xy]\n[providers"),
+        "users.admin.team: unknown team `x`",
+    );
     refused(&team("parent = \"tt\""), "teams.t.parent: unknown team `tt`; did you mean `t`?");
     refused(&team("parent = \"t\""), "teams.t.parent: is a cycle: `t` → `t`");
     let circle = format!("{}[teams.u]\nparent = \"v\"\n[teams.v]\nparent = \"u\"\n", team("parent = \"u\""));
@@ -75,7 +78,10 @@ fn prices_are_whole() {
     good(&price("input = \"1\"\noutput = \"2\"\nabove = { tokens = 200000, input = \"2\", output = \"4\" }"));
     refused(&price("input = \"1\""), "prices.gpt-4o.output: missing");
     refused(&price("input = \"1\"\noutput = 2"), "output: must be text");
-    refused(&price("input = \"1\"\noutput = \"2\"\nabove = { input = \"2\", output = \"4\" }"), "above.tokens: missing");
+    refused(
+        &price("input = \"1\"\noutput = \"2\"\nabove = { input = \"2\", output = \"4\" }"),
+        "above.tokens: missing",
+    );
     warned(&format!("{SMALL}[prices.gpt-5]\ninput = \"1\"\noutput = \"2\"\n"), "prices.gpt-5: no model or backend");
 }
 

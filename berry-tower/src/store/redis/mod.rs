@@ -47,7 +47,7 @@ use self::{
 };
 use super::{
     Charge, CounterUsage, Memory, Receipt, Rule, Store, StoreFuture, StoreHealth, TakeError,
-    lease::{Drawn, LONGEST, Leases, size},
+    lease::{Drawn, LONGEST, Lease, Leases, size},
     memory::Clock,
     protocol::{Level, Used, Want, until_end},
 };
@@ -167,7 +167,7 @@ impl Shared {
         for mut group in self.groups.iter_mut() {
             let ended = group.leases.end(now);
             if !ended.is_empty() {
-                let used = |(key, lease): (Arc<str>, super::lease::Lease)| Used {
+                let used = |(key, lease): (Arc<str>, Lease)| Used {
                     rule: lease.rule,
                     position: lease.position,
                     taken: lease.units,
@@ -391,13 +391,9 @@ impl Shared {
                     _ => LONGEST,
                 };
                 let until = asked_at.saturating_add(longest);
-                held.leases.add(
-                    &charge.key,
-                    charge.rule,
-                    granted.units.saturating_sub(want.need),
-                    granted.position,
-                    until,
-                );
+                let units = granted.units.saturating_sub(want.need);
+                let lease = Lease { rule: charge.rule, units, position: granted.position, until };
+                held.leases.add(&charge.key, lease, self.clock.now());
             }
             usages.push(granted.usage);
             taken.push(used(charge, position));
