@@ -19,6 +19,7 @@ const DOCUMENTS: [(&str, &str); 9] = [
     ("failover", include_str!("../../docs/failover.md")),
     ("protocols", include_str!("../../docs/protocols.md")),
     ("operations", include_str!("../../docs/operations.md")),
+    ("fleet", include_str!("../../docs/fleet.md")),
     ("migration", include_str!("../../docs/migration.md")),
 ];
 

@@ -134,6 +134,16 @@ async fn a_limit_of_cost_is_a_budget() {
 }
 
 #[tokio::test]
+async fn a_limit_of_a_model_holds_for_its_id_too() {
+    let limits = "[users.alice.limits.models.public]\nrequests_per_day = 2";
+    let model = "[models.by_id]\nname = \"public\"\n[[models.by_id.backends]]\nprovider = \"a\"\nmodel = \"sim\"";
+    let gateway = Gateway::builder().provider("a").tables(&format!("{limits}\n{model}")).start().await;
+    for (name, status) in [("public", 200), ("by_id", 200), ("by_id", 429), ("public", 429), ("pool", 200)] {
+        assert_eq!(gateway.ask(&chat(name, false, berry_tests::TOKEN)).await.status, status, "{name}");
+    }
+}
+
+#[tokio::test]
 async fn messages_get_the_headers_of_their_api() {
     let limits = format!("[users.alice.limits]\ntokens_per_day = {LIMIT}");
     let gateway = Gateway::builder().provider("a").user(&limits).start().await;
