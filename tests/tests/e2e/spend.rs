@@ -4,7 +4,8 @@ use berry_simulated::{Behavior, Config, Dialect, Fault};
 use berry_tests::{Ask, Gateway, Reply};
 use serde_json::json;
 
-const LIMIT: u64 = 1_000_000;
+/// Less than a token refills in ten seconds.
+const LIMIT: u64 = 8_000;
 
 const BOB: &str = "token-of-bob-0123456789ab";
 
@@ -38,7 +39,9 @@ async fn tokens_are_settled_to_what_the_provider_counted() {
     assert!(first.is_good_chat());
     assert_eq!(first.header("x-ratelimit-limit-tokens"), LIMIT.to_string());
     let second = gateway.ask(&alice(false)).await;
-    assert_eq!(remaining(&first) - remaining(&second), used(&first), "the same reservation, less what was used");
+    // The same reservation, less what was used.
+    let spent = remaining(&first) - remaining(&second);
+    assert!(spent.abs_diff(used(&first)) <= 1, "{spent}");
 }
 
 #[tokio::test]
@@ -50,9 +53,9 @@ async fn every_way_in_which_a_response_ends_is_settled() {
         let provider = Config { tokens: Some(6), dialect, ..Config::named("a") };
         let gateway = Gateway::builder().provider_as(provider).settings(settings).user(&limits).start().await;
         let mut before = gateway.ask(&alice(false)).await;
-        let whole = used(&before);
+        let whole = i64::try_from(used(&before)).unwrap();
         let faults = [
-            (Fault::Status(500), 0..=0),
+            (Fault::Status(500), 0..=0_i64),
             (Fault::Reset, 0..=0),
             (Fault::Html, 0..=0),
             (Fault::ErrorFirst, 0..=whole),
@@ -73,8 +76,10 @@ async fn every_way_in_which_a_response_ends_is_settled() {
                 assert_ne!(faulty.status, 429, "{dialect:?} {fault:?}: {faulty:?}");
                 let after = gateway.ask(&alice(false)).await;
                 assert!(after.is_good_chat(), "{dialect:?} {fault:?}: {after:?}");
-                let spent = remaining(&before) - remaining(&after) - whole;
-                assert!(expected.contains(&spent), "{dialect:?} {stream} {fault:?}: {spent} of {expected:?}");
+                let spent = remaining(&before) as i64 - remaining(&after) as i64 - whole;
+                // A token may have refilled meanwhile.
+                let is_expected = spent >= expected.start() - 1 && spent <= expected.end() + 1;
+                assert!(is_expected, "{dialect:?} {stream} {fault:?}: {spent} of {expected:?}");
                 before = after;
             }
         }
