@@ -30,6 +30,7 @@ pub mod cli;
 pub mod config;
 pub mod demo;
 mod http;
+mod key_refresh;
 mod memory;
 pub mod observability;
 mod probes;

@@ -29,7 +29,7 @@ use tokio::time::Instant;
 use crate::{
     config::{
         Config, Loaded, Seen,
-        build::{Built, Caller, build},
+        build::{Built, Caller, Keys, build},
     },
     memory,
 };
@@ -128,6 +128,8 @@ pub(crate) struct Snapshot {
     pub(crate) callers: HashMap<String, Arc<Caller>>,
     /// The users by key.
     pub(crate) keys: ApiKeys<Arc<Caller>>,
+    /// The providers' keys that change from time to time.
+    pub(crate) provider_keys: Keys,
     pub(crate) tag_policy: TagPolicy,
     /// Whether status pages are open to all.
     pub(crate) public_status: bool,
@@ -150,8 +152,9 @@ impl Snapshot {
     ) -> Result<Self, String> {
         let Loaded { config, source, .. } = loaded;
         let none = HashMap::new();
+        let provider_keys = Keys::new(&config, before.map(|before| &before.provider_keys));
         let Built { models, tuning, plan, keys, callers, tag_policy } =
-            build(&config, before.map_or(&none, |before| &before.callers))?;
+            build(&config, before.map_or(&none, |before| &before.callers), &provider_keys)?;
         let catalog = match before {
             Some(before) => before.catalog.fork(),
             None => observe(Catalog::default()),
@@ -174,6 +177,7 @@ impl Snapshot {
             catalog,
             callers,
             keys: ApiKeys::new(keys),
+            provider_keys,
             tag_policy,
             backoff: plan,
             retry_budget,

@@ -90,7 +90,7 @@ fn respond(shared: &Shared, out: Outgoing, entry: Entry) -> Response<Answer> {
 }
 
 fn refused(shared: &Shared, refusal: &Refusal, retry_after: Option<u64>) -> Outgoing {
-    let (status, body) = shared.wire.refusal(refusal);
+    let (status, body) = shared.refusal(refusal);
     Outgoing { status, content_type: JSON, retry_after, plan: Plan::plain(body) }
 }
 
@@ -128,7 +128,11 @@ async fn call(shared: &Shared, place: &Target, body: &Bytes) -> Result<Outgoing,
         return Ok(Outgoing::ok(JSON, Plan::plain(wire.refusal(&Refusal::broken()).1)));
     }
     let shape = Shape::of(ask, &behavior);
-    let good = known.answer(shape, || wire.answer(ask, shape, &shared.voice, known.hash));
+    let dress = |answer| match shared.quirks.filter(|_| place.kind == Kind::Chat) {
+        Some(quirks) => quirks.dress(answer),
+        None => answer,
+    };
+    let good = known.answer(shape, || dress(wire.answer(ask, shape, &shared.voice, known.hash)));
     let pace = Pace { first: config.first_token, each: behavior.per_token.unwrap_or(config.per_token) };
     if !good.is_stream {
         let tokens = shared.voice.token_count(shape);

@@ -40,10 +40,12 @@ mod check;
 mod env;
 mod file;
 mod finding;
+mod key_source;
 mod lines;
 mod models;
 mod nested;
 mod options;
+pub mod presets;
 mod providers;
 mod reader;
 mod seen;
@@ -62,8 +64,9 @@ use std::{
 use toml::de::DeTable;
 
 pub use env::{NotFound, PLACES, find};
-pub use file::{Backend, Config, Credential, Model, Provider, RateLimit, User};
+pub use file::{Backend, Config, Credential, Model, Provider, ProviderRoute, RateLimit, User};
 pub use finding::{Errors, Finding};
+pub use key_source::{KeyOrigin, KeySource};
 pub use options::{BackendType, Strategy};
 
 pub use settings::{ConfidenceAdjustments, RetryBudget, Settings, SmartAi};
@@ -140,7 +143,7 @@ pub fn parse(text: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<Loaded,
     log.sort();
     if log.errors.is_empty() {
         // The layers are stricter than the file in places: what is valid must start too.
-        if let Err(message) = build::build(&config, &HashMap::new()) {
+        if let Err(message) = build::build(&config, &HashMap::new(), &build::Keys::default()) {
             return Err(Errors::unbuildable(&message, log.warnings));
         }
         return Ok(Loaded { config, warnings: log.warnings, source: None, seen: None });

@@ -1,7 +1,7 @@
 //! Reads `[models.<id>]` and `[[models.<id>.backends]]`.
 
 use super::file::{Backend, Model};
-use berry_tower::backend::{Billing, ClaudeThinking, OnUnsupported, Probe, Sampling, StreamRecovery};
+use berry_tower::backend::{AnswerModel, Billing, ClaudeThinking, OnUnsupported, Probe, Sampling, StreamRecovery};
 
 use super::options::Strategy;
 use super::reader::{Table, fields};
@@ -17,11 +17,12 @@ pub(super) fn read(id: &str, mut t: Table<'_>) -> Model {
         default_for: t.strings("default_for", |_| None),
         stream_recovery: StreamRecovery::default(),
         on_unsupported: OnUnsupported::default(),
+        answer_model: AnswerModel::default(),
     };
     if model.name.is_empty() || model.name.contains(char::is_whitespace) {
         t.error("name", "must not be empty nor hold white space");
     }
-    fields!(t => model, word: strategy, stream_recovery, on_unsupported);
+    fields!(t => model, word: strategy, stream_recovery, on_unsupported, answer_model);
     fields!(t => model, flag: enabled);
     let backends = t.list_of_tables("backends", "models.*.backends[]");
     model.backends = backends.into_iter().map(read_backend).collect();

@@ -3,7 +3,10 @@
 use std::fmt;
 
 use berry_tower::{
-    backend::{Billing, ClaudeThinking, OnUnsupported, Probe, Sampling, StreamRecovery, strategy::NAMES},
+    backend::{
+        AnswerModel, Billing, ClaudeThinking, OnUnsupported, Probe, ReasoningHistory, Sampling, StreamRecovery, TokenLimit,
+        strategy::NAMES,
+    },
     select::TagPolicy,
 };
 use serde::{Serialize, Serializer};
@@ -106,4 +109,15 @@ macro_rules! library_words {
     };
 }
 
-library_words!(Billing, ClaudeThinking, OnUnsupported, Probe, Sampling, StreamRecovery, TagPolicy);
+library_words!(
+    AnswerModel,
+    Billing,
+    ClaudeThinking,
+    OnUnsupported,
+    Probe,
+    ReasoningHistory,
+    Sampling,
+    StreamRecovery,
+    TagPolicy,
+    TokenLimit
+);

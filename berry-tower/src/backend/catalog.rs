@@ -37,6 +37,19 @@ named_enum! {
     }
 }
 
+named_enum! {
+    /// The name of the model in responses.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+    #[non_exhaustive]
+    pub enum AnswerModel {
+        /// The provider's own, so that the bytes of a response pass as they are.
+        #[default]
+        Backend = "backend",
+        /// The public name of the model that has answered.
+        Public = "public",
+    }
+}
+
 /// A model as clients know it: a pool of backends and the strategy that picks one of them.
 #[derive(Clone, Debug)]
 pub struct Model {
@@ -48,6 +61,7 @@ pub struct Model {
     fallbacks: Vec<Arc<str>>,
     stream_recovery: StreamRecovery,
     on_unsupported: OnUnsupported,
+    answer_model: AnswerModel,
 }
 
 impl Model {
@@ -67,6 +81,7 @@ impl Model {
             fallbacks: Vec::new(),
             stream_recovery: StreamRecovery::Off,
             on_unsupported: OnUnsupported::Drop,
+            answer_model: AnswerModel::Backend,
         }
     }
 
@@ -102,6 +117,13 @@ impl Model {
     #[must_use]
     pub const fn with_on_unsupported(mut self, on_unsupported: OnUnsupported) -> Self {
         self.on_unsupported = on_unsupported;
+        self
+    }
+
+    /// Sets the name of the model in responses.
+    #[must_use]
+    pub const fn with_answer_model(mut self, answer_model: AnswerModel) -> Self {
+        self.answer_model = answer_model;
         self
     }
 
@@ -145,6 +167,12 @@ impl Model {
     #[must_use]
     pub const fn on_unsupported(&self) -> OnUnsupported {
         self.on_unsupported
+    }
+
+    /// The name of the model in responses.
+    #[must_use]
+    pub const fn answer_model(&self) -> AnswerModel {
+        self.answer_model
     }
 
     /// What happens to a stream that is cut.
