@@ -12,6 +12,7 @@ use berry_tower::backend::{
     AnswerModel, Billing, ClaudeThinking, OnUnsupported, Probe, RequestOptions, Sampling, StreamRecovery,
 };
 
+use super::database::Database;
 use super::key_source::KeySource;
 use super::options::{BackendType, Strategy};
 use super::presets::Route;
@@ -22,6 +23,8 @@ use super::settings::Settings;
 pub struct Config {
     /// `[settings]`
     pub settings: Settings,
+    /// `[database]`; without it nothing is recorded, and keys are in the file alone.
+    pub database: Option<Database>,
     /// `[users.<id>]`
     pub users: IndexMap<String, User>,
     /// `[providers.<id>]`

@@ -28,6 +28,7 @@ use super::{
     watch::Watch,
 };
 use crate::{
+    attempt::Attempt,
     backend::{AnswerModel, Backend, ClaudeThinking, Efforts, Lesson, OptionalField, ReasoningHistory, RotatingKey},
     body::Buffered,
     classify::{self, Class, ErrorBody},
@@ -41,6 +42,7 @@ use crate::{
     progress::{CommitPoint, Progress},
     select::{RoutedModel, Selected},
     sse::{Grammar, StreamFilter},
+    trace_context::TraceContext,
     upstream_time::UpstreamTime,
 };
 
@@ -49,6 +51,8 @@ const DROPPED: HeaderName = HeaderName::from_static("x-berry-dropped");
 
 /// OpenAI's header with its name for the model.
 const OPENAI_MODEL: HeaderName = HeaderName::from_static("openai-model");
+
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// How long the body of an error response may take.
 const ERROR_BODY: Duration = Duration::from_secs(5);
@@ -292,6 +296,12 @@ impl Call {
         *request.method_mut() = client.method().clone();
         *request.uri_mut() = backend.uri(self.endpoint, self.is_stream()).ok_or(Unroutable::UnsupportedEndpoint)?;
         *request.headers_mut() = self.settings.request_headers(client.headers(), self.accept(), backend.provider());
+        if backend.provider().propagates_trace()
+            && let Some(context) = client.extensions().get::<TraceContext>()
+        {
+            let number = client.extensions().get::<Attempt>().map_or(1, Attempt::number);
+            request.headers_mut().insert(TRACEPARENT, context.of_attempt(number).header_value());
+        }
         let upstream = Upstream::new(backend.provider().timeouts().connect())
             .with_head_due(self.head.0)
             .with_max_connections(backend.provider().max_connections());
