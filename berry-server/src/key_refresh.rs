@@ -10,7 +10,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use crate::config::{KeySource, build::Keys};
+use crate::config::{KeySource, build::ProviderKeys};
 
 /// The wait after the first attempt that failed; it doubles with each further one.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
@@ -24,7 +24,7 @@ pub(crate) struct KeyRefresh(Vec<JoinHandle<()>>);
 
 impl KeyRefresh {
     /// Starts the tasks. Each gets its key at once.
-    pub(crate) fn start(keys: &Keys) -> Self {
+    pub(crate) fn start(keys: &ProviderKeys) -> Self {
         Self(keys.iter().map(|(source, key)| tokio::spawn(refresh(source.clone(), key.clone()))).collect())
     }
 }

@@ -26,6 +26,7 @@
 //! ```
 
 mod app;
+mod authentication;
 pub mod cli;
 pub mod config;
 #[cfg(feature = "database")]
@@ -33,11 +34,14 @@ mod database;
 pub mod demo;
 mod http;
 mod key_refresh;
+#[cfg(feature = "database")]
+mod keys;
 mod memory;
 pub mod observability;
 mod probes;
 mod reload;
 mod server;
+mod spend;
 mod state;
 
 pub use reload::{Changed, Changes};

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::config::{
     Config, KeySource,
-    build::{self, Keys},
+    build::{self, ProviderKeys},
 };
 
 /// The result of one check.
@@ -190,14 +190,14 @@ fn providers(config: &Config, only: Option<&str>) -> Result<Vec<Provider>, Fail>
 /// Returns a provider as its models are reached, or as a model of it is. A key that is not in the file is got first.
 pub(super) fn built(config: &Config, id: &str, model: Option<&str>) -> Result<Provider, Fail> {
     let unusable = |why: String| Fail::new(format!("providers.{id}: {why}"));
-    let (keys, file) = (Keys::new(config, None), &config.providers[id]);
+    let (keys, file) = (ProviderKeys::new(config, None), &config.providers[id]);
     fetch(&keys, file.key_source.as_ref()).map_err(unusable)?;
     let route = model.and_then(|model| file.routes.iter().find(|route| route.route.serves(model)));
     build::provider(id, file, &config.settings, route, &keys).map_err(|error| unusable(error.to_string()))
 }
 
 /// Gets the keys that are not in the file, or the one from this source.
-fn fetch(keys: &Keys, only: Option<&KeySource>) -> Result<(), String> {
+fn fetch(keys: &ProviderKeys, only: Option<&KeySource>) -> Result<(), String> {
     for (source, key) in keys.iter().filter(|(source, _)| only == Some(*source)) {
         key.set(source.fetch()?.expose_secret()).map_err(|error| error.to_string())?;
     }
@@ -211,7 +211,7 @@ fn no_such_provider(config: &Config, id: &str) -> Fail {
 
 /// Returns the enabled backends of these providers, each once even if several models share it.
 fn backends(config: &Config, providers: &[Provider]) -> Result<Vec<Arc<Backend>>, Fail> {
-    let keys = Keys::new(config, None);
+    let keys = ProviderKeys::new(config, None);
     for provider in providers {
         fetch(&keys, config.providers[&**provider.id()].key_source.as_ref()).map_err(Fail::new)?;
     }
