@@ -55,9 +55,8 @@ impl App {
     /// Builds the services over `loaded` and starts its probes. `is_loopback` says that only this
     /// machine reaches the server.
     pub(crate) fn new(loaded: Loaded, is_loopback: bool) -> Result<Self, String> {
-        let process = Arc::new(Process::new(loaded.seen.clone(), is_loopback));
+        let process = Arc::new(Process::new(&loaded, is_loopback));
         let (observability, reloader) = (Observability::new(), Reloader::default());
-        observability.start_upkeep();
         let snapshot = Snapshot::new(process.clone(), loaded, None, |catalog| observability.observe(catalog))?;
         let running = ArcSwap::from_pointee(run(snapshot, &observability, &reloader));
         let inner = Arc::new(Inner { process, observability, reloader, running });

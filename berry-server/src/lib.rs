@@ -28,6 +28,8 @@
 mod app;
 pub mod cli;
 pub mod config;
+#[cfg(feature = "database")]
+mod database;
 pub mod demo;
 mod http;
 mod memory;

@@ -88,7 +88,14 @@ impl Server {
             let app = app.clone();
             move |request| app.serve(request)
         };
-        let task = listener::serve(listener, serve, routes::overloaded, options.max_connections, closed);
+        let task = listener::serve(
+            listener,
+            serve,
+            routes::overloaded,
+            options.max_connections,
+            app.process().queued.clone(),
+            closed,
+        );
         let task = tokio::spawn(task);
         let _watch =
             source.filter(|_| options.watch).map(|file| watch(app.reloader().clone(), app.process().clone(), file));

@@ -8,7 +8,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
     },
     time::Duration,
 };
@@ -26,6 +26,8 @@ use berry_tower::{
 use jiff::Timestamp;
 use tokio::time::Instant;
 
+#[cfg(feature = "database")]
+use crate::database::Database;
 use crate::{
     config::{
         Config, Loaded, Seen,
@@ -55,6 +57,37 @@ pub(crate) struct Process {
     transport: EnvProxy,
     /// The limit of all request bodies in memory together.
     pub(crate) buffers: ByteBudget,
+    /// The number of requests that wait for a free connection slot.
+    pub(crate) queued: Gauge,
+    /// The database of the configuration at the start; a reload does not replace it.
+    #[cfg(feature = "database")]
+    pub(crate) database: Option<Database>,
+}
+
+/// A number that rises and falls. Cheap to clone; clones share the number.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Gauge(Arc<AtomicUsize>);
+
+impl Gauge {
+    pub(crate) fn get(&self) -> usize {
+        self.0.load(Relaxed)
+    }
+
+    /// Adds one until the guard is dropped.
+    pub(crate) fn enter(&self) -> GaugeGuard<'_> {
+        self.0.fetch_add(1, Relaxed);
+        GaugeGuard(self)
+    }
+}
+
+/// See [`Gauge::enter`].
+#[derive(Debug)]
+pub(crate) struct GaugeGuard<'a>(&'a Gauge);
+
+impl Drop for GaugeGuard<'_> {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Relaxed);
+    }
 }
 
 /// The result of a reload.
@@ -68,17 +101,20 @@ pub(crate) struct ReloadResult {
 }
 
 impl Process {
-    pub(crate) fn new(seen: Option<Seen>, is_loopback: bool) -> Self {
+    pub(crate) fn new(loaded: &Loaded, is_loopback: bool) -> Self {
         Self {
             started: Instant::now(),
             draining: AtomicBool::new(false),
             probed: Arc::default(),
             stop: Shutdown::new(),
             last_reload: ArcSwapOption::empty(),
-            seen: ArcSwapOption::from(seen.map(Arc::new)),
+            seen: ArcSwapOption::from(loaded.seen.clone().map(Arc::new)),
             is_loopback,
             transport: EnvProxy::default(),
             buffers: ByteBudget::new(usize::MAX),
+            queued: Gauge::default(),
+            #[cfg(feature = "database")]
+            database: loaded.config.database.as_ref().map(|database| Database::new(&database.url)),
         }
     }
 
@@ -215,7 +251,7 @@ pub(crate) mod tests {
     }
 
     pub(crate) fn snapshot() -> Arc<Snapshot> {
-        let process = Arc::new(Process::new(None, true));
+        let process = Arc::new(Process::new(&loaded(""), true));
         Arc::new(Snapshot::new(process, loaded(""), None, |catalog| catalog).unwrap())
     }
 

@@ -101,8 +101,8 @@ pub struct Tried {
     pub class: Class,
     /// The fallback that the attempt was for; 0 is the model itself.
     pub fallback_index: u32,
-    /// The attempt had sent output to the client before it failed.
-    interrupted: bool,
+    /// Whether the attempt had sent output to the client before it failed.
+    pub interrupted: bool,
     before: Option<Arc<Self>>,
 }
 

@@ -41,6 +41,10 @@ pub struct Usage {
     pub output: u64,
     /// How many of `input` were read from a cache.
     pub cached: u64,
+    /// How many of `input` were written to a cache.
+    pub cache_write: u64,
+    /// How many of `output` are reasoning.
+    pub reasoning: u64,
 }
 
 /// The part of a response that must be there before its head is passed on.
@@ -65,7 +69,7 @@ pub enum CommitPoint {
 /// let watcher = progress.clone();
 /// assert_eq!((watcher.output_seen(), watcher.usage()), (false, None));
 ///
-/// let usage = Usage { input: 7, output: 2, cached: 0 };
+/// let usage = Usage { input: 7, output: 2, ..Usage::default() };
 /// progress.mark_output_started();
 /// progress.set_usage(Some(usage));
 /// assert_eq!((watcher.output_seen(), watcher.usage()), (true, Some(usage)));
@@ -335,13 +339,13 @@ impl fmt::Debug for Latest {
 #[derive(Debug)]
 struct UsageCell {
     version: sync::AtomicU64,
-    usage: [sync::AtomicU64; 3],
+    usage: [sync::AtomicU64; 5],
 }
 
 impl UsageCell {
     fn new() -> Self {
         let zero = || sync::AtomicU64::new(0);
-        Self { version: zero(), usage: [zero(), zero(), zero()] }
+        Self { version: zero(), usage: [zero(), zero(), zero(), zero(), zero()] }
     }
 
     fn load(&self) -> Option<Usage> {
@@ -375,7 +379,8 @@ impl UsageCell {
             sync::spin_loop();
         };
         sync::fence(sync::Ordering::Release);
-        for (word, count) in self.usage.iter().zip([usage.input, usage.output, usage.cached]) {
+        let counts = [usage.input, usage.output, usage.cached, usage.cache_write, usage.reasoning];
+        for (word, count) in self.usage.iter().zip(counts) {
             word.store(count, sync::Ordering::Relaxed);
         }
         self.version.store(version + 1, sync::Ordering::Release);
@@ -386,10 +391,11 @@ impl UsageCell {
         if !version.is_multiple_of(2) {
             return None;
         }
-        let [input, output, cached] = self.usage.each_ref().map(|word| word.load(sync::Ordering::Relaxed));
+        let counts = self.usage.each_ref().map(|word| word.load(sync::Ordering::Relaxed));
+        let [input, output, cached, cache_write, reasoning] = counts;
         sync::fence(sync::Ordering::Acquire);
         let is_unchanged = self.version.load(sync::Ordering::Relaxed) == version;
-        is_unchanged.then_some(Usage { input, output, cached })
+        is_unchanged.then_some(Usage { input, output, cached, cache_write, reasoning })
     }
 }
 
@@ -400,7 +406,7 @@ mod tests {
     use super::*;
 
     const fn usage(tokens: u64) -> Usage {
-        Usage { input: tokens, output: tokens, cached: tokens }
+        Usage { input: tokens, output: tokens, cached: tokens, cache_write: tokens, reasoning: tokens }
     }
 
     #[test]
@@ -414,8 +420,8 @@ mod tests {
                 }
                 scope.spawn(|| {
                     for _ in 0..1000 {
-                        let Some(Usage { input, output, cached }) = progress.usage() else { continue };
-                        assert_eq!((output, cached), (input, input));
+                        let Some(read) = progress.usage() else { continue };
+                        assert_eq!(read, usage(read.input));
                     }
                 });
             });

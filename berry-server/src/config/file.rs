@@ -12,6 +12,7 @@ use berry_tower::backend::{
     Billing, ClaudeThinking, FallbackPermission, OnUnsupported, Probe, Sampling, StreamRecovery,
 };
 
+use super::database::Database;
 use super::options::{BackendType, Strategy};
 use super::settings::Settings;
 
@@ -20,6 +21,8 @@ use super::settings::Settings;
 pub struct Config {
     /// `[settings]`
     pub settings: Settings,
+    /// `[database]`; without it nothing is recorded, and keys are in the file alone.
+    pub database: Option<Database>,
     /// `[users.<id>]`
     pub users: IndexMap<String, User>,
     /// `[providers.<id>]`

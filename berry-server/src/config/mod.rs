@@ -37,6 +37,7 @@
 
 pub mod build;
 mod check;
+mod database;
 mod env;
 mod file;
 mod finding;
@@ -61,6 +62,7 @@ use std::{
 
 use toml::de::DeTable;
 
+pub use database::{Database, DatabaseUrl};
 pub use env::{NotFound, PLACES, find};
 pub use file::{Backend, Config, Credential, Model, Provider, RateLimit, User};
 pub use finding::{Errors, Finding};
@@ -154,12 +156,14 @@ fn read<'r>(reader: &'r Reader<'r>, root: &'r DeTable<'r>) -> Config {
     let users = root.tables_by_id("users", "users.*");
     let providers = root.tables_by_id("providers", "providers.*");
     let models = root.tables_by_id("models", "models.*");
+    let database = database::read(root.table("database", "database"));
     root.finish();
     let own = |id: &str| id.to_owned();
     let config = Config {
         users: users.into_iter().map(|(id, t)| (own(id), users::read(id, t))).collect(),
         providers: providers.into_iter().map(|(id, t)| (own(id), providers::read(id, t, &settings))).collect(),
         models: models.into_iter().map(|(id, t)| (own(id), models::read(id, t))).collect(),
+        database,
         settings,
     };
     check::check(&config, reader);

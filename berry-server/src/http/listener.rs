@@ -9,7 +9,7 @@ use std::{
     io,
     sync::{
         Arc, OnceLock, Weak,
-        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicBool, Ordering::Relaxed},
     },
     time::Duration,
 };
@@ -27,6 +27,7 @@ use tokio::{
 };
 
 use super::connection::{Connection, ConnectionState};
+use crate::state::Gauge;
 
 /// The most that is read of a request at once, so also the largest head that is read at all. A long conversation comes
 /// in one piece then, which need not be joined.
@@ -80,7 +81,7 @@ struct Slots {
     /// One permit for each connection beyond the limit.
     reserve: Arc<Semaphore>,
     max_waiting: usize,
-    waiting: AtomicUsize,
+    waiting: Gauge,
     /// Wakes the listener when a connection has ended.
     ended: Notify,
 }
@@ -94,21 +95,21 @@ struct Place {
 }
 
 impl Slots {
-    fn new(max_connections: usize) -> Self {
+    fn new(max_connections: usize, waiting: Gauge) -> Self {
         let reserve = usize::try_from(reserve(max_connections as u64)).unwrap_or(MAX_RESERVE);
         Self {
             free: Arc::new(Semaphore::new(max_connections.min(Semaphore::MAX_PERMITS))),
             reserve: Arc::new(Semaphore::new(reserve)),
             // The rest of the reserve is for health checks.
             max_waiting: reserve / 2,
-            waiting: AtomicUsize::new(0),
+            waiting,
             ended: Notify::new(),
         }
     }
 
     /// Whether connections or requests wait for a slot.
     fn are_short(&self) -> bool {
-        self.free.available_permits() == 0 && (self.waiting.load(Relaxed) > 0 || self.reserve.available_permits() == 0)
+        self.free.available_permits() == 0 && (self.waiting.get() > 0 || self.reserve.available_permits() == 0)
     }
 
     /// Takes a slot, else a part of the reserve.
@@ -141,8 +142,8 @@ impl Place {
 
     /// Waits for a slot. Returns whether there is one.
     async fn wait(&self) -> bool {
-        let waiting = Waiting::new(&self.slots.waiting);
-        if waiting.0.load(Relaxed) > self.slots.max_waiting {
+        let _waiting = self.slots.waiting.enter();
+        if self.slots.waiting.get() > self.slots.max_waiting {
             return false;
         }
         self.slots.ended.notify_one();
@@ -158,22 +159,6 @@ impl Drop for Place {
         self.give_back_reserve();
         self.slot.take();
         self.slots.ended.notify_one();
-    }
-}
-
-/// Counts a request that waits for a slot.
-struct Waiting<'a>(&'a AtomicUsize);
-
-impl<'a> Waiting<'a> {
-    fn new(count: &'a AtomicUsize) -> Self {
-        count.fetch_add(1, Relaxed);
-        Self(count)
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Relaxed);
     }
 }
 
@@ -205,12 +190,14 @@ impl Open {
 }
 
 /// Accepts connections until `closing` becomes true, then waits for those that are open. Each request is answered by
-/// `answer`, or by `overloaded` if the connection is beyond the limit and no slot becomes free.
+/// `answer`, or by `overloaded` if the connection is beyond the limit and no slot becomes free. `waiting` counts the requests that wait for
+/// one.
 pub(crate) async fn serve<A, F, B, O, R>(
     listener: TcpListener,
     answer: A,
     overloaded: R,
     max_connections: usize,
+    waiting: Gauge,
     mut closing: watch::Receiver<bool>,
 ) where
     A: Fn(Request<Either<Incoming, B>>) -> F + Clone + Send + Sync + 'static,
@@ -219,7 +206,7 @@ pub(crate) async fn serve<A, F, B, O, R>(
     O: http_body::Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
     R: Fn(&Request<Incoming>) -> Response<O> + Clone + Send + Sync + 'static,
 {
-    let slots = Arc::new(Slots::new(max_connections));
+    let slots = Arc::new(Slots::new(max_connections, waiting));
     let graceful = GracefulShutdown::new();
     let (mut open, mut errors) = (Open::default(), AcceptErrors::default());
     loop {

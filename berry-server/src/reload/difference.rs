@@ -13,6 +13,8 @@ use crate::config::{Config, Provider, Settings};
 pub struct Changes {
     /// Paths of settings with another value, such as `retry_budget.ratio`.
     pub settings: Vec<String>,
+    /// Paths of keys with another value in the other tables that have no id, such as `database.url`.
+    pub tables: Vec<String>,
     /// By table id.
     pub users: Changed,
     /// By table id.
@@ -37,6 +39,7 @@ impl Changes {
     pub(crate) fn between(before: &Config, after: &Config) -> Self {
         Self {
             settings: settings(&before.settings, &after.settings),
+            tables: tables(before, after),
             users: Changed::between(&before.users, &after.users, PartialEq::eq),
             providers: Changed::between(&before.providers, &after.providers, same_provider),
             models: Changed::between(&before.models, &after.models, PartialEq::eq),
@@ -72,13 +75,14 @@ impl fmt::Display for Changes {
         let mut before = "";
         let mut list = |sign: &str, what: &str, ids: &[String]| {
             for id in ids {
-                write!(f, "{before}{sign}{what}.{id}")?;
+                write!(f, "{before}{sign}{what}{id}")?;
                 before = ", ";
             }
             Ok(())
         };
-        list("~", "settings", &self.settings)?;
-        for (what, of) in [("users", &self.users), ("providers", &self.providers), ("models", &self.models)] {
+        list("~", "settings.", &self.settings)?;
+        list("~", "", &self.tables)?;
+        for (what, of) in [("users.", &self.users), ("providers.", &self.providers), ("models.", &self.models)] {
             list("+", what, &of.added)?;
             list("-", what, &of.removed)?;
             list("~", what, &of.changed)?;
@@ -104,6 +108,19 @@ fn settings(before: &Settings, after: &Settings) -> Vec<String> {
     let mut found = Vec::new();
     if let (Ok(before), Ok(after)) = (serde_json::to_value(before), serde_json::to_value(after)) {
         walk("", &before, &after, &mut found);
+    }
+    found
+}
+
+/// The paths of the keys that differ in tables without an id.
+fn tables(before: &Config, after: &Config) -> Vec<String> {
+    let mut found = Vec::new();
+    let (old, new) = (before.database.as_ref(), after.database.as_ref());
+    let mut note = |differs: bool, path: &str| found.extend(differs.then(|| path.to_owned()));
+    note(old.map(|database| &database.url) != new.map(|database| &database.url), "database.url");
+    if let (Some(old), Some(new)) = (old, new) {
+        note(old.retain_days != new.retain_days, "database.retain_days");
+        note(old.record_user != new.record_user, "database.record_user");
     }
     found
 }

@@ -26,6 +26,7 @@ use super::{
     watch::Watch,
 };
 use crate::{
+    attempt::Attempt,
     backend::{Backend, OptionalField},
     body::{Buffered, ByteLease},
     classify::{self, Class, ErrorBody},
@@ -39,11 +40,14 @@ use crate::{
     progress::{CommitPoint, Progress},
     select::Selected,
     sse::{Grammar, StreamFilter},
+    trace_context::TraceContext,
     upstream_time::UpstreamTime,
 };
 
 /// The header that names the optional fields of a request which the backend answered without.
 const DROPPED: HeaderName = HeaderName::from_static("x-berry-dropped");
+
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// How long the body of an error response may take.
 const ERROR_BODY: Duration = Duration::from_secs(5);
@@ -248,6 +252,12 @@ impl Call {
         *request.method_mut() = client.method().clone();
         *request.uri_mut() = backend.uri(self.endpoint, self.is_stream()).ok_or(Unroutable::UnsupportedEndpoint)?;
         *request.headers_mut() = self.settings.request_headers(client.headers(), self.accept(), backend.provider());
+        if backend.provider().propagates_trace()
+            && let Some(context) = client.extensions().get::<TraceContext>()
+        {
+            let number = client.extensions().get::<Attempt>().map_or(1, Attempt::number);
+            request.headers_mut().insert(TRACEPARENT, context.of_attempt(number).header_value());
+        }
         let upstream = Upstream::new(backend.provider().timeouts().connect())
             .with_head_due(self.head.0)
             .with_max_connections(backend.provider().max_connections());

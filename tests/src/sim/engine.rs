@@ -93,7 +93,6 @@ impl<'a> Engine<'a> {
             model,
             budget: Budget::default(),
             rng: StdRng::seed_from_u64(setup.seed),
-            // After all states were made, which count from their own beginning.
             start: Instant::now(),
             now: Duration::ZERO,
             queue: BinaryHeap::new(),

@@ -10,6 +10,7 @@ use berry_tower::{
     probe::Settings,
     retry::BackoffPolicy,
 };
+use tokio::runtime;
 
 use super::{Run, Site, engine::Engine};
 
@@ -62,11 +63,15 @@ impl Setup {
 
     /// Runs it to its end.
     ///
+    /// The clock of tokio is held while it runs: the states of the backends and the engine begin at
+    /// the same instant, however busy the machine is, and the run depends on the seed alone.
+    ///
     /// # Panics
-    /// There is no such strategy.
+    /// There is no such strategy, or this is called on a thread of a runtime.
     #[must_use]
     pub fn run(&self) -> Run {
-        Engine::new(self).run()
+        let held = runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+        held.expect("a runtime without sockets").block_on(async { Engine::new(self).run() })
     }
 
     /// What share of the requests each site gets when all are well and have earned full trust.

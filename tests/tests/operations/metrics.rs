@@ -8,7 +8,7 @@ use berry_tests::{Ask, Gateway, soon};
 use crate::support::{ADMIN, Samples, builder, status, until};
 
 /// Every name of the specification, and what it is.
-const FAMILIES: [(&str, &str); 21] = [
+const FAMILIES: [(&str, &str); 26] = [
     ("http_requests_total", "counter"),
     ("http_request_duration_seconds", "histogram"),
     ("http_requests_in_flight", "gauge"),
@@ -17,14 +17,19 @@ const FAMILIES: [(&str, &str); 21] = [
     ("backend_error_count_total", "counter"),
     ("backend_latency_seconds", "histogram"),
     ("backend_time_to_first_token_seconds", "histogram"),
+    ("backend_time_per_output_token_seconds", "histogram"),
+    ("backend_output_tokens_per_second", "histogram"),
     ("backend_in_flight", "gauge"),
     ("load_balance_selections_total", "counter"),
     ("smart_ai_confidence_score", "gauge"),
     ("circuit_breaker_state", "gauge"),
     ("circuit_breaker_transitions_total", "counter"),
     ("berry_retries_total", "counter"),
+    ("berry_retry_budget_remaining", "gauge"),
     ("berry_rate_limited_total", "counter"),
     ("berry_client_cancelled_total", "counter"),
+    ("berry_requests_queued", "gauge"),
+    ("berry_log_lines_dropped_total", "counter"),
     ("berry_tokens_total", "counter"),
     ("berry_gateway_overhead_seconds", "histogram"),
     ("berry_config_last_reload_success", "gauge"),
@@ -196,7 +201,12 @@ async fn every_family_is_described_and_histograms_have_buckets() {
     assert_eq!(told, families, "each once");
     for (name, kind) in FAMILIES {
         assert!(text.contains(&format!("# HELP {name} ")), "{name}");
-        let (smallest, largest) = if name.contains("overhead") { ("0.00005", "5") } else { ("0.005", "120") };
+        let (smallest, largest) = match name {
+            "berry_gateway_overhead_seconds" => ("0.00005", "5"),
+            "backend_time_per_output_token_seconds" => ("0.001", "2.5"),
+            "backend_output_tokens_per_second" => ("1", "2000"),
+            _ => ("0.005", "120"),
+        };
         if kind == "histogram" {
             for bound in [smallest, largest, "+Inf"] {
                 let bucket = |line: &str| {

@@ -49,12 +49,14 @@ fn defaults() -> Value {
     let loaded = good(SMALL).config;
     let (user, provider, model) = (&loaded.users["admin"], &loaded.providers["openai"], &loaded.models["gpt_4o"]);
     let backend = &model.backends[0];
+    let database = good(&format!("{SMALL}\n[database]\nurl = \"sqlite://berry.db\"\n")).config.database.unwrap();
     let settings = serde_json::to_value(Settings::default()).unwrap();
     json!({
         "settings.smart_ai.confidence_adjustments": settings["smart_ai"]["confidence_adjustments"],
         "settings.smart_ai": settings["smart_ai"],
         "settings.retry_budget": settings["retry_budget"],
         "settings": settings,
+        "database": { "retain_days": database.retain_days, "record_user": database.record_user },
         "users.*": { "allowed_models": user.allowed_models, "enabled": user.enabled, "tags": [] },
         "providers.*": {
             "enabled": provider.enabled,

@@ -176,6 +176,9 @@ impl AccessRecord {
         }
         let headers = response.headers_mut();
         self.dropped = headers.get(DROPPED).cloned();
+        if let Some(fields) = self.dropped.as_ref().and_then(|fields| fields.to_str().ok()) {
+            self.observability.metrics.dropped_fields(fields);
+        }
         headers.insert(REQUEST_ID, self.id.clone());
         if self.errors == ErrorShape::Anthropic {
             // The name of the header in Anthropic's API.

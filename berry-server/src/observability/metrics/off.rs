@@ -15,11 +15,11 @@ impl Metrics {
         Arc::new(Self)
     }
 
-    pub(crate) fn keep(self: &Arc<Self>) {}
-
     pub(crate) fn rate_limited(&self, _: LimitKind) {}
 
     pub(crate) fn cancelled(&self, _: Option<&str>) {}
+
+    pub(crate) fn dropped_fields(&self, _: &str) {}
 
     pub(crate) fn route(&self, _: &str) -> RouteMetrics {
         RouteMetrics
