@@ -95,6 +95,7 @@ impl KeptText {
 
 /// What the client has of a response.
 #[derive(Debug, Default)]
+#[cfg_attr(test, derive(Clone))]
 pub(super) struct DeliveredTranscript {
     transcript: Transcript,
     /// The text itself, if it may serve as an assistant prefix.
