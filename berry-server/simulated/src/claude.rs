@@ -57,6 +57,7 @@ impl Wire for Claude {
         let (method, path) = (&head.method, head.uri.path());
         let not_found = || Refusal::new(404, "not_found_error", "Not found");
         let (wanted, route) = match path.strip_prefix("/v1/").ok_or_else(not_found)? {
+            "messages/count_tokens" => (Method::POST, Route::Call(Kind::CountTokens.into())),
             "messages" => (Method::POST, Route::Call(Kind::Messages.into())),
             "models" => (Method::GET, Route::List),
             other => (Method::GET, Route::One(other.strip_prefix("models/").ok_or_else(not_found)?.to_owned())),
@@ -70,11 +71,12 @@ impl Wire for Claude {
     fn read(&self, place: &Target, body: &[u8]) -> Result<ModelRequest, Refusal> {
         let body = openai::object(body).map_err(|_| Refusal::invalid("The request body is not valid JSON"))?;
         let model = body["model"].as_str().ok_or_else(|| invalid("model", "Field required"))?.to_owned();
-        Ok(ModelRequest { kind: place.kind, model, stream: body["stream"] == Value::Bool(true), body })
+        let stream = place.kind == Kind::Messages && body["stream"] == Value::Bool(true);
+        Ok(ModelRequest { kind: place.kind, model, stream, body })
     }
 
     fn check(&self, ask: &ModelRequest) -> Result<(), Refusal> {
-        rules::check(&ask.body)
+        if ask.kind == Kind::CountTokens { rules::check_count(&ask.body) } else { rules::check(&ask.body) }
     }
 
     fn list(&self, voice: &Voice, models: &[String]) -> String {
@@ -87,6 +89,10 @@ impl Wire for Claude {
     }
 
     fn answer(&self, ask: &ModelRequest, shape: Shape, voice: &Voice, seed: u64) -> ValidResponse {
+        if ask.kind == Kind::CountTokens {
+            let tokens = turn::turn(&ask.body).prompt;
+            return ValidResponse::json(json!({ "input_tokens": tokens }).to_string());
+        }
         answer::answer(ask, shape, voice, seed)
     }
 

@@ -48,6 +48,8 @@ pub(super) enum Kind {
     Messages,
     /// Google's chat.
     Generate,
+    /// The count of a prompt's tokens, in each dialect's own form.
+    CountTokens,
 }
 
 /// What the address of a model request says.

@@ -2,7 +2,7 @@
 //! provider, who joins neighbouring turns of one role: translators are held to the clean form.
 
 use super::answer::signature;
-use super::tables::REQUEST;
+use super::tables::{COUNT, REQUEST};
 use super::turn::{blocks, has_thinking};
 use crate::base64::decoded_len;
 use crate::check::{Checked, Problem, Violation};
@@ -13,6 +13,14 @@ const MAX_NAME: usize = 128;
 
 pub(super) fn check(body: &Value) -> Result<(), Refusal> {
     REQUEST.check(body, false).and_then(|()| rules(body)).map_err(words)
+}
+
+/// Checks a request for the count of a prompt's tokens, which has no limit of tokens.
+pub(super) fn check_count(body: &Value) -> Result<(), Refusal> {
+    COUNT.check(body, false).map_err(words)?;
+    let mut body = body.clone();
+    body["max_tokens"] = i64::MAX.into();
+    rules(&body).map_err(words)
 }
 
 fn words(problem: Problem) -> Refusal {

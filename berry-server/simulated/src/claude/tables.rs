@@ -142,3 +142,15 @@ pub(super) static REQUEST: Expected = Object(&[
     may("top_k", Whole(0, i64::MAX)),
     may("top_p", Number(0.0, 1.0)),
 ]);
+
+/// A request for the count of a prompt's tokens.
+pub(super) static COUNT: Expected = Object(&[
+    must("model", Text),
+    must("messages", List(&MESSAGE)),
+    cache(),
+    may("output_config", Same(&OUTPUT_CONFIG)),
+    may("system", Either(&[Text, List(&Tagged("type", &[TEXT]))])),
+    may("thinking", Same(&THINKING_CONFIG)),
+    may("tool_choice", Same(&TOOL_CHOICE)),
+    may("tools", List(&TOOL)),
+]);

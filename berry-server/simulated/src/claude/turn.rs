@@ -30,6 +30,7 @@ pub(super) fn turn(body: &Value) -> Turn {
         stops: texts.filter(|text| !text.is_empty()).map(str::to_owned).collect(),
         media: last_of("user").map(|message| media(blocks(message))).unwrap_or_default(),
         results: last.map(results).unwrap_or_default(),
+        done: messages.iter().map(|message| results(message).len()).sum(),
         tools: body["tools"].as_array().into_iter().flatten().filter_map(tool).collect(),
         choice: choice(&body["tool_choice"]),
         single: body["tool_choice"]["disable_parallel_tool_use"] == Value::Bool(true),
@@ -84,7 +85,7 @@ fn medium(source: &Value) -> String {
 }
 
 fn tool(tool: &Value) -> Option<Tool> {
-    Some(Tool { name: tool["name"].as_str()?.to_owned(), schema: tool["input_schema"].clone() })
+    Some(Tool { name: tool["name"].as_str()?.to_owned(), schema: tool["input_schema"].clone(), ..Tool::default() })
 }
 
 fn choice(choice: &Value) -> Choice {
