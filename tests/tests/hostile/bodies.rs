@@ -58,7 +58,10 @@ async fn sixty_bodies_of_31_mib_stay_within_the_budget_and_leave_room_for_others
     assert!(refused.len() >= 60 - 9, "{} bodies were refused", refused.len());
     for (_, response) in refused {
         let text = String::from_utf8_lossy(response).to_lowercase();
-        assert!(text.starts_with("http/1.1 503") && text.contains("retry-after") && text.contains("overloaded"), "{text}");
+        assert!(
+            text.starts_with("http/1.1 503") && text.contains("retry-after") && text.contains("overloaded"),
+            "{text}"
+        );
     }
     // One tenant takes half of the budget at most.
     let large = format!(r#"{{"model":"m","messages":[{{"role":"user","content":"{}"}}]}}"#, "b".repeat(24 * MIB));
@@ -87,13 +90,13 @@ fn bombs(length: usize) -> Vec<Vec<u8>> {
             "1,",
             "1]}}}]}",
         ),
-        filled(
-            r#"{"model":"m","messages":[{"role":"user","content":"hi"}],"metadata":{"a":["#,
-            r#"{"":{}},"#,
-            "{}]}}",
-        ),
+        filled(r#"{"model":"m","messages":[{"role":"user","content":"hi"}],"metadata":{"a":["#, r#"{"":{}},"#, "{}]}}"),
         format!(r#"{{"model":"m","messages":[],"x":{}{}}}"#, "[".repeat(depth), "]".repeat(depth)).into_bytes(),
-        filled(r#"{"model":"m","messages":["#, r#"{"role":"user","content":"x"},"#, r#"{"role":"user","content":"x"}]}"#),
+        filled(
+            r#"{"model":"m","messages":["#,
+            r#"{"role":"user","content":"x"},"#,
+            r#"{"role":"user","content":"x"}]}"#,
+        ),
     ]
 }
 

@@ -120,7 +120,8 @@ async fn all_attacks_at_once_leave_other_tenants_served_and_nothing_behind() {
     let mut left = (0.0, 0);
     for _ in 0..100 {
         sleep(Duration::from_millis(200)).await;
-        let in_flight = site.gateway.metric("backend_in_flight").await + site.gateway.metric("http_requests_in_flight").await;
+        let in_flight =
+            site.gateway.metric("backend_in_flight").await + site.gateway.metric("http_requests_in_flight").await;
         left = (in_flight, site.gateway.open_files());
         // The request for the metrics is itself in flight.
         if left.0 <= 1.0 && left.1 <= files + 24 {
