@@ -137,10 +137,7 @@ static QUIRKS: [Quirks; 21] = [
                 Part::TextParts,
                 "Failed to deserialize the JSON body into the target type: messages[{}].content: invalid type: sequence, expected a string",
             ),
-            (
-                Part::CallWithoutReasoning,
-                "The reasoning_content in the thinking mode must be passed back to the API.",
-            ),
+            (Part::CallWithoutReasoning, "The reasoning_content in the thinking mode must be passed back to the API."),
         ],
         ErrorShape::OpenAi,
         Extra::Nothing,
@@ -149,12 +146,18 @@ static QUIRKS: [Quirks; 21] = [
     openai(
         "groq",
         &[
-            (Part::Name, "'messages.{}' : for 'role:user' the following must be satisfied[('messages.{}' : property 'name' is unsupported)]"),
+            (
+                Part::Name,
+                "'messages.{}' : for 'role:user' the following must be satisfied[('messages.{}' : property 'name' is unsupported)]",
+            ),
             (
                 Part::Reasoning,
                 "'messages.{}' : for 'role:assistant' the following must be satisfied[('messages.{}' : property 'reasoning_content' is unsupported)]",
             ),
-            (Part::EffortBeside(&["low", "medium", "high"]), "`reasoning_effort` must be one of `low`, `medium`, or `high`"),
+            (
+                Part::EffortBeside(&["low", "medium", "high"]),
+                "`reasoning_effort` must be one of `low`, `medium`, or `high`",
+            ),
         ],
         ErrorShape::OpenAi,
         Extra::Groq,
@@ -175,7 +178,10 @@ static QUIRKS: [Quirks; 21] = [
     openai(
         "moonshot",
         &[
-            (Part::RequiredChoice, "Invalid request: tool_choice 'required' is incompatible with thinking enabled, it is not supported"),
+            (
+                Part::RequiredChoice,
+                "Invalid request: tool_choice 'required' is incompatible with thinking enabled, it is not supported",
+            ),
             (
                 Part::CallWithoutReasoning,
                 "thinking is enabled but reasoning_content is missing in assistant tool call message at index {}",
@@ -231,10 +237,7 @@ static QUIRKS: [Quirks; 21] = [
     // https://github.com/ggml-org/llama.cpp/blob/master/tools/server/README.md; templates of Qwen models.
     openai(
         "llamacpp",
-        &[
-            (Part::LateSystem, "System message must be at the beginning."),
-            (Part::Developer, TEMPLATE_ROLE),
-        ],
+        &[(Part::LateSystem, "System message must be at the beginning."), (Part::Developer, TEMPLATE_ROLE)],
         ErrorShape::LlamaCpp,
         Extra::LlamaCpp,
     ),

@@ -114,7 +114,9 @@ pub(super) async fn test(global: &Global, id: &str, model: &str, out: &Output) -
     }
     let provider = backends::built(&config, id, Some(model))?;
     if provider.dialect() != Dialect::OpenAi {
-        return Err(Fail::new(format!("provider `{id}` does not speak OpenAI's format, the only one with such options")));
+        return Err(Fail::new(format!(
+            "provider `{id}` does not speak OpenAI's format, the only one with such options"
+        )));
     }
     let asker = Asker::new(&provider, model)?;
     let mut findings = Vec::new();
@@ -166,11 +168,7 @@ pub(super) async fn test(global: &Global, id: &str, model: &str, out: &Output) -
 
 fn row(finding: &Finding) -> Vec<Cell> {
     let (word, tone) = if finding.accepted { ("yes", Tone::Good) } else { ("no", Tone::Doubtful) };
-    vec![
-        Cell::new(&finding.option),
-        Cell::tone(word, tone),
-        Cell::new(finding.error.as_deref().unwrap_or_default()),
-    ]
+    vec![Cell::new(&finding.option), Cell::tone(word, tone), Cell::new(finding.error.as_deref().unwrap_or_default())]
 }
 
 /// The names of the token limit that a provider accepts.
@@ -231,8 +229,7 @@ impl<'a> Asker<'a> {
     }
 
     async fn ask(&self, option: &str, limit: &str, change: impl FnOnce(&mut Value)) -> Finding {
-        let mut body =
-            json!({ "model": self.model, "messages": [{ "role": "user", "content": "hi" }], limit: 1 });
+        let mut body = json!({ "model": self.model, "messages": [{ "role": "user", "content": "hi" }], limit: 1 });
         change(&mut body);
         let error = self.send(&body).await.err();
         Finding { option: option.to_owned(), accepted: error.is_none(), error }

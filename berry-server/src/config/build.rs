@@ -127,7 +127,12 @@ struct Reached {
 }
 
 impl Reached {
-    fn new(id: &str, file: &super::Provider, settings: &Settings, keys: &ProviderKeys) -> Result<Self, backend::InvalidProvider> {
+    fn new(
+        id: &str,
+        file: &super::Provider,
+        settings: &Settings,
+        keys: &ProviderKeys,
+    ) -> Result<Self, backend::InvalidProvider> {
         let built = |route| provider(id, file, settings, route, keys).map(Arc::new);
         let routes = file.routes.iter().map(|route| Ok((route.route, built(Some(route))?)));
         Ok(Self { usual: built(None)?, routes: routes.collect::<Result<_, _>>()? })
@@ -151,7 +156,7 @@ pub fn build(config: &Config, before: &HashMap<String, Arc<Caller>>, keys: &Prov
         let built = Reached::new(id, provider, settings, keys).map_err(|e| format!("providers.{id}: {e}"))?;
         providers.insert(id.as_str(), built);
     }
-    let models = config.models.iter().map(|(id, model)| self::model(id, model, &providers, &tuning));
+    let models = config.models.iter().map(|(id, model)| self::model(id, model, &providers, &tuning, settings));
     let models: Vec<Model> = models.collect::<Result<_, _>>()?;
     let teams = Teams::new(config);
     let mut callers = HashMap::new();
@@ -262,6 +267,7 @@ fn model(
     file: &super::Model,
     providers: &HashMap<&str, Reached>,
     tuning: &Tuning,
+    settings: &Settings,
 ) -> Result<Model, String> {
     let strategy = strategy::by_name(file.strategy.as_str(), &tuning.smart_ai)
         .ok_or_else(|| format!("models.{id}.strategy: unknown strategy `{}`", file.strategy.as_str()))?;
@@ -292,7 +298,8 @@ fn model(
         .with_fallbacks(file.fallbacks.iter().map(String::as_str))
         .with_stream_recovery(file.stream_recovery)
         .with_on_unsupported(file.on_unsupported)
-        .with_answer_model(file.answer_model))
+        .with_answer_model(file.answer_model)
+        .with_fallback_permission(file.fallback_permission.unwrap_or(settings.fallback_permission)))
 }
 
 fn caller(config: &Config, id: &str, user: &User, team: &TeamChain, before: Option<&Arc<Caller>>) -> Caller {

@@ -9,7 +9,8 @@ use secrecy::SecretString;
 use serde::Serialize;
 
 use berry_tower::backend::{
-    AnswerModel, Billing, ClaudeThinking, OnUnsupported, Probe, RequestOptions, Sampling, StreamRecovery,
+    AnswerModel, Billing, ClaudeThinking, FallbackPermission, OnUnsupported, Probe, RequestOptions, Sampling,
+    StreamRecovery,
 };
 use berry_tower::spend::Price;
 
@@ -227,6 +228,8 @@ pub struct Model {
     pub on_unsupported: OnUnsupported,
     /// The name of the model in responses.
     pub answer_model: AnswerModel,
+    /// Whether users need permission for the fallbacks that their own requests lead to; `None` as in the settings.
+    pub fallback_permission: Option<FallbackPermission>,
 }
 
 /// `[[models.<id>.backends]]`

@@ -4,8 +4,8 @@ use std::fmt;
 
 use berry_tower::{
     backend::{
-        AnswerModel, Billing, ClaudeThinking, OnUnsupported, Probe, ReasoningHistory, Sampling, StreamRecovery, TokenLimit,
-        strategy::NAMES,
+        AnswerModel, Billing, ClaudeThinking, FallbackPermission, OnUnsupported, Probe, ReasoningHistory, Sampling,
+        StreamRecovery, TokenLimit, strategy::NAMES,
     },
     select::TagPolicy,
 };
@@ -148,6 +148,7 @@ library_words!(
     AnswerModel,
     Billing,
     ClaudeThinking,
+    FallbackPermission,
     OnUnsupported,
     Probe,
     ReasoningHistory,

@@ -139,7 +139,12 @@ pub static PRESETS: [Preset; 21] = [
             MAX_TOKENS
                 .with_efforts(Efforts::of(&[Effort::None, Effort::High]))
                 .with_reasoning_history(ReasoningHistory::Remove),
-            &[OptionalField::StreamOptions, OptionalField::User, OptionalField::DeveloperRole, OptionalField::MessageNames],
+            &[
+                OptionalField::StreamOptions,
+                OptionalField::User,
+                OptionalField::DeveloperRole,
+                OptionalField::MessageNames,
+            ],
         ),
         "https://docs.mistral.ai/api/",
     ),

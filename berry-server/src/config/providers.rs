@@ -78,10 +78,12 @@ pub(super) fn read(id: &str, mut t: Table<'_>, settings: &Settings) -> Provider 
     fields!(t => provider, word: backend_type);
     chat_urls(&mut t, &mut provider, preset.filter(|_| !is_other_type), &place);
     let options = preset.map_or_else(RequestOptions::new, |preset| preset.options);
-    provider.options = request_options(&mut t, options).with_accepted(OptionalField::StreamOptions, provider.stream_usage);
+    provider.options =
+        request_options(&mut t, options).with_accepted(OptionalField::StreamOptions, provider.stream_usage);
     if let Some(preset) = preset.filter(|_| !is_other_type) {
         let given = own_url.then_some(&*provider.base_url);
-        provider.routes = preset.routes.iter().map(|route| place.route(&t, *route, given, &provider.base_url)).collect();
+        provider.routes =
+            preset.routes.iter().map(|route| place.route(&t, *route, given, &provider.base_url)).collect();
     }
     check_base_url(&t, &provider);
     check_api_version(&t, &provider);
@@ -103,10 +105,9 @@ impl Place {
         if self.region.as_deref() == Some("global") {
             address = address.replace("{region}-aiplatform", "aiplatform");
         }
-        for (key, name, value, example) in [
-            ("region", "{region}", &self.region, "us-east-1"),
-            ("project", "{project}", &self.project, "my-project"),
-        ] {
+        for (key, name, value, example) in
+            [("region", "{region}", &self.region, "us-east-1"), ("project", "{project}", &self.project, "my-project")]
+        {
             if !address.contains(name) {
                 continue;
             }
@@ -214,7 +215,10 @@ fn key_source(t: &mut Table<'_>) -> Option<KeySource> {
     let command = t.has("api_key_command").then(|| {
         let command = t.strings("api_key_command", |_| None);
         if command.first().is_none_or(String::is_empty) {
-            t.error("api_key_command", "must name a program, for example `[\"gcloud\", \"auth\", \"print-access-token\"]`");
+            t.error(
+                "api_key_command",
+                "must name a program, for example `[\"gcloud\", \"auth\", \"print-access-token\"]`",
+            );
         }
         KeyOrigin::Command(command)
     });

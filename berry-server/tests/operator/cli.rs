@@ -242,7 +242,8 @@ async fn presets_lists_the_known_providers_without_a_file() {
     command.arg("presets");
     let output = run(command).await;
     assert_eq!(output.code, Some(0), "{output:?}");
-    for part in ["mistral", "https://api.mistral.ai/v1", "token_limit = \"max_tokens\"", "https://docs.mistral.ai/api/"] {
+    for part in ["mistral", "https://api.mistral.ai/v1", "token_limit = \"max_tokens\"", "https://docs.mistral.ai/api/"]
+    {
         assert!(output.out.contains(part), "{part} in {output:?}");
     }
     let mut command = program(env!("CARGO_BIN_EXE_berry-cli"), folder.path());

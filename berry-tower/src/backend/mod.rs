@@ -21,7 +21,10 @@ pub use crate::{
     dialect::{ClaudeThinking, Dialect, Effort, Efforts, Sampling},
     health::{Event as HealthEvent, HealthChange, Recovery, Stage},
 };
-pub use catalog::{AnswerModel, Catalog, CatalogRef, CatalogSnapshot, InvalidCatalog, Model, OnUnsupported, StreamRecovery};
+pub use catalog::{
+    AnswerModel, Catalog, CatalogRef, CatalogSnapshot, FallbackPermission, InvalidCatalog, Model, OnUnsupported,
+    StreamRecovery,
+};
 pub use definition::{Backend, Billing, PREMIUM, Probe};
 pub use key::RotatingKey;
 pub use options::{Lesson, OptionalField, ReasoningHistory, RequestOptions, TokenLimit};

@@ -485,7 +485,8 @@ impl Provider {
     /// A text of the provider's without the key and the header values that it may quote.
     #[must_use]
     pub fn mask(&self, text: &str) -> String {
-        let mut text = self.secrets.iter().fold(text.to_owned(), |text, secret| text.replace(secret.expose_secret(), "***"));
+        let mut text =
+            self.secrets.iter().fold(text.to_owned(), |text, secret| text.replace(secret.expose_secret(), "***"));
         if let Some(key) = &self.rotating_key {
             key.for_each(|secret| text = text.replace(secret, "***"));
         }
@@ -552,7 +553,10 @@ mod tests {
     #[test]
     fn the_model_stands_where_a_template_says() {
         let base = Provider::new("p", "https://host/deployments/{model}/v1").unwrap();
-        assert_eq!(base.uri(Endpoint::Embeddings, "a b", false).unwrap(), "https://host/deployments/a%20b/v1/embeddings");
+        assert_eq!(
+            base.uri(Endpoint::Embeddings, "a b", false).unwrap(),
+            "https://host/deployments/a%20b/v1/embeddings"
+        );
         assert_eq!(base.models_uri(), None);
         let vertex = Provider::new("v", "https://host/v1").unwrap().with_dialect(Dialect::Claude);
         let vertex = vertex.with_key("token").unwrap().with_key_header(AUTHORIZATION);

@@ -81,7 +81,11 @@ where
     fn new(transport: &mut T, settings: &HeadSettings, mut request: Request<Buffered>) -> Result<Self, BoxError> {
         let call = Call::new(&mut request, settings)?;
         if let Some(key) = call.pending_key() {
-            return Ok(Self::Recovering(Box::pin(with_key(key, call, Replay { transport: transport.clone(), request }))));
+            return Ok(Self::Recovering(Box::pin(with_key(
+                key,
+                call,
+                Replay { transport: transport.clone(), request },
+            ))));
         }
         let upstream = call.upstream_request(&request, false)?;
         let sent = transport.call(upstream);
@@ -144,7 +148,11 @@ pub(crate) fn is_unprocessed(failure: &Failure) -> bool {
 }
 
 /// Sends a request when its provider's first key is there. Without one, the provider counts as having refused it.
-async fn with_key<T, B>(key: RotatingKey, call: Call, mut replay: Replay<T>) -> Result<Response<ClientBody<B>>, BoxError>
+async fn with_key<T, B>(
+    key: RotatingKey,
+    call: Call,
+    mut replay: Replay<T>,
+) -> Result<Response<ClientBody<B>>, BoxError>
 where
     T: Service<Request<Buffered>, Response = Response<B>>,
     T::Error: Into<BoxError>,

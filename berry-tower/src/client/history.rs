@@ -52,9 +52,7 @@ fn message(raw: &str, rules: &Rules) -> Option<String> {
     for (key, value) in &members {
         let value = value.get();
         let replacement = match key.as_str() {
-            "role" if role == "developer" && rules.omits(OptionalField::DeveloperRole) => {
-                Some("\"system\"".to_owned())
-            }
+            "role" if role == "developer" && rules.omits(OptionalField::DeveloperRole) => Some("\"system\"".to_owned()),
             "content" if rules.omits(OptionalField::TextParts) => joined_text(value),
             "name" if rules.omits(OptionalField::MessageNames) && !matches!(&*role, "tool" | "function") => {
                 is_changed = true;

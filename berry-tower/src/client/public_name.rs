@@ -110,9 +110,9 @@ fn place_of_name(object: &[u8]) -> Option<Range<usize>> {
     if let Some(own) = value(&members, "model", '"') {
         return Some(place(own));
     }
-    let inner = members.iter().find(|(key, value)| {
-        matches!(key.as_str(), "response" | "message") && value.get().starts_with('{')
-    })?;
+    let inner = members
+        .iter()
+        .find(|(key, value)| matches!(key.as_str(), "response" | "message") && value.get().starts_with('{'))?;
     let Members(inner) = serde_json::from_str(inner.1.get()).ok()?;
     value(&inner, "model", '"').map(place)
 }
@@ -130,7 +130,10 @@ mod tests {
 
     #[test]
     fn renames_the_model_of_a_plain_response() {
-        assert_eq!(plain(r#"{ "id":"1", "model" : "gpt", "x":{"model":"y"} }"#), r#"{ "id":"1", "model" : "public", "x":{"model":"y"} }"#);
+        assert_eq!(
+            plain(r#"{ "id":"1", "model" : "gpt", "x":{"model":"y"} }"#),
+            r#"{ "id":"1", "model" : "public", "x":{"model":"y"} }"#
+        );
         assert_eq!(plain(r#"{"choices":[]}"#), r#"{"choices":[]}"#);
     }
 

@@ -133,7 +133,8 @@ impl<'a> Refusal<'a> {
             return Some(OptionalField::MessageNames);
         }
         let is_system = word(&self.lower, "system").is_some() || self.lower.contains("system_prompt");
-        if is_system && self.says(&["beginning", "multiple", "only one", "at most one", "must be first", "first message"])
+        if is_system
+            && self.says(&["beginning", "multiple", "only one", "at most one", "must be first", "first message"])
         {
             return Some(OptionalField::SystemMessages);
         }
@@ -165,7 +166,8 @@ impl<'a> Refusal<'a> {
         if !self.lower.contains("thinking") {
             return None;
         }
-        let is_refused = self.says(&["not supported", "does not support", "not match any", "not permitted", "not available"]);
+        let is_refused =
+            self.says(&["not supported", "does not support", "not match any", "not permitted", "not available"]);
         if !is_refused {
             return None;
         }
@@ -256,7 +258,8 @@ mod tests {
         ] {
             assert_eq!(openai("", message), Some(Lesson::Efforts(low_and_high)), "{message}");
         }
-        let refused = openai("reasoning_effort", "Unsupported parameter: 'reasoning_effort' is not supported with this model.");
+        let refused =
+            openai("reasoning_effort", "Unsupported parameter: 'reasoning_effort' is not supported with this model.");
         assert_eq!(refused, Some(Lesson::Refuses(OptionalField::ReasoningEffort)));
     }
 

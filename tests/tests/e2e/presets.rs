@@ -83,7 +83,9 @@ async fn what_a_provider_refuses_is_learned() {
         ("developer", |body| body["messages"][0] = json!({"role": "developer", "content": "Be brief."})),
         ("parts", |body| body["messages"][1]["content"] = json!([{"type": "text", "text": "Hi"}])),
         ("name", |body| body["messages"][1]["name"] = json!("ann")),
-        ("late system", |body| body["messages"] = json!([{"role": "user", "content": "Hi"}, {"role": "system", "content": "Be brief."}])),
+        ("late system", |body| {
+            body["messages"] = json!([{"role": "user", "content": "Hi"}, {"role": "system", "content": "Be brief."}])
+        }),
         ("effort", |body| body["reasoning_effort"] = json!("xhigh")),
         ("limit", |body| body["max_tokens"] = json!(64)),
         ("required", |body| {
@@ -121,11 +123,8 @@ async fn reasoning_comes_back_with_tool_calls_of_other_formats() {
 }
 
 fn named(reply: &Reply, pointer: &str) -> Vec<String> {
-    let events = if reply.header("content-type").starts_with("text/event-stream") {
-        reply.events()
-    } else {
-        vec![reply.json()]
-    };
+    let events =
+        if reply.header("content-type").starts_with("text/event-stream") { reply.events() } else { vec![reply.json()] };
     events.iter().filter_map(|event| Some(event.pointer(pointer)?.as_str()?.to_owned())).collect()
 }
 
@@ -134,16 +133,16 @@ async fn answers_name_the_public_model_where_it_is_wanted() {
     for dialect in [Dialect::OpenAi, Dialect::Claude, Dialect::Gemini] {
         let config = || Config { tokens: Some(4), dialect, ..Config::named("a") };
         let kind = format!("backend_type = \"{}\"", dialect.backend_type());
-        let public = Gateway::builder().provider_as(config()).with(&kind).pool("answer_model = \"public\"").start().await;
+        let public =
+            Gateway::builder().provider_as(config()).with(&kind).pool("answer_model = \"public\"").start().await;
         let own = Gateway::builder().provider_as(config()).with(&kind).start().await;
         for stream in [false, true] {
             let chat = json!({"model": "pool", "stream": stream, "messages": [{"role": "user", "content": "Hi"}]});
             let messages = json!({"model": "pool", "stream": stream, "max_tokens": 9, "messages": chat["messages"]});
-            let asks = [("/v1/chat/completions", &chat, "/model"), (
-                "/v1/messages",
-                &messages,
-                if stream { "/message/model" } else { "/model" },
-            )];
+            let asks = [
+                ("/v1/chat/completions", &chat, "/model"),
+                ("/v1/messages", &messages, if stream { "/message/model" } else { "/model" }),
+            ];
             for (path, body, pointer) in asks {
                 let reply = public.ask(&post(path, body)).await;
                 let names = named(&reply, pointer);
@@ -239,7 +238,10 @@ async fn vertex_has_the_model_in_the_address_and_a_key_that_changes() {
             }
         };
         let line = sent.lines().next().unwrap();
-        assert_eq!(line, "POST /v1/projects/p1/locations/r1/publishers/anthropic/models/claude-x@1:rawPredict HTTP/1.1");
+        assert_eq!(
+            line,
+            "POST /v1/projects/p1/locations/r1/publishers/anthropic/models/claude-x@1:rawPredict HTTP/1.1"
+        );
         assert!(sent.contains("authorization: Bearer ya29.a-token-of-vertex\r\n"), "{sent}");
         let sent: Value = serde_json::from_str(sent.split_once("\r\n\r\n").unwrap().1).unwrap();
         assert_eq!(sent["anthropic_version"], "vertex-2023-10-16");

@@ -112,5 +112,8 @@ fn base_urls_are_warned_about() {
 fn warns_of_models_that_disagree_on_the_billing_of_a_backend() {
     let per_request = BACKENDS.replace("\"gpt-4o\" }", "\"gpt-4o\", billing_mode = \"per_request\" }");
     let text = format!("{SMALL}[models.other]\nname = \"other\"\nbackends = {per_request}\n");
-    warned(&text, "models.other.backends[0].billing_mode: is `per_request`, but `models.gpt_4o.backends[0].billing_mode`");
+    warned(
+        &text,
+        "models.other.backends[0].billing_mode: is `per_request`, but `models.gpt_4o.backends[0].billing_mode`",
+    );
 }
