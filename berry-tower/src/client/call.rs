@@ -418,7 +418,10 @@ impl Call {
             parts.headers.remove(CONTENT_LENGTH);
             parts.headers.remove(OPENAI_MODEL);
         }
-        let public_name = public_name.map(|name| PublicName::new(name, commit == CommitPoint::Output));
+        let public_name = public_name.map(|name| {
+            let lease = self.lease.as_ref().map(ByteLease::sibling);
+            PublicName::new(name, commit == CommitPoint::Output, lease)
+        });
         let provider = self.backend().provider().clone();
         let body = self.translated(body)?;
         let body = ClientBody::new(body, reader, progress, watch, provider).with_public_name(public_name);

@@ -6,6 +6,7 @@ use bytes::{Bytes, BytesMut};
 use serde_json::value::RawValue;
 
 use super::request_rules::Members;
+use crate::body::ByteLease;
 
 /// The longest plain response in which the model is renamed, in bytes.
 const MAX_PLAIN: usize = 64 << 20;
@@ -17,6 +18,8 @@ pub(super) struct PublicName {
     is_stream: bool,
     /// The beginning of a line that is not complete, or of a plain response.
     held: BytesMut,
+    /// What is held counts against it.
+    lease: Option<ByteLease>,
 }
 
 impl fmt::Debug for PublicName {
@@ -27,9 +30,9 @@ impl fmt::Debug for PublicName {
 }
 
 impl PublicName {
-    pub(super) fn new(name: &str, is_stream: bool) -> Self {
+    pub(super) fn new(name: &str, is_stream: bool, lease: Option<ByteLease>) -> Self {
         // Writing a string as JSON cannot fail.
-        Self { name: serde_json::to_string(name).unwrap_or_default(), is_stream, held: BytesMut::new() }
+        Self { name: serde_json::to_string(name).unwrap_or_default(), is_stream, held: BytesMut::new(), lease }
     }
 
     /// Returns the next bytes for the client out of those that are ready; `is_over` says that no more come.
@@ -53,10 +56,13 @@ impl PublicName {
         self.held.is_empty()
     }
 
-    /// Keeps a part of a plain response until it is complete. One that is too long passes as it is.
+    /// Keeps a part of a plain response until it is complete. One that is too long passes as it is, and so does one
+    /// for which there is no memory.
     fn keep(&mut self, bytes: &Bytes) -> Bytes {
         self.held.extend_from_slice(bytes);
-        if self.held.len() > MAX_PLAIN { self.held.split().freeze() } else { Bytes::new() }
+        let length = self.held.len();
+        let has_room = length <= MAX_PLAIN && self.lease.as_mut().is_none_or(|lease| lease.try_resize(length));
+        if has_room { Bytes::new() } else { self.held.split().freeze() }
     }
 
     /// Returns the complete lines, each with the public name.
@@ -122,7 +128,7 @@ mod tests {
     use super::*;
 
     fn plain(body: &'static str) -> String {
-        let mut name = PublicName::new("public", false);
+        let mut name = PublicName::new("public", false, None);
         let (a, b) = body.split_at(body.len() / 2);
         let mut ready = VecDeque::from([Bytes::from(a), Bytes::from(b)]);
         String::from_utf8(name.next(&mut ready, true).unwrap().to_vec()).unwrap()
@@ -143,7 +149,7 @@ mod tests {
                       data: {\"model\":\"gpt\",\"choices\":[]}\n\n: model\n\ndata:{\"response\":{\"model\":\"o\"}}\n\ndata: [DONE]\n\n";
         let expected = stream.replace("claude", "public").replace("gpt", "public").replace("\"o\"", "\"public\"");
         for size in 1..stream.len() {
-            let mut name = PublicName::new("public", true);
+            let mut name = PublicName::new("public", true, None);
             let mut out = Vec::new();
             let mut ready: VecDeque<Bytes> = stream.as_bytes().chunks(size).map(Bytes::copy_from_slice).collect();
             while let Some(bytes) = name.next(&mut ready, true) {
