@@ -37,13 +37,15 @@ const USERS: [(&str, &str); 6] = [
     ("member", "tags = [\"members\"]"),
 ];
 
-/// Pools of one type of backend each, and of all four, all with the same upstream models.
-const TYPES: [(&str, &[&str]); 5] = [
-    ("openai", &["left"]),
-    ("azure", &["azure"]),
-    ("claude", &["claude"]),
-    ("gemini", &["gemini"]),
-    ("mixed", &["left", "azure", "claude", "gemini"]),
+/// Pools of one type of backend each, and of four, with the beginning of their upstream models. That of `chat` has
+/// chat completions alone.
+const TYPES: [(&str, &[&str], &str); 6] = [
+    ("openai", &["left"], "sim"),
+    ("azure", &["azure"], "sim"),
+    ("claude", &["claude"], "sim"),
+    ("gemini", &["gemini"], "sim"),
+    ("mixed", &["left", "azure", "claude", "gemini"], "sim"),
+    ("chat", &["right"], "sim-chatonly"),
 ];
 
 /// What the upstream of such a pool does, as the end of the pool's name and of the upstream model's.
@@ -184,8 +186,8 @@ fn file(providers: &[(&str, &Provider, &str)], spare: &[String]) -> String {
 
 /// The pools of each type, in each way: the name, the providers, the upstream model.
 fn typed() -> impl Iterator<Item = (String, &'static [&'static str], String)> {
-    let ways = |(name, backends): (&'static str, &'static [&'static str])| {
-        WAYS.into_iter().map(move |(end, tokens)| (format!("{name}{end}"), backends, format!("sim{tokens}")))
+    let ways = |(name, backends, model): (&'static str, &'static [&'static str], &'static str)| {
+        WAYS.into_iter().map(move |(end, tokens)| (format!("{name}{end}"), backends, format!("{model}{tokens}")))
     };
     TYPES.into_iter().flat_map(ways)
 }
