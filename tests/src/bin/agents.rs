@@ -60,7 +60,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let mut providers = Providers::new();
     for (name, dialect, fault) in PROVIDERS {
         let behavior = fault.map_or_else(Behavior::healthy, Behavior::from).reasoning();
-        let config = Config { dialect, behavior, task: task.clone(), tokens: Some(12), echo: false, ..Config::named(name) };
+        let config =
+            Config { dialect, behavior, task: task.clone(), tokens: Some(12), echo: false, ..Config::named(name) };
         providers.insert(name, Provider::start(config).await?);
     }
     providers["dead"].down().await?;
@@ -146,7 +147,9 @@ fn configuration(providers: &Providers) -> String {
             dialect.backend_type(),
         );
     }
-    for (prefix, (name, backends, strategy)) in ["", MODEL].into_iter().flat_map(|prefix| POOLS.map(|pool| (prefix, pool))) {
+    for (prefix, (name, backends, strategy)) in
+        ["", MODEL].into_iter().flat_map(|prefix| POOLS.map(|pool| (prefix, pool)))
+    {
         let id = format!("{}{name}", prefix.replace('.', "-"));
         let _ = writeln!(text, "[models.{id}]\nname = \"{prefix}{name}\"\nstrategy = \"{strategy}\"");
         for (priority, provider) in backends.iter().enumerate() {

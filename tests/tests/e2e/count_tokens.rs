@@ -29,7 +29,8 @@ async fn asks_claude_and_gemini_in_their_own_formats() {
     for (dialect, kind, end) in
         [(Dialect::Claude, "claude", "/messages/count_tokens"), (Dialect::Gemini, "gemini", ":countTokens")]
     {
-        let gateway = Gateway::builder().provider_as(provider("a", dialect)).with(&format!("backend_type = \"{kind}\""));
+        let gateway =
+            Gateway::builder().provider_as(provider("a", dialect)).with(&format!("backend_type = \"{kind}\""));
         let gateway = gateway.start().await;
         let reply = gateway.ask(&ask(MESSAGES, &messages())).await;
         assert_eq!((reply.status.as_u16(), reply.json()), (200, json!({"input_tokens": 14})), "{kind} {reply:?}");

@@ -292,7 +292,9 @@ fn count(path: &str) -> Operation {
         .tag(tags::INFERENCE)
         .operation_id(Some(path.trim_start_matches("/v1/").replace('/', "_")))
         .summary(Some(format!("{path}, the number of tokens of a prompt")))
-        .request_body(Some(RequestBodyBuilder::new().required(Some(Required::True)).content("application/json", body).build()))
+        .request_body(Some(
+            RequestBodyBuilder::new().required(Some(Required::True)).content("application/json", body).build(),
+        ))
         .responses(ResponsesBuilder::new().response("200", good))
         .build()
 }

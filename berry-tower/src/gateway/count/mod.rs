@@ -38,7 +38,10 @@ use crate::{
     permission::{Allow, ModelPermissionLayer},
     rate_limit::Limit,
     render::Render,
-    select::{TagPolicy, candidates::{SelectionContext, eligibility, shares_tags}},
+    select::{
+        TagPolicy,
+        candidates::{SelectionContext, eligibility, shares_tags},
+    },
 };
 
 /// The header of a count that is an estimate.

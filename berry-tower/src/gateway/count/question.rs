@@ -6,9 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     backend::Backend,
-    dialect::{
-        Conversation, Dialect, Target, may_contain_foreign_thinking, without_foreign_thinking,
-    },
+    dialect::{Conversation, Dialect, Target, may_contain_foreign_thinking, without_foreign_thinking},
     endpoint::Endpoint,
     inspect::Requested,
 };
@@ -73,7 +71,8 @@ impl Question {
             (Front::Responses, Dialect::OpenAi) => requested.with_model(body, model),
             (_, Dialect::Claude) => kept(&translated(front, body, Dialect::Claude, model)?, &MESSAGES),
             (_, Dialect::Gemini) => {
-                let mut whole: Value = serde_json::from_slice(&translated(front, body, Dialect::Gemini, model)?).ok()?;
+                let mut whole: Value =
+                    serde_json::from_slice(&translated(front, body, Dialect::Gemini, model)?).ok()?;
                 whole["model"] = format!("models/{}", model.strip_prefix("models/").unwrap_or(model)).into();
                 json!({ "generateContentRequest": whole }).to_string().into()
             }
