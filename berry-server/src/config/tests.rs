@@ -4,6 +4,7 @@ mod examples;
 mod guide;
 mod limits;
 mod mangled;
+mod presets;
 mod readme;
 mod rules;
 mod secrets;
