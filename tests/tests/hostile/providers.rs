@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 
 use crate::{
     process::{ALICE, BOB, Gateway, Start, configuration},
-    upstream::{ANSWER, Exchange, Http1, Http2, Then, Tls, good, response, trust},
+    upstream::{ANSWER, Exchange, Http1, Http2, Then, Tls, good, response},
 };
 
 /// Sends requests one after another and several at once; all must be served.
