@@ -1,4 +1,4 @@
-//! From a checked configuration to what the layers take: models, callers, settings.
+//! Builds the models, callers and settings of the layers from a checked configuration.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -19,55 +19,54 @@ use secrecy::ExposeSecret;
 
 use super::{BackendType, Config, Settings, User};
 
-/// Who calls: a user, as the layers know it.
+/// An authenticated user.
 #[derive(Debug)]
 pub struct Caller {
     /// The table id.
     pub id: Arc<str>,
     /// The tags.
     pub tags: Vec<Arc<str>>,
-    /// Public names and table ids of the models that the user may call; `None` is all.
+    /// Public names and table ids of the models that the user may call; `None` for all models.
     pub allowed: Option<HashSet<String>>,
-    /// What the user has spent of its limits; `None` is no limit.
+    /// The rate limits and their usage; `None` for no limits.
     pub quota: Option<Arc<Quota>>,
 }
 
 impl Caller {
-    /// Whether the user may call `/admin/*`.
+    /// Returns whether the user may call `/admin/*`.
     #[must_use]
     pub fn is_admin(&self) -> bool {
         self.tags.iter().any(|tag| &**tag == berry_tower::select::candidates::ADMIN)
     }
 
-    /// Whether the user's list holds the model.
+    /// Returns whether the user may call the model.
     #[must_use]
     pub fn allows(&self, model: &Model) -> bool {
         self.allowed.as_ref().is_none_or(|allowed| allowed.contains(&**model.name()) || allowed.contains(&**model.id()))
     }
 }
 
-/// What a configuration builds.
+/// The objects built from a configuration.
 #[derive(Debug)]
 pub struct Built {
-    /// The models, for a catalogue.
+    /// The models of the catalog.
     pub models: Vec<Model>,
-    /// How the state of backends moves.
+    /// The parameters of backend state: breaker, health and confidence.
     pub tuning: Tuning,
-    /// Whether and when a failed attempt is followed by another.
+    /// The retry policy.
     pub plan: BackoffPolicy,
-    /// The users' keys.
+    /// The keys of the users.
     pub keys: Vec<ApiKey<Arc<Caller>>>,
     /// The users, by table id.
     pub callers: HashMap<String, Arc<Caller>>,
-    /// What users without tags may use.
+    /// The backends that users without tags may use.
     pub tag_policy: TagPolicy,
 }
 
-/// Builds what the layers take. Users whose limits did not change keep what they have spent of
-/// them in `before`.
+/// Builds the objects of the layers. Users whose limits did not change keep their usage from `before`.
 ///
 /// # Errors
-/// A value that passed the checks of the file and is refused all the same, with its path.
+/// Returns the path and the reason when the library rejects a value that passed the checks of the file.
 pub fn build(config: &Config, before: &HashMap<String, Arc<Caller>>) -> Result<Built, String> {
     let settings = &config.settings;
     let tuning = tuning(settings);
@@ -91,7 +90,7 @@ pub fn build(config: &Config, before: &HashMap<String, Arc<Caller>>) -> Result<B
     Ok(Built { models, tuning, plan, keys, callers, tag_policy: settings.tag_policy })
 }
 
-/// `None` where zero seconds mean "off".
+/// Converts seconds to a duration, and 0 to `None`, which means "off".
 #[must_use]
 pub fn seconds(seconds: u64) -> Option<Duration> {
     (seconds > 0).then(|| Duration::from_secs(seconds))
@@ -124,7 +123,7 @@ fn tuning(settings: &Settings) -> Tuning {
     }
 }
 
-/// A provider as the layers know it.
+/// Builds a provider of the library.
 pub(crate) fn provider(
     id: &str,
     file: &super::Provider,
@@ -154,7 +153,7 @@ pub(crate) fn provider(
         .with_max_connections(NonZeroU32::new(file.max_connections))
         .with_key(file.api_key.expose_secret())?;
     for (name, value) in &file.headers {
-        let value = value.to_str().map_err(|_| backend::InvalidProvider("a header value is no visible ASCII"))?;
+        let value = value.to_str().map_err(|_| backend::InvalidProvider("a header value is not visible ASCII"))?;
         provider = provider.with_header(name.clone(), value)?;
     }
     Ok(provider)
@@ -185,7 +184,7 @@ fn model(
                 .with_sampling(entry.sampling)
                 .with_thinking(entry.thinking)
                 .with_think_tags(entry.think_tags)
-                // The catalogue shares one state among those of the same provider and model.
+                // The catalog shares one state among backends with the same provider and model.
                 .with_state(Arc::new(BackendState::new(tuning.clone()))),
         );
     }

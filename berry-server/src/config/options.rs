@@ -1,4 +1,4 @@
-//! The keys that take one word out of a fixed list: strategy, backend type, billing and the like.
+//! The types of keys with a fixed list of values, such as the strategy and the backend type.
 
 use std::fmt;
 
@@ -8,9 +8,9 @@ use berry_tower::{
 };
 use serde::{Serialize, Serializer};
 
-/// A word out of a fixed list, as the reader sees it.
+/// A type with a fixed list of names.
 pub(super) trait Word: Copy + 'static {
-    /// Every accepted spelling. The first one of each value is its own name, the others are old ones.
+    /// Returns every accepted name. The first name of each value is canonical, and the others are aliases.
     fn words() -> impl Iterator<Item = (&'static str, Self)>;
 }
 
@@ -21,7 +21,7 @@ macro_rules! words {
         pub enum $name { $($(#[$about])* $variant,)+ }
 
         impl $name {
-            /// The word as it stands in the file.
+            /// Returns the canonical name.
             #[must_use]
             pub fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $word,)+ }
@@ -48,13 +48,13 @@ macro_rules! words {
     };
 }
 
-/// How a model picks one of its backends: the name of one of the library's strategies.
+/// The name of a selection strategy of the library.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(transparent)]
 pub struct Strategy(&'static str);
 
 impl Strategy {
-    /// The name.
+    /// Returns the name.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         self.0
@@ -80,22 +80,22 @@ impl Word for Strategy {
 }
 
 words! {
-    /// The wire format that a provider speaks, and for `azure` its addresses too. The library has these
-    /// apart: a dialect, and Azure's deployments.
+    /// The API of a provider: its wire format and, for `azure`, the form of its URLs. The library represents these
+    /// separately.
     BackendType {
-        /// OpenAI's API, and all that copy it.
+        /// OpenAI's API and compatible ones.
         #[default]
         OpenAi = "openai" | "open_a_i",
         /// Anthropic's Messages API.
         Claude = "claude",
         /// Google's `generateContent`.
         Gemini = "gemini",
-        /// Azure OpenAI by deployment URLs; needs `api_version`.
+        /// Azure OpenAI with deployment URLs; requires `api_version`.
         Azure = "azure",
     }
 }
 
-/// Reads the library's enums by the names that they have there.
+/// Implements [`Word`] for enums of the library with the names that they have there.
 macro_rules! library_words {
     ($($type:ty),+) => {
         $(impl Word for $type {
