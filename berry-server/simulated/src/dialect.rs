@@ -52,7 +52,7 @@ pub(super) enum Kind {
     CountTokens,
 }
 
-/// What the address of a model request says.
+/// The information in the URL of a model request.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Target {
     pub(super) kind: Kind,
@@ -105,7 +105,7 @@ impl ModelRequest {
     }
 }
 
-/// What a behaviour changes in the content of a response, as opposed to its delivery.
+/// The effect of a behaviour on the content of a response, as opposed to its delivery.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Shape {
     pub(super) stream: bool,
@@ -157,7 +157,7 @@ pub(super) trait Wire: std::fmt::Debug + Sync {
     /// Returns further headers that such providers send.
     fn headers(&self) -> HeaderMap;
 
-    /// Checks the key and whatever else the head must have.
+    /// Checks the key and the required headers.
     fn admit(&self, head: &Parts, key: &str) -> Result<(), Refusal>;
 
     fn route(&self, head: &Parts) -> Result<Route, Refusal>;
