@@ -9,10 +9,14 @@ use secrecy::SecretString;
 use serde::Serialize;
 
 use berry_tower::backend::{Billing, ClaudeThinking, OnUnsupported, Probe, Sampling, StreamRecovery};
+use berry_tower::spend::Price;
 
 use super::database::Database;
+use super::limits::Limits;
 use super::options::{BackendType, Strategy};
 use super::settings::Settings;
+use super::store::Store;
+use super::teams::Team;
 
 /// A checked configuration. Tables keep the order of the file.
 #[derive(Debug, Clone)]
@@ -27,6 +31,12 @@ pub struct Config {
     pub providers: IndexMap<String, Provider>,
     /// `[models.<id>]`
     pub models: IndexMap<String, Model>,
+    /// `[teams.<id>]`
+    pub teams: IndexMap<String, Team>,
+    /// `[prices.<name>]`
+    pub prices: IndexMap<String, Price>,
+    /// `[store]`
+    pub store: Option<Store>,
 }
 
 /// `[users.<id>]`
@@ -46,6 +56,10 @@ pub struct User {
     pub expires_at: Option<Timestamp>,
     /// `[users.<id>.rate_limit]`
     pub rate_limit: RateLimit,
+    /// The id of the user's team.
+    pub team: Option<String>,
+    /// `[users.<id>.limits]`
+    pub limits: Limits,
 }
 
 impl User {
@@ -207,4 +221,6 @@ pub struct Backend {
     pub thinking: ClaudeThinking,
     /// Whether text between `<think>` and `</think>` is reasoning.
     pub think_tags: bool,
+    /// What it costs; the table of prices counts if it is absent.
+    pub price: Option<Price>,
 }

@@ -95,6 +95,41 @@ words! {
     }
 }
 
+words! {
+    /// How often the shared store is used.
+    StoreMode {
+        /// Once per request.
+        #[default]
+        Strict = "strict",
+        /// Once per reserved part of a limit.
+        Leased = "leased",
+    }
+}
+
+words! {
+    /// The limit that applies while the shared store is unavailable.
+    StoreOnError {
+        /// The share of this replica in the rest of the limit.
+        #[default]
+        Share = "share",
+        /// The whole limit.
+        Local = "local",
+        /// No requests.
+        Deny = "deny",
+    }
+}
+
+words! {
+    /// How the usage of a request is estimated before it is sent.
+    EstimateBy {
+        /// By its upper bound.
+        #[default]
+        Bound = "bound",
+        /// By its likely value.
+        Likely = "likely",
+    }
+}
+
 /// Implements [`Word`] for enums of the library with the names that they have there.
 macro_rules! library_words {
     ($($type:ty),+) => {

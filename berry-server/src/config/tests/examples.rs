@@ -45,8 +45,9 @@ fn full_example_shows_every_strategy_and_the_defaults() {
         let shown = models.values().any(|model| model.strategy == strategy);
         assert!(shown, "{word}");
     }
-    // The default depends on the address that the server listens on.
-    assert_eq!(settings, Settings { public_status: Some(true), ..Settings::default() });
+    // One default depends on the address that the server listens on, the other on the limits.
+    let estimate = Some(super::super::EstimateBy::Bound);
+    assert_eq!(settings, Settings { public_status: Some(true), estimate, ..Settings::default() });
 }
 
 #[test]

@@ -68,6 +68,9 @@ metrics! {
     Overhead: "berry_gateway_overhead_seconds", Histogram(&Bounds::OVERHEAD), "s", "Time in the gateway alone, without upstreams, to the first byte of the response.";
     Queued: "berry_requests_queued", Gauge, "{request}", "Requests that wait for a free connection slot.";
     LogLinesDropped: "berry_log_lines_dropped_total", Counter, "{line}", "Log lines that were dropped because standard output did not keep up.";
+    StoreUp: "berry_store_up", Gauge, "1", "1 if the shared store of limits can be reached, else 0.";
+    StoreOutages: "berry_store_outages_total", Counter, "{outage}", "Outages of the shared store of limits.";
+    StoreReplicas: "berry_store_replicas", Gauge, "{replica}", "Replicas that shared the store of limits lately, this one included.";
     Health: "backend_health_status", Gauge, "1", "1 for a healthy or recovering backend, else 0.";
     Attempts: "backend_request_count_total", Counter, "{attempt}", "Attempts of users that have ended, without probes.";
     Errors: "backend_error_count_total", Counter, "{attempt}", "Failed attempts, without errors of the caller and cancelled ones.";
