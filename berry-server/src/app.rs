@@ -6,7 +6,7 @@ use arc_swap::ArcSwap;
 use berry_tower::{
     caller::CallerId,
     collect::CollectLayer,
-    gateway::{Settings, gateway},
+    gateway::{Settings, counter, gateway},
     rate_limit::QuotaFromRequest,
 };
 use http::{Extensions, request::Parts};
@@ -143,6 +143,8 @@ fn run(snapshot: Snapshot, observability: &Observability, reloader: &Reloader) -
     };
     let messages = stack.clone().render(ErrorShape::Anthropic);
     let gateways = Gateways {
+        messages_counter: counter(messages.clone(), keys.clone(), limits.clone(), allow.clone()),
+        openai_counter: counter(stack.clone(), keys.clone(), limits.clone(), allow.clone()),
         messages: gateway(messages, keys.clone(), limits.clone(), allow.clone()),
         openai: gateway(stack, keys.clone(), limits, allow),
     };

@@ -1,6 +1,6 @@
 //! Types, defaults and readers of `[settings]` and its tables.
 
-use berry_tower::select::TagPolicy;
+use berry_tower::{backend::FallbackPermission, select::TagPolicy};
 use serde::Serialize;
 use url::{Position, Url};
 
@@ -30,7 +30,7 @@ pub struct Settings {
     pub circuit_breaker_timeout_seconds: u64,
     /// The maximum size of a request body in bytes; a longer request gets a 413.
     pub max_request_body_bytes: u64,
-    /// The maximum size of all request bodies in memory; 0 = a quarter of the memory.
+    /// The maximum size of all request bodies and held responses in memory; 0 = a quarter of the memory.
     pub max_buffered_bytes: u64,
     /// The timeout for the first event of a stream with output; 0 = off.
     pub first_token_timeout_seconds: u64,
@@ -44,6 +44,8 @@ pub struct Settings {
     pub commit_after_seconds: u64,
     /// The backends that users without tags may use.
     pub tag_policy: TagPolicy,
+    /// Whether users need permission for the fallback models of their requests.
+    pub fallback_permission: FallbackPermission,
     /// The allowed CORS origins, or `*`; empty = no CORS.
     pub cors_allowed_origins: Vec<String>,
     /// The time for requests in flight to finish at shutdown.
@@ -91,6 +93,7 @@ impl Default for Settings {
             stream_keepalive_seconds: 15,
             commit_after_seconds: 0,
             tag_policy: TagPolicy::Strict,
+            fallback_permission: FallbackPermission::Inherit,
             cors_allowed_origins: Vec::new(),
             shutdown_grace_seconds: 30,
             shutdown_delay_seconds: 0,
@@ -215,7 +218,7 @@ pub(super) fn read(mut t: Table<'_>) -> Settings {
     if t.has("public_status") {
         t.flag("public_status", s.public_status.insert(true));
     }
-    fields!(t => s, word: tag_policy);
+    fields!(t => s, word: tag_policy, fallback_permission);
     fields!(t => s, whole(1..=u64::from(u32::MAX)): assume_output_tokens);
     fields!(t => s, flag: cap_output);
     if t.has("estimate") {

@@ -6,6 +6,7 @@ mod abandon;
 mod breaker;
 mod bytes;
 mod connections;
+mod count_tokens;
 mod dead_backends;
 mod drain;
 mod errors;
