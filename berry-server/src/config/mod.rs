@@ -44,11 +44,13 @@ mod env;
 mod file;
 mod file_version;
 mod finding;
+mod key_source;
 mod limits;
 mod lines;
 mod models;
 mod nested;
 mod options;
+pub mod presets;
 mod prices;
 mod providers;
 mod reader;
@@ -70,9 +72,10 @@ use toml::de::DeTable;
 
 pub use database::{Database, DatabaseUrl};
 pub use env::{NotFound, PLACES, find};
-pub use file::{Backend, Config, Credential, Model, Provider, RateLimit, User};
+pub use file::{Backend, Config, Credential, Model, Provider, ProviderRoute, RateLimit, User};
 pub(crate) use file_version::FileVersion;
 pub use finding::{Errors, Finding};
+pub use key_source::{KeyOrigin, KeySource};
 pub use limits::Limits;
 pub use options::{BackendType, EstimateBy, StoreMode, StoreOnError, Strategy};
 pub use settings::{ConfidenceAdjustments, RetryBudget, Settings, SmartAi};
@@ -149,7 +152,7 @@ pub fn parse(text: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<Loaded,
     log.sort();
     if log.errors.is_empty() {
         // The library may reject a value that the checks accept, so the build is tried here.
-        if let Err(message) = build::build(&config, &HashMap::new()) {
+        if let Err(message) = build::build(&config, &HashMap::new(), &build::ProviderKeys::default()) {
             return Err(Errors::unbuildable(&message, log.warnings));
         }
         return Ok(Loaded { config, warnings: log.warnings, source: None, file_version: None });

@@ -18,4 +18,5 @@ mod many_streams;
 mod messages;
 mod models;
 mod openai_client;
+mod presets;
 mod verdicts;

@@ -68,5 +68,5 @@ fn keeps_the_order_of_the_file() {
     let models: Vec<&String> = config.models.keys().collect();
     assert_eq!(models[..3], ["chat", "steady", "fast"]);
     let providers: Vec<&String> = config.providers.keys().collect();
-    assert_eq!(providers, ["openai", "azure", "anthropic", "google", "local"]);
+    assert_eq!(providers, ["openai", "azure", "anthropic", "google", "local", "mistral", "vertex", "house"]);
 }
