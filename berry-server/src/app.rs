@@ -77,6 +77,11 @@ impl App {
         self.0.snapshot()
     }
 
+    /// Sends the telemetry that is queued.
+    pub(crate) async fn flush_telemetry(&self) {
+        self.0.observability.otlp.flush().await;
+    }
+
     pub(crate) fn process(&self) -> &Arc<Process> {
         &self.0.process
     }
@@ -136,6 +141,7 @@ fn run(snapshot: Snapshot, observability: &Observability, reloader: &Reloader) -
     let context = Context::new(snapshot.clone(), observability.clone(), reloader.clone());
     let front = routes::front(&context, &gateways);
     let _probes = Probes::start(&snapshot);
+    observability.otlp.export(&snapshot, &observability.metrics);
     Running { snapshot, front, _probes }
 }
 

@@ -13,6 +13,7 @@ use berry_tower::backend::{Billing, ClaudeThinking, OnUnsupported, Probe, Sampli
 use super::database::Database;
 use super::options::{BackendType, Strategy};
 use super::settings::Settings;
+use super::telemetry::Telemetry;
 
 /// A whole configuration file, checked. Tables keep the order of the file.
 #[derive(Debug, Clone)]
@@ -21,6 +22,8 @@ pub struct Config {
     pub settings: Settings,
     /// `[database]`; without it nothing is recorded, and keys are in the file alone.
     pub database: Option<Database>,
+    /// `[telemetry]`
+    pub telemetry: Telemetry,
     /// `[users.<id>]`
     pub users: IndexMap<String, User>,
     /// `[providers.<id>]`
@@ -153,6 +156,8 @@ pub struct Provider {
     pub stream_usage: bool,
     /// Add the caller's `user-agent` to the gateway's, as a comment.
     pub forward_user_agent: bool,
+    /// Send the gateway's span in `traceparent`.
+    pub propagate_trace: bool,
     /// The most HTTP/2 connections to the provider.
     pub max_connections: u32,
 }

@@ -53,6 +53,7 @@ mod source;
 mod suggest;
 #[cfg(test)]
 mod tests;
+mod telemetry;
 mod users;
 
 use std::{
@@ -67,6 +68,8 @@ pub use env::{NotFound, PLACES, find};
 pub use file::{Backend, Config, Credential, Model, Provider, RateLimit, User};
 pub use finding::{Errors, Finding};
 pub use options::{BackendType, Strategy};
+
+pub use telemetry::Telemetry;
 
 pub use settings::{ConfidenceAdjustments, RetryBudget, Settings, SmartAi};
 
@@ -153,6 +156,7 @@ pub fn parse(text: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<Loaded,
 fn read<'r>(reader: &'r Reader<'r>, root: &'r DeTable<'r>) -> Config {
     let mut root = Table::root(reader, root);
     let settings = settings::read(root.table("settings", "settings"));
+    let telemetry = telemetry::read(root.table("telemetry", "telemetry"));
     let users = root.tables_by_id("users", "users.*");
     let providers = root.tables_by_id("providers", "providers.*");
     let models = root.tables_by_id("models", "models.*");
@@ -164,6 +168,7 @@ fn read<'r>(reader: &'r Reader<'r>, root: &'r DeTable<'r>) -> Config {
         providers: providers.into_iter().map(|(id, t)| (own(id), providers::read(id, t, &settings))).collect(),
         models: models.into_iter().map(|(id, t)| (own(id), models::read(id, t))).collect(),
         database,
+        telemetry,
         settings,
     };
     check::check(&config, reader);

@@ -27,7 +27,7 @@ pub(super) fn read(id: &str, mut t: Table<'_>, settings: &Settings) -> Provider 
         base_url: t.required("base_url", "\"https://api.openai.com/v1\""),
         api_key: api_key(&mut t),
         models: models(&mut t),
-        headers: headers(&mut t),
+        headers: headers(&mut t, "headers"),
         enabled: true,
         timeout_seconds: settings.request_timeout_seconds,
         plain_timeout_seconds: settings.plain_timeout_seconds,
@@ -37,9 +37,10 @@ pub(super) fn read(id: &str, mut t: Table<'_>, settings: &Settings) -> Provider 
         api_version: t.string("api_version"),
         stream_usage: true,
         forward_user_agent: false,
+        propagate_trace: false,
         max_connections: 16,
     };
-    fields!(t => provider, flag: enabled, stream_usage, forward_user_agent);
+    fields!(t => provider, flag: enabled, stream_usage, forward_user_agent, propagate_trace);
     fields!(t => provider, whole(1..=1_000): max_connections);
     fields!(t => provider, whole(1..=600): timeout_seconds);
     fields!(t => provider, whole(SECONDS): plain_timeout_seconds, connect_timeout_seconds);
@@ -72,10 +73,11 @@ fn models(t: &mut Table<'_>) -> Vec<String> {
     t.strings("models", |model| model.trim().is_empty().then(|| "a model's name must not be empty".to_owned()))
 }
 
-fn headers(t: &mut Table<'_>) -> HeaderMap {
+/// Reads a table of headers, whose values are marked sensitive.
+pub(super) fn headers(t: &mut Table<'_>, key: &'static str) -> HeaderMap {
     let mut headers = HeaderMap::new();
-    for (key, text, path) in t.string_entries("headers") {
-        let Ok(name) = HeaderName::try_from(key) else {
+    for (name, text, path) in t.string_entries(key) {
+        let Ok(name) = HeaderName::try_from(name) else {
             t.reader.error(&path, "is no header name (letters, digits and `-`)");
             continue;
         };

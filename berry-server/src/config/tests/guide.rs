@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use toml::de::DeTable;
 
 use super::super::reader::Reader;
-use super::super::{FULL_EXAMPLE, Settings, read};
+use super::super::{FULL_EXAMPLE, Settings, Telemetry, read};
 use super::{SMALL, good};
 
 const GUIDE: &str = include_str!("../../../docs/configuration.md");
@@ -51,12 +51,19 @@ fn defaults() -> Value {
     let backend = &model.backends[0];
     let database = good(&format!("{SMALL}\n[database]\nurl = \"sqlite://berry.db\"\n")).config.database.unwrap();
     let settings = serde_json::to_value(Settings::default()).unwrap();
+    let telemetry = Telemetry::default();
     json!({
         "settings.smart_ai.confidence_adjustments": settings["smart_ai"]["confidence_adjustments"],
         "settings.smart_ai": settings["smart_ai"],
         "settings.retry_budget": settings["retry_budget"],
         "settings": settings,
         "database": { "retain_days": database.retain_days, "record_user": database.record_user },
+        "telemetry": {
+            "otlp_endpoint": telemetry.otlp_endpoint.unwrap_or_default(),
+            "service_name": telemetry.service_name,
+            "sample_ratio": telemetry.sample_ratio,
+            "metrics_interval_seconds": telemetry.metrics_interval_seconds,
+        },
         "users.*": { "allowed_models": user.allowed_models, "enabled": user.enabled, "tags": [] },
         "providers.*": {
             "enabled": provider.enabled,
@@ -64,6 +71,7 @@ fn defaults() -> Value {
             "backend_type": provider.backend_type,
             "stream_usage": provider.stream_usage,
             "forward_user_agent": provider.forward_user_agent,
+            "propagate_trace": provider.propagate_trace,
             "max_connections": provider.max_connections,
         },
         "models.*": {
