@@ -16,7 +16,6 @@ use berry_tower::{
 };
 use http::{Extensions, HeaderMap, HeaderName, StatusCode};
 use tokio::time::Instant;
-use uuid::Uuid;
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
@@ -33,11 +32,11 @@ impl RequestTrace {
     /// Continues the client's trace, or begins one of which `sample_ratio` is the share to export.
     pub(super) fn start(headers: &HeaderMap, sample_ratio: f64) -> Option<Self> {
         let client = headers.get(TRACEPARENT).and_then(TraceContext::parse);
-        let span_id = Uuid::new_v4().as_u64_pair().1;
+        let span_id = rand::random();
         let context = match client {
             Some(client) => client.child(span_id),
             None => {
-                let trace_id = Uuid::new_v4().as_u128();
+                let trace_id = rand::random();
                 TraceContext::new(trace_id, span_id, is_sampled(trace_id, sample_ratio))
             }
         };
