@@ -24,6 +24,7 @@ use crate::{
     observability::Observability,
     probes::Probes,
     reload::{Apply, Reloader},
+    spend,
     state::{Process, Snapshot},
 };
 
@@ -43,6 +44,8 @@ struct Inner {
     observability: Observability,
     reloader: Reloader,
     running: ArcSwap<Running>,
+    #[cfg(feature = "database")]
+    _refreshing: Option<crate::keys::Refreshing>,
 }
 
 impl fmt::Debug for App {
@@ -62,7 +65,16 @@ impl App {
         let (observability, reloader) = (Observability::new(), Reloader::default());
         let snapshot = Snapshot::new(process.clone(), loaded, None, |catalog| observability.observe(catalog))?;
         let running = ArcSwap::from_pointee(run(snapshot, &observability, &reloader));
-        let inner = Arc::new(Inner { process, observability, reloader, running });
+        #[cfg(feature = "database")]
+        let _refreshing = process.directory.as_ref().map(crate::keys::Directory::follow);
+        let inner = Arc::new(Inner {
+            process,
+            observability,
+            reloader,
+            running,
+            #[cfg(feature = "database")]
+            _refreshing,
+        });
         let target: Arc<dyn Apply> = inner.clone();
         inner.reloader.bind(Arc::downgrade(&target));
         Ok(Self(inner))
@@ -123,6 +135,7 @@ fn run(snapshot: Snapshot, observability: &Observability, reloader: &Reloader) -
         .tags(|extensions: &Extensions| extensions.get::<Arc<Caller>>().map_or(&[], |caller| &caller.tags))
         .caller(|extensions| Some(CallerId::of(&*extensions.get::<Arc<Caller>>()?.id)))
         .tag_policy(*tag_policy)
+        .spend(spend::layer(&snapshot, None))
         .render(ErrorShape::OpenAi);
     let limits = QuotaFromRequest::new(|head: &Parts| {
         RequestIdentity::fill_from(&head.extensions);

@@ -21,6 +21,10 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long the telemetry that is left may take.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// How long a start waits for the keys of the database.
+#[cfg(feature = "database")]
+const FIRST_READ: Duration = Duration::from_secs(10);
+
 /// The options of a server that are not part of its configuration.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -83,6 +87,12 @@ impl Server {
                 "status pages need an admin's token, since the address is not loopback; \
                  set settings.public_status = true to open them"
             );
+        }
+        #[cfg(feature = "database")]
+        if let Some(directory) = &app.process().directory
+            && timeout(FIRST_READ, directory.refresh()).await.map_or(true, |read| read.is_err())
+        {
+            tracing::warn!("the keys of the database could not be read; requests with such keys get a 503 until then");
         }
         let (closing, closed) = channel::channel(false);
         let serve = {

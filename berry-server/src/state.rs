@@ -22,18 +22,23 @@ use berry_tower::{
     early::{Shutdown, ShutdownSignal},
     retry::{BackoffPolicy, Budget},
     select::TagPolicy,
+    store::Store,
 };
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-#[cfg(feature = "database")]
-use crate::database::Database;
 use crate::{
+    authentication::Keys,
     config::{
         Config, Loaded, Seen,
         build::{Built, Caller, build},
     },
-    memory,
+    memory, spend,
+};
+#[cfg(feature = "database")]
+use crate::{
+    database::Database,
+    keys::{Directory, FilePeople},
 };
 
 /// The state of the process, which survives reloads.
@@ -62,6 +67,9 @@ pub(crate) struct Process {
     /// The database of the configuration at the start; a reload does not replace it.
     #[cfg(feature = "database")]
     pub(crate) database: Option<Database>,
+    /// The keys of the database.
+    #[cfg(feature = "database")]
+    pub(crate) directory: Option<Directory>,
 }
 
 /// A number that rises and falls. Cheap to clone; clones share the number.
@@ -102,6 +110,8 @@ pub(crate) struct ReloadResult {
 
 impl Process {
     pub(crate) fn new(loaded: &Loaded, is_loopback: bool) -> Self {
+        #[cfg(feature = "database")]
+        let database = loaded.config.database.as_ref().map(|database| Database::new(&database.url));
         Self {
             started: Instant::now(),
             draining: AtomicBool::new(false),
@@ -114,7 +124,9 @@ impl Process {
             buffers: ByteBudget::new(usize::MAX),
             queued: Gauge::default(),
             #[cfg(feature = "database")]
-            database: loaded.config.database.as_ref().map(|database| Database::new(&database.url)),
+            directory: database.clone().map(Directory::new),
+            #[cfg(feature = "database")]
+            database,
         }
     }
 
@@ -163,12 +175,14 @@ pub(crate) struct Snapshot {
     /// The users by table id.
     pub(crate) callers: HashMap<String, Arc<Caller>>,
     /// The users by key.
-    pub(crate) keys: ApiKeys<Arc<Caller>>,
+    pub(crate) keys: Keys,
     pub(crate) tag_policy: TagPolicy,
     /// Whether status pages are open to all.
     pub(crate) public_status: bool,
     pub(crate) backoff: BackoffPolicy,
     pub(crate) retry_budget: Arc<Budget>,
+    /// The counters of limits, which replicas may share.
+    pub(crate) store: Arc<dyn Store>,
 }
 
 impl Snapshot {
@@ -195,11 +209,19 @@ impl Snapshot {
         catalog.replace(models).map_err(|error| error.to_string())?;
         catalog.retune(&tuning);
         let retry_budget = retry_budget(&config, before);
+        let store = spend::store(&config, before)?;
         let public_status = config.settings.public_status.unwrap_or(process.is_loopback);
         let max_buffered = match config.settings.max_buffered_bytes {
             0 => memory::limit() / 4,
             bytes => bytes,
         };
+        let keys = Keys::new(ApiKeys::new(keys));
+        #[cfg(feature = "database")]
+        let keys = keys.with_directory(process.directory.clone());
+        #[cfg(feature = "database")]
+        if let Some(directory) = &process.directory {
+            directory.set_file(FilePeople::new(&config, &callers));
+        }
         process.buffers.set_max(usize::try_from(max_buffered).unwrap_or(usize::MAX));
         Ok(Self {
             public_status,
@@ -209,10 +231,11 @@ impl Snapshot {
             loaded_at: Timestamp::now(),
             catalog,
             callers,
-            keys: ApiKeys::new(keys),
+            keys,
             tag_policy,
             backoff: plan,
             retry_budget,
+            store,
         })
     }
 }

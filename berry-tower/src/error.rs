@@ -139,6 +139,18 @@ impl Error for Failure {
     }
 }
 
+/// Whether a limit of tokens or cost refused an attempt before a backend was called.
+#[cfg_attr(not(feature = "retry"), allow(dead_code, reason = "used by Retry and Select"))]
+pub(crate) fn is_over_limit(error: &(dyn Error + 'static)) -> bool {
+    #[cfg(feature = "spend")]
+    return find::<crate::spend::SpendExceeded>(error).is_some();
+    #[cfg(not(feature = "spend"))]
+    {
+        let _ = error;
+        false
+    }
+}
+
 /// Returned when no backend could be called.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Unroutable {

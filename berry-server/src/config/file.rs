@@ -9,11 +9,15 @@ use secrecy::SecretString;
 use serde::Serialize;
 
 use berry_tower::backend::{Billing, ClaudeThinking, OnUnsupported, Probe, Sampling, StreamRecovery};
+use berry_tower::spend::Price;
 
 use super::database::Database;
+use super::limits::Limits;
 use super::options::{BackendType, Strategy};
 use super::settings::Settings;
 use super::telemetry::Telemetry;
+use super::store::Store;
+use super::teams::Team;
 
 /// A whole configuration file, checked. Tables keep the order of the file.
 #[derive(Debug, Clone)]
@@ -30,6 +34,12 @@ pub struct Config {
     pub providers: IndexMap<String, Provider>,
     /// `[models.<id>]`
     pub models: IndexMap<String, Model>,
+    /// `[teams.<id>]`
+    pub teams: IndexMap<String, Team>,
+    /// `[prices.<name>]`
+    pub prices: IndexMap<String, Price>,
+    /// `[store]`
+    pub store: Option<Store>,
 }
 
 /// `[users.<id>]`
@@ -49,6 +59,10 @@ pub struct User {
     pub expires_at: Option<Timestamp>,
     /// `[users.<id>.rate_limit]`
     pub rate_limit: RateLimit,
+    /// The id of the user's team.
+    pub team: Option<String>,
+    /// `[users.<id>.limits]`
+    pub limits: Limits,
 }
 
 impl User {
@@ -212,4 +226,6 @@ pub struct Backend {
     pub thinking: ClaudeThinking,
     /// Whether the model writes its thoughts between `<think>` and `</think>`.
     pub think_tags: bool,
+    /// What it costs; the table of prices counts if it is absent.
+    pub price: Option<Price>,
 }

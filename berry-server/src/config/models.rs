@@ -48,6 +48,7 @@ fn read_backend(mut t: Table<'_>) -> Backend {
         sampling: Sampling::default(),
         thinking: ClaudeThinking::default(),
         think_tags: false,
+        price: t.has("price").then(|| super::prices::read(t.table("price", "prices.*"))).flatten(),
     };
     t.real("weight", |weight| weight > 0.0 && weight <= 100.0, "above 0 and at most 100", &mut backend.weight);
     fields!(t => backend, whole(0..=10): priority);

@@ -4,6 +4,7 @@ use berry_tower::select::TagPolicy;
 use serde::Serialize;
 use url::{Position, Url};
 
+use super::options::EstimateBy;
 use super::reader::{Table, fields};
 
 /// `[settings]`. Times are in seconds.
@@ -58,6 +59,12 @@ pub struct Settings {
     /// Whether status pages are open to all; otherwise they need an admin's token. Without a value
     /// they are open if the server listens on a loopback address.
     pub public_status: Option<bool>,
+    /// How tokens and cost of a request are estimated; `None` is the default of each.
+    pub estimate: Option<EstimateBy>,
+    /// The output of a response that the caller has not limited.
+    pub assume_output_tokens: u64,
+    /// Send that number upstream as the limit.
+    pub cap_output: bool,
     /// `[settings.smart_ai]`
     pub smart_ai: SmartAi,
     /// `[settings.retry_budget]`
@@ -91,6 +98,9 @@ impl Default for Settings {
             log_response_body: false,
             mask_api_keys: true,
             public_status: None,
+            estimate: None,
+            assume_output_tokens: 4096,
+            cap_output: false,
             smart_ai: SmartAi::default(),
             retry_budget: RetryBudget::default(),
         }
@@ -206,6 +216,11 @@ pub(super) fn read(mut t: Table<'_>) -> Settings {
         t.flag("public_status", s.public_status.insert(true));
     }
     fields!(t => s, word: tag_policy);
+    fields!(t => s, whole(1..=u64::from(u32::MAX)): assume_output_tokens);
+    fields!(t => s, flag: cap_output);
+    if t.has("estimate") {
+        t.word("estimate", s.estimate.insert(EstimateBy::Bound));
+    }
     s.cors_allowed_origins = t.strings("cors_allowed_origins", not_an_origin);
     s.max_internal_retries = internal_retries(&mut t, s.max_retries);
     s.smart_ai = smart_ai(t.table("smart_ai", "settings.smart_ai"));

@@ -21,6 +21,10 @@ pub struct Changes {
     pub providers: Changed,
     /// The models that changed, by table id.
     pub models: Changed,
+    /// The teams that changed, by table id.
+    pub teams: Changed,
+    /// The prices that changed, by name.
+    pub prices: Changed,
 }
 
 /// The changed tables of one kind, by their ids.
@@ -43,6 +47,8 @@ impl Changes {
             users: Changed::between(&before.users, &after.users, PartialEq::eq),
             providers: Changed::between(&before.providers, &after.providers, same_provider),
             models: Changed::between(&before.models, &after.models, PartialEq::eq),
+            teams: Changed::between(&before.teams, &after.teams, PartialEq::eq),
+            prices: Changed::between(&before.prices, &after.prices, PartialEq::eq),
         }
     }
 
@@ -82,7 +88,14 @@ impl fmt::Display for Changes {
         };
         list("~", "settings.", &self.settings)?;
         list("~", "", &self.tables)?;
-        for (what, of) in [("users.", &self.users), ("providers.", &self.providers), ("models.", &self.models)] {
+        let kinds = [
+            ("users.", &self.users),
+            ("providers.", &self.providers),
+            ("models.", &self.models),
+            ("teams.", &self.teams),
+            ("prices.", &self.prices),
+        ];
+        for (what, of) in kinds {
             list("+", what, &of.added)?;
             list("-", what, &of.removed)?;
             list("~", what, &of.changed)?;

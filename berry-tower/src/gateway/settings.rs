@@ -48,6 +48,8 @@ pub(super) struct Values {
     /// Shared by the services made from clones of the settings.
     pub(super) callers: Arc<Callers>,
     pub(super) tag_policy: TagPolicy,
+    #[cfg(feature = "spend")]
+    pub(super) spend: crate::spend::SpendLayer,
 }
 
 impl Settings {
@@ -74,6 +76,8 @@ impl<T> Settings<ApiErrors, T> {
             caller: Arc::new(|_| None),
             callers: Arc::default(),
             tag_policy: TagPolicy::Strict,
+            #[cfg(feature = "spend")]
+            spend: crate::spend::SpendLayer::off(),
         };
         Self { transport, retry_policy: BackoffPolicy::default(), classify: ModelApiVerdict, render: ApiErrors, values }
     }
@@ -150,6 +154,14 @@ impl<R, T, P, C> Settings<R, T, P, C> {
     #[must_use]
     pub fn collect(mut self, layer: CollectLayer) -> Self {
         self.values.collect = layer;
+        self
+    }
+
+    /// Sets the limits of requests, tokens and cost. Default: [off](crate::spend::SpendLayer::off).
+    #[cfg(feature = "spend")]
+    #[must_use]
+    pub fn spend(mut self, layer: crate::spend::SpendLayer) -> Self {
+        self.values.spend = layer;
         self
     }
 

@@ -22,7 +22,7 @@ use crate::{
     attempt::Attempt,
     body::Buffered,
     classify::{Class, Classify, RequestFacts},
-    error::{BoxError, BreakerOpen, Failure, MissingLayer, Unroutable, find},
+    error::{BoxError, BreakerOpen, Failure, MissingLayer, Unroutable, find, is_over_limit},
     read_ahead::ReadAhead,
     upstream_time::UpstreamTime,
 };
@@ -286,7 +286,10 @@ impl<P: RetryPolicy, C: Classify> Run<P, C> {
                 self.last_failure = (class, Some(head.status));
                 Outcome::FailedResponse(class, Response::from_parts(head, body))
             }
-            Err(error) if find::<MissingLayer>(&*error).is_some() => Outcome::Done(Err(error)),
+            // No other backend or time brings back what a limit has left.
+            Err(error) if find::<MissingLayer>(&*error).is_some() || is_over_limit(&*error) => {
+                Outcome::Done(Err(error))
+            }
             Err(error) if find::<BreakerOpen>(&*error).is_some() => Outcome::TrialTaken(error),
             Err(error) => match find::<Unroutable>(&*error) {
                 Some(Unroutable::OnlyTriedLeft { soonest }) => Outcome::NoFreshBackend(*soonest),

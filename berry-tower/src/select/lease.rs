@@ -13,7 +13,7 @@ use crate::{
     breaker::{Breaker, FindBreaker, address},
     caller::CallerId,
     classify::{Class, Classify, ErrorBody, RequestFacts},
-    error::{BreakerOpen, Failure, MissingLayer, Unroutable, find},
+    error::{BreakerOpen, Failure, MissingLayer, Unroutable, find, is_over_limit},
     evidence::{AttemptRecord, Claim, Weight},
     observe::{AttemptEnd, RequestObserver},
     progress::Progress,
@@ -348,7 +348,10 @@ fn reason(error: &(dyn Error + 'static)) -> Option<String> {
 }
 
 fn no_backend_was_called(error: &(dyn Error + 'static)) -> bool {
-    find::<BreakerOpen>(error).is_some() || find::<Unroutable>(error).is_some() || find::<MissingLayer>(error).is_some()
+    find::<BreakerOpen>(error).is_some()
+        || find::<Unroutable>(error).is_some()
+        || find::<MissingLayer>(error).is_some()
+        || is_over_limit(error)
 }
 
 impl<C: Classify> Guard for Lease<C> {

@@ -312,6 +312,13 @@ impl Account {
     }
 }
 
+impl Default for Account {
+    /// Creates an account of nobody.
+    fn default() -> Self {
+        Self::new([])
+    }
+}
+
 impl fmt::Debug for Account {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names = self.subjects.iter().map(|subject| format!("{}:{}", subject.kind, subject.id));

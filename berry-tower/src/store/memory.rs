@@ -108,6 +108,12 @@ impl Memory {
         step(&mut self.0.groups.entry(group).or_default(), Event::Settle(&taken), now);
     }
 
+    /// Forgets all counters.
+    #[cfg(feature = "redis")]
+    pub(super) fn clear(&self) {
+        self.0.groups.clear();
+    }
+
     /// Forgets groups whose counters are as good as new, when there are twice as many as after the
     /// last sweep.
     fn sweep(&self, now: u64) {

@@ -23,12 +23,22 @@
 //! # }
 //! ```
 
+#[cfg(any(test, feature = "redis"))]
+#[cfg_attr(not(feature = "redis"), allow(dead_code, reason = "the model under test uses a part of it"))]
+mod lease;
 mod memory;
+#[cfg(test)]
+mod model;
+#[cfg_attr(not(feature = "redis"), allow(dead_code, reason = "only a shared store grants more than is needed"))]
 pub(crate) mod protocol;
+#[cfg(feature = "redis")]
+pub mod redis;
 mod rule;
 
 use std::{any::Any, error::Error, fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 
+#[cfg(feature = "spend")]
+pub(crate) use self::rule::civil;
 pub use self::{
     memory::Memory,
     rule::{Calendar, Rule},
@@ -180,4 +190,28 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// than was taken counts, too, though it exceeds a limit. Units of [`Rule::Concurrent`] are given
     /// back by 0.
     fn settle(&self, receipt: Receipt, used: Vec<u64>) -> StoreFuture<'static, ()>;
+
+    /// Returns the state of the store, for health checks. The default is that of a store that is
+    /// always there.
+    fn health(&self) -> StoreHealth {
+        StoreHealth::default()
+    }
+}
+
+/// The state of a store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StoreHealth {
+    /// Whether the counters that processes share can be reached.
+    pub is_available: bool,
+    /// How often they could not, since the start.
+    pub outages: u64,
+    /// The processes that shared the counters lately, this one included.
+    pub replicas: u64,
+}
+
+impl Default for StoreHealth {
+    fn default() -> Self {
+        Self { is_available: true, outages: 0, replicas: 1 }
+    }
 }

@@ -91,7 +91,7 @@ pub(crate) fn step(group: &mut Group, event: Event<'_>, now: u64) -> Effect {
         Event::Settle(all) => {
             for used in all {
                 let state = group.state(&used.key, used.rule, now);
-                let settled = settle(state, used, now);
+                let settled = settle(state, used);
                 group.set(&used.key, used.rule, settled);
             }
             Effect::Settled
@@ -111,7 +111,8 @@ impl Group {
 
     fn state(&self, key: &str, rule: Rule, now: u64) -> State {
         let new = || match rule {
-            Rule::Rolling { .. } => State::Rolling { taken: 0, refilled: 0, at: now },
+            // Positions begin at the time, so that none of a counter that was forgotten comes again.
+            Rule::Rolling { .. } => State::Rolling { taken: now, refilled: now, at: now },
             Rule::Calendar { window, .. } => State::Calendar { number: number(window, now), used: 0 },
             Rule::Concurrent { .. } => State::Concurrent { held: 0 },
         };
@@ -136,12 +137,13 @@ fn take(group: &mut Group, wants: &[Want], now: u64) -> Effect {
         let limit = want.rule.limit();
         let free = limit.saturating_sub(used(state));
         if want.need > free {
-            let retry_after = wait(state, want, now);
-            return Effect::Refused { index, retry_after, usage: usage(state, want.rule, now) };
+            let level = Level::of(state, now);
+            let retry_after = level.wait(want.rule, want.need);
+            return Effect::Refused { index, retry_after, usage: level.usage(want.rule) };
         }
         let units = want.wish.min(free);
         let (state, position) = add(state, units);
-        grants.push(Grant { units, position, usage: usage(state, want.rule, now) });
+        grants.push(Grant { units, position, usage: Level::of(state, now).usage(want.rule) });
         states.push(state);
     }
     for (want, state) in wants.iter().zip(states) {
@@ -193,14 +195,14 @@ fn refill(state: State, rule: Rule, now: u64) -> State {
 }
 
 /// Replaces units that were taken by those that were used.
-fn settle(state: State, settled: &Used, _now: u64) -> State {
+fn settle(state: State, settled: &Used) -> State {
     let Used { position, taken: reserved, used, .. } = *settled;
     let (back, more) = (reserved.saturating_sub(used), used.saturating_sub(reserved));
     match state {
         State::Rolling { taken, refilled, at } => {
             // Units that have refilled meanwhile are not given back again. While some of those up to
             // `position` have not, the counter was never full, and giving back is exact.
-            let back = back.min(position.saturating_sub(refilled));
+            let back = if position > taken { 0 } else { back.min(position.saturating_sub(refilled)) };
             State::Rolling { taken: taken.saturating_add(more), refilled: refilled + back, at }
         }
         State::Calendar { number, used } if number == position => {
@@ -211,35 +213,47 @@ fn settle(state: State, settled: &Used, _now: u64) -> State {
     }
 }
 
-/// Returns the time until the units that are wanted are there.
-fn wait(state: State, want: &Want, now: u64) -> Duration {
-    let excess = used(state).saturating_add(want.need).saturating_sub(want.rule.limit());
-    match (state, want.rule) {
-        (State::Rolling { at, .. }, Rule::Rolling { period, limit }) => {
-            let time = (u128::from(excess) * u128::from(micros(period))).div_ceil(u128::from(limit.max(1)));
-            let due = u128::from(at) + time;
-            Duration::from_micros(u64::try_from(due.saturating_sub(u128::from(now))).unwrap_or(u64::MAX))
+/// How full a counter is at a time.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Level {
+    pub(crate) used: u64,
+    /// The time since the last whole unit has refilled, in microseconds.
+    pub(crate) lag: u64,
+    pub(crate) now: u64,
+}
+
+impl Level {
+    fn of(state: State, now: u64) -> Self {
+        let lag = if let State::Rolling { at, .. } = state { now.saturating_sub(at) } else { 0 };
+        Self { used: used(state), lag, now }
+    }
+
+    /// Returns the time until `need` units are free.
+    pub(crate) fn wait(&self, rule: Rule, need: u64) -> Duration {
+        match rule {
+            Rule::Rolling { .. } => self.refill_time(rule, self.used.saturating_add(need).saturating_sub(rule.limit())),
+            Rule::Calendar { window, .. } => until_end(window, self.now),
+            Rule::Concurrent { .. } => Duration::from_secs(1),
         }
-        (_, Rule::Calendar { window, .. }) => until_end(window, now),
-        _ => Duration::from_secs(1),
+    }
+
+    pub(crate) fn usage(&self, rule: Rule) -> CounterUsage {
+        let reset = match rule {
+            Rule::Rolling { .. } => self.refill_time(rule, self.used),
+            Rule::Calendar { window, .. } => until_end(window, self.now),
+            Rule::Concurrent { .. } => Duration::ZERO,
+        };
+        CounterUsage::new(rule.limit(), rule.limit().saturating_sub(self.used), reset)
+    }
+
+    fn refill_time(&self, rule: Rule, units: u64) -> Duration {
+        let Rule::Rolling { period, limit } = rule else { return Duration::ZERO };
+        let time = (u128::from(units) * u128::from(micros(period))).div_ceil(u128::from(limit.max(1)));
+        Duration::from_micros(u64::try_from(time.saturating_sub(u128::from(self.lag))).unwrap_or(u64::MAX))
     }
 }
 
-fn usage(state: State, rule: Rule, now: u64) -> CounterUsage {
-    let used = used(state);
-    let reset = match (state, rule) {
-        (State::Rolling { at, .. }, Rule::Rolling { period, limit }) => {
-            let time = (u128::from(used) * u128::from(micros(period))).div_ceil(u128::from(limit.max(1)));
-            let due = u128::from(at) + time;
-            Duration::from_micros(u64::try_from(due.saturating_sub(u128::from(now))).unwrap_or(u64::MAX))
-        }
-        (_, Rule::Calendar { window, .. }) => until_end(window, now),
-        _ => Duration::ZERO,
-    };
-    CounterUsage::new(rule.limit(), rule.limit().saturating_sub(used), reset)
-}
-
-fn until_end(window: Calendar, now: u64) -> Duration {
+pub(crate) fn until_end(window: Calendar, now: u64) -> Duration {
     /// A total has no end; a client had better ask again in a day.
     const NEVER: Duration = Duration::from_secs(86_400);
     let end = window.end(now / 1_000_000);

@@ -278,8 +278,9 @@ class Fleet:
         return "\n".join([*text, rest]) + "\n"
 
     def replica(self, config):
-        self.replicas.append(Replica(self.folder, f"replica{len(self.replicas) + 1}", config))
-        return self.replicas[-1].start()
+        replica = Replica(self.folder, f"replica{len(self.replicas) + 1}", config)
+        self.replicas.append(replica)
+        return replica.start()
 
     def stop(self):
         for replica in self.replicas:

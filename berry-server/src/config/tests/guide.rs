@@ -50,6 +50,9 @@ fn defaults() -> Value {
     let (user, provider, model) = (&loaded.users["admin"], &loaded.providers["openai"], &loaded.models["gpt_4o"]);
     let backend = &model.backends[0];
     let database = good(&format!("{SMALL}\n[database]\nurl = \"sqlite://berry.db\"\n")).config.database.unwrap();
+    let store = good(&format!("{SMALL}\n[store]\nurl = \"redis://127.0.0.1:6379\"\n")).config.store.unwrap();
+    assert_eq!(store.lease, 50_000);
+    let team = &good(&format!("{SMALL}\n[teams.t]\n")).config.teams["t"];
     let settings = serde_json::to_value(Settings::default()).unwrap();
     let telemetry = Telemetry::default();
     json!({
@@ -64,6 +67,8 @@ fn defaults() -> Value {
             "sample_ratio": telemetry.sample_ratio,
             "metrics_interval_seconds": telemetry.metrics_interval_seconds,
         },
+        "store": { "mode": store.mode, "lease": "5%", "on_error": store.on_error, "timeout_ms": store.timeout_ms, "prefix": store.prefix },
+        "teams.*": { "models": team.models, "enabled": team.enabled },
         "users.*": { "allowed_models": user.allowed_models, "enabled": user.enabled, "tags": [] },
         "providers.*": {
             "enabled": provider.enabled,

@@ -65,6 +65,39 @@ use super::{
 )]
 struct Described;
 
+/// The descriptions of the handlers that need a database.
+#[cfg(feature = "database")]
+#[derive(OpenApi)]
+#[openapi(paths(
+    admin::keys::create_key,
+    admin::keys::list_keys,
+    admin::keys::show_key,
+    admin::keys::update_key,
+    admin::keys::rotate_key,
+    admin::keys::revoke_key,
+    admin::people::list_users,
+    admin::people::create_user,
+    admin::people::show_user,
+    admin::people::update_user,
+    admin::people::delete_user,
+    admin::people::list_teams,
+    admin::people::create_team,
+    admin::people::show_team,
+    admin::people::update_team,
+    admin::people::delete_team,
+))]
+struct DescribedDatabase;
+
+/// The errors of handlers that need a database.
+#[cfg(feature = "database")]
+const DATABASE_ERRORS: [(&str, &str); 5] = [
+    ("400", "A value is wrong; the message names it."),
+    ("404", "There is nothing with this id, or the gateway has no database."),
+    ("409", "The change contradicts what is there."),
+    ("413", "The body is too long."),
+    ("503", "The database is not available; nothing was changed."),
+];
+
 /// The errors of each kind of endpoint.
 const UNKNOWN: (&str, &str) = ("401", "The token is missing or invalid.");
 const NO_ADMIN: (&str, &str) = ("403", "The user does not have the tag `admin`.");
@@ -96,6 +129,8 @@ fn json_response(document: Bytes) -> Response {
 /// Returns the document of a server whose status pages are public, or not.
 pub(super) fn document(public_status: bool) -> utoipa::openapi::OpenApi {
     let mut document = Described::openapi();
+    #[cfg(feature = "database")]
+    document.merge(described_database());
     document.info.version = env!("CARGO_PKG_VERSION").to_owned();
     let paths = &mut document.paths.paths;
     for (path, endpoint) in routed().chain([(MESSAGES.to_owned(), Endpoint::Messages)]) {
@@ -117,7 +152,7 @@ pub(super) fn document(public_status: bool) -> utoipa::openapi::OpenApi {
     paths.insert("/openapi.json".to_owned(), PathItem::new(HttpMethod::Get, itself()));
     for (path, item) in paths.iter_mut() {
         let shape = if path.ends_with(Endpoint::Messages.path()) { "AnthropicError" } else { "Error" };
-        for operation in [&mut item.get, &mut item.post].into_iter().flatten() {
+        for operation in [&mut item.get, &mut item.post, &mut item.patch, &mut item.delete].into_iter().flatten() {
             finish(operation, shape, public_status);
         }
     }
@@ -128,6 +163,21 @@ pub(super) fn document(public_status: bool) -> utoipa::openapi::OpenApi {
     components.add_security_scheme("token", SecurityScheme::Http(bearer));
     let header = ApiKeyValue::with_description("x-api-key", "A user's token, as Anthropic's clients send it.");
     components.add_security_scheme("x-api-key", SecurityScheme::ApiKey(ApiKey::Header(header)));
+    document
+}
+
+/// Describes the handlers that need a database, with the errors that they share.
+#[cfg(feature = "database")]
+fn described_database() -> utoipa::openapi::OpenApi {
+    let mut document = DescribedDatabase::openapi();
+    for item in document.paths.paths.values_mut() {
+        for operation in [&mut item.get, &mut item.post, &mut item.patch, &mut item.delete].into_iter().flatten() {
+            for (status, description) in DATABASE_ERRORS {
+                let response = || RefOr::T(ResponseBuilder::new().description(description).build());
+                operation.responses.responses.entry(status.to_owned()).or_insert_with(response);
+            }
+        }
+    }
     document
 }
 

@@ -16,7 +16,11 @@ mod text;
 
 use std::sync::Arc;
 
-use berry_tower::{observe::Observer, rate_limit::LimitKind};
+use berry_tower::{
+    observe::Observer,
+    rate_limit::LimitKind,
+    spend::{LimitReached, Measure},
+};
 use http::Request;
 use tokio::time::Instant;
 
@@ -57,6 +61,11 @@ impl Metrics {
     /// Counts a request that was refused by a rate limit.
     pub(crate) fn rate_limited(&self, limit: LimitKind) {
         self.rate_limited.add([limit.name().into()], 1);
+    }
+
+    /// Counts a request that a limit of tokens or cost refused, or one that replicas share.
+    pub(crate) fn limit_reached(&self, limit: &LimitReached) {
+        self.rate_limited.add([reason(limit).into()], 1);
     }
 
     /// Counts a request whose client left before the end, by the model's public name.
@@ -115,6 +124,14 @@ impl Metrics {
     /// Returns all metrics in Prometheus's text format.
     pub(crate) fn render(&self, snapshot: &Snapshot) -> String {
         text::encode(&self.scrape(snapshot))
+    }
+}
+
+/// Returns the label of a limit.
+fn reason(limit: &LimitReached) -> String {
+    match limit.measure() {
+        Measure::Requests | Measure::Concurrency => limit.window().to_owned(),
+        measure => format!("{}_{}", measure.name(), limit.window().trim_start_matches("utc_")),
     }
 }
 

@@ -77,6 +77,9 @@ metrics! {
     Queued: "berry_requests_queued", Gauge, "{request}", "Requests that wait for a free connection slot.";
     LogLinesDropped: "berry_log_lines_dropped_total", Counter, "{line}", "Log lines that were dropped because standard output did not keep up.";
     TelemetryDropped: "berry_telemetry_dropped_total", Counter, "{item}", "Requests and series of metrics that could not be exported by OTLP.";
+    StoreUp: "berry_store_up", Gauge, "1", "1 if the shared store of limits can be reached, else 0.";
+    StoreOutages: "berry_store_outages_total", Counter, "{outage}", "Outages of the shared store of limits.";
+    StoreReplicas: "berry_store_replicas", Gauge, "{replica}", "Replicas that shared the store of limits lately, this one included.";
     Health: "backend_health_status", Gauge, "1", "1 for a healthy or recovering backend, else 0.";
     Attempts: "backend_request_count_total", Counter, "{attempt}", "Attempts of users that have ended, without probes.";
     Errors: "backend_error_count_total", Counter, "{attempt}", "Failed attempts, without errors of the caller and cancelled ones.";

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use berry_tower::rate_limit::LimitKind;
+use berry_tower::{rate_limit::LimitKind, spend::LimitReached};
 use http::{Request, StatusCode};
 use tokio::time::Instant;
 
@@ -16,6 +16,8 @@ impl Metrics {
     }
 
     pub(crate) fn rate_limited(&self, _: LimitKind) {}
+
+    pub(crate) fn limit_reached(&self, _: &LimitReached) {}
 
     pub(crate) fn cancelled(&self, _: Option<&str>) {}
 

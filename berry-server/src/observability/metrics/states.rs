@@ -35,6 +35,12 @@ pub(super) fn read(snapshot: &Snapshot, scrape: &mut Scrape) {
     if let Some(left) = snapshot.retry_budget.remaining(now) {
         scrape.gauge(Metric::RetryBudget, Vec::new(), left as f64);
     }
+    if snapshot.config.store.is_some() {
+        let health = snapshot.store.health();
+        scrape.gauge(Metric::StoreUp, Vec::new(), flag(health.is_available));
+        scrape.count(Metric::StoreOutages, Vec::new(), health.outages);
+        scrape.gauge(Metric::StoreReplicas, Vec::new(), health.replicas as f64);
+    }
     scrape.gauge(Metric::Queued, Vec::new(), snapshot.process.queued.get() as f64);
     scrape.count(Metric::LogLinesDropped, Vec::new(), log::dropped_lines());
 }
