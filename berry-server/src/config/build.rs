@@ -111,7 +111,7 @@ pub fn build(config: &Config, before: &HashMap<String, Arc<Caller>>) -> Result<B
         let built = self::provider(id, provider, settings).map_err(|e| format!("providers.{id}: {e}"))?;
         providers.insert(id.as_str(), Arc::new(built));
     }
-    let models = config.models.iter().map(|(id, model)| self::model(id, model, &providers, &tuning));
+    let models = config.models.iter().map(|(id, model)| self::model(id, model, &providers, &tuning, settings));
     let models: Vec<Model> = models.collect::<Result<_, _>>()?;
     let teams = Teams::new(config);
     let mut callers = HashMap::new();
@@ -203,6 +203,7 @@ fn model(
     file: &super::Model,
     providers: &HashMap<&str, Arc<Provider>>,
     tuning: &Tuning,
+    settings: &Settings,
 ) -> Result<Model, String> {
     let strategy = strategy::by_name(file.strategy.as_str(), &tuning.smart_ai)
         .ok_or_else(|| format!("models.{id}.strategy: unknown strategy `{}`", file.strategy.as_str()))?;
@@ -232,7 +233,8 @@ fn model(
         .with_enabled(file.enabled)
         .with_fallbacks(file.fallbacks.iter().map(String::as_str))
         .with_stream_recovery(file.stream_recovery)
-        .with_on_unsupported(file.on_unsupported))
+        .with_on_unsupported(file.on_unsupported)
+        .with_fallback_permission(file.fallback_permission.unwrap_or(settings.fallback_permission)))
 }
 
 fn caller(config: &Config, id: &str, user: &User, team: &TeamChain, before: Option<&Arc<Caller>>) -> Caller {

@@ -8,7 +8,9 @@ use jiff::Timestamp;
 use secrecy::SecretString;
 use serde::Serialize;
 
-use berry_tower::backend::{Billing, ClaudeThinking, OnUnsupported, Probe, Sampling, StreamRecovery};
+use berry_tower::backend::{
+    Billing, ClaudeThinking, FallbackPermission, OnUnsupported, Probe, Sampling, StreamRecovery,
+};
 use berry_tower::spend::Price;
 
 use super::database::Database;
@@ -195,6 +197,8 @@ pub struct Model {
     pub stream_recovery: StreamRecovery,
     /// What happens to optional fields of a request that a backend's format cannot express.
     pub on_unsupported: OnUnsupported,
+    /// Whether users need permission for the fallbacks that their own requests lead to; `None` as in the settings.
+    pub fallback_permission: Option<FallbackPermission>,
 }
 
 /// `[[models.<id>.backends]]`

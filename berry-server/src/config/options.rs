@@ -3,7 +3,9 @@
 use std::fmt;
 
 use berry_tower::{
-    backend::{Billing, ClaudeThinking, OnUnsupported, Probe, Sampling, StreamRecovery, strategy::NAMES},
+    backend::{
+        Billing, ClaudeThinking, FallbackPermission, OnUnsupported, Probe, Sampling, StreamRecovery, strategy::NAMES,
+    },
     select::TagPolicy,
 };
 use serde::{Serialize, Serializer};
@@ -141,4 +143,4 @@ macro_rules! library_words {
     };
 }
 
-library_words!(Billing, ClaudeThinking, OnUnsupported, Probe, Sampling, StreamRecovery, TagPolicy);
+library_words!(Billing, ClaudeThinking, FallbackPermission, OnUnsupported, Probe, Sampling, StreamRecovery, TagPolicy);

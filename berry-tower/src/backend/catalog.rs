@@ -37,6 +37,20 @@ named_enum! {
     }
 }
 
+named_enum! {
+    /// Whether a caller needs permission for the fallbacks of a model.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+    #[non_exhaustive]
+    pub enum FallbackPermission {
+        /// A caller who may use the model may use its fallbacks.
+        #[default]
+        Inherit = "inherit",
+        /// A caller whose own request leads to a fallback, since it is too long or has a part that the
+        /// model's backends cannot express, must be permitted to use that fallback too.
+        Required = "required",
+    }
+}
+
 /// A model as clients know it: a pool of backends and the strategy that picks one of them.
 #[derive(Clone, Debug)]
 pub struct Model {
@@ -48,6 +62,7 @@ pub struct Model {
     fallbacks: Vec<Arc<str>>,
     stream_recovery: StreamRecovery,
     on_unsupported: OnUnsupported,
+    fallback_permission: FallbackPermission,
 }
 
 impl Model {
@@ -67,6 +82,7 @@ impl Model {
             fallbacks: Vec::new(),
             stream_recovery: StreamRecovery::Off,
             on_unsupported: OnUnsupported::Drop,
+            fallback_permission: FallbackPermission::Inherit,
         }
     }
 
@@ -95,6 +111,13 @@ impl Model {
     #[must_use]
     pub const fn with_stream_recovery(mut self, recovery: StreamRecovery) -> Self {
         self.stream_recovery = recovery;
+        self
+    }
+
+    /// Sets whether callers need permission for the fallbacks.
+    #[must_use]
+    pub const fn with_fallback_permission(mut self, permission: FallbackPermission) -> Self {
+        self.fallback_permission = permission;
         self
     }
 
@@ -145,6 +168,12 @@ impl Model {
     #[must_use]
     pub const fn on_unsupported(&self) -> OnUnsupported {
         self.on_unsupported
+    }
+
+    /// Whether callers need permission for the fallbacks.
+    #[must_use]
+    pub const fn fallback_permission(&self) -> FallbackPermission {
+        self.fallback_permission
     }
 
     /// What happens to a stream that is cut.

@@ -28,7 +28,7 @@ use super::{
 use crate::{
     attempt::Attempt,
     backend::{Backend, OptionalField},
-    body::Buffered,
+    body::{Buffered, ByteLease},
     classify::{self, Class, ErrorBody},
     dialect::{
         Conversation, Dropped, Target, may_contain_foreign_thinking, may_lack_thinking, without_foreign_thinking,
@@ -70,6 +70,8 @@ pub(super) struct Call {
     is_multi_format: bool,
     /// The client's request id, where its API repeats it in errors.
     request_id: Option<HeaderValue>,
+    /// An empty lease on the budget that the request counts against, for what is held of the response.
+    lease: Option<ByteLease>,
     /// Counts the time spent waiting for the upstream.
     pub(super) time: Option<UpstreamTime>,
     settings: HeadSettings,
@@ -123,6 +125,7 @@ impl Call {
             conversation,
             is_multi_format,
             request_id,
+            lease: request.body().new_lease(),
             time,
             settings: settings.clone(),
             omitted: Omitted::default(),
@@ -219,10 +222,11 @@ impl Call {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let provider = self.backend().provider();
         let translator = conversation.translator(&self.target(), now)?;
+        let lease = self.lease.as_ref().map(ByteLease::sibling);
         Ok(if self.is_stream() {
-            Translated::stream(body, translator)
+            Translated::stream(body, translator, lease)
         } else {
-            Translated::plain(body, translator, provider.clone())
+            Translated::plain(body, translator, provider.clone(), lease)
         })
     }
 
@@ -355,7 +359,8 @@ impl Call {
         let first_token = timeouts.first_token().filter(|_| cuts_late);
         let first_output = first_token.map(|timeout| after(self.sent, timeout));
         let watch = Watch::new(timeouts.idle().unwrap_or_default(), first_output, self.time.clone());
-        let progress = Progress::new(commit, grammar);
+        let budget = self.lease.as_ref().map(|lease| lease.budget().clone());
+        let progress = Progress::new(commit, grammar).with_budget(budget);
         parts.extensions.insert(progress.clone());
         if self.prefill.is_some() {
             parts.extensions.insert(Prefilled);
