@@ -4,7 +4,8 @@ use std::fmt;
 
 use berry_tower::{
     backend::{
-        Billing, ClaudeThinking, FallbackPermission, OnUnsupported, Probe, Sampling, StreamRecovery, strategy::NAMES,
+        AnswerModel, Billing, ClaudeThinking, FallbackPermission, OnUnsupported, Probe, ReasoningHistory, Sampling,
+        StreamRecovery, TokenLimit, strategy::NAMES,
     },
     select::TagPolicy,
 };
@@ -143,4 +144,16 @@ macro_rules! library_words {
     };
 }
 
-library_words!(Billing, ClaudeThinking, FallbackPermission, OnUnsupported, Probe, Sampling, StreamRecovery, TagPolicy);
+library_words!(
+    AnswerModel,
+    Billing,
+    ClaudeThinking,
+    FallbackPermission,
+    OnUnsupported,
+    Probe,
+    ReasoningHistory,
+    Sampling,
+    StreamRecovery,
+    TagPolicy,
+    TokenLimit
+);

@@ -164,6 +164,16 @@ fn same_provider(a: &Provider, b: &Provider) -> bool {
         forward_user_agent,
         propagate_trace,
         max_connections,
+        preset,
+        region,
+        project,
+        key_header,
+        chat_url,
+        chat_stream_url,
+        anthropic_version,
+        options,
+        key_source,
+        routes,
     } = a;
     api_key.expose_secret() == b.api_key.expose_secret()
         && (name, base_url, models, headers) == (&b.name, &b.base_url, &b.models, &b.headers)
@@ -173,6 +183,10 @@ fn same_provider(a: &Provider, b: &Provider) -> bool {
         && (forward_user_agent, propagate_trace) == (&b.forward_user_agent, &b.propagate_trace)
         && *max_connections == b.max_connections
         && *api_version == b.api_version
+        && (preset, region, project, key_header) == (&b.preset, &b.region, &b.project, &b.key_header)
+        && (chat_url, chat_stream_url) == (&b.chat_url, &b.chat_stream_url)
+        && (anthropic_version, options, key_source) == (&b.anthropic_version, &b.options, &b.key_source)
+        && *routes == b.routes
 }
 
 #[cfg(test)]
