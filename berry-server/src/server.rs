@@ -158,6 +158,11 @@ impl Server {
                 task.abort();
             }
         }
+        // The other replicas can use what this one holds of the limits.
+        let store = self.app.snapshot().store.clone();
+        if timeout(STOP_TIMEOUT, store.close()).await.is_err() {
+            tracing::warn!("the store of the limits did not take back what this replica holds");
+        }
         // A collector that does not answer delays the end no longer than this.
         let _ = timeout(FLUSH_TIMEOUT, self.app.flush_telemetry()).await;
     }
