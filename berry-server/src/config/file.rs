@@ -20,9 +20,9 @@ use super::limits::Limits;
 use super::options::{BackendType, Strategy};
 use super::presets::Route;
 use super::settings::Settings;
-use super::telemetry::Telemetry;
 use super::store::Store;
 use super::teams::Team;
+use super::telemetry::Telemetry;
 
 /// A whole configuration file, checked. Tables keep the order of the file.
 #[derive(Debug, Clone)]

@@ -59,9 +59,9 @@ mod source;
 mod store;
 mod suggest;
 mod teams;
+mod telemetry;
 #[cfg(test)]
 mod tests;
-mod telemetry;
 mod users;
 
 use std::{

@@ -76,7 +76,8 @@ async fn main() -> Result<(), Failed> {
     let mut number = |default: u64| arguments.next().map_or(Ok(default), |text| text.parse::<u64>());
     let (seconds, requests) = (number(600)?, number(10_000_000)?);
     let models = MODELS.map(str::to_owned).to_vec();
-    let config = |name: &str| Config { key: KEY.into(), models: models.clone(), keep: Retention::Counts, ..Config::named(name) };
+    let config =
+        |name: &str| Config { key: KEY.into(), models: models.clone(), keep: Retention::Counts, ..Config::named(name) };
     let providers = [Provider::start(config("a")).await?, Provider::start(config("b")).await?];
     let folder = tempfile::tempdir()?;
     let gateway = start(folder.path(), &providers).await?;

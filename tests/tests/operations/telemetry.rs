@@ -303,7 +303,8 @@ async fn export_begins_and_ends_with_a_reload() {
     let collector = Collector::start(0).await;
     let gateway = builder().provider("a").start().await;
     assert_eq!(gateway.plain().await.status, 200);
-    let loaded = |tables: &str| berry_server::config::parse(&format!("{}\n{tables}", &*gateway.toml), &|_| None).unwrap();
+    let loaded =
+        |tables: &str| berry_server::config::parse(&format!("{}\n{tables}", &*gateway.toml), &|_| None).unwrap();
     let changes = gateway.server.reload(loaded(&collector.table(""))).await.unwrap();
     assert!(changes.to_string().contains("telemetry.otlp_endpoint"), "{changes}");
     assert!(!format!("{changes:?}").contains("secret-of-the-collector"));

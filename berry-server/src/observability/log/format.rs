@@ -144,7 +144,8 @@ impl JsonFields<'_> {
         match field.name() {
             "message" if self.is_open => self.message = Some(value.to_string()),
             "message" if self.result.is_ok() => {
-                self.result = self.writer.write_str(r#","message":"#).and_then(|()| write_json(&mut self.writer, value));
+                self.result =
+                    self.writer.write_str(r#","message":"#).and_then(|()| write_json(&mut self.writer, value));
             }
             _ => self.put(field, |writer| write_json(writer, value)),
         }

@@ -82,7 +82,12 @@ impl Observer for BackendMetrics {
         }
         let other = || BackendId { provider: OTHER.into(), model: OTHER.into() };
         let id = if known.len() < MAX_LABELLED { id.clone() } else { other() };
-        let new = Arc::new(Backend { id, epoch: Instant::now(), attempts: Sharded::default(), retries: backends.retries.clone() });
+        let new = Arc::new(Backend {
+            id,
+            epoch: Instant::now(),
+            attempts: Sharded::default(),
+            retries: backends.retries.clone(),
+        });
         backends.known.rcu(|known| {
             let mut known = Vec::clone(known);
             if find(&known, &new.id).is_none() {
@@ -109,7 +114,9 @@ impl Backends {
                 let mut labels = labels();
                 labels.push(("kind", name.to_owned()));
                 let tokens = attempts.iter().map(|shard| shard.tokens[kind].load(Relaxed)).sum();
-                if let Some(of_requests) = attempts.iter().map(|shard| shard.request_tokens.get(kind)).collect::<Option<Vec<_>>>() {
+                if let Some(of_requests) =
+                    attempts.iter().map(|shard| shard.request_tokens.get(kind)).collect::<Option<Vec<_>>>()
+                {
                     scrape.histogram(Metric::TokenUsage, labels.clone(), of_requests.into_iter());
                 }
                 scrape.count(Metric::Tokens, labels, tokens);

@@ -147,7 +147,8 @@ mod tests {
         let table = guide.split("## Metrics").nth(1).unwrap().split("\n## ").next().unwrap();
         let rows = table.lines().filter(|line| line.starts_with("| `"));
         let listed: BTreeSet<&str> = rows.map(|line| line.split('`').nth(1).unwrap()).collect();
-        let expected: BTreeSet<&str> = Metric::ALL.into_iter().filter(|metric| metric.is_in_prometheus()).map(Metric::name).collect();
+        let expected: BTreeSet<&str> =
+            Metric::ALL.into_iter().filter(|metric| metric.is_in_prometheus()).map(Metric::name).collect();
         assert_eq!(listed, expected);
     }
 }

@@ -113,7 +113,8 @@ pub(super) fn provider_name(host: &str) -> Option<&'static str> {
         ("perplexity.ai", "perplexity"),
         ("x.ai", "x_ai"),
     ];
-    let is_of = |domain: &str| host.strip_suffix(domain).is_some_and(|rest| rest.is_empty() || rest.ends_with(['.', '-']));
+    let is_of =
+        |domain: &str| host.strip_suffix(domain).is_some_and(|rest| rest.is_empty() || rest.ends_with(['.', '-']));
     HOSTS.iter().find(|(domain, _)| is_of(domain)).map(|(_, name)| *name)
 }
 

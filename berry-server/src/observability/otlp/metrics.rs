@@ -41,7 +41,8 @@ pub(super) fn encode(scrape: &Scrape, telemetry: &Telemetry, instance: &str, per
 }
 
 fn write_data(message: &mut Message<'_>, kind: Kind, series: &[Series], period: Period) {
-    let points = |data: &mut Message<'_>| series.iter().for_each(|one| data.message(1, |p| write_point(p, one, period)));
+    let points =
+        |data: &mut Message<'_>| series.iter().for_each(|one| data.message(1, |p| write_point(p, one, period)));
     match kind {
         Kind::Gauge => message.message(5, points),
         Kind::Counter => message.message(7, |sum| {

@@ -102,9 +102,8 @@ impl Load {
     ) -> Result<Vec<Duration>, Failed> {
         let Self { model, payload, stream, .. } = self;
         let text = payload.text();
-        let payload = format!(
-            r#"{{"model":"{model}","stream":{stream},"messages":[{{"role":"user","content":"{text}"}}]}}"#
-        );
+        let payload =
+            format!(r#"{{"model":"{model}","stream":{stream},"messages":[{{"role":"user","content":"{text}"}}]}}"#);
         let (payload, mut times) = (Bytes::from(payload), Vec::new());
         while times.is_empty() || Instant::now() < until {
             let request = Request::post("/v1/chat/completions")

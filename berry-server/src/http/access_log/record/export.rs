@@ -13,12 +13,7 @@ use crate::observability::{
 
 impl AccessRecord {
     /// Queues the request's spans, if it is sampled or has failed.
-    pub(super) fn export_trace(
-        &mut self,
-        outcome: RequestOutcome,
-        requested_model: Option<&Arc<str>>,
-        ended: Instant,
-    ) {
+    pub(super) fn export_trace(&mut self, outcome: RequestOutcome, requested_model: Option<&Arc<str>>, ended: Instant) {
         let Some(trace) = self.trace.take().filter(|trace| Otlp::wants(trace, outcome)) else { return };
         let progress = self.progress.as_ref();
         let request = Box::new(FinishedRequest {
