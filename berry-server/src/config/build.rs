@@ -252,6 +252,7 @@ pub(crate) fn provider(
         .with_enabled(file.enabled)
         .with_max_retries(file.max_retries)
         .with_forward_user_agent(file.forward_user_agent)
+        .with_propagate_trace(file.propagate_trace)
         .with_max_connections(NonZeroU32::new(file.max_connections))
         .with_key(file.api_key.expose_secret())?;
     for (name, value) in &file.headers {

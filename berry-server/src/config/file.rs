@@ -22,6 +22,7 @@ use super::presets::Route;
 use super::settings::Settings;
 use super::store::Store;
 use super::teams::Team;
+use super::telemetry::Telemetry;
 
 /// A checked configuration. Tables keep the order of the file.
 #[derive(Debug, Clone)]
@@ -30,6 +31,8 @@ pub struct Config {
     pub settings: Settings,
     /// `[database]`; without it nothing is recorded, and keys are in the file alone.
     pub database: Option<Database>,
+    /// `[telemetry]`
+    pub telemetry: Telemetry,
     /// `[users.<id>]`
     pub users: IndexMap<String, User>,
     /// `[providers.<id>]`
@@ -172,6 +175,8 @@ pub struct Provider {
     pub stream_usage: bool,
     /// Whether the client's `user-agent` is appended to the gateway's as a comment.
     pub forward_user_agent: bool,
+    /// Whether `traceparent` carries the gateway's span.
+    pub propagate_trace: bool,
     /// The maximum number of HTTP/2 connections to the provider.
     pub max_connections: u32,
     /// The row of known providers that the other keys come from.

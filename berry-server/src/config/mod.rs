@@ -59,6 +59,7 @@ mod source;
 mod store;
 mod suggest;
 mod teams;
+mod telemetry;
 #[cfg(test)]
 mod tests;
 mod users;
@@ -81,6 +82,7 @@ pub use options::{BackendType, EstimateBy, StoreMode, StoreOnError, Strategy};
 pub use settings::{ConfidenceAdjustments, RetryBudget, Settings, SmartAi};
 pub use store::Store;
 pub use teams::Team;
+pub use telemetry::Telemetry;
 
 use reader::{Reader, Table};
 
@@ -163,6 +165,7 @@ pub fn parse(text: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<Loaded,
 fn read<'r>(reader: &'r Reader<'r>, root: &'r DeTable<'r>) -> Config {
     let mut root = Table::root(reader, root);
     let settings = settings::read(root.table("settings", "settings"));
+    let telemetry = telemetry::read(root.table("telemetry", "telemetry"));
     let users = root.tables_by_id("users", "users.*");
     let providers = root.tables_by_id("providers", "providers.*");
     let models = root.tables_by_id("models", "models.*");
@@ -180,6 +183,7 @@ fn read<'r>(reader: &'r Reader<'r>, root: &'r DeTable<'r>) -> Config {
         prices: prices.into_iter().filter_map(|(name, t)| Some((own(name), prices::read(t)?))).collect(),
         store,
         database,
+        telemetry,
         settings,
     };
     check::check(&config, reader);

@@ -2,6 +2,7 @@
 
 mod examples;
 mod guide;
+mod limits;
 mod mangled;
 mod presets;
 mod readme;
@@ -12,7 +13,7 @@ mod values;
 use super::{Errors, Loaded, parse};
 
 /// The smallest configuration without a warning.
-const SMALL: &str = r#"
+pub(super) const SMALL: &str = r#"
 [settings]
 
 [users.admin]
@@ -37,12 +38,12 @@ fn load(text: &str) -> Result<Loaded, Errors> {
     parse(text, &no_env)
 }
 
-fn good(text: &str) -> Loaded {
+pub(super) fn good(text: &str) -> Loaded {
     load(text).unwrap_or_else(|errors| panic!("{errors}"))
 }
 
 /// Returns the errors of a text, each as `path: message`.
-fn errors(text: &str) -> Vec<String> {
+pub(super) fn errors(text: &str) -> Vec<String> {
     let errors = load(text).expect_err("errors are expected");
     errors.findings.iter().map(one_line).collect()
 }

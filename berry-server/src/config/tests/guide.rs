@@ -7,7 +7,7 @@ use toml::de::DeTable;
 
 use super::super::presets::ACCEPTS;
 use super::super::reader::Reader;
-use super::super::{FULL_EXAMPLE, Settings, read};
+use super::super::{FULL_EXAMPLE, Settings, Telemetry, read};
 use super::{SMALL, good};
 
 const GUIDE: &str = include_str!("../../../docs/configuration.md");
@@ -55,12 +55,19 @@ fn defaults() -> Value {
     assert_eq!(store.lease, 50_000);
     let team = &good(&format!("{SMALL}\n[teams.t]\n")).config.teams["t"];
     let settings = serde_json::to_value(Settings::default()).unwrap();
+    let telemetry = Telemetry::default();
     json!({
         "settings.smart_ai.confidence_adjustments": settings["smart_ai"]["confidence_adjustments"],
         "settings.smart_ai": settings["smart_ai"],
         "settings.retry_budget": settings["retry_budget"],
         "settings": settings,
         "database": { "retain_days": database.retain_days, "record_user": database.record_user },
+        "telemetry": {
+            "otlp_endpoint": telemetry.otlp_endpoint.unwrap_or_default(),
+            "service_name": telemetry.service_name,
+            "sample_ratio": telemetry.sample_ratio,
+            "metrics_interval_seconds": telemetry.metrics_interval_seconds,
+        },
         "store": { "mode": store.mode, "lease": "5%", "on_error": store.on_error, "timeout_ms": store.timeout_ms, "prefix": store.prefix },
         "teams.*": { "models": team.models, "enabled": team.enabled },
         "users.*": { "allowed_models": user.allowed_models, "enabled": user.enabled, "tags": [] },
@@ -70,6 +77,7 @@ fn defaults() -> Value {
             "backend_type": provider.backend_type,
             "stream_usage": provider.stream_usage,
             "forward_user_agent": provider.forward_user_agent,
+            "propagate_trace": provider.propagate_trace,
             "max_connections": provider.max_connections,
             "api_key_ttl_seconds": crate::config::providers::DEFAULT_KEY_TTL,
             "token_limit": provider.options.token_limit(),
