@@ -52,7 +52,7 @@ pub(super) enum Kind {
     CountTokens,
 }
 
-/// What the address of a model request says.
+/// The information in the head of a model request.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Target {
     pub(super) kind: Kind,
@@ -60,11 +60,13 @@ pub(super) struct Target {
     pub(super) model: Option<String>,
     /// Whether a stream is requested, if the address says so.
     pub(super) stream: Option<bool>,
+    /// The beta features that the head asks for.
+    pub(super) betas: Option<String>,
 }
 
 impl From<Kind> for Target {
     fn from(kind: Kind) -> Self {
-        Self { kind, model: None, stream: None }
+        Self { kind, model: None, stream: None, betas: None }
     }
 }
 
@@ -93,6 +95,8 @@ pub(super) struct ModelRequest {
     pub(super) model: String,
     pub(super) stream: bool,
     pub(super) body: Value,
+    /// The beta features that it asks for.
+    pub(super) betas: Option<String>,
 }
 
 impl ModelRequest {
@@ -105,7 +109,7 @@ impl ModelRequest {
     }
 }
 
-/// What a behaviour changes in the content of a response, as opposed to its delivery.
+/// The effect of a behaviour on the content of a response, as opposed to its delivery.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Shape {
     pub(super) stream: bool,
@@ -157,7 +161,7 @@ pub(super) trait Wire: std::fmt::Debug + Sync {
     /// Returns further headers that such providers send.
     fn headers(&self) -> HeaderMap;
 
-    /// Checks the key and whatever else the head must have.
+    /// Checks the key and the required headers.
     fn admit(&self, head: &Parts, key: &str) -> Result<(), Refusal>;
 
     fn route(&self, head: &Parts) -> Result<Route, Refusal>;

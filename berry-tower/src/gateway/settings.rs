@@ -18,7 +18,7 @@ use crate::{
 
 type FindCaller = dyn Fn(&Extensions) -> Option<CallerId> + Send + Sync;
 
-type FindTags = dyn for<'a> Fn(&'a Extensions) -> &'a [Arc<str>] + Send + Sync;
+pub(super) type FindTags = dyn for<'a> Fn(&'a Extensions) -> &'a [Arc<str>] + Send + Sync;
 
 /// The parts of the standard gateway, apart from who may call it, how often, and for which models.
 ///

@@ -1,10 +1,10 @@
-//! What a Messages request wants answered.
+//! Extracts the turn to answer from a Messages request.
 
 use crate::reply::{Choice, Tool, Turn, at_url, of_bytes};
 use crate::words::count;
 use serde_json::Value;
 
-/// A message's content blocks; a bare string is one by itself.
+/// Returns the content blocks of a message, of which a string has one.
 pub(super) fn blocks(message: &Value) -> &[Value] {
     match &message["content"] {
         Value::Array(blocks) => blocks,
@@ -18,7 +18,9 @@ pub(super) fn has_thinking(body: &Value) -> bool {
 }
 
 pub(super) fn turn(body: &Value) -> Turn {
-    let messages = body["messages"].as_array().map_or(&[][..], Vec::as_slice);
+    let all = body["messages"].as_array().map_or(&[][..], Vec::as_slice);
+    let turns: Vec<_> = all.iter().filter(|message| message["role"] != "system").cloned().collect();
+    let messages = turns.as_slice();
     let last_of = |role: &str| messages.iter().rev().find(|message| message["role"] == role);
     let last = messages.last();
     let is_user = last.is_some_and(|message| message["role"] == "user");
@@ -36,11 +38,11 @@ pub(super) fn turn(body: &Value) -> Turn {
         single: body["tool_choice"]["disable_parallel_tool_use"] == Value::Bool(true),
         json: body["output_config"]["format"].get("schema").cloned(),
         thinks: has_thinking(body),
-        prompt: prompt_tokens(body, messages),
+        prompt: prompt_tokens(body, all),
     }
 }
 
-/// The text of the user's last turn that has any.
+/// Returns the text of the last user turn with text.
 fn asked(messages: &[Value]) -> String {
     let turns = messages.iter().rev().filter(|message| message["role"] == "user");
     turns.map(text).find(|text| !text.is_empty()).unwrap_or_default()
@@ -60,7 +62,7 @@ fn results(message: &Value) -> Vec<String> {
     results.map(|result| joined(blocks(result))).collect()
 }
 
-/// The images and documents, also those in results.
+/// Returns the images and documents, including those in tool results.
 fn media(blocks: &[Value]) -> Vec<String> {
     let mut out = Vec::new();
     for block in blocks {
@@ -97,7 +99,7 @@ fn choice(choice: &Value) -> Choice {
     }
 }
 
-/// The words of the prompt, with a few more for each turn as its frame.
+/// Returns the number of words of the prompt plus an overhead per turn.
 fn prompt_tokens(body: &Value, messages: &[Value]) -> usize {
     let system = match &body["system"] {
         Value::Array(blocks) => joined(blocks),
