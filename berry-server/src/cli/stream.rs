@@ -3,8 +3,7 @@
 
 use std::time::Duration;
 
-use berry_tower::backend::Provider;
-use berry_tower::dialect::{Conversation, ResponseTranslator, Target, UnsupportedField};
+use berry_tower::backend::{Dialect, Provider};
 use berry_tower::endpoint::Endpoint;
 use futures_util::StreamExt;
 use http::{HeaderMap, HeaderValue, header};
@@ -24,36 +23,51 @@ const CUT: &str = "the stream ended before the answer was complete";
 pub(super) async fn one_token(provider: &Provider, model: &str) -> Result<Duration, String> {
     match ask(provider, model, "max_tokens").await {
         // Newer models of OpenAI's use another name.
-        Err(why) if why.contains("max_tokens") && provider.speaks(Endpoint::ChatCompletions) => {
+        Err(why) if why.contains("max_tokens") && is_openai(provider) => {
             ask(provider, model, "max_completion_tokens").await
         }
         other => other,
     }
 }
 
+fn is_openai(provider: &Provider) -> bool {
+    matches!(provider.dialect(), Dialect::OpenAi)
+}
+
 async fn ask(provider: &Provider, model: &str, bound: &str) -> Result<Duration, String> {
     let question = [json!({ "role": "user", "content": "hi" })];
-    let question = json!({ "model": model, "messages": question, "stream": true, bound: 1 }).to_string();
-    // A provider of another format is asked, and read, by translation.
-    let (body, translator) = if provider.speaks(Endpoint::ChatCompletions) {
-        (question.into(), None)
-    } else {
-        let conversation = Conversation::new(Endpoint::ChatCompletions, question.into());
-        let target = Target::new(provider.dialect(), model).with_stream(true);
-        let unsupported = |field: UnsupportedField| field.to_string();
-        let translator = conversation.translator(&target, 0).map_err(unsupported)?;
-        (conversation.encode(&target).map_err(unsupported)?, Some(translator))
+    let (url, body) = match provider.dialect() {
+        Dialect::OpenAi => (
+            provider.uri(Endpoint::ChatCompletions, model, true),
+            json!({ "model": model, "messages": question, "stream": true, bound: 1 }),
+        ),
+        Dialect::Claude => (
+            provider.uri(Endpoint::Messages, model, true),
+            match provider.body_version() {
+                Some(version) => json!({
+                    "anthropic_version": version, "messages": question, "stream": true, "max_tokens": 1,
+                }),
+                None => json!({ "model": model, "messages": question, "stream": true, "max_tokens": 1 }),
+            },
+        ),
+        Dialect::Gemini => (
+            provider.uri(Endpoint::ChatCompletions, model, true),
+            json!({
+                "contents": [{ "role": "user", "parts": [{ "text": "hi" }] }],
+                "generationConfig": { "maxOutputTokens": 1 },
+            }),
+        ),
+        _ => return Err("the provider's format cannot be tested as a stream".to_owned()),
     };
-    let url = provider.uri(Endpoint::ChatCompletions, model, true);
     let url = url.ok_or("the provider has no address for a chat")?;
     let client = Client::builder().connect_timeout(provider.timeouts().connect()).redirect(Policy::none());
     let client = if url.host().is_some_and(is_loopback) { client.no_proxy() } else { client };
     let client = client.build().map_err(|error| error.to_string())?;
-    let request = client.post(url.to_string()).headers(headers(provider)).body(body);
+    let request = client.post(url.to_string()).headers(headers(provider)).body(body.to_string());
     let mut events = EventSource::new(request).map_err(|error| error.to_string())?;
     // A retry would hide the failure.
     events.set_retry_policy(Box::new(Never));
-    let result = read(&mut events, provider, translator).await;
+    let result = read(&mut events, provider).await;
     events.close();
     result
 }
@@ -64,11 +78,7 @@ fn headers(provider: &Provider) -> HeaderMap {
     headers
 }
 
-async fn read(
-    events: &mut EventSource,
-    provider: &Provider,
-    mut translator: Option<ResponseTranslator>,
-) -> Result<Duration, String> {
+async fn read(events: &mut EventSource, provider: &Provider) -> Result<Duration, String> {
     let asked = Instant::now();
     let (mut first, mut opened, mut ended) = (None, false, false);
     let mut within = provider.timeouts().stream_head();
@@ -96,16 +106,11 @@ async fn read(
             let words = error["message"].as_str().unwrap_or("no reason given");
             return Err(provider.mask(&format!("the stream has an error event: {words}")));
         }
-        let chunks = match &mut translator {
-            None => vec![event],
-            Some(translator) => translated(translator, &message.event, &message.data),
-        };
-        for (output, end) in chunks.iter().map(read_chunk) {
-            if output || end {
-                first.get_or_insert_with(|| asked.elapsed());
-            }
-            ended |= end;
+        let (output, end) = read_event(&event, provider.dialect());
+        if output || end {
+            first.get_or_insert_with(|| asked.elapsed());
         }
+        ended |= end;
     }
     match first {
         Some(first) if ended => Ok(first),
@@ -117,22 +122,23 @@ fn silent(within: Duration) -> String {
     format!("the provider was silent for {} s", within.as_secs())
 }
 
-/// Returns the chunks of a chat that an event of another format becomes.
-fn translated(translator: &mut ResponseTranslator, name: &str, data: &str) -> Vec<Value> {
-    let mut out = Vec::new();
-    // What cannot be read counts as not sent.
-    let _ = translator.translate_event(if name == "message" { "" } else { name }, data, &mut out);
-    let text = String::from_utf8_lossy(&out);
-    text.lines().filter_map(|line| serde_json::from_str(line.strip_prefix("data: ")?).ok()).collect()
-}
-
-/// Whether a chunk has output, and whether it completes the answer.
-fn read_chunk(chunk: &Value) -> (bool, bool) {
-    let choice = &chunk["choices"][0];
-    let filled = |value: &Value| value.as_str().is_some_and(|text| !text.is_empty()) || value.is_array();
-    let delta = choice["delta"].as_object();
-    let output = delta.is_some_and(|delta| delta.iter().any(|(key, value)| key != "role" && filled(value)));
-    (output, choice["finish_reason"].is_string())
+/// Whether an event has output, and whether it completes the answer.
+fn read_event(event: &Value, dialect: Dialect) -> (bool, bool) {
+    match dialect {
+        Dialect::OpenAi => {
+            let choice = &event["choices"][0];
+            let filled = |value: &Value| value.as_str().is_some_and(|text| !text.is_empty()) || value.is_array();
+            let delta = choice["delta"].as_object();
+            let output = delta.is_some_and(|delta| delta.iter().any(|(key, value)| key != "role" && filled(value)));
+            (output, choice["finish_reason"].is_string())
+        }
+        Dialect::Claude => (event["type"] == "content_block_delta", event["type"] == "message_stop"),
+        Dialect::Gemini => {
+            let candidate = &event["candidates"][0];
+            (candidate["content"]["parts"][0].is_object(), candidate["finishReason"].is_string())
+        }
+        _ => (false, false),
+    }
 }
 
 /// Returns why there is no stream, without keys and addresses.
