@@ -35,6 +35,8 @@ pub mod demo;
 mod http;
 #[cfg(feature = "database")]
 mod keys;
+#[cfg(feature = "database")]
+mod ledger;
 mod memory;
 pub mod observability;
 mod probes;

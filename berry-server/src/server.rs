@@ -149,13 +149,16 @@ impl Server {
         sleep(Duration::from_secs(settings.shutdown_delay_seconds)).await;
         self.closing.send_replace(true);
         let mut task = self.task;
-        if timeout(Duration::from_secs(settings.shutdown_grace_seconds), &mut task).await.is_ok() {
-            return;
+        if timeout(Duration::from_secs(settings.shutdown_grace_seconds), &mut task).await.is_err() {
+            tracing::warn!("the grace period is over; open streams end with an error event");
+            self.app.process().stop_streams();
+            if timeout(STOP_TIMEOUT, &mut task).await.is_err() {
+                task.abort();
+            }
         }
-        tracing::warn!("the grace period is over; open streams end with an error event");
-        self.app.process().stop_streams();
-        if timeout(STOP_TIMEOUT, &mut task).await.is_err() {
-            task.abort();
+        #[cfg(feature = "database")]
+        if let Some(ledger) = &self.app.process().ledger {
+            ledger.flush().await;
         }
     }
 }

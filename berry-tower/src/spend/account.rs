@@ -254,6 +254,13 @@ impl Subject {
         &self.limits
     }
 
+    /// Returns all counters, each with the model that it is for.
+    pub(super) fn all_counters(&self) -> impl Iterator<Item = (Option<&Arc<str>>, &Counter)> {
+        let of_models =
+            self.by_model.iter().flat_map(|(model, counters)| counters.iter().map(move |it| (Some(model), it)));
+        self.all.iter().map(|counter| (None, counter)).chain(of_models)
+    }
+
     /// Returns the counters of a request for a model.
     pub(super) fn counters(&self, model: &str) -> impl Iterator<Item = &Counter> {
         self.all.iter().chain(self.by_model.get(model).into_iter().flatten())
