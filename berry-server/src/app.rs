@@ -6,7 +6,7 @@ use arc_swap::ArcSwap;
 use berry_tower::{
     caller::CallerId,
     collect::CollectLayer,
-    gateway::{Settings, gateway},
+    gateway::{Settings, counter, gateway},
     rate_limit::QuotaFromRequest,
 };
 use http::{Extensions, request::Parts};
@@ -21,6 +21,7 @@ use crate::{
         error_shape::ErrorShape,
         routes::{self, Answer, Context, Front, Gateways, IncomingBody},
     },
+    key_refresh::KeyRefresh,
     observability::Observability,
     probes::Probes,
     reload::{Apply, Reloader},
@@ -33,6 +34,7 @@ struct Running {
     snapshot: Arc<Snapshot>,
     front: Front,
     _probes: Probes,
+    _key_refresh: KeyRefresh,
 }
 
 /// The application. Cheap to clone.
@@ -143,13 +145,17 @@ fn run(snapshot: Snapshot, observability: &Observability, reloader: &Reloader) -
     };
     let messages = stack.clone().render(ErrorShape::Anthropic);
     let gateways = Gateways {
+        messages_counter: counter(messages.clone(), keys.clone(), limits.clone(), allow.clone()),
+        openai_counter: counter(stack.clone(), keys.clone(), limits.clone(), allow.clone()),
         messages: gateway(messages, keys.clone(), limits.clone(), allow.clone()),
         openai: gateway(stack, keys.clone(), limits, allow),
     };
     let context = Context::new(snapshot.clone(), observability.clone(), reloader.clone());
     let front = routes::front(&context, &gateways);
+    // Before the probes, which wait for the keys.
+    let _key_refresh = KeyRefresh::start(&snapshot.provider_keys);
     let _probes = Probes::start(&snapshot);
-    Running { snapshot, front, _probes }
+    Running { snapshot, front, _probes, _key_refresh }
 }
 
 #[cfg(test)]

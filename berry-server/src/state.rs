@@ -31,7 +31,7 @@ use crate::{
     authentication::Keys,
     config::{
         Config, Loaded, Seen,
-        build::{Built, Caller, build},
+        build::{Built, Caller, ProviderKeys, build},
     },
     memory, spend,
 };
@@ -182,6 +182,8 @@ pub(crate) struct Snapshot {
     pub(crate) callers: HashMap<String, Arc<Caller>>,
     /// The users by key.
     pub(crate) keys: Keys,
+    /// The providers' keys that change from time to time.
+    pub(crate) provider_keys: ProviderKeys,
     pub(crate) tag_policy: TagPolicy,
     /// Whether status pages are open to all.
     pub(crate) public_status: bool,
@@ -206,8 +208,9 @@ impl Snapshot {
     ) -> Result<Self, String> {
         let Loaded { config, source, .. } = loaded;
         let none = HashMap::new();
+        let provider_keys = ProviderKeys::new(&config, before.map(|before| &before.provider_keys));
         let Built { models, tuning, plan, keys, callers, tag_policy } =
-            build(&config, before.map_or(&none, |before| &before.callers))?;
+            build(&config, before.map_or(&none, |before| &before.callers), &provider_keys)?;
         let catalog = match before {
             Some(before) => before.catalog.fork(),
             None => observe(Catalog::default()),
@@ -242,6 +245,7 @@ impl Snapshot {
             catalog,
             callers,
             keys,
+            provider_keys,
             tag_policy,
             backoff: plan,
             retry_budget,

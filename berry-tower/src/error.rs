@@ -177,6 +177,10 @@ pub enum Unroutable {
         /// Until the soonest of them may be asked again; zero when only a back-off is due.
         soonest: Duration,
     },
+    /// The gateway has no memory left to translate the request.
+    Overloaded,
+    /// The caller may not use this fallback, which its own request has led to.
+    FallbackNotPermitted,
     /// No backend is left for this request.
     NoCandidates {
         /// Whether the model has a further fallback.
@@ -193,6 +197,8 @@ impl Display for Unroutable {
             Self::UnsupportedParameter { param, why } => {
                 write!(f, "{param}: {why}")
             }
+            Self::Overloaded => f.write_str("this gateway holds as many bytes as its memory allows; try again shortly"),
+            Self::FallbackNotPermitted => f.write_str("the API key may not use a fallback of this model"),
             Self::NoneAvailable { .. } | Self::OnlyTriedLeft { .. } | Self::NoCandidates { .. } => {
                 f.write_str("every backend of this model is out of service at the moment; try again later")
             }

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use crate::{
     attempt::{Attempt, BackendId},
+    body::ByteBudget,
     sync,
 };
 
@@ -92,6 +93,7 @@ struct State {
     served_by: Latest,
     /// The progress of the response that this one announced before it was there.
     source: OnceLock<Progress>,
+    budget: Option<ByteBudget>,
 }
 
 impl Progress {
@@ -112,7 +114,25 @@ impl Progress {
             attempts: AtomicU32::new(0),
             served_by: Latest::default(),
             source: OnceLock::new(),
+            budget: None,
         }))
+    }
+
+    /// Sets the budget that bytes of the response count against while a layer holds them back. It must
+    /// be set before the progress is cloned.
+    #[must_use]
+    pub fn with_budget(mut self, budget: impl Into<Option<ByteBudget>>) -> Self {
+        debug_assert!(Arc::strong_count(&self.0) == 1, "the budget is set after the progress was cloned");
+        if let Some(state) = Arc::get_mut(&mut self.0) {
+            state.budget = budget.into();
+        }
+        self
+    }
+
+    /// The budget that bytes of the response count against while a layer holds them back.
+    #[must_use]
+    pub fn budget(&self) -> Option<&ByteBudget> {
+        self.0.budget.as_ref()
     }
 
     /// The state that is read: that of the response, where another announced it.

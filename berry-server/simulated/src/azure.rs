@@ -86,7 +86,7 @@ impl Wire for Azure {
         if let Some(fields) = body.as_object_mut() {
             fields.entry("model").or_insert_with(|| ask.model.as_str().into());
         }
-        OpenAi.check(&ModelRequest { body, model: ask.model.clone(), ..*ask })
+        OpenAi.check(&ModelRequest { body, model: ask.model.clone(), betas: None, ..*ask })
     }
 
     fn list(&self, voice: &Voice, models: &[String]) -> String {

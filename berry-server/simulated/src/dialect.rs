@@ -52,7 +52,7 @@ pub(super) enum Kind {
     CountTokens,
 }
 
-/// What the address of a model request says.
+/// What the head of a model request says.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Target {
     pub(super) kind: Kind,
@@ -60,11 +60,13 @@ pub(super) struct Target {
     pub(super) model: Option<String>,
     /// Whether a stream is requested, if the address says so.
     pub(super) stream: Option<bool>,
+    /// The beta features that the head asks for.
+    pub(super) betas: Option<String>,
 }
 
 impl From<Kind> for Target {
     fn from(kind: Kind) -> Self {
-        Self { kind, model: None, stream: None }
+        Self { kind, model: None, stream: None, betas: None }
     }
 }
 
@@ -93,6 +95,8 @@ pub(super) struct ModelRequest {
     pub(super) model: String,
     pub(super) stream: bool,
     pub(super) body: Value,
+    /// The beta features that it asks for.
+    pub(super) betas: Option<String>,
 }
 
 impl ModelRequest {

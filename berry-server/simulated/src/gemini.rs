@@ -81,7 +81,7 @@ impl Wire for Gemini {
         let body = openai::object(body)
             .map_err(|_| Refusal::invalid("Invalid JSON payload received. Expected an object of JSON."))?;
         let model = place.model.clone().unwrap_or_default();
-        Ok(ModelRequest { kind: place.kind, model, stream: place.stream == Some(true), body })
+        Ok(ModelRequest { kind: place.kind, model, stream: place.stream == Some(true), body, betas: None })
     }
 
     fn check(&self, ask: &ModelRequest) -> Result<(), Refusal> {

@@ -19,6 +19,10 @@ struct Cli {
     #[arg(long, value_enum, default_value_t = Format::Openai)]
     dialect: Format,
 
+    /// A known provider whose rules, errors and answers it has, for example `mistral`.
+    #[arg(long, value_name = "NAME", value_parser = preset, conflicts_with = "dialect")]
+    preset: Option<String>,
+
     /// The provider's name, which its answers carry.
     #[arg(long, value_name = "NAME", default_value = "sim")]
     name: String,
@@ -80,6 +84,11 @@ impl From<Format> for Dialect {
     }
 }
 
+fn preset(name: &str) -> Result<String, String> {
+    let known = Config::presets().collect::<Vec<_>>();
+    if known.contains(&name) { Ok(name.to_owned()) } else { Err(format!("it is one of {}", known.join(", "))) }
+}
+
 fn behavior(tokens: &str) -> Result<Behavior, String> {
     Behavior::from_tokens(tokens)
         .ok_or_else(|| format!("`{tokens}` has an unknown token; the documentation lists them"))
@@ -92,11 +101,13 @@ impl Cli {
             behavior = behavior.percent(percent);
         }
         let named = Config::named(&self.name);
+        let preset = self.preset.as_deref().and_then(Config::of_preset);
         Config {
             port: self.port,
             key: self.key.unwrap_or(named.key),
             models: self.models,
-            dialect: self.dialect.into(),
+            dialect: preset.as_ref().map_or_else(|| self.dialect.into(), |preset| preset.dialect),
+            preset: preset.and_then(|preset| preset.preset),
             lax: self.lax,
             tokens: self.tokens,
             first_token: Duration::from_millis(self.first_token_ms),

@@ -149,7 +149,7 @@ pub(super) fn read(place: &Target, body: &[u8]) -> Result<ModelRequest, Refusal>
     let model = model.ok_or_else(|| Refusal::invalid("You must provide a model parameter.").param("model"))?.to_owned();
     let streams = matches!(place.kind, Kind::Chat | Kind::Completions | Kind::Responses | Kind::Transcriptions);
     let stream = streams && (body["stream"] == Value::Bool(true) || body["stream"] == "true");
-    Ok(ModelRequest { kind: place.kind, model, stream, body })
+    Ok(ModelRequest { kind: place.kind, model, stream, body, betas: None })
 }
 
 fn model(voice: &Voice, id: &str) -> String {

@@ -90,7 +90,7 @@ fn respond(shared: &Shared, out: Outgoing, entry: Entry) -> Response<Answer> {
 }
 
 fn refused(shared: &Shared, refusal: &Refusal, retry_after: Option<u64>) -> Outgoing {
-    let (status, body) = shared.wire.refusal(refusal);
+    let (status, body) = shared.refusal(refusal);
     Outgoing { status, content_type: JSON, retry_after, plan: Plan::plain(body) }
 }
 
@@ -128,13 +128,17 @@ async fn call(shared: &Shared, place: &Target, body: &Bytes) -> Result<Outgoing,
         return Ok(Outgoing::ok(JSON, Plan::plain(wire.refusal(&Refusal::broken()).1)));
     }
     let shape = Shape::of(ask, &behavior);
+    let dress = |answer| match shared.quirks.filter(|_| place.kind == Kind::Chat) {
+        Some(quirks) => quirks.dress(answer),
+        None => answer,
+    };
     let with_history = match shared.responses.with_history(ask, config.lax, &shared.voice) {
         Ok(whole) => whole,
         Err(refusal) => return Ok(refused(shared, &refusal, None)),
     };
     let good = match &with_history {
-        Some(ask) => wire.answer(ask, shape, &shared.voice, known.hash),
-        None => known.answer(shape, || wire.answer(ask, shape, &shared.voice, known.hash)),
+        Some(ask) => dress(wire.answer(ask, shape, &shared.voice, known.hash)),
+        None => known.answer(shape, || dress(wire.answer(ask, shape, &shared.voice, known.hash))),
     };
     shared.responses.keep(with_history.as_ref().unwrap_or(ask), shape, &shared.voice, known.hash);
     let pace = Pace { first: config.first_token, each: behavior.per_token.unwrap_or(config.per_token) };

@@ -4,6 +4,7 @@ use super::cache::{Cache, CachedRequest};
 use super::config::Config;
 use super::dialect::{ModelRequest, Target, Wire};
 use super::fault::{Behavior, Scope};
+use super::quirks::{self, Quirks};
 use super::record::Record;
 use super::refusal::Refusal;
 use super::script::{Script, Step, Ticks};
@@ -22,6 +23,7 @@ pub(super) struct Shared {
     pub(super) script: ArcSwap<Script>,
     pub(super) config: Config,
     pub(super) wire: &'static dyn Wire,
+    pub(super) quirks: Option<&'static Quirks>,
     pub(super) voice: Voice,
     standing: Step,
     name_ticks: Ticks,
@@ -53,6 +55,7 @@ impl Shared {
             cache: Cache::default(),
             headers: config.dialect.wire().headers(),
             wire: config.dialect.wire(),
+            quirks: config.preset.and_then(quirks::by_name),
             config,
         }
     }
@@ -77,8 +80,22 @@ impl Shared {
         let Some(behavior) = self.model(&ask.model) else {
             return (Err(Refusal::unknown_model(&ask.model)), None);
         };
-        let checked = if self.config.lax { Ok(()) } else { self.wire.check(&ask) };
+        let checked = if self.config.lax { Ok(()) } else { self.check(&ask) };
         (checked.map(|()| ask), behavior.map(Arc::new))
+    }
+
+    fn check(&self, ask: &ModelRequest) -> Result<(), Refusal> {
+        match self.quirks {
+            None => self.wire.check(ask),
+            Some(quirks) if quirks.has_schema() => quirks.check(ask).and_then(|()| self.wire.check(ask)),
+            Some(quirks) => quirks.check(ask),
+        }
+    }
+
+    /// Returns the status and the body of an error.
+    pub(super) fn refusal(&self, refusal: &Refusal) -> (u16, Bytes) {
+        let own = self.quirks.and_then(|quirks| quirks.refusal(refusal));
+        own.map_or_else(|| self.wire.refusal(refusal), |(status, body)| (status, body.into()))
     }
 
     /// The script's behaviour, else the one in the model's name, else the provider's own.

@@ -48,7 +48,7 @@ impl StoredResponses {
             let mut items = previous.items.to_vec();
             items.extend(responses::items(&ask.body));
             body["input"] = items.into();
-            ModelRequest { kind: ask.kind, model: ask.model.clone(), stream: ask.stream, body }
+            ModelRequest { kind: ask.kind, model: ask.model.clone(), stream: ask.stream, body, betas: None }
         });
         if !lax {
             let is_stored = |id: &str| {

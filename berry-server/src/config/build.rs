@@ -10,7 +10,9 @@ use std::{
 
 use berry_tower::{
     auth::ApiKey,
-    backend::{self, Adjustments, Backend, BackendState, Dialect, Model, Provider, Timeouts, Tuning, strategy},
+    backend::{
+        self, Adjustments, Backend, BackendState, Dialect, Model, Provider, RotatingKey, Timeouts, Tuning, strategy,
+    },
     breaker::BreakerPolicy,
     rate_limit::{Limits, Quota},
     retry::BackoffPolicy,
@@ -20,8 +22,9 @@ use berry_tower::{
 use secrecy::ExposeSecret;
 
 use super::{
-    BackendType, Config, Settings, User,
+    BackendType, Config, KeySource, ProviderRoute, Settings, User,
     accounts::{self, TeamChain, Teams},
+    presets::Route,
 };
 
 /// Who calls: a user, or a key that was made at run time.
@@ -98,20 +101,62 @@ pub struct Built {
     pub tag_policy: TagPolicy,
 }
 
+/// The keys that change from time to time, by where they come from.
+#[derive(Debug, Clone, Default)]
+pub struct ProviderKeys(HashMap<KeySource, RotatingKey>);
+
+impl ProviderKeys {
+    /// The keys of a configuration. Those that `before` has, too, keep their value.
+    #[must_use]
+    pub fn new(config: &Config, before: Option<&Self>) -> Self {
+        let sources = config.providers.values().filter_map(|provider| provider.key_source.clone());
+        let key = |source: &KeySource| before.and_then(|before| before.0.get(source)).cloned().unwrap_or_default();
+        Self(sources.map(|source| (source.clone(), key(&source))).collect())
+    }
+
+    /// Returns each key with where it comes from.
+    pub fn iter(&self) -> impl Iterator<Item = (&KeySource, &RotatingKey)> {
+        self.0.iter()
+    }
+}
+
+/// A provider in each way in which its models are reached.
+struct Reached {
+    usual: Arc<Provider>,
+    routes: Vec<(Route, Arc<Provider>)>,
+}
+
+impl Reached {
+    fn new(
+        id: &str,
+        file: &super::Provider,
+        settings: &Settings,
+        keys: &ProviderKeys,
+    ) -> Result<Self, backend::InvalidProvider> {
+        let built = |route| provider(id, file, settings, route, keys).map(Arc::new);
+        let routes = file.routes.iter().map(|route| Ok((route.route, built(Some(route))?)));
+        Ok(Self { usual: built(None)?, routes: routes.collect::<Result<_, _>>()? })
+    }
+
+    fn of(&self, model: &str) -> &Arc<Provider> {
+        self.routes.iter().find(|(route, _)| route.serves(model)).map_or(&self.usual, |(_, provider)| provider)
+    }
+}
+
 /// Builds what the layers take. Users whose limits did not change keep what they have spent of
 /// them in `before`.
 ///
 /// # Errors
 /// A value that passed the checks of the file and is refused all the same, with its path.
-pub fn build(config: &Config, before: &HashMap<String, Arc<Caller>>) -> Result<Built, String> {
+pub fn build(config: &Config, before: &HashMap<String, Arc<Caller>>, keys: &ProviderKeys) -> Result<Built, String> {
     let settings = &config.settings;
     let tuning = tuning(settings);
     let mut providers = HashMap::new();
     for (id, provider) in &config.providers {
-        let built = self::provider(id, provider, settings).map_err(|e| format!("providers.{id}: {e}"))?;
-        providers.insert(id.as_str(), Arc::new(built));
+        let built = Reached::new(id, provider, settings, keys).map_err(|e| format!("providers.{id}: {e}"))?;
+        providers.insert(id.as_str(), built);
     }
-    let models = config.models.iter().map(|(id, model)| self::model(id, model, &providers, &tuning));
+    let models = config.models.iter().map(|(id, model)| self::model(id, model, &providers, &tuning, settings));
     let models: Vec<Model> = models.collect::<Result<_, _>>()?;
     let teams = Teams::new(config);
     let mut callers = HashMap::new();
@@ -161,20 +206,41 @@ fn tuning(settings: &Settings) -> Tuning {
     }
 }
 
-/// A provider as the layers know it.
+/// A provider as the layers know it, with the models of a route or all others.
 pub(crate) fn provider(
     id: &str,
     file: &super::Provider,
     settings: &Settings,
+    route: Option<&ProviderRoute>,
+    keys: &ProviderKeys,
 ) -> Result<Provider, backend::InvalidProvider> {
-    let dialect = match file.backend_type {
+    let backend_type = route.map_or(file.backend_type, |route| route.route.backend_type);
+    let dialect = match backend_type {
         BackendType::OpenAi | BackendType::Azure => Dialect::OpenAi,
         BackendType::Claude => Dialect::Claude,
         BackendType::Gemini => Dialect::Gemini,
     };
-    let mut provider = Provider::new(id, &file.base_url)?.with_dialect(dialect);
-    if file.backend_type == BackendType::Azure {
+    let base_url = route.map_or(&file.base_url, |route| &route.base_url);
+    let mut provider = Provider::new(id, base_url)?.with_dialect(dialect).with_request_options(file.options);
+    if backend_type == BackendType::Azure {
         provider = provider.with_azure_deployments(file.api_version.clone().unwrap_or_default());
+    }
+    let chat_urls = match route {
+        Some(route) => route.chat_urls.as_ref().map(|(plain, stream)| (plain, stream)),
+        None => file.chat_url.as_ref().map(|plain| (plain, file.chat_stream_url.as_ref().unwrap_or(plain))),
+    };
+    if let Some((plain, stream)) = chat_urls {
+        provider = provider.with_chat_urls(plain, stream)?;
+    }
+    let version = file.anthropic_version.as_deref().or_else(|| route?.route.anthropic_version);
+    if let Some(version) = version {
+        provider = provider.with_body_version(version);
+    }
+    if let Some(header) = &file.key_header {
+        provider = provider.with_key_header(header.clone());
+    }
+    if let Some(source) = &file.key_source {
+        provider = provider.with_rotating_key(keys.0.get(source).cloned().unwrap_or_default());
     }
     let timeouts = Timeouts::default()
         .with_connect(Duration::from_secs(file.connect_timeout_seconds))
@@ -186,7 +252,6 @@ pub(crate) fn provider(
         .with_timeouts(timeouts)
         .with_enabled(file.enabled)
         .with_max_retries(file.max_retries)
-        .with_stream_usage(file.stream_usage)
         .with_forward_user_agent(file.forward_user_agent)
         .with_max_connections(NonZeroU32::new(file.max_connections))
         .with_key(file.api_key.expose_secret())?;
@@ -200,8 +265,9 @@ pub(crate) fn provider(
 fn model(
     id: &str,
     file: &super::Model,
-    providers: &HashMap<&str, Arc<Provider>>,
+    providers: &HashMap<&str, Reached>,
     tuning: &Tuning,
+    settings: &Settings,
 ) -> Result<Model, String> {
     let strategy = strategy::by_name(file.strategy.as_str(), &tuning.smart_ai)
         .ok_or_else(|| format!("models.{id}.strategy: unknown strategy `{}`", file.strategy.as_str()))?;
@@ -210,7 +276,7 @@ fn model(
         let provider = providers.get(entry.provider.as_str());
         let provider = provider.ok_or_else(|| format!("models.{id}.backends[{i}].provider: unknown"))?;
         backends.push(
-            Backend::new(provider.clone(), &*entry.model)
+            Backend::new(provider.of(&entry.model).clone(), &*entry.model)
                 .with_weight(entry.weight)
                 .with_priority(entry.priority)
                 .with_enabled(entry.enabled)
@@ -231,7 +297,9 @@ fn model(
         .with_enabled(file.enabled)
         .with_fallbacks(file.fallbacks.iter().map(String::as_str))
         .with_stream_recovery(file.stream_recovery)
-        .with_on_unsupported(file.on_unsupported))
+        .with_on_unsupported(file.on_unsupported)
+        .with_answer_model(file.answer_model)
+        .with_fallback_permission(file.fallback_permission.unwrap_or(settings.fallback_permission)))
 }
 
 fn caller(config: &Config, id: &str, user: &User, team: &TeamChain, before: Option<&Arc<Caller>>) -> Caller {

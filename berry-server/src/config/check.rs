@@ -26,6 +26,7 @@ pub(super) fn check(config: &Config, reader: &Reader<'_>) {
     check.reach();
     check.allowed_models();
     check.providers_in_use();
+    check.billing();
     if !config.users.is_empty() && !check.active_users().any(User::is_admin) {
         let message =
             "no enabled user has the tag `admin`, so nobody can call `/admin/*`; add `tags = [\"admin\"]` to one";
@@ -279,6 +280,29 @@ impl<'a> Check<'a> {
                 };
                 let path = format!("{}[{index}]", join(&join("users", id), "allowed_models"));
                 self.reader.warn(&path, format_args!("no model has the name or id `{entry}`{instead}"));
+            }
+        }
+    }
+
+    /// A backend is probed by what all models say about it, so they must agree on what a probe costs.
+    fn billing(&self) {
+        let mut first: HashMap<(&str, &str), (String, &Backend)> = HashMap::new();
+        for (id, model) in &self.config.models {
+            for (at, backend) in model.backends.iter().enumerate() {
+                let place = format!("{}[{at}].billing_mode", join(&join("models", id), "backends"));
+                match first.get(&(backend.provider.as_str(), backend.model.as_str())) {
+                    Some((other, known)) if known.billing_mode != backend.billing_mode => {
+                        let message = format!(
+                            "is `{}`, but `{other}` is `{}` for the same model of the provider; it is never probed",
+                            backend.billing_mode, known.billing_mode
+                        );
+                        self.reader.warn(&place, message);
+                    }
+                    Some(_) => {}
+                    None => {
+                        first.insert((&backend.provider, &backend.model), (place, backend));
+                    }
+                }
             }
         }
     }

@@ -2,18 +2,23 @@
 
 use std::num::NonZeroU32;
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 use indexmap::IndexMap;
 use jiff::Timestamp;
 use secrecy::SecretString;
 use serde::Serialize;
 
-use berry_tower::backend::{Billing, ClaudeThinking, OnUnsupported, Probe, Sampling, StreamRecovery};
+use berry_tower::backend::{
+    AnswerModel, Billing, ClaudeThinking, FallbackPermission, OnUnsupported, Probe, RequestOptions, Sampling,
+    StreamRecovery,
+};
 use berry_tower::spend::Price;
 
 use super::database::Database;
+use super::key_source::KeySource;
 use super::limits::Limits;
 use super::options::{BackendType, Strategy};
+use super::presets::Route;
 use super::settings::Settings;
 use super::store::Store;
 use super::teams::Team;
@@ -169,6 +174,37 @@ pub struct Provider {
     pub forward_user_agent: bool,
     /// The most HTTP/2 connections to the provider.
     pub max_connections: u32,
+    /// The row of known providers that the other keys come from.
+    pub preset: Option<&'static str>,
+    /// Stands for `{region}` in addresses.
+    pub region: Option<String>,
+    /// Stands for `{project}` in addresses.
+    pub project: Option<String>,
+    /// The header of the key, where it is not the format's.
+    pub key_header: Option<HeaderName>,
+    /// The address for plain conversations, where it does not follow from `base_url`.
+    pub chat_url: Option<String>,
+    /// The address for streamed conversations; `chat_url` without it.
+    pub chat_stream_url: Option<String>,
+    /// The `anthropic_version` in the body of requests in Anthropic's format.
+    pub anthropic_version: Option<String>,
+    /// What requests in OpenAI's format may have.
+    pub options: RequestOptions,
+    /// Where the key comes from, if it is not in the file.
+    pub key_source: Option<KeySource>,
+    /// Models that are reached in another way.
+    pub routes: Vec<ProviderRoute>,
+}
+
+/// Another way to reach some of a provider's models.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProviderRoute {
+    /// The row that it comes from.
+    pub route: Route,
+    /// The address.
+    pub base_url: String,
+    /// The addresses for conversations, plain and streamed.
+    pub chat_urls: Option<(String, String)>,
 }
 
 /// `[models.<id>]`
@@ -190,6 +226,10 @@ pub struct Model {
     pub stream_recovery: StreamRecovery,
     /// What happens to optional fields of a request that a backend's format cannot express.
     pub on_unsupported: OnUnsupported,
+    /// The name of the model in responses.
+    pub answer_model: AnswerModel,
+    /// Whether users need permission for the fallbacks that their own requests lead to; `None` as in the settings.
+    pub fallback_permission: Option<FallbackPermission>,
 }
 
 /// `[[models.<id>.backends]]`

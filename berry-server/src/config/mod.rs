@@ -43,11 +43,13 @@ mod database;
 mod env;
 mod file;
 mod finding;
+mod key_source;
 mod limits;
 mod lines;
 mod models;
 mod nested;
 mod options;
+pub mod presets;
 mod prices;
 mod providers;
 mod reader;
@@ -70,8 +72,9 @@ use toml::de::DeTable;
 
 pub use database::{Database, DatabaseUrl};
 pub use env::{NotFound, PLACES, find};
-pub use file::{Backend, Config, Credential, Model, Provider, RateLimit, User};
+pub use file::{Backend, Config, Credential, Model, Provider, ProviderRoute, RateLimit, User};
 pub use finding::{Errors, Finding};
+pub use key_source::{KeyOrigin, KeySource};
 pub use limits::Limits;
 pub use options::{BackendType, EstimateBy, StoreMode, StoreOnError, Strategy};
 
@@ -152,7 +155,7 @@ pub fn parse(text: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<Loaded,
     log.sort();
     if log.errors.is_empty() {
         // The layers are stricter than the file in places: what is valid must start too.
-        if let Err(message) = build::build(&config, &HashMap::new()) {
+        if let Err(message) = build::build(&config, &HashMap::new(), &build::ProviderKeys::default()) {
             return Err(Errors::unbuildable(&message, log.warnings));
         }
         return Ok(Loaded { config, warnings: log.warnings, source: None, seen: None });

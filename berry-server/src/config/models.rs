@@ -1,7 +1,9 @@
 //! Reads `[models.<id>]` and `[[models.<id>.backends]]`.
 
 use super::file::{Backend, Model};
-use berry_tower::backend::{Billing, ClaudeThinking, OnUnsupported, Probe, Sampling, StreamRecovery};
+use berry_tower::backend::{
+    AnswerModel, Billing, ClaudeThinking, FallbackPermission, OnUnsupported, Probe, Sampling, StreamRecovery,
+};
 
 use super::options::Strategy;
 use super::reader::{Table, fields};
@@ -17,12 +19,17 @@ pub(super) fn read(id: &str, mut t: Table<'_>) -> Model {
         default_for: t.strings("default_for", |_| None),
         stream_recovery: StreamRecovery::default(),
         on_unsupported: OnUnsupported::default(),
+        answer_model: AnswerModel::default(),
+        fallback_permission: None,
     };
     if model.name.is_empty() || model.name.contains(char::is_whitespace) {
         t.error("name", "must not be empty nor hold white space");
     }
-    fields!(t => model, word: strategy, stream_recovery, on_unsupported);
+    fields!(t => model, word: strategy, stream_recovery, on_unsupported, answer_model);
     fields!(t => model, flag: enabled);
+    if t.has("fallback_permission") {
+        t.word("fallback_permission", model.fallback_permission.insert(FallbackPermission::Inherit));
+    }
     let backends = t.list_of_tables("backends", "models.*.backends[]");
     model.backends = backends.into_iter().map(read_backend).collect();
     if model.backends.is_empty() {

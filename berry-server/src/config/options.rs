@@ -3,7 +3,10 @@
 use std::fmt;
 
 use berry_tower::{
-    backend::{Billing, ClaudeThinking, OnUnsupported, Probe, Sampling, StreamRecovery, strategy::NAMES},
+    backend::{
+        AnswerModel, Billing, ClaudeThinking, FallbackPermission, OnUnsupported, Probe, ReasoningHistory, Sampling,
+        StreamRecovery, TokenLimit, strategy::NAMES,
+    },
     select::TagPolicy,
 };
 use serde::{Serialize, Serializer};
@@ -141,4 +144,16 @@ macro_rules! library_words {
     };
 }
 
-library_words!(Billing, ClaudeThinking, OnUnsupported, Probe, Sampling, StreamRecovery, TagPolicy);
+library_words!(
+    AnswerModel,
+    Billing,
+    ClaudeThinking,
+    FallbackPermission,
+    OnUnsupported,
+    Probe,
+    ReasoningHistory,
+    Sampling,
+    StreamRecovery,
+    TagPolicy,
+    TokenLimit
+);

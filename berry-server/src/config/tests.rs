@@ -3,6 +3,7 @@
 mod examples;
 mod guide;
 mod mangled;
+mod presets;
 mod readme;
 mod rules;
 mod secrets;

@@ -39,6 +39,8 @@ const MAX_HEADERS: usize = 512;
 const MAX_RESERVE: usize = 64;
 /// The time after which connections that wait for a slot look for an idle connection again.
 const RECHECK: Duration = Duration::from_millis(50);
+/// The time for which a connection is not idle yet: its request may be under way.
+const MIN_IDLE: Duration = Duration::from_millis(250);
 /// The time that a request waits for a slot.
 const MAX_WAIT: Duration = Duration::from_secs(30);
 /// The pause after an error of `accept`, most likely that no file is left.
@@ -178,7 +180,9 @@ impl Open {
         self.0.retain(|(connection, _)| !connection.is_closed());
         let counts = |place: &Weak<Place>| !with_slot || place.upgrade().is_some_and(|place| place.has_slot());
         let counted = self.0.iter().filter(|(_, place)| counts(place));
+        let now = Instant::now();
         let idle = counted.filter_map(|(connection, _)| Some((connection.idle_since()?, connection)));
+        let idle = idle.filter(|(since, _)| now.saturating_duration_since(*since) >= MIN_IDLE);
         if let Some((_, connection)) = idle.min_by_key(|(since, _)| *since) {
             connection.displace();
         }
@@ -232,9 +236,8 @@ pub(crate) async fn serve<A, F, B, O, R>(
             let (answer, overloaded) = (answer.clone(), overloaded.clone());
             EitherFuture::Right(Box::pin(async move {
                 if !place.wait().await {
-                    let response = overloaded(&request);
-                    state.end();
-                    return Ok(response);
+                    // The response closes the connection, which is not idle until then.
+                    return Ok(overloaded(&request));
                 }
                 request.extensions_mut().insert(state);
                 answer(request.map(Either::Left)).await

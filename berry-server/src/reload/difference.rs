@@ -156,6 +156,16 @@ fn same_provider(a: &Provider, b: &Provider) -> bool {
         stream_usage,
         forward_user_agent,
         max_connections,
+        preset,
+        region,
+        project,
+        key_header,
+        chat_url,
+        chat_stream_url,
+        anthropic_version,
+        options,
+        key_source,
+        routes,
     } = a;
     api_key.expose_secret() == b.api_key.expose_secret()
         && (name, base_url, models, headers) == (&b.name, &b.base_url, &b.models, &b.headers)
@@ -164,6 +174,10 @@ fn same_provider(a: &Provider, b: &Provider) -> bool {
         && (connect_timeout_seconds, backend_type) == (&b.connect_timeout_seconds, &b.backend_type)
         && (forward_user_agent, max_connections) == (&b.forward_user_agent, &b.max_connections)
         && *api_version == b.api_version
+        && (preset, region, project, key_header) == (&b.preset, &b.region, &b.project, &b.key_header)
+        && (chat_url, chat_stream_url) == (&b.chat_url, &b.chat_stream_url)
+        && (anthropic_version, options, key_source) == (&b.anthropic_version, &b.options, &b.key_source)
+        && *routes == b.routes
 }
 
 #[cfg(test)]

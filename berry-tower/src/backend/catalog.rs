@@ -37,6 +37,33 @@ named_enum! {
     }
 }
 
+named_enum! {
+    /// The name of the model in responses.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+    #[non_exhaustive]
+    pub enum AnswerModel {
+        /// The provider's own, so that the bytes of a response pass as they are.
+        #[default]
+        Backend = "backend",
+        /// The public name of the model that has answered.
+        Public = "public",
+    }
+}
+
+named_enum! {
+    /// Whether a caller needs permission for the fallbacks of a model.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+    #[non_exhaustive]
+    pub enum FallbackPermission {
+        /// A caller who may use the model may use its fallbacks.
+        #[default]
+        Inherit = "inherit",
+        /// A caller whose own request leads to a fallback, since it is too long or has a part that the
+        /// model's backends cannot express, must be permitted to use that fallback too.
+        Required = "required",
+    }
+}
+
 /// A model as clients know it: a pool of backends and the strategy that picks one of them.
 #[derive(Clone, Debug)]
 pub struct Model {
@@ -48,6 +75,8 @@ pub struct Model {
     fallbacks: Vec<Arc<str>>,
     stream_recovery: StreamRecovery,
     on_unsupported: OnUnsupported,
+    answer_model: AnswerModel,
+    fallback_permission: FallbackPermission,
 }
 
 impl Model {
@@ -67,6 +96,8 @@ impl Model {
             fallbacks: Vec::new(),
             stream_recovery: StreamRecovery::Off,
             on_unsupported: OnUnsupported::Drop,
+            answer_model: AnswerModel::Backend,
+            fallback_permission: FallbackPermission::Inherit,
         }
     }
 
@@ -98,10 +129,24 @@ impl Model {
         self
     }
 
+    /// Sets whether callers need permission for the fallbacks.
+    #[must_use]
+    pub const fn with_fallback_permission(mut self, permission: FallbackPermission) -> Self {
+        self.fallback_permission = permission;
+        self
+    }
+
     /// Sets what happens to optional fields of a request that a backend's format cannot express.
     #[must_use]
     pub const fn with_on_unsupported(mut self, on_unsupported: OnUnsupported) -> Self {
         self.on_unsupported = on_unsupported;
+        self
+    }
+
+    /// Sets the name of the model in responses.
+    #[must_use]
+    pub const fn with_answer_model(mut self, answer_model: AnswerModel) -> Self {
+        self.answer_model = answer_model;
         self
     }
 
@@ -145,6 +190,18 @@ impl Model {
     #[must_use]
     pub const fn on_unsupported(&self) -> OnUnsupported {
         self.on_unsupported
+    }
+
+    /// The name of the model in responses.
+    #[must_use]
+    pub const fn answer_model(&self) -> AnswerModel {
+        self.answer_model
+    }
+
+    /// Whether callers need permission for the fallbacks.
+    #[must_use]
+    pub const fn fallback_permission(&self) -> FallbackPermission {
+        self.fallback_permission
     }
 
     /// What happens to a stream that is cut.

@@ -11,14 +11,14 @@ use std::{
 use http::Uri;
 
 use super::{
-    options::{OptionalField, Refusals},
+    options::{Lesson, OptionalField, Refusals},
     provider::Provider,
     state::BackendState,
     tuning::Tuning,
 };
 use crate::{
     attempt::BackendId,
-    dialect::{ClaudeThinking, Sampling},
+    dialect::{ClaudeThinking, Efforts, Sampling},
     endpoint::Endpoint,
     named::named_enum,
 };
@@ -293,10 +293,20 @@ impl Backend {
         self.think_tags
     }
 
-    /// How a translated request tells a Claude model to think.
+    /// How a translated request tells a Claude model to think: as it was set, or for
+    /// [`Auto`](ClaudeThinking::Auto) as the backend's refusals have taught.
     #[must_use]
-    pub const fn thinking(&self) -> ClaudeThinking {
-        self.thinking
+    pub fn thinking(&self) -> ClaudeThinking {
+        match self.thinking {
+            ClaudeThinking::Auto => self.refusals.thinking().unwrap_or_default(),
+            thinking => thinking,
+        }
+    }
+
+    /// The values of `reasoning_effort` that the backend accepts, as far as it is known.
+    #[must_use]
+    pub fn efforts(&self) -> Efforts {
+        self.refusals.efforts().unwrap_or(self.provider.request_options().efforts())
     }
 
     /// The state, which all models that list the same provider and model share.
@@ -324,15 +334,15 @@ impl Backend {
         self.provider.accepts(field) && !self.refusals.contains(field)
     }
 
-    /// Records that the backend has refused a request because of this field.
-    pub fn record_refusal(&self, field: OptionalField) {
-        self.refusals.insert(field);
+    /// Records what a refusal of the backend's has taught about it.
+    pub fn learn(&self, lesson: Lesson) {
+        self.refusals.learn(lesson);
     }
 
     /// The address of an endpoint; `None` if the provider does not serve it.
     #[must_use]
     pub fn uri(&self, endpoint: Endpoint, stream: bool) -> Option<Uri> {
-        if stream && endpoint.is_chat() && self.provider.dialect().format().has_stream_address() {
+        if stream && endpoint.is_chat() && self.provider.has_stream_address() {
             self.stream_address.clone()
         } else {
             self.addresses[endpoint.index()].clone()

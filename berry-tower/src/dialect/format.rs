@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::{
     chat::Chat,
     codec::{DecodeResponse, EncodeResponse},
+    effort::Efforts,
     gemini::Gemini,
     hub,
     messages::Messages,
@@ -94,6 +95,8 @@ pub struct Target<'a> {
     pub(crate) usage: bool,
     pub(crate) think_tags: bool,
     pub(crate) thinking: ClaudeThinking,
+    pub(crate) efforts: Efforts,
+    pub(crate) reasoning: bool,
 }
 
 impl<'a> Target<'a> {
@@ -108,7 +111,24 @@ impl<'a> Target<'a> {
             usage: true,
             think_tags: false,
             thinking: ClaudeThinking::Auto,
+            efforts: Efforts::ALL,
+            reasoning: false,
         }
+    }
+
+    /// Sets the efforts that a Claude model accepts; all by default.
+    #[must_use]
+    pub const fn with_efforts(mut self, efforts: Efforts) -> Self {
+        self.efforts = efforts;
+        self
+    }
+
+    /// Sets whether a request of OpenAI's format has the reasoning of earlier turns as `reasoning_content`; by
+    /// default it has not.
+    #[must_use]
+    pub const fn with_reasoning(mut self, reasoning: bool) -> Self {
+        self.reasoning = reasoning;
+        self
     }
 
     /// Sets the sampling parameters that the backend accepts; all by default.

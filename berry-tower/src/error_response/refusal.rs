@@ -85,6 +85,13 @@ fn unroutable(e: &Unroutable) -> Refusal {
         Unroutable::NoneAvailable { retry_after: wait } | Unroutable::OnlyTriedLeft { soonest: wait } => {
             unavailable(e, *wait)
         }
+        Unroutable::Overloaded => {
+            let refusal = Refusal::new(StatusCode::SERVICE_UNAVAILABLE, SERVER, message).code("overloaded");
+            refusal.retry_after(Duration::from_secs(1))
+        }
+        Unroutable::FallbackNotPermitted => {
+            Refusal::new(StatusCode::FORBIDDEN, "permission_error", message).code("model_not_allowed").param("model")
+        }
         Unroutable::NoCandidates { .. } => unavailable(e, Duration::ZERO),
     }
 }

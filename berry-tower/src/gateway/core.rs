@@ -98,6 +98,10 @@ where
     let breaker = CircuitBreakerLayer::new(BreakerPolicy::default()).find(SelectedBreaker).require();
     let select = SelectLayer::new(catalog).tags(move |extensions| tags(extensions)).tag_policy(tag_policy);
     let select = select.caller(move |extensions| caller(extensions)).callers(callers);
+    let permission = allow.clone();
+    let may_use = move |identity: &I, model: &str| permission.allows(identity, model);
+    let select = select
+        .permission(move |extensions, model| extensions.get::<I>().is_some_and(|identity| may_use(identity, model)));
     let retry = RetryLayer::new(retry_policy).budget(budget).total_timeout(total_timeout);
 
     let service = BackendClient::new(transport);

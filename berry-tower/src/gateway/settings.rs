@@ -18,7 +18,7 @@ use crate::{
 
 type FindCaller = dyn Fn(&Extensions) -> Option<CallerId> + Send + Sync;
 
-type FindTags = dyn for<'a> Fn(&'a Extensions) -> &'a [Arc<str>] + Send + Sync;
+pub(super) type FindTags = dyn for<'a> Fn(&'a Extensions) -> &'a [Arc<str>] + Send + Sync;
 
 /// The parts of the standard gateway, apart from who may call it, how often, and for which models.
 ///
@@ -176,7 +176,8 @@ impl<R, T, P, C> Settings<R, T, P, C> {
     }
 
     /// Sets the function that finds a caller's fingerprint in the request's extensions, by which circuit
-    /// breakers tell a failing backend from a failing caller. Default: callers are not told apart.
+    /// breakers tell a failing backend from a failing caller, and by which the budget of bodies is divided.
+    /// Default: callers are not told apart.
     #[must_use]
     pub fn caller(mut self, caller: impl Fn(&Extensions) -> Option<CallerId> + Send + Sync + 'static) -> Self {
         self.values.caller = Arc::new(caller);

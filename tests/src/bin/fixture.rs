@@ -38,13 +38,15 @@ const USERS: [(&str, &str); 6] = [
     ("member", "tags = [\"members\"]"),
 ];
 
-/// One pool for each type of backend and one over all four types, with the same upstream models.
-const TYPES: [(&str, &[&str]); 5] = [
-    ("openai", &["left"]),
-    ("azure", &["azure"]),
-    ("claude", &["claude"]),
-    ("gemini", &["gemini"]),
-    ("mixed", &["left", "azure", "claude", "gemini"]),
+/// One pool for each type of backend and one over four types, with the prefix of their upstream models. The backend of
+/// `chat` has chat completions alone.
+const TYPES: [(&str, &[&str], &str); 6] = [
+    ("openai", &["left"], "sim"),
+    ("azure", &["azure"], "sim"),
+    ("claude", &["claude"], "sim"),
+    ("gemini", &["gemini"], "sim"),
+    ("mixed", &["left", "azure", "claude", "gemini"], "sim"),
+    ("chat", &["right"], "sim-chatonly"),
 ];
 
 /// The behaviours of an upstream: the suffix of the pool's name and that of the upstream model.
@@ -186,8 +188,9 @@ fn config_text(providers: &[(&str, &Provider, &str)], spare: &[String]) -> Strin
 
 /// Returns the pools of each type and behaviour: the name, the providers, the upstream model.
 fn typed() -> impl Iterator<Item = (String, &'static [&'static str], String)> {
-    let with_behaviours = |(name, backends): (&'static str, &'static [&'static str])| {
-        BEHAVIOURS.into_iter().map(move |(end, tokens)| (format!("{name}{end}"), backends, format!("sim{tokens}")))
+    let with_behaviours = |(name, backends, model): (&'static str, &'static [&'static str], &'static str)| {
+        let pool = move |(end, tokens)| (format!("{name}{end}"), backends, format!("{model}{tokens}"));
+        BEHAVIOURS.into_iter().map(pool)
     };
     TYPES.into_iter().flat_map(with_behaviours)
 }

@@ -82,6 +82,7 @@ static MESSAGE: Expected = Tagged(
     &[
         ("user", &[must("content", Either(&[Text, List(&Tagged("type", &[TEXT, IMAGE, DOCUMENT, RESULT]))]))]),
         ("assistant", &[must("content", Either(&[Text, List(&Tagged("type", &[TEXT, THINKING, REDACTED, USE]))]))]),
+        ("system", &[must("content", Either(&[Text, List(&Tagged("type", &[TEXT]))]))]),
     ],
 );
 

@@ -18,7 +18,9 @@ pub(super) fn has_thinking(body: &Value) -> bool {
 }
 
 pub(super) fn turn(body: &Value) -> Turn {
-    let messages = body["messages"].as_array().map_or(&[][..], Vec::as_slice);
+    let all = body["messages"].as_array().map_or(&[][..], Vec::as_slice);
+    let turns: Vec<_> = all.iter().filter(|message| message["role"] != "system").cloned().collect();
+    let messages = turns.as_slice();
     let last_of = |role: &str| messages.iter().rev().find(|message| message["role"] == role);
     let last = messages.last();
     let is_user = last.is_some_and(|message| message["role"] == "user");
@@ -36,7 +38,7 @@ pub(super) fn turn(body: &Value) -> Turn {
         single: body["tool_choice"]["disable_parallel_tool_use"] == Value::Bool(true),
         json: body["output_config"]["format"].get("schema").cloned(),
         thinks: has_thinking(body),
-        prompt: prompt_tokens(body, messages),
+        prompt: prompt_tokens(body, all),
     }
 }
 

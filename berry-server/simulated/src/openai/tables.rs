@@ -138,7 +138,7 @@ pub(super) static CHAT: Expected = Object(&[
     may("presence_penalty", Number(-2.0, 2.0)),
     may("prompt_cache_key", Text),
     may("prompt_cache_retention", Word(&["in-memory", "in_memory", "24h"])),
-    may("reasoning_effort", Word(&["none", "minimal", "low", "medium", "high", "xhigh"])),
+    may("reasoning_effort", Word(&["none", "minimal", "low", "medium", "high", "xhigh", "max"])),
     may("response_format", Same(&RESPONSE_FORMAT)),
     may("safety_identifier", Text),
     may("seed", Whole(i64::MIN, i64::MAX)),

@@ -68,5 +68,5 @@ fn order_of_the_file_is_kept() {
     let models: Vec<&String> = config.models.keys().collect();
     assert_eq!(models[..3], ["chat", "steady", "fast"]);
     let providers: Vec<&String> = config.providers.keys().collect();
-    assert_eq!(providers, ["openai", "azure", "anthropic", "google", "local"]);
+    assert_eq!(providers, ["openai", "azure", "anthropic", "google", "local", "mistral", "vertex", "house"]);
 }

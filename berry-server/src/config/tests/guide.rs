@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 use toml::de::DeTable;
 
+use super::super::presets::ACCEPTS;
 use super::super::reader::Reader;
 use super::super::{FULL_EXAMPLE, Settings, read};
 use super::{SMALL, good};
@@ -70,7 +71,14 @@ fn defaults() -> Value {
             "stream_usage": provider.stream_usage,
             "forward_user_agent": provider.forward_user_agent,
             "max_connections": provider.max_connections,
+            "api_key_ttl_seconds": crate::config::providers::DEFAULT_KEY_TTL,
+            "token_limit": provider.options.token_limit(),
+            "reasoning_history": provider.options.reasoning_history(),
         },
+        "providers.*.accepts": ACCEPTS
+            .iter()
+            .map(|(key, field)| ((*key).to_owned(), json!(provider.options.accepts(*field))))
+            .collect::<serde_json::Map<_, _>>(),
         "models.*": {
             "strategy": model.strategy,
             "enabled": model.enabled,
@@ -78,6 +86,7 @@ fn defaults() -> Value {
             "default_for": model.default_for,
             "stream_recovery": model.stream_recovery,
             "on_unsupported": model.on_unsupported,
+            "answer_model": model.answer_model,
         },
         "models.*.backends[]": {
             "weight": backend.weight,

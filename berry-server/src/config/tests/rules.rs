@@ -107,3 +107,13 @@ fn base_urls_are_warned_about() {
     assert!(warnings(&url("https://me.openai.azure.com/openai/v1/")).is_empty());
     warned(&with(PROVIDER, "api_version = \"2024-10-21\""), "no effect here");
 }
+
+#[test]
+fn warns_of_models_that_disagree_on_the_billing_of_a_backend() {
+    let per_request = BACKENDS.replace("\"gpt-4o\" }", "\"gpt-4o\", billing_mode = \"per_request\" }");
+    let text = format!("{SMALL}[models.other]\nname = \"other\"\nbackends = {per_request}\n");
+    warned(
+        &text,
+        "models.other.backends[0].billing_mode: is `per_request`, but `models.gpt_4o.backends[0].billing_mode`",
+    );
+}

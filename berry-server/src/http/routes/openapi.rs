@@ -30,7 +30,7 @@ use utoipa::{
 use super::{
     admin,
     context::Context,
-    endpoints::{MESSAGES, routed},
+    endpoints::{COUNT_TOKENS, INPUT_TOKENS, MESSAGES, routed},
     health, metrics, models, smart_ai, tags,
 };
 
@@ -140,6 +140,9 @@ pub(super) fn document(public_status: bool) -> utoipa::openapi::OpenApi {
         let operation = model_request(&path, endpoint);
         paths.insert(path, PathItem::new(HttpMethod::Post, operation));
     }
+    for path in [COUNT_TOKENS, INPUT_TOKENS] {
+        paths.insert(path.to_owned(), PathItem::new(HttpMethod::Post, count(path)));
+    }
     #[cfg(feature = "observability")]
     {
         let operation = <super::prometheus::__path_prometheus as utoipa::Path>::operation();
@@ -154,7 +157,7 @@ pub(super) fn document(public_status: bool) -> utoipa::openapi::OpenApi {
     paths.insert("/".to_owned(), PathItem::new(HttpMethod::Get, page()));
     paths.insert("/openapi.json".to_owned(), PathItem::new(HttpMethod::Get, itself()));
     for (path, item) in paths.iter_mut() {
-        let shape = if path.ends_with(Endpoint::Messages.path()) { "AnthropicError" } else { "Error" };
+        let shape = if path.starts_with(MESSAGES) { "AnthropicError" } else { "Error" };
         for operation in [&mut item.get, &mut item.post, &mut item.patch, &mut item.delete].into_iter().flatten() {
             finish(operation, shape, public_status);
         }
@@ -266,6 +269,35 @@ fn model_request(path: &str, endpoint: Endpoint) -> Operation {
         .operation_id(Some(path.trim_start_matches("/v1").trim_start_matches('/').replace('/', "_")))
         .summary(Some(format!("{path}, answered by a backend of the model")))
         .request_body(Some(request.build()))
+        .responses(ResponsesBuilder::new().response("200", good))
+        .build()
+}
+
+/// Describes an endpoint that counts the tokens of a prompt.
+fn count(path: &str) -> Operation {
+    let (field, example) = match path {
+        COUNT_TOKENS => ("messages", json!({ "model": "fast", "messages": [{ "role": "user", "content": "Hello!" }] })),
+        _ => ("input", json!({ "model": "fast", "input": "Hello" })),
+    };
+    let body = ObjectBuilder::new()
+        .property("model", text("The model's public name or table id."))
+        .property(field, any().description(Some("The prompt.")))
+        .required("model");
+    let body = ContentBuilder::new().schema(Some(body)).example(Some(example)).build();
+    let number = ObjectBuilder::new().schema_type(Type::Integer).description(Some("The number of tokens."));
+    let good = ObjectBuilder::new().property("input_tokens", number).required("input_tokens");
+    let mut good = ResponseBuilder::new()
+        .description("The count of a backend, or an estimate.")
+        .content("application/json", ContentBuilder::new().schema(Some(good)).build())
+        .build();
+    add_header(&mut good, "x-berry-estimated", "`true` if no backend counted.");
+    OperationBuilder::new()
+        .tag(tags::INFERENCE)
+        .operation_id(Some(path.trim_start_matches("/v1/").replace('/', "_")))
+        .summary(Some(format!("{path}, the number of tokens of a prompt")))
+        .request_body(Some(
+            RequestBodyBuilder::new().required(Some(Required::True)).content("application/json", body).build(),
+        ))
         .responses(ResponsesBuilder::new().response("200", good))
         .build()
 }

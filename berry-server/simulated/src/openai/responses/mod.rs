@@ -180,6 +180,17 @@ impl<'a> Response<'a> {
         let reasoning = &self.ask.body["reasoning"];
         let verbosity = self.ask.body["text"].get("verbosity").cloned().unwrap_or("medium".into());
         let format = self.ask.body["text"].get("format").cloned().unwrap_or(json!({"type": "text"}));
+        let format = match format["type"].as_str() {
+            Some("json_schema") => with_nulls(format, &["description", "strict"]),
+            _ => format,
+        };
+        let tools = self.ask.body["tools"].as_array().into_iter().flatten().cloned();
+        let tools: Vec<_> = tools
+            .map(|tool| match tool["type"].as_str() {
+                Some("function") => with_nulls(tool, &["description", "parameters", "strict"]),
+                _ => tool,
+            })
+            .collect();
         json!({
             "id": id(self.seed),
             "object": "response",
@@ -207,7 +218,7 @@ impl<'a> Response<'a> {
             "temperature": given("temperature", 1.0.into()),
             "text": {"format": format, "verbosity": verbosity},
             "tool_choice": given("tool_choice", "auto".into()),
-            "tools": given("tools", json!([])),
+            "tools": tools,
             "top_logprobs": given("top_logprobs", 0.into()),
             "top_p": given("top_p", 1.0.into()),
             "truncation": given("truncation", "disabled".into()),
@@ -216,4 +227,14 @@ impl<'a> Response<'a> {
             "metadata": given("metadata", json!({})),
         })
     }
+}
+
+/// Adds the fields that a response has even where its request does not.
+fn with_nulls(mut object: Value, fields: &[&str]) -> Value {
+    if let Some(object) = object.as_object_mut() {
+        for field in fields {
+            object.entry(*field).or_insert(Value::Null);
+        }
+    }
+    object
 }

@@ -269,6 +269,8 @@ pub(super) static INPUT_TOKENS: Expected = Object(&[
 pub(super) static REQUEST: Expected = Object(&[
     must("model", Text),
     may("background", Flag),
+    // Codex sends it, and the provider takes it.
+    may("client_metadata", Map(&Anything)),
     may("context_management", List(&Map(&Anything))),
     may("conversation", Same(&CONVERSATION)),
     may(
