@@ -160,5 +160,10 @@ impl Server {
         if let Some(ledger) = &self.app.process().ledger {
             ledger.flush().await;
         }
+        // The other replicas can use what this one holds of the limits.
+        let store = self.app.snapshot().store.clone();
+        if timeout(STOP_TIMEOUT, store.close()).await.is_err() {
+            tracing::warn!("the store of the limits did not take back what this replica holds");
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 mod examples;
 mod guide;
+mod limits;
 mod mangled;
 mod presets;
 mod readme;

@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::support::{CommandOutput, program, run};
 
 /// The documents, by name.
-const DOCUMENTS: [(&str, &str); 13] = [
+const DOCUMENTS: [(&str, &str); 14] = [
     ("README", include_str!("../../README.md")),
     ("guide", include_str!("../../docs/README.md")),
     ("configuration", include_str!("../../docs/configuration.md")),
@@ -23,6 +23,7 @@ const DOCUMENTS: [(&str, &str); 13] = [
     ("providers", include_str!("../../docs/providers.md")),
     ("agents", include_str!("../../docs/agents.md")),
     ("operations", include_str!("../../docs/operations.md")),
+    ("fleet", include_str!("../../docs/fleet.md")),
     ("migration", include_str!("../../docs/migration.md")),
 ];
 

@@ -256,9 +256,8 @@ impl Subject {
 
     /// Returns all counters, each with the model that it is for.
     pub(super) fn all_counters(&self) -> impl Iterator<Item = (Option<&Arc<str>>, &Counter)> {
-        let of_models =
-            self.by_model.iter().flat_map(|(model, counters)| counters.iter().map(move |it| (Some(model), it)));
-        self.all.iter().map(|counter| (None, counter)).chain(of_models)
+        let by_model = self.by_model.iter().flat_map(|(model, all)| all.iter().map(move |it| (Some(model), it)));
+        self.all.iter().map(|counter| (None, counter)).chain(by_model)
     }
 
     /// Returns the counters of a request for a model.

@@ -75,19 +75,19 @@ struct OwnLimit {
 
 impl OwnLimit {
     fn of(usage: &LimitUsage) -> Self {
-        let measure = usage.limit().measure();
+        let measure = usage.limit.measure();
         let amount = |units: u64| match measure {
             Measure::Cost => Money::from_nanos(units).to_string(),
             _ => units.to_string(),
         };
-        let left = usage.usage();
+        let left = usage.usage;
         let reset = left.reset().as_secs();
         Self {
-            of: usage.subject().kind(),
-            id: usage.subject().id().to_string(),
-            model: usage.model().map(|model| model.to_string()),
+            of: usage.subject.kind(),
+            id: usage.subject.id().to_string(),
+            model: usage.model.as_ref().map(|model| model.to_string()),
             measure: measure.name(),
-            window: usage.limit().rule().window_name().to_string(),
+            window: usage.limit.rule().window_name().to_string(),
             limit: amount(left.limit()),
             remaining: amount(left.remaining()),
             // The end of a window that never ends is no number for people.
