@@ -18,6 +18,8 @@ use crate::{
 
 /// The time for open streams to send their error event after the grace period.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long the telemetry that is left may take.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How long a start waits for the keys of the database.
 #[cfg(feature = "database")]
@@ -165,5 +167,7 @@ impl Server {
         if timeout(STOP_TIMEOUT, store.close()).await.is_err() {
             tracing::warn!("the store of the limits did not take back what this replica holds");
         }
+        // A collector that does not answer delays the end no longer than this.
+        let _ = timeout(FLUSH_TIMEOUT, self.app.flush_telemetry()).await;
     }
 }
