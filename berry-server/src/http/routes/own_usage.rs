@@ -87,13 +87,18 @@ impl OwnLimit {
             id: usage.subject.id().to_string(),
             model: usage.model.as_ref().map(|model| model.to_string()),
             measure: measure.name(),
-            window: usage.limit.rule().window_name().to_string(),
+            window: window(&usage.limit.rule().window_name()),
             limit: amount(left.limit()),
             remaining: amount(left.remaining()),
             // The end of a window that never ends is no number for people.
             reset_seconds: (reset < 366 * 86_400).then_some(reset),
         }
     }
+}
+
+/// Returns the name that a limit's key has: the days of a cost are those of the calendar.
+fn window(name: &str) -> String {
+    name.trim_start_matches("utc_").to_owned()
 }
 
 /// What the caller has spent, its limits, and what is left of them. The request itself spends nothing.
