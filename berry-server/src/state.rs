@@ -30,7 +30,7 @@ use tokio::time::Instant;
 use crate::{
     authentication::Keys,
     config::{
-        Config, Loaded, Seen,
+        Config, FileVersion, Loaded,
         build::{Built, Caller, ProviderKeys, build},
     },
     memory, spend,
@@ -39,6 +39,7 @@ use crate::{
 use crate::{
     database::Database,
     keys::{Directory, FilePeople},
+    ledger::Ledger,
 };
 
 /// The state of the process, which survives reloads.
@@ -55,7 +56,7 @@ pub(crate) struct Process {
     /// The result of the last reload.
     pub(crate) last_reload: ArcSwapOption<ReloadResult>,
     /// The configuration file as it was when it was last read.
-    pub(crate) seen: ArcSwapOption<Seen>,
+    pub(crate) file_version: ArcSwapOption<FileVersion>,
     /// Whether the server listens on a loopback address, so that only this machine reaches it.
     is_loopback: bool,
     /// The connections to providers.
@@ -70,6 +71,9 @@ pub(crate) struct Process {
     /// The keys of the database.
     #[cfg(feature = "database")]
     pub(crate) directory: Option<Directory>,
+    /// The ledger of finished requests.
+    #[cfg(feature = "database")]
+    pub(crate) ledger: Option<Ledger>,
 }
 
 /// A number that rises and falls. Cheap to clone; clones share the number.
@@ -118,13 +122,15 @@ impl Process {
             probed: Arc::default(),
             stop: Shutdown::new(),
             last_reload: ArcSwapOption::empty(),
-            seen: ArcSwapOption::from(loaded.seen.clone().map(Arc::new)),
+            file_version: ArcSwapOption::from(loaded.file_version.clone().map(Arc::new)),
             is_loopback,
             transport: EnvProxy::default(),
             buffers: ByteBudget::new(usize::MAX),
             queued: Gauge::default(),
             #[cfg(feature = "database")]
             directory: database.clone().map(Directory::new),
+            #[cfg(feature = "database")]
+            ledger: database.clone().map(Ledger::start),
             #[cfg(feature = "database")]
             database,
         }
@@ -224,6 +230,10 @@ impl Snapshot {
         #[cfg(feature = "database")]
         if let Some(directory) = &process.directory {
             directory.set_file(FilePeople::new(&config, &callers));
+        }
+        #[cfg(feature = "database")]
+        if let Some(ledger) = &process.ledger {
+            ledger.set(config.database.as_ref());
         }
         process.buffers.set_max(usize::try_from(max_buffered).unwrap_or(usize::MAX));
         Ok(Self {

@@ -13,7 +13,7 @@ use super::presets::{ACCEPTS, PRESETS, Preset, Route};
 use super::reader::{Table, fields};
 use super::settings::{RETRIES, SECONDS, Settings};
 
-/// Hosts where Azure wants either its own `/openai/v1` or deployment URLs.
+/// The hosts of Azure, which need either the path `/openai/v1` or deployment URLs.
 const AZURE: [&str; 5] = [
     ".openai.azure.com",
     ".openai.azure.us",
@@ -22,7 +22,7 @@ const AZURE: [&str; 5] = [
     ".services.ai.azure.com",
 ];
 
-/// Headers that frame the message: set by hand they would break each call.
+/// Headers that the HTTP client sets; other values would break requests.
 const FRAMING: [HeaderName; 3] = [header::CONNECTION, header::CONTENT_LENGTH, header::TRANSFER_ENCODING];
 
 pub(super) fn read(id: &str, mut t: Table<'_>, settings: &Settings) -> Provider {
@@ -88,7 +88,7 @@ pub(super) fn read(id: &str, mut t: Table<'_>, settings: &Settings) -> Provider 
     }
     check_base_url(&t, &provider);
     check_api_version(&t, &provider);
-    t.leftover("tags");
+    t.deprecated("tags");
     t.finish();
     provider
 }
@@ -274,7 +274,7 @@ pub(super) fn headers(t: &mut Table<'_>, key: &'static str) -> HeaderMap {
     headers
 }
 
-/// The value is in no message: a key may stand in it.
+/// Checks the base URL. The messages do not quote it because it may contain a key.
 fn check_base_url(t: &Table<'_>, provider: &Provider) {
     let key = "base_url";
     let example = "for example `https://api.openai.com/v1`";

@@ -23,7 +23,7 @@ use crate::{
     named::named_enum,
 };
 
-/// The tag that marks a backend as expensive. It restricts nobody.
+/// The tag that marks a backend as expensive. It does not restrict who may use the backend.
 pub const PREMIUM: &str = "premium";
 
 named_enum! {
