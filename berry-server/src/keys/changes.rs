@@ -32,14 +32,14 @@ pub(crate) enum ChangeError {
     /// A value is wrong: its name, and the rule.
     Invalid(&'static str, String),
     /// The database does not answer.
-    Database(DatabaseError),
+    Unavailable,
 }
 
 impl From<DatabaseError> for ChangeError {
     fn from(error: DatabaseError) -> Self {
         match error {
             DatabaseError::Conflict => Self::Conflict("it was changed at the same time; try again".to_owned()),
-            error => Self::Database(error),
+            DatabaseError::Unavailable(_) | DatabaseError::Failed(_) => Self::Unavailable,
         }
     }
 }

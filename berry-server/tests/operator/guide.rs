@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::support::{CommandOutput, program, run};
 
 /// The documents, by name.
-const DOCUMENTS: [(&str, &str); 12] = [
+const DOCUMENTS: [(&str, &str); 14] = [
     ("README", include_str!("../../README.md")),
     ("guide", include_str!("../../docs/README.md")),
     ("configuration", include_str!("../../docs/configuration.md")),
@@ -18,6 +18,8 @@ const DOCUMENTS: [(&str, &str); 12] = [
     ("strategies", include_str!("../../docs/strategies.md")),
     ("failover", include_str!("../../docs/failover.md")),
     ("protocols", include_str!("../../docs/protocols.md")),
+    ("keys", include_str!("../../docs/keys.md")),
+    ("spend", include_str!("../../docs/spend.md")),
     ("providers", include_str!("../../docs/providers.md")),
     ("agents", include_str!("../../docs/agents.md")),
     ("operations", include_str!("../../docs/operations.md")),
@@ -94,7 +96,11 @@ async fn site() -> (Server, Vec<Provider>, tempfile::TempDir) {
         .replace("${OPENAI_API_KEY}", openai.key())
         .replace("${BERRY_TOKEN}", "token-of-me-0123456789abcdef")
         .replacen("api_key = \"\" ", &format!("api_key = \"{}\" ", local.key()), 1);
-    let text = format!("{block}\n[users.app]\ntoken = \"token-of-app-0123456789abcdef\"\n");
+    let database = folder.path().join("berry.db");
+    let text = format!(
+        "{block}\n[users.app]\ntoken = \"token-of-app-0123456789abcdef\"\n[database]\nurl = \"sqlite://{}\"\n",
+        database.display()
+    );
     let path = folder.path().join("config.toml");
     fs::write(&path, text).unwrap();
     let server = Server::start(config::load(&path).unwrap(), Options::loopback()).await.unwrap();
