@@ -2,7 +2,7 @@
 
 use std::{io, time::Duration};
 
-use http::{HeaderMap, Response, StatusCode};
+use http::{HeaderMap, Method, Response, StatusCode, Uri};
 
 use super::*;
 use crate::error::Failure;

@@ -47,7 +47,7 @@ impl std::error::Error for InvalidAddress {}
 #[derive(Clone)]
 pub(super) enum Server {
     Single(Client),
-    Cluster(ClusterClient),
+    Cluster(Box<ClusterClient>),
 }
 
 /// The settings of a [`Redis`](super::Redis).
@@ -73,7 +73,7 @@ impl RedisConfig {
             Some((*scheme, rest))
         });
         let server = match cluster {
-            Some((scheme, rest)) => Server::Cluster(cluster_client(scheme, rest)?),
+            Some((scheme, rest)) => Server::Cluster(Box::new(cluster_client(scheme, rest)?)),
             None => Server::Single(Client::open(url).map_err(invalid)?),
         };
         Ok(Self {
