@@ -491,5 +491,5 @@ fn checked_limits(given: Option<Json>) -> Result<String> {
 /// Reads a time as milliseconds since 1970.
 fn expiry(text: &str) -> Result<i64> {
     let message = "must be a time with its offset (RFC 3339), like `2027-01-31T00:00:00Z`";
-    text.parse::<Timestamp>().map(|at| at.as_millisecond()).map_err(|_| invalid("expires_at", message))
+    text.parse::<Timestamp>().map(Timestamp::as_millisecond).map_err(|_| invalid("expires_at", message))
 }

@@ -41,7 +41,7 @@ use crate::{
 };
 
 /// The target of the access line, which filters such as `RUST_LOG` name.
-const TARGET: &str = "berry_server::access";
+pub(super) const TARGET: &str = "berry_server::access";
 
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const BACKEND: HeaderName = HeaderName::from_static("x-berry-backend");

@@ -85,7 +85,7 @@ impl OwnLimit {
         Self {
             of: usage.subject.kind(),
             id: usage.subject.id().to_string(),
-            model: usage.model.as_ref().map(|model| model.to_string()),
+            model: usage.model.as_ref().map(ToString::to_string),
             measure: measure.name(),
             window: window(&usage.limit.rule().window_name()),
             limit: amount(left.limit()),

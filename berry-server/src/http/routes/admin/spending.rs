@@ -93,7 +93,7 @@ pub(in crate::http::routes) fn time(param: &'static str, text: &str) -> Result<i
     let date = || text.parse::<Date>().ok()?.to_zoned(TimeZone::UTC).ok().map(|at| at.timestamp());
     let at = text.parse::<Timestamp>().ok().or_else(date);
     let message = format!("`{param}` must be a time like `2027-01-31T00:00:00Z` or a date like `2027-01-31`");
-    at.map(|at| at.as_millisecond()).ok_or_else(|| invalid(Some(param), &message))
+    at.map(Timestamp::as_millisecond).ok_or_else(|| invalid(Some(param), &message))
 }
 
 /// Returns the begin of the month in UTC.
