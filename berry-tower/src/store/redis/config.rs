@@ -46,7 +46,7 @@ impl std::error::Error for InvalidAddress {}
 
 #[derive(Clone)]
 pub(super) enum Server {
-    Single(Client),
+    Single(Box<Client>),
     Cluster(Box<ClusterClient>),
 }
 
@@ -74,7 +74,7 @@ impl RedisConfig {
         });
         let server = match cluster {
             Some((scheme, rest)) => Server::Cluster(Box::new(cluster_client(scheme, rest)?)),
-            None => Server::Single(Client::open(url).map_err(invalid)?),
+            None => Server::Single(Box::new(Client::open(url).map_err(invalid)?)),
         };
         Ok(Self {
             server,
