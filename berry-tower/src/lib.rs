@@ -106,6 +106,10 @@ pub mod drain;
 pub mod early;
 #[cfg(any(feature = "early", feature = "resume"))]
 mod ending;
+#[cfg(any(feature = "early", feature = "resume"))]
+mod failed_response;
+#[cfg(any(feature = "early", feature = "resume"))]
+mod stream_events;
 pub mod endpoint;
 pub mod error;
 #[cfg(feature = "error-response")]

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use secrecy::SecretString;
 use serde::Serialize;
 
-use berry_tower::backend::{Billing, ClaudeThinking, OnUnsupported, Probe, Sampling, StreamRecovery};
+use berry_tower::backend::{Billing, ClaudeThinking, OnUnsupported, OpenAiApi, Probe, Sampling, StreamRecovery};
 
 use super::options::{BackendType, Strategy};
 use super::settings::Settings;
@@ -24,6 +24,21 @@ pub struct Config {
     pub providers: IndexMap<String, Provider>,
     /// `[models.<id>]`
     pub models: IndexMap<String, Model>,
+    /// `[responses]`
+    pub responses: Responses,
+}
+
+/// `[responses]`
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Responses {
+    /// Whether `data: [DONE]` ends streams of `/v1/responses`.
+    pub done_event: bool,
+}
+
+impl Default for Responses {
+    fn default() -> Self {
+        Self { done_event: true }
+    }
 }
 
 /// `[users.<id>]`
@@ -204,4 +219,6 @@ pub struct Backend {
     pub thinking: ClaudeThinking,
     /// Whether the model writes its thoughts between `<think>` and `</think>`.
     pub think_tags: bool,
+    /// The format in which an OpenAI-type backend is asked for conversations.
+    pub openai_api: OpenAiApi,
 }

@@ -46,6 +46,7 @@ mod nested;
 mod options;
 mod providers;
 mod reader;
+mod responses;
 mod seen;
 mod settings;
 mod source;
@@ -154,6 +155,7 @@ fn read<'r>(reader: &'r Reader<'r>, root: &'r DeTable<'r>) -> Config {
     let users = root.tables_by_id("users", "users.*");
     let providers = root.tables_by_id("providers", "providers.*");
     let models = root.tables_by_id("models", "models.*");
+    let responses = responses::read(root.table("responses", "responses"));
     root.finish();
     let own = |id: &str| id.to_owned();
     let config = Config {
@@ -161,6 +163,7 @@ fn read<'r>(reader: &'r Reader<'r>, root: &'r DeTable<'r>) -> Config {
         providers: providers.into_iter().map(|(id, t)| (own(id), providers::read(id, t, &settings))).collect(),
         models: models.into_iter().map(|(id, t)| (own(id), models::read(id, t))).collect(),
         settings,
+        responses,
     };
     check::check(&config, reader);
     config

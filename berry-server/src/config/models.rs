@@ -1,7 +1,7 @@
 //! Reads `[models.<id>]` and `[[models.<id>.backends]]`.
 
 use super::file::{Backend, Model};
-use berry_tower::backend::{Billing, ClaudeThinking, OnUnsupported, Probe, Sampling, StreamRecovery};
+use berry_tower::backend::{Billing, ClaudeThinking, OnUnsupported, OpenAiApi, Probe, Sampling, StreamRecovery};
 
 use super::options::Strategy;
 use super::reader::{Table, fields};
@@ -48,12 +48,13 @@ fn read_backend(mut t: Table<'_>) -> Backend {
         sampling: Sampling::default(),
         thinking: ClaudeThinking::default(),
         think_tags: false,
+        openai_api: OpenAiApi::default(),
     };
     t.real("weight", |weight| weight > 0.0 && weight <= 100.0, "above 0 and at most 100", &mut backend.weight);
     fields!(t => backend, whole(0..=10): priority);
     fields!(t => backend, whole(0..=u64::from(u32::MAX)): max_in_flight);
     fields!(t => backend, flag: enabled, supports_prefill, think_tags);
-    fields!(t => backend, word: billing_mode, sampling, thinking);
+    fields!(t => backend, word: billing_mode, sampling, thinking, openai_api);
     if backend.billing_mode == Billing::PerRequest {
         // A probe there costs as much as a request.
         backend.probe = Probe::None;

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use berry_tower::{
-    backend::{Billing, ClaudeThinking, OnUnsupported, Probe, Sampling, StreamRecovery, strategy::NAMES},
+    backend::{Billing, ClaudeThinking, OnUnsupported, OpenAiApi, Probe, Sampling, StreamRecovery, strategy::NAMES},
     select::TagPolicy,
 };
 use serde::{Serialize, Serializer};
@@ -106,4 +106,4 @@ macro_rules! library_words {
     };
 }
 
-library_words!(Billing, ClaudeThinking, OnUnsupported, Probe, Sampling, StreamRecovery, TagPolicy);
+library_words!(Billing, ClaudeThinking, OnUnsupported, OpenAiApi, Probe, Sampling, StreamRecovery, TagPolicy);

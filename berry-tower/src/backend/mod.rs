@@ -20,7 +20,7 @@ pub use crate::{
 };
 pub use catalog::{Catalog, CatalogRef, CatalogSnapshot, InvalidCatalog, Model, OnUnsupported, StreamRecovery};
 pub use definition::{Backend, Billing, PREMIUM, Probe};
-pub use options::OptionalField;
+pub use options::{OpenAiApi, OptionalField};
 pub use provider::{InvalidProvider, Provider, Timeouts, secret_parts};
 pub use snapshot::BackendStateSnapshot;
 #[cfg(feature = "select")]

@@ -1,6 +1,41 @@
 //! Parts of a request that not every provider accepts.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+
+use crate::named::named_enum;
+
+named_enum! {
+    /// The format in which a backend of OpenAI's type is asked for conversations.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+    #[non_exhaustive]
+    pub enum OpenAiApi {
+        /// The caller's own format where the backend has it, until the backend has shown which one it lacks.
+        #[default]
+        Auto = "auto",
+        /// Chat completions.
+        Chat = "chat",
+        /// Responses.
+        Responses = "responses",
+    }
+}
+
+/// The format that a backend has been found to need since it was made.
+#[derive(Debug, Default)]
+pub(super) struct LearntApi(AtomicU8);
+
+impl LearntApi {
+    pub(super) fn get(&self) -> OpenAiApi {
+        match self.0.load(Ordering::Relaxed) {
+            1 => OpenAiApi::Chat,
+            2 => OpenAiApi::Responses,
+            _ => OpenAiApi::Auto,
+        }
+    }
+
+    pub(super) fn set(&self, api: OpenAiApi) {
+        self.0.store(api as u8, Ordering::Relaxed);
+    }
+}
 
 /// A part of a request that some providers refuse.
 ///

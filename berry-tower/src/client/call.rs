@@ -30,14 +30,14 @@ use crate::{
     body::Buffered,
     classify::{self, Class, ErrorBody},
     dialect::{
-        Conversation, Dropped, Target, may_contain_foreign_thinking, may_lack_thinking, without_foreign_thinking,
-        without_signatures,
+        Conversation, Dialect, Dropped, Target, may_contain_foreign_thinking, may_lack_thinking, without_foreign_thinking,
+        without_own_reasoning, without_signatures,
     },
     endpoint::Endpoint,
     error::{BoxError, Deadline, Failure, MissingLayer, Unroutable},
     inspect::{Prefill, Prefilled, Requested},
     progress::{CommitPoint, Progress},
-    select::Selected,
+    select::{RoutedModel, Selected},
     sse::{Grammar, StreamFilter},
     upstream_time::UpstreamTime,
 };
@@ -60,6 +60,8 @@ pub(super) struct Call {
     pub(super) head: (Instant, Deadline),
     /// Whether the gateway asks for token counts that the client did not ask for.
     pub(super) usage: bool,
+    /// The format in which the backend is asked.
+    dialect: Dialect,
     /// The parsed conversation, where the backend has another format.
     conversation: Option<Arc<Conversation>>,
     /// Whether the model has backends of several formats.
@@ -71,6 +73,8 @@ pub(super) struct Call {
     settings: HeadSettings,
     /// Fields that the backend has refused.
     omitted: Omitted,
+    /// A random number, from which the ids of a translated response are made.
+    seed: u128,
 }
 
 impl Call {
@@ -91,11 +95,17 @@ impl Call {
         let (requested, prefill) = (requested.clone(), prefill.map(|prefill| prefill.body.clone()));
         let endpoint = requested.endpoint.ok_or(Unroutable::UnsupportedEndpoint)?;
         let is_multi_format = request.extensions().get::<Arc<Conversation>>().is_some();
-        let conversation = (endpoint.is_chat() && !selected.backend().provider().speaks(endpoint)).then(|| {
+        let dialect = selected.backend().dialect(endpoint);
+        let conversation = (endpoint.is_chat() && !dialect.format().has_endpoint(endpoint)).then(|| {
             let known = request.extensions().get::<Arc<Conversation>>().filter(|_| prefill.is_none());
             let body = || prefill.as_ref().unwrap_or(request.body()).bytes().clone();
             known.cloned().unwrap_or_else(|| {
-                Arc::new(Conversation::new(endpoint, body()).with_shape(requested.nodes(), requested.depth()))
+                let conversation = Conversation::new(endpoint, body());
+                let conversation = match request.extensions().get::<RoutedModel>() {
+                    Some(model) => conversation.with_seals(model.model().seals().clone()),
+                    None => conversation,
+                };
+                Arc::new(conversation.with_shape(requested.nodes(), requested.depth()))
             })
         });
         let request_id = (endpoint == Endpoint::Messages).then(|| request.headers().get("x-request-id").cloned());
@@ -116,12 +126,14 @@ impl Call {
             sent,
             head,
             usage: false,
+            dialect,
             conversation,
             is_multi_format,
             request_id,
             time,
             settings: settings.clone(),
             omitted: Omitted::default(),
+            seed: rand::random(),
         };
         if call.has_optional_fields() {
             call.omitted = Omitted::new(|field| !call.backend().accepts(field));
@@ -171,7 +183,9 @@ impl Call {
     /// Returns the target of a translation.
     fn target(&self) -> Target<'_> {
         let backend = self.backend();
-        Target::new(backend.provider().dialect(), &backend.id().model)
+        Target::new(self.dialect, &backend.id().model)
+            .with_provider(&backend.id().provider)
+            .with_seed(self.seed)
             .with_sampling(backend.sampling())
             .with_think_tags(backend.think_tags())
             .with_thinking(backend.thinking())
@@ -198,6 +212,8 @@ impl Call {
             {
                 without_foreign_thinking(&body)
             }
+            // Signatures of other providers, which OpenAI could not decrypt.
+            Endpoint::Responses => without_own_reasoning(&body),
             // Kept where all backends have OpenAI's format: one may be Google's, which requires them.
             Endpoint::ChatCompletions if self.is_multi_format => without_signatures(&body),
             _ => body,
@@ -242,7 +258,7 @@ impl Call {
         let backend = self.backend();
         let mut request = Request::new(client.body().replaced_by(self.upstream_body(client.body().bytes())?));
         *request.method_mut() = client.method().clone();
-        *request.uri_mut() = backend.uri(self.endpoint, self.is_stream()).ok_or(Unroutable::UnsupportedEndpoint)?;
+        *request.uri_mut() = backend.uri_in(self.dialect, self.endpoint, self.is_stream()).ok_or(Unroutable::UnsupportedEndpoint)?;
         *request.headers_mut() = self.settings.request_headers(client.headers(), self.accept(), backend.provider());
         let upstream = Upstream::new(backend.provider().timeouts().connect())
             .with_head_due(self.head.0)
@@ -301,7 +317,7 @@ impl Call {
             parts.headers.remove(CONTENT_LENGTH);
         }
         if let Some(conversation) = &self.conversation {
-            let dropped = Dropped(conversation.dropped(self.backend().provider().dialect()));
+            let dropped = Dropped(conversation.dropped(self.dialect));
             if let Some(value) = dropped.header_value() {
                 parts.headers.insert(DROPPED, value);
                 parts.extensions.insert(dropped);
@@ -335,7 +351,9 @@ impl Call {
         }
         let reader = match commit {
             CommitPoint::Output => Reader::Stream(Box::new(
-                StreamFilter::new(grammar, self.hides_usage()).expected_choices(self.requested.choices as usize),
+                StreamFilter::new(grammar, self.hides_usage())
+                    .expected_choices(self.requested.choices as usize)
+                    .done_event(self.settings.done_event),
             )),
             CommitPoint::Whole => Reader::plain(self.endpoint),
             CommitPoint::FirstByte => Reader::Opaque,
@@ -374,7 +392,7 @@ impl Call {
 
     /// Whether the upstream receives OpenAI's chat completions, whose fields not all providers accept.
     fn has_optional_fields(&self) -> bool {
-        self.backend().provider().dialect().format().has_usage_option()
+        self.dialect.format().has_usage_option()
             && (self.conversation.is_some()
                 || matches!(self.endpoint, Endpoint::ChatCompletions | Endpoint::Completions))
     }

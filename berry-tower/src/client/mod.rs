@@ -132,6 +132,14 @@ impl<T> BackendClient<T> {
         self
     }
 
+    /// Sets whether `data: [DONE]` ends streams of the Responses API, as the Open Responses specification requires. By
+    /// default it does.
+    #[must_use]
+    pub fn responses_done_event(mut self, done_event: bool) -> Self {
+        self.settings.done_event = done_event;
+        self
+    }
+
     /// Returns a reference to the transport.
     pub const fn get_ref(&self) -> &T {
         &self.transport

@@ -40,6 +40,7 @@ mod gemini;
 mod hub;
 mod lenient;
 mod messages;
+mod responses;
 mod surrogates;
 mod tool_results;
 mod unsupported;
@@ -54,4 +55,6 @@ pub use format::{ClaudeThinking, Dialect, Sampling, Target};
 pub use unsupported::UnsupportedField;
 
 pub(crate) use chat::without_signatures;
+pub use responses::{GrammarViolation, ResponseGrammar};
+pub(crate) use responses::{Seal, seal_key, without_own_reasoning};
 pub(crate) use messages::{may_contain_foreign_thinking, may_lack_thinking, without_foreign_thinking};

@@ -90,13 +90,13 @@ where
 {
     let Settings { transport, retry_policy, classify, render, values } = settings;
     let Values { catalog, budget, total_timeout, keep_alive, commit_after, stop, .. } = values;
-    let Values { tags, caller, callers, tag_policy, .. } = values;
+    let Values { tags, caller, callers, tag_policy, responses_done_event, .. } = values;
     let breaker = CircuitBreakerLayer::new(BreakerPolicy::default()).find(SelectedBreaker).require();
     let select = SelectLayer::new(catalog).tags(move |extensions| tags(extensions)).tag_policy(tag_policy);
     let select = select.caller(move |extensions| caller(extensions)).callers(callers);
     let retry = RetryLayer::new(retry_policy).budget(budget).total_timeout(total_timeout);
 
-    let service = BackendClient::new(transport);
+    let service = BackendClient::new(transport).responses_done_event(responses_done_event);
     let service = breaker.classify(classify.clone()).layer(service);
     let service = Offload::new(select.classify(classify.clone()).layer(service));
     let service = CommitLayer.layer(service);

@@ -3,10 +3,8 @@
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
-use super::{
-    chunk::{CONTENT, Chunk, Piece},
-    events::{data, with_data},
-};
+use super::chunk::{CONTENT, Chunk, Piece};
+use crate::stream_events::{data, with_data};
 
 const DONE: &str = "[DONE]";
 /// The most bytes at the beginning of a continuation that are compared with the prefix: a backend

@@ -476,7 +476,7 @@ const fn routing_reason(error: &Unroutable) -> &'static str {
         Unroutable::UnknownModel => "unknown model",
         Unroutable::NoBackendForUser => "no backend for this user",
         Unroutable::UnsupportedEndpoint => "endpoint not served",
-        Unroutable::UnsupportedParameter { .. } => "parameter not supported",
+        Unroutable::UnsupportedParameter { .. } | Unroutable::NotStored { .. } => "parameter not supported",
         Unroutable::NoCandidates { .. } => "all backends tried",
         Unroutable::NoneAvailable { .. } | Unroutable::OnlyTriedLeft { .. } => "all cooling down",
     }

@@ -261,12 +261,13 @@ impl<S, C: Classify + Clone> Select<S, C> {
         let model = model_or_fallback(&snapshot, asked, fallback_index)?;
         let endpoint = requested.endpoint;
         // The request is parsed only if a backend may need it in another format.
-        let translates = |endpoint: &Endpoint| model.backends().iter().any(|b| !b.provider().speaks(*endpoint));
+        let translates = |endpoint: &Endpoint| model.backends().iter().any(|b| !b.speaks(*endpoint));
         let conversation = endpoint.filter(|endpoint| endpoint.is_chat()).filter(translates);
         let refuses = model.on_unsupported() == OnUnsupported::Refuse;
         let conversation = conversation.map(|endpoint| Conversation::new(endpoint, request.body().bytes().clone()));
         let conversation = conversation.map(|conversation| {
-            Arc::new(conversation.refuse_optional(refuses).with_shape(requested.nodes(), requested.depth()))
+            let conversation = conversation.refuse_optional(refuses).with_seals(model.seals().clone());
+            Arc::new(conversation.with_shape(requested.nodes(), requested.depth()))
         });
         let context = SelectionContext::default()
             .with_endpoint(endpoint)
@@ -275,15 +276,13 @@ impl<S, C: Classify + Clone> Select<S, C> {
             .with_attempt(attempt)
             .with_conversation(conversation.as_deref());
         let can_translate = |backend: &Backend| {
-            let provider = backend.provider();
-            let foreign = conversation.as_deref().zip(endpoint).filter(|(_, endpoint)| !provider.speaks(*endpoint));
-            foreign.is_none_or(|(conversation, _)| conversation.supports(provider.dialect()).is_ok())
+            let foreign = conversation.as_deref().zip(endpoint).filter(|(_, endpoint)| !backend.speaks(*endpoint));
+            foreign.is_none_or(|(conversation, endpoint)| conversation.supports(backend.dialect(endpoint)).is_ok())
         };
         // Known from an earlier round: a backend that can express all of the request is preferred.
         let is_known_to_drop = |backend: &Backend| {
-            let provider = backend.provider();
-            let foreign = conversation.as_deref().zip(endpoint).filter(|(_, endpoint)| !provider.speaks(*endpoint));
-            foreign.is_some_and(|(conversation, _)| conversation.is_known_to_drop(provider.dialect()))
+            let foreign = conversation.as_deref().zip(endpoint).filter(|(_, endpoint)| !backend.speaks(*endpoint));
+            foreign.is_some_and(|(conversation, endpoint)| conversation.is_known_to_drop(backend.dialect(endpoint)))
         };
         let mut lost_races = 0;
         while lost_races < MAX_LOST_RACES {

@@ -84,6 +84,7 @@ fn defaults() -> Value {
             "sampling": backend.sampling,
             "thinking": backend.thinking,
             "think_tags": backend.think_tags,
+            "openai_api": backend.openai_api,
         },
     })
 }
