@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::support::{Ran, program, run};
 
 /// Every document, by name.
-const DOCUMENTS: [(&str, &str); 9] = [
+const DOCUMENTS: [(&str, &str); 10] = [
     ("README", include_str!("../../README.md")),
     ("guide", include_str!("../../docs/README.md")),
     ("configuration", include_str!("../../docs/configuration.md")),
@@ -18,6 +18,7 @@ const DOCUMENTS: [(&str, &str); 9] = [
     ("strategies", include_str!("../../docs/strategies.md")),
     ("failover", include_str!("../../docs/failover.md")),
     ("protocols", include_str!("../../docs/protocols.md")),
+    ("responses", include_str!("../../docs/responses.md")),
     ("operations", include_str!("../../docs/operations.md")),
     ("migration", include_str!("../../docs/migration.md")),
 ];

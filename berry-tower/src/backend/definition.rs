@@ -325,6 +325,12 @@ impl Backend {
         }
     }
 
+    /// Whether the backend may still be found to need one of OpenAI's two formats.
+    #[must_use]
+    pub fn may_learn_openai_api(&self) -> bool {
+        self.provider.dialect() == Dialect::OpenAi && self.openai_api() == OpenAiApi::Auto
+    }
+
     /// Records the format that the backend has been found to need, where none was set.
     pub fn record_openai_api(&self, api: OpenAiApi) {
         self.learnt_api.set(api);

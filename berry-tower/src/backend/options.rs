@@ -56,6 +56,8 @@ pub enum OptionalField {
     ReasoningEffort,
     /// `user`.
     User,
+    /// `reasoning.summary` of Responses, for which OpenAI wants an organization to be verified.
+    ReasoningSummary,
 }
 
 impl OptionalField {

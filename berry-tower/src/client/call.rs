@@ -20,13 +20,14 @@ use super::{
     body::Reader,
     decoded::Decoded,
     head::{self, HeadSettings},
+    openai_api,
     refused_field::{self, Omitted},
     translated::Translated,
     upstream_error,
     watch::Watch,
 };
 use crate::{
-    backend::{Backend, OptionalField},
+    backend::{Backend, OpenAiApi, OptionalField},
     body::Buffered,
     classify::{self, Class, ErrorBody},
     dialect::{
@@ -100,12 +101,7 @@ impl Call {
             let known = request.extensions().get::<Arc<Conversation>>().filter(|_| prefill.is_none());
             let body = || prefill.as_ref().unwrap_or(request.body()).bytes().clone();
             known.cloned().unwrap_or_else(|| {
-                let conversation = Conversation::new(endpoint, body());
-                let conversation = match request.extensions().get::<RoutedModel>() {
-                    Some(model) => conversation.with_seals(model.model().seals().clone()),
-                    None => conversation,
-                };
-                Arc::new(conversation.with_shape(requested.nodes(), requested.depth()))
+                Arc::new(new_conversation(endpoint, body(), request, &requested))
             })
         });
         let request_id = (endpoint == Endpoint::Messages).then(|| request.headers().get("x-request-id").cloned());
@@ -169,6 +165,7 @@ impl Call {
     fn asks_usage(&self) -> bool {
         let backend = self.backend();
         self.has_optional_fields()
+            && self.dialect.format().has_usage_option()
             && self.is_stream()
             && !self.requested.stream_options.include_usage
             && backend.accepts(OptionalField::StreamOptions)
@@ -186,6 +183,7 @@ impl Call {
         Target::new(self.dialect, &backend.id().model)
             .with_provider(&backend.id().provider)
             .with_seed(self.seed)
+            .with_reasoning_summary(!self.omitted.contains(OptionalField::ReasoningSummary))
             .with_sampling(backend.sampling())
             .with_think_tags(backend.think_tags())
             .with_thinking(backend.thinking())
@@ -392,9 +390,15 @@ impl Call {
 
     /// Whether the upstream receives OpenAI's chat completions, whose fields not all providers accept.
     fn has_optional_fields(&self) -> bool {
-        self.dialect.format().has_usage_option()
+        self.asks_in_responses()
+            || self.dialect.format().has_usage_option()
             && (self.conversation.is_some()
                 || matches!(self.endpoint, Endpoint::ChatCompletions | Endpoint::Completions))
+    }
+
+    /// Whether a translation asks the upstream in the format of Responses.
+    fn asks_in_responses(&self) -> bool {
+        self.dialect == Dialect::Responses && self.conversation.is_some()
     }
 
     /// Returns the field that a response refuses, if the request can be sent again without it.
@@ -407,9 +411,39 @@ impl Call {
         let can_go = match field {
             OptionalField::StreamOptions => self.usage && self.requested.stream_options.at.is_none(),
             field if self.omitted.contains(field) => false,
+            OptionalField::ReasoningSummary => self.asks_in_responses(),
             field => Omitted::is_in(field, &self.upstream_body(client.body().bytes()).ok()?),
         };
         can_go.then_some(field)
+    }
+
+    /// Returns the other one of OpenAI's formats, if a refusal says that the upstream needs it, and it can be asked in it.
+    /// The call is changed accordingly.
+    pub(super) fn switch_api<B>(&mut self, answer: &Response<B>, client: &Request<Buffered>) -> Option<OpenAiApi> {
+        if !self.endpoint.is_chat() || !self.backend().may_learn_openai_api() {
+            return None;
+        }
+        let error = answer.extensions().get::<ErrorBody>()?;
+        let api = openai_api::needed(self.dialect, answer.status(), error)?;
+        let dialect = if api == OpenAiApi::Chat { Dialect::OpenAi } else { Dialect::Responses };
+        let conversation = if dialect.format().has_endpoint(self.endpoint) {
+            None
+        } else {
+            let known = self.conversation.clone();
+            let known = known.or_else(|| client.extensions().get::<Arc<Conversation>>().cloned());
+            let known = known.filter(|_| self.prefill.is_none()).unwrap_or_else(|| {
+                let body = self.prefill.as_ref().unwrap_or(client.body()).bytes().clone();
+                Arc::new(new_conversation(self.endpoint, body, client, &self.requested))
+            });
+            known.supports(dialect).ok()?;
+            Some(known)
+        };
+        (self.dialect, self.conversation, self.omitted) = (dialect, conversation, Omitted::default());
+        if self.has_optional_fields() {
+            self.omitted = Omitted::new(|field| !self.backend().accepts(field));
+        }
+        self.usage = self.asks_usage();
+        Some(api)
     }
 
     /// Omits a field from further requests of this attempt.
@@ -419,6 +453,20 @@ impl Call {
         } else {
             self.omitted.insert(field);
         }
+    }
+}
+
+/// Returns a conversation that no layer has parsed yet.
+fn new_conversation(
+    endpoint: Endpoint,
+    body: Bytes,
+    request: &Request<Buffered>,
+    requested: &Requested,
+) -> Conversation {
+    let conversation = Conversation::new(endpoint, body).with_shape(requested.nodes(), requested.depth());
+    match request.extensions().get::<RoutedModel>() {
+        Some(model) => conversation.with_seals(model.model().seals().clone()),
+        None => conversation,
     }
 }
 

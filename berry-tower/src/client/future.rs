@@ -160,7 +160,8 @@ where
 const MAX_OMITTED: usize = 4;
 
 /// Reads a refusal. Where the upstream refuses a field that it does not know, the request is sent
-/// again without it, or with its other name. That is no attempt.
+/// again without it, or with its other name; and in the other one of OpenAI's formats where the
+/// upstream lacks the first. That is no attempt.
 async fn refused<T, B>(
     mut call: Call,
     response: Response<B>,
@@ -173,6 +174,18 @@ where
     B::Error: Into<BoxError>,
 {
     let mut answer = call.convert(response).await?;
+    if let Some(api) = call.switch_api(&answer, &replay.request) {
+        let status = answer.status();
+        drop(answer);
+        answer = call.convert(replay.send(&call, false).await?).await?;
+        // Remembered only where it helped: what a client sends may bring about such a refusal too.
+        if answer.status() != status {
+            call.selected.backend().record_openai_api(api);
+        }
+        if answer.status().is_success() {
+            return Ok(answer);
+        }
+    }
     let mut omitted = Vec::new();
     while omitted.len() < MAX_OMITTED {
         let Some(field) = call.refused_field(&answer, &replay.request) else { break };

@@ -63,6 +63,7 @@ mod decoded;
 mod error_table;
 mod future;
 mod head;
+mod openai_api;
 mod refused_field;
 mod translated;
 mod transport;

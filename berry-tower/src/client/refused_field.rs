@@ -14,13 +14,14 @@ use crate::{backend::OptionalField, classify::ErrorBody};
 
 /// The fields that are looked for in a refusal. Where a text names both names of the token limit,
 /// the first that it names is the refused one.
-const FIELDS: [(OptionalField, &str); 6] = [
+const FIELDS: [(OptionalField, &str); 7] = [
     (OptionalField::StreamOptions, "stream_options"),
     (OptionalField::MaxCompletionTokens, "max_completion_tokens"),
     (OptionalField::MaxTokens, "max_tokens"),
     (OptionalField::ParallelToolCalls, "parallel_tool_calls"),
     (OptionalField::ReasoningEffort, "reasoning_effort"),
     (OptionalField::User, "user"),
+    (OptionalField::ReasoningSummary, "summary"),
 ];
 
 /// How servers say that they do not know a field, rather than that its value is wrong.
@@ -61,8 +62,9 @@ pub(super) fn refused(status: StatusCode, error: &ErrorBody) -> Option<OptionalF
     let param = error.param.as_deref().unwrap_or_default();
     let message = error.message.as_deref().unwrap_or_default();
     let by_param = FIELDS.into_iter().find(|(_, name)| param.split('.').any(|step| step == *name));
-    // `user` is a word of many sentences.
-    let named = FIELDS.into_iter().filter(|(field, _)| *field != OptionalField::User);
+    // Words of many sentences.
+    let is_word = |field| matches!(field, OptionalField::User | OptionalField::ReasoningSummary);
+    let named = FIELDS.into_iter().filter(|(field, _)| !is_word(*field));
     let first = named.filter_map(|field| Some((word(message, field.1)?, field))).min_by_key(|(at, _)| *at);
     let (field, _) = by_param.or(first.map(|(_, field)| field))?;
     let says_unknown = || {
@@ -71,8 +73,9 @@ pub(super) fn refused(status: StatusCode, error: &ErrorBody) -> Option<OptionalF
             error.code.as_deref().is_some_and(|code| matches!(code, "unsupported_parameter" | "unknown_parameter"));
         code || UNKNOWN_FIELD.iter().any(|phrase| text.contains(phrase))
     };
-    // The gateway puts in `stream_options` by itself, so its name alone is enough.
-    (field == OptionalField::StreamOptions || says_unknown()).then_some(field)
+    // The gateway puts these in by itself, so the name alone is enough.
+    let is_own = matches!(field, OptionalField::StreamOptions | OptionalField::ReasoningSummary);
+    (is_own || says_unknown()).then_some(field)
 }
 
 /// Where a text has a name that is no part of a longer one.

@@ -55,6 +55,7 @@ fn defaults() -> Value {
         "settings.smart_ai": settings["smart_ai"],
         "settings.retry_budget": settings["retry_budget"],
         "settings": settings,
+        "responses": loaded.responses,
         "users.*": { "allowed_models": user.allowed_models, "enabled": user.enabled, "tags": [] },
         "providers.*": {
             "enabled": provider.enabled,
