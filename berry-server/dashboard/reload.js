@@ -65,8 +65,9 @@ function show(lines) {
 }
 
 /** What a reload has changed, one line for each kind of thing and change. */
-function changed({ settings, ...tables }) {
+function changed({ settings, tables: others = [], ...tables }) {
   const lines = settings.length ? [`Settings: ${settings.join(", ")}`] : [];
+  if (others.length) lines.push(`Other tables: ${others.join(", ")}`);
   for (const [kind, ways] of Object.entries(tables)) {
     for (const [way, ids] of Object.entries(ways)) {
       if (ids.length) lines.push(`${kind[0].toUpperCase()}${kind.slice(1)} ${way}: ${ids.join(", ")}`);

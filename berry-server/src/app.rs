@@ -1,4 +1,4 @@
-//! The wiring: the services over the configuration in force, and their replacement by a reload.
+//! Builds the services of a configuration and replaces them when a reload succeeds.
 
 use std::{fmt, sync::Arc};
 
@@ -6,7 +6,7 @@ use arc_swap::ArcSwap;
 use berry_tower::{
     caller::CallerId,
     collect::CollectLayer,
-    gateway::{Settings, gateway},
+    gateway::{Settings, counter, gateway},
     rate_limit::QuotaFromRequest,
 };
 use http::{Extensions, request::Parts};
@@ -24,10 +24,11 @@ use crate::{
     observability::Observability,
     probes::Probes,
     reload::{Apply, Reloader},
+    spend,
     state::{Process, Snapshot},
 };
 
-/// The configuration in force, with the services and probes over it.
+/// The current configuration with its services and probes.
 struct Running {
     snapshot: Arc<Snapshot>,
     front: Front,
@@ -43,6 +44,8 @@ struct Inner {
     observability: Observability,
     reloader: Reloader,
     running: ArcSwap<Running>,
+    #[cfg(feature = "database")]
+    _refreshing: Option<crate::keys::Refreshing>,
 }
 
 impl fmt::Debug for App {
@@ -52,21 +55,32 @@ impl fmt::Debug for App {
 }
 
 impl App {
-    /// Builds the services over `loaded` and starts its probes. `is_loopback` says that only this
-    /// machine reaches the server.
+    /// Builds the services of `loaded` and starts its probes. `is_loopback` is true when the server
+    /// listens on a loopback address.
+    ///
+    /// # Errors
+    /// Returns a message when a value of the configuration cannot be built.
     pub(crate) fn new(loaded: Loaded, is_loopback: bool) -> Result<Self, String> {
-        let process = Arc::new(Process::new(loaded.seen.clone(), is_loopback));
+        let process = Arc::new(Process::new(&loaded, is_loopback));
         let (observability, reloader) = (Observability::new(), Reloader::default());
-        observability.start_upkeep();
         let snapshot = Snapshot::new(process.clone(), loaded, None, |catalog| observability.observe(catalog))?;
         let running = ArcSwap::from_pointee(run(snapshot, &observability, &reloader));
-        let inner = Arc::new(Inner { process, observability, reloader, running });
+        #[cfg(feature = "database")]
+        let _refreshing = process.directory.as_ref().map(crate::keys::Directory::follow);
+        let inner = Arc::new(Inner {
+            process,
+            observability,
+            reloader,
+            running,
+            #[cfg(feature = "database")]
+            _refreshing,
+        });
         let target: Arc<dyn Apply> = inner.clone();
         inner.reloader.bind(Arc::downgrade(&target));
         Ok(Self(inner))
     }
 
-    /// Answers a request by the configuration in force.
+    /// Serves a request with the current configuration.
     pub(crate) fn serve(&self, request: http::Request<IncomingBody>) -> Answer {
         self.0.running.load().front.call(request)
     }
@@ -89,7 +103,7 @@ impl Apply for Inner {
         self.running.load().snapshot.clone()
     }
 
-    /// Replaces the configuration in one step. Requests in flight finish on the old one.
+    /// Replaces the configuration atomically. Requests in flight finish on the previous one.
     fn apply(&self, loaded: Loaded) -> Result<(), String> {
         let before = self.snapshot();
         let next = Snapshot::new(self.process.clone(), loaded, Some(&before), |catalog| catalog)?;
@@ -98,7 +112,7 @@ impl Apply for Inner {
     }
 }
 
-/// Builds the services over a snapshot and starts its probes.
+/// Builds the services of a snapshot and starts its probes.
 fn run(snapshot: Snapshot, observability: &Observability, reloader: &Reloader) -> Running {
     let snapshot = Arc::new(snapshot);
     let Snapshot { process, config, catalog, keys, tag_policy, backoff, retry_budget, .. } = &*snapshot;
@@ -117,6 +131,7 @@ fn run(snapshot: Snapshot, observability: &Observability, reloader: &Reloader) -
         .caller(|extensions| Some(CallerId::of(&*extensions.get::<Arc<Caller>>()?.id)))
         .tag_policy(*tag_policy)
         .responses_done_event(config.responses.done_event)
+        .spend(spend::layer(&snapshot, None))
         .render(ErrorShape::OpenAi);
     let limits = QuotaFromRequest::new(|head: &Parts| {
         RequestIdentity::fill_from(&head.extensions);
@@ -124,11 +139,13 @@ fn run(snapshot: Snapshot, observability: &Observability, reloader: &Reloader) -
     });
     let models = catalog.clone();
     let allow = move |caller: &Arc<Caller>, name: &str| {
-        // An unknown model is no question of permission; the selection answers 404.
+        // An unknown model passes here, so that the selection responds with 404.
         models.load().find(name).is_none_or(|model| caller.allows(model))
     };
     let messages = stack.clone().render(ErrorShape::Anthropic);
     let gateways = Gateways {
+        messages_counter: counter(messages.clone(), keys.clone(), limits.clone(), allow.clone()),
+        openai_counter: counter(stack.clone(), keys.clone(), limits.clone(), allow.clone()),
         messages: gateway(messages, keys.clone(), limits.clone(), allow.clone()),
         openai: gateway(stack, keys.clone(), limits, allow),
     };
@@ -142,7 +159,7 @@ fn run(snapshot: Snapshot, observability: &Observability, reloader: &Reloader) -
 pub(crate) mod tests {
     use super::*;
 
-    /// An application with an admin and the model `m`, whose backend refuses connections.
+    /// Returns an application with an admin and the model `m`, whose backend refuses connections.
     pub(crate) fn app(settings: &str) -> App {
         App::new(crate::state::tests::loaded(settings), true).unwrap()
     }

@@ -10,16 +10,16 @@ use berry_simulated::{DemoProvider, demo_providers};
 pub struct Demo {
     /// The configuration.
     pub loaded: Loaded,
-    /// The token of the demo's user, an admin.
+    /// The token of the demo's user, who is an admin.
     pub token: String,
-    /// The providers; they stop when this is dropped.
+    /// The providers. Dropping them stops them.
     pub providers: Vec<DemoProvider>,
 }
 
-/// The demo's models: public name, strategy, and what they show.
+/// The demo's models: public name, strategy and description.
 const MODELS: [(&str, &str, &str); 4] = [
-    ("demo", "smart_ai", "saves money: the expensive provider is the reserve"),
-    ("demo-fast", "least_latency", "prefers the provider that answers soonest"),
+    ("demo", "smart_ai", "keeps the expensive provider in reserve"),
+    ("demo-fast", "least_latency", "prefers the provider with the lowest latency"),
     ("demo-steady", "failover", "uses the first provider while it works"),
     ("demo-fair", "round_robin", "uses each provider in turn"),
 ];
@@ -28,7 +28,7 @@ impl Demo {
     /// Starts the providers and builds the configuration of a gateway over them.
     ///
     /// # Errors
-    /// Fails when there is no free port.
+    /// Returns an error when no port is free.
     pub async fn start() -> io::Result<Self> {
         let providers = demo_providers().await?;
         let token = format!("berry-demo-{}", uuid::Uuid::new_v4().simple());
@@ -36,7 +36,7 @@ impl Demo {
         Ok(Self { loaded, token, providers })
     }
 
-    /// Returns the text that says what to try with a gateway on `addr`.
+    /// Returns a text with the commands to try on a gateway at `addr`.
     #[must_use]
     pub fn guide(&self, addr: std::net::SocketAddr) -> String {
         let Self { token, providers, .. } = self;
@@ -53,7 +53,7 @@ impl Demo {
         }
         let _ = write!(
             text,
-            "\nPaste this to see an answer stream:\n\n\
+            "\nRun this command to see a streamed response:\n\n\
              curl -N http://{addr}/v1/chat/completions -H 'Authorization: Bearer {token}' \
              -H 'Content-Type: application/json' \
              -d '{{\"model\":\"demo\",\"stream\":true,\"messages\":[{{\"role\":\"user\",\"content\":\"Hello!\"}}]}}'\n\n"

@@ -26,15 +26,21 @@
 //! ```
 
 mod app;
+mod authentication;
 pub mod cli;
 pub mod config;
+#[cfg(feature = "database")]
+mod database;
 pub mod demo;
 mod http;
+#[cfg(feature = "database")]
+mod keys;
 mod memory;
 pub mod observability;
 mod probes;
 mod reload;
 mod server;
+mod spend;
 mod state;
 
 pub use reload::{Changed, Changes};

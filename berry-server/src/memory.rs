@@ -1,11 +1,12 @@
-//! How much memory the process may use.
+//! The memory limit of the process.
 
 use std::fs;
 
-/// Assumed where the system does not tell.
+/// The assumed limit, in bytes, where the system does not report one.
 const UNKNOWN: u64 = 2 << 30;
 
-/// Returns the memory that the process may use, in bytes: the machine's, or less if its cgroup says so.
+/// Returns the memory available to the process in bytes: that of the machine or the limit of the cgroup, whichever is
+/// lower.
 pub(crate) fn limit() -> u64 {
     let read = |path: &str| fs::read_to_string(path).ok();
     let cgroup = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"];
@@ -13,7 +14,7 @@ pub(crate) fn limit() -> u64 {
     limits.chain(read("/proc/meminfo").and_then(|text| total(&text))).min().unwrap_or(UNKNOWN)
 }
 
-/// Parses the limit of a cgroup; `max` means none.
+/// Parses the limit of a cgroup. `max` means no limit.
 fn bytes(text: &str) -> Option<u64> {
     text.trim().parse().ok().filter(|bytes| *bytes > 0)
 }
@@ -29,7 +30,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parses_what_the_system_tells() {
+    fn parses_cgroup_and_meminfo() {
         assert_eq!(bytes("268435456\n"), Some(268_435_456));
         assert_eq!(bytes("max\n"), None);
         assert_eq!(total("MemTotal:       16384 kB\nMemFree: 1 kB\n"), Some(16 << 20));

@@ -1,4 +1,4 @@
-//! The probes of one configuration: they start with it and end with it.
+//! Runs the health probes of a configuration for as long as it is in use.
 
 use std::{sync::atomic::Ordering::Relaxed, time::Duration};
 
@@ -7,12 +7,12 @@ use tokio::task::JoinHandle;
 
 use crate::state::Snapshot;
 
-/// Probes that go on until this is dropped.
+/// The task of the probes. Dropping it stops them.
 #[derive(Debug)]
 pub(crate) struct Probes(JoinHandle<()>);
 
 impl Probes {
-    /// Starts the probes of a configuration's backends.
+    /// Starts probing the backends of a configuration.
     pub(crate) fn start(snapshot: &Snapshot) -> Self {
         let settings = &snapshot.config.settings;
         let prober = Prober::new(

@@ -1,4 +1,4 @@
-//! A running gateway: its start, its drain, its stop.
+//! A running gateway: start, reload and graceful shutdown.
 
 use std::{io, net::SocketAddr, time::Duration};
 
@@ -16,29 +16,33 @@ use crate::{
     reload::{Changes, Watch, watch},
 };
 
-/// How long streams that had to be stopped may take to tell their clients.
-const LAST_WORDS: Duration = Duration::from_secs(2);
+/// The time for open streams to send their error event after the grace period.
+const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How a server is run, beside its configuration.
+/// How long a start waits for the keys of the database.
+#[cfg(feature = "database")]
+const FIRST_READ: Duration = Duration::from_secs(10);
+
+/// The options of a server that are not part of its configuration.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// The address to listen on.
     pub bind: String,
-    /// The most connections open at once.
+    /// The maximum number of open connections.
     pub max_connections: usize,
-    /// Whether a change of the configuration's file is a reload.
+    /// Whether a change of the configuration file causes a reload.
     pub watch: bool,
 }
 
 impl Options {
-    /// Any free port of the loopback interface.
+    /// Returns options for any free port of the loopback interface.
     #[must_use]
     pub fn loopback() -> Self {
         Self { bind: "127.0.0.1:0".to_owned(), ..Self::default() }
     }
 
-    /// Lowers the limit of connections so that they, and as many connections to providers, fit into a limit of open
-    /// files. Returns whether it was lowered.
+    /// Lowers the limit of connections so that client connections and as many provider connections fit into the limit
+    /// of open files. Returns whether it was lowered.
     pub fn fit_to_file_limit(&mut self, files: u64) -> bool {
         let before = self.max_connections;
         self.max_connections = listener::fit_connections(before, files);
@@ -52,7 +56,7 @@ impl Default for Options {
     }
 }
 
-/// A gateway that is running in this process.
+/// A gateway that runs in this process.
 #[derive(Debug)]
 pub struct Server {
     addr: SocketAddr,
@@ -63,11 +67,10 @@ pub struct Server {
 }
 
 impl Server {
-    /// Binds the address and serves from now on. A configuration that came from a file is reloaded
-    /// when the file changes.
+    /// Binds the address and starts serving. A configuration from a file is reloaded when the file changes.
     ///
     /// # Errors
-    /// The address cannot be bound, or the configuration cannot be built.
+    /// Returns an error when the address cannot be bound or the configuration cannot be built.
     pub async fn start(loaded: Loaded, options: Options) -> io::Result<Self> {
         let source = loaded.source.clone();
         let listener = TcpListener::bind(&options.bind)
@@ -83,52 +86,63 @@ impl Server {
                  set settings.public_status = true to open them"
             );
         }
+        #[cfg(feature = "database")]
+        if let Some(directory) = &app.process().directory
+            && timeout(FIRST_READ, directory.refresh()).await.map_or(true, |read| read.is_err())
+        {
+            tracing::warn!("the keys of the database could not be read; requests with such keys get a 503 until then");
+        }
         let (closing, closed) = channel::channel(false);
         let serve = {
             let app = app.clone();
             move |request| app.serve(request)
         };
-        let task = listener::serve(listener, serve, routes::overloaded, options.max_connections, closed);
+        let task = listener::serve(
+            listener,
+            serve,
+            routes::overloaded,
+            options.max_connections,
+            app.process().queued.clone(),
+            closed,
+        );
         let task = tokio::spawn(task);
         let _watch =
             source.filter(|_| options.watch).map(|file| watch(app.reloader().clone(), app.process().clone(), file));
         Ok(Self { addr, app, closing, task, _watch })
     }
 
-    /// The address that it listens on.
+    /// Returns the address that the server listens on.
     #[must_use]
     pub const fn addr(&self) -> SocketAddr {
         self.addr
     }
 
-    /// The models in force, and the state of their backends.
+    /// Returns the current models with the state of their backends.
     #[must_use]
     pub fn catalog(&self) -> berry_tower::backend::Catalog {
         self.app.snapshot().catalog.clone()
     }
 
-    /// Goes over to another configuration in one step. Requests under way finish on the old one;
-    /// backends that are still there keep their state, and users what they have spent of limits
-    /// that did not change.
+    /// Replaces the configuration atomically. Requests in flight finish on the previous one. Backends that remain keep
+    /// their state, and users keep the usage of limits that did not change.
     ///
     /// # Errors
-    /// It cannot be built; then the old one stays in force.
+    /// Returns an error when the configuration cannot be built. The previous one then stays in use.
     pub async fn reload(&self, loaded: Loaded) -> Result<Changes, Errors> {
         Ok(self.app.reloader().reload(loaded).await?.changes)
     }
 
-    /// Reads the configuration's file again and goes over to what it says now. `cause` is for the
-    /// log.
+    /// Reads the configuration file again and applies it. `cause` appears in the log.
     ///
     /// # Errors
-    /// All that is wrong with the file, or that there is none; then the old configuration stays in
-    /// force. It has been logged.
+    /// Returns every error of the file, or that the configuration has no file. The previous configuration then stays in
+    /// use. The errors are also logged.
     pub async fn reload_file(&self, cause: &'static str) -> Result<Changes, Errors> {
         Ok(self.app.reloader().reload_file(cause).await?.changes)
     }
 
-    /// Drains and stops: says that it is not ready, closes the listener, lets requests under way
-    /// finish within the grace period, and then tells the streams that are left.
+    /// Shuts down gracefully: reports not ready, closes the listener, lets requests in flight finish within the grace
+    /// period, and ends the remaining streams with an error event.
     pub async fn shutdown(self) {
         self.app.process().drain();
         let settings = self.app.snapshot().config.settings.clone();
@@ -138,9 +152,9 @@ impl Server {
         if timeout(Duration::from_secs(settings.shutdown_grace_seconds), &mut task).await.is_ok() {
             return;
         }
-        tracing::warn!("the grace period is over; open streams are told and ended");
+        tracing::warn!("the grace period is over; open streams end with an error event");
         self.app.process().stop_streams();
-        if timeout(LAST_WORDS, &mut task).await.is_err() {
+        if timeout(STOP_TIMEOUT, &mut task).await.is_err() {
             task.abort();
         }
     }

@@ -1,14 +1,14 @@
-//! The state that requests, status pages and background tasks read: a [`Snapshot`] of one configuration, and the
-//! [`Process`] that outlives it.
+//! The state that requests, status pages and background tasks read: the [`Snapshot`] of a configuration, and the
+//! [`Process`], which survives reloads.
 //!
-//! This module is at the bottom: it knows the configuration and the layers' types, and none of its readers.
+//! This module depends on the configuration and the types of the layers, and on none of its readers.
 
 use std::{
     collections::HashMap,
     path::PathBuf,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
     },
     time::Duration,
 };
@@ -22,19 +22,26 @@ use berry_tower::{
     early::{Shutdown, ShutdownSignal},
     retry::{BackoffPolicy, Budget},
     select::TagPolicy,
+    store::Store,
 };
 use jiff::Timestamp;
 use tokio::time::Instant;
 
 use crate::{
+    authentication::Keys,
     config::{
         Config, Loaded, Seen,
         build::{Built, Caller, build},
     },
-    memory,
+    memory, spend,
+};
+#[cfg(feature = "database")]
+use crate::{
+    database::Database,
+    keys::{Directory, FilePeople},
 };
 
-/// The state of the process, which outlives every configuration.
+/// The state of the process, which survives reloads.
 #[derive(Debug)]
 pub(crate) struct Process {
     /// When the server started.
@@ -43,7 +50,7 @@ pub(crate) struct Process {
     draining: AtomicBool,
     /// Whether the first round of probes has ended; a reload does not reset it.
     pub(crate) probed: Arc<AtomicBool>,
-    /// Ends open streams when it becomes true.
+    /// Ends open streams when it is triggered.
     stop: Shutdown,
     /// The result of the last reload.
     pub(crate) last_reload: ArcSwapOption<ReloadResult>,
@@ -55,30 +62,71 @@ pub(crate) struct Process {
     transport: EnvProxy,
     /// The limit of all request bodies in memory together.
     pub(crate) buffers: ByteBudget,
+    /// The number of requests that wait for a free connection slot.
+    pub(crate) queued: Gauge,
+    /// The database of the configuration at the start; a reload does not replace it.
+    #[cfg(feature = "database")]
+    pub(crate) database: Option<Database>,
+    /// The keys of the database.
+    #[cfg(feature = "database")]
+    pub(crate) directory: Option<Directory>,
+}
+
+/// A number that rises and falls. Cheap to clone; clones share the number.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Gauge(Arc<AtomicUsize>);
+
+impl Gauge {
+    pub(crate) fn get(&self) -> usize {
+        self.0.load(Relaxed)
+    }
+
+    /// Adds one until the guard is dropped.
+    pub(crate) fn enter(&self) -> GaugeGuard<'_> {
+        self.0.fetch_add(1, Relaxed);
+        GaugeGuard(self)
+    }
+}
+
+/// See [`Gauge::enter`].
+#[derive(Debug)]
+pub(crate) struct GaugeGuard<'a>(&'a Gauge);
+
+impl Drop for GaugeGuard<'_> {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Relaxed);
+    }
 }
 
 /// The result of a reload.
 #[derive(Clone, Debug)]
 pub(crate) struct ReloadResult {
     pub(crate) at: Timestamp,
-    /// Whether the new configuration is in force.
+    /// Whether the new configuration was applied.
     pub(crate) ok: bool,
-    /// The errors of the refused configuration.
+    /// The errors of the rejected configuration.
     pub(crate) errors: Vec<String>,
 }
 
 impl Process {
-    pub(crate) fn new(seen: Option<Seen>, is_loopback: bool) -> Self {
+    pub(crate) fn new(loaded: &Loaded, is_loopback: bool) -> Self {
+        #[cfg(feature = "database")]
+        let database = loaded.config.database.as_ref().map(|database| Database::new(&database.url));
         Self {
             started: Instant::now(),
             draining: AtomicBool::new(false),
             probed: Arc::default(),
             stop: Shutdown::new(),
             last_reload: ArcSwapOption::empty(),
-            seen: ArcSwapOption::from(seen.map(Arc::new)),
+            seen: ArcSwapOption::from(loaded.seen.clone().map(Arc::new)),
             is_loopback,
             transport: EnvProxy::default(),
             buffers: ByteBudget::new(usize::MAX),
+            queued: Gauge::default(),
+            #[cfg(feature = "database")]
+            directory: database.clone().map(Directory::new),
+            #[cfg(feature = "database")]
+            database,
         }
     }
 
@@ -109,13 +157,13 @@ impl Process {
         self.stop.start();
     }
 
-    /// Returns a receiver that becomes true when open streams must end.
+    /// Returns a signal that completes when open streams must end.
     pub(crate) fn stop_signal(&self) -> ShutdownSignal {
         self.stop.signal()
     }
 }
 
-/// Everything that one configuration builds, except for the services over it.
+/// Everything that is built from one configuration, except for its services.
 #[derive(Debug)]
 pub(crate) struct Snapshot {
     pub(crate) process: Arc<Process>,
@@ -127,16 +175,18 @@ pub(crate) struct Snapshot {
     /// The users by table id.
     pub(crate) callers: HashMap<String, Arc<Caller>>,
     /// The users by key.
-    pub(crate) keys: ApiKeys<Arc<Caller>>,
+    pub(crate) keys: Keys,
     pub(crate) tag_policy: TagPolicy,
     /// Whether status pages are open to all.
     pub(crate) public_status: bool,
     pub(crate) backoff: BackoffPolicy,
     pub(crate) retry_budget: Arc<Budget>,
+    /// The counters of limits, which replicas may share.
+    pub(crate) store: Arc<dyn Store>,
 }
 
 impl Snapshot {
-    /// Builds the snapshot of `loaded`. Backends and users that `before` has too keep their state.
+    /// Builds the snapshot of `loaded`. Backends and users that also exist in `before` keep their state.
     ///
     /// `observe` attaches the observers to the first catalogue; later catalogues inherit them.
     ///
@@ -159,11 +209,19 @@ impl Snapshot {
         catalog.replace(models).map_err(|error| error.to_string())?;
         catalog.retune(&tuning);
         let retry_budget = retry_budget(&config, before);
+        let store = spend::store(&config, before)?;
         let public_status = config.settings.public_status.unwrap_or(process.is_loopback);
         let max_buffered = match config.settings.max_buffered_bytes {
             0 => memory::limit() / 4,
             bytes => bytes,
         };
+        let keys = Keys::new(ApiKeys::new(keys));
+        #[cfg(feature = "database")]
+        let keys = keys.with_directory(process.directory.clone());
+        #[cfg(feature = "database")]
+        if let Some(directory) = &process.directory {
+            directory.set_file(FilePeople::new(&config, &callers));
+        }
         process.buffers.set_max(usize::try_from(max_buffered).unwrap_or(usize::MAX));
         Ok(Self {
             public_status,
@@ -173,15 +231,16 @@ impl Snapshot {
             loaded_at: Timestamp::now(),
             catalog,
             callers,
-            keys: ApiKeys::new(keys),
+            keys,
             tag_policy,
             backoff: plan,
             retry_budget,
+            store,
         })
     }
 }
 
-/// Returns the budget of `before` when its rule is unchanged, else a new one.
+/// Returns the budget of `before` if its rule is unchanged, otherwise a new one.
 fn retry_budget(config: &Config, before: Option<&Snapshot>) -> Arc<Budget> {
     let rule = &config.settings.retry_budget;
     match before.filter(|before| before.config.settings.retry_budget == *rule) {
@@ -194,7 +253,7 @@ fn retry_budget(config: &Config, before: Option<&Snapshot>) -> Arc<Budget> {
 pub(crate) mod tests {
     use super::*;
 
-    /// A configuration with an admin and the model `m`, whose backend refuses connections.
+    /// Returns a configuration with an admin and the model `m`, whose backend refuses connections.
     pub(crate) fn loaded(settings: &str) -> Loaded {
         let file = r#"
             [users.root]
@@ -215,7 +274,7 @@ pub(crate) mod tests {
     }
 
     pub(crate) fn snapshot() -> Arc<Snapshot> {
-        let process = Arc::new(Process::new(None, true));
+        let process = Arc::new(Process::new(&loaded(""), true));
         Arc::new(Snapshot::new(process, loaded(""), None, |catalog| catalog).unwrap())
     }
 

@@ -1,4 +1,4 @@
-//! The program itself: its demo, its exit codes, its signals.
+//! The `berry-server` binary: demo mode, exit codes and signals.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -17,7 +17,7 @@ use berry_simulated::{Config, Fault, Provider};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The program in a folder of its own, without this process's settings.
+/// Returns the command that runs the server in a folder, without the environment of this process.
 fn berry(folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_berry-server"));
     for name in ["CONFIG_PATH", "BIND_ADDRESS", "MAX_CONNECTIONS", "RUST_LOG", "BERRY_LOG_FORMAT"] {
@@ -30,7 +30,7 @@ fn berry(folder: &Path) -> Command {
     command
 }
 
-/// A program that runs, killed when the test is over.
+/// A running server. Dropping it kills the process.
 struct Running {
     child: Child,
     lines: mpsc::Receiver<String>,
@@ -50,7 +50,7 @@ impl Running {
         Self { child, lines }
     }
 
-    /// The first line that holds this text.
+    /// Returns the next line that contains the text.
     fn line(&self, text: &str) -> String {
         loop {
             let line = self.lines.recv_timeout(PATIENCE).unwrap_or_else(|e| panic!("no line with {text}: {e}"));
@@ -65,14 +65,14 @@ impl Running {
         assert!(kill.success());
     }
 
-    /// The exit code, and whatever else was printed.
+    /// Waits for the process to end and returns its exit code.
     fn exit_code(mut self) -> Option<i32> {
         while self.lines.recv_timeout(PATIENCE).is_ok() {}
         self.child.wait().unwrap().code()
     }
 }
 
-/// The lines as they come; the channel ends when the program does.
+/// Sends each line of the output to a channel, which closes when the process ends.
 fn lines(out: ChildStdout) -> mpsc::Receiver<String> {
     let (sender, receiver) = mpsc::channel();
     thread::spawn(move || {
@@ -83,7 +83,7 @@ fn lines(out: ChildStdout) -> mpsc::Receiver<String> {
     receiver
 }
 
-/// Runs to its end.
+/// Runs a command to its end. Returns the exit code and the output.
 fn output(mut command: Command) -> (Option<i32>, String) {
     let Output { status, stdout, stderr } = command.output().unwrap();
     (status.code(), String::from_utf8_lossy(&[stdout, stderr].concat()).into_owned())
@@ -99,7 +99,7 @@ fn shell(line: &str) -> String {
 }
 
 #[test]
-fn demo_prints_a_working_command_and_ends_at_a_signal() {
+fn demo_prints_a_working_command_and_exits_on_a_signal() {
     let folder = tempfile::tempdir().unwrap();
     let mut command = berry(folder.path());
     command.args(["--demo", "--bind", "127.0.0.1:0"]);
@@ -109,11 +109,11 @@ fn demo_prints_a_working_command_and_ends_at_a_signal() {
     let curl = demo.line("curl ");
     assert!(curl.contains(&format!("Authorization: Bearer {token}")) && curl.contains(&address), "{curl}");
 
-    let answer = shell(&curl);
-    let events: Vec<&str> = answer.lines().filter_map(|line| line.strip_prefix("data: ")).collect();
-    assert_eq!(events.last(), Some(&"[DONE]"), "{answer}");
-    assert!(events.len() > 10, "{answer}");
-    // Every model that it lists answers, plain and streamed.
+    let response = shell(&curl);
+    let events: Vec<&str> = response.lines().filter_map(|line| line.strip_prefix("data: ")).collect();
+    assert_eq!(events.last(), Some(&"[DONE]"), "{response}");
+    assert!(events.len() > 10, "{response}");
+    // Every listed model responds, plain and streamed.
     let list = shell(&format!("curl {address}/models -H 'Authorization: Bearer {token}'"));
     let list: serde_json::Value = serde_json::from_str(&list).unwrap();
     let models = list["data"].as_array().unwrap();
@@ -128,12 +128,12 @@ fn demo_prints_a_working_command_and_ends_at_a_signal() {
         ))
     };
     for model in models {
-        let answer: serde_json::Value = serde_json::from_str(&ask(&model["id"], false, "")).unwrap();
-        assert!(answer["choices"][0]["message"]["content"].is_string(), "{answer}");
+        let response: serde_json::Value = serde_json::from_str(&ask(&model["id"], false, "")).unwrap();
+        assert!(response["choices"][0]["message"]["content"].is_string(), "{response}");
         let stream = ask(&model["id"], true, "");
         assert!(stream.contains("\"finish_reason\":\"length\"") && stream.ends_with("data: [DONE]\n\n"), "{stream}");
     }
-    // Each provider has its turn, the one in Claude's format too.
+    // Each provider gets requests, including the one that speaks Claude's format.
     let served: BTreeSet<String> =
         (0..4).map(|_| ask(&"demo-fair".into(), false, "-o /dev/null -w '%header{x-berry-backend}'")).collect();
     assert!(served.contains("foreign:sim-small"), "{served:?}");
@@ -141,7 +141,7 @@ fn demo_prints_a_working_command_and_ends_at_a_signal() {
     assert_eq!(demo.exit_code(), Some(0));
 }
 
-/// The configuration of the first README, but for what has to differ here.
+/// Returns the configuration of the original README with another base URL and key.
 fn minimal(base_url: &str, key: &str) -> String {
     format!(
         r#"
@@ -183,22 +183,22 @@ enabled = true
     )
 }
 
-/// What the minimal configuration's model answers.
+/// Returns the response of the minimal configuration's model.
 async fn ask_gpt_4(server: &Running) -> serde_json::Value {
     let line: serde_json::Value = serde_json::from_str(&server.line("Starting Berry API")).unwrap();
     let address = line["fields"]["address"].as_str().unwrap().to_owned();
-    let answer = tokio::task::spawn_blocking(move || {
+    let response = tokio::task::spawn_blocking(move || {
         shell(&format!(
             "curl http://{address}/v1/chat/completions -H 'Authorization: Bearer berry-admin-token-12345' \
              -H 'Content-Type: application/json' \
              -d '{{\"model\":\"gpt-4\",\"messages\":[{{\"role\":\"user\",\"content\":\"hi\"}}]}}'"
         ))
     });
-    serde_json::from_str(&answer.await.unwrap()).unwrap()
+    serde_json::from_str(&response.await.unwrap()).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_minimal_configuration_serves_and_ends_at_either_signal() {
+async fn minimal_configuration_serves_and_exits_on_either_signal() {
     let models = vec!["gpt-4".to_owned(), "gpt-3.5-turbo".to_owned()];
     let provider = Provider::start(Config { models, ..Config::named("openai") }).await.unwrap();
     let folder = tempfile::tempdir().unwrap();
@@ -218,7 +218,7 @@ async fn uses_the_proxy_of_the_environment() {
     let provider =
         Provider::start(Config { models: vec!["gpt-4".to_owned()], ..Config::named("openai") }).await.unwrap();
     let folder = tempfile::tempdir().unwrap();
-    // No such host: only a proxy can answer for it, and the simulated provider is one well enough.
+    // The host does not exist, so only a proxy can respond. The simulated provider acts as the proxy.
     fs::write(folder.path().join("config.toml"), minimal("http://provider.invalid/v1", provider.key())).unwrap();
     let mut command = berry(folder.path());
     command.env("BIND_ADDRESS", "127.0.0.1:0").env("HTTP_PROXY", provider.base_url().trim_end_matches("/v1"));
@@ -228,7 +228,7 @@ async fn uses_the_proxy_of_the_environment() {
 }
 
 #[test]
-fn a_configuration_is_checked() {
+fn check_config_reports_every_error() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("other.toml");
     let check = || {
@@ -242,7 +242,7 @@ fn a_configuration_is_checked() {
     assert_eq!(code, Some(0), "{text}");
     assert!(text.contains("✅ Configuration is valid") && text.contains("  - 1 providers configured"), "{text}");
 
-    // All the errors at once, and no secret in any of them.
+    // All errors are reported at once, without secrets.
     fs::write(&path, good.replace("\"openai\"", "\"opnai\"").replace("max_retries = 3", "max_retries = 99")).unwrap();
     let (code, text) = check();
     assert_eq!(code, Some(1), "{text}");
@@ -251,7 +251,7 @@ fn a_configuration_is_checked() {
 }
 
 #[test]
-fn without_a_configuration_it_names_where_it_looked() {
+fn missing_configuration_lists_the_searched_places() {
     let folder = tempfile::tempdir().unwrap();
     let places = [
         "--config",
@@ -270,7 +270,7 @@ fn without_a_configuration_it_names_where_it_looked() {
             assert!(text.contains(place), "{place} in {text}");
         }
     }
-    // What is named alone counts alone.
+    // A path that is set explicitly is the only one that is tried.
     fs::write(folder.path().join("config.toml"), minimal("https://api.openai.com/v1", "sk-x")).unwrap();
     let mut command = berry(folder.path());
     command.arg("--check-config").env("CONFIG_PATH", "./missing.toml");
@@ -292,7 +292,7 @@ fn reports_invalid_environment_settings() {
     }
 }
 
-/// A server over this provider, and its address.
+/// Starts a server over the provider. Returns it with its address.
 fn serving(folder: &Path, settings: &str, provider: &Provider) -> (Running, String) {
     let file =
         minimal(&provider.base_url(), provider.key()).replace("[settings]\n", &format!("[settings]\n{settings}\n"));
@@ -311,7 +311,7 @@ async fn provider(tokens: usize, pace: u64) -> Provider {
     Provider::start(Config { models, tokens: Some(tokens), per_token, ..Config::named("openai") }).await.unwrap()
 }
 
-/// A streamed chat, as a command of its own.
+/// Starts a streaming chat in a separate process.
 fn streamed(address: &str) -> Child {
     let url = format!("http://{address}/v1/chat/completions");
     let body = r#"{"model":"gpt-4","stream":true,"messages":[{"role":"user","content":"hi"}]}"#;
@@ -327,17 +327,17 @@ async fn stream_in_flight_completes_before_the_exit() {
     let provider = provider(40, 20).await;
     let (server, address) = serving(folder.path(), "", &provider);
     let mut curl = streamed(&address);
-    let mut answer = BufReader::new(curl.stdout.take().unwrap());
+    let mut response = BufReader::new(curl.stdout.take().unwrap());
     let mut text = String::new();
-    answer.read_line(&mut text).unwrap();
+    response.read_line(&mut text).unwrap();
     server.signal("TERM");
-    answer.read_to_string(&mut text).unwrap();
+    response.read_to_string(&mut text).unwrap();
     assert!(curl.wait().unwrap().success() && text.ends_with("data: [DONE]\n\n"), "{text}");
     assert_eq!(server.exit_code(), Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn second_signal_ends_the_process_at_once() {
+async fn second_signal_exits_without_draining() {
     let folder = tempfile::tempdir().unwrap();
     let provider = provider(4, 0).await;
     provider.set(Fault::StallAfter(1));
@@ -369,7 +369,7 @@ async fn sighup_reloads_and_logs_the_result() {
     let line: serde_json::Value = serde_json::from_str(&server.line("was reloaded")).unwrap();
     assert_eq!(line["level"], "INFO");
     let changes = line["fields"]["changes"].as_str().unwrap();
-    assert_eq!(changes, "~settings.max_retries, ~providers.openai", "whose default that is");
+    assert_eq!(changes, "~settings.max_retries, ~providers.openai", "the provider inherits the setting");
     server.signal("TERM");
     assert_eq!(server.exit_code(), Some(0));
 }
@@ -378,7 +378,7 @@ async fn sighup_reloads_and_logs_the_result() {
 async fn is_ready_within_200_ms() {
     let folder = tempfile::tempdir().unwrap();
     let provider = provider(4, 0).await;
-    // Of several starts the fastest counts: what a busy machine adds is not the program's.
+    // The fastest of several starts counts, because a busy machine slows down the others.
     let took = (0..20).map(|_| {
         let started = std::time::SystemTime::now();
         let (server, address) = serving(folder.path(), "", &provider);
@@ -392,7 +392,7 @@ async fn is_ready_within_200_ms() {
     assert!(took.into_iter().any(|took| took < fast));
 }
 
-/// The rows of a table of the operations guide, by the text in their first column.
+/// Returns the first column of a table in the operations guide.
 fn guide_table(heading: &str) -> BTreeSet<String> {
     let guide = include_str!("../docs/operations.md");
     let table = guide.split(heading).nth(1).unwrap();
@@ -401,7 +401,7 @@ fn guide_table(heading: &str) -> BTreeSet<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_access_line_has_the_documented_fields() {
+async fn access_log_has_the_documented_fields() {
     let main = Provider::start(Config::named("main")).await.unwrap();
     let spare = Provider::start(Config::named("spare")).await.unwrap();
     let folder = tempfile::tempdir().unwrap();
@@ -457,9 +457,9 @@ async fn the_access_line_has_the_documented_fields() {
     assert!(ask("first", TOKEN).await.bytes().await.is_err());
     lines.push(("interrupted", finished()));
 
-    // A name that is no model's may be a secret, so it is not logged.
-    let hostile = format!("\n{{\u{1b}\u{202e}{}", "x".repeat(1000));
-    let _ = ask(&hostile, TOKEN).await.bytes().await.unwrap();
+    // An unknown model name may be a secret, so it is not logged.
+    let unknown_model = format!("\n{{\u{1b}\u{202e}{}", "x".repeat(1000));
+    let _ = ask(&unknown_model, TOKEN).await.bytes().await.unwrap();
     let refused = finished();
     assert!(!refused.contains_key("model"), "{refused:?}");
     lines.push(("refused", refused));

@@ -84,6 +84,7 @@ pub struct Attempt {
     number: u32,
     fallback_index: u32,
     allows_repeats: bool,
+    is_callers_fallback: bool,
     record: Arc<AttemptRecord>,
     before: Option<Arc<Tried>>,
 }
@@ -100,8 +101,8 @@ pub struct Tried {
     pub class: Class,
     /// The fallback that the attempt was for; 0 is the model itself.
     pub fallback_index: u32,
-    /// The attempt had sent output to the client before it failed.
-    interrupted: bool,
+    /// Whether the attempt had sent output to the client before it failed.
+    pub interrupted: bool,
     before: Option<Arc<Self>>,
 }
 
@@ -109,7 +110,14 @@ impl Attempt {
     /// Returns the first attempt of a request.
     #[must_use]
     pub fn first() -> Self {
-        Self { number: 1, fallback_index: 0, allows_repeats: false, record: Arc::default(), before: None }
+        Self {
+            number: 1,
+            fallback_index: 0,
+            allows_repeats: false,
+            is_callers_fallback: false,
+            record: Arc::default(),
+            before: None,
+        }
     }
 
     /// Returns the attempt after this one has failed with `class`; for `silent` see
@@ -143,6 +151,7 @@ impl Attempt {
             number: self.number.saturating_add(1),
             fallback_index,
             allows_repeats: false,
+            is_callers_fallback: self.is_callers_fallback,
             record: Arc::new(self.record.successor()),
             before: Some(Arc::new(tried)),
         }
@@ -171,6 +180,21 @@ impl Attempt {
     pub fn next_fallback(&self) -> Self {
         let fallback_index = self.fallback_index.saturating_add(1);
         Self { fallback_index, allows_repeats: false, ..self.fresh_slot() }
+    }
+
+    /// Says that the request itself, and not the state of a backend, led to the fallback that this
+    /// attempt is for, and to those after it.
+    #[must_use]
+    pub const fn by_caller(mut self) -> Self {
+        self.is_callers_fallback = true;
+        self
+    }
+
+    /// Whether the request itself led to the fallback that this attempt is for: it was too long, or had
+    /// a part that no backend of an earlier model could express.
+    #[must_use]
+    pub const fn is_callers_fallback(&self) -> bool {
+        self.is_callers_fallback
     }
 
     /// The number of this attempt, from 1, counted over all fallbacks.

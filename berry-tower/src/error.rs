@@ -139,6 +139,18 @@ impl Error for Failure {
     }
 }
 
+/// Whether a limit of tokens or cost refused an attempt before a backend was called.
+#[cfg_attr(not(feature = "retry"), allow(dead_code, reason = "used by Retry and Select"))]
+pub(crate) fn is_over_limit(error: &(dyn Error + 'static)) -> bool {
+    #[cfg(feature = "spend")]
+    return find::<crate::spend::SpendExceeded>(error).is_some();
+    #[cfg(not(feature = "spend"))]
+    {
+        let _ = error;
+        false
+    }
+}
+
 /// Returned when no backend could be called.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Unroutable {
@@ -172,6 +184,10 @@ pub enum Unroutable {
         /// Until the soonest of them may be asked again; zero when only a back-off is due.
         soonest: Duration,
     },
+    /// The gateway has no memory left to translate the request.
+    Overloaded,
+    /// The caller may not use this fallback, which its own request has led to.
+    FallbackNotPermitted,
     /// No backend is left for this request.
     NoCandidates {
         /// Whether the model has a further fallback.
@@ -188,6 +204,8 @@ impl Display for Unroutable {
             Self::UnsupportedParameter { param, why } | Self::NotStored { param, why } => {
                 write!(f, "{param}: {why}")
             }
+            Self::Overloaded => f.write_str("this gateway holds as many bytes as its memory allows; try again shortly"),
+            Self::FallbackNotPermitted => f.write_str("the API key may not use a fallback of this model"),
             Self::NoneAvailable { .. } | Self::OnlyTriedLeft { .. } | Self::NoCandidates { .. } => {
                 f.write_str("every backend of this model is out of service at the moment; try again later")
             }

@@ -13,6 +13,8 @@ mod tests;
 mod text;
 #[cfg(feature = "sse")]
 mod tokenizer;
+#[cfg(feature = "client")]
+mod values;
 
 #[cfg(feature = "sse")]
 pub(crate) use {
@@ -24,4 +26,5 @@ pub(crate) use {
 pub(crate) use {
     object_check::PlainFacts,
     shape::{Presence, Shape},
+    values::count_values,
 };

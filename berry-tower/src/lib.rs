@@ -164,9 +164,14 @@ pub mod resume;
 pub mod retry;
 #[cfg(feature = "select")]
 pub mod select;
+#[cfg(feature = "spend")]
+pub mod spend;
 #[cfg(feature = "sse")]
 pub mod sse;
+#[cfg(feature = "store")]
+pub mod store;
 mod sync;
+pub mod trace_context;
 pub mod upstream_time;
 
 /// The README's snippets, compiled and run.

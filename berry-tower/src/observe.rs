@@ -14,6 +14,8 @@
 //! | [`health_changed`](BackendObserver::health_changed) | [`BackendState`](crate::backend::BackendState) | the stage of its health is another one |
 //! | [`breaker_changed`](BackendObserver::breaker_changed) | its breaker | it has closed, opened, or become half-open |
 //!
+//! The attempts of one request alone are told to the [`RequestObserver`] in its extensions.
+//!
 //! Hooks are called on the path of requests: they must neither block nor take long. Probes are no
 //! attempts. A `Vec` of observers is an observer that tells them all.
 //!
@@ -59,7 +61,16 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use http::{HeaderValue, StatusCode};
 
-use crate::{attempt::BackendId, breaker::Transition, classify::Class, health::HealthChange, progress::Usage};
+use tokio::time::Instant;
+
+use crate::{
+    attempt::BackendId,
+    backend::Backend,
+    breaker::{State, Transition},
+    classify::Class,
+    health::HealthChange,
+    progress::Usage,
+};
 
 /// Hands out those who are told of the backends.
 pub trait Observer: fmt::Debug + Send + Sync {
@@ -82,6 +93,16 @@ pub trait BackendObserver: fmt::Debug + Send + Sync {
     /// Its circuit breaker has changed.
     fn breaker_changed(&self, _transition: Transition) {}
 }
+
+/// Is told of the attempts of one request.
+pub trait AttemptObserver: fmt::Debug + Send + Sync {
+    /// An attempt of the request has ended.
+    fn attempt_ended(&self, attempt: &AttemptEnd<'_>);
+}
+
+/// The observer of one request's attempts; an extension of requests.
+#[derive(Clone, Debug)]
+pub struct RequestObserver(pub Arc<dyn AttemptObserver>);
 
 /// What a change of health comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,6 +140,16 @@ pub struct AttemptEnd<'a> {
     pub usage: Option<Usage>,
     /// What failed, where no status tells it; without the provider's own words.
     pub reason: Option<&'a str>,
+    /// When it ended.
+    pub ended: Instant,
+    /// The selected backend, with its provider.
+    pub selected: &'a Arc<Backend>,
+    /// How the attempt before this one ended, if there was one.
+    pub previous: Option<Class>,
+    /// Whether it continues a stream that the attempt before it had begun.
+    pub resumes: bool,
+    /// The state of the backend's breaker after a failure; `None` after anything else.
+    pub breaker: Option<State>,
 }
 
 impl Observer for Vec<Arc<dyn Observer>> {

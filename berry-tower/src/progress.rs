@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use crate::{
     attempt::{Attempt, BackendId},
+    body::ByteBudget,
     sync,
 };
 
@@ -40,6 +41,10 @@ pub struct Usage {
     pub output: u64,
     /// How many of `input` were read from a cache.
     pub cached: u64,
+    /// How many of `input` were written to a cache.
+    pub cache_write: u64,
+    /// How many of `output` are reasoning.
+    pub reasoning: u64,
 }
 
 /// The part of a response that must be there before its head is passed on.
@@ -64,7 +69,7 @@ pub enum CommitPoint {
 /// let watcher = progress.clone();
 /// assert_eq!((watcher.output_seen(), watcher.usage()), (false, None));
 ///
-/// let usage = Usage { input: 7, output: 2, cached: 0 };
+/// let usage = Usage { input: 7, output: 2, ..Usage::default() };
 /// progress.mark_output_started();
 /// progress.set_usage(Some(usage));
 /// assert_eq!((watcher.output_seen(), watcher.usage()), (true, Some(usage)));
@@ -88,6 +93,7 @@ struct State {
     served_by: Latest,
     /// The progress of the response that this one announced before it was there.
     source: OnceLock<Progress>,
+    budget: Option<ByteBudget>,
 }
 
 impl Progress {
@@ -108,7 +114,25 @@ impl Progress {
             attempts: AtomicU32::new(0),
             served_by: Latest::default(),
             source: OnceLock::new(),
+            budget: None,
         }))
+    }
+
+    /// Sets the budget that bytes of the response count against while a layer holds them back. It must
+    /// be set before the progress is cloned.
+    #[must_use]
+    pub fn with_budget(mut self, budget: impl Into<Option<ByteBudget>>) -> Self {
+        debug_assert!(Arc::strong_count(&self.0) == 1, "the budget is set after the progress was cloned");
+        if let Some(state) = Arc::get_mut(&mut self.0) {
+            state.budget = budget.into();
+        }
+        self
+    }
+
+    /// The budget that bytes of the response count against while a layer holds them back.
+    #[must_use]
+    pub fn budget(&self) -> Option<&ByteBudget> {
+        self.0.budget.as_ref()
     }
 
     /// The state that is read: that of the response, where another announced it.
@@ -315,13 +339,13 @@ impl fmt::Debug for Latest {
 #[derive(Debug)]
 struct UsageCell {
     version: sync::AtomicU64,
-    usage: [sync::AtomicU64; 3],
+    usage: [sync::AtomicU64; 5],
 }
 
 impl UsageCell {
     fn new() -> Self {
         let zero = || sync::AtomicU64::new(0);
-        Self { version: zero(), usage: [zero(), zero(), zero()] }
+        Self { version: zero(), usage: [zero(), zero(), zero(), zero(), zero()] }
     }
 
     fn load(&self) -> Option<Usage> {
@@ -355,7 +379,8 @@ impl UsageCell {
             sync::spin_loop();
         };
         sync::fence(sync::Ordering::Release);
-        for (word, count) in self.usage.iter().zip([usage.input, usage.output, usage.cached]) {
+        let counts = [usage.input, usage.output, usage.cached, usage.cache_write, usage.reasoning];
+        for (word, count) in self.usage.iter().zip(counts) {
             word.store(count, sync::Ordering::Relaxed);
         }
         self.version.store(version + 1, sync::Ordering::Release);
@@ -366,10 +391,11 @@ impl UsageCell {
         if !version.is_multiple_of(2) {
             return None;
         }
-        let [input, output, cached] = self.usage.each_ref().map(|word| word.load(sync::Ordering::Relaxed));
+        let counts = self.usage.each_ref().map(|word| word.load(sync::Ordering::Relaxed));
+        let [input, output, cached, cache_write, reasoning] = counts;
         sync::fence(sync::Ordering::Acquire);
         let is_unchanged = self.version.load(sync::Ordering::Relaxed) == version;
-        is_unchanged.then_some(Usage { input, output, cached })
+        is_unchanged.then_some(Usage { input, output, cached, cache_write, reasoning })
     }
 }
 
@@ -380,7 +406,7 @@ mod tests {
     use super::*;
 
     const fn usage(tokens: u64) -> Usage {
-        Usage { input: tokens, output: tokens, cached: tokens }
+        Usage { input: tokens, output: tokens, cached: tokens, cache_write: tokens, reasoning: tokens }
     }
 
     #[test]
@@ -394,8 +420,8 @@ mod tests {
                 }
                 scope.spawn(|| {
                     for _ in 0..1000 {
-                        let Some(Usage { input, output, cached }) = progress.usage() else { continue };
-                        assert_eq!((output, cached), (input, input));
+                        let Some(read) = progress.usage() else { continue };
+                        assert_eq!(read, usage(read.input));
                     }
                 });
             });

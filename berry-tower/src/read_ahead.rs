@@ -10,18 +10,40 @@ use std::{
 use bytes::Buf;
 use http_body::{Body, Frame, SizeHint};
 
+use crate::body::ByteLease;
+
+/// The bytes of one body that are held without counting against a budget, as of most bodies all are.
+const UNCOUNTED: usize = 16 << 10;
+
 /// The frames that were read ahead, then the rest of the body.
 pub(crate) struct ReadAhead<B: Body> {
     frames: VecDeque<Frame<B::Data>>,
     /// The bytes of the data frames.
     bytes: usize,
+    /// What the bytes count against.
+    lease: Option<ByteLease>,
+    /// Whether the budget had no room for the last frame.
+    is_over_budget: bool,
     /// Boxed, because it is polled in place and moved afterwards; `None` after its end.
     rest: Option<Pin<Box<B>>>,
 }
 
 impl<B: Body> ReadAhead<B> {
-    pub(crate) fn new(body: B) -> Self {
-        Self { frames: VecDeque::new(), bytes: 0, rest: Some(Box::pin(body)) }
+    /// Reads ahead of `body`, and counts the bytes against `lease`.
+    pub(crate) fn new(body: B, lease: Option<ByteLease>) -> Self {
+        Self { frames: VecDeque::new(), bytes: 0, lease, is_over_budget: false, rest: Some(Box::pin(body)) }
+    }
+
+    /// Whether no more should be read ahead, since the budget has no room.
+    pub(crate) const fn is_over_budget(&self) -> bool {
+        self.is_over_budget
+    }
+
+    fn count(&mut self) {
+        let Some(lease) = &mut self.lease else { return };
+        if self.bytes > UNCOUNTED && !lease.try_resize(self.bytes) {
+            self.is_over_budget = true;
+        }
     }
 
     /// The number of bytes that were read ahead.
@@ -44,6 +66,7 @@ impl<B: Body> ReadAhead<B> {
             Some(frame) => {
                 self.bytes = self.bytes.saturating_add(frame.data_ref().map_or(0, Buf::remaining));
                 self.frames.push_back(frame);
+                self.count();
             }
         }
         Poll::Ready(Ok(self.rest.is_some()))
@@ -57,6 +80,10 @@ impl<B: Body> Body for ReadAhead<B> {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
         if let Some(frame) = self.frames.pop_front() {
             self.bytes = self.bytes.saturating_sub(frame.data_ref().map_or(0, Buf::remaining));
+            let left = self.bytes;
+            if let Some(lease) = &mut self.lease {
+                lease.shrink_to(left);
+            }
             return Poll::Ready(Some(Ok(frame)));
         }
         let Some(rest) = &mut self.rest else { return Poll::Ready(None) };

@@ -34,6 +34,11 @@ impl Events {
         }
     }
 
+    /// Returns the number of bytes that are held.
+    pub(super) fn buffered(&self) -> usize {
+        self.buffer.len()
+    }
+
     /// Whether no further event has begun.
     pub(crate) fn is_between(&self) -> bool {
         self.buffer.iter().all(|b| matches!(b, b'\r' | b'\n'))

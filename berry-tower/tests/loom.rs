@@ -154,10 +154,10 @@ fn usage_is_read_as_it_was_written() {
         let writer = progress.clone();
         let writing = thread::spawn(move || {
             for n in 1..=2 {
-                writer.set_usage(Some(Usage { input: n, output: n, cached: n }));
+                writer.set_usage(Some(Usage { input: n, output: n, cached: n, ..Usage::default() }));
             }
         });
-        if let Some(Usage { input, output, cached }) = progress.usage() {
+        if let Some(Usage { input, output, cached, .. }) = progress.usage() {
             assert_eq!((output, cached), (input, input));
         }
         writing.join().unwrap();

@@ -1,43 +1,43 @@
-//! Time in tests: bounded waits by the wall clock, and a tokio clock that stands still.
+//! Time in tests: waits bounded by the wall clock, and a tokio clock that a test advances.
 
 use std::{future::Future, sync::mpsc, thread, time::Duration};
 
 use tokio::{sync::oneshot, task::JoinHandle, time};
 
-/// Everything here is over at once or never. Measured by the wall clock, so that it also holds
-/// while the tokio clock stands still.
+/// The longest wait. It is measured by the wall clock, so that it also holds while the tokio clock
+/// is paused.
 const LONG: Duration = Duration::from_secs(60);
 
-/// The future's result.
+/// Returns the result of a future that completes soon.
 ///
 /// # Panics
-/// It takes more than a minute.
+/// Panics when the future takes more than a minute.
 pub async fn soon<T>(future: impl Future<Output = T>) -> T {
-    let (hurry, late) = oneshot::channel();
-    let (done, over) = mpsc::channel::<()>();
+    let (expire, expired) = oneshot::channel();
+    let (done, finished) = mpsc::channel::<()>();
     thread::spawn(move || {
-        if over.recv_timeout(LONG) == Err(mpsc::RecvTimeoutError::Timeout) {
-            let _ = hurry.send(());
+        if finished.recv_timeout(LONG) == Err(mpsc::RecvTimeoutError::Timeout) {
+            let _ = expire.send(());
         }
     });
     tokio::select! {
         biased;
         value = future => { drop(done); value }
-        Ok(()) = late => panic!("this should have been over long ago"),
+        Ok(()) = expired => panic!("the future did not complete within a minute"),
     }
 }
 
-/// Lets what can happen without time passing happen. Only for tests that say that nothing does:
-/// what has to happen is waited for.
+/// Yields until every task that is ready has run. Use it only to assert that nothing happens; wait
+/// for an expected event instead.
 pub async fn settle() {
     for _ in 0..1_000 {
         tokio::task::yield_now().await;
     }
 }
 
-/// The tokio clock of this (single-threaded) runtime stands still until it is advanced, while
-/// sockets work as ever. A paused clock alone would jump to the next timer whenever the runtime
-/// waits for a socket; it does not while a blocking task runs, so one does.
+/// Holds the tokio clock of a single-threaded runtime until it is advanced, while sockets keep
+/// working. A clock that is only paused jumps to the next timer whenever the runtime waits for a
+/// socket. A running blocking task prevents that, so this type keeps one.
 #[derive(Debug)]
 pub struct HeldClock {
     _release: mpsc::Sender<()>,
@@ -56,12 +56,12 @@ impl HeldClock {
         Self { _release: release, _holder: holder }
     }
 
-    /// Lets the time pass.
+    /// Advances the clock.
     pub async fn advance(&self, by: Duration) {
         time::advance(by).await;
     }
 
-    /// Lets so many seconds pass.
+    /// Advances the clock by whole seconds.
     pub async fn seconds(&self, seconds: u64) {
         self.advance(Duration::from_secs(seconds)).await;
     }

@@ -1,4 +1,4 @@
-//! A client's connection, byte by byte.
+//! A client connection that gives a test control over every byte.
 
 use std::{
     io::{Error, ErrorKind, Result},
@@ -14,7 +14,7 @@ use tokio::{
 
 use crate::{Ask, Reply};
 
-/// How a body's end is known.
+/// How the end of a body is marked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Framing {
     Length(usize),
@@ -35,25 +35,26 @@ impl Connection {
     /// Connects.
     ///
     /// # Errors
-    /// Nobody listens.
+    /// Returns the error of the connection attempt.
     pub async fn open(addr: SocketAddr) -> Result<Self> {
         let socket = TcpStream::connect(addr).await?;
         socket.set_nodelay(true)?;
         Ok(Self { socket, buffer: BytesMut::with_capacity(16 * 1024), framing: Framing::Ended })
     }
 
-    /// Sends bytes as they are.
+    /// Sends raw bytes.
     ///
     /// # Errors
-    /// The other side has closed.
+    /// Fails when the gateway has closed the connection.
     pub async fn send(&mut self, bytes: &[u8]) -> Result<()> {
         self.socket.write_all(bytes).await
     }
 
-    /// Asks, and reads the whole answer; what breaks off in the body is an answer that is not whole.
+    /// Sends a request and reads the whole response. A body that breaks off is reported by
+    /// [`Reply::whole`].
     ///
     /// # Errors
-    /// There is no answer.
+    /// Fails when no response head arrives.
     pub async fn ask(&mut self, ask: &Ask) -> Result<Reply> {
         self.send(&ask.bytes()).await?;
         let mut reply = self.head().await?;
@@ -66,10 +67,10 @@ impl Connection {
         Ok(reply)
     }
 
-    /// Reads an answer's head.
+    /// Reads the head of a response.
     ///
     /// # Errors
-    /// There is none, or no HTTP.
+    /// Fails when the connection closes or the head is not HTTP.
     pub async fn head(&mut self) -> Result<Reply> {
         let end = loop {
             if let Some(at) = self.buffer.windows(4).position(|w| w == b"\r\n\r\n") {
@@ -78,15 +79,19 @@ impl Connection {
             self.fill().await?;
         };
         let head = self.buffer.split_to(end + 4);
-        let text = std::str::from_utf8(&head).map_err(|_| invalid("a head that is no text"))?;
+        let text = std::str::from_utf8(&head).map_err(|_| invalid("the response head is not text"))?;
         let mut lines = text.trim_end().split("\r\n");
-        let status = lines.next().and_then(|line| line.split(' ').nth(1)).ok_or_else(|| invalid("no status"))?;
-        let status: StatusCode = status.parse().map_err(|_| invalid("no status"))?;
+        let status = lines
+            .next()
+            .and_then(|line| line.split(' ').nth(1))
+            .ok_or_else(|| invalid("the status line is invalid"))?;
+        let status: StatusCode = status.parse().map_err(|_| invalid("the status line is invalid"))?;
         let mut headers = HeaderMap::new();
         for line in lines {
-            let (name, value) = line.split_once(':').ok_or_else(|| invalid("no header"))?;
-            let name: HeaderName = name.parse().map_err(|_| invalid("no header's name"))?;
-            headers.append(name, HeaderValue::from_str(value.trim()).map_err(|_| invalid("no header's value"))?);
+            let (name, value) = line.split_once(':').ok_or_else(|| invalid("a header line is invalid"))?;
+            let name: HeaderName = name.parse().map_err(|_| invalid("a header name is invalid"))?;
+            headers
+                .append(name, HeaderValue::from_str(value.trim()).map_err(|_| invalid("a header value is invalid"))?);
         }
         let text = |name: &str| headers.get(name).and_then(|v| v.to_str().ok());
         self.framing = match (text("content-length").and_then(|n| n.parse().ok()), text("transfer-encoding")) {
@@ -99,12 +104,12 @@ impl Connection {
         Ok(Reply { status, headers, body: Vec::new(), whole: self.framing == Framing::Ended })
     }
 
-    /// Reads what is left of the body.
+    /// Reads the rest of the body.
     pub async fn rest(&mut self, reply: &mut Reply) {
         while self.more(reply).await {}
     }
 
-    /// Reads on until the body holds this text; says whether it came.
+    /// Reads until the body contains the text. Returns false when the body ends without it.
     pub async fn until(&mut self, reply: &mut Reply, text: &str) -> bool {
         while !reply.text().contains(text) {
             if !self.more(reply).await {
@@ -114,7 +119,7 @@ impl Connection {
         true
     }
 
-    /// Reads a piece of the body; says whether there is more to come.
+    /// Reads the next part of the body. Returns whether more may follow.
     pub async fn more(&mut self, reply: &mut Reply) -> bool {
         match self.piece(&mut reply.body).await {
             Ok(true) => true,
@@ -151,7 +156,7 @@ impl Connection {
             }
             Framing::Chunked => {
                 let size = self.line().await?;
-                let size = usize::from_str_radix(&size, 16).map_err(|_| invalid("no chunk"))?;
+                let size = usize::from_str_radix(&size, 16).map_err(|_| invalid("a chunk size is invalid"))?;
                 while self.buffer.len() < size + 2 {
                     self.fill().await?;
                 }
@@ -182,17 +187,17 @@ impl Connection {
         }
     }
 
-    /// Waits until the other side closes, whatever it still sends.
+    /// Waits until the gateway closes the connection, and discards what arrives before.
     pub async fn closed(&mut self) {
         while self.fill().await.is_ok() {
             self.buffer.clear();
         }
     }
 
-    /// Sends and receives at once, for what is too long for the sockets' buffers.
+    /// Sends a request while it waits for the response, for a request that exceeds the socket buffers.
     ///
     /// # Errors
-    /// There is no answer.
+    /// Fails when no response head arrives.
     pub async fn ask_at_length(&mut self, bytes: Vec<u8>) -> Result<Reply> {
         let (mut reader, mut writer) = self.socket.split();
         let mut buffer = BytesMut::new();
@@ -210,7 +215,7 @@ impl Connection {
             () = send => {}
         }
         self.buffer.unsplit(buffer);
-        // What is left unsent stays so: the answer has begun.
+        // The response has begun, so the rest of the request is not sent.
         let mut reply = self.head().await?;
         self.rest(&mut reply).await;
         Ok(reply)

@@ -1,4 +1,4 @@
-//! A gateway over simulated providers, both in this process.
+//! A gateway over simulated providers, in the process of the test.
 
 use std::{fmt::Write as _, net::SocketAddr, path::PathBuf};
 
@@ -10,10 +10,11 @@ use berry_simulated::{Config, Provider, Retention};
 
 use crate::{Ask, Connection, Reply, soon};
 
-/// The token of the user who is always there.
+/// The token of the default user.
 pub const TOKEN: &str = "token-of-alice-0123456789";
 
-/// A gateway in the making: providers, and the model `pool` over the first model of each of them.
+/// Builds a [`Gateway`] with providers and the model `pool`, which has a backend for the first model
+/// of each provider.
 #[derive(Debug)]
 pub struct Builder {
     providers: Vec<(Config, String, String)>,
@@ -29,7 +30,7 @@ impl Default for Builder {
     fn default() -> Self {
         Self {
             providers: Vec::new(),
-            // No probe comes in between: what the providers see is what the tests send.
+            // Without probes, the providers only receive the requests of the test.
             settings: "health_check_interval_seconds = 86400\n".to_owned(),
             user: String::new(),
             pool: String::new(),
@@ -41,13 +42,13 @@ impl Default for Builder {
 }
 
 impl Builder {
-    /// Adds a provider with a few short answers.
+    /// Adds a provider whose responses have four words.
     #[must_use]
     pub fn provider(self, name: &str) -> Self {
         self.provider_as(Config { tokens: Some(4), ..Config::named(name) })
     }
 
-    /// Adds a provider.
+    /// Adds a provider with the given behaviour.
     #[must_use]
     pub fn provider_as(mut self, config: Config) -> Self {
         self.providers.push((config, String::new(), String::new()));
@@ -61,14 +62,14 @@ impl Builder {
         self
     }
 
-    /// Adds lines to its entry in the pool.
+    /// Adds lines to the pool's entry for the provider added last.
     #[must_use]
     pub fn backend(mut self, lines: &str) -> Self {
         self.providers.last_mut().expect("a provider comes first").2.push_str(&line(lines));
         self
     }
 
-    /// Keeps no requests of the provider added last, only numbers.
+    /// Makes the provider added last count its requests without storing them.
     #[must_use]
     pub fn counted(mut self) -> Self {
         self.providers.last_mut().expect("a provider comes first").0.keep = Retention::Counts;
@@ -82,7 +83,7 @@ impl Builder {
         self
     }
 
-    /// Adds lines to the table of the user who is always there.
+    /// Adds lines to the table of the default user.
     #[must_use]
     pub fn user(mut self, lines: &str) -> Self {
         self.user.push_str(&line(lines));
@@ -96,7 +97,7 @@ impl Builder {
         self
     }
 
-    /// Balances the pool by this strategy.
+    /// Sets the strategy of the pool.
     #[must_use]
     pub fn strategy(self, name: &str) -> Self {
         self.pool(&format!("strategy = \"{name}\""))
@@ -109,14 +110,14 @@ impl Builder {
         self
     }
 
-    /// Takes at most so many connections.
+    /// Limits the number of open connections.
     #[must_use]
     pub fn max_connections(mut self, most: usize) -> Self {
         self.options.max_connections = most;
         self
     }
 
-    /// Writes the configuration to this file, and has the gateway read it there.
+    /// Writes the configuration to a file, from which the gateway loads it.
     #[must_use]
     pub fn file(mut self, path: impl Into<PathBuf>) -> Self {
         self.file = Some(path.into());
@@ -126,7 +127,7 @@ impl Builder {
     /// Starts the providers, then the gateway.
     ///
     /// # Panics
-    /// The configuration is bad, or there is no free port.
+    /// Panics when the configuration is invalid or no port is free.
     pub async fn start(self) -> Gateway {
         let mut providers = Vec::new();
         let mut toml = format!("[settings]\n{}[users.alice]\ntoken = \"{TOKEN}\"\n{}", self.settings, self.user);
@@ -167,19 +168,19 @@ fn line(lines: &str) -> String {
 /// A gateway and the providers behind it.
 #[derive(Debug)]
 pub struct Gateway {
-    /// The gateway.
+    /// The running gateway.
     pub server: Server,
     /// Its address.
     pub addr: SocketAddr,
-    /// The providers, in the order of their making.
+    /// The providers, in the order in which they were added.
     pub providers: Vec<Provider>,
-    /// What the gateway was started with.
+    /// The configuration that the gateway was started with.
     pub loaded: Loaded,
-    /// The same as a text.
+    /// The text of that configuration.
     pub toml: Toml,
 }
 
-/// A configuration as a text, which `Debug` keeps to itself since keys stand in it.
+/// The text of a configuration. `Debug` does not print it because it contains keys.
 #[derive(Clone)]
 pub struct Toml(pub String);
 
@@ -198,39 +199,39 @@ impl std::ops::Deref for Toml {
 }
 
 impl Gateway {
-    /// A gateway in the making.
+    /// Returns a builder without providers.
     #[must_use]
     pub fn builder() -> Builder {
         Builder::default()
     }
 
-    /// A gateway over one provider, `a`.
+    /// Starts a gateway over one provider, `a`.
     pub async fn single() -> Self {
         Self::builder().provider("a").start().await
     }
 
-    /// A connection to it.
+    /// Opens a connection to the gateway.
     pub async fn connect(&self) -> Connection {
         soon(Connection::open(self.addr)).await.expect("the gateway listens")
     }
 
-    /// Asks on a connection of its own.
+    /// Sends a request on a new connection.
     pub async fn ask(&self, ask: &Ask) -> Reply {
         let mut connection = self.connect().await;
         soon(connection.ask(ask)).await.expect("an answer")
     }
 
-    /// A plain chat with the pool.
+    /// Sends a chat request to the pool, without streaming.
     pub async fn plain(&self) -> Reply {
         self.ask(&Ask::chat("pool", false)).await
     }
 
-    /// A streamed chat with the pool.
+    /// Sends a streaming chat request to the pool.
     pub async fn stream(&self) -> Reply {
         self.ask(&Ask::chat("pool", true)).await
     }
 
-    /// How often the provider was asked for an answer.
+    /// Returns the number of model requests that the provider received.
     #[must_use]
     pub fn calls(&self, provider: usize) -> u64 {
         self.providers[provider].counts().calls

@@ -1,5 +1,6 @@
-//! The harness of the end-to-end tests: a gateway over simulated providers in this process, a
-//! client that shows every byte, and a clock that a test can hold. Beside it, the strategy simulator.
+//! The harness of the end-to-end tests: a gateway over simulated providers in the process of the
+//! test, a client with control over every byte, a clock that a test can hold, and the strategy
+//! simulator.
 
 pub mod clock;
 pub mod connection;

@@ -1,11 +1,11 @@
-//! An answer, as far as it has come.
+//! A response with the body received so far.
 
 use std::fmt;
 
 use http::{HeaderMap, StatusCode};
 use serde_json::Value;
 
-/// An answer.
+/// A response of the gateway.
 #[derive(Clone)]
 pub struct Reply {
     /// The status.
@@ -14,7 +14,7 @@ pub struct Reply {
     pub headers: HeaderMap,
     /// The body, without its framing.
     pub body: Vec<u8>,
-    /// Whether the body ended as its framing says, rather than broke off.
+    /// Whether the body ended as its framing declares.
     pub whole: bool,
 }
 
@@ -27,28 +27,28 @@ impl fmt::Debug for Reply {
 }
 
 impl Reply {
-    /// A header's text; empty when it is missing.
+    /// Returns the value of a header, or an empty string when it is absent.
     #[must_use]
     pub fn header(&self, name: &str) -> &str {
-        self.headers.get(name).map_or("", |value| value.to_str().expect("headers are texts here"))
+        self.headers.get(name).map_or("", |value| value.to_str().expect("the header is text"))
     }
 
-    /// The body's text.
+    /// Returns the body as text.
     #[must_use]
     pub fn text(&self) -> &str {
-        std::str::from_utf8(&self.body).expect("bodies are texts here")
+        std::str::from_utf8(&self.body).expect("the body is UTF-8")
     }
 
-    /// The body as JSON.
+    /// Returns the body as JSON.
     #[must_use]
     pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|e| panic!("{e} in {}", self.text()))
     }
 
-    /// The error in the body, which has the one shape.
+    /// Returns the `error` object of the body.
     ///
     /// # Panics
-    /// It has another.
+    /// Panics when the body does not have the exact shape of an error response.
     #[must_use]
     pub fn error(&self) -> Value {
         assert_eq!(self.header("content-type"), "application/json", "{self:?}");
@@ -65,7 +65,7 @@ impl Reply {
         error
     }
 
-    /// Status, type and code of the error.
+    /// Returns the status, the type and the code of the error.
     #[must_use]
     pub fn verdict(&self) -> (u16, String, Option<String>) {
         let error = self.error();
@@ -73,25 +73,25 @@ impl Reply {
         (self.status.as_u16(), text("type").unwrap_or_default(), text("code"))
     }
 
-    /// The data of each event.
+    /// Returns the data of each event.
     #[must_use]
     pub fn data(&self) -> Vec<&str> {
         self.text().lines().filter_map(|line| line.strip_prefix("data: ")).collect()
     }
 
-    /// The events that are JSON.
+    /// Returns the events whose data is JSON.
     #[must_use]
     pub fn events(&self) -> Vec<Value> {
         self.data().iter().filter_map(|data| serde_json::from_str(data).ok()).collect()
     }
 
-    /// Whether it is a stream that ended well.
+    /// Returns whether this is a complete stream that ends with `[DONE]`.
     #[must_use]
     pub fn is_done(&self) -> bool {
         self.whole && self.data().last() == Some(&"[DONE]")
     }
 
-    /// What the assistant says, plain or streamed.
+    /// Returns the text of the assistant, from a plain response or a stream.
     #[must_use]
     pub fn content(&self) -> String {
         if self.header("content-type").starts_with("text/event-stream") {
@@ -101,7 +101,7 @@ impl Reply {
         self.json()["choices"][0]["message"]["content"].as_str().unwrap_or_default().to_owned()
     }
 
-    /// Whether it is a good chat answer, whole, by its own grammar.
+    /// Returns whether this is a complete, successful chat response with some text.
     #[must_use]
     pub fn is_good_chat(&self) -> bool {
         let stream = self.header("content-type").starts_with("text/event-stream");

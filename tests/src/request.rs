@@ -1,11 +1,11 @@
-//! A request as bytes, header by header as the test wants it.
+//! Builds the bytes of a request.
 
 use http::Method;
 use serde_json::{Value, json};
 
 use crate::TOKEN;
 
-/// A request in the making.
+/// A request whose headers and body a test sets one by one.
 #[derive(Clone, Debug)]
 pub struct Ask {
     method: Method,
@@ -15,22 +15,22 @@ pub struct Ask {
 }
 
 impl Ask {
-    /// A request without token, headers or body.
+    /// Returns a request without token, headers or body.
     pub fn new(method: Method, path: &str) -> Self {
         Self { method, path: path.to_owned(), headers: Vec::new(), body: Vec::new() }
     }
 
-    /// A `GET` with the usual token.
+    /// Returns a `GET` request with the token of the default user.
     pub fn get(path: &str) -> Self {
         Self::new(Method::GET, path).token(TOKEN)
     }
 
-    /// A `POST` of JSON with the usual token.
+    /// Returns a `POST` request of JSON with the token of the default user.
     pub fn post(path: &str, body: impl Into<Vec<u8>>) -> Self {
         Self::new(Method::POST, path).token(TOKEN).header("content-type", "application/json").body(body)
     }
 
-    /// A chat of one message, with the usual token.
+    /// Returns a chat request of one message with the token of the default user.
     pub fn chat(model: &str, stream: bool) -> Self {
         Self::post("/v1/chat/completions", chat(model, stream).to_string())
     }
@@ -42,27 +42,27 @@ impl Ask {
         self
     }
 
-    /// Takes out a header.
+    /// Removes a header.
     #[must_use]
     pub fn without(mut self, name: &str) -> Self {
         self.headers.retain(|(n, _)| n != name);
         self
     }
 
-    /// Shows this token and no other.
+    /// Sets the bearer token.
     #[must_use]
     pub fn token(self, token: &str) -> Self {
         self.without("authorization").header("authorization", &format!("Bearer {token}"))
     }
 
-    /// Puts another body in.
+    /// Sets the body.
     #[must_use]
     pub fn body(mut self, body: impl Into<Vec<u8>>) -> Self {
         self.body = body.into();
         self
     }
 
-    /// The head alone, for a body of this length.
+    /// Returns the head for a body of the given length.
     #[must_use]
     pub fn head(&self, length: usize) -> Vec<u8> {
         let mut text = format!("{} {} HTTP/1.1\r\nhost: gateway\r\n", self.method, self.path);
@@ -76,7 +76,7 @@ impl Ask {
         text.into_bytes()
     }
 
-    /// All of it.
+    /// Returns the whole request.
     #[must_use]
     pub fn bytes(&self) -> Vec<u8> {
         let mut bytes = self.head(self.body.len());
@@ -89,7 +89,7 @@ impl Ask {
     }
 }
 
-/// A chat of one message.
+/// Returns the body of a chat request of one message.
 #[must_use]
 pub fn chat(model: &str, stream: bool) -> Value {
     json!({ "model": model, "stream": stream, "messages": [{ "role": "user", "content": "How are you?" }] })

@@ -1,6 +1,6 @@
-//! No key and no token appears in a log line of any level, in an error, or in a `Debug` output.
+//! No key and no token appears in a log line of any level, in an error, or in `Debug` output.
 //!
-//! A binary of its own, since the subscriber that sees every line is the process's.
+//! This is a test binary of its own because it installs a global subscriber.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -14,12 +14,12 @@ use tokio::{
 };
 use tracing_subscriber::{filter::LevelFilter, layer::SubscriberExt, util::SubscriberInitExt};
 
-const BAD_TOKEN: &str = "token-of-nobody-0123456789";
+const BAD_TOKEN: &str = "token-that-is-unknown-0123456789";
 const BOB: &str = "token-of-bob-0123456789ab";
 const KEYS: [&str; 3] = ["sk-simulated-first-0123", "plainwords-without-a-known-beginning", "short1"];
 const HEADER: &str = "the-house-secret-0123";
-/// Neither is this secret, but what is in a body is not for the log.
-const QUESTION: &str = "what-nobody-but-the-provider-may-read";
+/// Text of a request body. It is no secret, but bodies do not belong in the log.
+const QUESTION: &str = "text-for-the-provider-only";
 
 fn secrets() -> impl Iterator<Item = &'static str> {
     [TOKEN, BAD_TOKEN, BOB, HEADER].into_iter().chain(KEYS)
@@ -60,7 +60,7 @@ async fn gateway() -> Gateway {
     builder.start().await
 }
 
-/// A refusal that quotes the key wherever there is room for it.
+/// Returns an error response that quotes the key in every field.
 fn quoting(status: u16, code: Option<&'static str>) -> impl Fn(&str) -> Fault {
     move |key| {
         let message = format!("Incorrect API key provided: {key}. Header: {HEADER}.");
@@ -71,18 +71,19 @@ fn quoting(status: u16, code: Option<&'static str>) -> impl Fn(&str) -> Fault {
     }
 }
 
-/// What a fresh gateway says (the breakers of a used one would soon answer).
+/// Returns the reply of a new gateway whose providers have the fault. In a used gateway the breakers
+/// would be open.
 async fn with_fault(fault: impl Fn(&str) -> Fault, stream: bool) -> Reply {
     let gateway = gateway().await;
     gateway.providers.iter().for_each(|provider| provider.set(fault(provider.key())));
     gateway.ask(&ask("pool", stream, TOKEN)).await
 }
 
-/// What a gateway says whose provider answers 200 and this body, which quotes its key.
+/// Returns the reply of a gateway whose provider responds with 200 and the given body.
 async fn with_body(media: &str, body: &str, stream: bool) -> Reply {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (url, length) = (format!("http://{}/v1", listener.local_addr().unwrap()), body.len());
-    let answer = format!(
+    let response = format!(
         "HTTP/1.1 200 OK\r\ncontent-type: {media}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
     );
     let provider = tokio::spawn(async move {
@@ -90,7 +91,7 @@ async fn with_body(media: &str, body: &str, stream: bool) -> Reply {
             let (mut socket, _) = listener.accept().await.unwrap();
             let mut request = Vec::new();
             while !request.ends_with(b"}") && socket.read_buf(&mut request).await.is_ok_and(|n| n > 0) {}
-            let _ = socket.write_all(answer.as_bytes()).await;
+            let _ = socket.write_all(response.as_bytes()).await;
         }
     });
     let tables = format!(
@@ -104,8 +105,8 @@ async fn with_body(media: &str, body: &str, stream: bool) -> Reply {
     reply
 }
 
-/// Errors inside of what looked like an answer.
-async fn errors_in_answers() -> Vec<Reply> {
+/// Returns the replies to errors in the body of a successful response.
+async fn errors_in_bodies() -> Vec<Reply> {
     let key = KEYS[1];
     let error = format!(r#"{{"error":{{"message":"bad key {key}","type":"{key}","param":"{key}","code":"{key}"}}}}"#);
     let token = r#"data: {"id":"1","choices":[{"index":0,"delta":{"content":"hi"},"finish_reason":null}]}"#;
@@ -119,7 +120,7 @@ async fn errors_in_answers() -> Vec<Reply> {
     ]
 }
 
-async fn everything_that_can_happen(gateway: &Gateway) -> Vec<Reply> {
+async fn provoke_all_outcomes(gateway: &Gateway) -> Vec<Reply> {
     let mut replies = Vec::new();
     for stream in [false, true] {
         for token in [TOKEN, BAD_TOKEN, BOB] {
@@ -147,7 +148,7 @@ async fn everything_that_can_happen(gateway: &Gateway) -> Vec<Reply> {
             replies.push(with_fault(|_| fault.clone(), stream).await);
         }
     }
-    replies.extend(errors_in_answers().await);
+    replies.extend(errors_in_bodies().await);
     let mut connection = gateway.connect().await;
     connection.send(&ask("pool", true, TOKEN).bytes()).await.unwrap();
     soon(connection.head()).await.unwrap();
@@ -163,13 +164,13 @@ async fn everything_that_can_happen(gateway: &Gateway) -> Vec<Reply> {
 }
 
 #[tokio::test]
-async fn keys_and_tokens_stay_where_they_are() {
+async fn keys_and_tokens_never_leak() {
     let (sender, receiver) = mpsc::channel();
     let lines = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(move || Lines(sender.clone()));
     tracing_subscriber::registry().with(LevelFilter::TRACE).with(lines).init();
 
     let gateway = gateway().await;
-    let replies = soon(everything_that_can_happen(&gateway)).await;
+    let replies = soon(provoke_all_outcomes(&gateway)).await;
     for provider in &gateway.providers {
         for seen in provider.seen() {
             let text = format!("{:?}", seen.headers);
@@ -186,27 +187,27 @@ async fn keys_and_tokens_stay_where_they_are() {
     gateway.server.shutdown().await;
 
     let log = String::from_utf8(receiver.try_iter().flatten().collect()).unwrap();
-    assert!(log.contains("request finished") && log.contains("TRACE"), "the log is there, at every level");
+    assert!(log.contains("request finished") && log.contains("TRACE"), "the log has lines of every level");
     for line in log.lines() {
         assert_eq!(has_secret(line), None, "{line}");
         assert!(!line.contains(QUESTION), "{line}");
     }
-    bodies_for_who_asks(&receiver).await;
+    logged_bodies_hide_secrets(&receiver).await;
 }
 
-/// With the settings for it bodies are logged, but no key and no token in them.
-async fn bodies_for_who_asks(log: &mpsc::Receiver<Vec<u8>>) {
+/// Checks that the body log, when enabled, has the bodies without keys and tokens.
+async fn logged_bodies_hide_secrets(log: &mpsc::Receiver<Vec<u8>>) {
     let key = KEYS[1];
     let config = Config { key: key.to_owned(), echo: true, ..Config::named("a") };
     let settings = "log_request_body = true\nlog_response_body = true";
     let gateway = Gateway::builder().provider_as(config).settings(settings).start().await;
     for stream in [false, true] {
-        let words = format!("{QUESTION} {key} {TOKEN} sk-of-somebody-else-0123456789");
+        let words = format!("{QUESTION} {key} {TOKEN} sk-of-another-account-0123456789");
         let body = serde_json::json!({
             "model": "pool", "stream": stream, "messages": [{"role": "user", "content": words}],
         });
         let reply = gateway.ask(&Ask::post("/v1/chat/completions", body.to_string())).await;
-        assert!(reply.text().contains(QUESTION), "it says what it was asked");
+        assert!(reply.text().contains(QUESTION), "the provider echoes the prompt");
     }
     gateway.server.shutdown().await;
     let log = String::from_utf8(log.try_iter().flatten().collect()).unwrap();
@@ -219,6 +220,6 @@ async fn bodies_for_who_asks(log: &mpsc::Receiver<Vec<u8>>) {
     }
     for line in log.lines() {
         assert_eq!(has_secret(line), None, "{line}");
-        assert!(!line.contains("somebody-else"), "{line}");
+        assert!(!line.contains("another-account"), "{line}");
     }
 }

@@ -48,8 +48,10 @@ impl Wire for Azure {
         let query = form_urlencoded::parse(head.uri.query().unwrap_or_default().as_bytes());
         let versions: Vec<_> = query.filter(|(name, _)| name == "api-version").collect();
         match versions.as_slice() {
+            // The version that is in the path needs none in the query.
+            [] if path.starts_with("/openai/v1/") => {}
             [] => return Err(not_found()),
-            [(_, version)] if is_version(version) => {}
+            [(_, version)] if is_version(version) || version == "preview" => {}
             _ => return Err(Refusal::invalid("API version not supported: see 'api-version'.").code("BadRequest")),
         }
         let rest = path.strip_prefix("/openai/").ok_or_else(not_found)?;
@@ -57,11 +59,14 @@ impl Wire for Azure {
             (Method::GET, Route::List)
         } else if let Some(model) = rest.strip_prefix("models/") {
             (Method::GET, Route::One(decoded(model)))
+        } else if let Some(kind) = responses(rest) {
+            (Method::POST, Route::Call(kind.into()))
         } else {
             let call = rest.strip_prefix("deployments/").and_then(|rest| rest.split_once('/'));
             let (deployment, endpoint) = call.ok_or_else(not_found)?;
             // Neither has a deployment's address.
-            let has = |kind: &Kind| !matches!(kind, Kind::Responses | Kind::Moderations | Kind::Rerank);
+            let has =
+                |kind: &Kind| !matches!(kind, Kind::Responses | Kind::CountTokens | Kind::Moderations | Kind::Rerank);
             let kind = openai::kind(endpoint).filter(has).ok_or_else(not_found)?;
             (Method::POST, Route::Call(Target { model: Some(decoded(deployment)), ..kind.into() }))
         };
@@ -81,7 +86,7 @@ impl Wire for Azure {
         if let Some(fields) = body.as_object_mut() {
             fields.entry("model").or_insert_with(|| ask.model.as_str().into());
         }
-        OpenAi.check(&ModelRequest { body, model: ask.model.clone(), ..*ask })
+        OpenAi.check(&ModelRequest { body, model: ask.model.clone(), betas: None, ..*ask })
     }
 
     fn list(&self, voice: &Voice, models: &[String]) -> String {
@@ -140,6 +145,12 @@ impl Wire for Azure {
     fn unknown_event(&self, kind: Kind) -> Bytes {
         openai::unknown_event(kind)
     }
+}
+
+/// The Responses API, which names the model in the body.
+fn responses(rest: &str) -> Option<Kind> {
+    let kind = openai::kind(rest.strip_prefix("v1/").unwrap_or(rest));
+    kind.filter(|kind| matches!(kind, Kind::Responses | Kind::CountTokens))
 }
 
 fn decoded(segment: &str) -> String {

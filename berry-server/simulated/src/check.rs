@@ -71,7 +71,7 @@ pub(super) struct Problem {
 pub(super) type Checked = Result<(), Problem>;
 
 impl Problem {
-    fn new(wrong: Violation) -> Self {
+    pub(super) fn new(wrong: Violation) -> Self {
         Self { path: Vec::new(), wrong }
     }
 
@@ -84,6 +84,10 @@ impl Problem {
         // From the inside out, as all paths are kept.
         let path = path.split('.').filter(|step| !step.is_empty()).rev().map(step).collect();
         Self { path, wrong: Violation::Rule(text.into()) }
+    }
+
+    pub(super) fn under_index(self, index: usize) -> Self {
+        self.under(Step::Index(index))
     }
 
     fn under(mut self, step: Step) -> Self {

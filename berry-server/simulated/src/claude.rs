@@ -17,6 +17,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 const VERSION: &str = "anthropic-version";
+const BETA: &str = "anthropic-beta";
 const VERSIONS: [&str; 2] = ["2023-06-01", "2023-01-01"];
 
 /// Anthropic's wire format.
@@ -56,8 +57,11 @@ impl Wire for Claude {
     fn route(&self, head: &Parts) -> Result<Route, Refusal> {
         let (method, path) = (&head.method, head.uri.path());
         let not_found = || Refusal::new(404, "not_found_error", "Not found");
+        let betas = head.headers.get(BETA).and_then(|betas| betas.to_str().ok()).map(str::to_owned);
+        let call = |kind: Kind| Route::Call(Target { betas: betas.clone(), ..kind.into() });
         let (wanted, route) = match path.strip_prefix("/v1/").ok_or_else(not_found)? {
-            "messages" => (Method::POST, Route::Call(Kind::Messages.into())),
+            "messages/count_tokens" => (Method::POST, call(Kind::CountTokens)),
+            "messages" => (Method::POST, call(Kind::Messages)),
             "models" => (Method::GET, Route::List),
             other => (Method::GET, Route::One(other.strip_prefix("models/").ok_or_else(not_found)?.to_owned())),
         };
@@ -70,11 +74,12 @@ impl Wire for Claude {
     fn read(&self, place: &Target, body: &[u8]) -> Result<ModelRequest, Refusal> {
         let body = openai::object(body).map_err(|_| Refusal::invalid("The request body is not valid JSON"))?;
         let model = body["model"].as_str().ok_or_else(|| invalid("model", "Field required"))?.to_owned();
-        Ok(ModelRequest { kind: place.kind, model, stream: body["stream"] == Value::Bool(true), body })
+        let stream = place.kind == Kind::Messages && body["stream"] == Value::Bool(true);
+        Ok(ModelRequest { kind: place.kind, model, stream, body, betas: place.betas.clone() })
     }
 
     fn check(&self, ask: &ModelRequest) -> Result<(), Refusal> {
-        rules::check(&ask.body)
+        rules::check(ask)
     }
 
     fn list(&self, voice: &Voice, models: &[String]) -> String {
@@ -87,6 +92,10 @@ impl Wire for Claude {
     }
 
     fn answer(&self, ask: &ModelRequest, shape: Shape, voice: &Voice, seed: u64) -> ValidResponse {
+        if ask.kind == Kind::CountTokens {
+            let tokens = turn::turn(&ask.body).prompt;
+            return ValidResponse::json(json!({ "input_tokens": tokens }).to_string());
+        }
         answer::answer(ask, shape, voice, seed)
     }
 

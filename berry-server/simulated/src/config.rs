@@ -12,6 +12,21 @@ const TEXT: &str = "This answer comes from a simulated provider that runs inside
     was chosen for it, and each word came back as an event of its own. When this backend fails, \
     another one takes over, and you should notice nothing but the time it took.";
 
+/// A tool call of a [task](Config::task).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TaskCall {
+    pub(super) tool: String,
+    pub(super) input: String,
+}
+
+impl TaskCall {
+    /// Returns a call of `tool`, by its name with or without a namespace. The input is a JSON object, or the text for a custom
+    /// tool.
+    pub fn new(tool: impl Into<String>, input: impl Into<String>) -> Self {
+        Self { tool: tool.into(), input: input.into() }
+    }
+}
+
 /// The settings of a provider. Its `Debug` omits the key.
 ///
 /// ```
@@ -49,6 +64,9 @@ pub struct Config {
     pub per_token: Duration,
     /// The behaviour without a script and without fault tokens in the model's name.
     pub behavior: Behavior,
+    /// The tool calls that each conversation makes, one step a turn; of a step the first whose tool the request has. The
+    /// number of tool results in the conversation tells the step, so that several providers can share a task.
+    pub task: Vec<Vec<TaskCall>>,
     /// Shifts which requests a percentage strikes.
     pub seed: u64,
     /// What is recorded of the requests.
@@ -72,6 +90,7 @@ impl Config {
             first_token: Duration::ZERO,
             per_token: Duration::ZERO,
             behavior: Behavior::healthy(),
+            task: Vec::new(),
             seed: 0,
             keep: Retention::default(),
         }
@@ -96,6 +115,7 @@ impl fmt::Debug for Config {
             .field("first_token", &self.first_token)
             .field("per_token", &self.per_token)
             .field("behavior", &self.behavior)
+            .field("task", &self.task)
             .field("seed", &self.seed)
             .field("keep", &self.keep)
             .finish_non_exhaustive()

@@ -48,9 +48,11 @@ pub(super) enum Kind {
     Messages,
     /// Google's chat.
     Generate,
+    /// The count of a prompt's tokens, in each dialect's own form.
+    CountTokens,
 }
 
-/// What the address of a model request says.
+/// What the head of a model request says.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Target {
     pub(super) kind: Kind,
@@ -58,11 +60,13 @@ pub(super) struct Target {
     pub(super) model: Option<String>,
     /// Whether a stream is requested, if the address says so.
     pub(super) stream: Option<bool>,
+    /// The beta features that the head asks for.
+    pub(super) betas: Option<String>,
 }
 
 impl From<Kind> for Target {
     fn from(kind: Kind) -> Self {
-        Self { kind, model: None, stream: None }
+        Self { kind, model: None, stream: None, betas: None }
     }
 }
 
@@ -91,6 +95,8 @@ pub(super) struct ModelRequest {
     pub(super) model: String,
     pub(super) stream: bool,
     pub(super) body: Value,
+    /// The beta features that it asks for.
+    pub(super) betas: Option<String>,
 }
 
 impl ModelRequest {

@@ -38,6 +38,11 @@ pub enum Fault {
     RefuseBothSamplings,
     /// 400 if the request has either `temperature` or `top_p`.
     RefuseSampling,
+    /// 404 on `/responses`, as of a server that has chat completions alone.
+    ChatOnly,
+    /// 400 on chat completions with function tools unless `reasoning_effort` is `none`, as OpenAI's reasoning models answer
+    /// since GPT-5.4.
+    ToolsNeedResponses,
     /// The response head is delayed by this time.
     LateHead(Duration),
     /// A TCP reset instead of a response head.

@@ -63,6 +63,10 @@ impl Wire for Gemini {
             (_, Some(rest)) => match rest.rsplit_once(':') {
                 None => (Method::GET, Route::One(decoded(rest))),
                 Some((model, verb)) => {
+                    if verb == "countTokens" {
+                        let place = Target { model: Some(decoded(model)), ..Kind::CountTokens.into() };
+                        return if *method == Method::POST { Ok(Route::Call(place)) } else { Err(not_found()) };
+                    }
                     let stream = stream(verb, head.uri.query()).ok_or_else(not_found)??;
                     let place = Target { model: Some(decoded(model)), stream: Some(stream), ..Kind::Generate.into() };
                     (Method::POST, Route::Call(place))
@@ -77,11 +81,11 @@ impl Wire for Gemini {
         let body = openai::object(body)
             .map_err(|_| Refusal::invalid("Invalid JSON payload received. Expected an object of JSON."))?;
         let model = place.model.clone().unwrap_or_default();
-        Ok(ModelRequest { kind: place.kind, model, stream: place.stream == Some(true), body })
+        Ok(ModelRequest { kind: place.kind, model, stream: place.stream == Some(true), body, betas: None })
     }
 
     fn check(&self, ask: &ModelRequest) -> Result<(), Refusal> {
-        rules::check(&ask.body)
+        if ask.kind == Kind::CountTokens { rules::check_count(&ask.body, &ask.model) } else { rules::check(&ask.body) }
     }
 
     fn field(&self, name: &'static str) -> &'static str {
@@ -103,6 +107,11 @@ impl Wire for Gemini {
     }
 
     fn answer(&self, ask: &ModelRequest, shape: Shape, voice: &Voice, seed: u64) -> ValidResponse {
+        if ask.kind == Kind::CountTokens {
+            let tokens = turn::turn(ask.body.get("generateContentRequest").unwrap_or(&ask.body)).prompt;
+            let details = json!([{"modality": "TEXT", "tokenCount": tokens}]);
+            return ValidResponse::json(json!({"totalTokens": tokens, "promptTokensDetails": details}).to_string());
+        }
         answer::answer(ask, shape, voice, seed)
     }
 

@@ -45,9 +45,10 @@ mod schema;
 mod script;
 mod serve;
 mod shared;
+mod stored;
 mod words;
 
-pub use config::Config;
+pub use config::{Config, TaskCall};
 pub use demo::{DemoProvider, demo_providers};
 pub use dialect::Dialect;
 pub use fault::{AFTER_FINISH, Behavior, Fault, Scope};

@@ -90,7 +90,7 @@ impl Behavior {
 }
 
 /// The faults whose name is the whole of them.
-const BARE: [(&str, Fault); 27] = [
+const BARE: [(&str, Fault); 29] = [
     ("ctx", Fault::ContextLength),
     ("policy", Fault::ContentPolicy),
     ("key", Fault::BadKey),
@@ -100,6 +100,8 @@ const BARE: [(&str, Fault); 27] = [
     ("nomax", Fault::RefuseMaxTokens),
     ("noboth", Fault::RefuseBothSamplings),
     ("nosampling", Fault::RefuseSampling),
+    ("chatonly", Fault::ChatOnly),
+    ("toolsresp", Fault::ToolsNeedResponses),
     ("nousage", Fault::NoUsage),
     ("refuse", Fault::Declined),
     ("filter", Fault::Filtered),

@@ -3,7 +3,7 @@
 mod chat;
 mod completions;
 mod other;
-mod responses;
+pub(super) mod responses;
 mod rules;
 mod tables;
 mod turn;
@@ -75,7 +75,11 @@ impl Wire for OpenAi {
     }
 
     fn check(&self, ask: &ModelRequest) -> Result<(), Refusal> {
-        if ask.kind == Kind::Chat { rules::check(&ask.body, &tables::CHAT) } else { Ok(()) }
+        match ask.kind {
+            Kind::Chat => rules::check(&ask.body, &tables::CHAT),
+            Kind::Responses | Kind::CountTokens => responses::rules::check(ask),
+            _ => Ok(()),
+        }
     }
 
     fn list(&self, voice: &Voice, models: &[String]) -> String {
@@ -114,6 +118,7 @@ pub(super) fn kind(endpoint: &str) -> Option<Kind> {
         "chat/completions" => Kind::Chat,
         "completions" => Kind::Completions,
         "responses" => Kind::Responses,
+        "responses/input_tokens" => Kind::CountTokens,
         "embeddings" => Kind::Embeddings,
         "moderations" => Kind::Moderations,
         "images/generations" => Kind::Images,
@@ -144,7 +149,7 @@ pub(super) fn read(place: &Target, body: &[u8]) -> Result<ModelRequest, Refusal>
     let model = model.ok_or_else(|| Refusal::invalid("You must provide a model parameter.").param("model"))?.to_owned();
     let streams = matches!(place.kind, Kind::Chat | Kind::Completions | Kind::Responses | Kind::Transcriptions);
     let stream = streams && (body["stream"] == Value::Bool(true) || body["stream"] == "true");
-    Ok(ModelRequest { kind: place.kind, model, stream, body })
+    Ok(ModelRequest { kind: place.kind, model, stream, body, betas: None })
 }
 
 fn model(voice: &Voice, id: &str) -> String {
@@ -158,6 +163,7 @@ pub(super) fn answer(ask: &ModelRequest, shape: Shape, voice: &Voice, seed: u64)
         Kind::Chat => chat::answer(ask, shape, voice, seed),
         Kind::Completions => completions::answer(ask, shape, voice, seed),
         Kind::Responses => responses::answer(ask, shape, voice, seed),
+        Kind::CountTokens => responses::input_tokens(ask),
         Kind::Transcriptions if shape.stream => other::transcript_events(ask),
         // These have no streams; a behaviour that swaps gets one from what fits no parser.
         kind if shape.stream => {

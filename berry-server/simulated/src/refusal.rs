@@ -102,6 +102,20 @@ impl Refusal {
         .code("insufficient_quota")
     }
 
+    pub(super) fn previous_response_not_found(id: &str) -> Self {
+        Self::invalid(format!("Previous response with id '{id}' not found."))
+            .code("previous_response_not_found")
+            .param("previous_response_id")
+    }
+
+    pub(super) fn tools_need_responses(model: &str) -> Self {
+        Self::invalid(format!(
+            "Function tools with reasoning_effort are not supported for {model} in /v1/chat/completions. To use function \
+             tools, use /v1/responses or set reasoning_effort to 'none'."
+        ))
+        .param("reasoning_effort")
+    }
+
     pub(super) fn overloaded() -> Self {
         Self::new(503, "overloaded_error", "The engine is currently overloaded, please try again later.")
             .code("server_is_overloaded")

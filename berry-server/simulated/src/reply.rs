@@ -1,5 +1,6 @@
 //! What a simulated model replies, before any wire format has been chosen.
 
+use super::config::TaskCall;
 use super::dialect::Shape;
 use super::schema::fit;
 use super::words::{Output, Question, Voice, pieces};
@@ -27,6 +28,8 @@ pub(super) struct Turn {
     pub(super) media: Vec<String>,
     /// The results of tools that the request ends with.
     pub(super) results: Vec<String>,
+    /// The number of results of tools in the whole conversation.
+    pub(super) done: usize,
     pub(super) tools: Vec<Tool>,
     pub(super) choice: Choice,
     /// At most one tool may be called.
@@ -39,10 +42,24 @@ pub(super) struct Turn {
     pub(super) prompt: usize,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Tool {
     pub(super) name: String,
     pub(super) schema: Value,
+    /// Whether its input is text rather than JSON.
+    pub(super) custom: bool,
+    pub(super) namespace: Option<String>,
+}
+
+impl Tool {
+    /// Whether the name is this tool's, which a gateway may have put behind its namespace.
+    fn is(&self, name: &str) -> bool {
+        self.name.strip_suffix(name).is_some_and(|before| before.is_empty() || before.ends_with("__"))
+    }
+
+    fn call(&self, input: &str) -> Call {
+        Call { name: self.name.clone(), input: pieces(input), custom: self.custom, namespace: self.namespace.clone() }
+    }
 }
 
 /// Which tool is to be called.
@@ -55,11 +72,13 @@ pub(super) enum Choice {
     Named(String),
 }
 
-/// A call of a tool; its input is JSON in pieces.
+/// A call of a tool; its input is JSON in pieces, or text for a custom tool.
 #[derive(Debug)]
 pub(super) struct Call {
     pub(super) name: String,
     pub(super) input: Vec<String>,
+    pub(super) custom: bool,
+    pub(super) namespace: Option<String>,
 }
 
 impl Call {
@@ -115,7 +134,7 @@ impl Turn {
     pub(super) fn reply(&self, shape: Shape, voice: &Voice, number: usize) -> Reply {
         let thoughts = if shape.reasoning || self.thinks { &THOUGHTS[..] } else { &[] };
         let thoughts = thoughts.iter().map(|thought| (*thought).to_owned()).collect();
-        let calls = self.calls(shape);
+        let calls = self.calls(shape, voice);
         if !calls.is_empty() {
             let text = if shape.talks { words(LOOKING) } else { Vec::new() };
             return Reply { thoughts, text, calls, finish: Finish::Calls };
@@ -161,7 +180,10 @@ impl Turn {
 
     /// The calls that the answer makes, when there are tools and someone wants a call: the
     /// behaviour, or the request. A tool's result is answered by text.
-    fn calls(&self, shape: Shape) -> Vec<Call> {
+    fn calls(&self, shape: Shape, voice: &Voice) -> Vec<Call> {
+        if let Some(call) = self.next_of(&voice.task) {
+            return vec![call];
+        }
         let forced = matches!(self.choice, Choice::Any | Choice::Named(_));
         let wanted = shape.tools > 0 || forced;
         if !wanted || self.choice == Choice::No || !self.results.is_empty() || self.tools.is_empty() {
@@ -175,7 +197,23 @@ impl Turn {
         self.tools.iter().filter(fits).cycle().take(count).map(|tool| self.call(tool)).collect()
     }
 
+    /// The call of the task's next step.
+    fn next_of(&self, task: &[Vec<TaskCall>]) -> Option<Call> {
+        let step = task.get(self.done).filter(|_| self.choice != Choice::No)?;
+        step.iter().find_map(|call| {
+            let tool = self.tools.iter().find(|tool| tool.is(&call.tool))?;
+            let is_object = || serde_json::from_str::<Value>(&call.input).is_ok_and(|input| input.is_object());
+            Some(match tool.custom || is_object() {
+                true => tool.call(&call.input),
+                false => tool.call(&json!({"input": call.input}).to_string()),
+            })
+        })
+    }
+
     fn call(&self, tool: &Tool) -> Call {
+        if tool.custom {
+            return tool.call(&self.asked);
+        }
         let input = match fit(&tool.schema, &self.asked) {
             // A tool that says nothing of its input gets the question.
             Value::Object(empty) if empty.is_empty() && tool.schema.get("properties").is_none() => {
@@ -184,7 +222,7 @@ impl Turn {
             Value::Object(input) => input.into(),
             _ => json!({"input": self.asked}),
         };
-        Call { name: tool.name.clone(), input: pieces(&input.to_string()) }
+        tool.call(&input.to_string())
     }
 }
 

@@ -96,7 +96,7 @@ fn refused(shared: &Shared, refusal: &Refusal, retry_after: Option<u64>) -> Outg
 
 async fn models(shared: &Shared, route: Route) -> Result<Outgoing, ConnectionEnded> {
     let behavior = shared.behavior(Scope::Lists, None);
-    if let Some(out) = before_the_answer(shared, &behavior, None).await? {
+    if let Some(out) = before_the_answer(shared, &behavior, None, None).await? {
         return Ok(out);
     }
     let wire = shared.wire;
@@ -116,7 +116,7 @@ async fn call(shared: &Shared, place: &Target, body: &Bytes) -> Result<Outgoing,
     let known = shared.cache.known(place, body, || shared.read(place, body));
     let behavior = shared.behavior(Scope::Answers, Some(&known));
     let ask = known.ask.as_ref();
-    if let Some(out) = before_the_answer(shared, &behavior, ask.ok()).await? {
+    if let Some(out) = before_the_answer(shared, &behavior, Some(place.kind), ask.ok()).await? {
         return Ok(out);
     }
     let ask = match ask {
@@ -128,7 +128,15 @@ async fn call(shared: &Shared, place: &Target, body: &Bytes) -> Result<Outgoing,
         return Ok(Outgoing::ok(JSON, Plan::plain(wire.refusal(&Refusal::broken()).1)));
     }
     let shape = Shape::of(ask, &behavior);
-    let good = known.answer(shape, || wire.answer(ask, shape, &shared.voice, known.hash));
+    let with_history = match shared.responses.with_history(ask, config.lax, &shared.voice) {
+        Ok(whole) => whole,
+        Err(refusal) => return Ok(refused(shared, &refusal, None)),
+    };
+    let good = match &with_history {
+        Some(ask) => wire.answer(ask, shape, &shared.voice, known.hash),
+        None => known.answer(shape, || wire.answer(ask, shape, &shared.voice, known.hash)),
+    };
+    shared.responses.keep(with_history.as_ref().unwrap_or(ask), shape, &shared.voice, known.hash);
     let pace = Pace { first: config.first_token, each: behavior.per_token.unwrap_or(config.per_token) };
     if !good.is_stream {
         let tokens = shared.voice.token_count(shape);
@@ -148,6 +156,7 @@ async fn wait(time: Duration) {
 async fn before_the_answer(
     shared: &Shared,
     behavior: &Behavior,
+    kind: Option<Kind>,
     ask: Option<&ModelRequest>,
 ) -> Result<Option<Outgoing>, ConnectionEnded> {
     let wire = shared.wire;
@@ -174,6 +183,12 @@ async fn before_the_answer(
             Fault::BadKey => Refusal::bad_key(),
             Fault::Quota => Refusal::quota(),
             Fault::Overloaded => Refusal::overloaded(),
+            Fault::ChatOnly if kind == Some(Kind::Responses) => {
+                Refusal::invalid("Invalid URL (POST /v1/responses)").with_status(404)
+            }
+            Fault::ToolsNeedResponses if kind == Some(Kind::Chat) && ask.is_some_and(reasons_with_tools) => {
+                Refusal::tools_need_responses(&ask.map(|ask| ask.model.clone()).unwrap_or_default())
+            }
             Fault::RefuseStreamOptions if says("stream_options") => Refusal::unsupported("stream_options", ""),
             Fault::RefuseMaxTokens if says("max_tokens") => {
                 Refusal::unsupported(wire.field("max_tokens"), " Use 'max_completion_tokens' instead.")
@@ -189,6 +204,12 @@ async fn before_the_answer(
         return Ok(Some(refused(shared, &refusal, behavior.retry_after)));
     }
     Ok(None)
+}
+
+/// Whether a chat has function tools and does not turn reasoning off.
+fn reasons_with_tools(ask: &ModelRequest) -> bool {
+    let mut tools = ask.body["tools"].as_array().into_iter().flatten();
+    ask.body["reasoning_effort"] != "none" && tools.any(|tool| tool["type"] == "function")
 }
 
 /// The value at a path with dots; null when there is none.

@@ -7,10 +7,12 @@ use super::fault::{Behavior, Scope};
 use super::record::Record;
 use super::refusal::Refusal;
 use super::script::{Script, Step, Ticks};
+use super::stored::StoredResponses;
 use super::words::Voice;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::HeaderMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 /// What all connections of a provider share.
@@ -26,6 +28,17 @@ pub(super) struct Shared {
     pub(super) cache: Cache,
     /// Headers of every answer.
     pub(super) headers: HeaderMap,
+    /// The stored responses of the Responses API.
+    pub(super) responses: StoredResponses,
+}
+
+fn voice(config: &Config) -> Voice {
+    let mut voice = Voice::new(&config.name, config.created, &config.text, config.echo, config.tokens);
+    let mut account = DefaultHasher::new();
+    config.key.hash(&mut account);
+    voice.account = account.finish();
+    voice.task.clone_from(&config.task);
+    voice
 }
 
 impl Shared {
@@ -33,7 +46,8 @@ impl Shared {
         Self {
             record: Arc::new(Record::new(config.keep)),
             script: ArcSwap::default(),
-            voice: Voice::new(&config.name, config.created, &config.text, config.echo, config.tokens),
+            voice: voice(&config),
+            responses: StoredResponses::default(),
             standing: Step::new(config.behavior.clone(), config.seed),
             name_ticks: Ticks::seeded(config.seed),
             cache: Cache::default(),

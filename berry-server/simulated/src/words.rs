@@ -1,5 +1,6 @@
 //! What simulated models say: the same words for the same question.
 
+use super::config::TaskCall;
 use super::dialect::Shape;
 
 /// The letters in a piece of JSON.
@@ -12,6 +13,10 @@ pub(super) struct Voice {
     pub(super) created: u64,
     pub(super) echo: bool,
     pub(super) tokens: Option<usize>,
+    /// The account that the provider's key stands for.
+    pub(super) account: u64,
+    /// The tool calls that conversations make, by steps.
+    pub(super) task: Vec<Vec<TaskCall>>,
     words: Vec<String>,
 }
 
@@ -72,6 +77,8 @@ impl Voice {
             created,
             echo,
             tokens,
+            account: 0,
+            task: Vec::new(),
             words: text.split_whitespace().map(str::to_owned).collect(),
         }
     }

@@ -7,6 +7,7 @@
 mod backends;
 mod files;
 mod global;
+mod keys;
 mod output;
 mod remote;
 pub mod serve;
@@ -20,6 +21,7 @@ use serde_json::json;
 
 use self::{
     global::Global,
+    keys::{KeyCommand, OwnerCommand},
     output::{Fail, Output},
 };
 
@@ -96,6 +98,18 @@ enum Command {
 
     /// Make the running server reload its configuration.
     Reload,
+
+    /// Make, change and revoke keys of the running server.
+    #[command(subcommand)]
+    Key(KeyCommand),
+
+    /// Make, change and delete users of the running server.
+    #[command(subcommand)]
+    User(OwnerCommand),
+
+    /// Make, change and delete teams of the running server.
+    #[command(subcommand)]
+    Team(OwnerCommand),
 }
 
 impl Cli {
@@ -121,6 +135,9 @@ impl Cli {
                 }
                 Command::Explain { model, user } => server::explain(&global, &model, user.as_deref(), &out).await,
                 Command::Reload => server::reload(&global, &out).await,
+                Command::Key(command) => keys::key(&global, &command, &out).await,
+                Command::User(command) => keys::owner(&global, "users", &command, &out).await,
+                Command::Team(command) => keys::owner(&global, "teams", &command, &out).await,
             }
         });
         Ok(result.unwrap_or_else(|Fail { message, json, code }| {

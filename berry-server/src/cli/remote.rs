@@ -47,11 +47,25 @@ impl Remote {
 
     /// Sends a request and returns the JSON response. An error response becomes a failure with the server's message.
     pub(super) async fn request(&self, method: Method, path: &[&str], query: &[(&str, &str)]) -> Result<Value, Fail> {
+        self.send(method, path, query, None).await
+    }
+
+    /// Sends a request that may have a JSON body.
+    pub(super) async fn send(
+        &self,
+        method: Method,
+        path: &[&str],
+        query: &[(&str, &str)],
+        body: Option<&Value>,
+    ) -> Result<Value, Fail> {
         let mut url = self.base.clone();
         if let Ok(mut segments) = url.path_segments_mut() {
             segments.pop_if_empty().extend(path);
         }
         let mut request = self.client.request(method, url).query(query);
+        if let Some(body) = body {
+            request = request.header(http::header::CONTENT_TYPE, "application/json").body(body.to_string());
+        }
         if let Ok(token) = &self.token {
             request = request.bearer_auth(token.expose_secret());
         }

@@ -3,6 +3,7 @@
 use std::{
     collections::{HashMap, HashSet},
     num::NonZeroU32,
+    ops::Deref,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -14,25 +15,58 @@ use berry_tower::{
     rate_limit::{Limits, Quota},
     retry::BackoffPolicy,
     select::TagPolicy,
+    spend::Account,
 };
 use secrecy::ExposeSecret;
 
-use super::{BackendType, Config, Settings, User};
+use super::{
+    BackendType, Config, Settings, User,
+    accounts::{self, TeamChain, Teams},
+};
 
-/// Who calls: a user, as the layers know it.
+/// Who calls: a user, or a key that was made at run time.
 #[derive(Debug)]
 pub struct Caller {
-    /// The table id.
+    /// The user's id; `team:` and the team's id for a key without a user.
     pub id: Arc<str>,
+    /// What the caller may do, which keys of one owner share.
+    pub grants: Arc<Grants>,
+    /// The key, if it was made at run time.
+    #[cfg(feature = "database")]
+    pub(crate) key: Option<Arc<crate::keys::RuntimeKey>>,
+}
+
+/// What a caller may do.
+#[derive(Debug, Default)]
+pub struct Grants {
     /// The tags.
     pub tags: Vec<Arc<str>>,
-    /// Public names and table ids of the models that the user may call; `None` is all.
-    pub allowed: Option<HashSet<String>>,
+    /// Lists of public names and table ids of models, of which each must have a model that the caller may call.
+    pub allowed: Vec<Arc<HashSet<String>>>,
     /// What the user has spent of its limits; `None` is no limit.
     pub quota: Option<Arc<Quota>>,
+    /// Those whom requests are counted for.
+    pub account: Account,
+}
+
+impl Deref for Caller {
+    type Target = Grants;
+
+    fn deref(&self) -> &Grants {
+        &self.grants
+    }
 }
 
 impl Caller {
+    /// The id of the key, if it was made at run time.
+    #[must_use]
+    pub fn key_id(&self) -> Option<&str> {
+        #[cfg(feature = "database")]
+        return self.key.as_ref().map(|key| &*key.id);
+        #[cfg(not(feature = "database"))]
+        None
+    }
+
     /// Whether the user may call `/admin/*`.
     #[must_use]
     pub fn is_admin(&self) -> bool {
@@ -42,7 +76,8 @@ impl Caller {
     /// Whether the user's list holds the model.
     #[must_use]
     pub fn allows(&self, model: &Model) -> bool {
-        self.allowed.as_ref().is_none_or(|allowed| allowed.contains(&**model.name()) || allowed.contains(&**model.id()))
+        let has = |list: &Arc<HashSet<String>>| list.contains(&**model.name()) || list.contains(&**model.id());
+        self.allowed.iter().all(has)
     }
 }
 
@@ -76,13 +111,15 @@ pub fn build(config: &Config, before: &HashMap<String, Arc<Caller>>) -> Result<B
         let built = self::provider(id, provider, settings).map_err(|e| format!("providers.{id}: {e}"))?;
         providers.insert(id.as_str(), Arc::new(built));
     }
-    let models = config.models.iter().map(|(id, model)| self::model(id, model, &providers, &tuning));
+    let models = config.models.iter().map(|(id, model)| self::model(id, model, &providers, &tuning, settings));
     let models: Vec<Model> = models.collect::<Result<_, _>>()?;
+    let teams = Teams::new(config);
     let mut callers = HashMap::new();
     let mut keys = Vec::new();
     for (id, user) in &config.users {
-        let caller = Arc::new(caller(id, user, before.get(id)));
-        keys.push(key(user, caller.clone()));
+        let team = teams.of(user);
+        let caller = Arc::new(caller(config, id, user, &team, before.get(id)));
+        keys.push(key(user, &team, caller.clone()));
         callers.insert(id.clone(), caller);
     }
     let plan = BackoffPolicy::new()
@@ -165,6 +202,7 @@ fn model(
     file: &super::Model,
     providers: &HashMap<&str, Arc<Provider>>,
     tuning: &Tuning,
+    settings: &Settings,
 ) -> Result<Model, String> {
     let strategy = strategy::by_name(file.strategy.as_str(), &tuning.smart_ai)
         .ok_or_else(|| format!("models.{id}.strategy: unknown strategy `{}`", file.strategy.as_str()))?;
@@ -195,10 +233,11 @@ fn model(
         .with_enabled(file.enabled)
         .with_fallbacks(file.fallbacks.iter().map(String::as_str))
         .with_stream_recovery(file.stream_recovery)
-        .with_on_unsupported(file.on_unsupported))
+        .with_on_unsupported(file.on_unsupported)
+        .with_fallback_permission(file.fallback_permission.unwrap_or(settings.fallback_permission)))
 }
 
-fn caller(id: &str, user: &User, before: Option<&Arc<Caller>>) -> Caller {
+fn caller(config: &Config, id: &str, user: &User, team: &TeamChain, before: Option<&Arc<Caller>>) -> Caller {
     let limit = &user.rate_limit;
     let limits = Limits::new()
         .per_minute(limit.requests_per_minute.map(NonZeroU32::get))
@@ -206,15 +245,24 @@ fn caller(id: &str, user: &User, before: Option<&Arc<Caller>>) -> Caller {
         .per_day(limit.requests_per_day.map(NonZeroU32::get))
         .concurrent(limit.max_concurrent_requests.map(NonZeroU32::get));
     let old = before.and_then(|caller| caller.quota.as_ref());
+    let allowed = (!user.allowed_models.is_empty()).then(|| Arc::new(user.allowed_models.iter().cloned().collect()));
+    // With a store these limits are counted there.
+    let has_quota = *limit != super::RateLimit::default() && config.store.is_none();
+    let grants = Grants {
+        tags: user.tags.iter().map(|tag| tag.as_str().into()).collect(),
+        allowed: allowed.into_iter().chain(team.models.iter().cloned()).collect(),
+        quota: has_quota.then(|| Quota::renew(old, limits)),
+        account: accounts::account(config, id, user, team),
+    };
     Caller {
         id: id.into(),
-        tags: user.tags.iter().map(|tag| tag.as_str().into()).collect(),
-        allowed: (!user.allowed_models.is_empty()).then(|| user.allowed_models.iter().cloned().collect()),
-        quota: (*limit != super::RateLimit::default()).then(|| Quota::renew(old, limits)),
+        grants: Arc::new(grants),
+        #[cfg(feature = "database")]
+        key: None,
     }
 }
 
-fn key(user: &User, caller: Arc<Caller>) -> ApiKey<Arc<Caller>> {
+fn key(user: &User, team: &TeamChain, caller: Arc<Caller>) -> ApiKey<Arc<Caller>> {
     let expires = user.expires_at.map(SystemTime::from);
-    ApiKey::from_digest(user.credential.digest(), caller).enabled(user.enabled).expires_at(expires)
+    ApiKey::from_digest(user.credential.digest(), caller).enabled(user.enabled && team.is_enabled).expires_at(expires)
 }

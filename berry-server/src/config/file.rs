@@ -8,16 +8,25 @@ use jiff::Timestamp;
 use secrecy::SecretString;
 use serde::Serialize;
 
-use berry_tower::backend::{Billing, ClaudeThinking, OnUnsupported, OpenAiApi, Probe, Sampling, StreamRecovery};
+use berry_tower::backend::{
+    Billing, ClaudeThinking, FallbackPermission, OnUnsupported, OpenAiApi, Probe, Sampling, StreamRecovery,
+};
+use berry_tower::spend::Price;
 
+use super::database::Database;
+use super::limits::Limits;
 use super::options::{BackendType, Strategy};
 use super::settings::Settings;
+use super::store::Store;
+use super::teams::Team;
 
 /// A whole configuration file, checked. Tables keep the order of the file.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// `[settings]`
     pub settings: Settings,
+    /// `[database]`; without it nothing is recorded, and keys are in the file alone.
+    pub database: Option<Database>,
     /// `[users.<id>]`
     pub users: IndexMap<String, User>,
     /// `[providers.<id>]`
@@ -26,6 +35,12 @@ pub struct Config {
     pub models: IndexMap<String, Model>,
     /// `[responses]`
     pub responses: Responses,
+    /// `[teams.<id>]`
+    pub teams: IndexMap<String, Team>,
+    /// `[prices.<name>]`
+    pub prices: IndexMap<String, Price>,
+    /// `[store]`
+    pub store: Option<Store>,
 }
 
 /// `[responses]`
@@ -58,6 +73,10 @@ pub struct User {
     pub expires_at: Option<Timestamp>,
     /// `[users.<id>.rate_limit]`
     pub rate_limit: RateLimit,
+    /// The id of the user's team.
+    pub team: Option<String>,
+    /// `[users.<id>.limits]`
+    pub limits: Limits,
 }
 
 impl User {
@@ -188,6 +207,8 @@ pub struct Model {
     pub stream_recovery: StreamRecovery,
     /// What happens to optional fields of a request that a backend's format cannot express.
     pub on_unsupported: OnUnsupported,
+    /// Whether users need permission for the fallbacks that their own requests lead to; `None` as in the settings.
+    pub fallback_permission: Option<FallbackPermission>,
 }
 
 /// `[[models.<id>.backends]]`
@@ -221,4 +242,6 @@ pub struct Backend {
     pub think_tags: bool,
     /// The format in which an OpenAI-type backend is asked for conversations.
     pub openai_api: OpenAiApi,
+    /// What it costs; the table of prices counts if it is absent.
+    pub price: Option<Price>,
 }

@@ -35,22 +35,29 @@
 //! assert!(loaded.warnings.is_empty());
 //! ```
 
+pub(crate) mod accounts;
 pub mod build;
 mod check;
+mod check_limits;
+mod database;
 mod env;
 mod file;
 mod finding;
+mod limits;
 mod lines;
 mod models;
 mod nested;
 mod options;
+mod prices;
 mod providers;
 mod reader;
 mod responses;
 mod seen;
 mod settings;
 mod source;
+mod store;
 mod suggest;
+mod teams;
 #[cfg(test)]
 mod tests;
 mod users;
@@ -62,10 +69,15 @@ use std::{
 
 use toml::de::DeTable;
 
+pub use database::{Database, DatabaseUrl};
 pub use env::{NotFound, PLACES, find};
 pub use file::{Backend, Config, Credential, Model, Provider, RateLimit, User};
 pub use finding::{Errors, Finding};
-pub use options::{BackendType, Strategy};
+pub use limits::Limits;
+pub use options::{BackendType, EstimateBy, StoreMode, StoreOnError, Strategy};
+
+pub use store::Store;
+pub use teams::Team;
 
 pub use settings::{ConfidenceAdjustments, RetryBudget, Settings, SmartAi};
 
@@ -156,16 +168,25 @@ fn read<'r>(reader: &'r Reader<'r>, root: &'r DeTable<'r>) -> Config {
     let providers = root.tables_by_id("providers", "providers.*");
     let models = root.tables_by_id("models", "models.*");
     let responses = responses::read(root.table("responses", "responses"));
+    let database = database::read(root.table("database", "database"));
+    let store = store::read(root.table("store", "store"));
+    let teams = root.tables_by_id("teams", "teams.*");
+    let prices = root.tables_by_id("prices", "prices.*");
     root.finish();
     let own = |id: &str| id.to_owned();
     let config = Config {
         users: users.into_iter().map(|(id, t)| (own(id), users::read(id, t))).collect(),
         providers: providers.into_iter().map(|(id, t)| (own(id), providers::read(id, t, &settings))).collect(),
         models: models.into_iter().map(|(id, t)| (own(id), models::read(id, t))).collect(),
+        teams: teams.into_iter().map(|(id, t)| (own(id), teams::read(id, t))).collect(),
+        prices: prices.into_iter().filter_map(|(name, t)| Some((own(name), prices::read(t)?))).collect(),
+        store,
+        database,
         settings,
         responses,
     };
     check::check(&config, reader);
+    check_limits::check(&config, reader);
     config
 }
 

@@ -1,7 +1,9 @@
 //! Reads `[models.<id>]` and `[[models.<id>.backends]]`.
 
 use super::file::{Backend, Model};
-use berry_tower::backend::{Billing, ClaudeThinking, OnUnsupported, OpenAiApi, Probe, Sampling, StreamRecovery};
+use berry_tower::backend::{
+    Billing, ClaudeThinking, FallbackPermission, OnUnsupported, OpenAiApi, Probe, Sampling, StreamRecovery,
+};
 
 use super::options::Strategy;
 use super::reader::{Table, fields};
@@ -17,12 +19,16 @@ pub(super) fn read(id: &str, mut t: Table<'_>) -> Model {
         default_for: t.strings("default_for", |_| None),
         stream_recovery: StreamRecovery::default(),
         on_unsupported: OnUnsupported::default(),
+        fallback_permission: None,
     };
     if model.name.is_empty() || model.name.contains(char::is_whitespace) {
         t.error("name", "must not be empty nor hold white space");
     }
     fields!(t => model, word: strategy, stream_recovery, on_unsupported);
     fields!(t => model, flag: enabled);
+    if t.has("fallback_permission") {
+        t.word("fallback_permission", model.fallback_permission.insert(FallbackPermission::Inherit));
+    }
     let backends = t.list_of_tables("backends", "models.*.backends[]");
     model.backends = backends.into_iter().map(read_backend).collect();
     if model.backends.is_empty() {
@@ -49,6 +55,7 @@ fn read_backend(mut t: Table<'_>) -> Backend {
         thinking: ClaudeThinking::default(),
         think_tags: false,
         openai_api: OpenAiApi::default(),
+        price: t.has("price").then(|| super::prices::read(t.table("price", "prices.*"))).flatten(),
     };
     t.real("weight", |weight| weight > 0.0 && weight <= 100.0, "above 0 and at most 100", &mut backend.weight);
     fields!(t => backend, whole(0..=10): priority);

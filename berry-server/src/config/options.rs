@@ -3,7 +3,9 @@
 use std::fmt;
 
 use berry_tower::{
-    backend::{Billing, ClaudeThinking, OnUnsupported, OpenAiApi, Probe, Sampling, StreamRecovery, strategy::NAMES},
+    backend::{
+        Billing, ClaudeThinking, FallbackPermission, OnUnsupported, OpenAiApi, Probe, Sampling, StreamRecovery, strategy::NAMES,
+    },
     select::TagPolicy,
 };
 use serde::{Serialize, Serializer};
@@ -95,6 +97,41 @@ words! {
     }
 }
 
+words! {
+    /// How much the shared store is asked.
+    StoreMode {
+        /// Once for each request.
+        #[default]
+        Strict = "strict",
+        /// For a part of a limit at a time.
+        Leased = "leased",
+    }
+}
+
+words! {
+    /// What is allowed while the shared store is away.
+    StoreOnError {
+        /// This replica's share of what was left.
+        #[default]
+        Share = "share",
+        /// The whole limit.
+        Local = "local",
+        /// Nothing.
+        Deny = "deny",
+    }
+}
+
+words! {
+    /// How the use of a request is estimated before it is sent.
+    EstimateBy {
+        /// The most that it can be.
+        #[default]
+        Bound = "bound",
+        /// What it probably is.
+        Likely = "likely",
+    }
+}
+
 /// Reads the library's enums by the names that they have there.
 macro_rules! library_words {
     ($($type:ty),+) => {
@@ -106,4 +143,4 @@ macro_rules! library_words {
     };
 }
 
-library_words!(Billing, ClaudeThinking, OnUnsupported, OpenAiApi, Probe, Sampling, StreamRecovery, TagPolicy);
+library_words!(Billing, ClaudeThinking, FallbackPermission, OnUnsupported, OpenAiApi, Probe, Sampling, StreamRecovery, TagPolicy);

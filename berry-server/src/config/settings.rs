@@ -1,9 +1,10 @@
 //! `[settings]` and its inner tables: the types, their defaults, and how they are read.
 
-use berry_tower::select::TagPolicy;
+use berry_tower::{backend::FallbackPermission, select::TagPolicy};
 use serde::Serialize;
 use url::{Position, Url};
 
+use super::options::EstimateBy;
 use super::reader::{Table, fields};
 
 /// `[settings]`. Times are in seconds.
@@ -29,7 +30,7 @@ pub struct Settings {
     pub circuit_breaker_timeout_seconds: u64,
     /// A longer request is refused with 413.
     pub max_request_body_bytes: u64,
-    /// The limit of all request bodies in memory together; 0 = a quarter of the memory.
+    /// The limit of all request bodies and held responses in memory together; 0 = a quarter of the memory.
     pub max_buffered_bytes: u64,
     /// Streams: to the first event that bears output; 0 = off.
     pub first_token_timeout_seconds: u64,
@@ -43,6 +44,8 @@ pub struct Settings {
     pub commit_after_seconds: u64,
     /// What users without tags may use.
     pub tag_policy: TagPolicy,
+    /// Whether users need permission for fallbacks that their own requests lead to.
+    pub fallback_permission: FallbackPermission,
     /// Origins, or `*`; empty = no CORS.
     pub cors_allowed_origins: Vec<String>,
     /// How long a drain waits for streams.
@@ -58,6 +61,12 @@ pub struct Settings {
     /// Whether status pages are open to all; otherwise they need an admin's token. Without a value
     /// they are open if the server listens on a loopback address.
     pub public_status: Option<bool>,
+    /// How tokens and cost of a request are estimated; `None` is the default of each.
+    pub estimate: Option<EstimateBy>,
+    /// The output of a response that the caller has not limited.
+    pub assume_output_tokens: u64,
+    /// Send that number upstream as the limit.
+    pub cap_output: bool,
     /// `[settings.smart_ai]`
     pub smart_ai: SmartAi,
     /// `[settings.retry_budget]`
@@ -84,6 +93,7 @@ impl Default for Settings {
             stream_keepalive_seconds: 15,
             commit_after_seconds: 0,
             tag_policy: TagPolicy::Strict,
+            fallback_permission: FallbackPermission::Inherit,
             cors_allowed_origins: Vec::new(),
             shutdown_grace_seconds: 30,
             shutdown_delay_seconds: 0,
@@ -91,6 +101,9 @@ impl Default for Settings {
             log_response_body: false,
             mask_api_keys: true,
             public_status: None,
+            estimate: None,
+            assume_output_tokens: 4096,
+            cap_output: false,
             smart_ai: SmartAi::default(),
             retry_budget: RetryBudget::default(),
         }
@@ -205,7 +218,12 @@ pub(super) fn read(mut t: Table<'_>) -> Settings {
     if t.has("public_status") {
         t.flag("public_status", s.public_status.insert(true));
     }
-    fields!(t => s, word: tag_policy);
+    fields!(t => s, word: tag_policy, fallback_permission);
+    fields!(t => s, whole(1..=u64::from(u32::MAX)): assume_output_tokens);
+    fields!(t => s, flag: cap_output);
+    if t.has("estimate") {
+        t.word("estimate", s.estimate.insert(EstimateBy::Bound));
+    }
     s.cors_allowed_origins = t.strings("cors_allowed_origins", not_an_origin);
     s.max_internal_retries = internal_retries(&mut t, s.max_retries);
     s.smart_ai = smart_ai(t.table("smart_ai", "settings.smart_ai"));

@@ -22,6 +22,8 @@ pub(super) fn read(id: &str, mut t: Table<'_>) -> User {
         tags: tags(&mut t),
         expires_at: expires_at(&mut t),
         rate_limit: rate_limit(t.table("rate_limit", "users.*.rate_limit")),
+        team: t.string("team"),
+        limits: super::limits::read(t.table("limits", "users.*.limits")),
     };
     fields!(t => user, flag: enabled);
     t.finish();

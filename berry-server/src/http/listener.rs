@@ -9,7 +9,7 @@ use std::{
     io,
     sync::{
         Arc, OnceLock, Weak,
-        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicBool, Ordering::Relaxed},
     },
     time::Duration,
 };
@@ -27,6 +27,7 @@ use tokio::{
 };
 
 use super::connection::{Connection, ConnectionState};
+use crate::state::Gauge;
 
 /// The most that is read of a request at once, so also the largest head that is read at all. A long conversation comes
 /// in one piece then, which need not be joined.
@@ -38,6 +39,8 @@ const MAX_HEADERS: usize = 512;
 const MAX_RESERVE: usize = 64;
 /// The time after which connections that wait for a slot look for an idle connection again.
 const RECHECK: Duration = Duration::from_millis(50);
+/// The time for which a connection is not idle yet: its request may be under way.
+const MIN_IDLE: Duration = Duration::from_millis(250);
 /// The time that a request waits for a slot.
 const MAX_WAIT: Duration = Duration::from_secs(30);
 /// The pause after an error of `accept`, most likely that no file is left.
@@ -78,7 +81,7 @@ struct Slots {
     /// One permit for each connection beyond the limit.
     reserve: Arc<Semaphore>,
     max_waiting: usize,
-    waiting: AtomicUsize,
+    waiting: Gauge,
     /// Wakes the listener when a connection has ended.
     ended: Notify,
 }
@@ -92,21 +95,21 @@ struct Place {
 }
 
 impl Slots {
-    fn new(max_connections: usize) -> Self {
+    fn new(max_connections: usize, waiting: Gauge) -> Self {
         let reserve = usize::try_from(reserve(max_connections as u64)).unwrap_or(MAX_RESERVE);
         Self {
             free: Arc::new(Semaphore::new(max_connections.min(Semaphore::MAX_PERMITS))),
             reserve: Arc::new(Semaphore::new(reserve)),
             // The rest of the reserve is for health checks.
             max_waiting: reserve / 2,
-            waiting: AtomicUsize::new(0),
+            waiting,
             ended: Notify::new(),
         }
     }
 
     /// Whether connections or requests wait for a slot.
     fn are_short(&self) -> bool {
-        self.free.available_permits() == 0 && (self.waiting.load(Relaxed) > 0 || self.reserve.available_permits() == 0)
+        self.free.available_permits() == 0 && (self.waiting.get() > 0 || self.reserve.available_permits() == 0)
     }
 
     /// Takes a slot, else a part of the reserve.
@@ -139,8 +142,8 @@ impl Place {
 
     /// Waits for a slot. Returns whether there is one.
     async fn wait(&self) -> bool {
-        let waiting = Waiting::new(&self.slots.waiting);
-        if waiting.0.load(Relaxed) > self.slots.max_waiting {
+        let _waiting = self.slots.waiting.enter();
+        if self.slots.waiting.get() > self.slots.max_waiting {
             return false;
         }
         self.slots.ended.notify_one();
@@ -156,22 +159,6 @@ impl Drop for Place {
         self.give_back_reserve();
         self.slot.take();
         self.slots.ended.notify_one();
-    }
-}
-
-/// Counts a request that waits for a slot.
-struct Waiting<'a>(&'a AtomicUsize);
-
-impl<'a> Waiting<'a> {
-    fn new(count: &'a AtomicUsize) -> Self {
-        count.fetch_add(1, Relaxed);
-        Self(count)
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Relaxed);
     }
 }
 
@@ -193,7 +180,9 @@ impl Open {
         self.0.retain(|(connection, _)| !connection.is_closed());
         let counts = |place: &Weak<Place>| !with_slot || place.upgrade().is_some_and(|place| place.has_slot());
         let counted = self.0.iter().filter(|(_, place)| counts(place));
+        let now = Instant::now();
         let idle = counted.filter_map(|(connection, _)| Some((connection.idle_since()?, connection)));
+        let idle = idle.filter(|(since, _)| now.saturating_duration_since(*since) >= MIN_IDLE);
         if let Some((_, connection)) = idle.min_by_key(|(since, _)| *since) {
             connection.displace();
         }
@@ -201,12 +190,14 @@ impl Open {
 }
 
 /// Accepts connections until `closing` becomes true, then waits for those that are open. Each request is answered by
-/// `answer`, or by `overloaded` if the connection is beyond the limit and no slot becomes free.
+/// `answer`, or by `overloaded` if the connection is beyond the limit and no slot becomes free. `waiting` counts the requests that wait for
+/// one.
 pub(crate) async fn serve<A, F, B, O, R>(
     listener: TcpListener,
     answer: A,
     overloaded: R,
     max_connections: usize,
+    waiting: Gauge,
     mut closing: watch::Receiver<bool>,
 ) where
     A: Fn(Request<Either<Incoming, B>>) -> F + Clone + Send + Sync + 'static,
@@ -215,7 +206,7 @@ pub(crate) async fn serve<A, F, B, O, R>(
     O: http_body::Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
     R: Fn(&Request<Incoming>) -> Response<O> + Clone + Send + Sync + 'static,
 {
-    let slots = Arc::new(Slots::new(max_connections));
+    let slots = Arc::new(Slots::new(max_connections, waiting));
     let graceful = GracefulShutdown::new();
     let (mut open, mut errors) = (Open::default(), AcceptErrors::default());
     loop {
@@ -245,9 +236,8 @@ pub(crate) async fn serve<A, F, B, O, R>(
             let (answer, overloaded) = (answer.clone(), overloaded.clone());
             EitherFuture::Right(Box::pin(async move {
                 if !place.wait().await {
-                    let response = overloaded(&request);
-                    state.end();
-                    return Ok(response);
+                    // The response closes the connection, which is not idle until then.
+                    return Ok(overloaded(&request));
                 }
                 request.extensions_mut().insert(state);
                 answer(request.map(Either::Left)).await

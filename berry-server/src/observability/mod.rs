@@ -39,11 +39,6 @@ impl Observability {
         }
     }
 
-    /// Starts the task that merges the metrics' samples; it ends when the metrics are dropped.
-    pub(crate) fn start_upkeep(&self) {
-        self.metrics.keep();
-    }
-
     /// Attaches the observers to a catalogue. Catalogues derived from it inherit them.
     #[cfg(feature = "observability")]
     pub(crate) fn observe(&self, catalog: Catalog) -> Catalog {

@@ -1,4 +1,4 @@
-//! What differs between two configurations, by name: no value is told, for it may be a secret.
+//! The difference between two configurations, by name only, because a value may be a secret.
 
 use std::fmt;
 
@@ -8,42 +8,51 @@ use serde::Serialize;
 
 use crate::config::{Config, Provider, Settings};
 
-/// What a reload has changed.
+/// The changes that a reload applied.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Changes {
     /// Paths of settings with another value, such as `retry_budget.ratio`.
     pub settings: Vec<String>,
-    /// By table id.
+    /// Paths of changed keys in other tables without ids, such as `database.url`.
+    pub tables: Vec<String>,
+    /// The users that changed, by table id.
     pub users: Changed,
-    /// By table id.
+    /// The providers that changed, by table id.
     pub providers: Changed,
-    /// By table id.
+    /// The models that changed, by table id.
     pub models: Changed,
+    /// The teams that changed, by table id.
+    pub teams: Changed,
+    /// The prices that changed, by name.
+    pub prices: Changed,
 }
 
-/// What has changed among tables of one kind, by their ids.
+/// The changed tables of one kind, by their ids.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Changed {
-    /// Those that are new.
+    /// Tables that exist only in the new configuration.
     pub added: Vec<String>,
-    /// Those that are gone.
+    /// Tables that exist only in the previous configuration.
     pub removed: Vec<String>,
-    /// Those that are not what they were.
+    /// Tables that exist in both and differ.
     pub changed: Vec<String>,
 }
 
 impl Changes {
-    /// What differs in `after`.
+    /// Compares two configurations.
     pub(crate) fn between(before: &Config, after: &Config) -> Self {
         Self {
             settings: settings(&before.settings, &after.settings),
+            tables: tables(before, after),
             users: Changed::between(&before.users, &after.users, PartialEq::eq),
             providers: Changed::between(&before.providers, &after.providers, same_provider),
             models: Changed::between(&before.models, &after.models, PartialEq::eq),
+            teams: Changed::between(&before.teams, &after.teams, PartialEq::eq),
+            prices: Changed::between(&before.prices, &after.prices, PartialEq::eq),
         }
     }
 
-    /// Whether nothing differs.
+    /// Returns whether the configurations are equal.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
@@ -72,13 +81,21 @@ impl fmt::Display for Changes {
         let mut before = "";
         let mut list = |sign: &str, what: &str, ids: &[String]| {
             for id in ids {
-                write!(f, "{before}{sign}{what}.{id}")?;
+                write!(f, "{before}{sign}{what}{id}")?;
                 before = ", ";
             }
             Ok(())
         };
-        list("~", "settings", &self.settings)?;
-        for (what, of) in [("users", &self.users), ("providers", &self.providers), ("models", &self.models)] {
+        list("~", "settings.", &self.settings)?;
+        list("~", "", &self.tables)?;
+        let kinds = [
+            ("users.", &self.users),
+            ("providers.", &self.providers),
+            ("models.", &self.models),
+            ("teams.", &self.teams),
+            ("prices.", &self.prices),
+        ];
+        for (what, of) in kinds {
             list("+", what, &of.added)?;
             list("-", what, &of.removed)?;
             list("~", what, &of.changed)?;
@@ -87,7 +104,7 @@ impl fmt::Display for Changes {
     }
 }
 
-/// The paths of the settings that differ.
+/// Returns the paths of the settings that differ.
 fn settings(before: &Settings, after: &Settings) -> Vec<String> {
     fn walk(path: &str, before: &serde_json::Value, after: &serde_json::Value, found: &mut Vec<String>) {
         match (before, after) {
@@ -108,7 +125,20 @@ fn settings(before: &Settings, after: &Settings) -> Vec<String> {
     found
 }
 
-/// Secrets cannot be compared by themselves, so that nobody does so by accident.
+/// Returns the paths of the keys that differ in other tables without ids.
+fn tables(before: &Config, after: &Config) -> Vec<String> {
+    let mut found = Vec::new();
+    let (old, new) = (before.database.as_ref(), after.database.as_ref());
+    let mut add = |differs: bool, path: &str| found.extend(differs.then(|| path.to_owned()));
+    add(old.map(|database| &database.url) != new.map(|database| &database.url), "database.url");
+    if let (Some(old), Some(new)) = (old, new) {
+        add(old.retain_days != new.retain_days, "database.retain_days");
+        add(old.record_user != new.record_user, "database.record_user");
+    }
+    found
+}
+
+/// Compares two providers field by field, because a secret has no `PartialEq`.
 fn same_provider(a: &Provider, b: &Provider) -> bool {
     let Provider {
         name,
@@ -148,12 +178,12 @@ mod tests {
     }
 
     #[test]
-    fn a_configuration_does_not_differ_from_itself() {
+    fn equal_configurations_have_no_changes() {
         assert!(Changes::between(&read(FULL_EXAMPLE), &read(FULL_EXAMPLE)).is_empty());
     }
 
     #[test]
-    fn what_differs_is_named_and_its_value_is_not() {
+    fn lists_changed_names_without_values() {
         let file = |key: &str, weight: &str, user: &str, ratio: &str| {
             read(&format!(
                 r#"
@@ -177,10 +207,10 @@ mod tests {
         };
         let before = file("sk-one", "1.0", "me", "0.2");
         let changes = Changes::between(&before, &file("sk-two", "2.0", "you", "0.3"));
-        let told = changes.to_string();
-        assert_eq!(told, "~settings.retry_budget.ratio, +users.you, -users.me, ~providers.local, ~models.llama");
+        let text = changes.to_string();
+        assert_eq!(text, "~settings.retry_budget.ratio, +users.you, -users.me, ~providers.local, ~models.llama");
         let json = serde_json::to_value(&changes).unwrap();
         assert_eq!(json["users"], serde_json::json!({ "added": ["you"], "removed": ["me"], "changed": [] }));
-        assert!(!format!("{changes:?}{json}{told}").contains("sk-"));
+        assert!(!format!("{changes:?}{json}{text}").contains("sk-"));
     }
 }

@@ -1,4 +1,4 @@
-//! Reloads: another configuration replaces the one in force, or a report says why not.
+//! Reloads replace the current configuration with a new one, or report why the new one is invalid.
 
 mod difference;
 mod reloader;

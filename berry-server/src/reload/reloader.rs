@@ -1,4 +1,4 @@
-//! Reading a configuration again and applying it.
+//! Reads a configuration again and applies it.
 
 use std::sync::{Arc, OnceLock, Weak};
 
@@ -13,13 +13,13 @@ use crate::{
 
 /// A running application that can change its configuration.
 pub(crate) trait Apply: Send + Sync {
-    /// Returns the configuration in force.
+    /// Returns the current configuration.
     fn snapshot(&self) -> Arc<Snapshot>;
 
-    /// Replaces the configuration in force.
+    /// Replaces the current configuration.
     ///
     /// # Errors
-    /// Returns a message when the configuration cannot be built; then the old one stays in force.
+    /// Returns a message when the new configuration cannot be built. The previous one then stays in use.
     fn apply(&self, loaded: Loaded) -> Result<(), String>;
 }
 
@@ -45,17 +45,17 @@ impl std::fmt::Debug for Reloader {
     }
 }
 
-/// A reload that took place.
+/// The result of a successful reload.
 #[derive(Clone, Debug)]
 pub(crate) struct Success {
     pub(crate) changes: Changes,
     pub(crate) warnings: Vec<Finding>,
-    /// The configuration that is in force now.
+    /// The new configuration.
     pub(crate) snapshot: Arc<Snapshot>,
 }
 
 impl Reloader {
-    /// Binds the application. Only the first call has an effect.
+    /// Sets the application to reload. Only the first call has an effect.
     pub(crate) fn bind(&self, target: Weak<dyn Apply>) {
         let _ = self.0.target.set(target);
     }
@@ -68,7 +68,7 @@ impl Reloader {
     /// Reads the configuration file again and applies it. `cause` is for the log.
     ///
     /// # Errors
-    /// Returns every error of the file; then the old configuration stays in force.
+    /// Returns every error of the file. The previous configuration then stays in use.
     pub(crate) async fn reload_file(&self, cause: &'static str) -> Result<Success, Errors> {
         // The semaphore is never closed.
         let _turn = self.0.turn.acquire().await;
@@ -77,7 +77,7 @@ impl Reloader {
         let result = match before.source.clone() {
             None => Err(Errors::no_file()),
             Some(path) => {
-                // The file's state is taken first, so that the watch sees a change that happens during the read.
+                // The file's metadata is taken first, so that the watcher notices a change during the read.
                 let read = tokio::task::spawn_blocking(move || (Seen::of(&path), config::load(&path))).await;
                 read.map_or_else(
                     |error| Err(Errors::unbuildable(&error.to_string(), Vec::new())),
@@ -94,7 +94,7 @@ impl Reloader {
     /// Applies another configuration.
     ///
     /// # Errors
-    /// Returns why the configuration cannot be built; then the old one stays in force.
+    /// Returns an error when the configuration cannot be built. The previous one then stays in use.
     pub(crate) async fn reload(&self, loaded: Loaded) -> Result<Success, Errors> {
         let _turn = self.0.turn.acquire().await;
         let target = self.target()?;
@@ -105,7 +105,7 @@ impl Reloader {
     }
 }
 
-/// Applies what was read, logs the result and keeps it for the status pages.
+/// Applies a loaded configuration, logs the result and stores it for the status pages.
 fn apply(target: &dyn Apply, read: Result<Loaded, Errors>, cause: &'static str) -> Result<Success, Errors> {
     let before = target.snapshot();
     let result = read.and_then(|loaded| {

@@ -1,8 +1,7 @@
-//! The configuration's file, watched for changes.
+//! Watches the configuration file for changes.
 //!
-//! What is watched is the folder that the file is in, and the one that it really is in where it is a
-//! link: an editor puts another file in its place, and Kubernetes turns a link elsewhere, so that a
-//! watch on the file itself would go on looking at the old one.
+//! The watcher observes the folder of the file and, for a symbolic link, also the folder of its target. A watch on the
+//! file itself would keep following the old inode: editors replace the file, and Kubernetes changes a link.
 
 use std::{
     path::{Path, PathBuf},
@@ -20,16 +19,16 @@ use tokio::{
 use super::reloader::Reloader;
 use crate::{config::Seen, state::Process};
 
-/// How long the file must have been left alone, so that one that is being written is not read.
-const QUIET: Duration = Duration::from_millis(500);
+/// The time without changes after which the file is read, so that a partial write is not.
+const QUIET_PERIOD: Duration = Duration::from_millis(500);
 
-/// How long nobody looks again after something was heard.
-const PAUSE: Duration = Duration::from_millis(100);
+/// The shortest time between two checks of the file.
+const MIN_INTERVAL: Duration = Duration::from_millis(100);
 
-/// How often it is looked at though nothing was heard of it: not all file systems tell.
-const ANYWAY: Duration = Duration::from_secs(30);
+/// The longest time between two checks, for file systems without notifications.
+const POLL_INTERVAL: Duration = Duration::from_secs(30);
 
-/// A watch that goes on until this is dropped.
+/// The task that watches the file. Dropping it stops the task.
 #[derive(Debug)]
 pub(crate) struct Watch(JoinHandle<()>);
 
@@ -39,7 +38,7 @@ impl Drop for Watch {
     }
 }
 
-/// Reloads the file whenever it has changed.
+/// Reloads the file whenever it changes.
 pub(crate) fn watch(reloader: Reloader, process: Arc<Process>, file: PathBuf) -> Watch {
     Watch(tokio::spawn(run(reloader, process, file)))
 }
@@ -47,32 +46,32 @@ pub(crate) fn watch(reloader: Reloader, process: Arc<Process>, file: PathBuf) ->
 async fn run(reloader: Reloader, process: Arc<Process>, file: PathBuf) {
     let woken = Arc::new(Notify::new());
     let wake = woken.clone();
-    let told = move |event: notify::Result<notify::Event>| {
-        // Reading the file is an event too.
+    let on_event = move |event: notify::Result<notify::Event>| {
+        // Reading the file also causes an event, which is ignored.
         if !event.is_ok_and(|event| matches!(event.kind, EventKind::Access(_))) {
             wake.notify_one();
         }
     };
-    let watcher = notify::recommended_watcher(told).inspect_err(|error| {
-        tracing::warn!(%error, "changes of the configuration's file are seen late, since it cannot be watched");
+    let watcher = notify::recommended_watcher(on_event).inspect_err(|error| {
+        tracing::warn!(%error, "the configuration file cannot be watched; changes are noticed up to 30 seconds late");
     });
     let mut folders = watcher.ok().map(|watcher| Folders { watcher, watched: Vec::new() });
     loop {
-        // Before looking, so that no change falls between the two.
+        // The watches are updated before the check, so that no change is missed in between.
         if let Some(folders) = &mut folders {
             folders.follow(&file);
         }
-        let now = look(&file).await;
+        let now = read_metadata(&file).await;
         if !is_new(&process, &now) {
-            let _ = timeout(ANYWAY, woken.notified()).await;
-            // A log that is written beside it is no reason to look more often than this.
-            sleep(PAUSE).await;
+            let _ = timeout(POLL_INTERVAL, woken.notified()).await;
+            // Other files in the folder may change often, so the next check waits.
+            sleep(MIN_INTERVAL).await;
             continue;
         }
-        // Somebody may have asked for a reload meanwhile.
-        let now = settled(&file, now, &woken).await;
+        // Another reload may have read the change meanwhile.
+        let now = wait_until_quiet(&file, now, &woken).await;
         if is_new(&process, &now) && reloader.reload_file("a change of the file").await.is_err() {
-            // It has been told of, once.
+            // The error is logged once, not again for the same content.
             process.seen.store(now.map(Arc::new));
         }
     }
@@ -82,43 +81,41 @@ fn is_new(process: &Process, now: &Option<Seen>) -> bool {
     process.seen.load().as_deref() != now.as_ref()
 }
 
-/// Waits until the file has been left alone for long enough. Other files in the folder may change
-/// as they like.
-async fn settled(file: &Path, mut last: Option<Seen>, woken: &Notify) -> Option<Seen> {
+/// Waits until the file has not changed for the quiet period. Changes of other files do not extend the wait.
+async fn wait_until_quiet(file: &Path, mut last: Option<Seen>, woken: &Notify) -> Option<Seen> {
     let mut since = tokio::time::Instant::now();
     loop {
-        let left = QUIET.saturating_sub(since.elapsed());
+        let left = QUIET_PERIOD.saturating_sub(since.elapsed());
         if left.is_zero() || timeout(left, woken.notified()).await.is_err() {
             return last;
         }
-        let now = look(file).await;
+        let now = read_metadata(file).await;
         if now != last {
             (last, since) = (now, tokio::time::Instant::now());
         }
     }
 }
 
-async fn look(file: &Path) -> Option<Seen> {
+async fn read_metadata(file: &Path) -> Option<Seen> {
     let file = file.to_owned();
     tokio::task::spawn_blocking(move || Seen::of(&file)).await.ok().flatten()
 }
 
-/// The folders that are watched.
+/// The watched folders.
 struct Folders {
     watcher: RecommendedWatcher,
     watched: Vec<PathBuf>,
 }
 
 impl Folders {
-    /// Watches the file's folders as they are now. One that is gone, or another folder of the same
-    /// name, is watched anew.
+    /// Watches the current folders of the file and its target. A folder that was replaced is watched again.
     fn follow(&mut self, file: &Path) {
         let folder = |path: &Path| {
             let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
             folder.unwrap_or(Path::new(".")).canonicalize().ok()
         };
-        let really = file.canonicalize().ok().and_then(|file| folder(&file));
-        let mut wanted: Vec<PathBuf> = folder(file).into_iter().chain(really).collect();
+        let target = file.canonicalize().ok().and_then(|file| folder(&file));
+        let mut wanted: Vec<PathBuf> = folder(file).into_iter().chain(target).collect();
         wanted.dedup();
         for gone in self.watched.iter().filter(|old| !wanted.contains(old)) {
             let _ = self.watcher.unwatch(gone);
@@ -127,7 +124,7 @@ impl Folders {
             if let Err(error) = self.watcher.watch(folder, RecursiveMode::NonRecursive)
                 && !self.watched.contains(folder)
             {
-                tracing::warn!(%error, folder = %folder.display(), "a folder of the configuration is not watched");
+                tracing::warn!(%error, folder = %folder.display(), "the folder of the configuration file cannot be watched");
             }
         }
         self.watched = wanted;

@@ -1,4 +1,4 @@
-//! The alerts and the dashboard ask for metrics that exist.
+//! The alerts and the Grafana dashboard use only metrics that exist.
 
 use std::collections::BTreeSet;
 
@@ -8,15 +8,14 @@ const ALERTS: &str = include_str!("../../deploy/alerts.yml");
 const DASHBOARD: &str = include_str!("../../deploy/grafana-dashboard.json");
 const OPERATIONS: &str = include_str!("../../docs/operations.md");
 
-/// The metrics that the guide tells of.
-fn told() -> BTreeSet<&'static str> {
+/// Returns the metrics listed in the guide.
+fn documented_metrics() -> BTreeSet<&'static str> {
     let table = OPERATIONS.split("## Metrics").nth(1).unwrap().split("\n## ").next().unwrap();
     let rows = table.lines().filter(|line| line.starts_with("| `"));
     rows.map(|line| line.split('`').nth(1).unwrap()).collect()
 }
 
-/// The names of metrics in an expression: words before a `{`, a `[` or an operator, that are no
-/// function and no label.
+/// Returns the metric names in an expression: the words that begin with the prefix of a family.
 fn metrics(expression: &str) -> Vec<&str> {
     let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
     let families = ["http_", "backend_", "load_balance_", "smart_ai_", "circuit_breaker_", "berry_"];
@@ -27,7 +26,7 @@ fn metrics(expression: &str) -> Vec<&str> {
 fn exists(name: &str) -> bool {
     let parts = ["_bucket", "_sum", "_count"];
     let base = parts.iter().find_map(|part| name.strip_suffix(part).filter(|base| base.ends_with("_seconds")));
-    told().contains(base.unwrap_or(name))
+    documented_metrics().contains(base.unwrap_or(name))
 }
 
 #[test]
@@ -54,5 +53,5 @@ fn grafana_dashboard_uses_every_metric() {
         }
     }
     let used: BTreeSet<&str> = used.iter().map(String::as_str).collect();
-    assert_eq!(used, told());
+    assert_eq!(used, documented_metrics());
 }

@@ -2,15 +2,15 @@
 
 use std::{fs, path::Path};
 
-use crate::support::{Ran, program};
+use crate::support::{CommandOutput, program};
 
-fn cli(folder: &Path, arguments: &[&str]) -> Ran {
+fn cli(folder: &Path, arguments: &[&str]) -> CommandOutput {
     let mut command = program(env!("CARGO_BIN_EXE_berry-cli"), folder);
     command.args(arguments);
-    Ran::of(command)
+    CommandOutput::run(command)
 }
 
-/// The variables that a file takes from the environment, comments aside.
+/// Returns the environment variables that a file uses outside its comments.
 fn variables(text: &str) -> Vec<String> {
     let settings = text.lines().map(|line| line.split('#').next().unwrap());
     let names = settings.flat_map(|line| line.split("${").skip(1)).map(|rest| rest.split('}').next().unwrap());
@@ -23,29 +23,29 @@ fn generated_files_are_valid() {
     for (name, more) in [("basic.toml", None), ("advanced.toml", Some("--advanced"))] {
         let mut arguments = vec!["generate-config", "-o", name];
         arguments.extend(more);
-        let ran = cli(folder.path(), &arguments);
-        assert_eq!(ran.code, Some(0), "{ran:?}");
+        let output = cli(folder.path(), &arguments);
+        assert_eq!(output.code, Some(0), "{output:?}");
         let text = fs::read_to_string(folder.path().join(name)).unwrap();
-        assert!(text.starts_with('#'), "it is commented");
+        assert!(text.starts_with('#'), "the file begins with a comment");
 
-        // As it stands, only its variables are missing, and both say which.
-        let bare = cli(folder.path(), &["validate-config", "-c", name]);
-        assert_eq!(bare.code, Some(1), "{bare:?}");
+        // Only the variables are missing, and both commands list them.
+        let unset = cli(folder.path(), &["validate-config", "-c", name]);
+        assert_eq!(unset.code, Some(1), "{unset:?}");
         let names = variables(&text);
         assert!(!names.is_empty());
-        assert_eq!(bare.err.lines().count(), names.len(), "{bare:?}");
+        assert_eq!(unset.err.lines().count(), names.len(), "{unset:?}");
 
         let mut check = program(env!("CARGO_BIN_EXE_berry-server"), folder.path());
         check.args(["--check-config", "--config", name]);
         for variable in &names {
-            assert!(bare.err.contains(variable) && ran.out.contains(variable), "{variable}");
+            assert!(unset.err.contains(variable) && output.out.contains(variable), "{variable}");
             let digest = variable.ends_with("SHA256");
             check.env(
                 variable,
                 if digest { "0123456789abcdef".repeat(4) } else { format!("{variable}-0123456789abcdef") },
             );
         }
-        let checked = Ran::of(check);
+        let checked = CommandOutput::run(check);
         assert_eq!((checked.code, &*checked.err), (Some(0), ""), "{checked:?}");
     }
 }
@@ -55,16 +55,16 @@ fn never_replaces_a_file_without_force() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("config.toml");
     fs::write(&path, "mine").unwrap();
-    let ran = cli(folder.path(), &["generate-config", "-o", "config.toml"]);
-    assert_eq!(ran.code, Some(1), "{ran:?}");
-    assert!(ran.err.contains("--force"), "{ran:?}");
+    let output = cli(folder.path(), &["generate-config", "-o", "config.toml"]);
+    assert_eq!(output.code, Some(1), "{output:?}");
+    assert!(output.err.contains("--force"), "{output:?}");
     assert_eq!(fs::read_to_string(&path).unwrap(), "mine");
-    let told = cli(folder.path(), &["--json", "generate-config", "-o", "config.toml"]);
-    assert!(told.json()["error"]["message"].is_string());
+    let report = cli(folder.path(), &["--json", "generate-config", "-o", "config.toml"]);
+    assert!(report.json()["error"]["message"].is_string());
 
-    let ran = cli(folder.path(), &["generate-config", "-o", "config.toml", "--force", "--json"]);
-    assert_eq!(ran.code, Some(0), "{ran:?}");
-    assert_eq!(ran.json()["written"], "config.toml");
+    let output = cli(folder.path(), &["generate-config", "-o", "config.toml", "--force", "--json"]);
+    assert_eq!(output.code, Some(0), "{output:?}");
+    assert_eq!(output.json()["written"], "config.toml");
     assert!(fs::read_to_string(&path).unwrap().contains("[providers.openai]"));
 
     let nowhere = cli(folder.path(), &["generate-config", "-o", "missing/config.toml"]);
@@ -99,18 +99,21 @@ model = "gpt-4o"
 "#;
 
 #[test]
-fn a_valid_file_is_counted() {
+fn valid_file_is_reported_with_counts() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("config.toml"), FILE).unwrap();
-    let ran = cli(folder.path(), &["validate-config"]);
-    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let output = cli(folder.path(), &["validate-config"]);
+    assert_eq!(output.code, Some(0), "{output:?}");
     let counts = "  - 1 providers configured\n  - 1 models configured\n  - 2 users configured\n";
-    assert_eq!(ran.out, format!("✅ Configuration is valid\n{counts}"));
-    assert!(ran.err.contains("warning: (file): others may read it"), "{ran:?}");
+    assert_eq!(output.out, format!("✅ Configuration is valid\n{counts}"));
+    assert!(output.err.contains("warning: (file): others may read it"), "{output:?}");
 
-    let told = cli(folder.path(), &["validate-config", "--json"]).json();
-    assert_eq!((&told["valid"], &told["users"], &told["errors"]), (&true.into(), &2.into(), &serde_json::json!([])));
-    assert_eq!(told["warnings"][0]["path"], "(file)");
+    let report = cli(folder.path(), &["validate-config", "--json"]).json();
+    assert_eq!(
+        (&report["valid"], &report["users"], &report["errors"]),
+        (&true.into(), &2.into(), &serde_json::json!([]))
+    );
+    assert_eq!(report["warnings"][0]["path"], "(file)");
 }
 
 #[test]
@@ -119,16 +122,16 @@ fn prints_every_error_without_a_secret() {
     let text =
         FILE.replace("provider = \"openai\"", "provider = \"opnai\"").replace("[users.two]", "[users.two]\nnam = 1");
     fs::write(folder.path().join("bad.toml"), text).unwrap();
-    let ran = cli(folder.path(), &["-c", "bad.toml", "validate-config"]);
-    assert_eq!((ran.code, &*ran.out), (Some(1), ""), "{ran:?}");
-    assert!(ran.err.contains("did you mean `openai`?") && ran.err.contains("users.two.nam"), "{ran:?}");
-    assert!(!ran.err.contains("sk-a-key") && !ran.err.contains("token-of"), "{ran:?}");
+    let output = cli(folder.path(), &["-c", "bad.toml", "validate-config"]);
+    assert_eq!((output.code, &*output.out), (Some(1), ""), "{output:?}");
+    assert!(output.err.contains("did you mean `openai`?") && output.err.contains("users.two.nam"), "{output:?}");
+    assert!(!output.err.contains("sk-a-key") && !output.err.contains("token-of"), "{output:?}");
 
-    let ran = cli(folder.path(), &["-c", "bad.toml", "validate-config", "--json"]);
-    assert_eq!(ran.code, Some(1), "{ran:?}");
-    let told = ran.json();
-    assert_eq!(told["valid"], false);
-    let paths: Vec<_> = told["errors"].as_array().unwrap().iter().map(|error| &error["path"]).collect();
+    let output = cli(folder.path(), &["-c", "bad.toml", "validate-config", "--json"]);
+    assert_eq!(output.code, Some(1), "{output:?}");
+    let report = output.json();
+    assert_eq!(report["valid"], false);
+    let paths: Vec<_> = report["errors"].as_array().unwrap().iter().map(|error| &error["path"]).collect();
     assert_eq!(paths, ["users.two.nam", "models.chat.backends[0].provider"]);
 }
 
@@ -136,10 +139,10 @@ fn prints_every_error_without_a_secret() {
 fn missing_file_is_exit_code_2() {
     let folder = tempfile::tempdir().unwrap();
     for arguments in [&["validate-config"][..], &["validate-config", "-c", "gone.toml"], &["health-check"]] {
-        let ran = cli(folder.path(), arguments);
-        assert_eq!(ran.code, Some(2), "{ran:?}");
+        let output = cli(folder.path(), arguments);
+        assert_eq!(output.code, Some(2), "{output:?}");
     }
-    let told = cli(folder.path(), &["validate-config", "--json"]);
-    assert_eq!(told.code, Some(2));
-    assert!(told.json()["error"]["message"].as_str().unwrap().contains("CONFIG_PATH"));
+    let report = cli(folder.path(), &["validate-config", "--json"]);
+    assert_eq!(report.code, Some(2));
+    assert!(report.json()["error"]["message"].as_str().unwrap().contains("CONFIG_PATH"));
 }

@@ -1,4 +1,4 @@
-//! The guide and the README say what is so: what they show is run, what they list is compared.
+//! The guide and the README are correct: their commands run, and their tables match the program.
 
 use std::{collections::BTreeSet, fs};
 
@@ -7,10 +7,10 @@ use berry_simulated::{Config, Provider};
 use berry_tower::backend::strategy::NAMES;
 use serde_json::Value;
 
-use crate::support::{Ran, program, run};
+use crate::support::{CommandOutput, program, run};
 
-/// Every document, by name.
-const DOCUMENTS: [(&str, &str); 10] = [
+/// The documents, by name.
+const DOCUMENTS: [(&str, &str); 11] = [
     ("README", include_str!("../../README.md")),
     ("guide", include_str!("../../docs/README.md")),
     ("configuration", include_str!("../../docs/configuration.md")),
@@ -19,6 +19,7 @@ const DOCUMENTS: [(&str, &str); 10] = [
     ("failover", include_str!("../../docs/failover.md")),
     ("protocols", include_str!("../../docs/protocols.md")),
     ("responses", include_str!("../../docs/responses.md")),
+    ("agents", include_str!("../../docs/agents.md")),
     ("operations", include_str!("../../docs/operations.md")),
     ("migration", include_str!("../../docs/migration.md")),
 ];
@@ -27,13 +28,13 @@ fn document(name: &str) -> &'static str {
     DOCUMENTS.iter().find(|(known, _)| *known == name).unwrap().1
 }
 
-/// The blocks of a language in a document.
+/// Returns the code blocks of a language in a document.
 fn blocks(text: &str, language: &str) -> Vec<String> {
     let fence = format!("```{language}\n");
     text.split(&fence).skip(1).map(|rest| rest.split("```").next().unwrap().to_owned()).collect()
 }
 
-/// The cells of the rows of all tables whose first cell is code.
+/// Returns the cells of all table rows whose first cell is code.
 fn rows(text: &str) -> Vec<Vec<&str>> {
     let rows = text.lines().filter(|line| line.starts_with("| `"));
     rows.map(|line| line.trim_matches('|').split(" | ").map(str::trim).collect()).collect()
@@ -43,7 +44,7 @@ fn code(cell: &str) -> &str {
     cell.split('`').nth(1).unwrap()
 }
 
-/// What a fragment of a configuration may rely on.
+/// The tables that complete a fragment of a configuration.
 const REST: [&str; 4] = [
     "[users.me]\ntoken = \"token-of-me-0123456789abcdef\"\ntags = [\"admin\"]\n",
     "[providers.openai]\nbase_url = \"https://api.openai.com/v1\"\napi_key = \"sk-a-key\"\nmodels = [\"gpt-4o-mini\"]\n",
@@ -70,7 +71,7 @@ fn every_configuration_loads() {
 }
 
 #[test]
-fn every_json_is_json() {
+fn every_json_block_parses() {
     for (name, text) in DOCUMENTS {
         for block in blocks(text, "json") {
             serde_json::from_str::<Value>(&block).unwrap_or_else(|error| panic!("{name}: {error}\n{block}"));
@@ -78,7 +79,7 @@ fn every_json_is_json() {
     }
 }
 
-/// The README's configuration, over simulated providers.
+/// Starts a server with the README's configuration over simulated providers.
 async fn site() -> (Server, Vec<Provider>, tempfile::TempDir) {
     let named = |name: &str, model: &str| Config { models: vec![model.to_owned()], ..Config::named(name) };
     let openai = Provider::start(named("openai", "gpt-4o-mini")).await.unwrap();
@@ -99,12 +100,12 @@ async fn site() -> (Server, Vec<Provider>, tempfile::TempDir) {
     (server, vec![openai, local], folder)
 }
 
-/// Answers that are errors are errors, and the machine's proxy is left alone.
+/// Makes curl fail on error responses and ignore the proxy of the machine.
 const CURL: &str =
     "curl() { command curl --silent --show-error --fail-with-body --max-time 30 --noproxy '*' \"$@\"; }\n";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_command_of_the_guide_does_what_it_says() {
+async fn every_command_of_the_guide_works() {
     let (server, _providers, folder) = site().await;
     let address = server.addr().to_string();
     let programs = std::path::Path::new(env!("CARGO_BIN_EXE_berry-cli")).parent().unwrap();
@@ -116,9 +117,9 @@ async fn every_command_of_the_guide_does_what_it_says() {
             let mut shell = program("sh", folder.path());
             shell.args(["-euc", &script]).env("PATH", &path).env("BIND_ADDRESS", &address);
             shell.env("BERRY_TOKEN", "token-of-me-0123456789abcdef");
-            let ran = run(shell).await;
-            assert_eq!(ran.code, Some(0), "{name}: {block}{ran:?}");
-            assert!(!ran.out.is_empty() || block.contains('>'), "{name}: {block}{ran:?}");
+            let output = run(shell).await;
+            assert_eq!(output.code, Some(0), "{name}: {block}{output:?}");
+            assert!(!output.out.is_empty() || block.contains('>'), "{name}: {block}{output:?}");
             run_blocks += 1;
         }
     }
@@ -126,49 +127,49 @@ async fn every_command_of_the_guide_does_what_it_says() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_guide_lists_the_documented_endpoints() {
+async fn guide_lists_every_endpoint_of_the_openapi_document() {
     let (server, _providers, folder) = site().await;
     let mut curl = program("curl", folder.path());
     curl.args(["--silent", "--noproxy", "*", "--max-time", "30", &format!("http://{}/openapi.json", server.addr())]);
-    let document_: Value = serde_json::from_str(&run(curl).await.out).unwrap();
-    let paths = document_["paths"].as_object().unwrap();
+    let openapi: Value = serde_json::from_str(&run(curl).await.out).unwrap();
+    let paths = openapi["paths"].as_object().unwrap();
     let served = paths.iter().flat_map(|(path, item)| {
         item.as_object().unwrap().keys().map(move |method| format!("{} {path}", method.to_uppercase()))
     });
-    let told = rows(document("api")).into_iter().filter(|row| row.len() == 4 && row[0].starts_with("`/"));
-    let told = told.map(|row| format!("{} {}", row[1], code(row[0])));
-    assert_eq!(told.collect::<BTreeSet<_>>(), served.collect::<BTreeSet<_>>());
+    let documented = rows(document("api")).into_iter().filter(|row| row.len() == 4 && row[0].starts_with("`/"));
+    let documented = documented.map(|row| format!("{} {}", row[1], code(row[0])));
+    assert_eq!(documented.collect::<BTreeSet<_>>(), served.collect::<BTreeSet<_>>());
 }
 
 #[test]
-fn every_strategy_has_its_row() {
+fn every_strategy_is_documented() {
     for name in ["README", "strategies"] {
-        let told: BTreeSet<&str> = rows(document(name)).iter().map(|row| code(row[0])).collect();
+        let documented: BTreeSet<&str> = rows(document(name)).iter().map(|row| code(row[0])).collect();
         for strategy in NAMES {
-            assert!(told.contains(strategy), "{strategy} in {name}");
+            assert!(documented.contains(strategy), "{strategy} in {name}");
         }
     }
 }
 
 #[test]
-fn every_command_and_flag_has_its_row() {
+fn every_command_and_flag_is_documented() {
     let folder = tempfile::tempdir().unwrap();
     let help = |path: &str, arguments: &[&str]| {
         let mut command = program(path, folder.path());
         command.args(arguments).arg("--help");
-        let ran = Ran::of(command);
-        assert_eq!(ran.code, Some(0), "{ran:?}");
-        ran.out
+        let output = CommandOutput::run(command);
+        assert_eq!(output.code, Some(0), "{output:?}");
+        output.out
     };
     let operations = document("operations");
-    let told: BTreeSet<&str> = rows(operations).iter().map(|row| code(row[0])).collect();
+    let documented: BTreeSet<&str> = rows(operations).iter().map(|row| code(row[0])).collect();
     let shown = help(env!("CARGO_BIN_EXE_berry-cli"), &[]);
     let commands = shown.split("Commands:").nth(1).unwrap().split("Options:").next().unwrap();
     let commands: Vec<&str> = commands.lines().filter_map(|line| line.strip_prefix("  ")?.split(' ').next()).collect();
     let commands: Vec<&str> = commands.into_iter().filter(|name| !name.is_empty() && *name != "help").collect();
     assert_eq!(commands.len(), 7, "{commands:?}");
     for command in commands {
-        assert!(told.contains(command), "{command}");
+        assert!(documented.contains(command), "{command}");
         for flag in long_flags(&help(env!("CARGO_BIN_EXE_berry-cli"), &[command])) {
             let long = operations.contains(&format!("`--{flag}"));
             let short = operations.contains(&format!("`-{} ", &flag[..1]))
@@ -177,7 +178,7 @@ fn every_command_and_flag_has_its_row() {
         }
     }
     for flag in long_flags(&help(env!("CARGO_BIN_EXE_berry-server"), &[])) {
-        assert!(told.iter().any(|row| row.starts_with(&format!("--{flag}"))), "berry-server --{flag}");
+        assert!(documented.iter().any(|row| row.starts_with(&format!("--{flag}"))), "berry-server --{flag}");
     }
 }
 
@@ -190,14 +191,14 @@ fn long_flags(help: &str) -> Vec<String> {
 }
 
 #[test]
-fn every_link_leads_somewhere() {
+fn every_link_resolves() {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
     let is_workspace = root.join("../Cargo.lock").exists() && root.join("../tests").exists();
     for (name, text) in DOCUMENTS {
         let base = if name == "README" { root.join("..") } else { root.join("docs") };
         for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
             let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
-            // A package has neither the workspace around it nor what the README of the workspace links to.
+            // A package contains neither the workspace nor the files that the workspace's README links to.
             let leaves_package = name == "README" || file.starts_with("../../");
             if link.starts_with("http") || (leaves_package && !is_workspace) {
                 continue;
@@ -215,7 +216,7 @@ fn every_link_leads_somewhere() {
     }
 }
 
-/// A heading's anchor, as code hosts make it.
+/// Returns the anchor of a heading, as code hosts derive it.
 fn slug(heading: &str) -> String {
     let text = heading.trim_start_matches('#').trim().to_lowercase();
     let kept = text.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));

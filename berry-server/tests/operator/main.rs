@@ -1,4 +1,4 @@
-//! What an operator has in hand: `berry-cli`, and the documents.
+//! The tools of an operator: `berry-cli`, the deployment files and the documents.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 

@@ -1,4 +1,4 @@
-//! A running gateway over simulated providers, and the programs in a folder of their own.
+//! Starts a gateway over simulated providers, and runs programs in a temporary folder.
 
 use std::{
     fs,
@@ -14,7 +14,7 @@ use tempfile::TempDir;
 /// The admin's token.
 pub(crate) const TOKEN: &str = "token-of-root-0123456789abcdef";
 
-/// What one of this process's settings could change in a program.
+/// The environment variables that change the behaviour of a program.
 const SETTINGS: [&str; 9] = [
     "CONFIG_PATH",
     "BIND_ADDRESS",
@@ -27,7 +27,7 @@ const SETTINGS: [&str; 9] = [
     "ALL_PROXY",
 ];
 
-/// A program in a folder, without this process's settings.
+/// Returns the command that runs a program in a folder, without these variables.
 pub(crate) fn program(path: &str, folder: &Path) -> Command {
     let mut command = Command::new(path);
     for name in SETTINGS {
@@ -37,29 +37,29 @@ pub(crate) fn program(path: &str, folder: &Path) -> Command {
     command
 }
 
-/// What a program did.
+/// The exit code and the output of a command.
 #[derive(Debug)]
-pub(crate) struct Ran {
+pub(crate) struct CommandOutput {
     pub(crate) code: Option<i32>,
     pub(crate) out: String,
     pub(crate) err: String,
 }
 
-impl Ran {
-    pub(crate) fn of(mut command: Command) -> Self {
+impl CommandOutput {
+    pub(crate) fn run(mut command: Command) -> Self {
         let Output { status, stdout, stderr } = command.output().unwrap();
         let text = |bytes| String::from_utf8(bytes).unwrap();
         Self { code: status.code(), out: text(stdout), err: text(stderr) }
     }
 
-    /// The JSON that it printed, and nothing else.
+    /// Returns the standard output as JSON. Standard error must be empty.
     pub(crate) fn json(&self) -> Value {
         assert_eq!(self.err, "");
         serde_json::from_str(&self.out).unwrap_or_else(|e| panic!("{e}: {self:?}"))
     }
 }
 
-/// A gateway, the providers `up` and `down` behind it, and the folder with its file.
+/// A gateway over the providers `up` and `down`, and the folder with its configuration file.
 pub(crate) struct Site {
     pub(crate) server: Server,
     pub(crate) up: Provider,
@@ -80,22 +80,22 @@ impl Site {
         Self { server, up, down, folder }
     }
 
-    /// `berry-cli` with these arguments.
+    /// Returns the `berry-cli` command with the given arguments.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = program(env!("CARGO_BIN_EXE_berry-cli"), self.folder.path());
         command.env("BIND_ADDRESS", self.server.addr().to_string()).args(arguments);
         command
     }
 
-    /// What it does.
-    pub(crate) async fn cli(&self, arguments: &[&str]) -> Ran {
+    /// Runs `berry-cli` with the given arguments.
+    pub(crate) async fn cli(&self, arguments: &[&str]) -> CommandOutput {
         run(self.command(arguments)).await
     }
 }
 
-/// Runs a program to its end while the providers of this process go on.
-pub(crate) async fn run(command: Command) -> Ran {
-    tokio::task::spawn_blocking(|| Ran::of(command)).await.unwrap()
+/// Runs a program to its end while the simulated providers in this process keep serving.
+pub(crate) async fn run(command: Command) -> CommandOutput {
+    tokio::task::spawn_blocking(|| CommandOutput::run(command)).await.unwrap()
 }
 
 fn file(settings: &str, up: &Provider, down: &Provider) -> String {

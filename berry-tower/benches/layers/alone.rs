@@ -1,4 +1,4 @@
-//! Each layer alone over a service that is always ready.
+//! The overhead of each layer over a service that is always ready.
 
 use std::sync::Arc;
 
@@ -28,12 +28,12 @@ use http_body_util::Full;
 use std::time::Duration;
 use tower::{Layer, ServiceExt};
 
-use crate::support::{TOKEN, backend, calls, catalog, inspected, question, request, upstream};
+use crate::support::{TOKEN, backend, calls, catalog, chat_body, inspected, request, upstream};
 
-/// `ready` is the service that all the others stand over: take it off their figures.
+/// Measures each layer. `ready` is the inner service alone; subtract it from the other figures.
 pub(crate) fn layers(c: &mut Criterion) {
     let mut group = c.benchmark_group("layer");
-    let body = question(256, false);
+    let body = chat_body(256, false);
     let plain = || request(&body);
     let read = || inspected(&body, None);
     let limits = Limits::new().per_minute(u32::MAX).per_hour(u32::MAX);
@@ -79,24 +79,24 @@ pub(crate) fn layers(c: &mut Criterion) {
     group.finish();
 }
 
-/// The reading of bodies of several sizes, in one piece and in the pieces that come off a socket.
+/// Measures `Inspect` for bodies of several sizes, in one frame and in frames of 16 KiB.
 pub(crate) fn inspect(c: &mut Criterion) {
     let mut group = c.benchmark_group("inspect");
     let service = CollectLayer::new().layer(InspectLayer::new().layer(upstream()));
     for size in [1 << 10, 64 << 10, 1 << 20] {
-        let body = question(size, false);
+        let body = chat_body(size, false);
         group.throughput(Throughput::Bytes(body.len() as u64));
         group.bench_function(BenchmarkId::new("whole", size), |b| calls(b, &service, || request(&body)));
-        group.bench_function(BenchmarkId::new("in_pieces", size), |b| calls(b, &service, || pieces(&body)));
+        group.bench_function(BenchmarkId::new("in_chunks", size), |b| calls(b, &service, || chunks(&body)));
     }
     group.finish();
 }
 
-type Pieces = http_body_util::StreamBody<
+type Chunks = http_body_util::StreamBody<
     futures_util::stream::Iter<std::vec::IntoIter<Result<http_body::Frame<Bytes>, std::convert::Infallible>>>,
 >;
 
-fn pieces(body: &Bytes) -> Request<Pieces> {
+fn chunks(body: &Bytes) -> Request<Chunks> {
     let frames = (0..body.len()).step_by(16 << 10).map(|at| body.slice(at..body.len().min(at + (16 << 10))));
     let frames: Vec<_> = frames.map(|bytes| Ok(http_body::Frame::data(bytes))).collect();
     request(body).map(|_: Full<Bytes>| http_body_util::StreamBody::new(futures_util::stream::iter(frames)))

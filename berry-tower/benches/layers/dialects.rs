@@ -1,4 +1,4 @@
-//! Translation: events of a stream, one by one, and requests.
+//! Translation of stream events and of requests.
 
 use std::hint::black_box;
 
@@ -8,15 +8,15 @@ use berry_tower::{
 };
 use criterion::{BatchSize, Criterion, Throughput};
 
-/// How many events a stream has beside the first and the last ones.
+/// The number of delta events in a stream.
 const EVENTS: usize = 500;
 
-/// A stream of Claude's into chat events: fifty characters of text in each, or of a call's input.
+/// Measures the translation of a Claude stream into chat events, with fifty characters of text or tool input in each.
 pub(crate) fn translated_streams(c: &mut Criterion) {
     let mut group = c.benchmark_group("translated_stream");
     group.throughput(Throughput::Elements(EVENTS as u64));
     let start = r#"{"type":"message_start","message":{"id":"msg_01","type":"message","role":"assistant","model":"claude-x","content":[],"stop_reason":null,"usage":{"input_tokens":9,"output_tokens":1}}}"#;
-    let piece = "fifty characters of a text that is told in pieces.";
+    let piece = "fifty characters of a text that comes in a stream.";
     let kinds = [
         ("claude_text", r#"{"type":"text","text":""}"#, "text_delta", "text"),
         (
@@ -26,7 +26,7 @@ pub(crate) fn translated_streams(c: &mut Criterion) {
             "partial_json",
         ),
     ];
-    let request = question(1);
+    let request = chat_body(1);
     for (name, block, kind, member) in kinds {
         let begin = format!(r#"{{"type":"content_block_start","index":0,"content_block":{block}}}"#);
         let delta =
@@ -36,7 +36,7 @@ pub(crate) fn translated_streams(c: &mut Criterion) {
             let events = [start, &begin].into_iter().chain(std::iter::repeat_n(&*delta, EVENTS));
             for event in events {
                 out.clear();
-                translator.translate_event("", event, &mut out).expect("a good event");
+                translator.translate_event("", event, &mut out).expect("a valid event");
                 black_box(&out);
             }
         };
@@ -46,8 +46,8 @@ pub(crate) fn translated_streams(c: &mut Criterion) {
     group.finish();
 }
 
-/// A conversation of so many questions and answers.
-fn question(turns: usize) -> Conversation {
+/// Returns a conversation with the given number of turns.
+fn chat_body(turns: usize) -> Conversation {
     let text = "a sentence of the conversation, neither long nor short. ".repeat(10);
     let turns: Vec<_> = (0..turns)
         .map(|_| format!(r#"{{"role":"user","content":"{text}"}},{{"role":"assistant","content":"{text}"}},"#))
@@ -56,14 +56,14 @@ fn question(turns: usize) -> Conversation {
     Conversation::new(Endpoint::ChatCompletions, body.into())
 }
 
-/// A request for Claude: decoded and encoded once, written for each attempt.
+/// Measures the translation of a request for Claude: decoding it once, and encoding it for each attempt.
 pub(crate) fn translated_requests(c: &mut Criterion) {
     let mut group = c.benchmark_group("translated_request");
     let target = Target::new(Dialect::Claude, "claude-x").with_stream(true);
     group.bench_function("claude", |b| {
-        b.iter_batched(|| question(20), |it| it.supports(Dialect::Claude).is_ok(), BatchSize::SmallInput);
+        b.iter_batched(|| chat_body(20), |it| it.supports(Dialect::Claude).is_ok(), BatchSize::SmallInput);
     });
-    let request = question(20);
+    let request = chat_body(20);
     group.bench_function("claude_written", |b| b.iter(|| request.encode(black_box(&target)).expect("a request")));
     group.finish();
 }

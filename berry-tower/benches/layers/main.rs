@@ -1,7 +1,7 @@
-//! What each layer costs by itself, and what all of them cost together, without a network.
+//! The overhead of each layer and of the whole stack, without a network.
 //!
-//! Run with `cargo bench -p berry-tower --features full --bench layers`. Compare the figures with
-//! those of another commit on the same machine, never with another machine's.
+//! Run with `cargo bench -p berry-tower --features full --bench layers`. Compare figures only between
+//! commits on the same machine.
 
 mod alone;
 mod dialects;

@@ -1,4 +1,4 @@
-//! The pure parts: the stream filter, the strategies, the limiter.
+//! The stream filter, the strategies and the rate limiter without their layers.
 
 use std::{hint::black_box, sync::Arc};
 
@@ -16,10 +16,10 @@ use http::{Request, request::Parts};
 
 use crate::support::{backend, runtime};
 
-/// The events of [`events`].
+/// The number of events that [`events`] returns.
 pub(crate) const EVENTS: usize = 52;
 
-/// A chat stream, event by event: fifty pieces of text, the finish, the end.
+/// Returns the events of a chat stream: fifty deltas, the finish reason and the end marker.
 pub(crate) fn events() -> Vec<Bytes> {
     let chunk = |delta: &str, finish: &str| {
         Bytes::from(format!(
@@ -33,14 +33,14 @@ pub(crate) fn events() -> Vec<Bytes> {
     events
 }
 
-/// A whole stream: one event in a frame, and the same bytes in frames of 16 KiB.
+/// Measures the filtering of a stream with one event per frame, and with frames of 16 KiB.
 pub(crate) fn stream_filter(c: &mut Criterion) {
     let mut group = c.benchmark_group("stream_filter");
     let events = events();
     let run = |frames: Vec<Bytes>| {
         let mut filter = StreamFilter::new(Grammar::Chat, false);
         for frame in frames {
-            filter.push(frame, &mut |bytes| drop(black_box(bytes))).expect("a good stream");
+            filter.push(frame, &mut |bytes| drop(black_box(bytes))).expect("a valid stream");
         }
     };
     group.throughput(Throughput::Elements(EVENTS as u64));
@@ -55,7 +55,7 @@ pub(crate) fn stream_filter(c: &mut Criterion) {
     group.finish();
 }
 
-/// One choice among healthy backends.
+/// Measures one pick among healthy backends.
 pub(crate) fn strategies(c: &mut Criterion) {
     let mut group = c.benchmark_group("strategy");
     for n in [2, 10, 100] {
@@ -71,7 +71,7 @@ pub(crate) fn strategies(c: &mut Criterion) {
     group.finish();
 }
 
-/// One request within its limits, among few and many callers.
+/// Measures one request within its limits, with few and with many keys.
 pub(crate) fn limiter(c: &mut Criterion) {
     let mut group = c.benchmark_group("limiter");
     let runtime = runtime();

@@ -1,4 +1,4 @@
-//! The standard stack over an upstream that is always ready.
+//! The overhead of the standard stack over an upstream that is always ready.
 
 use std::{convert::Infallible, future::ready, sync::Arc};
 
@@ -18,13 +18,13 @@ use tower::service_fn;
 
 use crate::{
     pieces::{EVENTS, events},
-    support::{TOKEN, calls, catalog, question, request, upstream},
+    support::{TOKEN, calls, catalog, chat_body, request, upstream},
 };
 
 #[derive(Clone)]
 struct User(Arc<Quota>);
 
-/// A plain answer, and a stream whose events come one in a frame.
+/// Returns the standard gateway over a transport.
 pub(crate) fn gateway_over<T, U>(
     transport: T,
 ) -> impl tower::Service<
@@ -43,13 +43,14 @@ where
     gateway(Settings::with_transport(catalog(2), transport), keys, limit, |_: &User, model: &str| model == "fast")
 }
 
+/// Measures a plain response, and a stream with one event per frame.
 pub(crate) fn whole(c: &mut Criterion) {
     let mut group = c.benchmark_group("gateway");
-    let body = question(256, false);
+    let body = chat_body(256, false);
     let service = gateway_over(upstream::<Buffered>());
     group.bench_function("plain", |b| calls(b, &service, || request(&body)));
 
-    let body = question(256, true);
+    let body = chat_body(256, true);
     let service = gateway_over(service_fn(|_: Request<Buffered>| {
         let frames = events().into_iter().map(|event| Ok::<_, Infallible>(Frame::data(event)));
         let response = Response::builder().header(header::CONTENT_TYPE, "text/event-stream");

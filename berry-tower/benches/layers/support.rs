@@ -1,4 +1,4 @@
-//! Requests, answers and services that are always ready.
+//! Requests, responses and services that are always ready.
 
 use std::{convert::Infallible, hint::black_box, sync::Arc};
 
@@ -15,18 +15,18 @@ use http_body_util::{BodyExt, Full};
 use tokio::runtime::Runtime;
 use tower::{Service, ServiceExt, service_fn};
 
-/// The answer of a small model to a small question.
-pub(crate) const ANSWER: &str = r#"{"id":"chatcmpl-1","object":"chat.completion","created":1700000000,"model":"gpt-4o-mini","choices":[{"index":0,"message":{"role":"assistant","content":"Hello! How can I help you today?"},"finish_reason":"stop"}],"usage":{"prompt_tokens":9,"completion_tokens":9,"total_tokens":18}}"#;
-/// Who asks.
+/// The body of a small response.
+pub(crate) const RESPONSE: &str = r#"{"id":"chatcmpl-1","object":"chat.completion","created":1700000000,"model":"gpt-4o-mini","choices":[{"index":0,"message":{"role":"assistant","content":"Hello! How can I help you today?"},"finish_reason":"stop"}],"usage":{"prompt_tokens":9,"completion_tokens":9,"total_tokens":18}}"#;
+/// The token of the caller.
 pub(crate) const TOKEN: &str = "a-token-of-mine-that-is-long-enough";
 
-/// One thread, as one connection has it.
+/// Returns a single-threaded runtime.
 pub(crate) fn runtime() -> Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime")
 }
 
-/// A chat request whose body has about `size` bytes.
-pub(crate) fn question(size: usize, stream: bool) -> Bytes {
+/// Returns the body of a chat request of about `size` bytes.
+pub(crate) fn chat_body(size: usize, stream: bool) -> Bytes {
     let text = "All happy families are alike. \\n".repeat(size / 32);
     let stream = if stream { r#""stream":true,"# } else { "" };
     Bytes::from(format!(
@@ -34,7 +34,7 @@ pub(crate) fn question(size: usize, stream: bool) -> Bytes {
     ))
 }
 
-/// As a client sends it.
+/// Returns a request as a client sends it.
 pub(crate) fn request(body: &Bytes) -> Request<Full<Bytes>> {
     Request::post("/v1/chat/completions")
         .header(header::HOST, "127.0.0.1:3000")
@@ -47,7 +47,7 @@ pub(crate) fn request(body: &Bytes) -> Request<Full<Bytes>> {
         .expect("a request")
 }
 
-/// As it is behind `Inspect` and, if somebody is `selected`, behind `Select`.
+/// Returns a request as `Inspect` and, with a `selected` backend, `Select` forward it.
 pub(crate) fn inspected(body: &Bytes, selected: Option<&Arc<Backend>>) -> Request<Buffered> {
     let (head, _) = request(body).into_parts();
     let mut request = Request::from_parts(head, Buffered::from(body.clone()));
@@ -59,10 +59,10 @@ pub(crate) fn inspected(body: &Bytes, selected: Option<&Arc<Backend>>) -> Reques
     request
 }
 
-/// A catalogue with one model on `n` backends.
+/// Returns a catalog with one model on `n` backends.
 pub(crate) fn catalog(n: usize) -> Catalog {
     let backends = (0..n).map(|i| backend(&format!("provider-{i}")));
-    Catalog::new([Model::new("fast", Arc::new(WeightedFailover), backends)]).expect("a catalogue")
+    Catalog::new([Model::new("fast", Arc::new(WeightedFailover), backends)]).expect("a catalog")
 }
 
 pub(crate) fn backend(provider: &str) -> Backend {
@@ -71,7 +71,7 @@ pub(crate) fn backend(provider: &str) -> Backend {
     Backend::new(Arc::new(provider), "gpt-4o-mini")
 }
 
-/// Answers every request at once with [`ANSWER`].
+/// Returns a service that responds immediately with [`RESPONSE`].
 pub(crate) fn upstream<B: Send + 'static>()
 -> impl Service<Request<B>, Response = Response<Full<Bytes>>, Error = Infallible, Future: Send + 'static>
 + Clone
@@ -82,14 +82,14 @@ pub(crate) fn upstream<B: Send + 'static>()
         black_box(&request);
         let response = Response::builder()
             .header(header::CONTENT_TYPE, "application/json")
-            .header(header::CONTENT_LENGTH, ANSWER.len())
+            .header(header::CONTENT_LENGTH, RESPONSE.len())
             .header(header::DATE, "Sun, 22 Nov 2026 00:00:00 GMT");
-        std::future::ready(Ok(response.body(Full::from(ANSWER)).expect("a response")))
+        std::future::ready(Ok(response.body(Full::from(RESPONSE)).expect("a response")))
     })
 }
 
-/// Times a call and the reading of its answer; making the request does not count. The service is
-/// cloned for each request, as servers do.
+/// Measures a call and the reading of its response, without the construction of the request. The
+/// service is cloned for each request, as servers do.
 pub(crate) fn calls<S, Q, B>(bench: &mut Bencher<'_>, service: &S, request: impl Fn() -> Q)
 where
     S: Service<Q, Response = Response<B>> + Clone,
@@ -100,9 +100,9 @@ where
     let runtime = runtime();
     let _inside = runtime.enter();
     let once = |request: Q| async {
-        let answer = service.clone().oneshot(request).await.map_err(Into::into).expect("an answer");
-        assert!(answer.status().is_success(), "{}", answer.status());
-        answer.into_body().collect().await.map_err(Into::into).expect("a body").to_bytes()
+        let response = service.clone().oneshot(request).await.map_err(Into::into).expect("a response");
+        assert!(response.status().is_success(), "{}", response.status());
+        response.into_body().collect().await.map_err(Into::into).expect("a body").to_bytes()
     };
     bench.iter_batched(request, |request| runtime.block_on(once(request)), BatchSize::SmallInput);
 }

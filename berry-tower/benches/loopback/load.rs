@@ -1,4 +1,4 @@
-//! The load: a number of connections, each asking anew as soon as it is answered.
+//! A closed-loop load: each connection sends its next request when the previous response has ended.
 
 use std::time::Duration;
 
@@ -11,22 +11,22 @@ use tokio::{net::TcpStream, task::JoinSet, time::Instant};
 
 use crate::{Thread, proxies::TOKEN};
 
-/// What is asked, and by how many at once.
+/// The requests of a load and its number of connections.
 pub(crate) struct Load {
     pub(crate) name: &'static str,
     pub(crate) connections: usize,
-    /// The request's body.
-    pub(crate) ask: &'static str,
-    /// How many events one answer has: times are told per event.
+    /// The body of each request.
+    pub(crate) body: &'static str,
+    /// The number of events in a response. CPU time is given per event.
     pub(crate) events: u32,
 }
 
-/// What came of it, in microseconds.
+/// The measurements of a run, in microseconds.
 #[derive(Clone, Copy)]
 pub(crate) struct Figures {
-    /// The proxy's processor time per request, or per event.
+    /// CPU time of the proxy per event of a response.
     pub(crate) cpu: f64,
-    /// The time to the last byte.
+    /// Median latency, measured to the last byte.
     pub(crate) p50: f64,
     pub(crate) p99: f64,
 }
@@ -46,11 +46,11 @@ impl Load {
     pub(crate) fn run(&self, proxy: &Thread, time: Duration) -> Figures {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         runtime.block_on(async {
-            let (addr, ask, before) = (proxy.addr, self.ask, proxy.cpu());
+            let (addr, payload, before) = (proxy.addr, self.body, proxy.cpu());
             let until = Instant::now() + time;
             let mut connections = JoinSet::new();
             for _ in 0..self.connections {
-                connections.spawn(async move { connection(addr, ask, until).await.expect("good answers") });
+                connections.spawn(async move { connection(addr, payload, until).await.expect("successful responses") });
             }
             let mut times = connections.join_all().await.concat();
             let cpu = (proxy.cpu() - before).as_secs_f64();
@@ -63,7 +63,11 @@ impl Load {
 
 type Failed = Box<dyn std::error::Error + Send + Sync>;
 
-async fn connection(addr: std::net::SocketAddr, ask: &'static str, until: Instant) -> Result<Vec<Duration>, Failed> {
+async fn connection(
+    addr: std::net::SocketAddr,
+    payload: &'static str,
+    until: Instant,
+) -> Result<Vec<Duration>, Failed> {
     let stream = TcpStream::connect(addr).await?;
     stream.set_nodelay(true)?;
     let (mut sender, driver) = http1::handshake(TokioIo::new(stream)).await?;
@@ -74,14 +78,14 @@ async fn connection(addr: std::net::SocketAddr, ask: &'static str, until: Instan
             .header(header::HOST, "127.0.0.1")
             .header(header::CONTENT_TYPE, "application/json")
             .header(header::AUTHORIZATION, format!("Bearer {TOKEN}"))
-            .body(Full::new(Bytes::from_static(ask.as_bytes())))?;
+            .body(Full::new(Bytes::from_static(payload.as_bytes())))?;
         let start = Instant::now();
         sender.ready().await?;
-        let answer = sender.send_request(request).await?;
-        if !answer.status().is_success() {
-            return Err(format!("the proxy answered {}", answer.status()).into());
+        let response = sender.send_request(request).await?;
+        if !response.status().is_success() {
+            return Err(format!("the proxy answered {}", response.status()).into());
         }
-        let mut body = answer.into_body();
+        let mut body = response.into_body();
         while let Some(frame) = body.frame().await {
             frame?;
         }

@@ -1,13 +1,13 @@
-//! What the whole stack adds to a bare proxy, over real connections in one run.
+//! The overhead of the standard stack against a minimal proxy, over real connections.
 //!
-//! Run with `cargo bench -p berry-tower --features full --bench loopback`, on Linux and on a
-//! machine that does nothing else. An upstream, a bare axum and reqwest proxy, and the standard
-//! stack behind the same axum and over the same reqwest run in threads of their own; both proxies
-//! are driven by the same load in turns, several times. What counts is the processor time that a
-//! proxy's thread spends on a request, which moves least from run to run; the medians are told.
-//! The bare proxy reads a request's body whole too, and does nothing else.
+//! Run with `cargo bench -p berry-tower --features full --bench loopback` on Linux and an otherwise
+//! idle machine. An upstream, a minimal proxy of axum and reqwest, and the standard stack behind the
+//! same axum and over the same reqwest run in separate threads. The same load drives both proxies in
+//! several turns, and the medians are printed. The most stable figure is the CPU time of a proxy's
+//! thread per request. The minimal proxy also reads each request body completely before it forwards
+//! it.
 
-#![expect(clippy::print_stdout, reason = "a table for whoever measures")]
+#![expect(clippy::print_stdout, reason = "the table is the program's output")]
 
 mod load;
 mod proxies;
@@ -17,12 +17,12 @@ use std::{net::SocketAddr, time::Duration};
 
 use load::{Figures, Load};
 
-/// How often both proxies take their turn.
+/// The number of turns of each proxy.
 const TURNS: usize = 7;
 const TURN: Duration = Duration::from_millis(1_500);
 
 fn main() {
-    // `cargo test --benches` wants to know only that it runs.
+    // `cargo test --benches` only checks that the program works.
     let (turns, turn) = match std::env::args().any(|arg| arg == "--bench") {
         true => (TURNS, TURN),
         false => (1, Duration::from_millis(50)),
@@ -30,14 +30,19 @@ fn main() {
     let upstream = upstream::start();
     let (bare, berry) = (proxies::bare(upstream.addr), proxies::berry(upstream.addr));
     let loads = [
-        Load { name: "plain, 1 connection", connections: 1, ask: upstream::PLAIN, events: 1 },
-        Load { name: "plain, 64 connections", connections: 64, ask: upstream::PLAIN, events: 1 },
-        Load { name: "stream, burst, per event", connections: 64, ask: upstream::BURST, events: upstream::EVENTS },
-        Load { name: "stream, 5 ms apart, per event", connections: 64, ask: upstream::PACED, events: upstream::EVENTS },
+        Load { name: "plain, 1 connection", connections: 1, body: upstream::PLAIN, events: 1 },
+        Load { name: "plain, 64 connections", connections: 64, body: upstream::PLAIN, events: 1 },
+        Load { name: "stream, burst, per event", connections: 64, body: upstream::BURST, events: upstream::EVENTS },
+        Load {
+            name: "stream, 5 ms apart, per event",
+            connections: 64,
+            body: upstream::PACED,
+            events: upstream::EVENTS,
+        },
     ];
     println!("{:31} {:>9} {:>9} {:>6}   {:>17} {:>17}", "", "bare", "berry", "ratio", "bare p50/p99", "berry p50/p99");
     for load in loads {
-        // The first turn warms both up.
+        // The first turn is a warm-up.
         let mut figures = [Vec::new(), Vec::new()];
         for turn_no in 0..=turns {
             for (thread, figures) in [&bare, &berry].into_iter().zip(&mut figures) {
@@ -58,15 +63,15 @@ fn main() {
     }
 }
 
-/// A server in a thread of its own.
+/// A server in a separate thread.
 pub(crate) struct Thread {
     pub(crate) addr: SocketAddr,
-    /// Where the system tells of the thread's processor time.
+    /// The file that reports the CPU time of the thread.
     stat: std::path::PathBuf,
 }
 
 impl Thread {
-    /// Runs `serve` on one thread.
+    /// Runs `serve` on a new thread.
     pub(crate) fn start<F>(serve: impl FnOnce(tokio::net::TcpListener) -> F + Send + 'static) -> Self
     where
         F: Future<Output = ()>,
@@ -85,7 +90,7 @@ impl Thread {
         receive.recv().expect("a running thread")
     }
 
-    /// The processor time that the thread has used so far.
+    /// Returns the CPU time that the thread has used.
     pub(crate) fn cpu(&self) -> Duration {
         let stat = std::fs::read_to_string(&self.stat).unwrap_or_default();
         Duration::from_nanos(stat.split(' ').next().and_then(|nanos| nanos.parse().ok()).unwrap_or_default())

@@ -1,4 +1,4 @@
-//! The two that are compared.
+//! The two proxies that are compared.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -20,10 +20,10 @@ use tower::ServiceExt;
 
 use crate::Thread;
 
-/// The caller's key, which goes no further.
+/// The token of the caller, which is not forwarded.
 pub(crate) const TOKEN: &str = "a-token-of-mine-that-is-long-enough";
 
-/// A proxy that does nothing but put its own key on a request.
+/// Starts a minimal proxy, which only replaces the API key of a request.
 pub(crate) fn bare(upstream: SocketAddr) -> Thread {
     serve(move || {
         let client = reqwest::Client::builder().no_proxy().tcp_nodelay(true).build().expect("a client");
@@ -37,11 +37,11 @@ async fn forward(State((client, upstream)): State<(reqwest::Client, SocketAddr)>
     head.headers.insert(header::AUTHORIZATION, HeaderValue::from_static("Bearer sk-upstream"));
     let body = axum::body::to_bytes(body, 1 << 20).await.expect("a body");
     let request = client.request(head.method, format!("http://{upstream}{}", head.uri.path()));
-    let answer = request.headers(head.headers).body(body).send().await.expect("an answer");
-    http::Response::from(answer).map(Body::new)
+    let response = request.headers(head.headers).body(body).send().await.expect("a response");
+    http::Response::from(response).map(Body::new)
 }
 
-/// The standard stack with two backends, and everything in it on.
+/// Starts the standard stack with two backends and every layer.
 pub(crate) fn berry(upstream: SocketAddr) -> Thread {
     serve(move || {
         let backends = ["a", "b"].map(|name| {

@@ -1,4 +1,4 @@
-//! A provider that answers what it is told to, at once.
+//! A provider that responds without delay, as the `user` field of a request selects.
 
 use std::{convert::Infallible, time::Duration};
 
@@ -12,35 +12,35 @@ use hyper_util::rt::TokioIo;
 
 use crate::Thread;
 
-/// The events of a streamed answer.
+/// The number of events in a streamed response.
 pub(crate) const EVENTS: u32 = 52;
 
-/// Bodies of requests, and with them what the provider does.
+/// Request bodies, whose `user` field selects the kind of response.
 pub(crate) const PLAIN: &str = r#"{"model":"fast","messages":[{"role":"user","content":"Hello!"}],"user":"plain"}"#;
 pub(crate) const BURST: &str =
     r#"{"model":"fast","stream":true,"messages":[{"role":"user","content":"Hello!"}],"user":"burst"}"#;
 pub(crate) const PACED: &str =
     r#"{"model":"fast","stream":true,"messages":[{"role":"user","content":"Hello!"}],"user":"paced"}"#;
 
-const ANSWER: &str = r#"{"id":"chatcmpl-1","object":"chat.completion","created":1700000000,"model":"gpt-4o-mini","choices":[{"index":0,"message":{"role":"assistant","content":"Hello! How can I help you today?"},"finish_reason":"stop"}],"usage":{"prompt_tokens":9,"completion_tokens":9,"total_tokens":18}}"#;
+const RESPONSE: &str = r#"{"id":"chatcmpl-1","object":"chat.completion","created":1700000000,"model":"gpt-4o-mini","choices":[{"index":0,"message":{"role":"assistant","content":"Hello! How can I help you today?"},"finish_reason":"stop"}],"usage":{"prompt_tokens":9,"completion_tokens":9,"total_tokens":18}}"#;
 
 pub(crate) fn start() -> Thread {
     Thread::start(async |listener| {
         while let Ok((stream, _)) = listener.accept().await {
             let _ = stream.set_nodelay(true);
-            tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service_fn(answer)));
+            tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service_fn(respond)));
         }
     })
 }
 
-async fn answer(request: Request<Incoming>) -> Result<Response<UnsyncBoxBody<Bytes, Infallible>>, hyper::Error> {
+async fn respond(request: Request<Incoming>) -> Result<Response<UnsyncBoxBody<Bytes, Infallible>>, hyper::Error> {
     let body = request.into_body().collect().await?.to_bytes();
-    let asks = |what: &[u8]| body.windows(what.len()).any(|part| part == what);
-    if asks(b"\"user\":\"plain\"") {
+    let contains = |what: &[u8]| body.windows(what.len()).any(|part| part == what);
+    if contains(b"\"user\":\"plain\"") {
         let response = Response::builder().header(header::CONTENT_TYPE, "application/json");
-        return Ok(response.body(Full::from(ANSWER).boxed_unsync()).expect("a response"));
+        return Ok(response.body(Full::from(RESPONSE).boxed_unsync()).expect("a response"));
     }
-    let pause = asks(b"\"user\":\"paced\"").then_some(Duration::from_millis(5));
+    let pause = contains(b"\"user\":\"paced\"").then_some(Duration::from_millis(5));
     let frames = stream::unfold(0, move |i| async move {
         if let Some(pause) = pause
             && i > 0

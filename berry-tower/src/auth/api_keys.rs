@@ -31,6 +31,11 @@ impl Digest {
     fn of(token: &[u8]) -> Self {
         Self(Sha256::digest(token).into())
     }
+
+    /// Returns the shard of its key, by a byte that [`Hash`] does not use.
+    const fn shard(&self) -> usize {
+        self.0[31] as usize % SHARDS
+    }
 }
 
 impl PartialEq for Digest {
@@ -96,13 +101,53 @@ impl<I> fmt::Debug for ApiKey<I> {
     }
 }
 
-type Table<I> = HashMap<Digest, Owner<I>, RandomState>;
+type Shard<I> = HashMap<Digest, Owner<I>, RandomState>;
+
+/// The number of shards, so that a change copies a small part of a large table.
+const SHARDS: usize = 64;
+
+/// The keys, by their digests. Shards that a change does not touch are shared with the table before.
+struct Table<I>([Arc<Shard<I>>; SHARDS]);
+
+impl<I> Table<I> {
+    fn new(keys: impl IntoIterator<Item = ApiKey<I>>) -> Self {
+        let mut shards = [(); SHARDS].map(|()| Shard::default());
+        for key in keys {
+            shards[key.digest.shard()].insert(key.digest, key.owner);
+        }
+        Self(shards.map(Arc::new))
+    }
+
+    fn get(&self, digest: &Digest) -> Option<&Owner<I>> {
+        self.0[digest.shard()].get(digest)
+    }
+
+    fn len(&self) -> usize {
+        self.0.iter().map(|shard| shard.len()).sum()
+    }
+}
+
+impl<I: Clone> Table<I> {
+    /// Returns the table with other keys in it.
+    fn updated(&self, insert: &[ApiKey<I>], remove: &[[u8; 32]]) -> Self {
+        let mut table = Self(self.0.clone());
+        for digest in remove.iter().copied().map(Digest) {
+            if table.get(&digest).is_some() {
+                Arc::make_mut(&mut table.0[digest.shard()]).remove(&digest);
+            }
+        }
+        for key in insert {
+            Arc::make_mut(&mut table.0[key.digest.shard()]).insert(key.digest, key.owner.clone());
+        }
+        table
+    }
+}
 
 /// A set of API keys.
 ///
 /// A token is read from `Authorization: Bearer` and from `x-api-key`; a request with two different
-/// tokens is rejected. Clones share one table, which [`replace`](Self::replace) swaps as a whole
-/// while requests run. A look-up takes no lock and allocates nothing.
+/// tokens is rejected. Clones share one table, which [`replace`](Self::replace) swaps as a whole and
+/// [`update`](Self::update) changes in part while requests run. A look-up takes no lock and allocates nothing.
 ///
 /// ```
 /// use berry_tower::auth::{ApiKey, ApiKeys};
@@ -124,7 +169,7 @@ pub struct ApiKeys<I> {
 impl<I> ApiKeys<I> {
     /// Creates a set of keys. Of two keys with the same token the last one counts.
     pub fn new(keys: impl IntoIterator<Item = ApiKey<I>>) -> Self {
-        Self { table: Arc::new(ArcSwap::from_pointee(table(keys))), reads_x_api_key: true }
+        Self { table: Arc::new(ArcSwap::from_pointee(Table::new(keys))), reads_x_api_key: true }
     }
 
     /// Returns a handle to the same keys that ignores `x-api-key` and leaves it in the request.
@@ -135,7 +180,7 @@ impl<I> ApiKeys<I> {
 
     /// Replaces all keys in one step, for every clone of this handle.
     pub fn replace(&self, keys: impl IntoIterator<Item = ApiKey<I>>) {
-        self.table.store(Arc::new(table(keys)));
+        self.table.store(Arc::new(Table::new(keys)));
     }
 
     /// Returns the number of keys.
@@ -159,11 +204,36 @@ impl<I> ApiKeys<I> {
     }
 }
 
-fn table<I>(keys: impl IntoIterator<Item = ApiKey<I>>) -> Table<I> {
-    keys.into_iter().map(|key| (key.digest, key.owner)).collect()
-}
-
 impl<I: Clone> ApiKeys<I> {
+    /// Removes the keys with these SHA-256 digests, then inserts others or replaces them, all in one step for every
+    /// clone of this handle. It costs as much as copying the parts of the table that hold them.
+    ///
+    /// ```
+    /// use berry_tower::auth::{ApiKey, ApiKeys};
+    ///
+    /// let keys = ApiKeys::new([ApiKey::from_digest([1; 32], "alice")]);
+    /// keys.update(&[ApiKey::from_digest([2; 32], "bob")], &[[1; 32]]);
+    /// assert_eq!(keys.len(), 1);
+    /// ```
+    pub fn update(&self, insert: &[ApiKey<I>], remove: &[[u8; 32]]) {
+        self.table.rcu(|table| table.updated(insert, remove));
+    }
+
+    /// Replaces the identity of every key in one step, for every clone of this handle; `change` also
+    /// returns whether the key is accepted.
+    pub fn update_identities(&self, change: impl Fn(&I) -> (I, bool)) {
+        self.table.rcu(|table| {
+            let changed = |shard: &Arc<Shard<I>>| {
+                let owner = |owner: &Owner<I>| {
+                    let (identity, enabled) = change(&owner.identity);
+                    Owner { identity, enabled, expires_at: owner.expires_at }
+                };
+                Arc::new(shard.iter().map(|(digest, of)| (*digest, owner(of))).collect::<Shard<I>>())
+            };
+            Table(table.0.each_ref().map(changed))
+        });
+    }
+
     /// Returns the identity whose token is in `headers`, if its key is enabled and has not expired.
     #[must_use]
     pub fn identify(&self, headers: &HeaderMap) -> Option<I> {
@@ -273,6 +343,21 @@ mod tests {
         assert_eq!(ask(&bearer, &[(AUTHORIZATION, "Bearer good"), (X_API_KEY, "of the application")]), Some(1));
         keys.replace([]);
         assert_eq!(ask(&bearer, &[(AUTHORIZATION, "Bearer good")]), None);
+    }
+
+    #[test]
+    fn updates_single_keys_and_all_identities() {
+        let key = |n: u32| ApiKey::from_token(format!("key-{n}"), n);
+        let keys = ApiKeys::new((0..1000).map(key));
+        let clone = keys.clone();
+        let find = |n: u32| ask(&clone, &[(AUTHORIZATION, &format!("Bearer key-{n}"))]);
+        let digest: [u8; 32] = Sha256::digest("key-7").into();
+        keys.update(&[key(1000), ApiKey::from_token("key-8", 80)], &[digest, [0; 32]]);
+        assert_eq!((find(7), find(8), find(9), find(1000), keys.len()), (None, Some(80), Some(9), Some(1000), 1000));
+        keys.update_identities(|n| (n + 1, n % 2 == 0));
+        assert_eq!((find(8), find(9), find(10)), (Some(81), None, Some(11)));
+        keys.update_identities(|n| (n - 1, true));
+        assert_eq!(find(9), Some(9));
     }
 
     #[test]

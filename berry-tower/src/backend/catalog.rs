@@ -37,6 +37,20 @@ named_enum! {
     }
 }
 
+named_enum! {
+    /// Whether a caller needs permission for the fallbacks of a model.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+    #[non_exhaustive]
+    pub enum FallbackPermission {
+        /// A caller who may use the model may use its fallbacks.
+        #[default]
+        Inherit = "inherit",
+        /// A caller whose own request leads to a fallback, since it is too long or has a part that the
+        /// model's backends cannot express, must be permitted to use that fallback too.
+        Required = "required",
+    }
+}
+
 /// A model as clients know it: a pool of backends and the strategy that picks one of them.
 #[derive(Clone, Debug)]
 pub struct Model {
@@ -50,6 +64,7 @@ pub struct Model {
     on_unsupported: OnUnsupported,
     /// What seals and opens the reasoning that its backends sign.
     seals: Arc<[Seal]>,
+    fallback_permission: FallbackPermission,
 }
 
 impl Model {
@@ -72,6 +87,7 @@ impl Model {
             fallbacks: Vec::new(),
             stream_recovery: StreamRecovery::Off,
             on_unsupported: OnUnsupported::Drop,
+            fallback_permission: FallbackPermission::Inherit,
         }
     }
 
@@ -100,6 +116,13 @@ impl Model {
     #[must_use]
     pub const fn with_stream_recovery(mut self, recovery: StreamRecovery) -> Self {
         self.stream_recovery = recovery;
+        self
+    }
+
+    /// Sets whether callers need permission for the fallbacks.
+    #[must_use]
+    pub const fn with_fallback_permission(mut self, permission: FallbackPermission) -> Self {
+        self.fallback_permission = permission;
         self
     }
 
@@ -156,6 +179,12 @@ impl Model {
     #[must_use]
     pub const fn on_unsupported(&self) -> OnUnsupported {
         self.on_unsupported
+    }
+
+    /// Whether callers need permission for the fallbacks.
+    #[must_use]
+    pub const fn fallback_permission(&self) -> FallbackPermission {
+        self.fallback_permission
     }
 
     /// What happens to a stream that is cut.

@@ -18,7 +18,9 @@ pub use crate::{
     dialect::{ClaudeThinking, Dialect, Sampling},
     health::{Event as HealthEvent, HealthChange, Recovery, Stage},
 };
-pub use catalog::{Catalog, CatalogRef, CatalogSnapshot, InvalidCatalog, Model, OnUnsupported, StreamRecovery};
+pub use catalog::{
+    Catalog, CatalogRef, CatalogSnapshot, FallbackPermission, InvalidCatalog, Model, OnUnsupported, StreamRecovery,
+};
 pub use definition::{Backend, Billing, PREMIUM, Probe};
 pub use options::{OpenAiApi, OptionalField};
 pub use provider::{InvalidProvider, Provider, Timeouts, secret_parts};

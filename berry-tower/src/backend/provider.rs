@@ -133,6 +133,7 @@ pub struct Provider {
     max_retries: u32,
     stream_usage: bool,
     forward_user_agent: bool,
+    propagate_trace: bool,
     max_connections: Option<NonZeroU32>,
     base: String,
     addressing: Addressing,
@@ -224,6 +225,7 @@ impl Provider {
             max_retries: 10,
             stream_usage: true,
             forward_user_agent: false,
+            propagate_trace: false,
             max_connections: None,
             base: base_url.trim_end_matches('/').to_owned(),
             addressing: Addressing::Versioned,
@@ -287,6 +289,14 @@ impl Provider {
     #[must_use]
     pub const fn with_forward_user_agent(mut self, forward: bool) -> Self {
         self.forward_user_agent = forward;
+        self
+    }
+
+    /// Sets whether upstream requests carry the gateway's span in `traceparent`, where the request has a
+    /// [`TraceContext`](crate::trace_context::TraceContext). Otherwise the client's header passes unchanged. Default: no.
+    #[must_use]
+    pub const fn with_propagate_trace(mut self, propagate: bool) -> Self {
+        self.propagate_trace = propagate;
         self
     }
 
@@ -387,6 +397,25 @@ impl Provider {
     #[must_use]
     pub const fn forwards_user_agent(&self) -> bool {
         self.forward_user_agent
+    }
+
+    /// Whether upstream requests carry the gateway's span.
+    #[must_use]
+    pub const fn propagates_trace(&self) -> bool {
+        self.propagate_trace
+    }
+
+    /// The host of the base URL, and its port or the scheme's own.
+    #[must_use]
+    pub fn address(&self) -> (&str, u16) {
+        let (scheme, rest) = self.base.split_once("://").unwrap_or(("http", &self.base));
+        let authority = rest.split(['/', '?']).next().unwrap_or_default();
+        // The colons of an IPv6 address stand in brackets.
+        let (host, port) = match authority.rsplit_once(':') {
+            Some((host, port)) if !port.contains(']') => (host, port.parse().ok()),
+            _ => (authority, None),
+        };
+        (host, port.unwrap_or(if scheme.eq_ignore_ascii_case("https") { 443 } else { 80 }))
     }
 
     /// The maximum number of HTTP/2 connections to the provider.

@@ -50,12 +50,19 @@ impl Buffered {
         self
     }
 
+    /// Returns an empty lease on the budget that the bytes count against, for more memory that the
+    /// request needs.
+    #[must_use]
+    pub fn new_lease(&self) -> Option<ByteLease> {
+        self.lease.as_deref().map(ByteLease::sibling)
+    }
+
     /// Returns a body of other bytes, such as an edited copy, that count against the same budget.
     #[must_use]
     pub fn replaced_by(&self, bytes: Bytes) -> Self {
         let lease = match &self.lease {
             Some(lease) if !std::ptr::eq::<[u8]>(&*bytes, &*self.bytes) => {
-                let mut copy = lease.budget().lease();
+                let mut copy = lease.sibling();
                 copy.grow(bytes.len());
                 Some(Arc::new(copy))
             }

@@ -27,8 +27,9 @@ use super::{
     watch::Watch,
 };
 use crate::{
+    attempt::Attempt,
     backend::{Backend, OpenAiApi, OptionalField},
-    body::Buffered,
+    body::{Buffered, ByteLease},
     classify::{self, Class, ErrorBody},
     dialect::{
         Conversation, Dialect, Dropped, Target, may_contain_foreign_thinking, may_lack_thinking, without_foreign_thinking,
@@ -40,11 +41,14 @@ use crate::{
     progress::{CommitPoint, Progress},
     select::{RoutedModel, Selected},
     sse::{Grammar, StreamFilter},
+    trace_context::TraceContext,
     upstream_time::UpstreamTime,
 };
 
 /// The header that names the optional fields of a request which the backend answered without.
 const DROPPED: HeaderName = HeaderName::from_static("x-berry-dropped");
+
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// How long the body of an error response may take.
 const ERROR_BODY: Duration = Duration::from_secs(5);
@@ -69,6 +73,8 @@ pub(super) struct Call {
     is_multi_format: bool,
     /// The client's request id, where its API repeats it in errors.
     request_id: Option<HeaderValue>,
+    /// An empty lease on the budget that the request counts against, for what is held of the response.
+    lease: Option<ByteLease>,
     /// Counts the time spent waiting for the upstream.
     pub(super) time: Option<UpstreamTime>,
     settings: HeadSettings,
@@ -126,6 +132,7 @@ impl Call {
             conversation,
             is_multi_format,
             request_id,
+            lease: request.body().new_lease(),
             time,
             settings: settings.clone(),
             omitted: Omitted::default(),
@@ -229,10 +236,11 @@ impl Call {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let provider = self.backend().provider();
         let translator = conversation.translator(&self.target(), now)?;
+        let lease = self.lease.as_ref().map(ByteLease::sibling);
         Ok(if self.is_stream() {
-            Translated::stream(body, translator)
+            Translated::stream(body, translator, lease)
         } else {
-            Translated::plain(body, translator, provider.clone())
+            Translated::plain(body, translator, provider.clone(), lease)
         })
     }
 
@@ -258,6 +266,12 @@ impl Call {
         *request.method_mut() = client.method().clone();
         *request.uri_mut() = backend.uri_in(self.dialect, self.endpoint, self.is_stream()).ok_or(Unroutable::UnsupportedEndpoint)?;
         *request.headers_mut() = self.settings.request_headers(client.headers(), self.accept(), backend.provider());
+        if backend.provider().propagates_trace()
+            && let Some(context) = client.extensions().get::<TraceContext>()
+        {
+            let number = client.extensions().get::<Attempt>().map_or(1, Attempt::number);
+            request.headers_mut().insert(TRACEPARENT, context.of_attempt(number).header_value());
+        }
         let upstream = Upstream::new(backend.provider().timeouts().connect())
             .with_head_due(self.head.0)
             .with_max_connections(backend.provider().max_connections());
@@ -361,7 +375,8 @@ impl Call {
         let first_token = timeouts.first_token().filter(|_| cuts_late);
         let first_output = first_token.map(|timeout| after(self.sent, timeout));
         let watch = Watch::new(timeouts.idle().unwrap_or_default(), first_output, self.time.clone());
-        let progress = Progress::new(commit, grammar);
+        let budget = self.lease.as_ref().map(|lease| lease.budget().clone());
+        let progress = Progress::new(commit, grammar).with_budget(budget);
         parts.extensions.insert(progress.clone());
         if self.prefill.is_some() {
             parts.extensions.insert(Prefilled);

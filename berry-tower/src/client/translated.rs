@@ -15,7 +15,7 @@ use std::{
 };
 
 use bytes::{Buf, Bytes, BytesMut};
-use eventsource_stream::{EventStream, EventStreamError, Eventsource};
+use eventsource_stream::{Event, EventStream, EventStreamError, Eventsource};
 use futures_core::Stream;
 use http_body::{Body, Frame, SizeHint};
 use pin_project::pin_project;
@@ -23,15 +23,25 @@ use pin_project::pin_project;
 use super::upstream_error;
 use crate::{
     backend::Provider,
+    body::ByteLease,
     dialect::ResponseTranslator,
     endpoint::Endpoint,
     error::{BoxError, Failure},
+    json::count_values,
+    offload::{Offloaded, is_large, offload},
 };
 
 /// The longest event that is read, in bytes.
 const MAX_EVENT: usize = 8 << 20;
 /// The longest plain response that is read, in bytes.
 const MAX_PLAIN: usize = 64 << 20;
+
+/// The most JSON values of a plain response or of an event.
+const MAX_VALUES: usize = 500_000;
+/// The memory that a tree takes for each JSON value, in bytes, apart from the texts in it.
+const VALUE_BYTES: usize = 100;
+/// The bytes of one response that are held without counting against the budget.
+const UNCOUNTED: usize = 16 << 10;
 
 /// An event that the scanner counts as malformed and leaves out.
 const MALFORMED: Bytes = Bytes::from_static(b"data: malformed\n\n");
@@ -63,17 +73,24 @@ where
     B::Error: Into<BoxError>,
 {
     /// Translates a plain response of `provider`.
-    pub(super) fn plain(body: B, translator: ResponseTranslator, provider: Arc<Provider>) -> Self {
-        Self::Plain(Box::pin(Plain { body, read: BytesMut::new(), translator, provider, over: false }))
+    /// What is held of it counts against `lease`.
+    pub(super) fn plain(
+        body: B,
+        translator: ResponseTranslator,
+        provider: Arc<Provider>,
+        lease: Option<ByteLease>,
+    ) -> Self {
+        let (work, translating) = (Some(Work { translator, provider, lease }), None);
+        Self::Plain(Box::pin(Plain { body, read: BytesMut::new(), work, translating, over: false }))
     }
 
-    /// Translates a stream.
-    pub(super) fn stream(body: B, translator: ResponseTranslator) -> Self {
+    /// Translates a stream. What is held of it counts against `lease`.
+    pub(super) fn stream(body: B, translator: ResponseTranslator, lease: Option<ByteLease>) -> Self {
         let received = Arc::new(Received::default());
-        let events =
-            Frames { body, received: received.clone(), mark: 0, line: BytesMut::new(), over: false }.eventsource();
-        let seen = 0;
-        Self::Stream(Box::pin(Events { events, received, seen, translator, end: None, over: false }))
+        let line = BytesMut::new();
+        let events = Frames { body, received: received.clone(), mark: 0, line, lease, over: false }.eventsource();
+        let (translator, translating) = (Some(translator), None);
+        Self::Stream(Box::pin(Events { events, received, seen: 0, translator, translating, end: None, over: false }))
     }
 
     /// Whether the upstream has sent a byte, though nothing may have been translated yet.
@@ -132,9 +149,44 @@ pub(super) struct Plain<B> {
     #[pin]
     body: B,
     read: BytesMut,
+    /// `None` once the response is being translated.
+    work: Option<Work>,
+    /// The translation of a large response, on another thread.
+    translating: Option<Offloaded<Result<Bytes, Failure>>>,
+    over: bool,
+}
+
+/// What the translation of a plain response needs.
+struct Work {
     translator: ResponseTranslator,
     provider: Arc<Provider>,
-    over: bool,
+    lease: Option<ByteLease>,
+}
+
+impl Work {
+    /// Counts the bytes that were read, and those of a tree of so many values.
+    fn hold(&mut self, read: usize, values: usize) -> Result<(), Failure> {
+        let bytes = read.saturating_add(values.saturating_mul(VALUE_BYTES));
+        let has_room = bytes <= UNCOUNTED || self.lease.as_mut().is_none_or(|lease| lease.try_resize(bytes));
+        if has_room { Ok(()) } else { Err(over_budget()) }
+    }
+
+    fn translate(mut self, read: &[u8]) -> Result<Bytes, Failure> {
+        let values = count_values(read);
+        if values > MAX_VALUES {
+            return Err(Failure::InvalidResponse("a response of too many values"));
+        }
+        self.hold(read.len(), values)?;
+        let invalid = |read, what| invalid_response(read, what, &self.provider);
+        match self.translator.translate_response(read) {
+            Ok(response) => Ok(response.into()),
+            Err(malformed) => Err(invalid(read, malformed.description())),
+        }
+    }
+}
+
+fn over_budget() -> Failure {
+    Failure::LocalResource("the bytes that are held of requests and responses reach their limit".into())
 }
 
 impl<B> Plain<B>
@@ -149,26 +201,39 @@ where
         if *this.over {
             return Poll::Ready(None);
         }
-        Poll::Ready(Some(match ready!(this.body.poll_frame(cx)) {
+        if let Some(translating) = this.translating {
+            let translated = ready!(translating.as_mut().poll(cx));
+            *this.over = true;
+            return Poll::Ready(Some(translated.map(Frame::data).map_err(Into::into)));
+        }
+        let result = match ready!(this.body.poll_frame(cx)) {
             Some(Ok(frame)) => {
                 let bytes = frame.into_data().unwrap_or_default();
-                if this.read.len() + bytes.len() > MAX_PLAIN {
-                    *this.over = true;
-                    Err(Failure::InvalidResponse("a response of over 64 MiB").into())
-                } else {
-                    this.read.extend_from_slice(&bytes);
-                    Ok(Frame::data(Bytes::new()))
-                }
+                let length = this.read.len() + bytes.len();
+                let held = match this.work {
+                    _ if length > MAX_PLAIN => Err(Failure::InvalidResponse("a response of over 64 MiB")),
+                    Some(work) => work.hold(length, 0),
+                    None => Ok(()),
+                };
+                *this.over = held.is_err();
+                this.read.extend_from_slice(if *this.over { &[] } else { &bytes });
+                held.map(|()| Bytes::new()).map_err(Into::into)
             }
             Some(Err(error)) => Err(error.into()),
             None => {
-                *this.over = true;
-                match this.translator.translate_response(this.read) {
-                    Ok(response) => Ok(Frame::data(response.into())),
-                    Err(malformed) => Err(invalid_response(this.read, malformed.description(), this.provider).into()),
+                let (read, Some(work)) = (this.read.split().freeze(), this.work.take()) else {
+                    return Poll::Ready(None);
+                };
+                if is_large(read.len()) {
+                    *this.translating = Some(offload(move || work.translate(&read)));
+                    Ok(Bytes::new())
+                } else {
+                    *this.over = true;
+                    work.translate(&read).map_err(Into::into)
                 }
             }
-        }))
+        };
+        Poll::Ready(Some(result.map(Frame::data)))
     }
 }
 
@@ -187,7 +252,10 @@ pub(super) struct Events<B> {
     received: Arc<Received>,
     /// The number of received frames that have been passed on.
     seen: usize,
-    translator: ResponseTranslator,
+    /// `None` while it is used on another thread.
+    translator: Option<ResponseTranslator>,
+    /// The translation of a large event, on another thread.
+    translating: Option<Offloaded<(ResponseTranslator, Bytes)>>,
     /// How the upstream ended, if that is still to be passed on.
     end: Option<Option<BoxError>>,
     over: bool,
@@ -200,6 +268,11 @@ where
 {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Polled {
         let this = self.as_mut().project();
+        if let Some(translating) = this.translating {
+            let (translator, frame) = ready!(translating.as_mut().poll(cx));
+            (*this.translator, *this.translating) = (Some(translator), None);
+            return Poll::Ready(Some(Ok(Frame::data(frame))));
+        }
         if let Some(end) = this.end.take() {
             *this.over = true;
             return Poll::Ready(end.map(Err));
@@ -211,11 +284,17 @@ where
             Poll::Ready(Some(Ok(event))) => {
                 this.received.pending.store(0, Relaxed);
                 *this.seen = this.received.frames.load(Relaxed);
-                let name = if event.event == "message" { "" } else { &*event.event };
-                let mut out = Vec::new();
-                let read = this.translator.translate_event(name, &event.data, &mut out);
-                let out = if read.is_ok() { out.into() } else { MALFORMED };
-                return Poll::Ready(Some(Ok(Frame::data(out))));
+                let Some(mut translator) = this.translator.take() else { return Poll::Ready(None) };
+                if is_large(event.data.len()) {
+                    *this.translating = Some(offload(move || {
+                        let frame = translated_event(&mut translator, &event);
+                        (translator, frame)
+                    }));
+                    return Poll::Ready(Some(Ok(Frame::data(Bytes::new()))));
+                }
+                let frame = translated_event(&mut translator, &event);
+                *this.translator = Some(translator);
+                return Poll::Ready(Some(Ok(Frame::data(frame))));
             }
             Poll::Ready(Some(Err(error))) => Some(stream_error(error)),
             Poll::Ready(None) => None,
@@ -241,9 +320,21 @@ where
     /// Returns the end of the response, if it is complete.
     fn finish(self: Pin<&mut Self>, is_clean: bool) -> Bytes {
         let mut out = Vec::new();
-        self.project().translator.translate_end(is_clean, &mut out);
+        if let Some(translator) = self.project().translator {
+            translator.translate_end(is_clean, &mut out);
+        }
         out.into()
     }
+}
+
+fn translated_event(translator: &mut ResponseTranslator, event: &Event) -> Bytes {
+    if event.data.len() > UNCOUNTED && count_values(event.data.as_bytes()) > MAX_VALUES {
+        return MALFORMED;
+    }
+    let name = if event.event == "message" { "" } else { &*event.event };
+    let mut out = Vec::new();
+    let read = translator.translate_event(name, &event.data, &mut out);
+    if read.is_ok() { out.into() } else { MALFORMED }
 }
 
 fn stream_error(error: EventStreamError<BoxError>) -> BoxError {
@@ -277,6 +368,8 @@ struct Frames<B> {
     mark: usize,
     /// An incomplete line.
     line: BytesMut,
+    /// Counts the bytes of an incomplete event.
+    lease: Option<ByteLease>,
     over: bool,
 }
 
@@ -335,8 +428,13 @@ where
         };
         this.received.frames.fetch_add(1, Relaxed);
         let pending = this.received.pending.fetch_add(bytes.len(), Relaxed) + bytes.len();
+        // The line and the event that it belongs to.
+        let held = if pending > UNCOUNTED { 2 * pending } else { 0 };
+        let has_room = this.lease.as_mut().is_none_or(|lease| lease.try_resize(held));
         Poll::Ready(Some(if pending > MAX_EVENT {
             Err(Failure::InvalidResponse("an event of over 8 MiB").into())
+        } else if !has_room {
+            Err(over_budget().into())
         } else {
             without_mark(bytes, this.mark).map(|bytes| whole_lines(this.line, bytes)).map_err(Into::into)
         }))

@@ -13,14 +13,14 @@ use pin_project::pin_project;
 use tower_service::Service;
 
 use super::{
-    Limits,
+    Budget, Limits,
     coding::{Coding, Unsupported},
     error::CollectError,
     lease::Lease,
     read_body::ReadBody,
 };
 use crate::{
-    body::{Buffered, ByteBudget, ResponseBody},
+    body::{Buffered, ResponseBody},
     render::{Render, RequestSummary},
     upstream_time::UpstreamTime,
 };
@@ -66,10 +66,10 @@ impl<S: Service<Request<Buffered>>, B> Stage<S, B> {
 }
 
 impl<S: Service<Request<Buffered>>, B: Body, R> ResponseFuture<S, B, R> {
-    pub(super) fn new(inner: S, request: Request<B>, limits: Limits, budget: Option<&ByteBudget>, render: R) -> Self {
+    pub(super) fn new(inner: S, request: Request<B>, limits: Limits, budget: &Budget, render: R) -> Self {
         let (head, body) = request.into_parts();
         let coding = Coding::of(&head.headers).map_err(|Unsupported| CollectError::UnsupportedCoding);
-        let body = coding.and_then(|coding| Ok((coding, ReadBody::new(&head.headers, body, limits, budget)?)));
+        let body = coding.and_then(|coding| Ok((coding, ReadBody::new(&head, body, limits, budget)?)));
         let stage = match body {
             Ok((coding, body)) => {
                 let max_body = limits.max_body;

@@ -1,14 +1,19 @@
 //! The lease of one body on the budget, if there is a budget.
 
-use super::error::CollectError;
+use http::Extensions;
+
+use super::{Budget, error::CollectError};
 use crate::body::{Buffered, ByteBudget, ByteLease};
 
 #[derive(Debug)]
 pub(super) struct Lease(Option<ByteLease>);
 
 impl Lease {
-    pub(super) fn new(budget: Option<&ByteBudget>) -> Self {
-        Self(budget.map(ByteBudget::lease))
+    /// Returns an empty lease; of a long body, with the request's extensions, it takes the caller's share.
+    pub(super) fn new(budget: &Budget, long: Option<&Extensions>) -> Self {
+        let caller = || budget.caller.as_ref()?(long?);
+        let lease = |bytes: &ByteBudget| caller().map_or_else(|| bytes.lease(), |caller| bytes.lease_for(caller));
+        Self(budget.bytes.as_ref().map(lease))
     }
 
     pub(super) fn try_grow(&mut self, bytes: usize) -> Result<(), CollectError> {

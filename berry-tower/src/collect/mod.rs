@@ -45,11 +45,13 @@ mod pace;
 mod read_body;
 
 use std::{
+    fmt,
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
 
-use http::{Request, Response};
+use http::{Extensions, Request, Response};
 use http_body::Body;
 use tower_layer::Layer;
 use tower_service::Service;
@@ -57,6 +59,7 @@ use tower_service::Service;
 pub use self::future::ResponseFuture;
 use crate::{
     body::{Buffered, ByteBudget, ResponseBody},
+    caller::CallerId,
     render::{ApiErrors, Render},
 };
 
@@ -78,11 +81,26 @@ struct Limits {
     min_rate: u64,
 }
 
+type FindCaller = dyn Fn(&Extensions) -> Option<CallerId> + Send + Sync;
+
+/// The budget of all bodies, and the function that finds the owner of one.
+#[derive(Clone, Default)]
+struct Budget {
+    bytes: Option<ByteBudget>,
+    caller: Option<Arc<FindCaller>>,
+}
+
+impl fmt::Debug for Budget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Budget").field(&self.bytes).finish()
+    }
+}
+
 /// [`Layer`] that applies [`Collect`].
 #[derive(Clone, Debug)]
 pub struct CollectLayer<R = ApiErrors> {
     limits: Limits,
-    budget: Option<ByteBudget>,
+    budget: Budget,
     render: R,
 }
 
@@ -92,7 +110,7 @@ impl CollectLayer {
     pub const fn new() -> Self {
         let limits =
             Limits { max_body: MAX_BODY, max_silence: Some(MAX_SILENCE), max_time: Some(MAX_TIME), min_rate: MIN_RATE };
-        Self { limits, budget: None, render: ApiErrors }
+        Self { limits, budget: Budget { bytes: None, caller: None }, render: ApiErrors }
     }
 }
 
@@ -138,7 +156,23 @@ impl<R> CollectLayer<R> {
     /// share. Without room in the budget a request is rejected with 503.
     #[must_use]
     pub fn budget(mut self, budget: ByteBudget) -> Self {
-        self.budget = Some(budget);
+        self.budget.bytes = Some(budget);
+        self
+    }
+
+    /// Sets the function that finds the caller of a request in its extensions. The bodies of one caller
+    /// that are longer than 64 KiB, or of unknown length, then take a [share](ByteBudget#shares) of the
+    /// budget, so that no caller takes all of it. By default the budget is not divided.
+    #[must_use]
+    pub fn caller(mut self, caller: impl Fn(&Extensions) -> Option<CallerId> + Send + Sync + 'static) -> Self {
+        self.budget.caller = Some(Arc::new(caller));
+        self
+    }
+
+    /// Divides the budget by `caller` unless that is set already.
+    #[cfg(feature = "gateway")]
+    pub(crate) fn default_caller(mut self, caller: &Arc<FindCaller>) -> Self {
+        self.budget.caller.get_or_insert_with(|| caller.clone());
         self
     }
 
@@ -161,7 +195,7 @@ impl<S, R: Clone> Layer<S> for CollectLayer<R> {
 pub struct Collect<S, R = ApiErrors> {
     inner: S,
     limits: Limits,
-    budget: Option<ByteBudget>,
+    budget: Budget,
     render: R,
 }
 
@@ -207,7 +241,7 @@ where
         let inner = self.inner.clone();
         // The ready service may hold a permit, which a slow client must not keep from others.
         drop(std::mem::replace(&mut self.inner, inner.clone()));
-        ResponseFuture::new(inner, request, self.limits, self.budget.as_ref(), self.render.clone())
+        ResponseFuture::new(inner, request, self.limits, &self.budget, self.render.clone())
     }
 }
 

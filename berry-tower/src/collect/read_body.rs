@@ -6,19 +6,18 @@ use std::{
 };
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use http::{HeaderMap, header::CONTENT_LENGTH};
+use http::{header::CONTENT_LENGTH, request::Parts};
 use http_body::Body;
 use pin_project::pin_project;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::{Limits, error::CollectError, lease::Lease, pace::Pace};
-use crate::{
-    body::ByteBudget,
-    upstream_time::{UpstreamTime, Waiting},
-};
+use super::{Budget, Limits, error::CollectError, lease::Lease, pace::Pace};
+use crate::upstream_time::{UpstreamTime, Waiting};
 
 /// How much of an announced length is allocated before the bytes have arrived.
 const MAX_PREALLOCATED: usize = 1 << 20;
+/// The longest body that takes no share of the budget; most bodies are shorter.
+const MAX_UNSHARED: u64 = 64 << 10;
 
 /// A body while it is read. A body that arrives in one frame, as most do, is not copied.
 #[pin_project]
@@ -43,18 +42,16 @@ pub(super) struct ReadBody<B> {
 }
 
 impl<B: Body> ReadBody<B> {
-    pub(super) fn new(
-        headers: &HeaderMap,
-        body: B,
-        limits: Limits,
-        budget: Option<&ByteBudget>,
-    ) -> Result<Self, CollectError> {
-        let length = headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
-        let announced = length.unwrap_or_default().max(body.size_hint().lower());
+    pub(super) fn new(head: &Parts, body: B, limits: Limits, budget: &Budget) -> Result<Self, CollectError> {
+        let length = head.headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
+        let size = body.size_hint();
+        let announced = length.unwrap_or_default().max(size.lower());
         if announced > limits.max_body as u64 {
             return Err(CollectError::TooLarge(limits.max_body));
         }
-        let (first, joined, lease) = (Bytes::new(), BytesMut::new(), Some(Lease::new(budget)));
+        let is_short = length.or(size.upper()).is_some_and(|length| length.max(announced) <= MAX_UNSHARED);
+        let lease = Some(Lease::new(budget, (!is_short).then_some(&head.extensions)));
+        let (first, joined) = (Bytes::new(), BytesMut::new());
         Ok(Self { body, limits, announced, first, joined, lease, pace: None, paused: None, timer: None })
     }
 

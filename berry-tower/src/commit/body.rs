@@ -7,15 +7,20 @@ use std::{
 
 use http_body::{Body, Frame, SizeHint};
 
-use crate::read_ahead::ReadAhead;
+use crate::{body::ByteLease, read_ahead::ReadAhead};
 
 /// The response body of [`Commit`](super::Commit): the frames that were held back, then the rest.
 #[derive(Debug)]
 pub struct CommittedBody<B: Body>(ReadAhead<B>);
 
 impl<B: Body> CommittedBody<B> {
-    pub(super) fn new(body: B) -> Self {
-        Self(ReadAhead::new(body))
+    pub(super) fn new(body: B, lease: Option<ByteLease>) -> Self {
+        Self(ReadAhead::new(body, lease))
+    }
+
+    /// Whether no more may be held back.
+    pub(super) const fn is_over_budget(&self) -> bool {
+        self.0.is_over_budget()
     }
 
     /// The number of bytes that are held back.

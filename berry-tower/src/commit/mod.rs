@@ -42,8 +42,10 @@
 //!
 //! # Limits
 //!
-//! A response that is held back is in memory. A preamble of a stream that exceeds 256 KiB or 64
-//! events is passed on without output.
+//! A response that is held back is in memory. Beyond 16 KiB it counts against the
+//! [budget](Progress::with_budget) of the response, if there is one; without room in the budget it is
+//! passed on early. A preamble of a stream that exceeds 256 KiB or 64 events is passed on without
+//! output.
 
 mod body;
 
@@ -62,6 +64,7 @@ use tower_service::Service;
 pub use body::CommittedBody;
 
 use crate::{
+    body::ByteBudget,
     error::BoxError,
     progress::{CommitPoint, Progress},
 };
@@ -157,7 +160,10 @@ where
         let (held, mut committed) = match this.held {
             Some(held) => (held, false),
             None => {
-                let held = ready!(this.call.poll(cx)).map_err(Into::into)?.map(CommittedBody::new);
+                let response = ready!(this.call.poll(cx)).map_err(Into::into)?;
+                let progress = response.extensions().get::<Progress>();
+                let lease = progress.and_then(Progress::budget).map(ByteBudget::lease);
+                let held = response.map(|body| CommittedBody::new(body, lease));
                 let committed = held.extensions().get().is_none_or(|progress| is_committed(progress, held.body()));
                 (this.held.insert(held), committed)
             }
@@ -175,6 +181,7 @@ where
 /// Whether a response of which this much is held back may be passed on.
 fn is_committed<B: Body>(progress: &Progress, body: &CommittedBody<B>) -> bool {
     match progress.commit_point() {
+        _ if body.is_over_budget() => true,
         CommitPoint::Output => {
             progress.output_seen()
                 || progress.events() + progress.malformed() > MAX_PREAMBLE_EVENTS
@@ -221,6 +228,31 @@ mod tests {
     async fn passes_endless_preamble_on() {
         assert_eq!(held_events(10).await, MAX_PREAMBLE_EVENTS + 1);
         assert_eq!(held_events(64 << 10).await, 5, "more than 256 KiB");
+    }
+
+    #[tokio::test]
+    async fn held_bytes_count_against_the_budget_until_they_are_sent() {
+        let plain = |budget: &ByteBudget| {
+            let progress = Progress::new(CommitPoint::Whole, Grammar::Opaque).with_budget(budget.clone());
+            let frames = (0..8).map(|_| Ok::<_, Infallible>(Frame::data(Bytes::from(vec![b'x'; 10_000]))));
+            let mut response = Response::new(StreamBody::new(futures_util::stream::iter(frames)));
+            response.extensions_mut().insert(progress);
+            let service = service_fn(move |_: Request<()>| std::future::ready(Ok::<_, Infallible>(response.clone())));
+            Commit::new(service).oneshot(Request::new(()))
+        };
+        let budget = ByteBudget::new(100_000);
+        let mut body = plain(&budget).await.unwrap().into_body();
+        assert_eq!(budget.used(), 80_000);
+        body.frame().await.unwrap().unwrap();
+        assert_eq!(budget.used(), 70_000);
+        drop(body);
+        assert_eq!(budget.used(), 0);
+
+        let small = ByteBudget::new(45_000);
+        let body = plain(&small).await.unwrap().into_body();
+        assert_eq!((small.used(), body.held()), (40_000, 50_000), "passed on without being complete");
+        assert_eq!(body.collect().await.unwrap().to_bytes().len(), 80_000);
+        assert_eq!(small.used(), 0);
     }
 
     /// A body whose data is no `Bytes`, with trailers.

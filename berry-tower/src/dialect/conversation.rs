@@ -16,7 +16,7 @@ use super::{
     surrogates::{self, SurrogateJoiner},
     unsupported::UnsupportedField,
 };
-use crate::endpoint::Endpoint;
+use crate::{body::ByteLease, endpoint::Endpoint};
 
 /// A request in a backend's format.
 struct Encoded {
@@ -47,10 +47,21 @@ pub struct Conversation {
     is_oversized: bool,
     /// What seals and opens the reasoning of the model's backends.
     seals: Option<Arc<[Seal]>>,
+    /// The memory of the trees, as counted against the budget of the request's body.
+    lease: Option<ByteLease>,
 }
 
-/// The most JSON values of a body that is translated; a tree takes about 100 bytes for each.
+/// The memory that a tree takes for each JSON value, in bytes, apart from the texts in it.
+const NODE_BYTES: usize = 100;
+
+/// The most JSON values of a body that is translated.
 const MOST_NODES: usize = 250_000;
+
+/// The number of JSON values that a body of any length may have.
+const FREE_NODES: usize = 40_000;
+
+/// The most bytes that a tree may take for each byte of a body with more values.
+const TREE_RATIO: usize = 8;
 
 /// The most objects and arrays around a value of a body that is translated.
 const MOST_DEPTH: usize = 100;
@@ -107,6 +118,7 @@ impl Conversation {
             refuses_optional: false,
             is_oversized: false,
             seals: None,
+            lease: None,
         }
     }
 
@@ -121,7 +133,7 @@ impl Conversation {
     /// Tells how many values the body holds, and how deep they are nested, so that one whose tree would take too
     /// much memory is not translated.
     pub(crate) const fn with_shape(mut self, nodes: usize, depth: usize) -> Self {
-        self.is_oversized = nodes > MOST_NODES || depth > MOST_DEPTH;
+        self.is_oversized = depth > MOST_DEPTH || nodes > self.most_nodes();
         self
     }
 
@@ -135,6 +147,26 @@ impl Conversation {
         self.seals.as_deref().unwrap_or_default()
     }
 
+    /// The most JSON values of this body: most of them in few bytes would multiply the memory that a
+    /// caller's bytes take.
+    const fn most_nodes(&self) -> usize {
+        let by_length = self.body.len().saturating_mul(TREE_RATIO) / NODE_BYTES;
+        let most = if by_length < MOST_NODES { by_length } else { MOST_NODES };
+        if most > FREE_NODES { most } else { FREE_NODES }
+    }
+
+    /// Counts the memory of the trees against the budget that `lease` is on. Returns `None` if the budget
+    /// has no room.
+    pub(crate) fn with_lease(mut self, nodes: usize, lease: Option<ByteLease>) -> Option<Self> {
+        if let Some(mut lease) = lease.filter(|_| !self.is_oversized) {
+            if !lease.try_grow(nodes.saturating_mul(NODE_BYTES).saturating_add(self.body.len())) {
+                return None;
+            }
+            self.lease = Some(lease);
+        }
+        Some(self)
+    }
+
     fn caller(&self) -> Result<&'static dyn CallerFormat, UnsupportedField> {
         caller_format(self.endpoint).ok_or_else(|| UnsupportedField::new("", "this endpoint cannot be translated"))
     }
@@ -143,7 +175,9 @@ impl Conversation {
     fn request(&self) -> Result<&hub::Request, &UnsupportedField> {
         let decode = || {
             if self.is_oversized {
-                let reason = format!("a request to be translated holds at most {MOST_NODES} values, {MOST_DEPTH} deep");
+                let most = self.most_nodes();
+                let reason =
+                    format!("a request of this length to be translated holds at most {most} values, {MOST_DEPTH} deep");
                 return Err(UnsupportedField::new("messages", reason));
             }
             self.caller()?.decode_request(&self.body, self.seals())

@@ -112,7 +112,7 @@ async fn shortest_interval_is_not_zero() {
 
 #[tokio::test(start_paused = true)]
 async fn progress_of_early_head_is_that_of_response() {
-    let usage = Usage { input: 1, output: 2, cached: 0 };
+    let usage = Usage { input: 1, output: 2, ..Usage::default() };
     let service = service_fn(move |_: Request<()>| async move {
         sleep(Duration::from_secs(5)).await;
         let attempt = Attempt::first().next(Class::Server, false);

@@ -51,7 +51,12 @@ pub(super) fn known(error: &(dyn Error + 'static)) -> Option<Refusal> {
             return Some(unavailable(&Unroutable::NoneAvailable { retry_after: e.retry_after }, e.retry_after));
         } else if let Some(e) = e.downcast_ref::<Failure>() {
             return Some(failure(e));
-        } else if let Some(e) = e.downcast_ref::<MissingLayer>() {
+        }
+        #[cfg(feature = "spend")]
+        if let Some(e) = e.downcast_ref::<crate::spend::SpendExceeded>() {
+            return Some(e.refusal().clone());
+        }
+        if let Some(e) = e.downcast_ref::<MissingLayer>() {
             let refusal = Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, SERVER, e.to_string());
             return Some(refusal.code("internal_error"));
         } else if e.is::<TotalTimeout>() || e.is::<Elapsed>() || e.is::<tower::timeout::error::Elapsed>() {
@@ -83,6 +88,13 @@ fn unroutable(e: &Unroutable) -> Refusal {
         }
         Unroutable::NoneAvailable { retry_after: wait } | Unroutable::OnlyTriedLeft { soonest: wait } => {
             unavailable(e, *wait)
+        }
+        Unroutable::Overloaded => {
+            let refusal = Refusal::new(StatusCode::SERVICE_UNAVAILABLE, SERVER, message).code("overloaded");
+            refusal.retry_after(Duration::from_secs(1))
+        }
+        Unroutable::FallbackNotPermitted => {
+            Refusal::new(StatusCode::FORBIDDEN, "permission_error", message).code("model_not_allowed").param("model")
         }
         Unroutable::NoCandidates { .. } => unavailable(e, Duration::ZERO),
     }

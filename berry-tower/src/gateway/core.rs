@@ -12,6 +12,8 @@ use super::{
     endpoint_guard::EndpointGuard,
     settings::{Settings, Values},
 };
+#[cfg(feature = "spend")]
+use crate::spend::RepriceLayer;
 use crate::{
     body::Buffered,
     breaker::{BreakerPolicy, CircuitBreakerLayer},
@@ -91,18 +93,28 @@ where
     let Settings { transport, retry_policy, classify, render, values } = settings;
     let Values { catalog, budget, total_timeout, keep_alive, commit_after, stop, .. } = values;
     let Values { tags, caller, callers, tag_policy, responses_done_event, .. } = values;
+    #[cfg(feature = "spend")]
+    let spend = values.spend.render(render.clone());
     let breaker = CircuitBreakerLayer::new(BreakerPolicy::default()).find(SelectedBreaker).require();
     let select = SelectLayer::new(catalog).tags(move |extensions| tags(extensions)).tag_policy(tag_policy);
     let select = select.caller(move |extensions| caller(extensions)).callers(callers);
+    let permission = allow.clone();
+    let may_use = move |identity: &I, model: &str| permission.allows(identity, model);
+    let select = select
+        .permission(move |extensions, model| extensions.get::<I>().is_some_and(|identity| may_use(identity, model)));
     let retry = RetryLayer::new(retry_policy).budget(budget).total_timeout(total_timeout);
 
     let service = BackendClient::new(transport).responses_done_event(responses_done_event);
     let service = breaker.classify(classify.clone()).layer(service);
+    #[cfg(feature = "spend")]
+    let service = RepriceLayer::default().layer(service);
     let service = Offload::new(select.classify(classify.clone()).layer(service));
     let service = CommitLayer.layer(service);
     let service = retry.classify(classify).layer(service);
     let service = ResumeLayer.layer(service);
     let service = EarlyLayer::new(keep_alive).commit_after(commit_after).stop_on(stop).layer(service);
+    #[cfg(feature = "spend")]
+    let service = spend.layer(service);
     let service = ModelPermissionLayer::new(allow).render(render.clone()).layer(service);
     let service = InspectLayer::new().render(render.clone()).layer(service);
     EndpointGuard { inner: service, render }

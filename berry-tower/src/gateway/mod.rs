@@ -8,10 +8,14 @@
 //! | `CollectLayer` | reads the body |
 //! | `core` | a check of path and method, `Inspect`, `ModelPermission`, `Early`, `Resume`, `Retry`, `Commit`, `Select`, `CircuitBreaker`, `BackendClient` |
 //!
+//! [`counter`] is a service beside the gateway that counts the tokens of prompts.
+//!
 //! `edge` needs the feature of the same name; the rest needs `gateway`.
 
 #[cfg(feature = "gateway")]
 mod core;
+#[cfg(feature = "gateway")]
+mod count;
 mod edge;
 #[cfg(feature = "gateway")]
 mod endpoint_guard;
@@ -22,4 +26,4 @@ mod whole;
 
 pub use self::edge::edge;
 #[cfg(feature = "gateway")]
-pub use self::{core::core, settings::Settings, whole::gateway};
+pub use self::{core::core, count::counter, settings::Settings, whole::gateway};

@@ -18,7 +18,7 @@ use crate::{
 
 type FindCaller = dyn Fn(&Extensions) -> Option<CallerId> + Send + Sync;
 
-type FindTags = dyn for<'a> Fn(&'a Extensions) -> &'a [Arc<str>] + Send + Sync;
+pub(super) type FindTags = dyn for<'a> Fn(&'a Extensions) -> &'a [Arc<str>] + Send + Sync;
 
 /// The parts of the standard gateway, apart from who may call it, how often, and for which models.
 ///
@@ -49,6 +49,8 @@ pub(super) struct Values {
     pub(super) callers: Arc<Callers>,
     pub(super) tag_policy: TagPolicy,
     pub(super) responses_done_event: bool,
+    #[cfg(feature = "spend")]
+    pub(super) spend: crate::spend::SpendLayer,
 }
 
 impl Settings {
@@ -76,6 +78,8 @@ impl<T> Settings<ApiErrors, T> {
             callers: Arc::default(),
             tag_policy: TagPolicy::Strict,
             responses_done_event: true,
+            #[cfg(feature = "spend")]
+            spend: crate::spend::SpendLayer::off(),
         };
         Self { transport, retry_policy: BackoffPolicy::default(), classify: ModelApiVerdict, render: ApiErrors, values }
     }
@@ -155,6 +159,14 @@ impl<R, T, P, C> Settings<R, T, P, C> {
         self
     }
 
+    /// Sets the limits of requests, tokens and cost. Default: [off](crate::spend::SpendLayer::off).
+    #[cfg(feature = "spend")]
+    #[must_use]
+    pub fn spend(mut self, layer: crate::spend::SpendLayer) -> Self {
+        self.values.spend = layer;
+        self
+    }
+
     /// Sets the function that finds a user's tags in the request's extensions. Default: no tags.
     #[must_use]
     pub fn tags<F>(mut self, tags: F) -> Self
@@ -166,7 +178,8 @@ impl<R, T, P, C> Settings<R, T, P, C> {
     }
 
     /// Sets the function that finds a caller's fingerprint in the request's extensions, by which circuit
-    /// breakers tell a failing backend from a failing caller. Default: callers are not told apart.
+    /// breakers tell a failing backend from a failing caller, and by which the budget of bodies is divided.
+    /// Default: callers are not told apart.
     #[must_use]
     pub fn caller(mut self, caller: impl Fn(&Extensions) -> Option<CallerId> + Send + Sync + 'static) -> Self {
         self.values.caller = Arc::new(caller);

@@ -81,6 +81,7 @@ where
     B::Error: Send,
 {
     let (collect, render) = (settings.values.collect.clone(), settings.render.clone());
+    let collect = collect.default_caller(&settings.values.caller);
     let service = collect.render(render.clone()).layer(core(settings, allow));
     edge(service, auth, limit, render)
 }

@@ -174,6 +174,12 @@ impl Requested {
         request.extensions().get::<Self>().ok_or(MISSING)
     }
 
+    /// Whether the body is a multipart form.
+    #[cfg(feature = "spend")]
+    pub(crate) const fn is_form(&self) -> bool {
+        self.boundary.is_some()
+    }
+
     /// Returns the number of JSON values in the body, which bounds the memory that a parsed body
     /// takes.
     #[must_use]
@@ -205,6 +211,13 @@ impl Requested {
     #[must_use]
     pub fn with_usage(&self, body: &Bytes, name: &str) -> Bytes {
         self.edited(body, name, true)
+    }
+
+    /// Returns the body with another member, given with the comma before it, after the model's name.
+    #[cfg(feature = "spend")]
+    pub(crate) fn with_member(&self, body: &Bytes, member: &str) -> Bytes {
+        let at = self.model_at.end;
+        [&body[..at], member.as_bytes(), &body[at..]].concat().into()
     }
 
     fn edited(&self, body: &Bytes, name: &str, usage: bool) -> Bytes {

@@ -108,12 +108,15 @@ fn what_follows_a_whole_object_may_be_white_space() {
 fn usage_is_read_in_every_shape() {
     let of = |body: &str| check(&[body.as_bytes()]).unwrap().usage;
     let chat = r#"{"choices":[{"usage":{"prompt_tokens":1}}],"usage":{"prompt_tokens":12,"completion_tokens":5,"prompt_tokens_details":{"cached_tokens":4}}}"#;
-    assert_eq!(of(chat), Some(Usage { input: 12, output: 5, cached: 4 }));
+    assert_eq!(of(chat), Some(Usage { input: 12, output: 5, cached: 4, ..Usage::default() }));
     let responses = r#"{"usage":{"input_tokens":12,"input_tokens_details":{"cached_tokens":3},"output_tokens":6}}"#;
-    assert_eq!(of(responses), Some(Usage { input: 12, output: 6, cached: 3 }));
+    assert_eq!(of(responses), Some(Usage { input: 12, output: 6, cached: 3, ..Usage::default() }));
     let messages = r#"{"usage":{"input_tokens":2,"cache_read_input_tokens":10,"cache_creation_input_tokens":1,"output_tokens":6}}"#;
-    assert_eq!(of(messages), Some(Usage { input: 13, output: 6, cached: 10 }));
-    assert_eq!(of(r#"{"usage":{"input_tokens":"1"}}"#), Some(Usage { input: 1, output: 0, cached: 0 }));
+    assert_eq!(of(messages), Some(Usage { input: 13, output: 6, cached: 10, ..Usage::default() }));
+    assert_eq!(
+        of(r#"{"usage":{"input_tokens":"1"}}"#),
+        Some(Usage { input: 1, output: 0, cached: 0, ..Usage::default() })
+    );
     for none in [
         r#"{"usage":null}"#,
         r#"{"usage":{}}"#,

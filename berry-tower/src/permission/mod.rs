@@ -5,7 +5,8 @@
 //!   request is refused with a 500 that names the missing layer.
 //! * Adds: nothing.
 //! * Rejects: with 403.
-//! * Does not: know which models exist, or check the fallbacks of a model.
+//! * Does not: know which models exist, or check the fallbacks of a model; for those see
+//!   [`FallbackPermission`](https://docs.rs/berry-tower).
 //!
 //! ```
 //! use berry_tower::{body::Buffered, inspect::Requested, permission::{AllowedModels, ModelPermissionLayer}};

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     attempt::Attempt,
-    body::Buffered,
+    body::{Buffered, ByteLease},
     classify::Class,
     ending::Ending,
     error::{BoxError, Exhausted, Failure, find},
@@ -36,6 +36,8 @@ const RESUMED: Bytes = Bytes::from_static(b": resumed\n\n");
 const MAX_FIRST_EVENT: usize = 32 << 10;
 /// The longest event of a later response.
 const MAX_LATER_EVENT: usize = 4 << 20;
+/// The bytes of an incomplete event that are held without counting against the budget.
+const UNCOUNTED: usize = 16 << 10;
 
 type PendingResponse<B> = Pin<Box<dyn Future<Output = Result<Response<B>, BoxError>> + Send>>;
 
@@ -70,6 +72,8 @@ pub(super) struct Resumption<S, B> {
     whole: Progress,
     events: Events,
     stage: Stage,
+    /// Counts the bytes of an incomplete event of a later response.
+    lease: Option<ByteLease>,
     pending: Option<PendingResponse<B>>,
     /// Why the last response ended.
     interruption: Option<BoxError>,
@@ -87,6 +91,7 @@ enum Stage {
 impl<S, B> Resumption<S, B> {
     pub(super) fn new(replay: ReplayRequest<S>, attempt: Attempt, reading: Progress, keep_text: bool) -> Self {
         let ReplayRequest { service, request } = replay;
+        let lease = request.body().new_lease();
         let whole = Progress::new(reading.commit_point(), reading.grammar());
         let this = Self {
             service,
@@ -95,7 +100,8 @@ impl<S, B> Resumption<S, B> {
             reading,
             whole,
             events: Events::new(MAX_FIRST_EVENT),
-            stage: Stage::First(DeliveredTranscript::new(keep_text)),
+            stage: Stage::First(DeliveredTranscript::new(keep_text, lease.as_ref().map(ByteLease::sibling))),
+            lease,
             pending: None,
             interruption: None,
             ready: VecDeque::new(),
@@ -156,6 +162,10 @@ impl<S, B> Resumption<S, B> {
                         }
                         Step::Differs => return Err(()),
                     }
+                }
+                let held = Some(self.events.buffered()).filter(|held| *held > UNCOUNTED).unwrap_or_default();
+                if self.lease.as_mut().is_some_and(|lease| !lease.try_resize(held)) {
+                    return Err(());
                 }
             }
         }

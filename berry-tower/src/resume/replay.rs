@@ -4,7 +4,10 @@ use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
 use super::chunk::{CONTENT, Chunk, Piece};
-use crate::stream_events::{data, with_data};
+use crate::{
+    body::ByteLease,
+    stream_events::{data, with_data},
+};
 
 const DONE: &str = "[DONE]";
 /// The most bytes at the beginning of a continuation that are compared with the prefix: a backend
@@ -59,12 +62,43 @@ impl Transcript {
     }
 }
 
+/// The most bytes of text that are kept as an assistant prefix. A longer response is sent again from
+/// the beginning.
+const MAX_TEXT: usize = 256 << 10;
+
+/// The text of a response, as far as it is kept.
+#[derive(Debug, Default)]
+struct KeptText {
+    text: String,
+    /// Counts the text against the budget of the request.
+    lease: Option<ByteLease>,
+}
+
+impl KeptText {
+    /// Adds to the text; returns `false` if there is no room.
+    fn push(&mut self, more: &str) -> bool {
+        let length = self.text.len() + more.len();
+        if length > MAX_TEXT {
+            return false;
+        }
+        if length > self.text.capacity() {
+            self.text.reserve(more.len());
+            if self.lease.as_mut().is_some_and(|lease| !lease.try_resize(self.text.capacity())) {
+                return false;
+            }
+        }
+        self.text.push_str(more);
+        true
+    }
+}
+
 /// What the client has of a response.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
+#[cfg_attr(test, derive(Clone))]
 pub(super) struct DeliveredTranscript {
     transcript: Transcript,
     /// The text itself, if it may serve as an assistant prefix.
-    text: Option<String>,
+    text: Option<KeptText>,
     /// The JSON text of the id.
     id: Option<String>,
     /// Whether a part was delivered that cannot be compared.
@@ -74,9 +108,10 @@ pub(super) struct DeliveredTranscript {
 }
 
 impl DeliveredTranscript {
-    /// Returns an empty transcript, which keeps the text itself if `keep_text` is set.
-    pub(super) fn new(keep_text: bool) -> Self {
-        Self { text: keep_text.then(String::new), ..Self::default() }
+    /// Returns an empty transcript, which keeps the text itself if `keep_text` is set, and counts it
+    /// against `lease`.
+    pub(super) fn new(keep_text: bool, lease: Option<ByteLease>) -> Self {
+        Self { text: keep_text.then(|| KeptText { text: String::new(), lease }), ..Self::default() }
     }
 
     /// Records an event that the client gets.
@@ -110,11 +145,10 @@ impl DeliveredTranscript {
 
     fn add(&mut self, channel: u8, text: &str) {
         self.transcript.add(channel, text);
-        match &mut self.text {
-            Some(kept) if channel == CONTENT => kept.push_str(text),
-            // A prefix cannot restore reasoning.
-            kept if !text.is_empty() => *kept = None,
-            _ => {}
+        // A prefix cannot restore reasoning, or what it has no room for.
+        let fits = |kept: &mut KeptText| text.is_empty() || channel == CONTENT && kept.push(text);
+        if !self.text.as_mut().is_some_and(fits) {
+            self.text = None;
         }
     }
 
@@ -131,7 +165,7 @@ impl DeliveredTranscript {
 
     /// The text so far, if it may serve as an assistant prefix.
     pub(super) fn prefix(&self) -> Option<&str> {
-        self.text.as_deref().filter(|text| !text.is_empty())
+        self.text.as_ref().map(|kept| &*kept.text).filter(|text| !text.is_empty())
     }
 }
 

@@ -52,7 +52,7 @@ impl Client {
 /// Cuts the first response after `cut` events, and each later one; returns whether the stream ended
 /// well.
 fn run(first: &[String], cut: usize, others: &[(Vec<String>, usize)]) -> (Client, bool) {
-    let (mut client, mut delivered) = (Client::default(), DeliveredTranscript::new(false));
+    let (mut client, mut delivered) = (Client::default(), DeliveredTranscript::new(false, None));
     for event in first.iter().take(cut) {
         delivered.record(event.as_bytes());
         client.read(event.as_bytes());
@@ -124,7 +124,7 @@ proptest! {
 
     #[test]
     fn accepts_random_events(bytes in proptest::collection::vec(any::<u8>(), 0..200), text in texts()) {
-        let mut delivered = DeliveredTranscript::new(true);
+        let mut delivered = DeliveredTranscript::new(true, None);
         for event in stream("first", &text, &[3, 7], false).iter().take(3) {
             delivered.record(event.as_bytes());
         }
@@ -141,7 +141,7 @@ proptest! {
 fn reasoning_is_compared_and_is_no_prefix() {
     let event =
         |delta: Value| format!("data: {}\n\n", json!({ "id": "x", "choices": [{ "index": 0, "delta": delta }] }));
-    let mut delivered = DeliveredTranscript::new(true);
+    let mut delivered = DeliveredTranscript::new(true, None);
     delivered.record(event(json!({ "reasoning_content": "hm" })).as_bytes());
     delivered.record(event(json!({ "content": "a" })).as_bytes());
     assert!(delivered.is_resumable() && delivered.prefix().is_none());
@@ -157,7 +157,7 @@ fn reasoning_is_compared_and_is_no_prefix() {
 
 #[test]
 fn tool_call_is_not_resumed() {
-    let mut delivered = DeliveredTranscript::new(true);
+    let mut delivered = DeliveredTranscript::new(true, None);
     delivered.record(b"data: {\"choices\":[{\"index\":0,\"delta\":{\"tool_calls\":[{\"index\":0}]}}]}\n\n");
     assert!(!delivered.is_resumable());
 }
@@ -165,7 +165,7 @@ fn tool_call_is_not_resumed() {
 #[test]
 fn passes_continuation_of_prefix_on() {
     let events = stream("first", "Hello you", &[5], false);
-    let mut delivered = DeliveredTranscript::new(true);
+    let mut delivered = DeliveredTranscript::new(true, None);
     events[..2].iter().for_each(|event| delivered.record(event.as_bytes()));
     assert_eq!(delivered.prefix(), Some("Hello"));
     let mut replay = Replay::continuing(delivered);
@@ -176,12 +176,12 @@ fn passes_continuation_of_prefix_on() {
         }
     }
     assert!(client.done && client.text == " there" && client.ids.iter().all(|id| id == "first"));
-    assert_eq!(replay.into_delivered().text.as_deref(), Some("Hello there"));
+    assert_eq!(replay.into_delivered().prefix(), Some("Hello there"));
 }
 
 /// Returns what the client has when a backend that was given a prefix sends `next`.
 fn after_prefix(text: &str, cut: usize, next: &str, cuts: &[usize]) -> (Client, bool) {
-    let (mut client, mut delivered) = (Client::default(), DeliveredTranscript::new(true));
+    let (mut client, mut delivered) = (Client::default(), DeliveredTranscript::new(true, None));
     for event in stream("first", text, &[4, 9], false).iter().take(cut) {
         delivered.record(event.as_bytes());
         client.read(event.as_bytes());
@@ -219,9 +219,34 @@ fn text_after_finish_reason_reopens_the_response() {
         format!(r#"data: {{"choices":[{{"index":0,"delta":{{"content":"{text}"}},"finish_reason":{finish}}}]}}"#)
             + "\n\n"
     };
-    let mut delivered = DeliveredTranscript::new(false);
+    let mut delivered = DeliveredTranscript::new(false, None);
     delivered.record(event("one", r#""stop""#).as_bytes());
     assert!(!delivered.is_resumable(), "finished");
     delivered.record(event(" two", "null").as_bytes());
     assert!(delivered.is_resumable(), "continued");
+}
+
+#[test]
+fn keeps_a_bounded_text_for_a_prefix() {
+    let event =
+        |bytes: usize| format!("data: {{\"choices\":[{{\"delta\":{{\"content\":\"{}\"}}}}]}}\n\n", "x".repeat(bytes));
+    let budget = crate::body::ByteBudget::new(4 * MAX_TEXT);
+    let mut delivered = DeliveredTranscript::new(true, Some(budget.lease()));
+    delivered.record(event(MAX_TEXT - 10).as_bytes());
+    assert_eq!(delivered.prefix().map(str::len), Some(MAX_TEXT - 10));
+    assert!(budget.used() >= MAX_TEXT - 10);
+    delivered.record(event(11).as_bytes());
+    assert!(delivered.prefix().is_none() && delivered.is_resumable(), "it is compared from the beginning");
+    assert_eq!(budget.used(), 0);
+
+    let small = crate::body::ByteBudget::new(1000);
+    let mut delivered = DeliveredTranscript::new(true, Some(small.lease()));
+    delivered.record(event(2000).as_bytes());
+    assert!(delivered.prefix().is_none() && delivered.is_resumable(), "the budget has no room");
+}
+
+impl Clone for KeptText {
+    fn clone(&self) -> Self {
+        Self { text: self.text.clone(), lease: None }
+    }
 }

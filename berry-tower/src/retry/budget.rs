@@ -134,6 +134,21 @@ impl Budget {
         }
     }
 
+    /// Returns how many retries are left now; `None` if their number is not limited.
+    #[must_use]
+    pub fn remaining(&self, now: Instant) -> Option<u64> {
+        if self.ratio == f64::INFINITY {
+            return None;
+        }
+        let second = self.second(now);
+        let current = Count::unpack(self.current.load(Acquire));
+        let past = self.past.iter().map(|past| Count::unpack(past.load(Relaxed)));
+        // The current second's count is written to `past` only when the second is over.
+        let past = past.filter(|past| past.second != current.second);
+        let used: u64 = past.chain([current]).map(|count| count.within(second)).sum();
+        Some(self.allowed(second).saturating_sub(used))
+    }
+
     /// The number of retries that are allowed in the window that ends with `last`.
     fn allowed(&self, last: u32) -> u64 {
         let requests: u64 = self.requests.iter().map(|slot| Count::unpack(slot.load(Relaxed)).within(last)).sum();
@@ -179,6 +194,19 @@ mod tests {
     };
 
     use super::*;
+
+    #[test]
+    fn tells_how_many_retries_remain() {
+        let (budget, now) = (Budget::new(0.5, 0), Instant::now());
+        (0..8).for_each(|_| budget.deposit(now));
+        assert_eq!(budget.remaining(now), Some(4));
+        assert!(budget.withdraw(now));
+        let later = now + Duration::from_secs(3);
+        assert!(budget.withdraw(later));
+        assert_eq!(budget.remaining(later), Some(2));
+        assert_eq!(budget.remaining(now + Duration::from_secs(60)), Some(0), "requests of long ago allow none");
+        assert_eq!(Budget::new(f64::INFINITY, 0).remaining(now), None);
+    }
 
     #[test]
     fn grants_floor_without_requests() {

@@ -20,9 +20,9 @@ use super::{
 };
 use crate::{
     attempt::Attempt,
-    body::Buffered,
+    body::{Buffered, ByteLease},
     classify::{Class, Classify, RequestFacts},
-    error::{BoxError, BreakerOpen, Failure, MissingLayer, Unroutable, find},
+    error::{BoxError, BreakerOpen, Failure, MissingLayer, Unroutable, find, is_over_limit},
     read_ahead::ReadAhead,
     upstream_time::UpstreamTime,
 };
@@ -61,6 +61,8 @@ pub(super) struct Run<P, C> {
     /// Whether a selection stands behind, which knows other backends and fallbacks.
     has_selection: bool,
     unrouted_rounds: u32,
+    /// Whether the request itself is why it leaves the model that it is at.
+    is_callers_choice: bool,
     /// Why the request leaves the model that it is at; logged when it is known where it goes.
     leaving: Option<&'static str>,
 }
@@ -136,6 +138,7 @@ impl<P: RetryPolicy, C: Classify> Run<P, C> {
             last_failure: (Class::Network, None),
             has_selection: false,
             unrouted_rounds: 0,
+            is_callers_choice: false,
             leaving: None,
         }
     }
@@ -167,6 +170,9 @@ impl<P: RetryPolicy, C: Classify> Run<P, C> {
                 }
                 Step::Fallback(reason) => {
                     self.attempt = self.attempt.next_fallback();
+                    if mem::take(&mut self.is_callers_choice) {
+                        self.attempt = self.attempt.clone().by_caller();
+                    }
                     self.counts = AttemptCounts::default();
                     self.unrouted_rounds = 0;
                     self.leaving = Some(reason);
@@ -206,7 +212,7 @@ impl<P: RetryPolicy, C: Classify> Run<P, C> {
                             return self.pass_on(response.map(ResponseBody::inner));
                         }
                         Step::Fallback(_) if class == Class::TooLong => {
-                            let mut read = Box::pin(read_ahead(response));
+                            let mut read = Box::pin(read_ahead(response, request.body().new_lease()));
                             let read = poll_fn(|cx| total.as_mut().limit(read.as_mut().poll(cx), cx)).await;
                             match read {
                                 Ok(response) => kept = response.map(Box::new),
@@ -232,6 +238,7 @@ impl<P: RetryPolicy, C: Classify> Run<P, C> {
                 Outcome::NoCandidates(error, reason) => {
                     self.has_selection = true;
                     self.log_fallback_without_backend(request);
+                    self.is_callers_choice = is_callers_choice(&*error);
                     self.routing_error.get_or_insert(error);
                     self.fallback(reason)
                 }
@@ -286,12 +293,16 @@ impl<P: RetryPolicy, C: Classify> Run<P, C> {
                 self.last_failure = (class, Some(head.status));
                 Outcome::FailedResponse(class, Response::from_parts(head, body))
             }
-            Err(error) if find::<MissingLayer>(&*error).is_some() => Outcome::Done(Err(error)),
+            // No other backend or time brings back what a limit has left.
+            Err(error) if find::<MissingLayer>(&*error).is_some() || is_over_limit(&*error) => {
+                Outcome::Done(Err(error))
+            }
             Err(error) if find::<BreakerOpen>(&*error).is_some() => Outcome::TrialTaken(error),
             Err(error) => match find::<Unroutable>(&*error) {
                 Some(Unroutable::OnlyTriedLeft { soonest }) => Outcome::NoFreshBackend(*soonest),
                 Some(Unroutable::NoCandidates { has_fallback: false }) => Outcome::NoMoreFallbacks(error),
                 Some(Unroutable::UnknownModel) if self.attempt.fallback_index() == 0 => Outcome::Done(Err(error)),
+                Some(Unroutable::Overloaded) => Outcome::Done(Err(error)),
                 Some(unroutable) => {
                     let reason = routing_reason(unroutable);
                     Outcome::NoCandidates(error, reason)
@@ -314,6 +325,7 @@ impl<P: RetryPolicy, C: Classify> Run<P, C> {
         self.counts.attempts = self.counts.attempts.saturating_add(1);
         self.counts.repeats += u32::from(is_repeat);
         self.unrouted_rounds = 0;
+        self.is_callers_choice = class == Class::TooLong;
         self.last_called = Some(self.attempt.clone());
         self.attempt = self.attempt.next(class, silent);
         // A selection may have repeated a backend unasked.
@@ -461,13 +473,19 @@ impl<P, C> Run<P, C> {
         let Some(reason) = self.leaving.take().filter(|_| self.has_selection) else { return };
         let (request_id, attempts) = (request_id(request), self.attempt.number() - 1);
         let unroutable = self.routing_error.as_deref().and_then(|error| find::<Unroutable>(error));
-        let is_callers_fault = unroutable.is_some_and(|error| !matches!(error, Unroutable::NoneAvailable { .. }));
+        let is_callers_fault =
+            unroutable.is_some_and(|error| !matches!(error, Unroutable::NoneAvailable { .. } | Unroutable::Overloaded));
         if attempts == 0 && is_callers_fault {
             tracing::info!(request_id, reason, attempts, "no backend left to ask");
         } else {
             tracing::warn!(request_id, reason, attempts, "no backend left to ask");
         }
     }
+}
+
+/// Whether a part of the request is why a model had no backend for it.
+fn is_callers_choice(error: &(dyn std::error::Error + 'static)) -> bool {
+    matches!(find::<Unroutable>(error), Some(Unroutable::UnsupportedParameter { .. } | Unroutable::UnsupportedEndpoint))
 }
 
 /// Says in the log why a model had no backend for the request.
@@ -477,6 +495,8 @@ const fn routing_reason(error: &Unroutable) -> &'static str {
         Unroutable::NoBackendForUser => "no backend for this user",
         Unroutable::UnsupportedEndpoint => "endpoint not served",
         Unroutable::UnsupportedParameter { .. } | Unroutable::NotStored { .. } => "parameter not supported",
+        Unroutable::Overloaded => "no memory left",
+        Unroutable::FallbackNotPermitted => "fallback not permitted",
         Unroutable::NoCandidates { .. } => "all backends tried",
         Unroutable::NoneAvailable { .. } | Unroutable::OnlyTriedLeft { .. } => "all cooling down",
     }
@@ -503,10 +523,10 @@ impl AttemptCounts {
 
 /// Reads the response's body, so that the attempt ends now and not when the client reads it;
 /// returns `None` when the body fails.
-async fn read_ahead<B: Body>(response: Response<B>) -> Option<Response<ResponseBody<B>>> {
+async fn read_ahead<B: Body>(response: Response<B>, lease: Option<ByteLease>) -> Option<Response<ResponseBody<B>>> {
     let (head, body) = response.into_parts();
-    let mut body = ReadAhead::new(body);
-    while body.bytes() <= MAX_KEPT_BYTES && body.frames() <= MAX_KEPT_FRAMES {
+    let mut body = ReadAhead::new(body, lease);
+    while body.bytes() <= MAX_KEPT_BYTES && body.frames() <= MAX_KEPT_FRAMES && !body.is_over_budget() {
         if !poll_fn(|cx| body.poll_read(cx)).await.ok()? {
             break;
         }

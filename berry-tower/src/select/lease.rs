@@ -13,9 +13,9 @@ use crate::{
     breaker::{Breaker, FindBreaker, address},
     caller::CallerId,
     classify::{Class, Classify, ErrorBody, RequestFacts},
-    error::{BreakerOpen, Failure, MissingLayer, Unroutable, find},
+    error::{BreakerOpen, Failure, MissingLayer, Unroutable, find, is_over_limit},
     evidence::{AttemptRecord, Claim, Weight},
-    observe::AttemptEnd,
+    observe::{AttemptEnd, RequestObserver},
     progress::Progress,
 };
 
@@ -65,8 +65,12 @@ pub struct Lease<C: Classify> {
     /// What the attempts of the request say together.
     record: Option<Arc<AttemptRecord>>,
     number: u32,
-    /// The class of the attempt before this one, until observers have been told.
-    retry_of: Option<Class>,
+    /// The class of the attempt before this one.
+    previous: Option<Class>,
+    is_retry_reported: bool,
+    /// Whether this attempt continues a stream of the one before.
+    resumes: bool,
+    request_observer: Option<RequestObserver>,
     progress: Option<Progress>,
     request_id: Option<HeaderValue>,
     status: Option<StatusCode>,
@@ -105,7 +109,10 @@ impl<C: Classify> Lease<C> {
             caller: None,
             record: None,
             number: 1,
-            retry_of: None,
+            previous: None,
+            is_retry_reported: false,
+            resumes: false,
+            request_observer: None,
             progress: None,
             request_id: None,
             status: None,
@@ -127,7 +134,10 @@ impl<C: Classify> Lease<C> {
         self.record = attempt.map(|attempt| attempt.record().clone());
         self.request_id = request.headers().get("x-request-id").cloned();
         self.number = attempt.map_or(1, Attempt::number);
-        self.retry_of = attempt.and_then(|attempt| attempt.tried().next()).map(|tried| tried.class);
+        if let Some(tried) = attempt.and_then(|attempt| attempt.tried().next()) {
+            (self.previous, self.resumes) = (Some(tried.class), tried.interrupted);
+        }
+        self.request_observer = request.extensions().get().cloned();
     }
 
     /// The model, or the fallback.
@@ -252,7 +262,8 @@ impl<C: Classify> Lease<C> {
     }
 
     fn report_retry(&mut self) {
-        if let Some(reason) = self.retry_of.take()
+        if let Some(reason) = self.previous
+            && !std::mem::replace(&mut self.is_retry_reported, true)
             && let Some(observer) = self.backend.state().observer()
         {
             observer.retried(self.model.name(), reason);
@@ -266,8 +277,12 @@ impl<C: Classify> Lease<C> {
 
     fn report_end(&mut self, class: Class, now: Instant) {
         self.report_retry();
-        let Some(observer) = self.backend.state().observer() else { return };
-        observer.attempt_ended(&AttemptEnd {
+        let observer = self.backend.state().observer();
+        if observer.is_none() && self.request_observer.is_none() {
+            return;
+        }
+        let breaker = self.backend.state().breaker();
+        let end = AttemptEnd {
             request_id: self.request_id.as_ref(),
             backend: self.backend.id(),
             model: self.model.name(),
@@ -279,7 +294,18 @@ impl<C: Classify> Lease<C> {
             elapsed: now - self.started,
             usage: self.progress.as_ref().and_then(Progress::usage),
             reason: self.reason.as_deref(),
-        });
+            ended: now,
+            selected: &self.backend,
+            previous: self.previous,
+            resumes: self.resumes,
+            breaker: class.is_error().then(|| breaker.state(now)),
+        };
+        if let Some(observer) = observer {
+            observer.attempt_ended(&end);
+        }
+        if let Some(RequestObserver(observer)) = &self.request_observer {
+            observer.attempt_ended(&end);
+        }
     }
 }
 
@@ -322,7 +348,10 @@ fn reason(error: &(dyn Error + 'static)) -> Option<String> {
 }
 
 fn no_backend_was_called(error: &(dyn Error + 'static)) -> bool {
-    find::<BreakerOpen>(error).is_some() || find::<Unroutable>(error).is_some() || find::<MissingLayer>(error).is_some()
+    find::<BreakerOpen>(error).is_some()
+        || find::<Unroutable>(error).is_some()
+        || find::<MissingLayer>(error).is_some()
+        || is_over_limit(error)
 }
 
 impl<C: Classify> Guard for Lease<C> {

@@ -71,7 +71,7 @@ pub use lease::{Lease, SelectedBreaker};
 pub use crate::attempt::ServedBy;
 use crate::{
     attempt::Attempt,
-    backend::{Backend, Catalog, CatalogSnapshot, Model, OnUnsupported},
+    backend::{Backend, Catalog, CatalogSnapshot, FallbackPermission, Model, OnUnsupported},
     body::{Buffered, GuardedBody},
     caller::{CallerId, Callers},
     classify::{Classify, ModelApiVerdict},
@@ -142,6 +142,8 @@ type TagsOf = dyn for<'a> Fn(&'a Extensions) -> &'a [Arc<str>] + Send + Sync;
 
 type FindCaller = dyn Fn(&Extensions) -> Option<CallerId> + Send + Sync;
 
+type MayUse = dyn Fn(&Extensions, &str) -> bool + Send + Sync;
+
 /// [`Layer`] that applies [`Select`].
 #[derive(Clone)]
 pub struct SelectLayer<C = ModelApiVerdict> {
@@ -149,6 +151,7 @@ pub struct SelectLayer<C = ModelApiVerdict> {
     tags: Arc<TagsOf>,
     caller: Option<Arc<FindCaller>>,
     callers: Arc<Callers>,
+    may_use: Option<Arc<MayUse>>,
     policy: TagPolicy,
     classify: C,
 }
@@ -162,6 +165,7 @@ impl SelectLayer {
             tags: Arc::new(|_| &[]),
             caller: None,
             callers: Arc::default(),
+            may_use: None,
             policy: TagPolicy::Strict,
             classify: ModelApiVerdict,
         }
@@ -195,6 +199,15 @@ impl<C> SelectLayer<C> {
         self
     }
 
+    /// Sets the function that says whether the caller in the request's extensions may use a model. It is
+    /// called for the fallbacks of models with [`FallbackPermission::Required`]; without a function no
+    /// such fallback is permitted.
+    #[must_use]
+    pub fn permission(mut self, may_use: impl Fn(&Extensions, &str) -> bool + Send + Sync + 'static) -> Self {
+        self.may_use = Some(Arc::new(may_use));
+        self
+    }
+
     /// Sets which backends users without tags may use.
     #[must_use]
     pub const fn tag_policy(mut self, policy: TagPolicy) -> Self {
@@ -205,8 +218,8 @@ impl<C> SelectLayer<C> {
     /// Sets how responses and errors are classified.
     #[must_use]
     pub fn classify<D>(self, classify: D) -> SelectLayer<D> {
-        let Self { catalog, tags, caller, callers, policy, .. } = self;
-        SelectLayer { catalog, tags, caller, callers, policy, classify }
+        let Self { catalog, tags, caller, callers, may_use, policy, .. } = self;
+        SelectLayer { catalog, tags, caller, callers, may_use, policy, classify }
     }
 }
 
@@ -259,16 +272,25 @@ impl<S, C: Classify + Clone> Select<S, C> {
         let asked = snapshot.find(&requested.model).ok_or(Unroutable::UnknownModel)?;
         let fallback_index = attempt.map_or(0, Attempt::fallback_index) as usize;
         let model = model_or_fallback(&snapshot, asked, fallback_index)?;
+        if attempt.is_some_and(Attempt::is_callers_fallback)
+            && asked.fallback_permission() == FallbackPermission::Required
+            && !self.layer.may_use.as_ref().is_some_and(|may_use| may_use(extensions, model.name()))
+        {
+            return Err(Unroutable::FallbackNotPermitted.into());
+        }
         let endpoint = requested.endpoint;
         // The request is parsed only if a backend may need it in another format.
         let translates = |endpoint: &Endpoint| model.backends().iter().any(|b| !b.speaks(*endpoint));
         let conversation = endpoint.filter(|endpoint| endpoint.is_chat()).filter(translates);
         let refuses = model.on_unsupported() == OnUnsupported::Refuse;
-        let conversation = conversation.map(|endpoint| Conversation::new(endpoint, request.body().bytes().clone()));
-        let conversation = conversation.map(|conversation| {
-            let conversation = conversation.refuse_optional(refuses).with_seals(model.seals().clone());
-            Arc::new(conversation.with_shape(requested.nodes(), requested.depth()))
+        let conversation = conversation.map(|endpoint| {
+            let (nodes, body) = (requested.nodes(), request.body());
+            let conversation = Conversation::new(endpoint, body.bytes().clone()).refuse_optional(refuses);
+            let conversation = conversation.with_seals(model.seals().clone());
+            let conversation = conversation.with_shape(nodes, requested.depth()).with_lease(nodes, body.new_lease());
+            conversation.map(Arc::new).ok_or(Unroutable::Overloaded)
         });
+        let conversation = conversation.transpose()?;
         let context = SelectionContext::default()
             .with_endpoint(endpoint)
             .with_tags((self.layer.tags)(extensions))

@@ -10,6 +10,7 @@ pub(super) enum Count {
     Cached,
     CacheRead,
     CacheCreation,
+    Reasoning,
 }
 
 /// Token counts under their names in the protocols; a later one replaces an earlier one unless it is 0.
@@ -21,6 +22,7 @@ pub(crate) struct Counts {
     cached: Option<u64>,
     cache_read: Option<u64>,
     cache_creation: Option<u64>,
+    reasoning: Option<u64>,
 }
 
 impl Counts {
@@ -32,6 +34,7 @@ impl Counts {
             Count::Cached => &mut self.cached,
             Count::CacheRead => &mut self.cache_read,
             Count::CacheCreation => &mut self.cache_creation,
+            Count::Reasoning => &mut self.reasoning,
         }
     }
 
@@ -44,6 +47,7 @@ impl Counts {
         newer(&mut self.cached, later.cached);
         newer(&mut self.cache_read, later.cache_read);
         newer(&mut self.cache_creation, later.cache_creation);
+        newer(&mut self.reasoning, later.reasoning);
     }
 
     /// The sum of it. Anthropic's `input_tokens` leave out what the cache read and wrote;
@@ -56,6 +60,8 @@ impl Counts {
             input: self.prompt.unwrap_or(split),
             output: of(self.output),
             cached: of(self.cached.or(self.cache_read)),
+            cache_write: of(self.cache_creation),
+            reasoning: of(self.reasoning),
         })
     }
 }

@@ -126,6 +126,8 @@ impl Node {
             (Self::Block, b"text" | b"thinking") => Self::BlockOutput,
             (Self::Usage | Self::NestedUsage, _) => Self::usage_child(name),
             (Self::Details, b"cached_tokens") => Self::Count(Count::Cached),
+            (Self::Details, b"cache_write_tokens") => Self::Count(Count::CacheCreation),
+            (Self::Details, b"reasoning_tokens") => Self::Count(Count::Reasoning),
             (Self::Error | Self::ResponseError, b"message") => Self::ErrorText,
             (Self::Error | Self::ResponseError, b"type") => Self::ErrorKind,
             (Self::Error | Self::ResponseError, b"code") => Self::ErrorCode,
@@ -141,7 +143,10 @@ impl Node {
             b"prompt_cache_hit_tokens" | b"cached_tokens" => Self::Count(Count::Cached),
             b"cache_read_input_tokens" => Self::Count(Count::CacheRead),
             b"cache_creation_input_tokens" => Self::Count(Count::CacheCreation),
-            b"prompt_tokens_details" | b"input_tokens_details" => Self::Details,
+            b"prompt_tokens_details"
+            | b"input_tokens_details"
+            | b"completion_tokens_details"
+            | b"output_tokens_details" => Self::Details,
             _ => Self::Other,
         }
     }

@@ -1,5 +1,4 @@
-//! What must hold of a backend's state, the circuit breaker and the eight strategies, over random
-//! pools, histories and seeds.
+//! Properties of backend state, circuit breaker and strategies over random pools, histories and seeds.
 #![cfg(feature = "select")]
 
 mod pools;

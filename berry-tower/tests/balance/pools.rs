@@ -12,11 +12,11 @@ pub(crate) fn rng(seed: u64) -> StdRng {
     StdRng::seed_from_u64(seed)
 }
 
-pub(crate) fn all_eight() -> impl Iterator<Item = Arc<dyn Strategy>> {
-    NAMES.into_iter().map(|name| by_name(name, &SmartAi::default()).expect("one of the eight"))
+pub(crate) fn all_strategies() -> impl Iterator<Item = Arc<dyn Strategy>> {
+    NAMES.into_iter().map(|name| by_name(name, &SmartAi::default()).expect("a known strategy"))
 }
 
-/// A backend, and the state that it is said to be in.
+/// Backends with the state in which each is presented to a strategy.
 pub(crate) type Pool = Vec<(Arc<Backend>, View)>;
 
 pub(crate) fn candidates(pool: &Pool) -> Vec<Candidate<'_>> {
@@ -27,7 +27,7 @@ pub(crate) fn backend(model: &str) -> Backend {
     Backend::new(Arc::new(Provider::new("p", "http://127.0.0.1:1").expect("a URL")), model)
 }
 
-/// Up to six backends in any states; few values for each thing, so that there are ties.
+/// Returns up to six backends in random states. Each property has few values, so that ties occur.
 pub(crate) fn pool(rng: &mut StdRng) -> Pool {
     let n = rng.random_range(1..=6);
     (0..n).map(|i| (Arc::new(any_backend(i, rng)), any_view(rng))).collect()

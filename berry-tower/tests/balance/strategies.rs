@@ -1,4 +1,4 @@
-//! All eight strategies: picks, probabilities and weights belong together.
+//! All strategies: picks, probabilities and weights are consistent.
 
 use std::{sync::Arc, thread, time::Duration};
 
@@ -8,9 +8,9 @@ use berry_tower::backend::{
 };
 use rand::RngExt;
 
-use crate::pools::{Pool, all_eight, backend, candidates, pool, rng};
+use crate::pools::{Pool, all_strategies, backend, candidates, pool, rng};
 
-/// How often each is picked in `times` picks.
+/// Returns how often each candidate is picked in `times` picks.
 fn frequencies(strategy: &dyn Strategy, candidates: &[Candidate<'_>], times: usize, seed: u64) -> Vec<f64> {
     let mut rng = rng(seed);
     let mut counts = vec![0.0; candidates.len()];
@@ -20,13 +20,14 @@ fn frequencies(strategy: &dyn Strategy, candidates: &[Candidate<'_>], times: usi
     counts
 }
 
-/// What the χ² statistic exceeds once in some three million tests (Wilson and Hilferty).
+/// Returns the value that the χ² statistic exceeds once in about three million tests, by the
+/// approximation of Wilson and Hilferty.
 fn critical(degrees: f64) -> f64 {
     let spread = 2.0 / (9.0 * degrees);
     degrees * (1.0 - spread + 5.0 * spread.sqrt()).powi(3)
 }
 
-/// χ² of counts against probabilities; the rare ones are taken together.
+/// Returns whether counts fit probabilities by a χ² test. Rare outcomes form one cell.
 fn fits(counts: &[f64], probabilities: &[f64]) -> bool {
     let times: f64 = counts.iter().sum();
     let (mut rare, mut cells) = ((0.0, 0.0), Vec::new());
@@ -50,11 +51,11 @@ fn fits(counts: &[f64], probabilities: &[f64]) -> bool {
 }
 
 #[test]
-fn frequencies_are_the_stated_probabilities() {
+fn picks_follow_the_reported_probabilities() {
     for seed in 0..60 {
         let pool = pool(&mut rng(seed));
         let candidates = candidates(&pool);
-        for strategy in all_eight() {
+        for strategy in all_strategies() {
             let stated = strategy.probabilities(&candidates);
             let sum: f64 = stated.iter().sum();
             assert!((sum - 1.0).abs() < 1e-9, "{} sums up to {sum}", strategy.name());
@@ -65,14 +66,14 @@ fn frequencies_are_the_stated_probabilities() {
 }
 
 #[test]
-fn the_test_of_frequencies_tells_a_wrong_probability() {
+fn chi_squared_test_detects_wrong_probabilities() {
     assert!(fits(&[1_000.0, 2_000.0], &[1.0 / 3.0, 2.0 / 3.0]));
     assert!(!fits(&[1_000.0, 2_000.0], &[0.4, 0.6]));
     assert!(!fits(&[2_999.0, 1.0], &[1.0, 0.0]));
 }
 
 #[test]
-fn twice_the_weight_is_twice_the_picks() {
+fn double_weight_gets_double_picks() {
     let pool: Pool = [1.0, 2.0].map(|w| (Arc::new(backend("m").with_weight(w)), View::default())).into();
     for name in ["weighted_random", "failover", "weighted_failover", "smart_weighted_failover"] {
         let strategy = by_name(name, &SmartAi::default()).unwrap();
@@ -82,7 +83,7 @@ fn twice_the_weight_is_twice_the_picks() {
 }
 
 #[test]
-fn the_shown_weight_is_the_one_that_is_used() {
+fn probabilities_follow_the_effective_weights() {
     for seed in 0..100 {
         let pool = pool(&mut rng(seed));
         let candidates = candidates(&pool);
@@ -98,7 +99,7 @@ fn the_shown_weight_is_the_one_that_is_used() {
 }
 
 #[test]
-fn round_robin_is_exact_under_threads() {
+fn round_robin_is_exact_under_concurrency() {
     for n in 1..=7 {
         let pool: Pool = (0..n).map(|i| (Arc::new(backend(&format!("m{i}"))), View::default())).collect();
         let strategy = RoundRobin::default();
@@ -115,7 +116,7 @@ fn round_robin_is_exact_under_threads() {
 }
 
 #[test]
-fn a_retry_does_not_move_the_turn_of_round_robin() {
+fn retry_does_not_advance_round_robin() {
     let pool: Pool = (0..2).map(|i| (Arc::new(backend(&format!("m{i}"))), View::default())).collect();
     let (both, rest) = (candidates(&pool), candidates(&pool)[1..].to_vec());
     let strategy = RoundRobin::default();
@@ -130,7 +131,7 @@ fn a_retry_does_not_move_the_turn_of_round_robin() {
 }
 
 #[test]
-fn least_latency_measures_one_at_a_time_and_then_takes_the_quickest() {
+fn least_latency_measures_each_backend_then_picks_the_fastest() {
     let view = |latency: Option<u64>, trial_free, in_flight| View {
         latency: latency.map(Duration::from_millis),
         trial_free,
@@ -138,42 +139,50 @@ fn least_latency_measures_one_at_a_time_and_then_takes_the_quickest() {
         ..View::default()
     };
     let strategy = by_name("least_latency", &SmartAi::default()).unwrap();
-    let odds = |views: &[View]| {
+    let shares = |views: &[View]| {
         let pool: Pool = views.iter().map(|view| (Arc::new(backend("m")), *view)).collect();
         strategy.probabilities(&candidates(&pool))
     };
-    assert_eq!(odds(&[view(Some(10), true, 0), view(None, true, 3)]), [0.0, 1.0], "the unmeasured comes first");
-    assert_eq!(odds(&[view(Some(10), true, 9), view(None, false, 0)]), [1.0, 0.0], "but is not flooded");
-    assert_eq!(odds(&[view(Some(10), true, 2), view(Some(10), true, 1)]), [0.0, 1.0], "ties by requests under way");
-    assert_eq!(odds(&[view(None, false, 2), view(None, false, 1)]), [0.0, 1.0]);
-    assert_eq!(odds(&[view(Some(20), true, 0), view(Some(10), true, 5)]), [0.0, 1.0]);
+    assert_eq!(
+        shares(&[view(Some(10), true, 0), view(None, true, 3)]),
+        [0.0, 1.0],
+        "an unmeasured backend comes first"
+    );
+    assert_eq!(shares(&[view(Some(10), true, 9), view(None, false, 0)]), [1.0, 0.0], "one measurement at a time");
+    assert_eq!(
+        shares(&[view(Some(10), true, 2), view(Some(10), true, 1)]),
+        [0.0, 1.0],
+        "ties are broken by requests in flight"
+    );
+    assert_eq!(shares(&[view(None, false, 2), view(None, false, 1)]), [0.0, 1.0]);
+    assert_eq!(shares(&[view(Some(20), true, 0), view(Some(10), true, 5)]), [0.0, 1.0]);
 }
 
 #[test]
-fn weighted_failover_looks_at_the_unhealthy_only_when_there_is_nobody_else() {
+fn weighted_failover_uses_unhealthy_backends_only_as_a_last_resort() {
     let strategy = by_name("weighted_failover", &SmartAi::default()).unwrap();
     let down = View { stage: Stage::Unhealthy, ..View::default() };
     let due = View { due_for_trial: true, ..down };
     let back = View { stage: Stage::Returning, ..View::default() };
-    let odds = |views: [View; 2]| {
+    let shares = |views: [View; 2]| {
         let pool: Pool =
             views.into_iter().map(|v| (Arc::new(backend("m").with_weight(2.0).with_priority(1)), v)).collect();
         strategy.probabilities(&candidates(&pool))
     };
-    assert_eq!(odds([back, down]), [1.0, 0.0]);
-    assert_eq!(odds([down, down]), [0.5, 0.5]);
-    assert_eq!(odds([back, due]), [0.5, 0.5], "its trial is its only way back");
+    assert_eq!(shares([back, down]), [1.0, 0.0]);
+    assert_eq!(shares([down, down]), [0.5, 0.5]);
+    assert_eq!(shares([back, due]), [0.5, 0.5], "a due trial makes the backend eligible");
 }
 
 #[test]
-fn no_weight_makes_it_panic() {
+fn extreme_weights_do_not_panic() {
     for weights in [[0.0, 0.0], [f64::NAN, 1.0], [f64::INFINITY, f64::INFINITY], [-1.0, f64::MIN_POSITIVE]] {
         let pool: Pool = weights.map(|w| (Arc::new(backend("m").with_weight(w)), View::default())).into();
-        for strategy in all_eight() {
-            let odds = strategy.probabilities(&candidates(&pool));
-            assert!((odds.iter().sum::<f64>() - 1.0).abs() < 1e-9, "{} {weights:?} {odds:?}", strategy.name());
+        for strategy in all_strategies() {
+            let shares = strategy.probabilities(&candidates(&pool));
+            assert!((shares.iter().sum::<f64>() - 1.0).abs() < 1e-9, "{} {weights:?} {shares:?}", strategy.name());
             let seen = frequencies(&*strategy, &candidates(&pool), 1_000, 3);
-            assert!(fits(&seen, &odds), "{} {weights:?} {seen:?} {odds:?}", strategy.name());
+            assert!(fits(&seen, &shares), "{} {weights:?} {seen:?} {shares:?}", strategy.name());
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Bounds on the allocations of a request through the standard gateway, to be raised only on purpose.
+//! Bounds on the allocations of a request through the standard gateway. Raise them only on purpose.
 
 use std::{convert::Infallible, sync::Arc};
 
@@ -28,17 +28,17 @@ const MORE_EVENTS: u64 = 4;
 #[derive(Clone)]
 struct User(Arc<Quota>);
 
-/// Measures a request after a few others, which fill everything that is filled once.
+/// Measures the allocations of one request, after warm-up requests.
 fn count<B>(
     content_type: &'static str,
     stream: bool,
-    answer: impl Fn() -> B + Clone + Send + Sync + 'static,
+    body: impl Fn() -> B + Clone + Send + Sync + 'static,
 ) -> AllocationInfo
 where
     B: Body<Data = Bytes, Error = Infallible> + Send + 'static,
 {
     let upstream = service_fn(move |_: Request<Buffered>| {
-        let response = Response::builder().header("content-type", content_type).body(answer());
+        let response = Response::builder().header("content-type", content_type).body(body());
         std::future::ready(Ok::<_, Infallible>(response.unwrap()))
     });
     let backends = ["a", "b"].map(|name| {
@@ -53,7 +53,7 @@ where
     let service = gateway(stack, keys, limit, |_: &User, model: &str| model == "fast");
 
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let ask = || {
+    let send = || {
         let request = Request::post("/v1/chat/completions")
             .header("authorization", "Bearer a-token-of-mine")
             .header("content-type", "application/json");
@@ -71,35 +71,35 @@ where
         })
     };
     for _ in 0..8 {
-        ask();
+        send();
     }
-    ask()
+    send()
 }
 
 #[test]
-fn a_plain_request_allocates_as_seldom_as_it_did() {
-    const ANSWER: &str = r#"{"id":"1","choices":[{"index":0,"message":{"role":"assistant","content":"Hello!"},"finish_reason":"stop"}],"usage":{"prompt_tokens":9,"completion_tokens":9}}"#;
-    let told = count("application/json", false, || Full::<Bytes>::from(ANSWER));
-    assert!(told.count_total <= PLAIN, "{told:?}");
-    assert!(told.count_current <= 0, "it keeps something: {told:?}");
+fn plain_request_stays_within_the_allocation_bound() {
+    const RESPONSE: &str = r#"{"id":"1","choices":[{"index":0,"message":{"role":"assistant","content":"Hello!"},"finish_reason":"stop"}],"usage":{"prompt_tokens":9,"completion_tokens":9}}"#;
+    let info = count("application/json", false, || Full::<Bytes>::from(RESPONSE));
+    assert!(info.count_total <= PLAIN, "{info:?}");
+    assert!(info.count_current <= 0, "memory is not released: {info:?}");
 }
 
 #[test]
-fn a_stream_allocates_as_seldom_as_it_did() {
-    let of = |events: usize| {
+fn stream_stays_within_the_allocation_bound() {
+    let allocations = |events: usize| {
         let words = (0..events).map(|i| format!(r#"{{"index":0,"delta":{{"content":" word {i}"}}}}"#));
         let finish = r#"{"index":0,"delta":{},"finish_reason":"stop"}"#.to_owned();
         let mut frames: Vec<_> =
             words.chain([finish]).map(|choice| Bytes::from(format!("data: {{\"choices\":[{choice}]}}\n\n"))).collect();
         frames.push("data: [DONE]\n\n".into());
-        let told = count("text/event-stream", true, move || {
+        let info = count("text/event-stream", true, move || {
             let frames = frames.clone();
             StreamBody::new(stream::iter(frames.into_iter().map(|frame| Ok::<_, Infallible>(Frame::data(frame)))))
         });
-        assert!(told.count_current <= 0, "it keeps something: {told:?}");
-        told.count_total
+        assert!(info.count_current <= 0, "memory is not released: {info:?}");
+        info.count_total
     };
-    let (few, many) = (of(10), of(110));
+    let (few, many) = (allocations(10), allocations(110));
     assert!(few <= STREAM, "{few}");
     assert!(many - few <= MORE_EVENTS, "{few}, then {many}");
 }

@@ -1,4 +1,4 @@
-//! Events that are ready go out together, and one that was waited for goes out alone.
+//! Events that are ready together are written together, and a late event is written at once.
 
 use std::{convert::Infallible, future::poll_fn, mem, pin::pin, sync::Arc, time::Duration};
 
@@ -17,7 +17,7 @@ use http_body_util::{Full, StreamBody};
 use tokio::{sync::mpsc, time::Instant};
 use tower::{ServiceExt, service_fn};
 
-/// As many events as a short answer has, with its end.
+/// Returns the events of a stream of fifty words.
 fn events() -> Vec<Bytes> {
     let words = (0..50).map(|i| format!(r#"{{"index":0,"delta":{{"content":" word {i}"}}}}"#));
     let finish = r#"{"index":0,"delta":{},"finish_reason":"stop"}"#.to_owned();
@@ -27,31 +27,31 @@ fn events() -> Vec<Bytes> {
     events
 }
 
-/// An answer as a connection gives it: by a task of its own, one event after the other, each when
-/// the last was taken and so long has passed.
-fn connection(apart: Duration) -> impl Body<Data = Bytes, Error = Infallible> {
+/// Returns a body that behaves like a connection: a task sends one event after another, each when the
+/// previous one was taken and the interval has passed.
+fn connection(interval: Duration) -> impl Body<Data = Bytes, Error = Infallible> {
     let (send, mut receive) = mpsc::channel(1);
     tokio::spawn(async move {
         for event in events() {
-            if !apart.is_zero() {
-                tokio::time::sleep(apart).await;
+            if !interval.is_zero() {
+                tokio::time::sleep(interval).await;
             }
             if send.send(Ok(Frame::data(event))).await.is_err() {
                 break;
             }
-            // It has its turns, like everybody.
+            // Other tasks run in between, as on a real connection.
             tokio::task::yield_now().await;
         }
     });
     StreamBody::new(stream::poll_fn(move |cx| receive.poll_recv(cx)))
 }
 
-/// What a server has to write, as it sees it: what it finds ready it writes at once. With the time
-/// that passed before each.
-async fn writes(apart: Duration) -> Vec<(Duration, usize)> {
+/// Returns the writes of a server that writes whatever is ready: the time and the number of events of
+/// each.
+async fn writes(interval: Duration) -> Vec<(Duration, usize)> {
     let upstream = service_fn(move |_: Request<Buffered>| async move {
         let response = Response::builder().header("content-type", "text/event-stream");
-        Ok::<_, Infallible>(response.body(connection(apart)).unwrap())
+        Ok::<_, Infallible>(response.body(connection(interval)).unwrap())
     });
     let provider = Arc::new(Provider::new("a", "http://127.0.0.1:9").unwrap());
     let catalog = Catalog::new([Model::new("fast", Arc::new(Random), [Backend::new(provider, "fast")])]).unwrap();
@@ -67,7 +67,7 @@ async fn writes(apart: Duration) -> Vec<(Duration, usize)> {
     let (mut writes, mut buffered) = (Vec::new(), 0);
     while let Some(frame) = poll_fn(|cx| {
         let polled = body.as_mut().poll_frame(cx);
-        // The first time, the head goes out, whether anything is with it or not.
+        // The first write contains the head, even without events.
         if polled.is_pending() && (buffered > 0 || writes.is_empty()) {
             writes.push((start.elapsed(), mem::take(&mut buffered)));
         }
@@ -85,15 +85,15 @@ async fn writes(apart: Duration) -> Vec<(Duration, usize)> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn events_that_are_ready_are_one_write_and_the_head_is_with_them() {
+async fn ready_events_are_written_together_with_the_head() {
     let writes = writes(Duration::ZERO).await;
     assert_eq!(writes, [(Duration::ZERO, events().len())]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_event_that_was_waited_for_goes_out_at_once_and_alone() {
-    let apart = Duration::from_millis(5);
-    let writes = writes(apart).await;
-    let expected: Vec<_> = (1..).map(|n| (apart * n, 1)).take(events().len()).collect();
+async fn late_event_is_written_at_once() {
+    let interval = Duration::from_millis(5);
+    let writes = writes(interval).await;
+    let expected: Vec<_> = (1..).map(|n| (interval * n, 1)).take(events().len()).collect();
     assert_eq!(writes, expected);
 }

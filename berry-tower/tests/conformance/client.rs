@@ -1,4 +1,4 @@
-//! What the client sends again by itself, and what it makes of an answer.
+//! `BackendClient`: requests that it repeats itself, and its classification of responses.
 
 use std::sync::{
     Arc,
@@ -21,7 +21,7 @@ use http_body_util::{BodyExt, Full};
 use tower::{ServiceExt, service_fn};
 
 const CHAT: &str = "/v1/chat/completions";
-const ANSWER: &str = r#"{"choices":[{"index":0,"message":{"content":"x"},"finish_reason":"stop"}]}"#;
+const RESPONSE: &str = r#"{"choices":[{"index":0,"message":{"content":"x"},"finish_reason":"stop"}]}"#;
 
 fn backend() -> Arc<Backend> {
     Arc::new(Backend::new(Arc::new(Provider::new("p", "http://127.0.0.1:9").unwrap()), "m"))
@@ -34,11 +34,12 @@ fn request(backend: &Arc<Backend>, body: &str) -> Request<Buffered> {
     Request::post(CHAT).extension(requested).extension(selected).body(body).unwrap()
 }
 
-/// Sends one request to an upstream whose answer depends on the body that it is sent.
+/// Sends a request to an upstream whose response depends on the request body. Returns the result and
+/// the requests that the upstream received.
 async fn ask<F>(
     backend: &Arc<Backend>,
     body: &str,
-    answer: F,
+    respond: F,
 ) -> (Result<Response<Bytes>, BoxError>, Vec<(bool, String)>)
 where
     F: Fn(usize, &str) -> Result<(u16, String), Failure> + Clone + Send + Sync + 'static,
@@ -50,12 +51,12 @@ where
         let body = request.into_body().into_bytes();
         let text = String::from_utf8(body.to_vec()).unwrap();
         let turn = calls.fetch_add(1, Relaxed) + 1;
-        let answer = answer(turn, &text).map(|(status, text)| {
+        let response = respond(turn, &text).map(|(status, text)| {
             let response = Response::builder().status(status).header("content-type", "application/json");
             response.body(Full::new(Bytes::from(text))).unwrap()
         });
         sender.send((fresh, text)).unwrap();
-        std::future::ready(answer)
+        std::future::ready(response)
     });
     let result = async {
         let response = BackendClient::new(upstream).oneshot(request(backend, body)).await?;
@@ -71,22 +72,22 @@ async fn sends_an_unprocessed_request_once_more_on_a_fresh_connection() {
     let unprocessed = || Err(Failure::ConnectionLost(Unprocessed::new("closed").into()));
     let (result, seen) = ask(&backend(), r#"{"model":"a"}"#, move |turn, _| match turn {
         1 => unprocessed(),
-        _ => Ok((200, ANSWER.to_owned())),
+        _ => Ok((200, RESPONSE.to_owned())),
     })
     .await;
     assert_eq!(result.unwrap().status(), 200);
     assert_eq!(seen.iter().map(|(fresh, _)| *fresh).collect::<Vec<_>>(), [false, true]);
 
     let (result, seen) = ask(&backend(), r#"{"model":"a"}"#, move |_, _| unprocessed()).await;
-    assert!(result.unwrap_err().downcast_ref::<Failure>().is_some(), "a second failure in a row counts");
+    assert!(result.unwrap_err().downcast_ref::<Failure>().is_some(), "a second consecutive failure is returned");
     assert_eq!(seen.len(), 2);
 
     let lost = |_, _: &str| Err(Failure::ConnectionLost("reset".into()));
     assert_eq!(ask(&backend(), r#"{"model":"a"}"#, lost).await.1.len(), 1);
 }
 
-/// An upstream that knows none of these fields.
-fn refuses(fields: &'static [&'static str]) -> impl Fn(usize, &str) -> Result<(u16, String), Failure> + Clone {
+/// Returns an upstream that rejects each of the given fields.
+fn reject_fields(fields: &'static [&'static str]) -> impl Fn(usize, &str) -> Result<(u16, String), Failure> + Clone {
     move |_, body| {
         Ok(match fields.iter().find(|field| body.contains(&format!("\"{field}\""))) {
             Some(field) => {
@@ -95,16 +96,16 @@ fn refuses(fields: &'static [&'static str]) -> impl Fn(usize, &str) -> Result<(u
                 );
                 (422, format!(r#"{{"detail":{problem}}}"#))
             }
-            None => (200, ANSWER.to_owned()),
+            None => (200, RESPONSE.to_owned()),
         })
     }
 }
 
 #[tokio::test]
-async fn omits_or_renames_refused_fields_and_remembers_them() {
+async fn omits_or_renames_rejected_fields_and_remembers_them() {
     let backend = backend();
     let body = r#"{"model":"a","max_completion_tokens":5,"parallel_tool_calls":false}"#;
-    let upstream = refuses(&["max_completion_tokens", "parallel_tool_calls"]);
+    let upstream = reject_fields(&["max_completion_tokens", "parallel_tool_calls"]);
     for attempts in [3, 1] {
         let (result, seen) = ask(&backend, body, upstream.clone()).await;
         assert_eq!(result.unwrap().status(), 200);
@@ -114,18 +115,19 @@ async fn omits_or_renames_refused_fields_and_remembers_them() {
 }
 
 #[tokio::test]
-async fn a_refused_value_is_told_to_the_caller() {
+async fn rejected_value_is_passed_to_the_client() {
     let backend = backend();
-    let refusal =
+    let error_body =
         r#"{"error":{"message":"max_tokens must be at least 1","type":"t","param":"max_tokens","code":null}}"#;
-    let (result, seen) = ask(&backend, r#"{"model":"a","max_tokens":0}"#, |_, _| Ok((400, refusal.to_owned()))).await;
+    let (result, seen) =
+        ask(&backend, r#"{"model":"a","max_tokens":0}"#, |_, _| Ok((400, error_body.to_owned()))).await;
     let response = result.unwrap();
     assert_eq!((response.status().as_u16(), seen.len()), (400, 1));
-    assert_eq!(response.body(), refusal);
+    assert_eq!(response.body(), error_body);
 }
 
 #[tokio::test]
-async fn a_success_without_an_answer_is_a_failure_of_the_provider() {
+async fn success_without_content_is_a_provider_failure() {
     for (body, class) in [
         ("{}", Class::Server),
         (r#"{"choices":null}"#, Class::Server),
@@ -143,9 +145,9 @@ async fn a_success_without_an_answer_is_a_failure_of_the_provider() {
 }
 
 #[tokio::test]
-async fn an_error_has_its_class_and_no_secret() {
-    let refusal = r#"{"error":{"message":"Billing hard limit has been reached, see https://x.example/billing","type":"t","param":null,"code":"billing_hard_limit_reached"}}"#;
-    let (result, _) = ask(&backend(), r#"{"model":"a"}"#, |_, _| Ok((400, refusal.to_owned()))).await;
+async fn error_is_classified_and_redacted() {
+    let error_body = r#"{"error":{"message":"Billing hard limit has been reached, see https://x.example/billing","type":"t","param":null,"code":"billing_hard_limit_reached"}}"#;
+    let (result, _) = ask(&backend(), r#"{"model":"a"}"#, |_, _| Ok((400, error_body.to_owned()))).await;
     let response = result.unwrap();
     let error = response.extensions().get::<ErrorBody>().unwrap();
     assert_eq!(error.class, Some(Class::Auth));

@@ -1,4 +1,4 @@
-//! The edge layers.
+//! Tower's contract for the edge layers.
 
 use std::{convert::Infallible, sync::Arc, task::Context};
 
@@ -19,7 +19,7 @@ use http_body::Frame;
 use http_body_util::{Full, StreamBody};
 use tower::{Layer, Service};
 
-use crate::support::{Behaviour, Strict, check, is_ready, refuses};
+use crate::support::{Behaviour, Strict, check, check_rejection, is_ready};
 
 const BODY: &str = r#"{"model":"fast"}"#;
 
@@ -36,9 +36,9 @@ fn silent() -> Request<impl http_body::Body<Data = Bytes, Error = Infallible> + 
 }
 
 #[derive(Clone, Debug)]
-struct Waits;
+struct SlowAuth;
 
-impl Authenticate for Waits {
+impl Authenticate for SlowAuth {
     type Identity = ();
 
     async fn authenticate(&self, head: &Parts) -> Result<(), Rejection> {
@@ -48,52 +48,52 @@ impl Authenticate for Waits {
 }
 
 #[tokio::test]
-async fn auth() {
+async fn auth_keeps_the_contract() {
     let layer = AuthLayer::new(ApiKeys::new([ApiKey::from_token("good", "alice")]));
     check(layer.clone(), with_token).await;
-    refuses(layer, plain(), 401).await;
-    check(AuthLayer::new(Waits), with_token).await;
-    refuses(AuthLayer::new(Waits), plain(), 401).await;
+    check_rejection(layer, plain(), 401).await;
+    check(AuthLayer::new(SlowAuth), with_token).await;
+    check_rejection(AuthLayer::new(SlowAuth), plain(), 401).await;
 }
 
 #[tokio::test]
-async fn auth_keeps_no_place_while_it_waits() {
-    let mut service = AuthLayer::new(Waits).layer(Strict::new(1, Behaviour::Answers));
+async fn auth_holds_no_inner_slot_while_it_waits() {
+    let mut service = AuthLayer::new(SlowAuth).layer(Strict::new(1, Behaviour::Responds));
     assert!(is_ready::<Full<Bytes>>(&mut service));
     let _waiting = service.call(with_token());
     assert!(is_ready::<Full<Bytes>>(&mut service.clone()));
 }
 
 #[tokio::test(start_paused = true)]
-async fn rate_limit() {
+async fn rate_limit_keeps_the_contract() {
     check(RateLimitLayer::new(PerKey::new(Limits::new().per_minute(100), |_: &Parts| Some(0))), plain).await;
     let none = RateLimitLayer::new(PerKey::new(Limits::new().per_minute(100), |_: &Parts| None::<u8>).require_key());
-    refuses(none, plain(), 500).await;
+    check_rejection(none, plain(), 500).await;
 
     let quota = Arc::new(Quota::new(Limits::new().concurrent(2)));
     let request = || Request::builder().extension(Arc::clone(&quota)).body(Full::<Bytes>::default()).unwrap();
     let layer = RateLimitLayer::new(QuotaFromRequest::new(|head: &Parts| head.extensions.get().cloned()));
     check(layer.clone(), request).await;
-    assert_eq!(quota.usage().in_flight, 0, "every place was given back");
+    assert_eq!(quota.usage().in_flight, 0, "every slot is released");
     let (_a, _b) = (quota.acquire().unwrap(), quota.acquire().unwrap());
-    refuses(layer, request(), 429).await;
+    check_rejection(layer, request(), 429).await;
 }
 
 #[tokio::test]
-async fn inspect() {
+async fn inspect_keeps_the_contract() {
     check(InspectLayer::new(), || plain().map(|_| Buffered::from(BODY))).await;
-    refuses(InspectLayer::new(), Request::new(Buffered::from("[]")), 400).await;
+    check_rejection(InspectLayer::new(), Request::new(Buffered::from("[]")), 400).await;
 }
 
 #[tokio::test]
-async fn collect() {
+async fn collect_keeps_the_contract() {
     check(CollectLayer::new(), plain).await;
-    refuses(CollectLayer::new().max_body(1), Request::new(Full::<Bytes>::from("[]")), 413).await;
+    check_rejection(CollectLayer::new().max_body(1), Request::new(Full::<Bytes>::from("[]")), 413).await;
 }
 
 #[tokio::test]
-async fn collect_keeps_no_place_while_it_reads() {
-    let mut service = CollectLayer::new().layer(Strict::new(1, Behaviour::Answers));
+async fn collect_holds_no_inner_slot_while_it_reads() {
+    let mut service = CollectLayer::new().layer(Strict::new(1, Behaviour::Responds));
     assert!(is_ready::<Full<Bytes>>(&mut service));
     let mut reading = Box::pin(service.call(silent()));
     let mut cx = Context::from_waker(std::task::Waker::noop());
@@ -102,23 +102,23 @@ async fn collect_keeps_no_place_while_it_reads() {
 }
 
 #[tokio::test]
-async fn permission() {
+async fn permission_keeps_the_contract() {
     let request = || {
         let requested = Requested::read(&Bytes::from(BODY)).unwrap();
         Request::builder().extension("alice").extension(requested).body(Buffered::from(BODY)).unwrap()
     };
     check(ModelPermissionLayer::new(|_: &&str, model: &str| model == "fast"), request).await;
-    refuses(ModelPermissionLayer::new(|_: &&str, _: &str| false), request(), 403).await;
-    refuses(ModelPermissionLayer::new(|_: &String, _: &str| true), request(), 500).await;
+    check_rejection(ModelPermissionLayer::new(|_: &&str, _: &str| false), request(), 403).await;
+    check_rejection(ModelPermissionLayer::new(|_: &String, _: &str| true), request(), 500).await;
 }
 
 #[tokio::test]
-async fn error_response() {
+async fn error_response_keeps_the_contract() {
     check(ErrorResponseLayer::new(), plain).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn drain() {
+async fn drain_keeps_the_contract() {
     check(DrainLayer::new(), plain).await;
     check(DrainLayer::new(), || Request::new(Full::<Bytes>::default())).await;
 }

@@ -1,4 +1,4 @@
-//! The layers between the edge and the upstream.
+//! Tower's contract for the layers between the edge and the upstream.
 
 use std::{sync::Arc, time::Duration};
 
@@ -30,37 +30,39 @@ fn pool() -> Vec<Backend> {
     ["a", "b"].map(|model| Backend::new(provider.clone(), model)).into()
 }
 
-fn asked() -> Request<Buffered> {
+fn inspected_request() -> Request<Buffered> {
     let requested = Requested::read(&BODY.into()).unwrap().with_path(PATH);
     Request::post(PATH).extension(requested).body(Buffered::from(BODY)).unwrap()
 }
 
 #[tokio::test(start_paused = true)]
-async fn retry() {
-    check(RetryLayer::new(BackoffPolicy::default()).total_timeout(Some(Duration::from_secs(60))), asked).await;
+async fn retry_keeps_the_contract() {
+    check(RetryLayer::new(BackoffPolicy::default()).total_timeout(Some(Duration::from_secs(60))), inspected_request)
+        .await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn early() {
-    check(EarlyLayer::new(Some(Duration::from_secs(1))).commit_after(Some(Duration::from_secs(1))), asked).await;
+async fn early_keeps_the_contract() {
+    check(EarlyLayer::new(Some(Duration::from_secs(1))).commit_after(Some(Duration::from_secs(1))), inspected_request)
+        .await;
 }
 
 #[tokio::test]
-async fn resume_and_commit() {
-    check(ResumeLayer, asked).await;
-    check(CommitLayer, asked).await;
+async fn resume_and_commit_keep_the_contract() {
+    check(ResumeLayer, inspected_request).await;
+    check(CommitLayer, inspected_request).await;
 }
 
 #[tokio::test]
-async fn breaker() {
-    check(CircuitBreakerLayer::new(BreakerPolicy::default()), asked).await;
+async fn breaker_keeps_the_contract() {
+    check(CircuitBreakerLayer::new(BreakerPolicy::default()), inspected_request).await;
 }
 
 #[tokio::test]
-async fn client() {
+async fn client_keeps_the_contract() {
     let selected = || {
         let backend = Arc::new(pool().remove(0));
-        let mut request = asked();
+        let mut request = inspected_request();
         request.extensions_mut().insert(Selected::new(backend).with_last_resort(true));
         request
     };
@@ -68,16 +70,16 @@ async fn client() {
 }
 
 #[tokio::test]
-async fn select() {
+async fn select_keeps_the_contract() {
     let catalog = Catalog::new([Model::new("fast", Arc::new(RoundRobin::default()), pool())]).unwrap();
-    check(SelectLayer::new(catalog.clone()), asked).await;
+    check(SelectLayer::new(catalog.clone()), inspected_request).await;
     let in_flight =
         || catalog.load().states().map(|(_, live)| live.view(tokio::time::Instant::now()).in_flight).sum::<u32>();
-    assert_eq!(in_flight(), 0, "every place was given back");
+    assert_eq!(in_flight(), 0, "every slot is released");
 
-    // It refuses by an error, and keeps nothing for it.
+    // A rejection is an error and releases the inner service.
     let strict = Strict::new(1, Behaviour::Hangs);
-    let mut request = asked();
+    let mut request = inspected_request();
     let tried = catalog.load().models()[0].backends().iter().fold(Attempt::first(), |attempt, backend| {
         attempt.record_backend(backend.id().clone());
         attempt.next(Class::Auth, false)

@@ -1,4 +1,4 @@
-//! Large requests: translated on another thread, within a bound on the size of the tree.
+//! Large requests are translated on another thread, within a bound on the size of the JSON tree.
 
 use std::{convert::Infallible, sync::Arc};
 
@@ -19,8 +19,8 @@ use tower::{ServiceExt, service_fn};
 /// Sends a chat request to a gateway over a backend of Anthropic's format, and returns the status and the body.
 async fn ask(body: String, budget: &ByteBudget) -> (u16, Value) {
     let upstream = service_fn(async |request: Request<Buffered>| {
-        let question: Value = serde_json::from_slice(request.body().bytes()).unwrap();
-        let text = question["messages"][0]["content"].to_string().len().to_string();
+        let message: Value = serde_json::from_slice(request.body().bytes()).unwrap();
+        let text = message["messages"][0]["content"].to_string().len().to_string();
         let answer = json!({
             "id": "msg_1", "type": "message", "role": "assistant", "model": "m", "stop_reason": "end_turn",
             "content": [{ "type": "text", "text": text }], "usage": { "input_tokens": 1, "output_tokens": 1 },
@@ -55,15 +55,15 @@ async fn translates_within_bounds() {
 
     let (status, answer) = ask(chat(&"hi".into(), 300_000), &budget).await;
     assert_eq!((status, &answer["error"]["code"]), (400, &json!("unsupported_parameter")), "{answer}");
-    assert_eq!(budget.used(), 0, "all was given back");
+    assert_eq!(budget.used(), 0, "the budget is released");
 }
 
 #[tokio::test]
-async fn large_requests_on_one_thread() {
+async fn translates_large_requests_on_a_current_thread_runtime() {
     translates_within_bounds().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn large_requests_on_several_threads() {
+async fn translates_large_requests_on_a_multi_thread_runtime() {
     translates_within_bounds().await;
 }

@@ -1,5 +1,6 @@
-//! What every layer must hold to: auto traits, readiness that is asked for, passed through and not
-//! held, and nothing kept by a future or a body that was dropped.
+//! The contract of every layer: auto traits, readiness that is requested, passed through and not held,
+//! and dropped futures and bodies that release the inner service. Also the properties of the whole
+//! gateway: allocations, writes and observers.
 
 #![allow(clippy::unwrap_used, reason = "a helper of tests may panic as a test may")]
 

@@ -1,4 +1,4 @@
-//! Observers: each attempt, retry and change is told exactly once, however it ends.
+//! Observers: each attempt, retry and state change is reported exactly once, however it ends.
 
 use std::{
     sync::{Arc, mpsc},
@@ -26,26 +26,26 @@ use http_body_util::{BodyExt, StreamBody};
 use tokio::time::sleep;
 use tower::{BoxError, Service, ServiceBuilder, ServiceExt, service_fn};
 
-/// What an observer was told, in words.
+/// An observer that sends each event as text.
 #[derive(Clone, Debug)]
-struct Notes(mpsc::Sender<String>);
+struct RecordingObserver(mpsc::Sender<String>);
 
 #[derive(Debug)]
-struct Of(Notes, BackendId);
+struct RecordingBackendObserver(RecordingObserver, BackendId);
 
-impl Of {
-    fn note(&self, text: &str) {
+impl RecordingBackendObserver {
+    fn record(&self, text: &str) {
         self.0.0.send(format!("{} {text}", self.1.model)).unwrap();
     }
 }
 
-impl Observer for Notes {
+impl Observer for RecordingObserver {
     fn backend(&self, id: &BackendId) -> Arc<dyn BackendObserver> {
-        Arc::new(Of(self.clone(), id.clone()))
+        Arc::new(RecordingBackendObserver(self.clone(), id.clone()))
     }
 }
 
-impl BackendObserver for Of {
+impl BackendObserver for RecordingBackendObserver {
     fn attempt_ended(&self, attempt: &AttemptEnd<'_>) {
         let AttemptEnd { number, model, class, status, head_after, first_token_after, elapsed, usage, .. } = attempt;
         assert_eq!((attempt.backend, attempt.request_id.unwrap().as_bytes()), (&self.1, &b"r1"[..]));
@@ -53,23 +53,23 @@ impl BackendObserver for Of {
         let seconds = |time: &Option<Duration>| time.map_or(-1, |time| i64::try_from(time.as_secs()).unwrap());
         let times = [seconds(head_after), seconds(first_token_after), seconds(&Some(*elapsed))];
         let output = usage.map_or(0, |Usage { output, .. }| output);
-        self.note(&format!("{model}#{number} {} {status} {times:?} {output}", class.name()));
+        self.record(&format!("{model}#{number} {} {status} {times:?} {output}", class.name()));
     }
 
     fn retried(&self, model: &Arc<str>, reason: Class) {
-        self.note(&format!("retries {model} after {}", reason.name()));
+        self.record(&format!("retries {model} after {}", reason.name()));
     }
 
     fn health_changed(&self, HealthChange { from, to }: HealthChange, cause: Cause) {
-        self.note(&format!("{} -> {} by {cause:?}", from.name(), to.name()));
+        self.record(&format!("{} -> {} by {cause:?}", from.name(), to.name()));
     }
 
     fn breaker_changed(&self, Transition { from, to }: Transition) {
-        self.note(&format!("{} -> {}", from.name(), to.name()));
+        self.record(&format!("{} -> {}", from.name(), to.name()));
     }
 }
 
-/// The head after a second; then tokens, a second apart. The model `bad` answers with a 500.
+/// Returns the status and media type of a response. The model `bad` responds with a 500.
 fn upstream(request: &Request<Buffered>) -> (u16, &'static str) {
     match std::str::from_utf8(request.body().bytes()).unwrap() {
         body if body.contains(r#""bad""#) => (500, "application/json"),
@@ -101,7 +101,7 @@ fn network(
     }
 }
 
-/// A gateway's inner half over these backends of one provider, and what its observers are told.
+/// Returns the core of a gateway over backends of one provider, its recorded events and its catalog.
 fn observed(
     backends: &[&str],
 ) -> (
@@ -113,11 +113,11 @@ fn observed(
     let provider = Arc::new(Provider::new("p", "http://127.0.0.1:9").unwrap());
     let backends = backends.iter().map(|model| Backend::new(provider.clone(), *model));
     let model = Model::new("m", Arc::new(RoundRobin::default()), backends);
-    let (notes, told) = mpsc::channel();
-    let twice: Vec<Arc<dyn Observer>> = vec![Arc::new(Notes(notes)), Arc::new(Vec::new())];
+    let (sender, recorded) = mpsc::channel();
+    let observers: Vec<Arc<dyn Observer>> = vec![Arc::new(RecordingObserver(sender)), Arc::new(Vec::new())];
     let policy = BreakerPolicy::new().with_failure_threshold(1);
     let tuning = Tuning { breaker: policy, ..Tuning::default() };
-    let catalog = Catalog::new([model]).unwrap().observed_by(Arc::new(twice));
+    let catalog = Catalog::new([model]).unwrap().observed_by(Arc::new(observers));
     catalog.retune(&tuning);
     let breaker = CircuitBreakerLayer::new(policy).find(SelectedBreaker).classify(ModelApiVerdict);
     let service = ServiceBuilder::new()
@@ -126,10 +126,10 @@ fn observed(
         .layer(SelectLayer::new(catalog.clone()))
         .layer(breaker)
         .service(BackendClient::new(service_fn(|request| network(&request))));
-    (service, move || told.try_iter().collect(), catalog)
+    (service, move || recorded.try_iter().collect(), catalog)
 }
 
-fn asked(body: &'static str) -> Request<Buffered> {
+fn inspected_request(body: &'static str) -> Request<Buffered> {
     let body = Buffered::from(body);
     let requested = Requested::read(body.bytes()).unwrap().with_path("/v1/chat/completions");
     Request::post("/v1/chat/completions").header("x-request-id", "r1").extension(requested).body(body).unwrap()
@@ -139,37 +139,38 @@ const PLAIN: &str = r#"{"model":"m","stream":false}"#;
 const STREAM: &str = r#"{"model":"m","stream":true}"#;
 
 #[tokio::test(start_paused = true)]
-async fn an_attempt_is_told_of_once_when_its_body_has_ended() {
-    let (service, told, _) = observed(&["good"]);
-    let answer = service.clone().oneshot(asked(PLAIN)).await.unwrap();
+async fn attempt_is_reported_once_at_the_end_of_its_body() {
+    let (service, recorded, _) = observed(&["good"]);
+    let answer = service.clone().oneshot(inspected_request(PLAIN)).await.unwrap();
     answer.into_body().collect().await.unwrap();
-    assert_eq!(told(), ["good m#1 success 200 [1, -1, 2] 3"]);
+    assert_eq!(recorded(), ["good m#1 success 200 [1, -1, 2] 3"]);
 
-    let mut body = service.clone().oneshot(asked(STREAM)).await.unwrap().into_body();
+    let mut body = service.clone().oneshot(inspected_request(STREAM)).await.unwrap().into_body();
     while let Some(frame) = body.frame().await {
         if frame.unwrap().into_data().unwrap().ends_with(b"null}]}\n\n") {
-            assert_eq!(told(), [""; 0], "before its end");
+            assert_eq!(recorded(), [""; 0], "an event before the end of the body");
         }
     }
-    assert_eq!(told(), ["good m#1 success 200 [1, 2, 3] 1"]);
+    assert_eq!(recorded(), ["good m#1 success 200 [1, 2, 3] 1"]);
     drop(body);
 
-    // Dropped in the middle of the answer, before it, and before it was asked for at all.
-    drop(service.clone().oneshot(asked(STREAM)).await.unwrap());
-    assert_eq!(told(), ["good m#1 cancelled 200 [1, 2, 2] 0"]);
-    let early = tokio::time::timeout(Duration::from_millis(500), service.clone().oneshot(asked(STREAM))).await;
+    // The response is dropped in the middle of its body, before its head, and before the first poll.
+    drop(service.clone().oneshot(inspected_request(STREAM)).await.unwrap());
+    assert_eq!(recorded(), ["good m#1 cancelled 200 [1, 2, 2] 0"]);
+    let early =
+        tokio::time::timeout(Duration::from_millis(500), service.clone().oneshot(inspected_request(STREAM))).await;
     assert!(early.is_err(), "no head yet");
-    assert_eq!(told(), ["good m#1 cancelled 0 [-1, -1, 0] 0"]);
-    drop(service.oneshot(asked(STREAM)));
-    assert_eq!(told(), [""; 0]);
+    assert_eq!(recorded(), ["good m#1 cancelled 0 [-1, -1, 0] 0"]);
+    drop(service.oneshot(inspected_request(STREAM)));
+    assert_eq!(recorded(), [""; 0]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_retry_names_its_model_and_reason_and_changes_are_told_once() {
-    let (service, told, catalog) = observed(&["bad", "good"]);
-    service.clone().oneshot(asked(PLAIN)).await.unwrap().into_body().collect().await.unwrap();
+async fn retry_reports_model_and_reason_and_changes_are_reported_once() {
+    let (service, recorded, catalog) = observed(&["bad", "good"]);
+    service.clone().oneshot(inspected_request(PLAIN)).await.unwrap().into_body().collect().await.unwrap();
     assert_eq!(
-        told(),
+        recorded(),
         [
             "bad closed -> open",
             "bad m#1 server 500 [2, -1, 2] 0",
@@ -178,11 +179,11 @@ async fn a_retry_names_its_model_and_reason_and_changes_are_told_once() {
             "good m#2 success 200 [1, -1, 2] 3",
         ]
     );
-    // Nobody is asked while the breaker is open.
-    service.oneshot(asked(PLAIN)).await.unwrap().into_body().collect().await.unwrap();
-    assert_eq!(told(), ["good m#1 success 200 [1, -1, 2] 3"]);
+    // The backend gets no request while the breaker is open.
+    service.oneshot(inspected_request(PLAIN)).await.unwrap().into_body().collect().await.unwrap();
+    assert_eq!(recorded(), ["good m#1 success 200 [1, -1, 2] 3"]);
 
-    // Those who replace the models are watched too, and those who were stay so, once.
+    // Backends of replaced models are observed, and existing ones keep their observer.
     let provider = Arc::new(Provider::new("p", "http://127.0.0.1:9").unwrap());
     let backends = ["bad", "new"].map(|model| Backend::new(provider.clone(), model));
     catalog.replace([Model::new("m", Arc::new(RoundRobin::default()), backends)]).unwrap();
@@ -192,7 +193,7 @@ async fn a_retry_names_its_model_and_reason_and_changes_are_told_once() {
     live(1).record(Class::Server, now);
     assert_eq!(live(1).view(now).stage, Stage::Unhealthy);
     assert_eq!(
-        told(),
+        recorded(),
         ["bad open -> half_open", "bad unhealthy -> recovering_30 by Probe", "new healthy -> unhealthy by Request"]
     );
 }

@@ -15,38 +15,39 @@ use http_body_util::{BodyExt, Full};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower::{BoxError, Layer, Service, ServiceExt};
 
-const PLACES: usize = 8;
+const SLOTS: usize = 8;
 
-/// Panics when it is called without having been made ready, and counts who holds a place in it.
-/// A clone has to be made ready itself.
+/// A service that panics when it is called before it is ready, and that counts its occupied slots.
+/// A clone needs its own readiness.
 #[derive(Debug)]
 pub(crate) struct Strict {
-    places: Arc<Semaphore>,
+    slots: Arc<Semaphore>,
     ready: Option<OwnedSemaphorePermit>,
     behaviour: Behaviour,
 }
 
-/// What [`Strict`] does when it is called.
+/// The behaviour of [`Strict`] when it is called.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Behaviour {
-    /// It answers at once.
-    Answers,
-    /// It never answers.
+    /// Responds immediately.
+    Responds,
+    /// Never responds.
     Hangs,
-    /// It fails at once.
+    /// Fails immediately.
     Fails,
 }
 
 impl Strict {
-    /// A service with so many places, each held from readiness to the end of the response's body.
-    pub(crate) fn new(places: usize, behaviour: Behaviour) -> Self {
-        Self { places: Arc::new(Semaphore::new(places)), ready: None, behaviour }
+    /// Returns a service with the given number of slots. A slot is held from readiness to the end of
+    /// the response body.
+    pub(crate) fn new(slots: usize, behaviour: Behaviour) -> Self {
+        Self { slots: Arc::new(Semaphore::new(slots)), ready: None, behaviour }
     }
 }
 
 impl Clone for Strict {
     fn clone(&self) -> Self {
-        Self { places: Arc::clone(&self.places), ready: None, behaviour: self.behaviour }
+        Self { slots: Arc::clone(&self.slots), ready: None, behaviour: self.behaviour }
     }
 }
 
@@ -57,22 +58,22 @@ impl<B: Send + 'static> Service<Request<B>> for Strict {
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         if self.ready.is_none() {
-            self.ready = Arc::clone(&self.places).try_acquire_owned().ok();
+            self.ready = Arc::clone(&self.slots).try_acquire_owned().ok();
         }
-        // No waker: the tests look again by themselves.
+        // No waker is registered because the tests poll again by themselves.
         if self.ready.is_some() { Poll::Ready(Ok(())) } else { Poll::Pending }
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let place = self.ready.take().expect("called without having been made ready");
+        let slot = self.ready.take().expect("called before it was ready");
         let behaviour = self.behaviour;
         Box::pin(async move {
             drop(request);
             match behaviour {
-                Behaviour::Answers => Ok(Response::new(HeldBody { body: "held".into(), _place: Some(place) })),
+                Behaviour::Responds => Ok(Response::new(HeldBody { body: "held".into(), _slot: Some(slot) })),
                 Behaviour::Hangs => {
                     std::future::pending::<()>().await;
-                    unreachable!("{place:?}")
+                    unreachable!("{slot:?}")
                 }
                 Behaviour::Fails => Err("failed".into()),
             }
@@ -80,16 +81,16 @@ impl<B: Send + 'static> Service<Request<B>> for Strict {
     }
 }
 
-/// A body that holds a place in [`Strict`].
+/// A body that holds a slot of [`Strict`].
 #[derive(Debug)]
 pub(crate) struct HeldBody {
     body: Full<Bytes>,
-    _place: Option<OwnedSemaphorePermit>,
+    _slot: Option<OwnedSemaphorePermit>,
 }
 
 impl From<Bytes> for HeldBody {
     fn from(bytes: Bytes) -> Self {
-        Self { body: bytes.into(), _place: None }
+        Self { body: bytes.into(), _slot: None }
     }
 }
 
@@ -112,22 +113,22 @@ impl Body for HeldBody {
 
 fn has_the_auto_traits<T: Clone + Debug + Send + Sync + 'static>(_: &T) {}
 
-/// Whether a service is ready now.
+/// Returns whether a service is ready now.
 pub(crate) fn is_ready<B>(service: &mut impl Service<Request<B>>) -> bool {
     let mut cx = Context::from_waker(std::task::Waker::noop());
     service.poll_ready(&mut cx).is_ready()
 }
 
-/// Polls a future a few times; it must not end.
-async fn must_hang<T>(future: Pin<&mut impl Future<Output = T>>) {
+/// Polls a future a few times and panics when it completes.
+async fn assert_pending<T>(future: Pin<&mut impl Future<Output = T>>) {
     tokio::select! {
         biased;
-        _ = future => panic!("it ended"),
+        _ = future => panic!("the future completed"),
         () = async { for _ in 0..4 { tokio::task::yield_now().await } } => {}
     }
 }
 
-/// Checks a layer by requests that it lets pass.
+/// Checks a layer with requests that it forwards.
 pub(crate) async fn check<L, B, R>(layer: L, request: impl Fn() -> Request<B>)
 where
     L: Layer<Strict> + Clone + Debug + Send + Sync + 'static,
@@ -139,8 +140,8 @@ where
 {
     has_the_auto_traits(&layer);
 
-    // It asks for readiness before each call, in clones too.
-    let strict = Strict::new(PLACES, Behaviour::Answers);
+    // The layer polls readiness before each call, in clones as well.
+    let strict = Strict::new(SLOTS, Behaviour::Responds);
     let mut service = layer.layer(strict.clone());
     has_the_auto_traits(&service);
     for _ in 0..3 {
@@ -153,40 +154,40 @@ where
         let response = clone.ready().await.unwrap().call(request()).await.unwrap();
         drop(response);
     }
-    assert_eq!(strict.places.available_permits(), PLACES, "bodies that ended or were dropped");
+    assert_eq!(strict.slots.available_permits(), SLOTS, "completed and dropped bodies release their slots");
 
     // Readiness passes through and is not held.
-    let mut full = layer.layer(Strict::new(0, Behaviour::Answers));
-    assert!(!is_ready::<B>(&mut full), "readiness is passed through");
-    let strict = Strict::new(1, Behaviour::Answers);
+    let mut full = layer.layer(Strict::new(0, Behaviour::Responds));
+    assert!(!is_ready::<B>(&mut full), "readiness passes through");
+    let strict = Strict::new(1, Behaviour::Responds);
     let service = layer.layer(strict.clone());
     let mut one = service.clone();
     assert!(is_ready::<B>(&mut one));
     assert!(!is_ready::<B>(&mut service.clone()));
     drop(one);
-    assert!(is_ready::<B>(&mut service.clone()), "a service that was dropped holds nothing");
+    assert!(is_ready::<B>(&mut service.clone()), "a dropped service holds no slot");
     let response = service.clone().oneshot(request()).await.unwrap();
     assert!(!is_ready::<B>(&mut service.clone()));
     drop(response);
     assert!(is_ready::<B>(&mut service.clone()));
 
-    // Whatever is dropped or fails gives back what it held.
+    // Dropped futures and failed calls release their slots.
     let strict = Strict::new(1, Behaviour::Hangs);
     let mut service = layer.layer(strict.clone());
     let mut future = Box::pin(service.ready().await.unwrap().call(request()));
-    must_hang(future.as_mut()).await;
-    assert_eq!(strict.places.available_permits(), 0);
+    assert_pending(future.as_mut()).await;
+    assert_eq!(strict.slots.available_permits(), 0);
     drop(future);
-    assert_eq!(strict.places.available_permits(), 1, "a future that was dropped");
+    assert_eq!(strict.slots.available_permits(), 1, "a dropped future releases its slot");
     drop(service.ready().await.unwrap().call(request()));
-    assert_eq!(strict.places.available_permits(), 1, "a future that was never polled");
+    assert_eq!(strict.slots.available_permits(), 1, "a future that was never polled releases its slot");
     let strict = Strict::new(1, Behaviour::Fails);
     drop(layer.layer(strict.clone()).oneshot(request()).await);
-    assert_eq!(strict.places.available_permits(), 1, "a call that failed");
+    assert_eq!(strict.slots.available_permits(), 1, "a failed call releases its slot");
 }
 
-/// Checks that a layer refuses a request itself and keeps nothing for it.
-pub(crate) async fn refuses<L, B, R>(layer: L, request: Request<B>, status: u16)
+/// Checks that a layer rejects a request itself and holds no slot for it.
+pub(crate) async fn check_rejection<L, B, R>(layer: L, request: Request<B>, status: u16)
 where
     L: Layer<Strict>,
     L::Service: Service<Request<B>, Response = Response<R>> + Clone,
@@ -197,5 +198,5 @@ where
     let response = service.oneshot(request).await.unwrap();
     assert_eq!(response.status(), status);
     assert_eq!(response.headers()["content-type"], "application/json");
-    assert_eq!(strict.places.available_permits(), 1);
+    assert_eq!(strict.slots.available_permits(), 1);
 }

@@ -1,4 +1,4 @@
-//! What one caller sends is no evidence against a backend; what a backend does to all of them is.
+//! Failures that only one caller sees do not count against a backend. Failures for all callers do.
 
 use std::{
     sync::{
@@ -30,7 +30,7 @@ use proptest::prelude::*;
 use tokio::time::{Instant, sleep};
 use tower::{BoxError, ServiceBuilder, ServiceExt, service_fn};
 
-/// How a backend treats a request.
+/// The response of a backend to a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Reply {
     Good,
@@ -40,7 +40,7 @@ enum Reply {
     Unreachable,
 }
 
-const POISONS: [Reply; 6] =
+const FAILURES: [Reply; 6] =
     [Reply::Status(500), Reply::Status(403), Reply::Status(404), Reply::Timeout, Reply::Lost, Reply::Status(503)];
 
 fn respond(reply: Reply) -> Result<Response<Full<Bytes>>, BoxError> {
@@ -54,13 +54,13 @@ fn respond(reply: Reply) -> Result<Response<Full<Bytes>>, BoxError> {
     }
 }
 
-struct World {
+struct TestPool {
     catalog: Catalog,
     calls: Arc<Vec<AtomicU32>>,
     select: SelectLayer,
 }
 
-impl World {
+impl TestPool {
     fn new(strategy: &str, backends: usize) -> Self {
         let backend = |i| {
             let provider = Arc::new(Provider::new(format!("p{i}"), "http://127.0.0.1:9").unwrap());
@@ -68,7 +68,7 @@ impl World {
         };
         let strategy = by_name(strategy, &SmartAi::default()).unwrap();
         let model = Model::new("m", strategy, (0..backends).map(backend));
-        // An unhealthy backend is due for a trial at once, so that the breaker alone keeps requests away.
+        // Unhealthy backends are due for a trial at once, so that only the breaker blocks requests.
         let tuning = Tuning { recovery_interval: Duration::ZERO, ..Tuning::default() };
         let catalog = Catalog::new([model]).unwrap();
         catalog.retune(&tuning);
@@ -76,7 +76,7 @@ impl World {
         Self { catalog, calls: Arc::new((0..backends).map(|_| AtomicU32::new(0)).collect()), select }
     }
 
-    /// Sends a request of `caller`, which each backend treats as `replies` says. Returns whether it was served.
+    /// Sends a request of `caller`, to which each backend replies as given. Returns whether it succeeded.
     async fn ask(&self, caller: &str, replies: impl Fn(usize) -> Reply + Clone + Send + Sync + 'static) -> bool {
         let calls = self.calls.clone();
         let upstream = service_fn(move |request: Request<Buffered>| {
@@ -121,93 +121,93 @@ impl World {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_poisoned_burst_of_one_caller_leaves_all_backends_healthy() {
-    for poison in POISONS {
+async fn failing_burst_of_one_caller_keeps_all_backends_healthy() {
+    for failure in FAILURES {
         for strategy in NAMES {
-            let world = World::new(strategy, 3);
-            assert!(world.ask("bob", |_| Reply::Good).await);
+            let pool = TestPool::new(strategy, 3);
+            assert!(pool.ask("bob", |_| Reply::Good).await);
             for _ in 0..3 {
-                let burst = join_all((0..60).map(|_| world.ask("alice", move |_| poison)));
-                let (served, bob) = tokio::join!(burst, world.ask("bob", |_| Reply::Good));
-                assert!(served.iter().all(|served| !served), "{poison:?}");
-                assert!(bob, "{strategy}, {poison:?}: beside the burst");
+                let burst = join_all((0..60).map(|_| pool.ask("alice", move |_| failure)));
+                let (served, bob) = tokio::join!(burst, pool.ask("bob", |_| Reply::Good));
+                assert!(served.iter().all(|served| !served), "{failure:?}");
+                assert!(bob, "{strategy}, {failure:?}: during the burst");
                 for _ in 0..10 {
-                    assert!(world.ask("bob", |_| Reply::Good).await, "{strategy}, {poison:?}: after the burst");
+                    assert!(pool.ask("bob", |_| Reply::Good).await, "{strategy}, {failure:?}: after the burst");
                     sleep(Duration::from_millis(200)).await;
                 }
             }
             for backend in 0..3 {
-                assert!(world.is_closed(backend), "{strategy}, {poison:?}: {backend}");
-                assert_eq!(world.stage(backend), Stage::Healthy, "{strategy}, {poison:?}: {backend}");
+                assert!(pool.is_closed(backend), "{strategy}, {failure:?}: {backend}");
+                assert_eq!(pool.stage(backend), Stage::Healthy, "{strategy}, {failure:?}: {backend}");
             }
         }
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_poisoned_burst_on_the_only_backend_leaves_it_in_service() {
-    for poison in POISONS {
-        let world = World::new("failover", 1);
-        assert!(world.ask("bob", |_| Reply::Good).await);
+async fn failing_burst_keeps_the_only_backend_available() {
+    for failure in FAILURES {
+        let pool = TestPool::new("failover", 1);
+        assert!(pool.ask("bob", |_| Reply::Good).await);
         for _ in 0..20 {
-            join_all((0..20).map(|_| world.ask("alice", move |_| poison))).await;
-            assert!(world.ask("bob", |_| Reply::Good).await, "{poison:?}");
+            join_all((0..20).map(|_| pool.ask("alice", move |_| failure))).await;
+            assert!(pool.ask("bob", |_| Reply::Good).await, "{failure:?}");
         }
-        assert!(world.is_closed(0), "{poison:?}");
+        assert!(pool.is_closed(0), "{failure:?}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_outage_of_one_backend_is_noticed_within_the_threshold() {
-    for outage in POISONS {
-        let world = World::new("failover", 2);
+async fn outage_of_one_backend_opens_its_breaker_at_the_threshold() {
+    for outage in FAILURES {
+        let pool = TestPool::new("failover", 2);
         for caller in ["alice", "bob"] {
-            assert!(world.ask(caller, |_| Reply::Good).await);
+            assert!(pool.ask(caller, |_| Reply::Good).await);
         }
         for _ in 0..10 {
-            // The other backend serves what this one does not, so one caller is enough.
-            assert!(world.ask("alice", move |at| if at == 0 { outage } else { Reply::Good }).await);
+            // The other backend succeeds, so one caller is enough to open the breaker.
+            assert!(pool.ask("alice", move |at| if at == 0 { outage } else { Reply::Good }).await);
         }
-        assert!(!world.is_closed(0), "{outage:?}");
-        assert_eq!(world.calls(0), 2 + 5, "{outage:?}");
-        assert!(world.is_closed(1) && world.stage(1) == Stage::Healthy, "{outage:?}");
+        assert!(!pool.is_closed(0), "{outage:?}");
+        assert_eq!(pool.calls(0), 2 + 5, "{outage:?}");
+        assert!(pool.is_closed(1) && pool.stage(1) == Stage::Healthy, "{outage:?}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_outage_for_all_callers_is_noticed() {
-    for outage in POISONS {
-        let world = World::new("failover", 2);
+async fn outage_for_all_callers_opens_every_breaker() {
+    for outage in FAILURES {
+        let pool = TestPool::new("failover", 2);
         for caller in ["alice", "bob"] {
-            assert!(world.ask(caller, |_| Reply::Good).await);
+            assert!(pool.ask(caller, |_| Reply::Good).await);
         }
         for _ in 0..4 {
-            assert!(!world.ask("alice", move |_| outage).await && !world.ask("bob", move |_| outage).await);
+            assert!(!pool.ask("alice", move |_| outage).await && !pool.ask("bob", move |_| outage).await);
         }
-        assert!(!world.is_closed(0) && !world.is_closed(1), "{outage:?}");
+        assert!(!pool.is_closed(0) && !pool.is_closed(1), "{outage:?}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_backend_that_cannot_be_reached_is_no_callers_fault() {
-    let world = World::new("failover", 2);
-    assert!(world.ask("bob", |_| Reply::Good).await);
+async fn unreachable_backend_is_never_the_fault_of_a_caller() {
+    let pool = TestPool::new("failover", 2);
+    assert!(pool.ask("bob", |_| Reply::Good).await);
     for _ in 0..4 {
-        assert!(!world.ask("alice", |_| Reply::Unreachable).await);
+        assert!(!pool.ask("alice", |_| Reply::Unreachable).await);
     }
-    assert!(!world.is_closed(0) && !world.is_closed(1));
+    assert!(!pool.is_closed(0) && !pool.is_closed(1));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_caller_who_is_alone_opens_a_breaker_at_its_threshold() {
+async fn only_caller_opens_a_breaker_at_the_threshold() {
     for backends in [1, 2] {
-        let world = World::new("failover", backends);
+        let pool = TestPool::new("failover", backends);
         for _ in 0..6 {
-            assert!(!world.ask("alice", |_| Reply::Status(500)).await);
+            assert!(!pool.ask("alice", |_| Reply::Status(500)).await);
         }
         for backend in 0..backends {
-            assert!(!world.is_closed(backend));
-            assert_eq!(world.calls(backend), 5);
+            assert!(!pool.is_closed(backend));
+            assert_eq!(pool.calls(backend), 5);
         }
     }
 }
@@ -216,24 +216,24 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
     #[test]
-    fn whatever_one_caller_sends_the_others_are_served(
+    fn requests_of_one_caller_never_block_others(
         strategy in 0..NAMES.len(),
         backends in 1..4_usize,
-        requests in prop::collection::vec((any::<bool>(), 0..POISONS.len(), 0..3_u64), 20..80),
+        requests in prop::collection::vec((any::<bool>(), 0..FAILURES.len(), 0..3_u64), 20..80),
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         runtime.block_on(async {
-            let world = World::new(NAMES[strategy], backends);
-            prop_assert!(world.ask("bob", |_| Reply::Good).await);
-            let mut poisoned = Vec::new();
-            for (is_poison, poison, pause) in requests {
-                if is_poison {
-                    let poison = POISONS[poison];
-                    poisoned.push(world.ask("alice", move |_| poison));
+            let pool = TestPool::new(NAMES[strategy], backends);
+            prop_assert!(pool.ask("bob", |_| Reply::Good).await);
+            let mut failing = Vec::new();
+            for (fails, failure, pause) in requests {
+                if fails {
+                    let failure = FAILURES[failure];
+                    failing.push(pool.ask("alice", move |_| failure));
                     continue;
                 }
-                // What has gathered runs beside this request.
-                let (_, served) = tokio::join!(join_all(poisoned.drain(..)), world.ask("bob", |_| Reply::Good));
+                // The collected failing requests run at the same time as this one.
+                let (_, served) = tokio::join!(join_all(failing.drain(..)), pool.ask("bob", |_| Reply::Good));
                 prop_assert!(served);
                 sleep(Duration::from_secs(pause)).await;
             }

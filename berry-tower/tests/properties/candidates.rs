@@ -1,4 +1,4 @@
-//! Whom a strategy is offered: never one that may not be asked, and always somebody if there is one.
+//! The candidates of a strategy: never an ineligible backend, and at least one if any is eligible.
 
 use std::{sync::Arc, time::Duration};
 
@@ -92,9 +92,9 @@ fn catalog(case: &Case, now: Instant) -> Catalog {
     catalog
 }
 
-/// A class after which a backend may come back in this way.
-fn ending_in(returns: RetryEligibility) -> Class {
-    match returns {
+/// Returns a class after which a backend is eligible for retry as given.
+fn class_for(eligibility: RetryEligibility) -> Class {
+    match eligibility {
         RetryEligibility::Never => Class::Auth,
         RetryEligibility::AfterCooldown => Class::Server,
         _ => Class::RateLimited { retry_after: None },
@@ -105,7 +105,7 @@ fn attempt(case: &Case, model: &Model) -> Attempt {
     let tried = model.backends().iter().zip(&case.backends).filter_map(|(b, state)| Some((b, state.tried?)));
     let attempt = tried.fold(Attempt::first(), |attempt, (backend, returns)| {
         attempt.record_backend(backend.id().clone());
-        attempt.next(ending_in(returns), false)
+        attempt.next(class_for(returns), false)
     });
     attempt.with_repeats(case.allow_tried)
 }
@@ -114,7 +114,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
     #[test]
-    fn who_may_not_be_asked_is_never_offered_and_somebody_is_if_there_is_one(case in case()) {
+    fn candidates_are_eligible_and_not_empty_if_any_backend_is(case in case()) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         let _entered = runtime.enter();
         let now = Instant::now();
@@ -140,7 +140,7 @@ proptest! {
                     let waits = candidate.view.cooling.is_some();
                     prop_assert!(!waits || state.tried == Some(RetryEligibility::AfterBackoff) && candidate.view.cooling_default, "cooling");
                     let opens = |tag| tag == "premium" || case.tags.contains(&tag) || case.tags.contains(&"admin");
-                    prop_assert!(state.tag.is_none_or(opens), "not the user's");
+                    prop_assert!(state.tag.is_none_or(opens), "tag");
                 }
                 let sum: f64 = explain(model, &context, now).iter().map(|e| e.probability).sum();
                 prop_assert!((sum - 1.0).abs() < 1e-9, "{sum}");

@@ -35,7 +35,7 @@ fn text() -> impl Strategy<Value = String> {
 
 proptest! {
     #[test]
-    fn whatever_failed_is_told_truly(
+    fn errors_have_a_correct_status_and_no_secret(
         class in class(),
         status in option::of(300..600_u16),
         message in option::of(text()),

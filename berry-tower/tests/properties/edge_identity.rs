@@ -1,4 +1,4 @@
-//! `Auth` and `ModelPermission`.
+//! `Auth` and `ModelPermission`: only known tokens and allowed models pass.
 
 use std::convert::Infallible;
 
@@ -19,11 +19,11 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
 }
 
 proptest! {
-    /// A token identifies exactly its owner, and an unknown token nobody.
+    /// A token identifies exactly its owner, and an unknown token has no owner.
     #[test]
-    fn only_a_known_token_lets_in(known in btree_set("[!-~]{1,40}", 0..8), asked in "[!-~]{1,40}") {
+    fn accepts_only_known_tokens(known in btree_set("[!-~]{1,40}", 0..8), other in "[!-~]{1,40}") {
         let keys = ApiKeys::new(known.iter().map(|token| ApiKey::from_token(token, token.clone())));
-        for token in known.iter().chain([&asked]) {
+        for token in known.iter().chain([&other]) {
             let mut headers = HeaderMap::new();
             headers.insert(AUTHORIZATION, format!("Bearer {token}").parse().unwrap());
             let owner = keys.identify(&headers);
@@ -31,9 +31,9 @@ proptest! {
         }
     }
 
-    /// Every value of the header is answered with 200 or 401, and none is passed on.
+    /// Every value of the header gets a response of 200 or 401, and none is forwarded.
     #[test]
-    fn any_header_is_answered(values in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..40), 0..3)) {
+    fn any_header_gets_a_response(values in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..40), 0..3)) {
         let service = AuthLayer::new(ApiKeys::new([ApiKey::from_token("good", ())])).layer(service_fn(
             |request: Request<()>| async move {
                 assert!(!request.headers().contains_key(AUTHORIZATION));

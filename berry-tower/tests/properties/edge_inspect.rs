@@ -1,11 +1,11 @@
-//! `Inspect`: what it reads is what any JSON parser reads, and what it changes is nothing else.
+//! `Inspect`: it reads the same values as a JSON parser, and changes only the model and the usage option.
 
 use berry_tower::inspect::{Requested, Unreadable};
 use bytes::Bytes;
 use proptest::{collection::vec, prelude::*};
 use serde_json::{Map, Value, json};
 
-/// Any JSON value, four levels deep at most.
+/// Returns any JSON value of at most four levels.
 fn value() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),
@@ -32,7 +32,7 @@ fn stream_options() -> impl Strategy<Value = Option<Value>> {
     ]
 }
 
-/// A request as a client might write it: members in any order, compact or spread out.
+/// Returns a request body with its members in any order, compact or pretty-printed.
 fn body() -> impl Strategy<Value = (Map<String, Value>, Bytes)> {
     let known = ("[^\u{0}]{1,12}", any::<bool>(), stream_options(), 0..5_u32);
     (known, vec((any::<String>(), value()), 0..5), any::<bool>()).prop_map(
@@ -48,44 +48,44 @@ fn body() -> impl Strategy<Value = (Map<String, Value>, Bytes)> {
     )
 }
 
-/// Every character of a string escaped.
+/// Escapes every character of a string.
 fn escaped(text: &str) -> String {
     text.encode_utf16().map(|unit| format!("\\u{unit:04x}")).collect()
 }
 
 proptest! {
     #[test]
-    fn any_bytes_are_read_or_refused(bytes in vec(any::<u8>(), 0..200)) {
+    fn any_bytes_are_read_or_rejected(bytes in vec(any::<u8>(), 0..200)) {
         let _ = Requested::read(&bytes.into());
     }
 
-    /// Bytes that are nearly JSON find more ways in.
+    /// Almost valid JSON reaches more branches of the parser.
     #[test]
-    fn any_near_json_is_read_as_json_reads_it(text in r#"[ ]?\{("(model|n|x|\\u006eodel)"[ ]?:[ ]?("[a-z]"|[0-9]|\[\{\}\]|tru?e),?){0,4}\}?[ ,]?"#) {
+    fn agrees_with_a_json_parser_on_malformed_text(text in r#"[ ]?\{("(model|n|x|\\u006eodel)"[ ]?:[ ]?("[a-z]"|[0-9]|\[\{\}\]|tru?e),?){0,4}\}?[ ,]?"#) {
         let parsed = serde_json::from_str::<Map<String, Value>>(&text);
         match (Requested::read(&Bytes::from(text.clone())), parsed) {
             (Ok(requested), Ok(map)) => prop_assert_eq!(&*requested.model, map["model"].as_str().unwrap()),
-            (Ok(_), Err(e)) => prop_assert!(false, "read what is no JSON: {e}"),
+            (Ok(_), Err(e)) => prop_assert!(false, "accepted invalid JSON: {e}"),
             (Err(Unreadable::NotAnObject(_)), parsed) => prop_assert!(parsed.is_err()),
             (Err(_), parsed) => prop_assert!(parsed.is_ok()),
         }
     }
 
     #[test]
-    fn what_is_read_is_what_was_written((members, body) in body()) {
+    fn reads_the_values_of_the_body((members, body) in body()) {
         let requested = Requested::read(&body).unwrap();
         prop_assert_eq!(&*requested.model, members["model"].as_str().unwrap());
         prop_assert_eq!(requested.stream, members["stream"] == true);
         prop_assert_eq!(u64::from(requested.choices), members["n"].as_u64().unwrap());
         let at = &body[requested.model_at.clone()];
         prop_assert_eq!(&serde_json::from_slice::<Value>(at).unwrap(), &members["model"]);
-        let asks = members.get("stream_options").is_some_and(|o| o["include_usage"] == true);
-        prop_assert_eq!(requested.stream_options.include_usage, asks);
+        let includes_usage = members.get("stream_options").is_some_and(|o| o["include_usage"] == true);
+        prop_assert_eq!(requested.stream_options.include_usage, includes_usage);
     }
 
-    /// The changed body is the same JSON but for the model and the usage.
+    /// The changed body is the same JSON except for the model and the usage option.
     #[test]
-    fn a_change_changes_nothing_else((mut members, body) in body(), name in any::<String>()) {
+    fn change_keeps_all_other_members((mut members, body) in body(), name in any::<String>()) {
         let requested = Requested::read(&body).unwrap();
         members.insert("model".into(), name.clone().into());
         let renamed: Value = serde_json::from_slice(&requested.with_model(&body, &name)).unwrap();
@@ -98,16 +98,16 @@ proptest! {
         options["include_usage"] = true.into();
         let with_usage = requested.with_usage(&body, &name);
         prop_assert_eq!(&serde_json::from_slice::<Value>(&with_usage).unwrap(), &Value::Object(members));
-        let again = Requested::read(&with_usage).unwrap_or_else(|e| {
+        let reread = Requested::read(&with_usage).unwrap_or_else(|e| {
             assert!(name.is_empty(), "{e}");
             requested.clone()
         });
-        prop_assert!(again.stream_options.include_usage || name.is_empty());
+        prop_assert!(reread.stream_options.include_usage || name.is_empty());
     }
 
-    /// However a key is written, its second occurrence is seen.
+    /// A duplicate key is detected even when it is escaped.
     #[test]
-    fn no_spelling_hides_a_second_key(key in "[^\u{0}]{1,8}", more in 0..60_usize) {
+    fn detects_a_duplicate_key_with_escapes(key in "[^\u{0}]{1,8}", more in 0..60_usize) {
         let plain = serde_json::to_string(&key).unwrap();
         let others: String = (0..more).map(|i| format!(r#""{i} other":{i},"#)).collect();
         let body = format!(r#"{{{plain}:"a",{others}"{}":"b"}}"#, escaped(&key));

@@ -26,7 +26,7 @@ proptest! {
 
     /// At most 2N − 1 requests pass in any window, and at most N at any moment.
     #[test]
-    fn no_window_lets_too_many_pass(limits in limits(), visits in visits()) {
+    fn no_window_admits_too_many_requests(limits in limits(), visits in visits()) {
         let passed = paused(async {
             let (quota, start) = (Quota::new(limits.clone()), Instant::now());
             let mut passed = Vec::new();
@@ -48,24 +48,24 @@ proptest! {
         }
     }
 
-    /// A refusal uses nothing, and a request passes that window after the suggested wait.
+    /// A rejection consumes nothing, and a request passes that window after the suggested wait.
     #[test]
-    fn a_refusal_is_free_and_its_wait_is_true(limits in limits(), visits in visits()) {
+    fn rejection_consumes_nothing_and_suggests_a_sufficient_wait(limits in limits(), visits in visits()) {
         paused(async {
             let quota = Quota::new(limits);
             for (wait, requests) in visits {
                 advance(Duration::from_millis(wait)).await;
                 for _ in 0..requests {
                     let before = quota.usage();
-                    let Err(refused) = quota.acquire() else { continue };
+                    let Err(rejected) = quota.acquire() else { continue };
                     prop_assert_eq!(quota.usage(), before);
-                    let retry_after = refused.retry_after().unwrap();
-                    prop_assert_eq!(refused.usage().unwrap().remaining, 0);
+                    let retry_after = rejected.retry_after().unwrap();
+                    prop_assert_eq!(rejected.usage().unwrap().remaining, 0);
                     prop_assert!(retry_after > Duration::ZERO);
                     // Tokio's paused clock advances by whole milliseconds.
                     advance(retry_after + Duration::from_millis(1)).await;
-                    let again = quota.acquire().err().and_then(|refused| refused.kind());
-                    prop_assert_ne!(again, refused.kind());
+                    let again = quota.acquire().err().and_then(|rejected| rejected.kind());
+                    prop_assert_ne!(again, rejected.kind());
                     prop_assert!(again != Some(LimitKind::Concurrency));
                 }
             }
@@ -75,16 +75,16 @@ proptest! {
 
     /// The remaining requests never exceed the limit, and only time increases them.
     #[test]
-    fn what_is_left_follows_from_what_was_taken(n in 1..50_u32, takes in 0..60_u32, wait in 0..120_000_u64) {
+    fn remaining_requests_follow_from_consumption(n in 1..50_u32, takes in 0..60_u32, wait in 0..120_000_u64) {
         paused(async {
             let quota = Quota::new(Limits::new().per_minute(n));
             let taken = (0..takes).filter(|_| quota.acquire().is_ok()).count();
-            let left = || quota.usage().get(Window::MINUTE).unwrap().remaining;
-            prop_assert_eq!(left(), n - takes.min(n));
+            let remaining = || quota.usage().get(Window::MINUTE).unwrap().remaining;
+            prop_assert_eq!(remaining(), n - takes.min(n));
             prop_assert_eq!(taken, takes.min(n) as usize);
-            let before = left();
+            let before = remaining();
             advance(Duration::from_millis(wait)).await;
-            prop_assert!(left() >= before && left() <= n);
+            prop_assert!(remaining() >= before && remaining() <= n);
             let takes_now = std::iter::from_fn(|| quota.acquire().ok()).take(60).count();
             prop_assert!(takes_now >= before as usize);
             Ok(())

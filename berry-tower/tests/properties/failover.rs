@@ -1,4 +1,4 @@
-//! Failover: whom a request asks, in which order, how often, and that nothing is left behind.
+//! Failover: the backends that a request tries, their order and number, and no leaked slots.
 
 use std::{
     collections::HashMap,
@@ -30,40 +30,41 @@ use proptest::prelude::*;
 use tokio::time::Instant;
 use tower::{BoxError, ServiceBuilder, ServiceExt, service_fn};
 
-/// What a backend does, each time that it is asked.
+/// The behaviour of a backend for one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Does {
-    Answers,
+enum Behaviour {
+    Responds,
     Status(u16),
-    Breaks,
-    IsSilent,
+    Resets,
+    Hangs,
 }
 
-fn does() -> impl Strategy<Value = Does> {
+fn behaviour() -> impl Strategy<Value = Behaviour> {
     prop::sample::select(vec![
-        Does::Answers,
-        Does::Status(500),
-        Does::Status(503),
-        Does::Status(429),
-        Does::Status(401),
-        Does::Status(404),
-        Does::Breaks,
-        Does::IsSilent,
+        Behaviour::Responds,
+        Behaviour::Status(500),
+        Behaviour::Status(503),
+        Behaviour::Status(429),
+        Behaviour::Status(401),
+        Behaviour::Status(404),
+        Behaviour::Resets,
+        Behaviour::Hangs,
     ])
 }
 
 #[derive(Clone, Debug)]
 struct Case {
     strategy: usize,
-    /// What each backend does at its first, second, … request; the last stands for all later ones.
-    backends: Vec<Vec<Does>>,
+    /// The behaviour of each backend for its first, second, … request. The last applies to all later
+    /// requests.
+    backends: Vec<Vec<Behaviour>>,
     max_retries: u32,
     max_same_backend_retries: u32,
     provider_retries: u32,
 }
 
 fn case() -> impl Strategy<Value = Case> {
-    let backend = prop::collection::vec(does(), 1..4);
+    let backend = prop::collection::vec(behaviour(), 1..4);
     (0..NAMES.len(), prop::collection::vec(backend, 1..5), 0..5_u32, 0..4_u32, 0..4_u32).prop_map(
         |(strategy, backends, max_retries, internal, provider_retries)| Case {
             strategy,
@@ -83,29 +84,29 @@ fn catalog(case: &Case) -> Catalog {
     Catalog::new([Model::new("m", by_name(NAMES[case.strategy], &SmartAi::default()).unwrap(), backends)]).unwrap()
 }
 
-fn act(does: Does) -> Result<Response<Full<Bytes>>, BoxError> {
-    let answer = |status: u16| Ok(Response::builder().status(status).body(Full::from("{}")).unwrap());
-    match does {
-        Does::Answers => answer(200),
-        Does::Status(status) => answer(status),
-        Does::Breaks => Err(Failure::ConnectionLost("reset".into()).into()),
-        Does::IsSilent => Err(Failure::Timeout(Deadline::Head).into()),
+fn act(behaviour: Behaviour) -> Result<Response<Full<Bytes>>, BoxError> {
+    let response = |status: u16| Ok(Response::builder().status(status).body(Full::from("{}")).unwrap());
+    match behaviour {
+        Behaviour::Responds => response(200),
+        Behaviour::Status(status) => response(status),
+        Behaviour::Resets => Err(Failure::ConnectionLost("reset".into()).into()),
+        Behaviour::Hangs => Err(Failure::Timeout(Deadline::Head).into()),
     }
 }
 
-/// Whom one request asks, in order, and whether it was answered.
-async fn run(case: &Case, catalog: &Catalog) -> (Vec<(BackendId, Does)>, bool) {
-    let (tell, told) = mpsc::channel();
-    let asked: Arc<HashMap<String, AtomicUsize>> =
+/// Sends a request. Returns the backends that it tried in order, and whether it succeeded.
+async fn run(case: &Case, catalog: &Catalog) -> (Vec<(BackendId, Behaviour)>, bool) {
+    let (sender, receiver) = mpsc::channel();
+    let calls: Arc<HashMap<String, AtomicUsize>> =
         Arc::new((0..case.backends.len()).map(|i| (format!("p{i}"), AtomicUsize::new(0))).collect());
     let backends = case.backends.clone();
     let upstream = service_fn(move |request: Request<Buffered>| {
         let id = request.extensions().get::<Selected>().unwrap().backend().id().clone();
-        let n = asked[&*id.provider].fetch_add(1, Relaxed);
+        let n = calls[&*id.provider].fetch_add(1, Relaxed);
         let scripts = &backends[id.provider[1..].parse::<usize>().unwrap()];
-        let does = scripts[n.min(scripts.len() - 1)];
-        tell.send((id, does)).unwrap();
-        std::future::ready(act(does))
+        let behaviour = scripts[n.min(scripts.len() - 1)];
+        sender.send((id, behaviour)).unwrap();
+        std::future::ready(act(behaviour))
     });
     let policy = BackoffPolicy::new()
         .with_max_retries(case.max_retries)
@@ -117,56 +118,56 @@ async fn run(case: &Case, catalog: &Catalog) -> (Vec<(BackendId, Does)>, bool) {
     let body = Buffered::from(r#"{"model":"m"}"#);
     let requested = Requested::read(body.bytes()).unwrap().with_path("/v1/chat/completions");
     let result = service.oneshot(Request::builder().extension(requested).body(body).unwrap()).await;
-    let answered = match result {
+    let succeeded = match result {
         Ok(response) => {
             let good = response.status() == 200;
             response.into_body().collect().await.unwrap();
             good
         }
         Err(error) => {
-            let exhausted = error.downcast_ref::<Exhausted>().expect("it says that all attempts failed");
+            let exhausted = error.downcast_ref::<Exhausted>().expect("the error of exhausted attempts");
             assert!(exhausted.attempts >= 1);
             false
         }
     };
-    (told.try_iter().collect(), answered)
+    (receiver.try_iter().collect(), succeeded)
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1500))]
 
     #[test]
-    fn a_request_asks_the_right_ones_in_the_right_order(case in case()) {
+    fn tries_eligible_backends_in_order_within_the_limits(case in case()) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         runtime.block_on(async {
             let catalog = catalog(&case);
             let began = Instant::now();
-            let (asked, answered) = run(&case, &catalog).await;
+            let (tried, succeeded) = run(&case, &catalog).await;
 
-            prop_assert!(!asked.is_empty() && asked.len() <= 1 + case.max_retries as usize, "{asked:?}");
+            prop_assert!(!tried.is_empty() && tried.len() <= 1 + case.max_retries as usize, "{tried:?}");
             prop_assert!(began.elapsed() <= Duration::from_secs(4 * 5 * 4));
             let mut on_tried = 0;
-            for (i, (id, does)) in asked.iter().enumerate() {
-                let before: Vec<_> = asked[..i].iter().filter(|(earlier, _)| earlier == id).collect();
+            for (i, (id, behaviour)) in tried.iter().enumerate() {
+                let before: Vec<_> = tried[..i].iter().filter(|(earlier, _)| earlier == id).collect();
                 prop_assert!(before.len() <= case.provider_retries as usize);
-                if *does == Does::Answers {
-                    prop_assert!(answered && i + 1 == asked.len(), "an answer is the end");
+                if *behaviour == Behaviour::Responds {
+                    prop_assert!(succeeded && i + 1 == tried.len(), "no attempt follows a success");
                 }
                 if before.is_empty() {
                     continue;
                 }
                 on_tried += 1;
-                let all_tried = (0..case.backends.len()).all(|k| asked[..i].iter().any(|(b, _)| *b.provider == *format!("p{k}")));
-                prop_assert!(all_tried, "a tried one came back before a fresh one was asked: {asked:?}");
+                let all_tried = (0..case.backends.len()).all(|k| tried[..i].iter().any(|(b, _)| *b.provider == *format!("p{k}")));
+                prop_assert!(all_tried, "a tried backend was repeated before an untried one: {tried:?}");
                 for (_, did) in before {
-                    let barred = matches!(did, Does::Status(401 | 404) | Does::IsSilent);
-                    prop_assert!(!barred, "{did:?} does not come back: {asked:?}");
+                    let is_final = matches!(did, Behaviour::Status(401 | 404) | Behaviour::Hangs);
+                    prop_assert!(!is_final, "a backend was repeated after {did:?}: {tried:?}");
                 }
             }
-            prop_assert!(on_tried <= case.max_same_backend_retries, "{asked:?}");
-            let good_at_once = case.backends.iter().any(|scripts| scripts[0] == Does::Answers);
-            if good_at_once && case.backends.len() <= 1 + case.max_retries as usize {
-                prop_assert!(answered, "somebody would have answered: {asked:?}");
+            prop_assert!(on_tried <= case.max_same_backend_retries, "{tried:?}");
+            let has_healthy_backend = case.backends.iter().any(|scripts| scripts[0] == Behaviour::Responds);
+            if has_healthy_backend && case.backends.len() <= 1 + case.max_retries as usize {
+                prop_assert!(succeeded, "a backend would have responded: {tried:?}");
             }
             for (_, live) in catalog.load().states() {
                 prop_assert_eq!(live.view(Instant::now()).in_flight, 0);

@@ -1,4 +1,4 @@
-//! What must hold for whatever comes: one module per layer.
+//! Properties of the layers for arbitrary input, one module per layer.
 
 #![allow(clippy::unwrap_used, reason = "a helper of tests may panic as a test may")]
 

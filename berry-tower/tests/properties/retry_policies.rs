@@ -1,4 +1,4 @@
-//! Whatever a policy decides, a request ends, within its total timeout and the budget.
+//! A request ends within its total timeout and the retry budget, whatever the policy decides.
 
 use std::{
     collections::HashSet,
@@ -27,9 +27,9 @@ use tower::{BoxError, Layer, ServiceExt, service_fn};
 
 #[derive(Clone, Debug)]
 struct Case {
-    /// What the policy decides, in turn and from the start again.
+    /// The decisions of the policy, repeated in a cycle.
     decisions: Vec<Decision>,
-    /// The statuses of the service, in turn and from the start again, and how long each takes.
+    /// The statuses and latencies of the service, repeated in a cycle.
     statuses: Vec<(u16, Duration)>,
     total: Duration,
     retries_per_second: u32,
@@ -62,15 +62,15 @@ fn case() -> impl Strategy<Value = Case> {
     )
 }
 
-/// How often the policy and the service were called, and the backend of each call.
+/// The number of calls to the policy and the service, and the backend of each call.
 #[derive(Debug)]
-struct Seen {
+struct CallLog {
     decisions: AtomicUsize,
     calls: AtomicUsize,
     backends: Sender<String>,
 }
 
-impl Seen {
+impl CallLog {
     fn new(backends: Sender<String>) -> Arc<Self> {
         Arc::new(Self { decisions: AtomicUsize::new(0), calls: AtomicUsize::new(0), backends })
     }
@@ -78,25 +78,25 @@ impl Seen {
 
 fn retry(
     case: &Case,
-    seen: &Arc<Seen>,
+    log: &Arc<CallLog>,
 ) -> RetryLayer<impl Fn(&FailedAttempt<'_>) -> Decision + Clone + Send + Sync + 'static, ModelApiVerdict> {
-    let (decisions, seen) = (case.decisions.clone(), seen.clone());
-    let policy = move |_: &FailedAttempt<'_>| decisions[seen.decisions.fetch_add(1, Relaxed) % decisions.len()];
+    let (decisions, log) = (case.decisions.clone(), log.clone());
+    let policy = move |_: &FailedAttempt<'_>| decisions[log.decisions.fetch_add(1, Relaxed) % decisions.len()];
     RetryLayer::new(policy)
         .budget(Arc::new(Budget::new(0.0, case.retries_per_second)))
         .total_timeout(Some(case.total))
         .classify(ModelApiVerdict)
 }
 
-/// The most retries that the budget grants while the request may last.
-fn granted(case: &Case) -> usize {
+/// Returns the maximum number of retries that the budget grants within the total timeout.
+fn max_retries(case: &Case) -> usize {
     let windows = usize::try_from(case.total.as_secs()).unwrap() / 10 + 2;
     10 * case.retries_per_second as usize * windows
 }
 
-async fn upstream(case: Arc<Case>, seen: Arc<Seen>, backend: String) -> Result<Response<Full<Bytes>>, BoxError> {
-    seen.backends.send(backend)?;
-    let call = seen.calls.fetch_add(1, Relaxed);
+async fn upstream(case: Arc<Case>, log: Arc<CallLog>, backend: String) -> Result<Response<Full<Bytes>>, BoxError> {
+    log.backends.send(backend)?;
+    let call = log.calls.fetch_add(1, Relaxed);
     let (status, takes) = case.statuses[call % case.statuses.len()];
     if !takes.is_zero() {
         sleep(takes).await;
@@ -115,14 +115,14 @@ proptest! {
     fn bounds_any_policy_around_one_service(case in case()) {
         block_on(async {
             let (sender, backends) = channel();
-            let (case, seen, start) = (Arc::new(case), Seen::new(sender), Instant::now());
-            let (own_case, own_seen) = (case.clone(), seen.clone());
-            let service = service_fn(move |_: Request<Buffered>| upstream(own_case.clone(), own_seen.clone(), String::new()));
-            let _ = retry(&case, &seen).layer(service).oneshot(Request::default()).await;
+            let (case, log, start) = (Arc::new(case), CallLog::new(sender), Instant::now());
+            let (own_case, own_log) = (case.clone(), log.clone());
+            let service = service_fn(move |_: Request<Buffered>| upstream(own_case.clone(), own_log.clone(), String::new()));
+            let _ = retry(&case, &log).layer(service).oneshot(Request::default()).await;
             let calls = backends.try_iter().count();
             prop_assert!(start.elapsed() <= case.total.max(Duration::from_millis(1)), "{:?}", start.elapsed());
-            prop_assert!(calls <= 1 + granted(&case), "{calls} calls");
-            prop_assert!(seen.decisions.load(Relaxed) <= calls, "asked once for a failure");
+            prop_assert!(calls <= 1 + max_retries(&case), "{calls} calls");
+            prop_assert!(log.decisions.load(Relaxed) <= calls, "at most one decision per failure");
             Ok(())
         })?;
     }
@@ -131,7 +131,7 @@ proptest! {
     fn bounds_any_policy_in_front_of_a_selection(case in case()) {
         block_on(async {
             let (sender, backends) = channel();
-            let (case, seen, start) = (Arc::new(case), Seen::new(sender), Instant::now());
+            let (case, log, start) = (Arc::new(case), CallLog::new(sender), Instant::now());
             let models = (0..=case.fallbacks).map(|model| {
                 let backends = (0..case.backends).map(|backend| {
                     let provider = Provider::new(format!("{model}-{backend}"), "http://127.0.0.1:9").unwrap();
@@ -141,23 +141,23 @@ proptest! {
                 let fallbacks = if model == 0 { case.fallbacks } else { 0 };
                 built.with_fallbacks((1..=fallbacks).map(|fallback| format!("m{fallback}")))
             });
-            let (own_case, own_seen) = (case.clone(), seen.clone());
+            let (own_case, own_log) = (case.clone(), log.clone());
             let service = service_fn(move |request: Request<Buffered>| {
                 let backend = request.extensions().get::<Selected>().unwrap().backend().id().provider.to_string();
-                upstream(own_case.clone(), own_seen.clone(), backend)
+                upstream(own_case.clone(), own_log.clone(), backend)
             });
             let service = SelectLayer::new(Catalog::new(models).unwrap()).layer(service);
             let body = Buffered::from(r#"{"model":"m0"}"#);
             let requested = Requested::read(body.bytes()).unwrap().with_path("/v1/chat/completions");
             let request = Request::post("/v1/chat/completions").extension(requested).body(body).unwrap();
-            let _ = retry(&case, &seen).layer(service).oneshot(request).await;
+            let _ = retry(&case, &log).layer(service).oneshot(request).await;
             let calls: Vec<_> = backends.try_iter().collect();
             prop_assert!(start.elapsed() <= case.total.max(Duration::from_millis(1)), "{:?}", start.elapsed());
             let repeats = calls.len() - calls.iter().collect::<HashSet<_>>().len();
-            prop_assert!(repeats <= granted(&case), "{repeats} repeats in {calls:?}");
-            // Right after a failure, and when only tried backends are left, in some rounds in vain.
-            let most = 2 * calls.len() + 16 * (1 + case.fallbacks) + granted(&case);
-            prop_assert!(seen.decisions.load(Relaxed) <= most, "{:?} decisions, {} calls", seen.decisions, calls.len());
+            prop_assert!(repeats <= max_retries(&case), "{repeats} repeats in {calls:?}");
+            // The policy decides after each failure, and whenever only tried backends are left.
+            let max = 2 * calls.len() + 16 * (1 + case.fallbacks) + max_retries(&case);
+            prop_assert!(log.decisions.load(Relaxed) <= max, "{:?} decisions, {} calls", log.decisions, calls.len());
             Ok(())
         })?;
     }

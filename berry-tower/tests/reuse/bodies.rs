@@ -1,5 +1,5 @@
-//! Every layer over the body types of other crates: data, trailers and errors pass, and a layer that
-//! is applied twice shares its state.
+//! Every layer over the body types of other crates: data, trailers and errors pass, and a layer that is
+//! applied twice shares its state.
 
 use std::{convert::Infallible, fmt::Debug};
 
@@ -31,7 +31,7 @@ fn with_trailers() -> impl Body<Data = Bytes, Error = Infallible> + Send + Sync 
 }
 
 /// Sends a request through a service and expects the data and the trailer.
-async fn passes<S, B>(service: S)
+async fn check_passes<S, B>(service: S)
 where
     S: Service<Request<Full<Bytes>>, Response = Response<B>, Error: Debug>,
     B: Body<Data = Bytes, Error: Debug>,
@@ -44,26 +44,26 @@ where
     assert_eq!(read.to_bytes(), "hello");
 }
 
-/// A service for any request body whose response has this body.
-macro_rules! answers {
+/// Builds a service for any request body that responds with the given body.
+macro_rules! respond {
     ($body:expr) => {
         service_fn(|_: Request<_>| async { Ok::<_, Infallible>(Response::new($body)) })
     };
 }
 
-/// Runs `passes` with every layer, and with all of them, over a service with this response body.
+/// Runs `check_passes` with every layer, and with all of them, over a service with this response body.
 macro_rules! layers_pass {
     ($body:expr) => {{
         let keys = ApiKeys::new([ApiKey::from_token("t", "me")]);
         let limit = PerKey::new(Limits::new().per_minute(9).concurrent(1), |_: &Parts| Some(()));
         let breaker = CircuitBreakerLayer::new(BreakerPolicy::default());
-        passes(AuthLayer::new(keys.clone()).layer(answers!($body))).await;
-        passes(RateLimitLayer::new(limit.clone()).layer(answers!($body))).await;
-        passes(ErrorResponseLayer::new().layer(answers!($body))).await;
-        passes(CollectLayer::new().layer(answers!($body))).await;
-        passes(DrainLayer::new().layer(answers!($body))).await;
-        passes(EarlyLayer::new(None).layer(answers!($body))).await;
-        passes(breaker.clone().layer(answers!($body))).await;
+        check_passes(AuthLayer::new(keys.clone()).layer(respond!($body))).await;
+        check_passes(RateLimitLayer::new(limit.clone()).layer(respond!($body))).await;
+        check_passes(ErrorResponseLayer::new().layer(respond!($body))).await;
+        check_passes(CollectLayer::new().layer(respond!($body))).await;
+        check_passes(DrainLayer::new().layer(respond!($body))).await;
+        check_passes(EarlyLayer::new(None).layer(respond!($body))).await;
+        check_passes(breaker.clone().layer(respond!($body))).await;
         let all = ServiceBuilder::new()
             .layer(DrainLayer::new())
             .layer(ErrorResponseLayer::new())
@@ -72,7 +72,7 @@ macro_rules! layers_pass {
             .layer(CollectLayer::new())
             .layer(EarlyLayer::new(None))
             .layer(breaker);
-        passes(all.service(answers!($body))).await;
+        check_passes(all.service(respond!($body))).await;
     }};
 }
 
@@ -87,7 +87,7 @@ async fn layers_pass_bodies_of_other_crates() {
 }
 
 #[tokio::test]
-async fn layers_stand_on_either_side_of_those_of_tower_http() {
+async fn layers_work_inside_and_outside_of_tower_http_layers() {
     let keys = ApiKeys::new([ApiKey::from_token("t", "me")]);
     let limit = PerKey::new(Limits::new().per_minute(9), |_: &Parts| Some(()));
     let timeout =
@@ -102,7 +102,7 @@ async fn layers_stand_on_either_side_of_those_of_tower_http() {
         .layer(TraceLayer::new_for_http())
         .layer(CompressionLayer::new())
         .layer(RequestBodyLimitLayer::new(1_000));
-    passes(outside.service(answers!(with_trailers()))).await;
+    check_passes(outside.service(respond!(with_trailers()))).await;
     let inside = ServiceBuilder::new()
         .layer(TraceLayer::new_for_http())
         .layer(CompressionLayer::new())
@@ -113,7 +113,7 @@ async fn layers_stand_on_either_side_of_those_of_tower_http() {
         .layer(RateLimitLayer::new(limit))
         .layer(EarlyLayer::new(None))
         .layer(breaker);
-    passes(inside.service(answers!(AxumBody::new(with_trailers())))).await;
+    check_passes(inside.service(respond!(AxumBody::new(with_trailers())))).await;
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! Each edge layer alone.
+//! Each edge layer without the others, in axum and over plain hyper.
 
 use std::{convert::Infallible, sync::Arc};
 
@@ -30,8 +30,8 @@ fn keys() -> ApiKeys<Arc<str>> {
 }
 
 #[tokio::test]
-async fn auth_alone() {
-    let handler = |Extension(who): Extension<Arc<str>>| async move { format!("hello {who}") };
+async fn auth_works_alone() {
+    let handler = |Extension(user): Extension<Arc<str>>| async move { format!("hello {user}") };
     let app = Router::new().route("/", on_post(handler)).layer(AuthLayer::new(keys()));
     let address = axum(app).await;
     let (status, text) = post(address, "authorization: Bearer good\r\n", "").await;
@@ -45,22 +45,22 @@ async fn auth_alone() {
 }
 
 #[tokio::test]
-async fn rate_limit_alone() {
+async fn rate_limit_works_alone() {
     let layer = || {
-        RateLimitLayer::new(PerKey::new(Limits::new().per_hour(1), |head: &Parts| head.headers.get("x-who").cloned()))
+        RateLimitLayer::new(PerKey::new(Limits::new().per_hour(1), |head: &Parts| head.headers.get("x-user").cloned()))
     };
     for address in [axum(app().layer(layer())).await, hyper(layer().layer(hello())).await] {
-        assert_eq!(post(address, "x-who: a\r\n", "").await.0, 200);
-        let (status, text) = post(address, "x-who: a\r\n", "").await;
+        assert_eq!(post(address, "x-user: a\r\n", "").await.0, 200);
+        let (status, text) = post(address, "x-user: a\r\n", "").await;
         assert_eq!(status, 429);
         assert!(text.contains("\r\nretry-after: 3600\r\n"), "{text}");
-        assert_eq!(post(address, "x-who: b\r\n", "").await.0, 200);
+        assert_eq!(post(address, "x-user: b\r\n", "").await.0, 200);
         assert_eq!(post(address, "", "").await.0, 200);
     }
 }
 
 #[tokio::test]
-async fn inspect_alone() {
+async fn inspect_works_alone() {
     let handler = |Extension(requested): Extension<Requested>, body: String| async move {
         format!("{} {}", requested.model, body.len())
     };
@@ -78,24 +78,24 @@ async fn inspect_alone() {
 
 /// The application adds the identity and the inspected request itself.
 #[tokio::test]
-async fn permission_alone() {
-    async fn by_hand<B>(request: Request<B>) -> Result<Response<ResponseBody<Full<Bytes>>>, Infallible> {
-        let service = ModelPermissionLayer::new(|who: &String, model: &str| who == model).layer(hello::<Buffered>());
+async fn permission_works_alone() {
+    async fn with_extensions<B>(request: Request<B>) -> Result<Response<ResponseBody<Full<Bytes>>>, Infallible> {
+        let service = ModelPermissionLayer::new(|user: &String, model: &str| user == model).layer(hello::<Buffered>());
         let (mut head, _) = request.into_parts();
         let body = Bytes::copy_from_slice(head.headers["x-body"].as_bytes());
         head.extensions.insert(Requested::read(&body).unwrap());
         head.extensions.insert("alice".to_owned());
         service.oneshot(Request::from_parts(head, Buffered::from(body))).await
     }
-    let app = Router::new().route_service("/", service_fn(by_hand));
-    for address in [axum(app).await, hyper(service_fn(by_hand)).await] {
+    let app = Router::new().route_service("/", service_fn(with_extensions));
+    for address in [axum(app).await, hyper(service_fn(with_extensions)).await] {
         assert_eq!(post(address, "x-body: {\"model\":\"alice\"}\r\n", "").await.0, 200);
         assert_eq!(post(address, "x-body: {\"model\":\"bob\"}\r\n", "").await.0, 403);
     }
 }
 
 #[tokio::test]
-async fn error_response_alone() {
+async fn error_response_works_alone() {
     async fn fail<B>(request: Request<B>) -> Result<Response<Full<Bytes>>, Unroutable> {
         match request.headers().get("x-good") {
             Some(_) => Ok(Response::new(Full::from("hello"))),
@@ -110,11 +110,11 @@ async fn error_response_alone() {
 }
 
 #[tokio::test]
-async fn drain_alone() {
-    let refuse =
+async fn drain_works_alone() {
+    let ignore_body =
         service_fn(|_: Request<_>| async { Ok::<_, Infallible>(Response::new(Full::<Bytes>::from("unread"))) });
     let body = "x".repeat(3_000_000);
-    for address in [axum(app().layer(DrainLayer::new())).await, hyper(DrainLayer::new().layer(refuse)).await] {
+    for address in [axum(app().layer(DrainLayer::new())).await, hyper(DrainLayer::new().layer(ignore_body)).await] {
         assert_eq!(post(address, "", &body).await.0, 200);
     }
 }

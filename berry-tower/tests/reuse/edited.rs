@@ -1,4 +1,4 @@
-//! Layers of an application's own that edit the body between Inspect and the client.
+//! Custom layers that edit the body between Inspect and BackendClient.
 
 use std::{
     convert::Infallible,
@@ -19,8 +19,8 @@ use http_body_util::Full;
 use serde_json::{Value, json};
 use tower::{ServiceBuilder, ServiceExt, service_fn};
 
-/// Returns the body that the backend gets when `edit` stands between Inspect and Select.
-async fn sent(edit: impl Fn(&Bytes) -> String + Clone) -> Value {
+/// Returns the body that the backend receives when a layer between Inspect and Select applies `edit`.
+async fn upstream_body(edit: impl Fn(&Bytes) -> String + Clone) -> Value {
     let provider = Arc::new(Provider::new("p", "http://127.0.0.1:9").unwrap());
     let catalog = Catalog::new([Model::new("fast", Arc::new(Failover), [Backend::new(provider, "gpt-4o")])]).unwrap();
     let (sender, receiver) = mpsc::channel();
@@ -41,7 +41,7 @@ async fn sent(edit: impl Fn(&Bytes) -> String + Clone) -> Value {
 
 #[tokio::test]
 async fn splices_the_model_into_the_edited_body() {
-    let rewritten = sent(|body| {
+    let rewritten = upstream_body(|body| {
         let mut body: Value = serde_json::from_slice(body).unwrap();
         body["messages"] = json!([{ "role": "system", "content": "be nice" }]);
         body.to_string()
@@ -49,6 +49,6 @@ async fn splices_the_model_into_the_edited_body() {
     let expected = json!({ "model": "gpt-4o", "messages": [{ "role": "system", "content": "be nice" }] });
     assert_eq!(rewritten.await, expected);
 
-    let prefixed = sent(|body| String::from_utf8_lossy(body).replacen('{', r#"{"user":"u-17","#, 1));
+    let prefixed = upstream_body(|body| String::from_utf8_lossy(body).replacen('{', r#"{"user":"u-17","#, 1));
     assert_eq!(prefixed.await, json!({ "user": "u-17", "model": "gpt-4o", "messages": [] }));
 }

@@ -1,6 +1,5 @@
-//! When a response counts as complete, over real connections: a server that knows the length of a
-//! body does not poll it after its last byte, and over HTTP/2 the end of a stream may follow that
-//! byte in a frame of its own.
+//! The end of a response over real connections. A server that knows the length of a body does not poll
+//! it after its last byte, and over HTTP/2 the end of a stream may follow in a separate frame.
 
 use std::{
     convert::Infallible,
@@ -40,7 +39,7 @@ use tower::{BoxError, ServiceBuilder, service_fn};
 
 use crate::support::hyper;
 
-/// A body that comes at once and ends a little later.
+/// A body that yields its data at once and ends a little later.
 struct LateEnd(Option<Bytes>, std::pin::Pin<Box<Sleep>>);
 
 impl LateEnd {
@@ -68,27 +67,27 @@ impl Body for LateEnd {
     }
 }
 
-/// An upstream over HTTP/2 that announces the length of its bodies.
+/// Starts an upstream over HTTP/2 that sends a `content-length`.
 async fn upstream(body: Bytes) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             let body = body.clone();
-            let answer = service_fn(move |request: Request<Incoming>| {
+            let service = service_fn(move |request: Request<Incoming>| {
                 let status = if request.uri().path() == "/bad" { 500 } else { 200 };
                 let response = Response::builder().status(status).header("content-type", "application/json");
                 let response = response.header("content-length", body.len()).body(LateEnd::new(body.clone()));
                 std::future::ready(Ok::<_, Infallible>(response.unwrap()))
             });
             let connection = server::Builder::new(TokioExecutor::new());
-            tokio::spawn(connection.serve_connection(TokioIo::new(stream), TowerToHyperService::new(answer)));
+            tokio::spawn(connection.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service)));
         }
     });
     address
 }
 
-/// Sends a request over a connection of its own.
+/// Sends a request over a new connection.
 async fn send<B>(address: SocketAddr, request: Request<B>) -> Result<Response<Incoming>, BoxError>
 where
     B: Body<Data: Send, Error: Into<BoxError>> + Unpin + Send + 'static,
@@ -101,7 +100,7 @@ where
     Ok(sender.send_request(request).await?)
 }
 
-/// What an HTTP/1 server sends to a client that asks for one response.
+/// Sends a request over HTTP/1 and returns the raw response.
 async fn exchange(address: SocketAddr, request: &str) -> Vec<u8> {
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(request.as_bytes()).await.unwrap();
@@ -111,7 +110,7 @@ async fn exchange(address: SocketAddr, request: &str) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn a_trial_whose_body_was_read_to_its_announced_length_closes_the_breaker() {
+async fn trial_succeeds_when_its_body_is_read_to_its_content_length() {
     let upstream = upstream(Bytes::from_static(b"hello")).await;
     let policy = BreakerPolicy::new().with_failure_threshold(1).with_open_for(Duration::from_millis(20));
     let layer = CircuitBreakerLayer::new(policy);
@@ -131,7 +130,7 @@ async fn a_trial_whose_body_was_read_to_its_announced_length_closes_the_breaker(
     assert_eq!(breaker.state(Instant::now()), State::Closed { failures: 0 });
 }
 
-/// Sends the class of each attempt.
+/// An observer that sends the class of each attempt to a channel.
 #[derive(Clone, Debug)]
 struct Classes(Sender<&'static str>);
 
@@ -148,7 +147,7 @@ impl BackendObserver for Classes {
 }
 
 #[tokio::test]
-async fn a_large_plain_response_that_was_read_whole_is_a_success() {
+async fn large_plain_response_is_a_success() {
     let mut json: Vec<u8> = Vec::from(r#"{"object":"list","data":[{"embedding":[1]}]"#);
     json.resize((2 << 20) - 1, b' ');
     json.push(b'}');

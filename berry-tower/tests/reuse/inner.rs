@@ -1,4 +1,4 @@
-//! Each layer between the edge and the upstream alone.
+//! Each layer between the edge and the upstream without the others.
 
 use std::{
     convert::Infallible,
@@ -32,7 +32,7 @@ use tower::{BoxError, Layer, ServiceBuilder, ServiceExt, service_fn};
 use crate::support::{axum, hello, hyper, post};
 
 #[tokio::test]
-async fn breaker_in_axum() {
+async fn breaker_works_in_axum() {
     let policy = BreakerPolicy::new().with_failure_threshold(2);
     let open = |error: BoxError| async move { (StatusCode::SERVICE_UNAVAILABLE, error.to_string()) };
     let layers = ServiceBuilder::new().layer(HandleErrorLayer::new(open)).layer(CircuitBreakerLayer::new(policy));
@@ -44,7 +44,7 @@ async fn breaker_in_axum() {
 }
 
 #[tokio::test]
-async fn breaker_over_hyper() {
+async fn breaker_works_over_hyper() {
     let policy = BreakerPolicy::new().with_failure_threshold(1);
     let broken = service_fn(async |_| {
         let response = Response::builder().status(500).body(Full::new(Bytes::from("broken")));
@@ -91,9 +91,9 @@ async fn waits_between_attempts_count_as_upstream_time() {
     let (time, started) = (UpstreamTime::default(), Instant::now());
     let request = Request::builder().extension(time.clone()).body(Buffered::from("{}")).unwrap();
     let policy = BackoffPolicy::new().with_backoff(Duration::from_secs(3));
-    let answer = RetryLayer::new(policy).layer(flaky).oneshot(request).await.unwrap();
-    assert_eq!(answer.status(), 200);
-    assert!(started.elapsed() > Duration::from_millis(100), "it waited");
+    let response = RetryLayer::new(policy).layer(flaky).oneshot(request).await.unwrap();
+    assert_eq!(response.status(), 200);
+    assert!(started.elapsed() > Duration::from_millis(100), "the retry waited");
     assert_eq!(time.total(), Some(started.elapsed()));
 }
 
@@ -101,7 +101,7 @@ async fn waits_between_attempts_count_as_upstream_time() {
 async fn does_not_retry_a_client_error_in_a_stream() {
     let calls = Arc::new(AtomicU32::new(0));
     let counted = calls.clone();
-    let refuses = service_fn(move |_: Request<Buffered>| {
+    let reject = service_fn(move |_: Request<Buffered>| {
         counted.fetch_add(1, Relaxed);
         let error = ErrorBody::default().with_code("content_policy_violation").with_message("not this");
         std::future::ready(Err::<Response<Body>, BoxError>(Failure::ErrorEvent(Box::new(error)).into()))
@@ -110,7 +110,7 @@ async fn does_not_retry_a_client_error_in_a_stream() {
         .layer(ErrorResponseLayer::new())
         .layer(CollectLayer::new())
         .layer(RetryLayer::new(BackoffPolicy::default()))
-        .service(refuses);
+        .service(reject);
     let address = axum(Router::new().route_service("/", stack)).await;
     let (status, text) = post(address, "", r#"{"model":"m","stream":true}"#).await;
     assert_eq!((status, calls.load(Relaxed)), (400, 1));

@@ -57,7 +57,7 @@ pub(crate) async fn post(address: SocketAddr, headers: &str, body: &str) -> (u16
 }
 
 /// Sends a request and returns the status and the whole text of the response. `line` is the method
-/// and the path, `headers` are complete lines. What is not UTF-8 is replaced.
+/// and the path, `headers` are complete lines. Invalid UTF-8 is replaced.
 pub(crate) async fn send(address: SocketAddr, line: &str, headers: &str, body: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(address).await.unwrap();
     let length = body.len();
@@ -65,8 +65,8 @@ pub(crate) async fn send(address: SocketAddr, line: &str, headers: &str, body: &
         "{line} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n{headers}content-length: {length}\r\n\r\n{body}"
     );
     stream.write_all(request.as_bytes()).await.unwrap();
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).await.unwrap();
-    let answer = String::from_utf8_lossy(&answer).into_owned();
-    (answer[9..12].parse().unwrap(), answer)
+    let mut response = Vec::new();
+    stream.read_to_end(&mut response).await.unwrap();
+    let response = String::from_utf8_lossy(&response).into_owned();
+    (response[9..12].parse().unwrap(), response)
 }

@@ -1,4 +1,4 @@
-//! Conversations with backends of another format, through the whole gateway over a scripted upstream.
+//! Requests to backends of another format, through the whole gateway over a scripted upstream.
 
 use std::{pin::Pin, sync::Arc, time::Duration};
 
@@ -162,7 +162,7 @@ fn messages(stream: bool) -> Value {
     json!({"model": "m", "stream": stream, "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}]})
 }
 
-fn claudes_answer() -> Value {
+fn claude_response() -> Value {
     json!({
         "id": "msg_1", "type": "message", "role": "assistant", "model": "claude-x",
         "content": [{"type": "text", "text": "Hello, world"}], "stop_reason": "end_turn", "stop_sequence": null,
@@ -170,12 +170,12 @@ fn claudes_answer() -> Value {
     })
 }
 
-fn claudes_events() -> Vec<Step> {
-    let mut begun = claudes_answer();
-    begun["content"] = json!([]);
-    begun["stop_reason"] = Value::Null;
+fn claude_events() -> Vec<Step> {
+    let mut started = claude_response();
+    started["content"] = json!([]);
+    started["stop_reason"] = Value::Null;
     [
-        json!({"type": "message_start", "message": begun}),
+        json!({"type": "message_start", "message": started}),
         json!({"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}}),
         json!({"type": "ping"}),
         json!({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "Hello, "}}),
@@ -195,7 +195,7 @@ fn chunk(delta: &Value, finish: &Value) -> Step {
 }
 
 #[tokio::test(start_paused = true)]
-async fn claude_answers_a_chat() {
+async fn chat_reaches_a_claude_backend() {
     let plain = ask(OpenAiErrors, vec![backend("c", Dialect::Claude)], CHAT, chat(false), |(head, body)| {
         assert_eq!(head.uri, "https://upstream/v1/messages");
         assert_eq!(head.headers["x-api-key"], "sk-the-key-of-the-provider");
@@ -203,7 +203,7 @@ async fn claude_answers_a_chat() {
         assert!(!head.headers.contains_key("authorization"));
         assert_eq!((&body["model"], &body["messages"][0]["role"]), (&json!("upstream-model"), &json!("user")));
         assert!(body["max_tokens"].is_u64());
-        Script::json(200, &claudes_answer())
+        Script::json(200, &claude_response())
     });
     let plain = plain.await;
     assert_eq!(plain.status, 200, "{}", plain.text);
@@ -212,13 +212,13 @@ async fn claude_answers_a_chat() {
     assert_eq!((&answer["usage"]["prompt_tokens"], &answer["model"]), (&json!(3), &json!("claude-x")));
     let streamed = ask(OpenAiErrors, vec![backend("c", Dialect::Claude)], CHAT, chat(true), |(_, body)| {
         assert_eq!(body["stream"], true);
-        Script::events(claudes_events())
+        Script::events(claude_events())
     });
     let streamed = streamed.await;
     assert_eq!((&*streamed.chat_text(), streamed.failed), ("Hello, world", false), "{}", streamed.text);
     assert!(streamed.text.ends_with("data: [DONE]\n\n"));
-    assert!(!streamed.text.contains("\"usage\":{"), "usage that nobody asked for: {}", streamed.text);
-    assert_eq!((plain.usage, streamed.usage), (Some([3, 2, 0]), Some([3, 2, 0])), "it is counted all the same");
+    assert!(!streamed.text.contains("\"usage\":{"), "usage without stream_options: {}", streamed.text);
+    assert_eq!((plain.usage, streamed.usage), (Some([3, 2, 0]), Some([3, 2, 0])), "usage is counted anyway");
 }
 
 #[tokio::test(start_paused = true)]
@@ -226,19 +226,13 @@ async fn reports_usage_when_requested() {
     let mut body = chat(true);
     body["stream_options"] = json!({"include_usage": true});
     let got =
-        ask(
-            OpenAiErrors,
-            vec![backend("c", Dialect::Claude)],
-            CHAT,
-            body.clone(),
-            |_| Script::events(claudes_events()),
-        );
+        ask(OpenAiErrors, vec![backend("c", Dialect::Claude)], CHAT, body.clone(), |_| Script::events(claude_events()));
     let events = got.await.events();
     assert_eq!(events.last().unwrap()["usage"]["total_tokens"], 5);
 }
 
 #[tokio::test(start_paused = true)]
-async fn gemini_answers_a_chat() {
+async fn chat_reaches_a_gemini_backend() {
     let answer = json!({
         "candidates": [{"content": {"role": "model", "parts": [{"text": "Hello"}]}, "finishReason": "STOP", "index": 0}],
         "usageMetadata": {"promptTokenCount": 3, "candidatesTokenCount": 2, "totalTokenCount": 5},
@@ -264,7 +258,7 @@ async fn gemini_answers_a_chat() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn openai_answers_messages() {
+async fn messages_reach_an_openai_backend() {
     let answer = json!({
         "id": "c1", "object": "chat.completion", "created": 1, "model": "gpt-x",
         "choices": [{"index": 0, "message": {"role": "assistant", "content": "Hello"}, "finish_reason": "stop"}],
@@ -283,7 +277,7 @@ async fn openai_answers_messages() {
 
 /// A response is complete after its last `finish_reason`, whatever follows in the stream.
 #[tokio::test(start_paused = true)]
-async fn stall_after_the_finish_completes_the_message() {
+async fn message_completes_when_the_stream_stalls_after_finish_reason() {
     for last in [vec![Step::Stall], vec![Step::Break], vec![], vec![done()]] {
         let mut steps = vec![chunk(&json!({"role": "assistant", "content": "Hello"}), &Value::Null)];
         steps.push(chunk(&json!({}), &json!("stop")));
@@ -300,7 +294,7 @@ async fn stall_after_the_finish_completes_the_message() {
 
 #[tokio::test(start_paused = true)]
 async fn cut_stream_never_looks_complete() {
-    let claude = claudes_events();
+    let claude = claude_events();
     for cut in 4..claude.len() {
         let steps = claude[..cut].iter().cloned().chain([Step::Break]);
         let script = Script::events(steps);
@@ -324,7 +318,7 @@ async fn cut_stream_never_looks_complete() {
 #[tokio::test(start_paused = true)]
 async fn chunk_boundaries_do_not_matter_and_malformed_events_are_skipped() {
     let bytes = |step: Step| if let Step::Send(bytes) = step { bytes } else { Bytes::new() };
-    let mut events = claudes_events();
+    let mut events = claude_events();
     events.insert(4, send("event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\n\n"));
     let whole: Vec<u8> = events.into_iter().flat_map(bytes).collect();
     let whole = [&b"\xef\xbb\xbf"[..], &whole].concat();
@@ -338,24 +332,24 @@ async fn chunk_boundaries_do_not_matter_and_malformed_events_are_skipped() {
 
 #[tokio::test(start_paused = true)]
 async fn pings_keep_a_stream_alive_and_silence_ends_it() {
-    let mut steps = claudes_events();
+    let mut steps = claude_events();
     let rest = steps.split_off(4);
     for _ in 0..3 {
         steps.extend([Step::Wait(Duration::from_secs(100)), event(&json!({"type": "ping"}))]);
         steps.extend([Step::Wait(Duration::from_secs(100)), send(": still here\n\n")]);
     }
-    let begun = Instant::now();
+    let started = Instant::now();
     let alive = Script::events(steps.iter().cloned().chain(rest));
     let got = ask(OpenAiErrors, vec![backend("c", Dialect::Claude)], CHAT, chat(true), move |_| alive.clone()).await;
     assert_eq!((&*got.chat_text(), got.failed), ("Hello, world", false), "{}", got.text);
-    assert!(begun.elapsed() >= Duration::from_secs(600));
+    assert!(started.elapsed() >= Duration::from_secs(600));
     let silent = Script::events(steps.into_iter().chain([Step::Stall]));
     let got = ask(OpenAiErrors, vec![backend("c", Dialect::Claude)], CHAT, chat(true), move |_| silent.clone()).await;
     assert!(got.failed && got.text.contains("upstream_timeout"), "{}", got.text);
 }
 
 #[tokio::test(start_paused = true)]
-async fn skips_backends_that_cannot_express_a_request_or_names_the_field() {
+async fn skips_backends_that_cannot_express_a_field_or_names_it() {
     let mut body = chat(false);
     body["n"] = json!(2);
     let pool = || vec![backend("first", Dialect::Claude), backend("second", Dialect::OpenAi)];
@@ -374,7 +368,7 @@ async fn skips_backends_that_cannot_express_a_request_or_names_the_field() {
     let error = got.json();
     assert_eq!((got.status, &error["error"]["type"]), (400, &json!("invalid_request_error")));
     assert!(error["error"]["message"].as_str().unwrap().contains("top_k"), "{error}");
-    // What chat has no words for cannot be asked of any backend.
+    // Embeddings have no counterpart in the Gemini chat format.
     let embeddings = json!({"model": "m", "input": "x"});
     let got =
         ask(OpenAiErrors, vec![backend("first", Dialect::Gemini)], "/v1/embeddings", embeddings, unreachable).await;
@@ -383,7 +377,7 @@ async fn skips_backends_that_cannot_express_a_request_or_names_the_field() {
 
 /// A request is translated only for a backend that was picked.
 #[tokio::test(start_paused = true)]
-async fn checks_expressibility_when_a_backend_is_picked() {
+async fn checks_expressibility_only_of_the_picked_backend() {
     let mut body = chat(false);
     body["n"] = json!(2);
     let pool = vec![backend("first", Dialect::OpenAi), backend("second", Dialect::Claude)];
@@ -394,15 +388,16 @@ async fn checks_expressibility_when_a_backend_is_picked() {
 #[tokio::test(start_paused = true)]
 async fn sends_claude_only_thinking_that_it_signed() {
     let thought = |signature: &str| json!({"type": "thinking", "thinking": "hm", "signature": signature});
-    let said = |thought: Value| json!({"role": "assistant", "content": [thought, {"type": "text", "text": "Hello"}]});
+    let assistant_turn =
+        |thought: Value| json!({"role": "assistant", "content": [thought, {"type": "text", "text": "Hello"}]});
     for (signature, blocks) in [("berry:unsigned", 1), ("", 1), ("by-anthropic", 2)] {
         let mut body = messages(false);
-        let question = body["messages"][0].clone();
-        body["messages"] = json!([question, said(thought(signature)), question]);
+        let user_turn = body["messages"][0].clone();
+        body["messages"] = json!([user_turn, assistant_turn(thought(signature)), user_turn]);
         let got = ask(AnthropicErrors, vec![backend("c", Dialect::Claude)], MESSAGES, body, move |(_, body)| {
             assert_eq!(body["model"], "upstream-model");
             assert_eq!(body["messages"][1]["content"].as_array().unwrap().len(), blocks, "{signature}: {body}");
-            Script::json(200, &claudes_answer())
+            Script::json(200, &claude_response())
         });
         assert_eq!(got.await.status, 200);
     }
@@ -442,16 +437,16 @@ async fn removes_foreign_signatures_for_openai_in_a_mixed_pool() {
 
 #[tokio::test(start_paused = true)]
 async fn message_ends_with_its_last_event() {
-    let steps = claudes_events().into_iter().chain([Step::Stall]);
-    let (script, begun) = (Script::events(steps), Instant::now());
+    let steps = claude_events().into_iter().chain([Step::Stall]);
+    let (script, started) = (Script::events(steps), Instant::now());
     let claude = vec![backend("c", Dialect::Claude)];
     let got = ask(AnthropicErrors, claude, MESSAGES, messages(true), move |_| script.clone()).await;
     assert!(!got.failed && got.events().last().unwrap()["type"] == "message_stop", "{}", got.text);
-    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
-async fn errors_have_the_shape_of_the_callers_api() {
+async fn errors_have_the_shape_of_the_clients_api() {
     let overloaded = json!({"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}});
     let claude = || vec![backend("c", Dialect::Claude)];
     let script = Script::json(529, &overloaded);
@@ -460,18 +455,18 @@ async fn errors_have_the_shape_of_the_callers_api() {
     let script = Script::json(529, &overloaded);
     let got = ask(AnthropicErrors, claude(), MESSAGES, messages(false), move |_| script.clone()).await;
     assert_eq!((got.status, &got.json()["error"]["type"]), (503, &json!("overloaded_error")));
-    // The same as an event, with a 200.
+    // The same error as the first event of a 200 response.
     let script = Script::events([event(&overloaded)]);
     let got = ask(OpenAiErrors, claude(), CHAT, chat(true), move |_| script.clone()).await;
     assert_eq!((got.status, &got.json()["error"]["code"]), (503, &json!("overloaded")), "{}", got.text);
 
-    let refused = json!({"type": "error", "error": {"type": "invalid_request_error", "message": "no"}});
-    let got = ask(OpenAiErrors, claude(), CHAT, chat(false), move |_| Script::json(400, &refused)).await;
+    let rejection = json!({"type": "error", "error": {"type": "invalid_request_error", "message": "no"}});
+    let got = ask(OpenAiErrors, claude(), CHAT, chat(false), move |_| Script::json(400, &rejection)).await;
     let expected = json!({"message": "no", "type": "invalid_request_error", "param": null, "code": null});
     assert_eq!((got.status, &got.json()["error"]), (400, &expected));
-    let refused = json!({"error": {"message": "no", "type": "invalid_request_error", "param": "x", "code": null}});
+    let rejection = json!({"error": {"message": "no", "type": "invalid_request_error", "param": "x", "code": null}});
     let openai = vec![backend("o", Dialect::OpenAi)];
-    let got = ask(AnthropicErrors, openai, MESSAGES, messages(false), move |_| Script::json(400, &refused)).await;
+    let got = ask(AnthropicErrors, openai, MESSAGES, messages(false), move |_| Script::json(400, &rejection)).await;
     let expected =
         json!({"type": "error", "error": {"type": "invalid_request_error", "message": "no"}, "request_id": "r1"});
     assert_eq!((got.status, got.json()), (400, expected));
@@ -485,7 +480,7 @@ async fn errors_have_the_shape_of_the_callers_api() {
 
 #[tokio::test(start_paused = true)]
 async fn fails_over_after_an_invalid_response_in_another_format() {
-    let good = claudes_answer();
+    let good = claude_response();
     for garbage in
         [json!({}), json!([1]), json!({"type": "error", "error": {"type": "api_error", "message": "broken"}})]
     {

@@ -20,7 +20,7 @@ fn app() -> Router {
     Router::new()
         .route("/", get(|Extension(user): Extension<User>| async move { format!("Hello, {}!\n", user.name) }))
         .layer(AuthLayer::new(keys))
-        // Added after the layer, so it needs no key.
+        // This route is added after the layer, so it needs no key.
         .route("/health", get(|| async { "ok\n" }))
 }
 

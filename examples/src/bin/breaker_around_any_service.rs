@@ -1,4 +1,4 @@
-//! A circuit breaker around an HTTP service, which opens after three failures in a row.
+//! A circuit breaker around an HTTP service. It opens after three consecutive failures.
 //!
 //! `cargo run --bin breaker_around_any_service`, then request `http://127.0.0.1:3001/` a few times.
 

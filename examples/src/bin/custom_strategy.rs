@@ -1,4 +1,4 @@
-//! An own strategy, which picks the backend with the fewest requests in flight.
+//! A custom strategy, which picks the backend with the fewest requests in flight.
 //!
 //! `cargo run --bin custom_strategy`
 
@@ -25,7 +25,7 @@ impl Strategy for LeastBusy {
     }
 
     fn probabilities(&self, candidates: &[Candidate<'_>]) -> Vec<f64> {
-        // The pick does not depend on chance.
+        // The pick is deterministic.
         let picked = self.pick(candidates, &mut || 0.0);
         (0..candidates.len()).map(|i| if i == picked { 1.0 } else { 0.0 }).collect()
     }

@@ -23,20 +23,20 @@ use tower::{ServiceBuilder, ServiceExt};
 
 const PATH: &str = "/v1/chat/completions";
 
-/// Sends a question to `model` and returns the text of the answer and the backend that gave it.
-async fn ask(catalog: &Catalog, model: &str, question: &str) -> Result<(String, String), BoxError> {
+/// Sends a prompt to `model`. Returns the text of the response and the backend that produced it.
+async fn ask(catalog: &Catalog, model: &str, prompt: &str) -> Result<(String, String), BoxError> {
     let client = ServiceBuilder::new()
         .layer(RetryLayer::new(BackoffPolicy::new()).classify(ModelApiVerdict))
         .layer(CommitLayer)
         .layer(SelectLayer::new(catalog.clone()))
         .service(BackendClient::new(Reqwest::new()));
-    let body = serde_json::json!({ "model": model, "messages": [{ "role": "user", "content": question }] });
+    let body = serde_json::json!({ "model": model, "messages": [{ "role": "user", "content": prompt }] });
     let body = Buffered::from(body.to_string());
     let requested = Requested::read(body.bytes())?.with_path(PATH);
     let response = client.oneshot(Request::post(PATH).extension(requested).body(body)?).await?;
     let backend = response.extensions().get::<ServedBy>().map_or_else(String::new, |served| served.0.to_string());
-    let answer: serde_json::Value = serde_json::from_slice(&response.into_body().collect().await?.to_bytes())?;
-    Ok((answer["choices"][0]["message"]["content"].as_str().unwrap_or_default().to_owned(), backend))
+    let content: serde_json::Value = serde_json::from_slice(&response.into_body().collect().await?.to_bytes())?;
+    Ok((content["choices"][0]["message"]["content"].as_str().unwrap_or_default().to_owned(), backend))
 }
 
 fn catalog(first: &str, second: &str, key: &str) -> Result<Catalog, BoxError> {
@@ -48,7 +48,7 @@ fn catalog(first: &str, second: &str, key: &str) -> Result<Catalog, BoxError> {
 
 #[tokio::main]
 async fn main() -> Result<(), BoxError> {
-    // The first address refuses connections, so the second one answers.
+    // The first address refuses connections, so the second provider responds.
     let catalog = catalog("http://127.0.0.1:9/v1", "https://api.openai.com/v1", &env::var("OPENAI_API_KEY")?)?;
     let (text, backend) = ask(&catalog, "fast", "Say hello.").await?;
     println!("{backend}: {text}");
@@ -61,10 +61,10 @@ mod tests {
 
     #[tokio::test]
     async fn fails_over_when_the_first_provider_is_down() {
-        let answer = || async { Json(serde_json::json!({ "choices": [{ "message": { "content": "hello" } }] })) };
+        let response = || async { Json(serde_json::json!({ "choices": [{ "message": { "content": "hello" } }] })) };
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        tokio::spawn(async move { axum::serve(listener, Router::new().route(super::PATH, post(answer))).await });
+        tokio::spawn(async move { axum::serve(listener, Router::new().route(super::PATH, post(response))).await });
         let catalog = super::catalog("http://127.0.0.1:9/v1", &url, "sk-test").unwrap();
         let (text, backend) = super::ask(&catalog, "fast", "Say hello.").await.unwrap();
         assert_eq!((text.as_str(), backend.as_str()), ("hello", "second:gpt-4o-mini"));

@@ -48,13 +48,13 @@ mod tests {
     use tower::ServiceExt;
 
     #[tokio::test]
-    async fn answers_known_users_only() {
+    async fn serves_only_known_users() {
         let message = serde_json::json!({ "role": "assistant", "content": "hello" });
         let choice = serde_json::json!({ "index": 0, "message": message, "finish_reason": "stop" });
-        let answer = Json(serde_json::json!({ "choices": [choice] }));
+        let response = Json(serde_json::json!({ "choices": [choice] }));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let upstream = Router::new().route("/v1/chat/completions", post(move || std::future::ready(answer)));
+        let upstream = Router::new().route("/v1/chat/completions", post(move || std::future::ready(response)));
         tokio::spawn(async { axum::serve(listener, upstream).await });
         let app = super::app(&url, "sk-test").unwrap();
         for (token, status) in [("example-token-of-alice", 200), ("no-such-token", 401)] {

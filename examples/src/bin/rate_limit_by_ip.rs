@@ -9,7 +9,7 @@ use axum::{Router, extract::ConnectInfo, routing::get};
 use berry_tower::rate_limit::{Limits, PerKey, RateLimitLayer};
 use http::request::Parts;
 
-/// Returns the address of the peer, for IPv6 the /64 that a client controls.
+/// Returns the address of the peer. For IPv6 this is the /64 network, which one client controls.
 ///
 /// Behind a proxy, read the header that the proxy sets instead. Without a proxy, clients could forge
 /// that header.
@@ -50,13 +50,13 @@ mod tests {
     #[tokio::test]
     async fn limits_each_address() {
         let app = app();
-        for left in ["4", "3", "2", "1", "0"] {
+        for remaining in ["4", "3", "2", "1", "0"] {
             let response = ask(&app, "192.0.2.1:1000").await;
-            assert_eq!(response.headers()["x-ratelimit-remaining-requests"], left);
+            assert_eq!(response.headers()["x-ratelimit-remaining-requests"], remaining);
         }
-        let refused = ask(&app, "192.0.2.1:1001").await;
-        assert_eq!(refused.status(), 429);
-        assert_eq!(refused.headers()["retry-after"], "12");
+        let rejected = ask(&app, "192.0.2.1:1001").await;
+        assert_eq!(rejected.status(), 429);
+        assert_eq!(rejected.headers()["retry-after"], "12");
         assert_eq!(ask(&app, "192.0.2.2:1000").await.status(), 200);
         for host in 1..=5 {
             assert_eq!(ask(&app, &format!("[2001:db8::{host}]:1000")).await.status(), 200);

@@ -161,7 +161,7 @@ class Pool:
     def __init__(self, gateway, kind):
         self.gateway = gateway
         self.kind = kind
-        self.providers = POOLS[kind]
+        self.providers = POOLS.get(kind, {"right"})
 
     def model(self, way=""):
         return getattr(self.gateway.models, f"{self.kind}_{way}" if way else self.kind)

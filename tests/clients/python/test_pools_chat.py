@@ -142,12 +142,9 @@ def test_a_tool_may_be_forced_or_forbidden(sdk, pool):
 
 def test_one_tool_at_a_time(sdk, pool):
     ask = chat(pool.model("two_tools"), tools=TOOLS, parallel_tool_calls=False)
-    if pool.kind == "gemini":
-        with pytest.raises(openai.BadRequestError) as caught:
-            sdk.call(ask)
-        assert (caught.value.code, caught.value.param) == ("unsupported_parameter", "parallel_tool_calls")
-    else:
-        assert len(sdk.call(ask).choices[0].message.tool_calls) == 1
+    calls = sdk.call(ask).choices[0].message.tool_calls
+    # Gemini cannot be told, so the wish is dropped; a mixed pool prefers a backend that heeds it.
+    assert len(calls) == (2 if pool.kind == "gemini" else 1)
 
 
 @pytest.mark.parametrize("kind", POOLS)

@@ -1,9 +1,9 @@
-//! A gateway over simulated providers for clients' tests: prints where it is as one line of JSON,
-//! then serves until its standard input closes.
+//! A gateway over simulated providers, for the tests of the client libraries. It prints its address,
+//! tokens and models as one line of JSON, then serves until its standard input closes.
 //!
-//! The line holds the `base_url`, a token for each kind of user, and a model for each thing that
-//! can happen to a request. What a test spends (a rate limit, a backend that has not been told to
-//! wait yet) comes as a list, so that each test can take one of its own.
+//! The line holds the `base_url`, a token for each kind of user, and a model for each outcome of a
+//! request. State that a test uses up (a rate limit, a backend without a cooldown) comes as a list,
+//! so that each test takes an entry of its own.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -16,10 +16,11 @@ use berry_server::{Options, Server, config};
 use berry_simulated::{Config, Dialect, Provider};
 use serde_json::{Value, json};
 
-/// How many there are of what a test spends.
+/// The number of entries in each list of state that a test uses up.
 const SPARE: usize = 6;
 
-/// Nothing but the requests of the tests moves a backend's state: no probe, no breaker.
+/// Disables probes and the breaker in practice, so that only the requests of the tests change a
+/// backend's state.
 const SETTINGS: &str = "[settings]\n\
     health_check_interval_seconds = 3600\n\
     recovery_check_interval_seconds = 3600\n\
@@ -27,7 +28,7 @@ const SETTINGS: &str = "[settings]\n\
     max_retries = 1\n\
     shutdown_grace_seconds = 1\n";
 
-/// Users by what is special about them, with the lines that make it so.
+/// The users, each with the extra lines of its table.
 const USERS: [(&str, &str); 6] = [
     ("plain", ""),
     ("admin", "tags = [\"admin\"]"),
@@ -37,17 +38,19 @@ const USERS: [(&str, &str); 6] = [
     ("member", "tags = [\"members\"]"),
 ];
 
-/// Pools of one type of backend each, and of all four, all with the same upstream models.
-const TYPES: [(&str, &[&str]); 5] = [
-    ("openai", &["left"]),
-    ("azure", &["azure"]),
-    ("claude", &["claude"]),
-    ("gemini", &["gemini"]),
-    ("mixed", &["left", "azure", "claude", "gemini"]),
+/// One pool for each type of backend and one over four types, with the prefix of their upstream models. The backend of
+/// `chat` has chat completions alone.
+const TYPES: [(&str, &[&str], &str); 6] = [
+    ("openai", &["left"], "sim"),
+    ("azure", &["azure"], "sim"),
+    ("claude", &["claude"], "sim"),
+    ("gemini", &["gemini"], "sim"),
+    ("mixed", &["left", "azure", "claude", "gemini"], "sim"),
+    ("chat", &["right"], "sim-chatonly"),
 ];
 
-/// What the upstream of such a pool does, as the end of the pool's name and of the upstream model's.
-const WAYS: [(&str, &str); 11] = [
+/// The behaviours of an upstream: the suffix of the pool's name and that of the upstream model.
+const BEHAVIOURS: [(&str, &str); 11] = [
     ("", ""),
     ("-tools", "-tools"),
     ("-two-tools", "-tools2-talk"),
@@ -61,8 +64,8 @@ const WAYS: [(&str, &str); 11] = [
     ("-error-midway", "-err5"),
 ];
 
-/// A model: its name, its backends in the order of their priority (provider, upstream model), and
-/// further lines.
+/// A model: its name, its backends in order of priority (provider, upstream model), and the extra
+/// lines of its table.
 type Pool = (&'static str, &'static [(&'static str, &'static str)], &'static str);
 
 const MODELS: [Pool; 23] = [
@@ -97,9 +100,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let right = Provider::start(Config::named("right")).await?;
     let dead = Provider::start(Config::named("dead")).await?;
     dead.down().await?;
-    let of =
+    let start =
         async |dialect: Dialect| Provider::start(Config { dialect, ..Config::named(dialect.backend_type()) }).await;
-    let (azure, claude, gemini) = (of(Dialect::Azure).await?, of(Dialect::Claude).await?, of(Dialect::Gemini).await?);
+    let (azure, claude, gemini) =
+        (start(Dialect::Azure).await?, start(Dialect::Claude).await?, start(Dialect::Gemini).await?);
     let providers = [
         ("left", &left, ""),
         ("right", &right, ""),
@@ -111,13 +115,13 @@ async fn main() -> Result<(), Box<dyn Error>> {
         ("gemini", &gemini, "backend_type = \"gemini\""),
     ];
     let spare: Vec<String> = (1..=SPARE).map(|n| n.to_string()).collect();
-    // From a file, so that it can be read again.
-    let mut kept = tempfile::Builder::new().suffix(".toml").tempfile()?;
-    kept.write_all(file(&providers, &spare).as_bytes())?;
-    let loaded = config::load(kept.path())?;
+    // Clients test reload, which needs a file.
+    let mut config_file = tempfile::Builder::new().suffix(".toml").tempfile()?;
+    config_file.write_all(config_text(&providers, &spare).as_bytes())?;
+    let loaded = config::load(config_file.path())?;
     let server = Server::start(loaded, Options::loopback()).await?;
-    writeln!(std::io::stdout(), "{}", line(&server, &spare))?;
-    // Whoever started this holds the other end; it closes however that process ends.
+    writeln!(std::io::stdout(), "{}", description(&server, &spare))?;
+    // The parent process holds the other end of the pipe, which closes however the parent ends.
     tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new())).await??;
     server.shutdown().await;
     Ok(())
@@ -127,8 +131,8 @@ fn token(user: &str) -> String {
     format!("berry-fixture-token-{user}")
 }
 
-/// What the clients need to know.
-fn line(server: &Server, spare: &[String]) -> Value {
+/// Describes the gateway to the clients.
+fn description(server: &Server, spare: &[String]) -> Value {
     let names = |prefix: &str| spare.iter().map(|n| format!("{prefix}-{n}")).collect::<Vec<_>>();
     let tokens: BTreeMap<_, _> = USERS.iter().map(|(user, _)| (*user, token(user))).collect();
     let mut tokens = json!(tokens);
@@ -141,8 +145,8 @@ fn line(server: &Server, spare: &[String]) -> Value {
     json!({ "base_url": format!("http://{}/v1", server.addr()), "tokens": tokens, "models": models })
 }
 
-/// The configuration, as a file.
-fn file(providers: &[(&str, &Provider, &str)], spare: &[String]) -> String {
+/// Returns the configuration as TOML.
+fn config_text(providers: &[(&str, &Provider, &str)], spare: &[String]) -> String {
     let mut text = SETTINGS.to_owned();
     let mut upstream: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
     for (user, lines) in USERS {
@@ -166,7 +170,7 @@ fn file(providers: &[(&str, &Provider, &str)], spare: &[String]) -> String {
     }
     for n in spare {
         add_user(&mut text, &format!("limited-{n}"), "rate_limit = { requests_per_minute = 2 }");
-        // A backend's state goes by its model's name, so each of these differs by its length.
+        // State is kept per upstream model, so each of these has a model name of its own.
         let (name, model) = (format!("rate-limited-{n}"), format!("sim-e429-ra30-t{n}"));
         let _ = writeln!(text, "[models.{name}]\nname = \"{name}\"\nstrategy = \"failover\"");
         add_backend(&mut text, &name, "left", &model, "");
@@ -182,12 +186,13 @@ fn file(providers: &[(&str, &Provider, &str)], spare: &[String]) -> String {
     text
 }
 
-/// The pools of each type, in each way: the name, the providers, the upstream model.
+/// Returns the pools of each type and behaviour: the name, the providers, the upstream model.
 fn typed() -> impl Iterator<Item = (String, &'static [&'static str], String)> {
-    let ways = |(name, backends): (&'static str, &'static [&'static str])| {
-        WAYS.into_iter().map(move |(end, tokens)| (format!("{name}{end}"), backends, format!("sim{tokens}")))
+    let with_behaviours = |(name, backends, model): (&'static str, &'static [&'static str], &'static str)| {
+        let pool = move |(end, tokens)| (format!("{name}{end}"), backends, format!("{model}{tokens}"));
+        BEHAVIOURS.into_iter().map(pool)
     };
-    TYPES.into_iter().flat_map(ways)
+    TYPES.into_iter().flat_map(with_behaviours)
 }
 
 fn add_user(text: &mut String, user: &str, lines: &str) {

@@ -1,4 +1,4 @@
-//! Prints what each strategy makes of a pool that fails; see `--help`.
+//! Compares the strategies over a simulated pool with failures; see `--help`.
 
 use std::{
     io::Write,
@@ -12,20 +12,20 @@ use berry_tower::backend::strategy::NAMES;
 use clap::Parser;
 use tokio::time::Instant;
 
-/// Runs the gateway's strategies, breaker, health and retry plan over a simulated pool, in virtual
-/// time, and prints what came of it.
+/// Runs the gateway's strategies, breaker, health and retry policy over a simulated pool in virtual
+/// time, and prints a table of the results.
 #[derive(Debug, Parser)]
 struct Cli {
-    /// One of the eight, or `all`.
+    /// The name of a strategy, or `all`.
     #[arg(long, default_value = "all")]
     strategy: String,
-    /// How many runs for each strategy, every one with troubles of its own.
+    /// The number of runs per strategy, each with different failures.
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..))]
     seeds: u64,
-    /// How many virtual hours in a run.
+    /// The virtual hours of each run.
     #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u64).range(1..=10_000))]
     hours: u64,
-    /// How many requests a second.
+    /// The mean number of requests per second.
     #[arg(long, default_value_t = 10.0)]
     rate: f64,
 }
@@ -34,10 +34,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let cli = Cli::parse();
     let names: Vec<&str> = NAMES.into_iter().filter(|name| cli.strategy == "all" || cli.strategy == *name).collect();
     if names.is_empty() {
-        return Err(format!("there is no strategy `{}`; there are all, {}", cli.strategy, NAMES.join(", ")).into());
+        return Err(format!("--strategy: unknown strategy `{}`; use all, {}", cli.strategy, NAMES.join(", ")).into());
     }
     if !(cli.rate.is_finite() && cli.rate > 0.0) {
-        return Err("--rate must be over 0".into());
+        return Err("--rate: must be a number greater than 0".into());
     }
     let started = Instant::now();
     let mut tables: Vec<Table> = vec![Table::default(); names.len()];

@@ -1,4 +1,4 @@
-//! The queue of events and what each does: the gateway's path of a request, without the wire.
+//! The event queue of a run: the gateway's handling of a request, without a network.
 
 use std::{
     cmp::{Ordering, Reverse},
@@ -21,12 +21,12 @@ use berry_tower::{
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use tokio::time::Instant;
 
-use super::{Fate, Run, Setup};
+use super::{AttemptOutcome, Run, Setup};
 
-/// As many times as the gateway does, a request looks for somebody to ask in vain.
-const MOST_IDLE: u32 = 8;
+/// The number of selections without a usable backend after which a request fails, as in the gateway.
+const MAX_IDLE: u32 = 8;
 
-/// A run under way.
+/// The state of a run in progress.
 pub(super) struct Engine<'a> {
     setup: &'a Setup,
     catalog: Catalog,
@@ -43,21 +43,21 @@ pub(super) struct Engine<'a> {
 struct Event {
     at: Duration,
     number: u64,
-    what: What,
+    kind: EventKind,
 }
 
-enum What {
-    /// A request's attempt is over.
-    Ended(Request, Sent),
-    /// A request has waited long enough.
+enum EventKind {
+    /// An attempt of a request has ended.
+    Ended(Request, InFlight),
+    /// The backoff of a request has ended.
     Wake(Request),
     /// A round of probes begins.
     Round(Settings),
-    /// A probe has heard of a provider's list.
+    /// A probe has received the result of a provider's model list.
     Listed(ProbeTarget, ModelListResult),
 }
 
-/// One request on its way from attempt to attempt.
+/// A request and the history of its attempts.
 struct Request {
     arrived: Duration,
     attempt: Attempt,
@@ -68,19 +68,19 @@ struct Request {
 }
 
 impl Request {
-    /// The last failed attempt, as the policy sees it.
+    /// Returns the last failed attempt in the form that the retry policy takes.
     fn failed<'a>(&self, facts: &'a RequestFacts) -> FailedAttempt<'a> {
         FailedAttempt::new(facts, self.last).with_attempts(self.attempts).with_repeats(self.repeats)
     }
 }
 
-/// An attempt that is under way.
-struct Sent {
+/// An attempt in flight.
+struct InFlight {
     site: usize,
     permit: Permit,
     trial: Option<Trial>,
     at: Duration,
-    fate: Fate,
+    outcome: AttemptOutcome,
 }
 
 impl<'a> Engine<'a> {
@@ -93,7 +93,6 @@ impl<'a> Engine<'a> {
             model,
             budget: Budget::default(),
             rng: StdRng::seed_from_u64(setup.seed),
-            // After all states were made, which count from their own beginning.
             start: Instant::now(),
             now: Duration::ZERO,
             queue: BinaryHeap::new(),
@@ -104,9 +103,9 @@ impl<'a> Engine<'a> {
 
     pub(super) fn run(mut self) -> Run {
         if let Some(settings) = self.setup.probes {
-            // The gateway starts at no special moment of the world's.
+            // The first round of probes comes at a random time.
             let phase = settings.interval.mul_f64(self.rng.random::<f64>());
-            self.at(phase, What::Round(settings));
+            self.at(phase, EventKind::Round(settings));
         }
         let mut arrival = self.gap();
         loop {
@@ -119,25 +118,25 @@ impl<'a> Engine<'a> {
             }
             let Some(Reverse(event)) = self.queue.pop() else { break };
             self.now = event.at;
-            match event.what {
-                What::Ended(request, sent) => self.ended(request, sent),
-                What::Wake(mut request) => {
+            match event.kind {
+                EventKind::Ended(request, sent) => self.ended(request, sent),
+                EventKind::Wake(mut request) => {
                     request.attempt = request.attempt.with_repeats(true);
                     self.send(request);
                 }
-                What::Round(settings) => self.round(settings),
-                What::Listed(target, listing) => self.listed(&target, listing),
+                EventKind::Round(settings) => self.round(settings),
+                EventKind::Listed(target, listing) => self.listed(&target, listing),
             }
         }
         self.run
     }
 
-    fn at(&mut self, at: Duration, what: What) {
+    fn at(&mut self, at: Duration, kind: EventKind) {
         self.number += 1;
-        self.queue.push(Reverse(Event { at, number: self.number, what }));
+        self.queue.push(Reverse(Event { at, number: self.number, kind }));
     }
 
-    /// The time until the next request comes.
+    /// Returns the random time until the next request.
     fn gap(&mut self) -> Duration {
         Duration::from_secs_f64(-(1.0 - self.rng.random::<f64>()).ln() / self.setup.rate)
     }
@@ -153,7 +152,7 @@ impl<'a> Engine<'a> {
         self.send(Request { arrived, attempt, attempts: 0, repeats: 0, last, idle: 0 });
     }
 
-    /// Asks somebody, or comes back later, or gives up.
+    /// Starts an attempt, schedules a later one, or gives up.
     fn send(&mut self, request: Request) {
         let now = self.instant();
         let model = self.model.clone();
@@ -168,44 +167,44 @@ impl<'a> Engine<'a> {
         let chosen = &list[picked];
         let live = chosen.backend.state();
         let trial = needs_trial(chosen, model.strategy());
-        // One request at a time looks, so that nobody takes a place from another.
-        assert!(live.try_enter(chosen.backend.max_in_flight()), "there was a place");
-        let trial = trial.then(|| live.try_trial(now).expect("the trial was free"));
-        let permit = live.breaker().try_acquire(now).expect("the breaker had let it through");
+        // The engine handles one event at a time, so no other request can take the slot in between.
+        assert!(live.try_enter(chosen.backend.max_in_flight()), "the candidate has a free slot");
+        let trial = trial.then(|| live.try_trial(now).expect("the trial is free"));
+        let permit = live.breaker().try_acquire(now).expect("the breaker admits the candidate");
         request.attempt.record_backend(chosen.backend.id().clone());
         let site = self.run.site(&model, chosen.backend);
-        let fate = self.setup.sites[site].fate(self.now, &mut self.rng);
+        let outcome = self.setup.sites[site].outcome(self.now, &mut self.rng);
         self.run.sent(&model, site, self.now, now);
-        let sent = Sent { site, permit, trial, at: self.now, fate };
-        self.at(self.now + fate.takes, What::Ended(request, sent));
+        let sent = InFlight { site, permit, trial, at: self.now, outcome };
+        self.at(self.now + outcome.takes, EventKind::Ended(request, sent));
     }
 
-    fn ended(&mut self, mut request: Request, sent: Sent) {
+    fn ended(&mut self, mut request: Request, sent: InFlight) {
         let now = self.instant();
-        let Sent { site, permit, trial, at, fate } = sent;
+        let InFlight { site, permit, trial, at, outcome } = sent;
         let live = &self.model.backends()[site].state();
-        permit.settle(fate.class, now);
-        if !fate.class.is_error() {
+        permit.settle(outcome.class, now);
+        if !outcome.class.is_error() {
             live.first_byte(self.now - at, now);
         }
-        live.record(fate.class, now);
+        live.record(outcome.class, now);
         if let Some(trial) = trial {
             live.end_trial(trial);
         }
         live.leave();
-        if !fate.class.fails_over() {
+        if !outcome.class.fails_over() {
             return self.run.served(site, self.setup.sites[site].price, self.now - request.arrived);
         }
         self.run.failed(site, self.now);
         request.idle = 0;
         request.attempts += 1;
         request.repeats += u32::from(request.attempt.is_repeat());
-        request.last = fate.class;
-        request.attempt = request.attempt.next(fate.class, fate.silent);
+        request.last = outcome.class;
+        request.attempt = request.attempt.next(outcome.class, outcome.silent);
         let facts = RequestFacts::default();
         match self.setup.plan.decide(&request.failed(&facts).with_selection(false)) {
             Decision::RetryNow => self.send(request),
-            Decision::RetryAfter(wait) => self.at(self.now + wait, What::Wake(request)),
+            Decision::RetryAfter(wait) => self.at(self.now + wait, EventKind::Wake(request)),
             _ => self.give_up(),
         }
     }
@@ -221,8 +220,8 @@ impl<'a> Engine<'a> {
             failed = failed.with_retry_after(Some(soonest));
         }
         match self.setup.plan.decide(&failed) {
-            Decision::RetryAfter(wait) if request.idle <= MOST_IDLE && self.budget.withdraw(now) => {
-                self.at(self.now + wait, What::Wake(request));
+            Decision::RetryAfter(wait) if request.idle <= MAX_IDLE && self.budget.withdraw(now) => {
+                self.at(self.now + wait, EventKind::Wake(request));
             }
             _ => self.give_up(),
         }
@@ -241,10 +240,10 @@ impl<'a> Engine<'a> {
             for target in check.targets {
                 let site = self.run.site(&self.model, &target.backend);
                 let (listing, later) = self.setup.sites[site].list(self.now, settings.timeout, &mut self.rng);
-                self.at(self.now + later, What::Listed(target, listing));
+                self.at(self.now + later, EventKind::Listed(target, listing));
             }
         }
-        self.at(self.now + settings.interval, What::Round(settings));
+        self.at(self.now + settings.interval, EventKind::Round(settings));
     }
 
     fn listed(&mut self, target: &ProbeTarget, listing: ModelListResult) {

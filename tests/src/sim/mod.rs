@@ -1,9 +1,10 @@
-//! The strategy simulator: the gateway's own rules over a pool that fails, in virtual time.
+//! The strategy simulator: the gateway's own logic over a simulated pool, in virtual time.
 //!
-//! No network and no clock: a run is a queue of events, the time is a number, and all chance comes
-//! from one seed. Whom a request may ask, whom the strategy picks, what the breaker, the health,
-//! the confidence, the retry plan and its budget make of an outcome, and what is probed when, all
-//! that is berry-tower's own code. Only the providers are made up.
+//! A run uses neither network nor clock: it is a queue of events, the time is a number, and all
+//! randomness comes from one seed. The code of berry-tower decides which backends are candidates,
+//! which one the strategy picks, how an outcome changes the breaker, the health and the confidence,
+//! whether the retry policy and its budget allow another attempt, and when a backend is probed.
+//! Only the providers are simulated.
 //!
 //! ```
 //! use berry_tests::sim::{Setup, pools};
@@ -23,4 +24,4 @@ mod site;
 
 pub use report::{Histogram, Run, Table};
 pub use setup::Setup;
-pub use site::{Down, Fate, Kind, Site, Trouble};
+pub use site::{AttemptOutcome, Down, Kind, Site, Trouble};

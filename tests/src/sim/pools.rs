@@ -1,4 +1,4 @@
-//! Pools to run: some for the tests, and the one of the table.
+//! Pools for the simulator: those of the tests, and that of the table in the documentation.
 
 use std::time::Duration;
 
@@ -6,14 +6,14 @@ use rand::{RngExt, SeedableRng, rngs::StdRng};
 
 use super::{Down, Kind, Site};
 
-/// So many alike, which never fail.
+/// Returns `n` equal sites that never fail.
 #[must_use]
 pub fn equals(n: usize) -> Vec<Site> {
     (0..n).map(|i| Site::new(format!("b{i}"))).collect()
 }
 
-/// The pool of the table: two cheap providers that get into trouble again and again, and a dear
-/// and fast one that seldom does. The troubles are of random kinds and lengths.
+/// Returns the pool of the table: two cheap providers that often fail, and a fast, expensive one
+/// that seldom does. The failures are of random kinds and lengths.
 #[must_use]
 pub fn market(length: Duration, seed: u64) -> Vec<Site> {
     let mut rng = StdRng::seed_from_u64(seed ^ 0x5EED);
@@ -36,7 +36,7 @@ pub fn market(length: Duration, seed: u64) -> Vec<Site> {
     sites
 }
 
-/// Adds troubles that are `every` seconds apart on average and do not overlap.
+/// Adds periods of failure that are `every` seconds apart on average and do not overlap.
 pub fn troubles(site: &mut Site, length: u64, every: u64, rng: &mut StdRng) {
     let mut at = rng.random_range(0..every);
     while at + 900 < length {
@@ -46,7 +46,7 @@ pub fn troubles(site: &mut Site, length: u64, every: u64, rng: &mut StdRng) {
     }
 }
 
-/// Any of the ways to fail.
+/// Returns a random kind of failure.
 pub fn any_kind(rng: &mut StdRng) -> Kind {
     let down = [Down::Errors, Down::Refuses, Down::Hangs][rng.random_range(0..3)];
     match rng.random_range(0..4) {

@@ -1,4 +1,4 @@
-//! What came of runs, and the table that tells it.
+//! The results of runs, and the table that compares them.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -7,26 +7,27 @@ use tokio::time::Instant;
 
 use super::{Kind, Setup, Trouble};
 
-/// What came of one run.
+/// The result of one run.
 #[derive(Clone, Debug)]
 pub struct Run {
-    /// Requests that came.
+    /// The number of requests.
     pub requests: u64,
-    /// Those that were served by nobody.
+    /// The number of requests without a successful attempt.
     pub failures: u64,
-    /// When they were given up.
+    /// The times at which those requests were given up.
     pub given_up: Vec<Duration>,
-    /// What all answers cost.
+    /// The total cost of all responses.
     pub cost: f64,
-    /// How long requests that were served took, all attempts together.
+    /// The latency of successful requests, over all their attempts.
     pub latency: Histogram,
-    /// Each attempt: when it began, and on which site.
+    /// The start time and the site of each attempt.
     pub picks: Vec<(Duration, usize)>,
-    /// When attempts failed, by site.
+    /// The times of failed attempts, by site.
     pub failed_at: Vec<Vec<Duration>>,
-    /// Answers by site.
+    /// The number of responses, by site.
     pub served: Vec<u64>,
-    /// Attempts while a trusted site that is not premium could be had: all, and on premium ones.
+    /// The attempts made while a trusted site without the premium tag was available: all of them, and
+    /// those on premium sites.
     pub while_cheap: [u64; 2],
     premium: Vec<bool>,
 }
@@ -82,7 +83,7 @@ impl Run {
         self.given_up.push(at);
     }
 
-    /// The site's share of the attempts that began within a span; none when there were none.
+    /// Returns the site's share of the attempts that began within a span, if there were any.
     #[must_use]
     pub fn share(&self, site: usize, from: Duration, to: Duration) -> Option<f64> {
         let first = self.picks.partition_point(|(at, _)| *at < from);
@@ -91,13 +92,15 @@ impl Run {
         Some(span.iter().filter(|(_, picked)| *picked == site).count() as f64 / span.len() as f64)
     }
 
-    /// How long after the trouble's start the site gets under 3 % of the attempts for ten seconds.
+    /// Returns the time from the start of the failure until the site gets less than 3 % of the attempts
+    /// over ten seconds.
     #[must_use]
     pub fn time_to_leave(&self, site: usize, trouble: &Trouble) -> Option<Duration> {
         self.first(trouble.from, trouble.to, |from, to| self.share(site, from, to).is_some_and(|share| share < 0.03))
     }
 
-    /// How long after the trouble's end the site gets 80 % of its fair share for ten seconds.
+    /// Returns the time from the end of the failure until the site gets 80 % of its fair share over ten
+    /// seconds.
     #[must_use]
     pub fn time_to_return(&self, site: usize, trouble: &Trouble, fair: f64, until: Duration) -> Option<Duration> {
         self.first(trouble.to, until, |from, to| self.share(site, from, to).is_some_and(|share| share >= 0.8 * fair))
@@ -118,7 +121,7 @@ pub struct Histogram {
 }
 
 const GROWTH: f64 = 1.05;
-const LEAST: f64 = 0.001;
+const MIN_SECONDS: f64 = 0.001;
 
 impl Default for Histogram {
     fn default() -> Self {
@@ -129,17 +132,17 @@ impl Default for Histogram {
 impl Histogram {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small bucket number")]
     fn add(&mut self, value: Duration) {
-        let bucket = (value.as_secs_f64().max(LEAST) / LEAST).log(GROWTH) as usize;
+        let bucket = (value.as_secs_f64().max(MIN_SECONDS) / MIN_SECONDS).log(GROWTH) as usize;
         self.buckets[bucket.min(255)] += 1;
         self.total += 1;
     }
 
     fn join(&mut self, other: &Self) {
-        self.buckets.iter_mut().zip(&other.buckets).for_each(|(mine, theirs)| *mine += theirs);
+        self.buckets.iter_mut().zip(&other.buckets).for_each(|(own, other)| *own += other);
         self.total += other.total;
     }
 
-    /// The duration that so large a part of all is within.
+    /// Returns the duration that the given part of all values does not exceed.
     #[must_use]
     pub fn quantile(&self, part: f64) -> Duration {
         let mut left = self.total as f64 * part;
@@ -148,11 +151,11 @@ impl Histogram {
             left <= 0.0
         };
         let bucket = self.buckets.iter().enumerate().find(reached).map_or(0, |(i, _)| i);
-        Duration::from_secs_f64(LEAST * GROWTH.powi(i32::try_from(bucket).unwrap_or(0) + 1))
+        Duration::from_secs_f64(MIN_SECONDS * GROWTH.powi(i32::try_from(bucket).unwrap_or(0) + 1))
     }
 }
 
-/// One line for each strategy, over all its runs.
+/// A table with one line per strategy, over all its runs.
 #[derive(Clone, Debug, Default)]
 pub struct Table {
     sites: Vec<String>,
@@ -173,7 +176,7 @@ struct Line {
 }
 
 impl Table {
-    /// The lines of all, one after the other.
+    /// Concatenates the lines of several tables.
     #[must_use]
     pub fn join(tables: Vec<Self>) -> Self {
         let sites = tables.first().map(|table| table.sites.clone()).unwrap_or_default();
@@ -199,7 +202,7 @@ impl Table {
         line.served.iter_mut().zip(&run.served).for_each(|(all, one)| *all += one);
         for ((i, site), fair) in setup.sites.iter().enumerate().zip(setup.fair_shares()) {
             let outages = site.troubles.iter().filter(|t| matches!(t.kind, Kind::Outage(_)));
-            // Where it had nothing to lose, leaving and coming back mean nothing.
+            // A site with almost no traffic can neither lose nor regain its share.
             for outage in outages.filter(|_| fair > 0.05) {
                 line.leave.extend(run.time_to_leave(i, outage).map(|d| d.as_secs_f64()));
                 let until = setup.length.min(outage.to + Duration::from_secs(600));
@@ -250,7 +253,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_quantile_is_right_to_a_twentieth() {
+    fn quantile_is_within_five_percent() {
         let (mut all, mut half) = (Histogram::default(), Histogram::default());
         (1..=500).for_each(|millis| all.add(Duration::from_millis(millis)));
         (501..=1000).for_each(|millis| half.add(Duration::from_millis(millis)));

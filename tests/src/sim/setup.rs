@@ -1,4 +1,4 @@
-//! What a run is made of.
+//! The parameters of a run.
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,32 +13,32 @@ use berry_tower::{
 
 use super::{Run, Site, engine::Engine};
 
-/// What a run is made of.
+/// The parameters of a run.
 #[derive(Clone, Debug)]
 pub struct Setup {
     /// The strategy's name.
     pub strategy: String,
     /// The pool.
     pub sites: Vec<Site>,
-    /// How long requests come.
+    /// The length of the run, during which requests arrive.
     pub length: Duration,
-    /// How many come a second, on average; they come independently of each other.
+    /// The mean number of requests per second. Arrivals are independent of each other.
     pub rate: f64,
-    /// All chance comes from this.
+    /// The seed of all randomness.
     pub seed: u64,
-    /// How backends are probed, if they are.
+    /// The settings of the probes; `None` disables them.
     pub probes: Option<Settings>,
-    /// The numbers of the backends' state.
+    /// The parameters of breaker, health and confidence.
     pub tuning: Tuning,
-    /// Whether and when a failed attempt is followed by another.
+    /// The retry policy.
     pub plan: BackoffPolicy,
 }
 
-/// The name of the one model.
+/// The name of the only model.
 pub(super) const MODEL: &str = "model";
 
 impl Setup {
-    /// Ten requests a second over a pool, with the gateway's defaults.
+    /// Returns a run of ten requests per second with the gateway's defaults.
     #[must_use]
     pub fn new(strategy: &str, sites: Vec<Site>, length: Duration) -> Self {
         Self {
@@ -53,26 +53,31 @@ impl Setup {
         }
     }
 
-    /// The same with another seed.
+    /// Sets the seed.
     #[must_use]
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = seed;
         self
     }
 
-    /// Runs it to its end.
+    /// Runs the simulation to its end.
+    ///
+    /// The clock of tokio is held while it runs: the states of the backends and the engine begin at
+    /// the same instant, however busy the machine is, and the run depends on the seed alone.
     ///
     /// # Panics
-    /// There is no such strategy.
+    /// Panics when the strategy is unknown, or on a thread of an async runtime.
     #[must_use]
     pub fn run(&self) -> Run {
-        Engine::new(self).run()
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+        runtime.expect("a runtime without sockets").block_on(async { Engine::new(self).run() })
     }
 
-    /// What share of the requests each site gets when all are well and have earned full trust.
+    /// Returns the share of requests that each site gets when all sites are healthy and have full
+    /// confidence.
     ///
     /// # Panics
-    /// There is no such strategy.
+    /// Panics when the strategy is unknown.
     #[must_use]
     pub fn fair_shares(&self) -> Vec<f64> {
         let catalog = self.catalog();
@@ -85,11 +90,11 @@ impl Setup {
         model.strategy().probabilities(&candidates)
     }
 
-    /// The pool as the gateway knows it. Each site is a provider of its own.
+    /// Returns the catalog of the pool, with a provider per site.
     pub(super) fn catalog(&self) -> Catalog {
         let strategy = by_name(&self.strategy, &self.tuning.smart_ai).expect("a strategy of this name");
         let backends = self.sites.iter().map(|site| {
-            let provider = Provider::new(site.name.as_str(), "http://127.0.0.1:9").expect("a good address");
+            let provider = Provider::new(site.name.as_str(), "http://127.0.0.1:9").expect("a valid URL");
             let tags = site.premium.then_some(PREMIUM);
             Backend::new(Arc::new(provider), "model")
                 .with_weight(site.weight)

@@ -1,18 +1,18 @@
-//! A made-up provider: how fast it is, what it costs, and when it is in trouble.
+//! A simulated provider: its latency, its price and its periods of failure.
 
 use std::{f64::consts::TAU, time::Duration};
 
 use berry_tower::{backend::ProbeOutcome, classify::Class, probe::ModelListResult};
 use rand::{RngExt, rngs::StdRng};
 
-/// How long the gateway waits for a head.
+/// The gateway's timeout for a response head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long an error takes to come.
-const ERROR: Duration = Duration::from_millis(80);
-/// And an answer to a probe.
-const PROBE: Duration = Duration::from_millis(100);
+/// The latency of an error response.
+const ERROR_LATENCY: Duration = Duration::from_millis(80);
+/// The latency of a probe's response.
+const PROBE_LATENCY: Duration = Duration::from_millis(100);
 
-/// A backend, as the simulated world knows it.
+/// A simulated provider with one backend.
 #[derive(Clone, Debug)]
 pub struct Site {
     /// Its name.
@@ -23,69 +23,69 @@ pub struct Site {
     pub priority: u8,
     /// Whether it has the tag `premium`.
     pub premium: bool,
-    /// What a thousand answers cost.
+    /// The cost of a thousand responses.
     pub price: f64,
-    /// The median of its latency; the logarithm of the latency is spread normally.
+    /// The median latency. Latencies follow a log-normal distribution.
     pub median: Duration,
-    /// The spread of that logarithm.
+    /// The standard deviation of the logarithm of the latency.
     pub spread: f64,
-    /// The share of requests that fail at any time.
+    /// The share of requests that fail outside the periods of failure.
     pub noise: f64,
-    /// When it is in trouble, in order.
+    /// The periods of failure, in order.
     pub troubles: Vec<Trouble>,
 }
 
-/// A time in which a site fails.
+/// A period in which a site fails.
 #[derive(Clone, Copy, Debug)]
 pub struct Trouble {
-    /// From when, since the start.
+    /// The start, measured from the start of the run.
     pub from: Duration,
-    /// Until when.
+    /// The end, measured from the start of the run.
     pub to: Duration,
-    /// How.
+    /// The kind of failure.
     pub kind: Kind,
 }
 
-/// What a site does while it is in trouble.
+/// How a site fails during a [`Trouble`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Kind {
-    /// It fails always.
+    /// Every request fails.
     Outage(Down),
-    /// It fails for the first half of each period.
+    /// Requests fail during the first half of each period.
     Flapping {
-        /// How it fails.
+        /// The way in which they fail.
         down: Down,
         /// The length of a period.
         period: Duration,
     },
-    /// It fails ever more often, from never to always.
+    /// The share of failing requests grows from none to all.
     Decay,
-    /// It asks to slow down.
+    /// Requests are rate limited.
     Limited {
-        /// For how long, when it says so.
+        /// The value of `Retry-After`, if the site sends it.
         retry_after: Option<Duration>,
     },
 }
 
-/// In which way a site is down.
+/// The way in which a site is down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Down {
-    /// It answers 500.
+    /// Responds with 500.
     Errors,
-    /// It refuses connections.
+    /// Refuses connections.
     Refuses,
-    /// It takes requests and says nothing.
+    /// Accepts requests and never responds.
     Hangs,
 }
 
-/// What becomes of one attempt.
+/// The outcome of one attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Fate {
-    /// The verdict.
+pub struct AttemptOutcome {
+    /// The class of the response or error.
     pub class: Class,
     /// Whether a deadline passed before a byte came.
     pub silent: bool,
-    /// How long it takes.
+    /// The time that the attempt takes.
     pub takes: Duration,
 }
 
@@ -98,17 +98,18 @@ impl Down {
         }
     }
 
-    const fn fate(self) -> Fate {
+    const fn outcome(self) -> AttemptOutcome {
         let takes = match self {
-            Self::Errors | Self::Refuses => ERROR,
+            Self::Errors | Self::Refuses => ERROR_LATENCY,
             Self::Hangs => HEAD_TIMEOUT,
         };
-        Fate { class: self.class(), silent: matches!(self, Self::Hangs), takes }
+        AttemptOutcome { class: self.class(), silent: matches!(self, Self::Hangs), takes }
     }
 }
 
 impl Site {
-    /// A site of weight 1 that answers in half a second, costs 1, and never fails.
+    /// Returns a site of weight 1 and price 1 with a median latency of half a second, which never
+    /// fails.
     #[must_use]
     pub fn new(name: impl Into<String>) -> Self {
         Self {
@@ -124,67 +125,69 @@ impl Site {
         }
     }
 
-    /// Adds a time of trouble, in seconds.
+    /// Adds a period of failure, given in seconds from the start of the run.
     #[must_use]
     pub fn trouble(mut self, from: u64, to: u64, kind: Kind) -> Self {
         self.troubles.push(Trouble { from: Duration::from_secs(from), to: Duration::from_secs(to), kind });
         self
     }
 
-    /// What becomes of a request that comes at `at`.
-    pub fn fate(&self, at: Duration, rng: &mut StdRng) -> Fate {
-        if let Some(fate) = self.trouble_at(at, rng) {
-            return fate;
+    /// Returns the outcome of a request that arrives at `at`.
+    pub fn outcome(&self, at: Duration, rng: &mut StdRng) -> AttemptOutcome {
+        if let Some(outcome) = self.trouble_at(at, rng) {
+            return outcome;
         }
         if self.noise > 0.0 && rng.random::<f64>() < self.noise {
-            return Down::Errors.fate();
+            return Down::Errors.outcome();
         }
-        Fate { class: Class::Success, silent: false, takes: self.latency(rng) }
+        AttemptOutcome { class: Class::Success, silent: false, takes: self.latency(rng) }
     }
 
     fn latency(&self, rng: &mut StdRng) -> Duration {
-        // Box and Muller's transform: two even numbers make a normal one.
+        // The Box–Muller transform turns two uniform random numbers into a normal one.
         let (u, v) = (1.0 - rng.random::<f64>(), rng.random::<f64>());
         let normal = (-2.0 * u.ln()).sqrt() * (TAU * v).cos();
         self.median.mul_f64((self.spread * normal).exp())
     }
 
-    fn trouble_at(&self, at: Duration, rng: &mut StdRng) -> Option<Fate> {
+    fn trouble_at(&self, at: Duration, rng: &mut StdRng) -> Option<AttemptOutcome> {
         let trouble = self.troubles.iter().find(|t| (t.from..t.to).contains(&at))?;
         match trouble.kind {
-            Kind::Outage(down) => Some(down.fate()),
+            Kind::Outage(down) => Some(down.outcome()),
             Kind::Flapping { down, period } => {
                 let phase = (at - trouble.from).as_secs_f64() % period.as_secs_f64();
-                (phase < period.as_secs_f64() / 2.0).then(|| down.fate())
+                (phase < period.as_secs_f64() / 2.0).then(|| down.outcome())
             }
             Kind::Decay => {
                 let gone = (at - trouble.from).as_secs_f64() / (trouble.to - trouble.from).as_secs_f64();
-                (rng.random::<f64>() < gone).then(|| Down::Errors.fate())
+                (rng.random::<f64>() < gone).then(|| Down::Errors.outcome())
             }
             Kind::Limited { retry_after } => {
-                Some(Fate { class: Class::RateLimited { retry_after }, silent: false, takes: ERROR })
+                Some(AttemptOutcome { class: Class::RateLimited { retry_after }, silent: false, takes: ERROR_LATENCY })
             }
         }
     }
 
-    /// What a probe that begins at `at` hears of the list of models, and how much later. A site
-    /// that limits or decays still has its list.
+    /// Returns the result of requesting the model list at `at`, and the time that it takes. A site that
+    /// limits requests or decays still serves its list.
     pub(super) fn list(&self, at: Duration, timeout: Duration, rng: &mut StdRng) -> (ModelListResult, Duration) {
         let kind = self.troubles.iter().find(|t| (t.from..t.to).contains(&at)).map(|t| t.kind);
         if !matches!(kind, Some(Kind::Outage(_) | Kind::Flapping { .. })) {
-            return (ModelListResult::Alive, PROBE);
+            return (ModelListResult::Alive, PROBE_LATENCY);
         }
         match self.trouble_at(at, rng) {
-            None => (ModelListResult::Alive, PROBE),
-            Some(Fate { class, silent: true, .. }) => (ModelListResult::Silent(class), timeout),
-            Some(Fate { class: Class::Network, .. }) => (ModelListResult::Silent(Class::Network), PROBE),
-            Some(Fate { class, .. }) => (ModelListResult::Refused(class), PROBE),
+            None => (ModelListResult::Alive, PROBE_LATENCY),
+            Some(AttemptOutcome { class, silent: true, .. }) => (ModelListResult::Silent(class), timeout),
+            Some(AttemptOutcome { class: Class::Network, .. }) => {
+                (ModelListResult::Silent(Class::Network), PROBE_LATENCY)
+            }
+            Some(AttemptOutcome { class, .. }) => (ModelListResult::Refused(class), PROBE_LATENCY),
         }
     }
 
-    /// What a probe's chat comes to.
+    /// Returns the result of a probe's chat request.
     pub(super) fn chat(&self, at: Duration, rng: &mut StdRng) -> ProbeOutcome {
-        match self.fate(at, rng).class {
+        match self.outcome(at, rng).class {
             Class::Success => ProbeOutcome::Chatted,
             class => ProbeOutcome::Failed(class),
         }

@@ -1,4 +1,4 @@
-//! A client that trusts what it reads, and a judge that knows better.
+//! A client that checks every response against the expected answer.
 
 use std::{pin::pin, time::Duration};
 
@@ -14,28 +14,28 @@ use tower::{Service, ServiceExt};
 
 use crate::upstream::answer;
 
-/// What a client was told.
+/// How a request ended from the point of view of its client.
 #[derive(Debug)]
-pub(crate) enum Told {
-    /// A whole answer.
-    Whole,
-    /// A part, and that it is one.
-    Part,
-    /// That there is no answer.
-    Refused,
-    /// It did not stay to hear it.
-    Left,
+pub(crate) enum Verdict {
+    /// The whole answer arrived.
+    Complete,
+    /// A part of the answer arrived, followed by an error.
+    Truncated,
+    /// The response was an error.
+    Rejected,
+    /// The client disconnected before the end.
+    Disconnected,
 }
 
 #[derive(Debug)]
 pub(crate) struct Outcome {
-    pub(crate) told: Told,
+    pub(crate) verdict: Verdict,
     pub(crate) resumed: bool,
 }
 
 const PATH: &str = "/v1/chat/completions";
 
-/// Asks, reads, and judges.
+/// Sends a request, reads the response and checks it.
 pub(crate) async fn ask<S, B>(service: S, number: usize, seed: u64) -> Outcome
 where
     S: Service<Request<Buffered>, Response = Response<B>>,
@@ -54,8 +54,8 @@ where
     match patience {
         None => reads.await,
         Some(patience) => {
-            let left = Outcome { told: Told::Left, resumed: false };
-            tokio::time::timeout(patience, reads).await.unwrap_or(left)
+            let disconnected = Outcome { verdict: Verdict::Disconnected, resumed: false };
+            tokio::time::timeout(patience, reads).await.unwrap_or(disconnected)
         }
     }
 }
@@ -66,13 +66,13 @@ where
     S::Error: Into<BoxError>,
     B: Body<Data = Bytes>,
 {
-    let refused = Outcome { told: Told::Refused, resumed: false };
+    let rejected = Outcome { verdict: Verdict::Rejected, resumed: false };
     let response = match service.oneshot(request).await {
         Ok(response) => response,
         Err(error) => {
             let refusal = refusal_for(&*error.into());
             assert!(refusal.code.is_some_and(|code| code != "internal_error"), "{number}: {}", refusal.message);
-            return refused;
+            return rejected;
         }
     };
     let success = response.status().is_success();
@@ -89,41 +89,47 @@ where
     }
     let text = String::from_utf8(bytes).unwrap();
     if !success {
-        return refused;
+        return rejected;
     }
-    let told = if stream { judge_stream(&text, clean, number) } else { judge_plain(&text, clean, number) };
-    Outcome { told, resumed: text.contains(": resumed\n\n") }
+    let verdict = if stream { judge_stream(&text, clean, number) } else { judge_plain(&text, clean, number) };
+    Outcome { verdict, resumed: text.contains(": resumed\n\n") }
 }
 
 fn is_an_answer(text: &str, number: usize) -> bool {
-    (0..2).any(|voice| answer(number, voice) == text)
+    (0..2).any(|variant| answer(number, variant) == text)
 }
 
-fn judge_plain(text: &str, clean: bool, number: usize) -> Told {
+fn judge_plain(text: &str, clean: bool, number: usize) -> Verdict {
     let answer: Value = serde_json::from_str(text).unwrap_or_default();
     let content = answer["choices"][0]["message"]["content"].as_str().unwrap_or_default();
-    assert!(clean && is_an_answer(content, number), "{number}: a plain answer is whole: {text}");
-    Told::Whole
+    assert!(clean && is_an_answer(content, number), "{number}: a plain response must be complete: {text}");
+    Verdict::Complete
 }
 
-fn judge_stream(text: &str, clean: bool, number: usize) -> Told {
+fn judge_stream(text: &str, clean: bool, number: usize) -> Verdict {
     let data: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("data: ")).collect();
     let done = data.iter().filter(|data| **data == "[DONE]").count();
     let events: Vec<Value> = data.iter().filter_map(|data| serde_json::from_str(data).ok()).collect();
-    assert_eq!(events.len() + done, data.len(), "{number}: each event can be read: {text}");
+    assert_eq!(events.len() + done, data.len(), "{number}: an event is not JSON: {text}");
     let content: String = events.iter().filter_map(|event| event["choices"][0]["delta"]["content"].as_str()).collect();
     let finished = events.iter().any(|event| event["choices"][0]["finish_reason"].is_string());
-    let told =
+    let errors =
         events.iter().filter(|event| event["error"]["code"].is_string() || event["error"]["message"].is_string());
     if clean {
-        assert!(finished && done == 1 && data.last() == Some(&"[DONE]"), "{number}: what ends well is whole: {text}");
-        assert_eq!(told.count(), 0, "{number}: {text}");
-        assert!(is_an_answer(&content, number), "{number}: two answers are mixed: {text}");
-        return Told::Whole;
+        assert!(
+            finished && done == 1 && data.last() == Some(&"[DONE]"),
+            "{number}: a clean end without finish_reason or [DONE]: {text}"
+        );
+        assert_eq!(errors.count(), 0, "{number}: {text}");
+        assert!(is_an_answer(&content, number), "{number}: the text mixes two answers: {text}");
+        return Verdict::Complete;
     }
-    assert!(done == 0 && !finished, "{number}: a part looks whole: {text}");
-    assert_eq!(told.count(), 1, "{number}: a part says that it is one: {text}");
+    assert!(done == 0 && !finished, "{number}: a truncated stream looks complete: {text}");
+    assert_eq!(errors.count(), 1, "{number}: a truncated stream needs one error event: {text}");
     assert!(events.last().unwrap()["error"].is_object(), "{number}: {text}");
-    assert!((0..2).any(|voice| answer(number, voice).starts_with(&content)), "{number}: two answers are mixed: {text}");
-    Told::Part
+    assert!(
+        (0..2).any(|variant| answer(number, variant).starts_with(&content)),
+        "{number}: the text mixes two answers: {text}"
+    );
+    Verdict::Truncated
 }

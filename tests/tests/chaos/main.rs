@@ -1,8 +1,8 @@
-//! Chaos: four backends, each failing in random ways at random times but never all at once, behind
-//! the layers of the standard stack, on a paused clock.
+//! Chaos: four backends behind the layers of the standard stack, on a paused clock. Each backend
+//! fails in random ways at random times, but never all of them at once.
 //!
-//! Every request ends well or in an honest error; no part of an answer looks whole; no two answers
-//! are mixed; and nobody is hammered.
+//! Every request succeeds or ends with an error, a truncated stream never looks complete, no response
+//! mixes two answers, and retries stay within their budget.
 
 #![allow(clippy::unwrap_used, reason = "a helper of tests may panic as a test may")]
 
@@ -29,12 +29,12 @@ use rand::{RngExt, SeedableRng, rngs::StdRng};
 use tokio::time::{Instant, sleep};
 use tower::Layer;
 
-use client::{Outcome, Told, ask};
+use client::{Outcome, Verdict, ask};
 use upstream::{BACKENDS, Upstream};
 
-/// Requests, this far apart on the average: two runs together are half an hour each.
+/// The number of requests and their mean distance: each run covers half an hour.
 const REQUESTS: usize = 10_000;
-const APART: Duration = Duration::from_millis(180);
+const INTERVAL: Duration = Duration::from_millis(180);
 const FLOOR_PER_SECOND: u32 = 1;
 
 fn catalog() -> Catalog {
@@ -57,7 +57,7 @@ fn catalog() -> Catalog {
         model("replay", StreamRecovery::Replay),
         model("prefill", StreamRecovery::Prefill),
     ];
-    // What changes in seconds must be looked at again in seconds.
+    // The faults change every few seconds, so the breaker and the health check recover as quickly.
     let breaker = BreakerPolicy::new().with_open_for(Duration::from_secs(4));
     let recovery_interval = Duration::from_secs(4);
     let catalog = Catalog::new(models).unwrap();
@@ -80,7 +80,7 @@ async fn chaos(seed: u64, commit_after: Option<Duration>) {
 
     let (mut rng, mut running, began) = (StdRng::seed_from_u64(seed), Vec::new(), Instant::now());
     for number in 0..REQUESTS {
-        sleep(APART.mul_f64(2.0 * rng.random::<f64>())).await;
+        sleep(INTERVAL.mul_f64(2.0 * rng.random::<f64>())).await;
         running.push(tokio::spawn(ask(service.clone(), number, rng.random())));
     }
     let mut outcomes = Vec::new();
@@ -91,22 +91,23 @@ async fn chaos(seed: u64, commit_after: Option<Duration>) {
 }
 
 fn check(upstream: &Upstream, catalog: &Catalog, outcomes: &[Outcome], took: Duration) {
-    let count = |told: fn(&Told) -> bool| outcomes.iter().filter(|outcome| told(&outcome.told)).count();
-    let (whole, left) = (count(|t| matches!(t, Told::Whole)), count(|t| matches!(t, Told::Left)));
-    let (part, refused) = (count(|t| matches!(t, Told::Part)), count(|t| matches!(t, Told::Refused)));
+    let count = |is: fn(&Verdict) -> bool| outcomes.iter().filter(|outcome| is(&outcome.verdict)).count();
+    let (complete, disconnected) =
+        (count(|t| matches!(t, Verdict::Complete)), count(|t| matches!(t, Verdict::Disconnected)));
+    let (truncated, rejected) = (count(|t| matches!(t, Verdict::Truncated)), count(|t| matches!(t, Verdict::Rejected)));
     let resumed = outcomes.iter().filter(|outcome| outcome.resumed).count();
     let (attempts, on_tried) = upstream.attempts();
-    let told = format!(
-        "{whole} whole ({resumed} resumed), {part} cut, {refused} refused, {left} left; {attempts} attempts, {on_tried} on tried backends"
+    let summary = format!(
+        "{complete} complete ({resumed} resumed), {truncated} truncated, {rejected} rejected, {disconnected} disconnected; {attempts} attempts, {on_tried} on tried backends"
     );
 
-    assert_eq!(whole + left + part + refused, REQUESTS, "{told}");
-    assert!(whole > REQUESTS * 9 / 10, "somebody was well at any time: {told}");
-    assert!(resumed > 0 && part > 0, "there was something to be honest about: {told}");
+    assert_eq!(complete + disconnected + truncated + rejected, REQUESTS, "{summary}");
+    assert!(complete > REQUESTS * 9 / 10, "one backend is always healthy: {summary}");
+    assert!(resumed > 0 && truncated > 0, "the run covers cut streams: {summary}");
     let floor = took.as_secs_f64() * f64::from(FLOOR_PER_SECOND);
-    assert!((on_tried as f64) <= 0.2 * REQUESTS as f64 + floor, "{told}");
-    assert!(attempts < 2 * REQUESTS, "{told}");
-    assert_eq!(upstream.open().load(Relaxed), 0, "every answer of an upstream is let go");
+    assert!((on_tried as f64) <= 0.2 * REQUESTS as f64 + floor, "{summary}");
+    assert!(attempts < 2 * REQUESTS, "{summary}");
+    assert_eq!(upstream.open().load(Relaxed), 0, "every upstream response is dropped");
     for model in catalog.load().models() {
         for backend in model.backends() {
             assert_eq!(backend.state().view(Instant::now()).in_flight, 0, "{}", backend.id());
@@ -115,11 +116,11 @@ fn check(upstream: &Upstream, catalog: &Catalog, outcomes: &[Outcome], took: Dur
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_request_ends_well_or_honestly() {
+async fn every_request_succeeds_or_reports_its_error() {
     chaos(1, None).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_request_ends_well_or_honestly_behind_early_heads() {
+async fn every_request_succeeds_or_reports_its_error_after_early_commit() {
     chaos(2, Some(Duration::from_secs(1))).await;
 }

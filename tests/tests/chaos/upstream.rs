@@ -1,4 +1,4 @@
-//! Four upstreams in the place of the network, of which at least one is well at any time.
+//! Four simulated upstreams, at least one of which is healthy at any time.
 
 use std::{
     future::pending,
@@ -24,12 +24,12 @@ use tower::Service;
 
 pub(crate) const BACKENDS: usize = 4;
 
-/// How long a backend stays as well, or as ill, as it is.
+/// The time after which a backend's fault changes.
 const PERIOD: Duration = Duration::from_secs(4);
 
 type Frames = Pin<Box<dyn Stream<Item = Result<Frame<Bytes>, Failure>> + Send>>;
 
-/// What can be wrong with a backend.
+/// A fault of a backend. Numbers count the events that are sent before the fault.
 #[derive(Clone, Copy, Debug)]
 enum Fault {
     Status(u16, Option<u32>),
@@ -40,7 +40,6 @@ enum Fault {
     Html,
     Nothing,
     ErrorFirst,
-    /// After so many pieces.
     Cut(usize),
     Stall(usize),
     ErrorAfter(usize),
@@ -75,7 +74,7 @@ const FAULTS: [Fault; 21] = [
     Fault::Slow,
 ];
 
-/// All upstreams; clones are the same ones.
+/// All upstreams. Clones share their state.
 #[derive(Clone, Debug)]
 pub(crate) struct Upstream(Arc<Shared>);
 
@@ -83,12 +82,12 @@ pub(crate) struct Upstream(Arc<Shared>);
 struct Shared {
     seed: u64,
     began: Instant,
-    /// How often each request has asked each backend.
+    /// The number of attempts of each request on each backend.
     asked: Vec<[AtomicU8; BACKENDS]>,
     open: Arc<AtomicUsize>,
 }
 
-/// One answer under way.
+/// Counts a response body that is being sent.
 struct Open(Arc<AtomicUsize>);
 
 impl Drop for Open {
@@ -97,11 +96,11 @@ impl Drop for Open {
     }
 }
 
-/// What an answer says to a question: the voices agree at first.
-pub(crate) fn answer(number: usize, voice: usize) -> String {
+/// Returns the text of the answer to a request. The two variants begin with the same words.
+pub(crate) fn answer(number: usize, variant: usize) -> String {
     let mut text = format!("The answer to \"{number}\" is: ");
     for i in 0..20 {
-        let word = if i < 5 || voice == 0 { "né" } else { "non" };
+        let word = if i < 5 || variant == 0 { "né" } else { "non" };
         text.push_str(&format!("{word}{} ", i * 7 + number % 13));
     }
     text.trim_end().to_owned()
@@ -113,7 +112,7 @@ impl Upstream {
         Self(Arc::new(Shared { seed, began: Instant::now(), asked, open: Arc::default() }))
     }
 
-    /// All attempts, and those on backends that their request had asked before.
+    /// Returns the number of all attempts, and of those on a backend that the request had tried before.
     pub(crate) fn attempts(&self) -> (usize, usize) {
         let counts = || self.0.asked.iter().flatten().map(|count| usize::from(count.load(Relaxed)));
         (counts().sum(), counts().map(|count| count.saturating_sub(1)).sum())
@@ -123,14 +122,15 @@ impl Upstream {
         &self.0.open
     }
 
-    /// What is wrong with a backend now; one of them is always well.
+    /// Returns the current fault of a backend. One backend is always healthy.
     fn fault(&self, backend: usize, rng: &mut StdRng) -> Option<Fault> {
         let period = self.0.began.elapsed().as_secs() / PERIOD.as_secs();
-        let mut mood = StdRng::seed_from_u64(self.0.seed ^ period << 8);
-        let well = mood.random_range(0..BACKENDS);
-        let moods: [Option<Fault>; BACKENDS] =
-            std::array::from_fn(|_| mood.random_bool(0.6).then(|| FAULTS[mood.random_range(0..FAULTS.len())]));
-        moods[backend].filter(|_| backend != well && rng.random_bool(0.8))
+        let mut period_rng = StdRng::seed_from_u64(self.0.seed ^ period << 8);
+        let healthy = period_rng.random_range(0..BACKENDS);
+        let faults: [Option<Fault>; BACKENDS] = std::array::from_fn(|_| {
+            period_rng.random_bool(0.6).then(|| FAULTS[period_rng.random_range(0..FAULTS.len())])
+        });
+        faults[backend].filter(|_| backend != healthy && rng.random_bool(0.8))
     }
 
     async fn respond(self, request: Request<Buffered>) -> Result<Response<StreamBody<Frames>>, Failure> {
@@ -149,21 +149,21 @@ impl Upstream {
             Some(Fault::LateHead) => sleep(Duration::from_secs(rng.random_range(1..6))).await,
             _ => {}
         }
-        let asked: Value = serde_json::from_slice(request.body().bytes()).unwrap();
-        let stream = asked["stream"] == true;
-        let voice = usize::from(backend == 3);
+        let request_body: Value = serde_json::from_slice(request.body().bytes()).unwrap();
+        let stream = request_body["stream"] == true;
+        let variant = usize::from(backend == 3);
         let (status, media, pieces, end) = match fault {
             Some(Fault::Status(status, _)) => {
                 let body = json!({ "error": { "message": "no", "type": "x", "param": null, "code": null } });
-                (status, "application/json", vec![body.to_string()], End::Well)
+                (status, "application/json", vec![body.to_string()], End::Clean)
             }
-            Some(Fault::Html) => (200, "text/html", vec!["<html>".to_owned()], End::Well),
-            Some(Fault::Nothing) => (200, "text/event-stream", vec![], End::Well),
+            Some(Fault::Html) => (200, "text/html", vec!["<html>".to_owned()], End::Clean),
+            Some(Fault::Nothing) => (200, "text/event-stream", vec![], End::Clean),
             fault => {
                 let (pieces, end) = if stream {
-                    events(&asked, &[answer(number, voice), answer(number, 1 - voice)], fault, &mut rng)
+                    events(&request_body, &[answer(number, variant), answer(number, 1 - variant)], fault, &mut rng)
                 } else {
-                    plain(&answer(number, voice), fault)
+                    plain(&answer(number, variant), fault)
                 };
                 (200, if stream { "text/event-stream" } else { "application/json" }, pieces, end)
             }
@@ -182,7 +182,7 @@ impl Upstream {
 /// How a body ends.
 #[derive(Clone, Copy)]
 enum End {
-    Well,
+    Clean,
     Break,
     Never,
 }
@@ -197,7 +197,7 @@ fn frames(pieces: Vec<String>, end: End, pace: Duration, open: Open) -> Frames {
             return Some((Ok(Frame::data(Bytes::from(piece))), (pieces, open, false)));
         }
         match end {
-            End::Well => None,
+            End::Clean => None,
             End::Break => Some((Err(Failure::ConnectionLost("cut".into())), (pieces, open, true))),
             End::Never => pending().await,
         }
@@ -211,18 +211,20 @@ fn plain(text: &str, fault: Option<Fault>) -> (Vec<String>, End) {
     match fault {
         Some(Fault::Cut(_)) => (half(), End::Break),
         Some(Fault::Stall(_)) => (half(), End::Never),
-        Some(Fault::Malformed(_) | Fault::NoFinish) => (half(), End::Well),
-        Some(Fault::ErrorFirst | Fault::ErrorAfter(_)) => (vec![r#"{"error":{"message":"no"}}"#.to_owned()], End::Well),
-        _ => (vec![whole], End::Well),
+        Some(Fault::Malformed(_) | Fault::NoFinish) => (half(), End::Clean),
+        Some(Fault::ErrorFirst | Fault::ErrorAfter(_)) => {
+            (vec![r#"{"error":{"message":"no"}}"#.to_owned()], End::Clean)
+        }
+        _ => (vec![whole], End::Clean),
     }
 }
 
-/// A stream of the answer, in pieces of random lengths. A question that brings the beginning is
-/// answered by how that goes on, in whichever voice it is.
-fn events(asked: &Value, voices: &[String; 2], fault: Option<Fault>, rng: &mut StdRng) -> (Vec<String>, End) {
-    let last = asked["messages"].as_array().and_then(|all| all.last()).cloned().unwrap_or_default();
+/// Returns the events of a streamed answer, split at random places. A request that ends with the
+/// beginning of an answer gets the rest of it, in the same variant.
+fn events(request_body: &Value, variants: &[String; 2], fault: Option<Fault>, rng: &mut StdRng) -> (Vec<String>, End) {
+    let last = request_body["messages"].as_array().and_then(|all| all.last()).cloned().unwrap_or_default();
     let prefix = last["content"].as_str().filter(|_| last["role"] == "assistant").unwrap_or_default();
-    let mut rest = voices.iter().find_map(|text| text.strip_prefix(prefix)).unwrap();
+    let mut rest = variants.iter().find_map(|text| text.strip_prefix(prefix)).unwrap();
     let id = format!("id-{}", rng.random::<u32>());
     let event = |delta: Value, finish: Value| {
         let chunk = json!({ "id": id, "choices": [{ "index": 0, "delta": delta, "finish_reason": finish }] });
@@ -238,7 +240,7 @@ fn events(asked: &Value, voices: &[String; 2], fault: Option<Fault>, rng: &mut S
     pieces.push(event(json!({}), json!("stop")));
     pieces.push("data: [DONE]\n\n".to_owned());
     let error = || "data: {\"error\":{\"message\":\"no\"}}\n\n".to_owned();
-    let mut end = End::Well;
+    let mut end = End::Clean;
     match fault {
         Some(Fault::Cut(n)) => (end, ()) = (End::Break, pieces.truncate(n.min(tokens))),
         Some(Fault::Stall(n)) => (end, ()) = (End::Never, pieces.truncate(n.min(tokens))),

@@ -1,4 +1,4 @@
-//! Clients that leave: the upstream's connection closes, and nothing stays counted.
+//! Clients that disconnect: the upstream connection closes, and no slot stays occupied.
 
 use std::time::Duration;
 
@@ -7,15 +7,10 @@ use berry_tests::{Ask, Gateway, soon};
 use futures_util::future::join_all;
 use tokio::time::Instant;
 
-/// A provider that never comes to the end of its answer.
-fn endless(fault: Fault) -> Behavior {
-    Behavior::from(fault)
-}
-
-/// The client leaves; the provider's connection closes within a second.
+/// Checks that the provider's connection closes within a second after the client disconnects.
 async fn closes_upstream(fault: Fault, stream: bool, has_head: bool) {
     let gateway = Gateway::single().await;
-    gateway.providers[0].set(endless(fault.clone()).once());
+    gateway.providers[0].set(Behavior::from(fault.clone()).once());
     let mut connection = gateway.connect().await;
     connection.send(&Ask::chat("pool", stream).bytes()).await.expect("sent");
     soon(gateway.providers[0].wait_for(1)).await;
@@ -23,15 +18,15 @@ async fn closes_upstream(fault: Fault, stream: bool, has_head: bool) {
         let mut reply = soon(connection.head()).await.expect("a head");
         soon(connection.more(&mut reply)).await;
     }
-    let left = Instant::now();
+    let disconnected = Instant::now();
     drop(connection);
     soon(gateway.providers[0].wait_idle()).await;
     let ended = gateway.providers[0].calls()[0].ended.expect("it is idle");
     assert_eq!(ended.how, End::PeerClosed, "{fault:?}");
-    let took = ended.at.saturating_duration_since(left);
+    let took = ended.at.saturating_duration_since(disconnected);
     assert!(took < Duration::from_secs(1), "{fault:?}: {took:?}");
     assert_eq!(gateway.calls(0), 1, "no further attempt");
-    // It tells against nobody.
+    // The cancellation does not count as a failure of the backend.
     let health = gateway.ask(&Ask::get("/health")).await;
     assert_eq!(health.json()["status"], "healthy");
     assert!(gateway.plain().await.is_good_chat());
@@ -42,7 +37,7 @@ async fn cancels_upstream_before_the_head() {
     closes_upstream(Fault::Silent, false, false).await;
     closes_upstream(Fault::Silent, true, false).await;
     closes_upstream(Fault::LateHead(Duration::from_secs(3600)), true, false).await;
-    // The provider's head has come, but nothing that commits the gateway.
+    // The provider has sent its head, but no output yet.
     closes_upstream(Fault::LateFirstToken(Duration::from_secs(3600)), true, false).await;
     closes_upstream(Fault::StallAfter(1), false, false).await;
 }
@@ -64,11 +59,11 @@ async fn cancels_while_the_next_attempt_waits() {
     drop(connection);
     let clock = berry_tests::HeldClock::new();
     clock.seconds(30).await;
-    assert_eq!(gateway.calls(0), 1, "nobody waits for a second attempt");
+    assert_eq!(gateway.calls(0), 1, "no second attempt is made");
 }
 
-/// One request of a mix: good ones, failing ones, and ones whose client leaves.
-async fn one(gateway: &Gateway, number: usize) {
+/// Sends one request of the mix. In three of five cases the client disconnects early.
+async fn mixed_request(gateway: &Gateway, number: usize) {
     let ask = Ask::chat("pool", number.is_multiple_of(2));
     let mut connection = gateway.connect().await;
     match number % 5 {
@@ -83,10 +78,9 @@ async fn one(gateway: &Gateway, number: usize) {
 }
 
 #[tokio::test]
-async fn nothing_stays_counted_after_any_mix() {
+async fn no_slot_stays_occupied_after_mixed_requests() {
     const EACH: usize = 400;
-    // The place that a request holds is what tells: with two at once, one that is not given back
-    // would soon be missed.
+    // A leaked slot would show in the limits on concurrent requests.
     let limit = "[users.alice.rate_limit]\nmax_concurrent_requests = 16";
     let mut builder = Gateway::builder().user(limit).settings("max_retries = 1\nrecovery_check_interval_seconds = 1");
     for name in ["a", "b"] {
@@ -106,7 +100,7 @@ async fn nothing_stays_counted_after_any_mix() {
     let gateway = &gateway;
     soon(join_all((0..8).map(async |lane| {
         for i in 0..EACH / 8 {
-            one(gateway, lane + i).await;
+            mixed_request(gateway, lane + i).await;
         }
     })))
     .await;
@@ -114,11 +108,11 @@ async fn nothing_stays_counted_after_any_mix() {
         soon(provider.wait_idle()).await;
         provider.heal();
     }
-    all_places_are_free(gateway).await;
+    assert_all_slots_free(gateway).await;
 }
 
-/// All sixteen places can be taken at once, by streams that stand still.
-async fn all_places_are_free(gateway: &Gateway) {
+/// Asserts that all sixteen slots are free by occupying them with stalled streams.
+async fn assert_all_slots_free(gateway: &Gateway) {
     use berry_simulated::Counts;
     gateway.providers.iter().for_each(|provider| provider.set(Fault::StallAfter(1)));
     let before: Vec<Counts> = gateway.providers.iter().map(Provider::counts).collect();
@@ -133,7 +127,7 @@ async fn all_places_are_free(gateway: &Gateway) {
         if reply.status == 200 {
             open.push(connection);
         } else {
-            // A breaker that the mix has opened, or a client whose leaving is not known yet.
+            // The mix may have opened a breaker, or a disconnect may not be noticed yet.
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }

@@ -1,4 +1,4 @@
-//! A backend that stays dead is left alone, and comes back when it lives.
+//! A dead backend gets only trial requests, and returns when it recovers.
 
 use berry_simulated::{Fault, Provider};
 use berry_tests::{Ask, Gateway, HeldClock};
@@ -21,36 +21,37 @@ async fn unhealthy_backend_gets_one_trial_per_interval() {
     let clock = HeldClock::new();
     let gateway = pair("failover").await;
     gateway.providers[0].set(Fault::Status(500));
-    // The first failure makes it unhealthy; then a trial each ten seconds; the fifth opens.
+    // The first failure makes the backend unhealthy. Then it gets a trial every ten seconds, and the
+    // fifth failure opens the breaker.
     for calls in 1..=5 {
         some_requests(&gateway).await;
         assert_eq!(gateway.calls(0), calls);
         clock.seconds(9).await;
         some_requests(&gateway).await;
-        assert_eq!(gateway.calls(0), calls, "not before the interval is over");
+        assert_eq!(gateway.calls(0), calls, "no trial before the interval has passed");
         clock.seconds(2).await;
     }
-    // Open for a minute from the fifth failure on: not even trials.
+    // The breaker stays open for a minute and admits no trials.
     for _ in 0..4 {
         some_requests(&gateway).await;
         assert_eq!(gateway.calls(0), 5);
         clock.seconds(12).await;
     }
     clock.seconds(4).await;
-    // Half-open: one trial, which fails, and a minute anew.
+    // Half-open: one trial fails, and the minute starts again.
     some_requests(&gateway).await;
     assert_eq!(gateway.calls(0), 6);
     clock.seconds(50).await;
     some_requests(&gateway).await;
     assert_eq!(gateway.calls(0), 6);
-    // Then it lives, and the next trial brings it back.
+    // The backend recovers, and the next trial succeeds.
     gateway.providers[0].heal();
     clock.seconds(11).await;
     some_requests(&gateway).await;
-    let back = gateway.calls(0);
-    assert!(back > 6, "a trial");
+    let calls = gateway.calls(0);
+    assert!(calls > 6, "a trial was made");
     some_requests(&gateway).await;
-    assert_eq!(gateway.calls(0), back + 6, "failover prefers it again");
+    assert_eq!(gateway.calls(0), calls + 6, "failover prefers the recovered backend");
 }
 
 #[tokio::test]
@@ -60,7 +61,7 @@ async fn dead_backends_are_tried_until_their_breakers_open() {
     gateway.providers.iter().for_each(|provider| provider.set(Fault::Status(500)));
     let mut codes = Vec::new();
     for _ in 0..20 {
-        // Each failed request waits for its back-off before it comes back to a backend.
+        // Each failed request backs off before it tries a backend again.
         let ask = gateway.plain();
         let mut ask = std::pin::pin!(ask);
         let reply = loop {
@@ -97,5 +98,5 @@ async fn cool_down_lasts_as_long_as_requested() {
     assert_eq!(gateway.calls(0), 1);
     clock.seconds(2).await;
     some_requests(&gateway).await;
-    assert_eq!(gateway.calls(0), 7, "a rate limit is not ill health");
+    assert_eq!(gateway.calls(0), 7, "a rate limit does not make a backend unhealthy");
 }

@@ -1,17 +1,18 @@
-//! Bodies pass as they are, both ways, but for the model's value.
+//! Bodies pass unchanged in both directions, except for the model name.
 
 use berry_simulated::Config;
 use berry_tests::{Ask, Gateway, soon};
 use serde_json::Value;
 
-/// A gateway over a provider that takes what no published schema has.
+/// Starts a gateway over a provider that does not validate requests against a schema.
 async fn lax() -> Gateway {
     let provider = Config { tokens: Some(4), lax: true, ..Config::named("a") };
     Gateway::builder().provider_as(provider).start().await
 }
 
-/// `body` holds the model as `"pool"`, once; the provider has to get all else as it stands.
-async fn reaches_untouched(body: &[u8]) {
+/// Asserts that the provider receives `body` unchanged except for the model name. `body` contains the
+/// model name `"pool"` once.
+async fn assert_forwarded_unchanged(body: &[u8]) {
     let gateway = lax().await;
     let reply = gateway.ask(&Ask::post("/v1/chat/completions", body)).await;
     assert_eq!(reply.status, 200, "{reply:?}");
@@ -32,7 +33,7 @@ async fn keeps_order_and_white_space_of_a_body() {
         format!(r#"{{"model":"pool",{messages},"mode":"other","a":{{"dup":1,"dup":2}},"stream":false}}"#),
         format!(r#"{{"model":"pool",{messages},"stream":null,"nested":[[[[[[]]]]]],"none":null}}"#),
     ] {
-        soon(reaches_untouched(body.as_bytes())).await;
+        soon(assert_forwarded_unchanged(body.as_bytes())).await;
     }
 }
 
@@ -56,7 +57,7 @@ async fn plain_response_passes_byte_for_byte() {
         let ask = Ask::post(&format!("/v1/{path}"), body("pool"));
         let reply = gateway.ask(&ask).await;
         assert_eq!(reply.status, 200, "{path}: {reply:?}");
-        let direct = directly(&gateway, path, &body("sim")).await;
+        let direct = ask_provider(&gateway, path, &body("sim")).await;
         assert_eq!(reply.text(), direct, "{path}");
         assert_eq!(gateway.providers[0].calls()[0].path, format!("/v1/{path}"));
         gateway.providers[0].clear();
@@ -72,14 +73,14 @@ async fn stream_passes_byte_for_byte() {
         )
     };
     let reply = gateway.ask(&Ask::post("/v1/chat/completions", body("pool"))).await;
-    assert_eq!(reply.text(), directly(&gateway, "chat/completions", &body("sim")).await);
+    assert_eq!(reply.text(), ask_provider(&gateway, "chat/completions", &body("sim")).await);
     assert!(reply.header("content-type").starts_with("text/event-stream"));
     assert_eq!(reply.header("cache-control"), "no-cache");
     assert_eq!(reply.header("x-accel-buffering"), "no");
     assert!(reply.is_good_chat());
 }
 
-async fn directly(gateway: &Gateway, path: &str, body: &str) -> String {
+async fn ask_provider(gateway: &Gateway, path: &str, body: &str) -> String {
     let provider = &gateway.providers[0];
     let ask = Ask::post(&format!("/v1/{path}"), body).token(provider.key());
     let mut connection = berry_tests::Connection::open(provider.addr()).await.unwrap();
@@ -97,7 +98,7 @@ async fn usage_is_requested_and_hidden_from_other_clients() {
 
     let body = r#"{"model":"pool","stream":true,"stream_options":{"include_usage":true},"messages":[]}"#;
     let reply = gateway.ask(&Ask::post("/v1/chat/completions", body)).await;
-    let extra = reply.events().into_iter().find(is_extra).expect("the usage that was asked for");
+    let extra = reply.events().into_iter().find(is_extra).expect("the requested usage event");
     assert!(extra["usage"]["total_tokens"].as_u64().is_some_and(|tokens| tokens > 0), "{extra}");
 }
 
@@ -119,7 +120,7 @@ async fn keeps_existing_stream_options() {
 }
 
 #[tokio::test]
-async fn retries_without_refused_stream_options() {
+async fn retries_without_rejected_stream_options() {
     use berry_simulated::Fault;
     let gateway = lax().await;
     gateway.providers[0].set(Fault::RefuseStreamOptions);
@@ -128,5 +129,5 @@ async fn retries_without_refused_stream_options() {
         assert!(reply.is_good_chat(), "{reply:?}");
         assert_eq!(reply.header("x-berry-attempts"), "1");
     }
-    assert_eq!(gateway.calls(0), 4, "the refusal is remembered");
+    assert_eq!(gateway.calls(0), 4, "the provider's rejection is remembered");
 }

@@ -1,4 +1,4 @@
-//! Connections: their number, slow heads, slow bodies.
+//! Client connections: their limit, malformed requests, and timeouts of heads, bodies and idle time.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ async fn closes_the_longest_idle_connection_for_a_new_one() {
     assert!(soon(third.ask(&Ask::chat("pool", false))).await.expect("an answer").is_good_chat());
     let [mut first, mut second] = held;
     soon(first.closed()).await;
-    assert!(soon(second.ask(&Ask::chat("pool", false))).await.expect("it is open still").is_good_chat());
+    assert!(soon(second.ask(&Ask::chat("pool", false))).await.expect("the connection is open").is_good_chat());
 }
 
 #[tokio::test]
@@ -39,7 +39,7 @@ async fn requests_beyond_the_limit_wait_and_health_checks_do_not() {
         let mut probe = gateway.connect().await;
         assert_eq!(soon(probe.ask(&Ask::get(path))).await.expect("an answer").status, 200);
     }
-    // More than a few do not wait.
+    // The queue is bounded: the next request is rejected.
     let mut waiting = [gateway.connect().await, gateway.connect().await];
     let [fourth, fifth] = &mut waiting;
     fourth.send(&chat).await.expect("sent");
@@ -55,14 +55,14 @@ async fn requests_beyond_the_limit_wait_and_health_checks_do_not() {
         assert!(reply.is_good_chat());
     }
     for connection in [&mut third, fourth] {
-        let mut reply = soon(connection.head()).await.expect("its turn");
+        let mut reply = soon(connection.head()).await.expect("an answer after the wait");
         soon(connection.rest(&mut reply)).await;
         assert!(reply.is_good_chat());
     }
 }
 
 #[tokio::test]
-async fn malformed_requests_get_an_error_in_the_usual_shape() {
+async fn malformed_requests_get_the_common_error_shape() {
     let gateway = Gateway::single().await;
     let large = [b"GET / HTTP/1.1\r\nhost: g\r\nx: ".as_slice(), &[b'a'; 70_000]].concat();
     for (sent, status) in [
@@ -94,7 +94,7 @@ async fn closes_a_connection_with_a_slow_head() {
         slow.send(b"x-more: 1\r\n").await.expect("sent");
         settle().await;
     }
-    assert!(slow.closed().now_or_never().is_none(), "nine seconds are not ten");
+    assert!(slow.closed().now_or_never().is_none(), "closed before the timeout of ten seconds");
     clock.seconds(2).await;
     soon(slow.closed()).await;
     soon(silent.closed()).await;
@@ -107,8 +107,8 @@ async fn stalled_body_is_a_408() {
     let gateway = Gateway::single().await;
     let mut connection = gateway.connect().await;
     let bytes = Ask::chat("pool", false).bytes();
-    let (most, _) = bytes.split_at(bytes.len() - 10);
-    connection.send(most).await.expect("sent");
+    let (start, _) = bytes.split_at(bytes.len() - 10);
+    connection.send(start).await.expect("sent");
     settle().await;
     clock.seconds(29).await;
     settle().await;
@@ -134,7 +134,7 @@ async fn many_requests_share_few_connections() {
 }
 
 #[tokio::test]
-async fn an_idle_connection_outlives_the_pools_of_the_usual_clients() {
+async fn idle_connection_stays_open_for_over_a_minute() {
     let clock = HeldClock::new();
     let gateway = Gateway::single().await;
     let asks = [
@@ -145,14 +145,14 @@ async fn an_idle_connection_outlives_the_pools_of_the_usual_clients() {
         Ask::new(Method::HEAD, "/health"),
         Ask::get("/nowhere"),
     ];
-    // Whatever it was asked last, it is idle from then on.
+    // The idle timeout does not depend on the last request.
     let mut connections = Vec::new();
     for ask in asks {
         connections.push((gateway.connect().await, ask));
     }
     for _ in 0..3 {
         for (connection, ask) in &mut connections {
-            soon(connection.ask(ask)).await.expect("an answer, since a minute is not too long");
+            soon(connection.ask(ask)).await.expect("the connection is open after a minute");
         }
         settle().await;
         clock.seconds(60).await;

@@ -1,4 +1,5 @@
-//! One of two backends is dead in one of many ways: nobody notices, and it is left alone.
+//! One of two backends is dead in one of many ways. Every request succeeds, and the dead backend gets
+//! almost no traffic.
 
 use std::{
     sync::atomic::{AtomicUsize, Ordering::Relaxed},
@@ -11,22 +12,22 @@ use berry_tower::backend::strategy::NAMES;
 use futures_util::future::join_all;
 use tokio::time::timeout;
 
-/// The requests under each strategy, plain and again streamed. Without optimizations, where a
-/// thousand each take minutes, the thousand are spread over the eight strategies, unless
-/// `BERRY_E2E_REQUESTS` says otherwise.
+/// Returns the number of plain and of streamed requests under each strategy. In a debug build, where a
+/// thousand per strategy take minutes, the thousand are divided among the eight strategies.
+/// `BERRY_E2E_REQUESTS` overrides both numbers.
 fn requests() -> usize {
-    let usual = if cfg!(debug_assertions) { 125 } else { 1_000 };
-    std::env::var("BERRY_E2E_REQUESTS").map_or(usual, |number| number.parse().expect("a number of requests"))
+    let default = if cfg!(debug_assertions) { 125 } else { 1_000 };
+    std::env::var("BERRY_E2E_REQUESTS").map_or(default, |number| number.parse().expect("a number of requests"))
 }
 
-/// Connections at once.
-const AT_ONCE: u64 = 8;
-/// Failures in a row that open the breaker.
+/// The number of parallel connections.
+const CONCURRENCY: u64 = 8;
+/// The number of consecutive failures that open the breaker.
 const THRESHOLD: u64 = 5;
 
-/// A gateway whose first provider is dead.
+/// Starts a gateway whose first provider is dead.
 async fn gateway(dead: &Behavior, strategy: &str) -> Gateway {
-    // Whoever is silent is waited for as short a time as may be.
+    // The shortest timeouts keep the test with a silent provider short.
     let is_silent = dead.faults.contains(&Fault::Silent);
     let gateway = Gateway::builder()
         .provider("dead")
@@ -44,11 +45,11 @@ async fn gateway(dead: &Behavior, strategy: &str) -> Gateway {
     gateway
 }
 
-async fn nobody_notices(gateway: &Gateway, stream: bool, what: &str) {
-    let (ask, left) = (&Ask::chat("pool", stream), &AtomicUsize::new(requests()));
-    join_all((0..AT_ONCE).map(|_| async move {
+async fn assert_all_requests_succeed(gateway: &Gateway, stream: bool, what: &str) {
+    let (ask, remaining) = (&Ask::chat("pool", stream), &AtomicUsize::new(requests()));
+    join_all((0..CONCURRENCY).map(|_| async move {
         let mut connection = gateway.connect().await;
-        while left.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_ok() {
+        while remaining.fetch_update(Relaxed, Relaxed, |n| n.checked_sub(1)).is_ok() {
             let reply = connection.ask(ask).await.expect("an answer");
             assert!(reply.is_good_chat(), "{what}: {reply:?}");
             assert_eq!(reply.header("x-berry-backend"), "live:sim", "{what}");
@@ -57,69 +58,68 @@ async fn nobody_notices(gateway: &Gateway, stream: bool, what: &str) {
     .await;
 }
 
-/// How often the dead one was asked. Those under way at once cannot know of each other's failure;
-/// after that it is left alone. The smart strategies go on to ask it now and then, until the
-/// breaker opens.
-fn are_counted(gateway: &Gateway, strategy: &str, what: &str) {
-    let most = if strategy.starts_with("smart") { THRESHOLD + AT_ONCE - 1 } else { AT_ONCE };
+/// Checks the number of requests that the dead backend received. Each parallel connection may fail
+/// once before the backend is avoided. The smart strategies try it now and then until the breaker
+/// opens.
+fn assert_dead_backend_is_avoided(gateway: &Gateway, strategy: &str, what: &str) {
+    let max = if strategy.starts_with("smart") { THRESHOLD + CONCURRENCY - 1 } else { CONCURRENCY };
     let calls = gateway.calls(0);
-    assert!((1..=most).contains(&calls), "{what}: the dead one was asked {calls} times");
+    assert!((1..=max).contains(&calls), "{what}: the dead backend received {calls} requests");
     assert_eq!(gateway.calls(1), requests() as u64, "{what}");
 }
 
-async fn dead(fault: impl Into<Behavior>) {
+async fn assert_tolerates(fault: impl Into<Behavior>) {
     let behavior = fault.into();
     let cells = NAMES.iter().flat_map(|strategy| [(*strategy, false), (*strategy, true)]);
     let run = cells.map(async |(strategy, stream)| {
         let gateway = gateway(&behavior, strategy).await;
         let what = format!("{strategy}, {behavior:?}, stream {stream}");
-        nobody_notices(&gateway, stream, &what).await;
-        are_counted(&gateway, strategy, &what);
+        assert_all_requests_succeed(&gateway, stream, &what).await;
+        assert_dead_backend_is_avoided(&gateway, strategy, &what);
     });
-    timeout(Duration::from_secs(600), join_all(run)).await.expect("an end");
+    timeout(Duration::from_secs(600), join_all(run)).await.expect("the test ends within ten minutes");
 }
 
 #[tokio::test]
-async fn internal_error() {
-    dead(Fault::Status(500)).await;
+async fn tolerates_internal_errors() {
+    assert_tolerates(Fault::Status(500)).await;
 }
 
 #[tokio::test]
-async fn unavailable() {
-    dead(Fault::Status(503)).await;
+async fn tolerates_unavailability() {
+    assert_tolerates(Fault::Status(503)).await;
 }
 
 #[tokio::test]
-async fn rate_limited() {
-    dead(Fault::Status(429).retry_after(600)).await;
+async fn tolerates_rate_limits() {
+    assert_tolerates(Fault::Status(429).retry_after(600)).await;
 }
 
 #[tokio::test]
-async fn key_refused() {
-    dead(Fault::BadKey).await;
+async fn tolerates_a_rejected_key() {
+    assert_tolerates(Fault::BadKey).await;
 }
 
 #[tokio::test]
-async fn model_missing() {
-    dead(Fault::Status(404)).await;
+async fn tolerates_a_missing_model() {
+    assert_tolerates(Fault::Status(404)).await;
 }
 
 #[tokio::test]
-async fn reset() {
-    dead(Fault::Reset).await;
+async fn tolerates_connection_resets() {
+    assert_tolerates(Fault::Reset).await;
 }
 
-/// Silence lasts as long as this clock says, so that a busy machine is not taken for a silent
-/// provider.
+/// The test advances the clock itself, so that a slow machine does not look like a silent provider.
 #[tokio::test]
-async fn silence() {
+async fn tolerates_silence() {
     let clock = HeldClock::new();
     let silent = Behavior::from(Fault::Silent);
     for (strategy, stream) in NAMES.iter().flat_map(|strategy| [(*strategy, false), (*strategy, true)]) {
         let gateway = gateway(&silent, strategy).await;
         let what = format!("{strategy}, silence, stream {stream}");
-        // Only once somebody waits for the silent one, and once for each change there.
-        let pass = async {
+        // The clock advances when a request waits for the silent provider, once per change of its counts.
+        let advance_clock = async {
             let provider = &gateway.providers[0];
             loop {
                 provider.wait_until(|counts| counts.in_flight > 0).await;
@@ -128,16 +128,16 @@ async fn silence() {
                 provider.wait_until(|counts| (counts.calls, counts.in_flight) != (seen.calls, seen.in_flight)).await;
             }
         };
-        let ask = soon(nobody_notices(&gateway, stream, &what));
+        let ask = soon(assert_all_requests_succeed(&gateway, stream, &what));
         tokio::select! {
             () = ask => {}
-            () = pass => unreachable!("the time passes for ever"),
+            () = advance_clock => unreachable!("the clock advances forever"),
         }
-        are_counted(&gateway, strategy, &what);
+        assert_dead_backend_is_avoided(&gateway, strategy, &what);
     }
 }
 
 #[tokio::test]
-async fn web_page_is_a_502() {
-    dead(Fault::Html).await;
+async fn tolerates_web_pages() {
+    assert_tolerates(Fault::Html).await;
 }

@@ -1,12 +1,12 @@
-//! The way out: streams finish, or are told; load balancers see it coming.
+//! Graceful shutdown: streams finish or get an error event, and load balancers are warned first.
 
 use berry_server::Server;
 use berry_simulated::Fault;
 use berry_tests::{Ask, Connection, Gateway, HeldClock, Reply, settle, soon};
 use futures_util::FutureExt;
 
-/// A stream that stands still after two tokens, with its head read.
-async fn standing(gateway: &Gateway) -> (Connection, Reply) {
+/// Opens a stream that stalls after two tokens, and reads its head.
+async fn stalled_stream(gateway: &Gateway) -> (Connection, Reply) {
     gateway.providers[0].set(Fault::StallAfter(2).once());
     let mut connection = gateway.connect().await;
     connection.send(&Ask::chat("pool", true).bytes()).await.expect("sent");
@@ -15,7 +15,7 @@ async fn standing(gateway: &Gateway) -> (Connection, Reply) {
     (connection, reply)
 }
 
-async fn refuses(addr: std::net::SocketAddr) {
+async fn until_port_closes(addr: std::net::SocketAddr) {
     let closed = async {
         while Connection::open(addr).await.is_ok() {
             tokio::task::yield_now().await;
@@ -24,8 +24,8 @@ async fn refuses(addr: std::net::SocketAddr) {
     soon(closed).await;
 }
 
-/// The shutdown's first wait is over, even one of nothing, which ends at the clock's next tick.
-async fn begun(clock: &HeldClock) {
+/// Lets the shutdown begin. Its initial delay, even one of zero, ends at the next tick of the clock.
+async fn let_shutdown_begin(clock: &HeldClock) {
     for _ in 0..3 {
         settle().await;
         clock.advance(std::time::Duration::from_millis(1)).await;
@@ -41,10 +41,10 @@ async fn stream_in_flight_finishes() {
     let mut reply = soon(connection.head()).await.expect("a head");
     let Gateway { server, addr, .. } = gateway;
     let shutdown = tokio::spawn(server.shutdown());
-    refuses(addr).await;
+    until_port_closes(addr).await;
     soon(connection.rest(&mut reply)).await;
     assert!(reply.is_good_chat(), "{reply:?}");
-    soon(shutdown).await.expect("it ends");
+    soon(shutdown).await.expect("the server has stopped");
     soon(connection.closed()).await;
 }
 
@@ -56,11 +56,11 @@ async fn plain_request_in_flight_finishes() {
     connection.send(&Ask::chat("pool", false).bytes()).await.expect("sent");
     soon(gateway.providers[0].wait_for(1)).await;
     let shutdown = tokio::spawn(gateway.server.shutdown());
-    refuses(gateway.addr).await;
+    until_port_closes(gateway.addr).await;
     let mut reply = soon(connection.head()).await.expect("an answer");
     soon(connection.rest(&mut reply)).await;
     assert!(reply.is_good_chat(), "{reply:?}");
-    soon(shutdown).await.expect("it ends");
+    soon(shutdown).await.expect("the server has stopped");
 }
 
 #[tokio::test]
@@ -71,8 +71,8 @@ async fn idle_connections_do_not_delay_the_drain() {
     let mut unused = gateway.connect().await;
     let clock = HeldClock::new();
     let shutdown = tokio::spawn(gateway.server.shutdown());
-    begun(&clock).await;
-    soon(shutdown).await.expect("it ends");
+    let_shutdown_begin(&clock).await;
+    soon(shutdown).await.expect("the server has stopped");
     soon(used.closed()).await;
     soon(unused.closed()).await;
 }
@@ -81,10 +81,10 @@ async fn idle_connections_do_not_delay_the_drain() {
 async fn stream_beyond_the_grace_period_gets_an_error_event() {
     let clock = HeldClock::new();
     let gateway = Gateway::builder().provider("a").settings("shutdown_grace_seconds = 30").start().await;
-    let (mut connection, mut reply) = standing(&gateway).await;
+    let (mut connection, mut reply) = stalled_stream(&gateway).await;
     let shutdown = tokio::spawn(gateway.server.shutdown());
-    begun(&clock).await;
-    refuses(gateway.addr).await;
+    let_shutdown_begin(&clock).await;
+    until_port_closes(gateway.addr).await;
     clock.seconds(29).await;
     settle().await;
     while connection.more(&mut reply).now_or_never().is_some() {}
@@ -96,38 +96,38 @@ async fn stream_beyond_the_grace_period_gets_an_error_event() {
         }
     })
     .await;
-    // The event is out; the connection breaks a moment later.
+    // The event is sent. The connection closes shortly after.
     clock.seconds(1).await;
     soon(connection.rest(&mut reply)).await;
     assert!(!reply.whole, "{reply:?}");
     let last = reply.events().pop().expect("an event");
     assert_eq!(last["error"]["code"], "shutting_down", "{last}");
     assert!(!reply.data().contains(&"[DONE]"));
-    soon(shutdown).await.expect("it ends");
+    soon(shutdown).await.expect("the server has stopped");
     soon(gateway.providers[0].wait_idle()).await;
 }
 
 #[tokio::test]
-async fn readyz_turns_before_the_listener_closes() {
+async fn readyz_fails_before_the_listener_closes() {
     let clock = HeldClock::new();
     let gateway = Gateway::builder().provider("a").settings("shutdown_delay_seconds = 5").start().await;
     let addr = gateway.addr;
     let ask = async |path: &str| {
-        let mut connection = soon(Connection::open(addr)).await.expect("it still listens");
+        let mut connection = soon(Connection::open(addr)).await.expect("the server still listens");
         soon(connection.ask(&Ask::get(path))).await.expect("an answer")
     };
-    let turns = async |status: u16| {
+    let until_status = async |status: u16| {
         while ask("/readyz").await.status != status {
             clock.advance(std::time::Duration::from_millis(1)).await;
         }
     };
-    soon(turns(200)).await;
+    soon(until_status(200)).await;
     let shutdown = tokio::spawn(Server::shutdown(gateway.server));
-    soon(turns(503)).await;
+    soon(until_status(503)).await;
     assert_eq!(ask("/livez").await.status, 200);
-    let mut connection = soon(Connection::open(addr)).await.expect("it still listens");
+    let mut connection = soon(Connection::open(addr)).await.expect("the server still listens");
     assert!(soon(connection.ask(&Ask::chat("pool", false))).await.expect("an answer").is_good_chat());
     clock.seconds(6).await;
-    refuses(addr).await;
-    soon(shutdown).await.expect("it ends");
+    until_port_closes(addr).await;
+    soon(shutdown).await.expect("the server has stopped");
 }

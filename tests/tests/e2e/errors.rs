@@ -1,19 +1,19 @@
-//! Bad input: the right status and code in the one shape, and the connection goes on.
+//! Invalid requests get the right status and code in the common shape, and the connection stays usable.
 
 use berry_tests::{Ask, Connection, Gateway, Reply, soon};
 use http::Method;
 
-/// Asks, and then something good on the same connection.
-async fn refused(gateway: &Gateway, ask: &Ask) -> Reply {
+/// Sends an invalid request, then a valid one on the same connection. Returns the reply to the first.
+async fn rejection(gateway: &Gateway, ask: &Ask) -> Reply {
     let mut connection = gateway.connect().await;
     let reply = soon(connection.ask(ask)).await.expect("an answer");
-    let next = soon(connection.ask(&Ask::chat("pool", false))).await.expect("the connection goes on");
+    let next = soon(connection.ask(&Ask::chat("pool", false))).await.expect("the connection stays open");
     assert!(next.is_good_chat(), "{next:?}");
     reply
 }
 
 async fn verdict(gateway: &Gateway, ask: &Ask) -> (u16, String, String) {
-    let (status, kind, code) = refused(gateway, ask).await.verdict();
+    let (status, kind, code) = rejection(gateway, ask).await.verdict();
     (status, kind, code.unwrap_or_default())
 }
 
@@ -22,7 +22,7 @@ fn is(status: u16, kind: &str, code: &str) -> (u16, String, String) {
 }
 
 #[tokio::test]
-async fn rejects_a_body_that_is_no_request() {
+async fn rejects_an_invalid_body() {
     let gateway = Gateway::single().await;
     let chat = |body: &[u8]| Ask::post("/v1/chat/completions", body);
     for body in [
@@ -49,8 +49,8 @@ async fn rejects_a_body_that_is_no_request() {
         assert_eq!(verdict(&gateway, &chat(body)).await, is(400, "invalid_request_error", ""), "{text}");
     }
     let param = |reply: Reply| reply.error()["param"].clone();
-    assert_eq!(param(refused(&gateway, &chat(b"{\"messages\":[]}")).await), "model");
-    assert_eq!(param(refused(&gateway, &chat(b"{\"model\":7}")).await), "model");
+    assert_eq!(param(rejection(&gateway, &chat(b"{\"messages\":[]}")).await), "model");
+    assert_eq!(param(rejection(&gateway, &chat(b"{\"model\":7}")).await), "model");
 }
 
 #[tokio::test]
@@ -58,26 +58,26 @@ async fn deep_nesting_is_harmless() {
     let gateway = Gateway::single().await;
     let depth = 10_000;
     let body = format!("{{\"model\":\"pool\",\"messages\":{}{}}}", "[".repeat(depth), "]".repeat(depth));
-    let reply = refused(&gateway, &Ask::post("/v1/chat/completions", body)).await;
-    assert_eq!(reply.status, 400, "by the gateway, or by the provider: {reply:?}");
+    let reply = rejection(&gateway, &Ask::post("/v1/chat/completions", body)).await;
+    assert_eq!(reply.status, 400, "the gateway or the provider rejects it: {reply:?}");
     assert_eq!(reply.error()["type"], "invalid_request_error");
 }
 
 #[tokio::test]
-async fn rejects_a_body_that_is_too_long() {
+async fn rejects_a_body_over_the_limit() {
     let gateway = Gateway::single().await;
-    // Within what is read and thrown away the connection goes on.
+    // A body slightly over the limit is discarded, and the connection stays open.
     let body = vec![b' '; (32 << 20) + 1];
     let ask = Ask::post("/v1/chat/completions", body);
     assert_eq!(verdict(&gateway, &ask).await, is(413, "invalid_request_error", "request_too_large"));
 
     let mut connection = gateway.connect().await;
     let ask = Ask::post("/v1/chat/completions", vec![b' '; 100_000_000]);
-    let reply = soon(connection.ask_at_length(ask.bytes())).await.expect("the client sees it");
+    let reply = soon(connection.ask_at_length(ask.bytes())).await.expect("the client receives the response");
     assert_eq!(reply.status, 413);
     assert_eq!(reply.error()["code"], "request_too_large");
 
-    // The same without a length that gives it away.
+    // The same without a `content-length`.
     let mut connection = gateway.connect().await;
     let head = "POST /v1/chat/completions HTTP/1.1\r\nhost: g\r\ntransfer-encoding: chunked\r\n";
     let mut bytes = format!("{head}authorization: Bearer {}\r\n\r\n", berry_tests::TOKEN).into_bytes();
@@ -86,7 +86,7 @@ async fn rejects_a_body_that_is_too_long() {
         bytes.resize(bytes.len() + (1 << 20), b' ');
         bytes.extend_from_slice(b"\r\n");
     }
-    let reply = soon(connection.ask_at_length(bytes)).await.expect("the client sees it");
+    let reply = soon(connection.ask_at_length(bytes)).await.expect("the client receives the response");
     assert_eq!(reply.status, 413);
     assert!(gateway.plain().await.is_good_chat());
 }
@@ -107,16 +107,16 @@ async fn rejects_too_many_headers() {
     }
     let large = Ask::get("/v1/models").header("x-large", &"x".repeat(100_000));
     assert_eq!(verdict(&gateway, &many).await, is(431, "invalid_request_error", "headers_too_large"));
-    // A connection that has carried no authenticated request may send 64 KiB of a head, and ends beyond it.
+    // A connection without an authenticated request may send a head of 64 KiB, and is closed beyond that.
     let mut connection = gateway.connect().await;
     let (status, kind, code) = soon(connection.ask(&large)).await.expect("an answer").verdict();
-    let refusal = (status, kind, code.unwrap_or_default());
-    assert_eq!(refusal, is(431, "invalid_request_error", "headers_too_large"));
+    let actual = (status, kind, code.unwrap_or_default());
+    assert_eq!(actual, is(431, "invalid_request_error", "headers_too_large"));
     soon(connection.closed()).await;
-    // Beyond what is read at all the connection ends, with the same status.
+    // Beyond the read limit the connection closes, with the same status.
     let mut connection = gateway.connect().await;
-    let bomb = Ask::get("/v1/models").header("x-large", &"x".repeat(2_000_000));
-    let reply = soon(connection.ask_at_length(bomb.bytes())).await;
+    let huge = Ask::get("/v1/models").header("x-large", &"x".repeat(2_000_000));
+    let reply = soon(connection.ask_at_length(huge.bytes())).await;
     if let Ok(reply) = reply {
         assert_eq!(reply.status, 431);
     }
@@ -124,12 +124,12 @@ async fn rejects_too_many_headers() {
 }
 
 #[tokio::test]
-async fn who_may_not_call() {
+async fn invalid_credentials_get_the_same_401() {
     let users = "[users.gone]\ntoken = \"token-of-gone-0123456789\"\nenabled = false\n\
                  [users.late]\ntoken = \"token-of-late-0123456789\"\nexpires_at = 2020-01-01T00:00:00Z";
     let gateway = Gateway::builder().provider("a").tables(users).start().await;
     let ask = Ask::chat("pool", false);
-    let mut words = Vec::new();
+    let mut messages = Vec::new();
     for bad in [
         ask.clone().without("authorization"),
         ask.clone().token("no-such-token-anywhere"),
@@ -142,14 +142,14 @@ async fn who_may_not_call() {
         Ask::new(Method::GET, "/v1/models"),
         Ask::new(Method::GET, "/v1/models/pool"),
     ] {
-        let reply = refused(&gateway, &bad).await;
+        let reply = rejection(&gateway, &bad).await;
         let expected = (401, "invalid_request_error".to_owned(), Some("invalid_api_key".to_owned()));
         assert_eq!(reply.verdict(), expected, "{bad:?}");
         assert_eq!(reply.header("www-authenticate"), "Bearer");
-        words.push(reply.error()["message"].clone());
+        messages.push(reply.error()["message"].clone());
     }
-    words.dedup();
-    assert_eq!(words.len(), 1, "the same words for all: {words:?}");
+    messages.dedup();
+    assert_eq!(messages.len(), 1, "the message does not depend on the reason: {messages:?}");
 }
 
 #[tokio::test]
@@ -167,31 +167,31 @@ async fn rejects_a_bad_token_before_reading_the_body() {
 }
 
 #[tokio::test]
-async fn unknown_paths_are_404() {
+async fn unknown_paths_methods_and_models_are_rejected() {
     let tables = "[models.tagged]\nname = \"tagged\"\n[[models.tagged.backends]]\nprovider = \"a\"\nmodel = \"sim\"\n\
          tags = [\"vip\"]\n[models.off]\nname = \"off\"\nenabled = false\n[[models.off.backends]]\nprovider = \"a\"\n\
          model = \"sim\"\n[models.other]\nname = \"other\"\n[[models.other.backends]]\nprovider = \"a\"\nmodel = \"sim\"";
     let gateway =
         Gateway::builder().provider("a").user("allowed_models = [\"pool\", \"tagged\", \"off\"]").tables(tables);
     let gateway = gateway.start().await;
-    let caller = "invalid_request_error";
+    let kind = "invalid_request_error";
     for (ask, expected) in [
-        (Ask::get("/nowhere"), is(404, caller, "not_found")),
-        (Ask::get("/v1/nowhere"), is(404, caller, "not_found")),
-        (Ask::get("/v1/chat/completions"), is(405, caller, "method_not_allowed")),
-        (Ask::post("/v1/models", "{}"), is(405, caller, "method_not_allowed")),
-        (Ask::new(Method::DELETE, "/health"), is(405, caller, "method_not_allowed")),
-        (Ask::chat("unknown", false), is(404, caller, "model_not_found")),
-        (Ask::chat("off", false), is(404, caller, "model_not_found")),
+        (Ask::get("/nowhere"), is(404, kind, "not_found")),
+        (Ask::get("/v1/nowhere"), is(404, kind, "not_found")),
+        (Ask::get("/v1/chat/completions"), is(405, kind, "method_not_allowed")),
+        (Ask::post("/v1/models", "{}"), is(405, kind, "method_not_allowed")),
+        (Ask::new(Method::DELETE, "/health"), is(405, kind, "method_not_allowed")),
+        (Ask::chat("unknown", false), is(404, kind, "model_not_found")),
+        (Ask::chat("off", false), is(404, kind, "model_not_found")),
         (Ask::chat("other", true), is(403, "permission_error", "model_not_allowed")),
         (Ask::chat("tagged", false), is(403, "permission_error", "no_backend_for_user")),
-        (Ask::get("/v1/models/unknown"), is(404, caller, "model_not_found")),
-        (Ask::get("/v1/models/other"), is(404, caller, "model_not_found")),
+        (Ask::get("/v1/models/unknown"), is(404, kind, "model_not_found")),
+        (Ask::get("/v1/models/other"), is(404, kind, "model_not_found")),
     ] {
         assert_eq!(verdict(&gateway, &ask).await, expected, "{ask:?}");
     }
-    assert_eq!(refused(&gateway, &Ask::chat("other", false)).await.error()["param"], "model");
-    assert_eq!(refused(&gateway, &Ask::chat("unknown", false)).await.error()["param"], "model");
+    assert_eq!(rejection(&gateway, &Ask::chat("other", false)).await.error()["param"], "model");
+    assert_eq!(rejection(&gateway, &Ask::chat("unknown", false)).await.error()["param"], "model");
 }
 
 #[tokio::test]
@@ -205,7 +205,7 @@ async fn rejects_an_endpoint_that_no_backend_serves() {
 }
 
 #[tokio::test]
-async fn no_http_at_all() {
+async fn closes_connections_that_do_not_speak_http() {
     let gateway = Gateway::single().await;
     for bytes in [b"\x16\x03\x01\x02\x00\x01\x00".as_slice(), b"hello\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n"] {
         let mut connection = Connection::open(gateway.addr).await.unwrap();

@@ -1,9 +1,9 @@
-//! Other models stand in, and what backends of several models share.
+//! Fallback models, and state that the models of a backend share.
 
 use berry_simulated::{Config, Fault};
 use berry_tests::{Ask, Gateway};
 
-/// The model `pool` over `a`; `b` is behind the model `spare`, which stands in for it.
+/// Starts a gateway with the model `pool` over provider `a` and its fallback `spare` over provider `b`.
 async fn with_spare() -> Gateway {
     let tables = "[models.spare]\nname = \"spare\"\n[[models.spare.backends]]\nprovider = \"b\"\nmodel = \"sim\"\n\
         probe = \"none\"\n[providers.b]\nmodels = [\"sim\"]\n";
@@ -16,7 +16,7 @@ async fn with_spare() -> Gateway {
 }
 
 #[tokio::test]
-async fn fallback_answers_when_the_model_has_no_backend_left() {
+async fn falls_back_when_every_backend_fails() {
     for stream in [false, true] {
         for fault in [Fault::Status(500), Fault::Status(429), Fault::Reset, Fault::BadKey, Fault::Status(404)] {
             let gateway = with_spare().await;
@@ -30,7 +30,7 @@ async fn fallback_answers_when_the_model_has_no_backend_left() {
 }
 
 #[tokio::test]
-async fn fallback_answers_when_every_backend_is_out() {
+async fn falls_back_when_every_backend_cools_down() {
     let gateway = with_spare().await;
     gateway.providers[0].set(Fault::Status(429).retry_after(600));
     for _ in 0..3 {
@@ -40,14 +40,14 @@ async fn fallback_answers_when_every_backend_is_out() {
 }
 
 #[tokio::test]
-async fn too_long_request_goes_to_the_fallback_at_once() {
+async fn context_overflow_falls_back_without_retry() {
     for stream in [false, true] {
         let gateway = with_spare().await;
         gateway.providers[0].set(Fault::ContextLength);
         let reply = gateway.ask(&Ask::chat("pool", stream)).await;
         assert!(reply.is_good_chat(), "{reply:?}");
         assert_eq!((gateway.calls(0), gateway.calls(1)), (1, 1));
-        // It says nothing against the backend.
+        // The backend stays healthy.
         gateway.providers[0].heal();
         let reply = gateway.ask(&Ask::chat("pool", stream)).await;
         assert_eq!(reply.header("x-berry-backend"), "a:sim");
@@ -55,7 +55,7 @@ async fn too_long_request_goes_to_the_fallback_at_once() {
 }
 
 #[tokio::test]
-async fn too_long_request_without_fallback_has_the_providers_message() {
+async fn context_overflow_of_every_model_passes_the_providers_error() {
     let gateway = with_spare().await;
     gateway.providers.iter().for_each(|provider| provider.set(Fault::ContextLength));
     let reply = gateway.plain().await;
@@ -77,7 +77,7 @@ async fn content_policy_error_passes_unchanged() {
 }
 
 #[tokio::test]
-async fn two_models_with_a_backend_in_common_share_its_state() {
+async fn models_share_the_state_of_a_common_backend() {
     let tables = "[models.twin]\nname = \"twin\"\nstrategy = \"failover\"\n[[models.twin.backends]]\nprovider = \"a\"\n\
         model = \"sim\"\n[[models.twin.backends]]\nprovider = \"b\"\nmodel = \"sim\"\npriority = 1";
     let gateway = Gateway::builder().provider("a").provider("b").backend("priority = 1").strategy("failover");

@@ -1,4 +1,4 @@
-//! Endpoints that take multipart forms, reranking, and the refusal of WebSockets.
+//! Endpoints that take multipart forms, reranking, moderations, and the rejection of WebSockets.
 
 use berry_simulated::Fault;
 use berry_tests::{Ask, Gateway, Reply};
@@ -10,7 +10,7 @@ fn field(name: &str, value: &str) -> Vec<u8> {
     format!("--{BOUNDARY}\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n").into_bytes()
 }
 
-/// A file with every byte, line breaks included.
+/// Returns a file field that contains every byte value and line breaks.
 fn file(name: &str) -> Vec<u8> {
     let head = format!(
         "--{BOUNDARY}\r\nContent-Disposition: form-data; name=\"{name}\"; filename=\"a.wav\"\r\n\
@@ -30,7 +30,7 @@ async fn post(gateway: &Gateway, path: &str, body: Vec<u8>) -> Reply {
 }
 
 #[tokio::test]
-async fn replaces_the_model_of_a_form_and_nothing_else() {
+async fn replaces_only_the_model_of_a_form() {
     for (path, name) in [
         ("/v1/audio/transcriptions", "file"),
         ("/v1/audio/translations", "file"),
@@ -55,7 +55,7 @@ async fn replaces_the_model_of_a_form_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn transcripts_have_all_their_formats() {
+async fn transcriptions_support_every_format() {
     let gateway = Gateway::builder().provider("a").start().await;
     let ask = async |parts: &[(&str, &str)]| {
         let fields = parts.iter().map(|(name, value)| field(name, value));
@@ -73,7 +73,7 @@ async fn transcripts_have_all_their_formats() {
 }
 
 #[tokio::test]
-async fn a_form_fails_over() {
+async fn form_request_fails_over() {
     let gateway = Gateway::builder().provider("a").provider("b").strategy("failover").start().await;
     gateway.providers[0].set(Fault::Status(500));
     let reply = post(&gateway, "/v1/audio/transcriptions", form(&[file("file"), field("model", "pool")])).await;
@@ -81,7 +81,7 @@ async fn a_form_fails_over() {
 }
 
 #[tokio::test]
-async fn rejects_a_form_that_names_no_model_or_two() {
+async fn rejects_a_form_without_a_single_model() {
     let gateway = Gateway::builder().provider("a").settings("max_request_body_bytes = 4096").start().await;
     let model = || field("model", "pool");
     for body in [
@@ -102,7 +102,7 @@ async fn rejects_a_form_that_names_no_model_or_two() {
 }
 
 #[tokio::test]
-async fn a_form_is_subject_to_model_permission() {
+async fn form_is_subject_to_model_permission() {
     let gateway = Gateway::builder().provider("a").user("allowed_models = [\"other\"]").start().await;
     let reply = post(&gateway, "/v1/images/edits", form(&[file("image"), field("model", "pool")])).await;
     assert_eq!(reply.status, 403, "{reply:?}");
@@ -120,7 +120,7 @@ async fn reranks_under_both_paths() {
 }
 
 #[tokio::test]
-async fn a_websocket_upgrade_on_responses_is_told_to_use_http() {
+async fn websocket_upgrade_on_responses_gets_426() {
     let gateway = Gateway::builder().provider("a").start().await;
     let upgrade = |path| Ask::get(path).header("connection", "Upgrade").header("upgrade", "websocket");
     let reply = gateway.ask(&upgrade("/v1/responses")).await;
@@ -131,7 +131,7 @@ async fn a_websocket_upgrade_on_responses_is_told_to_use_http() {
 }
 
 #[tokio::test]
-async fn a_moderation_without_a_model_uses_the_default() {
+async fn moderation_without_a_model_uses_the_default() {
     let ask = || Ask::post("/v1/moderations", r#"{"input": "hello"}"#);
     let only = Gateway::builder().provider("a").start().await;
     let reply = only.ask(&ask()).await;
@@ -146,7 +146,7 @@ async fn a_moderation_without_a_model_uses_the_default() {
     };
     let start = async |tables: String| Gateway::builder().provider("a").provider("b").tables(&tables).start().await;
     let two = start(other("")).await;
-    assert_eq!(two.ask(&ask()).await.verdict().0, 400, "which of two is not known");
+    assert_eq!(two.ask(&ask()).await.verdict().0, 400, "two models and no default");
     let marked = start(other("default_for = [\"moderations\"]")).await;
     assert_eq!(marked.ask(&ask()).await.header("x-berry-backend"), "b:sim");
 }

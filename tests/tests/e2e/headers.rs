@@ -1,4 +1,4 @@
-//! What passes in the heads, and what does not.
+//! Request and response headers that the gateway forwards, removes or adds.
 
 use berry_simulated::Fault;
 use berry_tests::{Ask, Gateway, TOKEN};
@@ -45,17 +45,17 @@ async fn forwards_only_allowed_headers() {
         ("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
         ("tracestate", "a=b"),
     ];
-    let kept = ["cookie", "openai-organization", "openai-project", "api-key", "x-forwarded-for", "referer"];
+    let dropped = ["cookie", "openai-organization", "openai-project", "api-key", "x-forwarded-for", "referer"];
     for (name, value) in passed {
         ask = ask.header(name, value);
     }
-    for name in kept {
-        ask = ask.header(name, "the-callers-own");
+    for name in dropped {
+        ask = ask.header(name, "value-of-the-client");
     }
     for name in ["accept", "accept-encoding", "user-agent"] {
-        ask = ask.header(name, "the-callers-own");
+        ask = ask.header(name, "value-of-the-client");
     }
-    // The same token in both headers; another one would be a 401.
+    // Both headers carry the same token. Two different tokens would be rejected with 401.
     ask = ask.header("x-api-key", TOKEN);
     ask = ask.header("idempotency-key", "once");
     assert_eq!(gateway.ask(&ask).await.status, 200);
@@ -63,7 +63,7 @@ async fn forwards_only_allowed_headers() {
     for (name, value) in passed {
         assert_eq!(seen.header(name), value, "{name}");
     }
-    for name in kept.into_iter().chain(["x-api-key"]) {
+    for name in dropped.into_iter().chain(["x-api-key"]) {
         assert!(!seen.headers.contains_key(name), "{name}");
     }
     assert_eq!((seen.header("accept"), seen.header("accept-encoding")), ("application/json", "identity"));
@@ -74,11 +74,11 @@ async fn forwards_only_allowed_headers() {
     assert_eq!(seen.headers.get_all("authorization").iter().count(), 1);
     assert_eq!(seen.header("authorization"), format!("Bearer {}", gateway.providers[0].key()));
     let all = format!("{:?}{:?}", seen.headers, seen.body);
-    assert!(!all.contains(TOKEN) && !all.contains("the-callers-own"));
+    assert!(!all.contains(TOKEN) && !all.contains("value-of-the-client"));
 }
 
 #[tokio::test]
-async fn account_headers_are_not_passed_on() {
+async fn account_headers_are_not_forwarded() {
     let gateway = Gateway::single().await;
     for reply in [gateway.plain().await, gateway.stream().await] {
         for name in [
@@ -105,7 +105,7 @@ async fn response_names_the_backend_and_the_attempts() {
     let gateway = Gateway::builder().provider("a").provider("b").backend("priority = 1").strategy("failover");
     let gateway = gateway.start().await;
     gateway.providers[0].set(Fault::Status(500).once());
-    // The first request finds out that the first provider is ill; the next ones know.
+    // The first request detects that the first provider fails. Later ones avoid it.
     for attempts in ["2", "1", "1"] {
         let reply = gateway.stream().await;
         assert_eq!(reply.header("x-berry-backend"), "b:sim");

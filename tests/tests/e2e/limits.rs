@@ -1,4 +1,4 @@
-//! Rate limits and the bound on requests at once.
+//! Rate limits and the limit of concurrent requests.
 
 use berry_simulated::{Config, Fault};
 use berry_tests::{Ask, Gateway, HeldClock, soon};
@@ -8,11 +8,11 @@ async fn rate_limit_has_all_headers_and_recovers() {
     let clock = HeldClock::new();
     let limit = "[users.alice.rate_limit]\nrequests_per_minute = 3\nrequests_per_hour = 100";
     let gateway = Gateway::builder().provider("a").user(limit).start().await;
-    for left in ["2", "1", "0"] {
+    for remaining in ["2", "1", "0"] {
         let reply = gateway.plain().await;
         assert!(reply.is_good_chat());
         assert_eq!(reply.header("x-ratelimit-limit-requests"), "3");
-        assert_eq!(reply.header("x-ratelimit-remaining-requests"), left);
+        assert_eq!(reply.header("x-ratelimit-remaining-requests"), remaining);
         assert!(reply.header("x-ratelimit-reset-requests").ends_with('s'), "{reply:?}");
     }
     let reply = gateway.stream().await;
@@ -23,11 +23,11 @@ async fn rate_limit_has_all_headers_and_recovers() {
     assert!((1..=20).contains(&wait) && millis <= wait * 1000 && millis > 0, "{reply:?}");
     assert_eq!(gateway.calls(0), 3);
     clock.seconds(wait).await;
-    assert!(gateway.plain().await.is_good_chat(), "after the time that was told");
+    assert!(gateway.plain().await.is_good_chat(), "after the time of retry-after");
 }
 
 #[tokio::test]
-async fn other_requests_spend_no_limit() {
+async fn other_requests_do_not_count_against_the_limit() {
     let limit = "[users.alice.rate_limit]\nrequests_per_minute = 1";
     let gateway = Gateway::builder().provider("a").user(limit).start().await;
     for _ in 0..5 {
@@ -70,15 +70,15 @@ async fn concurrency_is_limited_until_responses_end() {
     assert_eq!(reply.verdict(), (429, "requests".into(), Some("rate_limit_exceeded".into())));
     assert_eq!(reply.header("retry-after"), "1");
     assert_eq!(gateway.ask(&Ask::get("/v1/models")).await.status, 200);
-    // A client that leaves makes room.
+    // A client that disconnects frees its slot.
     open.pop();
     soon(gateway.providers[0].wait_until(|counts| counts.in_flight == 1)).await;
-    let again = async {
+    let admitted = async {
         while !gateway.plain().await.is_good_chat() {
             tokio::task::yield_now().await;
         }
     };
-    soon(again).await;
+    soon(admitted).await;
 }
 
 #[tokio::test]
@@ -94,10 +94,10 @@ async fn skips_a_full_backend() {
     }
     drop(connection);
     soon(gateway.providers[0].wait_idle()).await;
-    let back = async {
+    let returned = async {
         while gateway.plain().await.header("x-berry-backend") != "a:sim" {
             tokio::task::yield_now().await;
         }
     };
-    soon(back).await;
+    soon(returned).await;
 }

@@ -1,4 +1,4 @@
-//! The whole gateway over simulated providers, through its own door.
+//! The whole gateway over simulated providers, tested through its HTTP interface.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -6,6 +6,7 @@ mod abandon;
 mod breaker;
 mod bytes;
 mod connections;
+mod count_tokens;
 mod dead_backends;
 mod drain;
 mod errors;

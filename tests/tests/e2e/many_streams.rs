@@ -1,4 +1,4 @@
-//! A thousand streams at once, a slow reader among every ten.
+//! A thousand concurrent streams, every tenth with a slow reader.
 
 use std::{sync::Arc, time::Duration};
 
@@ -7,7 +7,7 @@ use berry_tests::{Ask, Gateway, soon};
 use tokio::{sync::watch, task::JoinSet};
 
 const STREAMS: usize = 1_000;
-/// A debug build takes ten times as long for an event.
+/// The events of each stream. A debug build takes ten times as long per event.
 const EVENTS: usize = if cfg!(debug_assertions) { 50 } else { 500 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -22,16 +22,16 @@ async fn slow_clients_do_not_delay_others() {
         ..Config::named("a")
     };
     let gateway = Arc::new(Gateway::builder().provider_as(provider).start().await);
-    let (go, going) = watch::channel(false);
+    let (resume, resumed) = watch::channel(false);
     let (mut fast, mut slow) = (JoinSet::new(), JoinSet::new());
     for i in 0..STREAMS {
-        let (gateway, mut going) = (gateway.clone(), going.clone());
+        let (gateway, mut resumed) = (gateway.clone(), resumed.clone());
         let stream = async move {
             let mut connection = gateway.connect().await;
             connection.send(&Ask::chat("pool", true).bytes()).await.expect("sent");
             let mut reply = connection.head().await.expect("a head");
             if i % 10 == 0 {
-                going.wait_for(|go| *go).await.expect("it goes on");
+                resumed.wait_for(|resume| *resume).await.expect("the sender lives");
             }
             connection.rest(&mut reply).await;
             assert!(reply.is_good_chat() && reply.is_done(), "{}", reply.text().len());
@@ -42,9 +42,9 @@ async fn slow_clients_do_not_delay_others() {
             fast.spawn(stream)
         };
     }
-    soon(async { while fast.join_next().await.transpose().expect("a whole answer").is_some() {} }).await;
-    assert_eq!(slow.len(), STREAMS / 10, "the slow ones have read nothing yet");
-    go.send_replace(true);
-    soon(async { while slow.join_next().await.transpose().expect("a whole answer").is_some() {} }).await;
+    soon(async { while fast.join_next().await.transpose().expect("a complete stream").is_some() {} }).await;
+    assert_eq!(slow.len(), STREAMS / 10, "the slow clients have not read yet");
+    resume.send_replace(true);
+    soon(async { while slow.join_next().await.transpose().expect("a complete stream").is_some() {} }).await;
     gateway.providers[0].wait_idle().await;
 }

@@ -1,4 +1,4 @@
-//! Anthropic's API in front: who may ask, how it refuses, and what passes as it is.
+//! The Messages API for clients: authentication, the shape of errors, and unchanged forwarding.
 
 use berry_simulated::{Config, Dialect};
 use berry_tests::{Ask, Connection, Gateway, Reply, TOKEN, soon};
@@ -7,16 +7,17 @@ use serde_json::{Value, json};
 
 const PATH: &str = "/v1/messages";
 
-fn question(model: &str) -> Value {
+fn message_request(model: &str) -> Value {
     json!({ "model": model, "max_tokens": 100, "messages": [{ "role": "user", "content": "How are you?" }] })
 }
 
-/// A question with a token where Anthropic's SDKs put it.
+/// Returns a request with its token in `x-api-key`, as Anthropic's SDKs send it.
 fn message(body: impl Into<Vec<u8>>) -> Ask {
     Ask::post(PATH, body).without("authorization").header("x-api-key", TOKEN)
 }
 
-/// Status and type of a refusal, which has Anthropic's shape and the request's id three times.
+/// Returns the status and type of an error. It must have Anthropic's shape and carry the request id in
+/// two headers and the body.
 fn verdict(reply: &Reply) -> (u16, String) {
     assert_eq!(reply.header("content-type"), "application/json", "{reply:?}");
     let body = reply.json();
@@ -29,7 +30,7 @@ fn verdict(reply: &Reply) -> (u16, String) {
     (reply.status.as_u16(), body["error"]["type"].as_str().unwrap().to_owned())
 }
 
-/// A provider in Claude's format that takes what no published schema has.
+/// Starts a gateway over a Claude provider that does not validate requests against a schema.
 async fn claude() -> Gateway {
     let config = Config { tokens: Some(4), lax: true, dialect: Dialect::Claude, ..Config::named("a") };
     Gateway::builder().provider_as(config).with("backend_type = \"claude\"").start().await
@@ -38,7 +39,7 @@ async fn claude() -> Gateway {
 #[tokio::test]
 async fn accepts_a_token_in_either_header() {
     let gateway = Gateway::single().await;
-    let body = question("pool").to_string();
+    let body = message_request("pool").to_string();
     for ask in [message(body.clone()), Ask::post(PATH, body.clone())] {
         let reply = gateway.ask(&ask).await;
         assert_eq!((reply.status.as_u16(), &reply.json()["type"]), (200, &json!("message")), "{reply:?}");
@@ -57,7 +58,7 @@ async fn accepts_a_token_in_either_header() {
 }
 
 #[tokio::test]
-async fn refusals_have_anthropics_shape() {
+async fn errors_have_the_anthropic_shape() {
     let tables = "[models.tagged]\nname = \"tagged\"\n[[models.tagged.backends]]\nprovider = \"a\"\nmodel = \"sim\"\n\
          tags = [\"vip\"]\n[models.other]\nname = \"other\"\n[[models.other.backends]]\nprovider = \"a\"\nmodel = \"sim\"";
     let gateway = Gateway::builder()
@@ -69,29 +70,29 @@ async fn refusals_have_anthropics_shape() {
         .await;
     let ask = |body: Value| message(body.to_string());
     let with = |name: &str, value: Value| {
-        let mut body = question("pool");
+        let mut body = message_request("pool");
         body[name] = value;
         ask(body)
     };
     let text = "x".repeat(3000);
-    for (ask, status, kind, named) in [
-        (ask(question("unknown")), 404, "not_found_error", ""),
-        (ask(question("other")), 403, "permission_error", ""),
-        (ask(question("tagged")), 403, "permission_error", ""),
+    for (ask, status, kind, field) in [
+        (ask(message_request("unknown")), 404, "not_found_error", ""),
+        (ask(message_request("other")), 403, "permission_error", ""),
+        (ask(message_request("tagged")), 403, "permission_error", ""),
         (with("system", json!(text)), 413, "request_too_large", ""),
         (message("{"), 400, "invalid_request_error", ""),
         (with("model", json!(7)), 400, "invalid_request_error", "model"),
         (with("max_tokens", Value::Null), 400, "invalid_request_error", "max_tokens"),
         (with("top_k", json!(5)), 400, "invalid_request_error", "top_k"),
         (with("messages", json!([{ "role": "cat" }])), 400, "invalid_request_error", "messages[0].role"),
-        (ask(question("pool")), 429, "rate_limit_error", ""),
+        (ask(message_request("pool")), 429, "rate_limit_error", ""),
     ] {
         let mut connection = gateway.connect().await;
         let reply = soon(connection.ask(&ask)).await.expect("an answer");
         assert_eq!(verdict(&reply), (status, kind.to_owned()), "{ask:?}");
-        assert!(reply.json()["error"]["message"].as_str().unwrap().contains(named), "{reply:?}");
+        assert!(reply.json()["error"]["message"].as_str().unwrap().contains(field), "{reply:?}");
         assert_eq!(reply.headers.contains_key("retry-after"), status == 429, "{reply:?}");
-        // The connection goes on.
+        // The connection stays open.
         assert_eq!(soon(connection.ask(&Ask::get("/v1/models"))).await.expect("an answer").status, 200);
     }
     assert_eq!(gateway.calls(0), 0);
@@ -110,7 +111,7 @@ async fn rejects_other_methods() {
 }
 
 #[tokio::test]
-async fn inexpressible_field_is_routed_or_named() {
+async fn unsupported_field_is_routed_to_a_capable_backend_or_rejected() {
     let config = |name, dialect| Config { tokens: Some(4), dialect, ..Config::named(name) };
     let gateway = Gateway::builder()
         .provider_as(config("o", Dialect::OpenAi))
@@ -120,7 +121,7 @@ async fn inexpressible_field_is_routed_or_named() {
         .strategy("failover")
         .start()
         .await;
-    let mut body = question("pool");
+    let mut body = message_request("pool");
     body["top_k"] = json!(5);
     let reply = gateway.ask(&message(body.to_string())).await;
     assert_eq!((reply.status.as_u16(), reply.header("x-berry-backend")), (200, "c:sim"), "{reply:?}");
@@ -128,7 +129,7 @@ async fn inexpressible_field_is_routed_or_named() {
 
     let gemini = config("g", Dialect::Gemini);
     let gateway = Gateway::builder().provider_as(gemini).with("backend_type = \"gemini\"").start().await;
-    let mut body = question("pool");
+    let mut body = message_request("pool");
     body["stop_sequences"] = json!(["1", "2", "3", "4", "5", "6"]);
     let reply = gateway.ask(&message(body.to_string())).await;
     assert_eq!(verdict(&reply), (400, "invalid_request_error".to_owned()));
@@ -142,14 +143,14 @@ async fn messages_to_claude_pass_byte_for_byte() {
     for stream in [false, true] {
         let body = |model: &str| {
             format!(
-                "{{ \"novelty\":{{\"b\":1,\"a\":[ ]}}, \"stream\" : {stream},\"model\": \"{model}\",\"max_tokens\":1e2,\n\
+                "{{ \"new_field\":{{\"b\":1,\"a\":[ ]}}, \"stream\" : {stream},\"model\": \"{model}\",\"max_tokens\":1e2,\n\
                  \"messages\":[{{\"role\":\"user\",\"content\":[{{\"type\":\"text\",\"text\":\"h\\u0069\",\
                  \"cache_control\":{{\"type\":\"ephemeral\"}}}}]}}],\"context_management\":{{\"edits\":[]}} }}"
             )
         };
         let betas = |ask: Ask| {
             ask.header("anthropic-version", "2023-06-01")
-                .header("anthropic-beta", "context-management-2025-06-27,novelty-2030-01-01")
+                .header("anthropic-beta", "context-management-2025-06-27,new_field-2030-01-01")
         };
         let provider = &gateway.providers[0];
         provider.clear();
@@ -161,10 +162,10 @@ async fn messages_to_claude_pass_byte_for_byte() {
         assert_eq!(reply.text(), direct.text());
         let kind = if stream { "text/event-stream" } else { "application/json" };
         assert!([&reply, &direct].iter().all(|reply| reply.header("content-type").starts_with(kind)), "{reply:?}");
-        let [seen, bare] = &provider.calls()[..] else { panic!("two calls") };
-        assert_eq!(String::from_utf8_lossy(&seen.body), String::from_utf8_lossy(&bare.body));
+        let [seen, direct_call] = &provider.calls()[..] else { panic!("two calls") };
+        assert_eq!(String::from_utf8_lossy(&seen.body), String::from_utf8_lossy(&direct_call.body));
         for name in ["anthropic-version", "anthropic-beta", "x-api-key"] {
-            assert_eq!(seen.header(name), bare.header(name), "{name}");
+            assert_eq!(seen.header(name), direct_call.header(name), "{name}");
         }
         assert!(!seen.headers.contains_key("authorization"));
     }

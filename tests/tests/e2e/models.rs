@@ -1,4 +1,4 @@
-//! The lists of models, as each user sees them.
+//! The model list as each user sees it.
 
 use berry_tests::{Ask, Gateway};
 use http::Method;
@@ -61,7 +61,7 @@ async fn finds_a_model_whose_name_has_slashes() {
 }
 
 #[tokio::test]
-async fn a_model_that_is_listed_answers_by_name_or_table_id() {
+async fn accepts_a_model_by_name_or_table_id() {
     let gateway = gateway().await;
     for name in ["org/deep/model:v1", "slash", "zeta", "z", "pool"] {
         for stream in [false, true] {
@@ -72,7 +72,7 @@ async fn a_model_that_is_listed_answers_by_name_or_table_id() {
 }
 
 #[tokio::test]
-async fn head_works_where_get_does() {
+async fn head_requests_match_get_requests() {
     let gateway = gateway().await;
     let ready = async { while gateway.ask(&Ask::get("/readyz")).await.status != 200 {} };
     berry_tests::soon(ready).await;
@@ -84,13 +84,13 @@ async fn head_works_where_get_does() {
         assert_eq!((get.status, head.status), (http::StatusCode::OK, http::StatusCode::OK), "{path}");
         assert_eq!(get.header("content-type"), head.header("content-type"), "{path}");
         assert!(!head.header("content-length").is_empty(), "{path}");
-        let next = connection.ask(&Ask::chat("pool", false)).await.expect("the connection goes on");
+        let next = connection.ask(&Ask::chat("pool", false)).await.expect("the connection stays open");
         assert!(next.is_good_chat(), "{path}");
     }
 }
 
 #[tokio::test]
-async fn a_caller_of_anthropic_gets_its_shape() {
+async fn anthropic_clients_get_the_anthropic_shape() {
     let gateway = gateway().await;
     let get = |path| Ask::get(path).header("anthropic-version", "2023-06-01");
     let list = gateway.ask(&get("/v1/models")).await.json();

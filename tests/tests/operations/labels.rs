@@ -1,4 +1,4 @@
-//! Labels come from the configuration alone, whatever clients send.
+//! Metric labels come only from the configuration, whatever clients send.
 
 use berry_tests::{Ask, soon};
 use http::Method;
@@ -6,12 +6,12 @@ use http::Method;
 use crate::support::{Samples, builder};
 
 #[tokio::test]
-async fn invented_names_add_no_series() {
+async fn unknown_names_add_no_series() {
     let gateway = builder().provider("a").start().await;
     let mut connection = gateway.connect().await;
     let mut ask = async |ask: Ask| soon(connection.ask(&ask)).await.unwrap().status.as_u16();
     assert_eq!(ask(Ask::chat("pool", false)).await, 200);
-    let before = Samples::of(&gateway).await.series().count();
+    let before = Samples::fetch(&gateway).await.series().count();
     for i in 0..3_334 {
         let status = ask(Ask::chat(&format!("invented-{i}"), i % 2 == 0)).await;
         assert_eq!(status, 404);
@@ -19,9 +19,9 @@ async fn invented_names_add_no_series() {
         let method = Method::from_bytes(format!("INVENT{i}").as_bytes()).unwrap();
         assert!(matches!(ask(Ask::new(method, &format!("/v1/models/{i}"))).await, 404 | 405));
     }
-    let samples = Samples::of(&gateway).await;
+    let samples = Samples::fetch(&gateway).await;
     let added = samples.series().count() - before;
-    assert!(added < 70, "{added} series more");
+    assert!(added < 70, "{added} series were added");
     for series in samples.series() {
         assert!(!series.to_lowercase().contains("invent"), "{series}");
     }

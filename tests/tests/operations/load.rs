@@ -14,7 +14,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::support::{Samples, builder, status};
 
-/// Memory in use, in KiB.
+/// Returns the resident memory in KiB.
 fn resident() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
@@ -33,21 +33,21 @@ async fn a_hundred_quick_reloads_lose_no_request() {
             .start()
             .await,
     );
-    let (stop, asked) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let (stop, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
     let clients: Vec<_> = (0..4)
         .map(|i| {
-            let (gateway, stop, asked) = (gateway.clone(), stop.clone(), asked.clone());
+            let (gateway, stop, sent) = (gateway.clone(), stop.clone(), sent.clone());
             tokio::spawn(async move {
                 let mut connection = gateway.connect().await;
                 while !stop.load(Relaxed) {
                     let reply = soon(connection.ask(&Ask::chat("pool", i % 2 == 0))).await.unwrap();
                     assert!(reply.status == 200 && reply.whole, "{}: {}", reply.status, reply.text());
-                    asked.fetch_add(1, Relaxed);
+                    sent.fetch_add(1, Relaxed);
                 }
             })
         })
         .collect();
-    // Two versions that differ in everything that a reload may change but names.
+    // Two versions that differ in a setting.
     let versions = [gateway.toml.to_string(), gateway.toml.replace("[settings]\n", "[settings]\nmax_retries = 2\n")]
         .map(|text| config::parse(&text, &|_| None).unwrap());
     let reload = async |times: usize| {
@@ -58,7 +58,7 @@ async fn a_hundred_quick_reloads_lose_no_request() {
             gateway.server.reload(versions[i % 2].clone()).await.unwrap();
         }
     };
-    // What the first ones leave in the allocator is not what is measured.
+    // The first reloads warm up the allocator.
     reload(30).await;
     let before = resident();
     reload(100).await;
@@ -69,17 +69,17 @@ async fn a_hundred_quick_reloads_lose_no_request() {
     }
     assert!(after < before + 16 * 1024, "{before} KiB, then {after}");
 
-    // Every request was answered by a backend once, and every count has outlived every reload.
-    let asked = asked.load(Relaxed);
+    // Every request reached a backend once, and the counters survived every reload.
+    let sent = sent.load(Relaxed);
     let calls = gateway.calls(0) + gateway.calls(1);
-    assert_eq!(calls, asked);
-    let samples = Samples::of(&gateway).await;
-    assert_eq!(samples.sum("backend_request_count_total") as u64, asked);
-    assert_eq!(samples.sum("load_balance_selections_total") as u64, asked);
-    assert_eq!(samples.sum("http_requests_total{method=\"POST\"") as u64, asked);
+    assert_eq!(calls, sent);
+    let samples = Samples::fetch(&gateway).await;
+    assert_eq!(samples.sum("backend_request_count_total") as u64, sent);
+    assert_eq!(samples.sum("load_balance_selections_total") as u64, sent);
+    assert_eq!(samples.sum("http_requests_total{method=\"POST\"") as u64, sent);
     assert_eq!(samples.sum("backend_in_flight"), 0.0);
     let usage = status(&gateway, "/admin/rate-limit-usage?user_id=alice").await;
     let left = usage["remaining"]["requests_per_day"].as_u64().unwrap();
-    // The bucket fills up again, one every 86 ms.
-    assert!(1_000_000 - left <= asked && 1_000_000 - left + 2_000 > asked, "{left} left after {asked}");
+    // The bucket refills by one request every 86 ms.
+    assert!(1_000_000 - left <= sent && 1_000_000 - left + 2_000 > sent, "{left} left after {sent}");
 }

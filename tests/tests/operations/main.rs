@@ -1,4 +1,4 @@
-//! What whoever runs a gateway sees of it and does to it: metrics and reloads.
+//! The operation of a gateway: metrics, reloads and the configuration file.
 
 #![allow(clippy::unwrap_used, reason = "a helper of tests may panic as a test may")]
 

@@ -1,4 +1,4 @@
-//! The numbers of `/prometheus` are those of the status pages and of the simulated providers.
+//! The values of `/prometheus` agree with the status pages and the simulated providers.
 
 use std::time::Duration;
 
@@ -7,8 +7,8 @@ use berry_tests::{Ask, Gateway, soon};
 
 use crate::support::{ADMIN, Samples, builder, status, until};
 
-/// Every name of the specification, and what it is.
-const FAMILIES: [(&str, &str); 21] = [
+/// Every metric family and its type.
+const FAMILIES: [(&str, &str); 26] = [
     ("http_requests_total", "counter"),
     ("http_request_duration_seconds", "histogram"),
     ("http_requests_in_flight", "gauge"),
@@ -17,14 +17,19 @@ const FAMILIES: [(&str, &str); 21] = [
     ("backend_error_count_total", "counter"),
     ("backend_latency_seconds", "histogram"),
     ("backend_time_to_first_token_seconds", "histogram"),
+    ("backend_time_per_output_token_seconds", "histogram"),
+    ("backend_output_tokens_per_second", "histogram"),
     ("backend_in_flight", "gauge"),
     ("load_balance_selections_total", "counter"),
     ("smart_ai_confidence_score", "gauge"),
     ("circuit_breaker_state", "gauge"),
     ("circuit_breaker_transitions_total", "counter"),
     ("berry_retries_total", "counter"),
+    ("berry_retry_budget_remaining", "gauge"),
     ("berry_rate_limited_total", "counter"),
     ("berry_client_cancelled_total", "counter"),
+    ("berry_requests_queued", "gauge"),
+    ("berry_log_lines_dropped_total", "counter"),
     ("berry_tokens_total", "counter"),
     ("berry_gateway_overhead_seconds", "histogram"),
     ("berry_config_last_reload_success", "gauge"),
@@ -42,7 +47,7 @@ async fn numbers_match_the_providers() {
         .start()
         .await;
     gateway.providers[0].script([Fault::Status(400).once(), Fault::Status(500).once()]);
-    // a: 400; b; a: 500, then b; from here on b alone.
+    // Backend a responds with 400, b with 200, a with 500. Then only b is used.
     let statuses: Vec<u16> = [gateway.plain().await, gateway.plain().await, gateway.stream().await]
         .into_iter()
         .map(|reply| reply.status.as_u16())
@@ -52,29 +57,29 @@ async fn numbers_match_the_providers() {
         assert!(gateway.ask(&Ask::chat("pool", stream)).await.is_good_chat() || !stream);
     }
 
-    let samples = Samples::of(&gateway).await;
+    let samples = Samples::fetch(&gateway).await;
     let (a, b) = (gateway.calls(0) as f64, gateway.calls(1) as f64);
     assert_eq!((a, b), (2.0, 5.0));
-    let of = |name: &str, provider: &str| samples.get(&format!("{name}{{model=\"sim\",provider=\"{provider}\"}}"));
+    let sample = |name: &str, provider: &str| samples.get(&format!("{name}{{model=\"sim\",provider=\"{provider}\"}}"));
     for (provider, calls) in [("a", a), ("b", b)] {
-        assert_eq!(of("backend_request_count_total", provider), calls);
-        assert_eq!(of("backend_latency_seconds_count", provider), calls);
-        assert_eq!(of("backend_in_flight", provider), 0.0);
+        assert_eq!(sample("backend_request_count_total", provider), calls);
+        assert_eq!(sample("backend_latency_seconds_count", provider), calls);
+        assert_eq!(sample("backend_in_flight", provider), 0.0);
         let selections =
             format!("load_balance_selections_total{{model=\"pool\",provider=\"{provider}\",strategy=\"round_robin\"}}");
         assert_eq!(samples.get(&selections), calls);
     }
-    assert_eq!(of("backend_time_to_first_token_seconds_count", "b"), 3.0);
-    assert_eq!((of("backend_health_status", "a"), of("backend_health_status", "b")), (0.0, 1.0));
-    assert_eq!((of("circuit_breaker_state", "a"), of("circuit_breaker_state", "b")), (2.0, 0.0));
+    assert_eq!(sample("backend_time_to_first_token_seconds_count", "b"), 3.0);
+    assert_eq!((sample("backend_health_status", "a"), sample("backend_health_status", "b")), (0.0, 1.0));
+    assert_eq!((sample("circuit_breaker_state", "a"), sample("circuit_breaker_state", "b")), (2.0, 0.0));
     assert_eq!(samples.sum("backend_error_count_total"), 1.0);
     assert_eq!(samples.get("backend_error_count_total{class=\"server\",model=\"sim\",provider=\"a\"}"), 1.0);
     assert_eq!(samples.sum("circuit_breaker_transitions_total"), 1.0);
     assert_eq!(samples.get("circuit_breaker_transitions_total{model=\"sim\",provider=\"a\",to=\"open\"}"), 1.0);
     assert_eq!(samples.get("berry_retries_total{model=\"pool\",reason=\"server\"}"), 1.0);
-    assert!(of("smart_ai_confidence_score", "a") < of("smart_ai_confidence_score", "b"));
+    assert!(sample("smart_ai_confidence_score", "a") < sample("smart_ai_confidence_score", "b"));
 
-    // What clients saw: six chats, and the request that this is the answer to is under way.
+    // Clients saw six chats; the request for the metrics is in flight.
     let chats = "method=\"POST\",path=\"/v1/chat/completions\"";
     assert_eq!(samples.get(&format!("http_requests_total{{{chats},status=\"200\"}}")), 5.0);
     assert_eq!(samples.get(&format!("http_requests_total{{{chats},status=\"400\"}}")), 1.0);
@@ -82,12 +87,12 @@ async fn numbers_match_the_providers() {
     assert_eq!(samples.get("berry_gateway_overhead_seconds_count"), 6.0);
     assert_eq!(samples.get("http_requests_in_flight"), 1.0);
 
-    // The status page says the same.
+    // The status page shows the same values.
     let page = status(&gateway, "/metrics").await;
     for (provider, name) in [(0, "a"), (1, "b")] {
-        let told = &page["providers"][name];
-        assert_eq!(told["total_requests"], gateway.calls(provider));
-        assert_eq!(told["models"]["sim"]["requests"].as_f64().unwrap(), of("backend_request_count_total", name));
+        let shown = &page["providers"][name];
+        assert_eq!(shown["total_requests"], gateway.calls(provider));
+        assert_eq!(shown["models"]["sim"]["requests"].as_f64().unwrap(), sample("backend_request_count_total", name));
     }
     assert_eq!(
         page["load_balancer"]["total_selections"].as_f64().unwrap(),
@@ -104,41 +109,41 @@ async fn token_metrics_match_the_clients() {
         input += usage["prompt_tokens"].as_f64().unwrap();
         output += usage["completion_tokens"].as_f64().unwrap();
     }
-    // The gateway asks for the counts of a stream even where the client does not.
+    // The gateway requests the usage of a stream even when the client does not.
     assert!(gateway.stream().await.is_good_chat());
-    let samples = Samples::of(&gateway).await;
+    let samples = Samples::fetch(&gateway).await;
     let kind = |kind: &str| samples.get(&format!("berry_tokens_total{{kind=\"{kind}\",model=\"sim\",provider=\"a\"}}"));
     assert_eq!((kind("input"), kind("output")), (input / 3.0 * 4.0, output / 3.0 * 4.0));
 }
 
 #[tokio::test]
-async fn stream_counts_once_at_its_end() {
+async fn stream_is_counted_once_at_its_end() {
     let gateway = builder().provider("a").start().await;
     gateway.providers[0].set(Fault::StallAfter(2));
     let chat = Ask::chat("pool", true);
     let mut connection = gateway.connect().await;
     connection.send(&chat.bytes()).await.unwrap();
     let attempts = "backend_request_count_total{model=\"sim\",provider=\"a\"}";
-    until("the stream is under way", async || Samples::of(&gateway).await.sum("backend_in_flight") == 1.0).await;
-    let samples = Samples::of(&gateway).await;
+    until("the stream is in flight", async || Samples::fetch(&gateway).await.sum("backend_in_flight") == 1.0).await;
+    let samples = Samples::fetch(&gateway).await;
     assert_eq!((samples.get(attempts), samples.sum("http_requests_total{method=\"POST\"")), (0.0, 0.0));
     assert_eq!(samples.get("http_requests_in_flight"), 2.0);
     drop(connection);
-    let left = "berry_client_cancelled_total{model=\"pool\"}";
-    until("the client has left", async || Samples::of(&gateway).await.get(left) == 1.0).await;
-    let samples = Samples::of(&gateway).await;
+    let cancelled = "berry_client_cancelled_total{model=\"pool\"}";
+    until("the cancelled request is counted", async || Samples::fetch(&gateway).await.get(cancelled) == 1.0).await;
+    let samples = Samples::fetch(&gateway).await;
     assert_eq!((samples.get(attempts), samples.sum("backend_error_count_total")), (1.0, 0.0));
     assert_eq!(samples.sum("http_requests_total{method=\"POST\""), 1.0);
 
-    // One that leaves before there is an answer counts too.
+    // A client that disconnects before the response head is counted too.
     gateway.providers[0].set(Fault::Silent);
     let mut connection = gateway.connect().await;
     connection.send(&chat.bytes()).await.unwrap();
     soon(gateway.providers[0].wait_for(2)).await;
     drop(connection);
-    until("the client has left", async || Samples::of(&gateway).await.get(left) == 2.0).await;
-    let none = "http_requests_total{method=\"POST\",path=\"/v1/chat/completions\",status=\"499\"}";
-    assert_eq!(Samples::of(&gateway).await.get(none), 1.0);
+    until("the cancelled request is counted", async || Samples::fetch(&gateway).await.get(cancelled) == 2.0).await;
+    let closed = "http_requests_total{method=\"POST\",path=\"/v1/chat/completions\",status=\"499\"}";
+    assert_eq!(Samples::fetch(&gateway).await.get(closed), 1.0);
 }
 
 #[tokio::test]
@@ -149,26 +154,26 @@ async fn overhead_excludes_upstream_time() {
     gateway.providers[1].script([Fault::LateFirstToken(late).once(), Fault::LateHead(late).once()]);
     assert!(gateway.stream().await.is_good_chat());
     assert_eq!(gateway.plain().await.status, 200);
-    let samples = Samples::of(&gateway).await;
+    let samples = Samples::fetch(&gateway).await;
     assert_eq!(samples.get("berry_gateway_overhead_seconds_count"), 2.0);
     let all = samples.sum("http_request_duration_seconds_sum{method=\"POST\"");
     assert!(all >= 4.0, "{all}");
-    // A busy machine takes its time, but not as much as the upstreams.
+    // Even on a busy machine the overhead stays below the delays of the upstreams.
     let own = samples.get("berry_gateway_overhead_seconds_sum");
     assert!(own > 0.0 && own < 1.5, "{own}");
 }
 
 #[tokio::test]
-async fn limits_that_are_reached_are_counted() {
+async fn rate_limited_requests_are_counted() {
     let gateway = builder().provider("a").user("[users.alice.rate_limit]\nrequests_per_day = 2").start().await;
     for status in [200, 200, 429, 429] {
         assert_eq!(gateway.plain().await.status, status);
     }
-    assert_eq!(Samples::of(&gateway).await.get("berry_rate_limited_total{reason=\"day\"}"), 2.0);
+    assert_eq!(Samples::fetch(&gateway).await.get("berry_rate_limited_total{reason=\"day\"}"), 2.0);
 }
 
 #[tokio::test]
-async fn every_family_is_described_and_histograms_have_buckets() {
+async fn every_family_has_help_and_histograms_have_buckets() {
     let gateway = builder()
         .provider("a")
         .provider("b")
@@ -179,24 +184,32 @@ async fn every_family_is_described_and_histograms_have_buckets() {
         .await;
     gateway.providers[0].set(Fault::Status(500));
     assert!(gateway.stream().await.is_good_chat());
-    // One client that leaves, and one that has had enough.
+    // One cancelled request, and one over the rate limit.
     gateway.providers[1].set(Fault::Silent);
     let mut connection = gateway.connect().await;
     connection.send(&Ask::chat("pool", true).bytes()).await.unwrap();
     soon(gateway.providers[1].wait_for(2)).await;
     drop(connection);
     assert_eq!(gateway.plain().await.status, 429);
-    until("it has left", async || Samples::of(&gateway).await.sum("berry_client_cancelled_total") == 1.0).await;
+    until("the cancelled request is counted", async || {
+        Samples::fetch(&gateway).await.sum("berry_client_cancelled_total") == 1.0
+    })
+    .await;
     let text = gateway.ask(&Ask::get("/prometheus")).await.text().to_owned();
-    let mut told: Vec<(&str, &str)> =
+    let mut types: Vec<(&str, &str)> =
         text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' ')).collect();
-    told.sort_unstable();
+    types.sort_unstable();
     let mut families = FAMILIES;
     families.sort_unstable();
-    assert_eq!(told, families, "each once");
+    assert_eq!(types, families, "each family appears once");
     for (name, kind) in FAMILIES {
         assert!(text.contains(&format!("# HELP {name} ")), "{name}");
-        let (smallest, largest) = if name.contains("overhead") { ("0.00005", "5") } else { ("0.005", "120") };
+        let (smallest, largest) = match name {
+            "berry_gateway_overhead_seconds" => ("0.00005", "5"),
+            "backend_time_per_output_token_seconds" => ("0.001", "2.5"),
+            "backend_output_tokens_per_second" => ("1", "2000"),
+            _ => ("0.005", "120"),
+        };
         if kind == "histogram" {
             for bound in [smallest, largest, "+Inf"] {
                 let bucket = |line: &str| {
@@ -212,7 +225,7 @@ async fn every_family_is_described_and_histograms_have_buckets() {
 }
 
 #[tokio::test]
-async fn without_public_status_the_metrics_are_for_admins() {
+async fn metrics_need_an_admin_without_public_status() {
     let gateway = builder().provider("a").settings("public_status = false").start().await;
     let ask = Ask::get("/prometheus");
     assert_eq!(gateway.ask(&ask.clone().without("authorization")).await.status, 401);

@@ -1,4 +1,4 @@
-//! What a reload changes, what it keeps, and what a bad one leaves alone.
+//! A reload applies changes and keeps state. An invalid configuration changes nothing.
 
 use berry_server::config;
 use berry_simulated::Fault;
@@ -27,10 +27,10 @@ async fn reload_applies_changes_and_keeps_state() {
     for _ in 0..3 {
         assert_eq!(gateway.plain().await.status, 200);
     }
-    let reads = async || {
+    let read_state = async || {
         let mut health = status(&gateway, "/admin/backend-health").await["backend_health"]["pool"]["backends"].clone();
         for backend in health.as_array_mut().unwrap() {
-            // Reckoned from how long ago it was, so that the last digit differs.
+            // The times are computed from elapsed time, so that their last digit varies.
             ["last_success", "last_failure"].into_iter().for_each(|key| backend[key] = json!(backend[key].is_string()));
         }
         let usage = status(&gateway, "/admin/rate-limit-usage?user_id=alice").await["remaining"].clone();
@@ -38,7 +38,7 @@ async fn reload_applies_changes_and_keeps_state() {
         let providers = ["a", "b"].map(|name| numbers["providers"][name]["models"].clone());
         (health, usage, providers, numbers["load_balancer"]["total_selections"].clone())
     };
-    let before = reads().await;
+    let before = read_state().await;
     assert_eq!(before.0[0]["circuit_state"], "open");
     assert_eq!(before.1["requests_per_day"], 7);
 
@@ -62,13 +62,13 @@ async fn reload_applies_changes_and_keeps_state() {
         })
     );
     assert_eq!(reply.json()["source"], file.display().to_string());
-    assert_eq!(reads().await, before, "state is kept");
+    assert_eq!(read_state().await, before, "state is kept");
     assert_eq!(gateway.ask(&second).await.status, 200);
     let stats = status(&gateway, "/admin/system-stats").await;
     assert_eq!(stats["config"]["last_reload"]["ok"], true);
     assert_eq!(stats["config"]["last_reload"]["errors"], json!(none));
 
-    // And back: what is gone is gone.
+    // The original file removes the user again.
     std::fs::write(&file, &*gateway.toml).unwrap();
     assert_eq!(reload(&gateway).await.json()["changes"]["users"]["removed"], json!(["bob"]));
     assert_eq!(gateway.ask(&second).await.status, 401);
@@ -80,7 +80,7 @@ async fn invalid_file_changes_nothing_and_is_reported_everywhere() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("berry.toml");
     let gateway = builder().file(&file).provider("a").start().await;
-    let at_start = Samples::of(&gateway).await;
+    let at_start = Samples::fetch(&gateway).await;
     assert_eq!(at_start.get(OK), 1.0);
     assert_eq!(status(&gateway, "/admin/system-stats").await["config"]["last_reload"], Value::Null);
 
@@ -98,18 +98,18 @@ async fn invalid_file_changes_nothing_and_is_reported_everywhere() {
     let stats = status(&gateway, "/admin/system-stats").await;
     assert_eq!(stats["config"]["last_reload"]["ok"], false);
     assert_eq!(stats["config"]["last_reload"]["errors"].as_array().unwrap().len(), errors.len());
-    let samples = Samples::of(&gateway).await;
+    let samples = Samples::fetch(&gateway).await;
     assert_eq!(samples.get(OK), 0.0);
     let at = "berry_config_last_reload_timestamp_seconds";
     assert!(samples.get(at) > at_start.get(at));
-    assert!(gateway.plain().await.is_good_chat(), "the old one is in force");
+    assert!(gateway.plain().await.is_good_chat(), "the previous configuration stays in use");
 
-    // One that is gone is as bad.
+    // A missing file is an error as well.
     std::fs::remove_file(&file).unwrap();
     assert_eq!(reload(&gateway).await.status, 422);
     std::fs::write(&file, &*gateway.toml).unwrap();
     assert_eq!(reload(&gateway).await.status, 200);
-    assert_eq!(Samples::of(&gateway).await.get(OK), 1.0);
+    assert_eq!(Samples::fetch(&gateway).await.get(OK), 1.0);
 }
 
 #[tokio::test]
@@ -122,7 +122,7 @@ async fn only_admins_reload_and_only_from_a_file() {
     let reply = gateway.ask(&ask.token(ADMIN)).await;
     assert_eq!(reply.status, 422);
     assert!(reply.text().contains("came from no file"), "{}", reply.text());
-    // A program that serves in-process gives another configuration itself.
+    // A program that embeds the server passes a configuration itself.
     let loaded = config::parse(&gateway.toml.replace("[users.alice]", "[users.carol]"), &|_| None).unwrap();
     let changes = gateway.server.reload(loaded).await.unwrap();
     assert_eq!((changes.users.added, changes.users.removed), (vec!["carol".to_owned()], vec!["alice".to_owned()]));
@@ -136,8 +136,8 @@ async fn stream_in_flight_finishes_on_the_old_configuration() {
     let mut connection = gateway.connect().await;
     connection.send(&Ask::chat("pool", true).bytes()).await.unwrap();
     berry_tests::soon(gateway.providers[0].wait_for(1)).await;
-    // Neither the model nor the user nor the provider is there any more.
-    let other = "[users.u]\ntoken = \"token-of-somebody-else-0123\"\n[providers.p]\nbase_url = \"http://127.0.0.1:9\"\n\
+    // The new configuration has neither the model nor the user nor the provider.
+    let other = "[users.u]\ntoken = \"token-of-another-user-0123\"\n[providers.p]\nbase_url = \"http://127.0.0.1:9\"\n\
                  api_key = \"\"\nmodels = [\"m\"]\n[models.m]\nname = \"m\"\n[[models.m.backends]]\nprovider = \"p\"\nmodel = \"m\"\n";
     gateway.server.reload(config::parse(other, &|_| None).unwrap()).await.unwrap();
     let mut reply = berry_tests::soon(connection.head()).await.unwrap();

@@ -1,4 +1,4 @@
-//! Changes of the file are seen, however it is changed.
+//! The watcher detects every kind of change to the configuration file.
 
 use std::{fs, os::unix::fs::symlink, path::Path, time::Duration};
 
@@ -12,12 +12,12 @@ use tokio::time::sleep;
 
 use crate::support::{ADMIN, builder, status, until};
 
-/// What the gateway knows alice's neighbour by.
+/// Adds a user to a configuration.
 fn with_user(text: &str, id: &str) -> String {
     format!("{text}\n[users.{id}]\ntoken = \"token-of-{id}-0123456789\"\n")
 }
 
-async fn knows(gateway: &Gateway, id: &str) {
+async fn until_user_exists(gateway: &Gateway, id: &str) {
     let path = format!("/admin/rate-limit-usage?user_id={id}");
     until(id, async || gateway.ask(&Ask::get(&path).token(ADMIN)).await.status == 200).await;
 }
@@ -26,8 +26,8 @@ async fn gateway(file: &Path) -> Gateway {
     builder().file(file).provider("a").start().await
 }
 
-/// A gateway of a file that has been read.
-async fn of(loaded: Loaded, toml: Toml) -> Gateway {
+/// Starts a gateway with a loaded configuration.
+async fn start_with(loaded: Loaded, toml: Toml) -> Gateway {
     let server = Server::start(loaded.clone(), Options::loopback()).await.unwrap();
     Gateway { addr: server.addr(), server, providers: Vec::new(), loaded, toml }
 }
@@ -38,24 +38,25 @@ async fn reloads_a_file_that_is_written_or_replaced() {
     let file = folder.path().join("berry.toml");
     let gateway = gateway(&file).await;
     fs::write(&file, with_user(&gateway.toml, "written")).unwrap();
-    knows(&gateway, "written").await;
-    // As editors do it, twice: the second time nobody must look at the first one's inode.
+    until_user_exists(&gateway, "written").await;
+    // Editors replace the file. The second replacement must not be missed by a watch on the first inode.
     for id in ["replaced", "again"] {
         let other = folder.path().join("berry.toml.tmp");
         fs::write(&other, with_user(&gateway.toml, id)).unwrap();
         fs::rename(&other, &file).unwrap();
-        knows(&gateway, id).await;
+        until_user_exists(&gateway, id).await;
     }
-    // By way of a backup, so that there is no file for a moment.
+    // With a backup, so that the file is absent for a moment.
     fs::rename(&file, folder.path().join("berry.toml~")).unwrap();
     fs::write(&file, with_user(&gateway.toml, "edited")).unwrap();
-    knows(&gateway, "edited").await;
-    // A broken one is reported, and mended.
+    until_user_exists(&gateway, "edited").await;
+    // An invalid file is reported, and a valid one is loaded again.
     fs::write(&file, "[settings").unwrap();
-    let refused = async || status(&gateway, "/admin/system-stats").await["config"]["last_reload"]["ok"] == json!(false);
-    until("the broken file", refused).await;
-    fs::write(&file, with_user(&gateway.toml, "mended")).unwrap();
-    knows(&gateway, "mended").await;
+    let is_reported =
+        async || status(&gateway, "/admin/system-stats").await["config"]["last_reload"]["ok"] == json!(false);
+    until("the invalid file is reported", is_reported).await;
+    fs::write(&file, with_user(&gateway.toml, "repaired")).unwrap();
+    until_user_exists(&gateway, "repaired").await;
 }
 
 #[tokio::test]
@@ -73,11 +74,11 @@ async fn follows_a_changed_symlink() {
     let text = gateway(&seed.path().join("seed.toml")).await.toml;
     mount("..one", &text);
     symlink("..data/berry.toml", at("berry.toml")).unwrap();
-    let gateway = of(config::load(&at("berry.toml")).unwrap(), text.clone()).await;
+    let gateway = start_with(config::load(&at("berry.toml")).unwrap(), text.clone()).await;
     for (version, id, old) in [("..two", "second", "..one"), ("..three", "third", "..two")] {
         mount(version, &with_user(&text, id));
         fs::remove_dir_all(at(old)).unwrap();
-        knows(&gateway, id).await;
+        until_user_exists(&gateway, id).await;
     }
 }
 
@@ -88,7 +89,7 @@ async fn detects_a_change_between_load_and_start() {
     let text = gateway(&file).await.toml;
     let loaded = config::load(&file).unwrap();
     fs::write(&file, with_user(&text, "meanwhile")).unwrap();
-    knows(&of(loaded, text).await, "meanwhile").await;
+    until_user_exists(&start_with(loaded, text).await, "meanwhile").await;
 }
 
 #[tokio::test]
@@ -101,11 +102,11 @@ async fn other_files_in_the_folder_reload_nothing() {
         fs::write(&other, format!("{i}")).unwrap();
         let _ = fs::read(&file).unwrap();
     }
-    // Longer than a change of the file itself would take.
+    // Longer than the watcher needs to notice a change of the file itself.
     sleep(Duration::from_millis(900)).await;
     let stats = gateway.ask(&Ask::get("/admin/system-stats").token(ADMIN)).await.json();
     assert!(stats["config"]["last_reload"].is_null(), "{stats}");
-    // A change of the file itself is seen all the same, while the other one goes on changing.
+    // A change of the file is noticed while the other file keeps changing.
     fs::write(&file, with_user(&gateway.toml, "seen")).unwrap();
     let path = "/admin/rate-limit-usage?user_id=seen";
     until("a change in a busy folder", async || {

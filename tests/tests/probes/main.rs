@@ -1,4 +1,5 @@
-//! Probes of a real server: who is dead is out before a user meets it, and back soon after.
+//! Health probes of a real server: a dead backend is removed before a user's request reaches it, and
+//! returns soon after its recovery.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -12,12 +13,13 @@ use tokio::time::{Instant, sleep, timeout};
 const TOKEN: &str = "a-token-of-the-tests";
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// A gateway over these providers, by round robin; each line of `extra` goes to the backend.
+/// Starts a gateway that balances the providers by round robin. Each provider comes with extra lines
+/// for its backend.
 async fn gateway(providers: &[(&Provider, &str)], settings: &str) -> Server {
     gateway_to(Dialect::OpenAi, providers, settings).await
 }
 
-/// The same, over providers that speak this format.
+/// Starts such a gateway over providers of the given dialect.
 async fn gateway_to(dialect: Dialect, providers: &[(&Provider, &str)], settings: &str) -> Server {
     let kind = dialect.backend_type();
     let mut file =
@@ -48,7 +50,7 @@ async fn available(server: &Server) -> u64 {
     health["backends"]["available"].as_u64().unwrap()
 }
 
-/// Waits until so many backends are available, and tells how long that took.
+/// Waits until the given number of backends is available. Returns the time that it took.
 async fn until_available(server: &Server, backends: u64) -> Duration {
     let started = Instant::now();
     let reached = async {
@@ -69,7 +71,7 @@ async fn until_ready(server: &Server) {
     timeout(PATIENCE, ready).await.expect("the first round ends");
 }
 
-async fn ask(server: &Server) -> u16 {
+async fn chat(server: &Server) -> u16 {
     let request = client()
         .post(format!("http://{}/v1/chat/completions", server.addr()))
         .bearer_auth(TOKEN)
@@ -77,8 +79,8 @@ async fn ask(server: &Server) -> u16 {
     request.send().await.unwrap().status().as_u16()
 }
 
-/// The questions of users that a provider has seen: all that is no probe.
-fn questions(provider: &Provider) -> usize {
+/// Returns the number of requests from users that a provider received, without probes.
+fn user_requests(provider: &Provider) -> usize {
     provider.calls().iter().filter(|call| call.json()["messages"][0]["content"] != "hi").count()
 }
 
@@ -92,26 +94,26 @@ async fn probes_remove_and_restore_backends_quickly() {
     other.set(Fault::Status(500).on(Scope::Everything));
     until_available(&server, 1).await;
     for _ in 0..20 {
-        assert_eq!(ask(&server).await, 200);
+        assert_eq!(chat(&server).await, 200);
     }
-    assert_eq!((questions(&steady), questions(&other)), (20, 0));
+    assert_eq!((user_requests(&steady), user_requests(&other)), (20, 0));
 
     other.heal();
     let back = until_available(&server, 2).await;
     assert!(back < Duration::from_secs(2), "{back:?}");
     for _ in 0..10 {
-        assert_eq!(ask(&server).await, 200);
+        assert_eq!(chat(&server).await, 200);
     }
-    assert_eq!(questions(&other), 5, "round robin");
+    assert_eq!(user_requests(&other), 5, "round robin");
     let probes = other.seen();
     assert!(probes.iter().all(|seen| seen.header("x-team") == "berries"));
     assert!(probes.iter().all(|seen| seen.header("authorization") == format!("Bearer {}", other.key())));
     server.shutdown().await;
 }
 
-/// Their lists say that all is well, so that a chat alone can tell.
+/// The model lists of these providers keep working, so only a chat request detects the fault.
 #[tokio::test]
-async fn who_speaks_another_format_is_probed_in_it() {
+async fn probes_use_the_dialect_of_the_provider() {
     for dialect in [Dialect::Claude, Dialect::Gemini] {
         let config = |name| Config { dialect, ..Config::named(name) };
         let (steady, other) = (Provider::start(config("steady")).await, Provider::start(config("other")).await);
@@ -121,7 +123,7 @@ async fn who_speaks_another_format_is_probed_in_it() {
         until_ready(&server).await;
         other.set(Fault::Overloaded);
         for _ in 0..4 {
-            assert_eq!(ask(&server).await, 200);
+            assert_eq!(chat(&server).await, 200);
         }
         until_available(&server, 1).await;
         other.clear();
@@ -153,12 +155,12 @@ async fn detects_a_closed_port() {
 
 #[tokio::test]
 async fn per_request_backends_are_never_probed() {
-    let [steady, dear] = [Config::named("steady"), Config::named("dear")].map(Provider::start);
-    let (steady, dear) = (steady.await.unwrap(), dear.await.unwrap());
-    let server = gateway(&[(&steady, ""), (&dear, "billing_mode = \"per_request\"")], "").await;
+    let [steady, paid] = [Config::named("steady"), Config::named("paid")].map(Provider::start);
+    let (steady, paid) = (steady.await.unwrap(), paid.await.unwrap());
+    let server = gateway(&[(&steady, ""), (&paid, "billing_mode = \"per_request\"")], "").await;
     until_ready(&server).await;
     steady.wait_until(|counts| counts.requests >= 3).await;
-    assert_eq!(dear.counts().requests, 0);
+    assert_eq!(paid.counts().requests, 0);
     server.shutdown().await;
 }
 
@@ -169,7 +171,7 @@ async fn serves_during_the_first_round_of_probes() {
     hung.set(Fault::Silent.on(Scope::Lists));
     let server = gateway(&[(&steady, ""), (&hung, "")], "health_check_timeout_seconds = 2").await;
     assert_eq!(get(&server, "/readyz").await.0, 503);
-    assert_eq!(ask(&server).await, 200);
+    assert_eq!(chat(&server).await, 200);
     assert_eq!(get(&server, "/livez").await.0, 200);
     until_ready(&server).await;
     assert_eq!(available(&server).await, 1);
@@ -177,7 +179,7 @@ async fn serves_during_the_first_round_of_probes() {
 }
 
 #[tokio::test]
-async fn the_probes_end_with_the_server() {
+async fn probes_stop_when_the_server_shuts_down() {
     let provider = Provider::start(Config::named("p")).await.unwrap();
     let server = gateway(&[(&provider, "")], "").await;
     until_ready(&server).await;

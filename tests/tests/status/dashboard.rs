@@ -1,4 +1,4 @@
-//! The page, and what it is told.
+//! The dashboard page and its data.
 
 use berry_simulated::Fault;
 use serde_json::{Value, json};
@@ -10,7 +10,7 @@ use crate::{
 
 const DATA: &str = "/dashboard/data";
 
-fn sketch() -> Value {
+fn data_shape() -> Value {
     json!({
         "status": "string", "draining": "bool", "timestamp": "time", "uptime_seconds": "count", "loaded_at": "time",
         "last_reload": "null",
@@ -39,7 +39,7 @@ fn sketch() -> Value {
     })
 }
 
-/// The events without their times, and without where they happened.
+/// Returns the events without their times and backends.
 fn events(data: &Value) -> Vec<Value> {
     let bare = |event: &Value| {
         let mut event = event.as_object().unwrap().clone();
@@ -56,9 +56,9 @@ async fn dashboard_numbers_match_the_providers() {
     for _ in 0..4 {
         gateway.chat("pool", USER).await;
     }
-    gateway.chat("nobody-has-this", USER).await;
+    gateway.chat("unknown", USER).await;
     let data = gateway.status(DATA).await;
-    assert_shape(&data, &sketch());
+    assert_shape(&data, &data_shape());
     let backend = &data["models"][0]["backends"][0];
     assert_eq!(backend["requests"], gateway.calls(0));
     assert_eq!((&backend["errors"], &backend["errors_by_class"]), (&json!(1), &json!({ "rate_limit": 1 })));
@@ -82,7 +82,7 @@ async fn history_has_only_model_requests() {
 async fn failed_backend_is_reported_with_its_consequences() {
     let settings = "circuit_breaker_failure_threshold = 2";
     let gateway = Gateway::start(settings, &["one"], &model("pool", "random", &[("one", "")])).await;
-    // A pooled connection that resets at once is replaced; a second reset in a row is a failure.
+    // The client replaces a pooled connection that resets at once. A second reset is a failure.
     gateway.providers[0].script([Fault::Status(500).once(), Fault::Reset.times(2)]);
     for state in ["unhealthy", "open"] {
         gateway.chat("pool", USER).await;
@@ -93,8 +93,8 @@ async fn failed_backend_is_reported_with_its_consequences() {
     let data = gateway.status(DATA).await;
     assert!(data["models"][0]["backends"][0]["retry_in_seconds"].as_f64().unwrap() > 50.0);
     assert_eq!(data["latest"]["failed"], 2);
-    let mut told = events(&data);
-    told.sort_by_key(ToString::to_string);
+    let mut reported = events(&data);
+    reported.sort_by_key(ToString::to_string);
     let reason = "the connection to the provider broke";
     let expected = [
         json!({ "kind": "attempt", "class": "network", "status": null, "reason": reason }),
@@ -102,7 +102,7 @@ async fn failed_backend_is_reported_with_its_consequences() {
         json!({ "kind": "breaker", "from": "closed", "to": "open" }),
         json!({ "kind": "health", "from": "healthy", "to": "unhealthy" }),
     ];
-    assert_eq!(told, expected);
+    assert_eq!(reported, expected);
     let times: Vec<_> = data["events"].as_array().unwrap().iter().map(|event| event["at"].to_string()).collect();
     assert!(times.is_sorted_by(|a, b| a >= b), "the latest comes first: {times:?}");
 }
@@ -121,10 +121,10 @@ async fn page_has_no_data_and_runs_only_its_own_scripts() {
     assert!(html.contains("data-status=\"closed\"") && html.contains(env!("CARGO_PKG_VERSION")), "{html}");
     assert!(!html.contains("pool") && !html.contains("{status}") && !html.contains("{version}"), "{html}");
     for inline in ["style=", "onclick=", "<style", "<script>"] {
-        assert!(!html.contains(inline), "{inline} would be barred");
+        assert!(!html.contains(inline), "{inline} violates the policy");
     }
-    // Whatever the page and its scripts name is there, of the type that a browser asks for.
-    let mut wanted: Vec<String> = named(&html, "=\"/dashboard/").collect();
+    // Every file that the page and its scripts reference exists and has the right media type.
+    let mut wanted: Vec<String> = referenced_files(&html, "=\"/dashboard/").collect();
     let mut seen = 0;
     while let Some(file) = wanted.get(seen).cloned() {
         let response = gateway.get(&format!("/dashboard/{file}"), None).await;
@@ -137,13 +137,15 @@ async fn page_has_no_data_and_runs_only_its_own_scripts() {
         assert!(response.headers()["content-type"].to_str().unwrap().starts_with(kind), "{file}");
         assert_eq!(response.headers()["x-content-type-options"], "nosniff", "{file}");
         let content = response.text().await.unwrap();
-        wanted.extend(named(&content, "from \"./").filter(|other| !wanted.contains(other)).collect::<Vec<_>>());
+        wanted.extend(
+            referenced_files(&content, "from \"./").filter(|other| !wanted.contains(other)).collect::<Vec<_>>(),
+        );
         seen += 1;
     }
     assert!(seen >= 16, "{wanted:?}");
 }
 
-/// The file names that follow `before` in a text.
-fn named<'a>(text: &'a str, before: &'a str) -> impl Iterator<Item = String> + 'a {
+/// Returns the file names that follow `before` in a text.
+fn referenced_files<'a>(text: &'a str, before: &'a str) -> impl Iterator<Item = String> + 'a {
     text.split(before).skip(1).filter_map(|rest| rest.split('"').next()).map(str::to_owned)
 }

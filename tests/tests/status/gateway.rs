@@ -11,7 +11,7 @@ pub(crate) const ADMIN: &str = "token-of-the-admin";
 pub(crate) const USER: &str = "token-of-some-user";
 pub(crate) const VIP: &str = "token-of-vip-users";
 
-/// What is waited for at the very most.
+/// The longest wait for a condition.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 pub(crate) struct Gateway {
@@ -21,11 +21,11 @@ pub(crate) struct Gateway {
 }
 
 impl Gateway {
-    /// Starts as many simulated providers as `names` says, all with the model `sim`, and a gateway
-    /// over them. `models` is the rest of the configuration; see [`model`].
+    /// Starts a simulated provider with the model `sim` for each name, and a gateway over them.
+    /// `models` is the rest of the configuration; see [`model`].
     pub(crate) async fn start(settings: &str, names: &[&str], models: &str) -> Self {
         let mut providers = Vec::new();
-        // Nothing but the tests' own requests reaches a provider, and none is repeated.
+        // Only the requests of the test reach a provider, and the gateway does not retry them.
         let mut file = format!("[settings]\nmax_retries = 0\nhealth_check_interval_seconds = 3600\n{settings}\n");
         let users = [("admin", ADMIN, "tags = [\"admin\"]"), ("some", USER, ""), ("vip", VIP, "tags = [\"vip\"]")];
         for (id, token, more) in users {
@@ -52,7 +52,7 @@ impl Gateway {
         request.send().await.unwrap()
     }
 
-    /// The JSON of a status endpoint, as an admin sees it.
+    /// Returns the JSON of a status endpoint for an admin.
     pub(crate) async fn status(&self, path: &str) -> Value {
         let response = self.get(path, Some(ADMIN)).await;
         assert_eq!(response.status(), StatusCode::OK, "{path}");
@@ -60,19 +60,19 @@ impl Gateway {
         response.json().await.unwrap()
     }
 
-    /// The error of a request that is refused with this status; all four keys are there.
+    /// Returns the error of a request that fails with the given status. All four keys must be present.
     pub(crate) async fn refusal(&self, path: &str, token: Option<&str>, status: u16) -> Value {
         let response = self.get(path, token).await;
         assert_eq!(response.status(), status, "{path}");
-        let answer: Value = response.json().await.unwrap();
-        let error = answer["error"].clone();
+        let body: Value = response.json().await.unwrap();
+        let error = body["error"].clone();
         for key in ["message", "type", "param", "code"] {
-            assert!(error.get(key).is_some(), "{path}: {key} is missing in {answer}");
+            assert!(error.get(key).is_some(), "{path}: {key} is missing in {body}");
         }
         error
     }
 
-    /// One plain chat, read to its end.
+    /// Sends a chat request and reads the whole response.
     pub(crate) async fn chat(&self, model: &str, token: &str) -> StatusCode {
         let body = json!({ "model": model, "messages": [{ "role": "user", "content": "Hello!" }] });
         let url = format!("http://{}/v1/chat/completions", self.server.addr());
@@ -82,14 +82,13 @@ impl Gateway {
         status
     }
 
-    /// How many requests for an answer the provider has counted.
+    /// Returns the number of model requests that the provider received.
     pub(crate) fn calls(&self, provider: usize) -> u64 {
         self.providers[provider].counts().calls
     }
 }
 
-/// A model's part of the configuration; each backend is a provider and further lines. None of them
-/// is probed.
+/// Returns the tables of a model. Each backend is a provider with extra lines. Probes are disabled.
 pub(crate) fn model(name: &str, strategy: &str, backends: &[(&str, &str)]) -> String {
     let mut text = format!("[models.{name}]\nname = \"{name}\"\nstrategy = \"{strategy}\"\n");
     for (provider, more) in backends {
@@ -101,7 +100,7 @@ pub(crate) fn model(name: &str, strategy: &str, backends: &[(&str, &str)]) -> St
     text
 }
 
-/// Whether two numbers are the same but for rounding.
+/// Returns whether two numbers are equal up to rounding.
 pub(crate) fn near(a: &Value, b: f64) -> bool {
     a.as_f64().is_some_and(|a| (a - b).abs() < 1e-9)
 }

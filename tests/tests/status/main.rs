@@ -1,4 +1,4 @@
-//! The status endpoints end to end: their shapes, their numbers, and who may see them.
+//! The status endpoints end to end: shapes, numbers and access.
 
 #![allow(clippy::unwrap_used, reason = "a helper of tests may panic as a test may")]
 

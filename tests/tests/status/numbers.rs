@@ -1,4 +1,4 @@
-//! The numbers agree with what the simulated providers counted.
+//! The numbers agree with those of the simulated providers.
 
 use std::time::Duration;
 
@@ -9,10 +9,10 @@ use tokio::time::{sleep, timeout};
 use crate::gateway::{Gateway, PATIENCE, USER, VIP, model};
 
 #[tokio::test]
-async fn requests_are_counted_as_the_providers_count_them() {
+async fn request_counts_match_the_providers() {
     let models = model("turns", "round_robin", &[("one", ""), ("two", "")]) + &model("two", "failover", &[("two", "")]);
     let gateway = Gateway::start("", &["one", "two", "idle"], &models).await;
-    // 400 is the caller's own fault: an attempt, but no error.
+    // A 400 is the client's fault: it counts as an attempt, but not as an error.
     gateway.providers[1].script([Fault::Status(500).once(), Fault::Status(400).times(2)]);
     for model in ["turns", "turns", "turns", "turns", "two", "two", "two"] {
         gateway.chat(model, USER).await;
@@ -20,10 +20,10 @@ async fn requests_are_counted_as_the_providers_count_them() {
     let metrics = gateway.status("/metrics").await;
     let providers = &metrics["providers"];
     for (i, name) in ["one", "two"].into_iter().enumerate() {
-        let told = &providers[name];
-        assert_eq!(told["total_requests"], gateway.calls(i), "{name}");
-        assert_eq!(told["models"]["sim"]["requests"], gateway.calls(i), "{name}");
-        assert!(told["average_latency_ms"].as_f64().unwrap() > 0.0, "{name}");
+        let shown = &providers[name];
+        assert_eq!(shown["total_requests"], gateway.calls(i), "{name}");
+        assert_eq!(shown["models"]["sim"]["requests"], gateway.calls(i), "{name}");
+        assert!(shown["average_latency_ms"].as_f64().unwrap() > 0.0, "{name}");
     }
     let calls = gateway.calls(1);
     assert_eq!(providers["one"]["successful_requests"], gateway.calls(0));
@@ -31,7 +31,7 @@ async fn requests_are_counted_as_the_providers_count_them() {
     assert_eq!(providers["two"]["successful_requests"], calls - 3);
     assert_eq!(providers["two"]["failed_requests"], 1);
     assert_eq!(providers["two"]["models"]["sim"]["errors"], 1);
-    assert_eq!(providers["idle"]["healthy"], Value::Null, "no model uses it");
+    assert_eq!(providers["idle"]["healthy"], Value::Null, "no model uses this provider");
     assert_eq!(providers["idle"]["models"], json!({}));
 
     let sum = gateway.calls(0) + calls;
@@ -43,7 +43,7 @@ async fn requests_are_counted_as_the_providers_count_them() {
 }
 
 #[tokio::test]
-async fn cancelled_request_leaves_flight_without_an_error() {
+async fn cancelled_request_is_no_longer_in_flight_and_no_error() {
     let gateway = Gateway::start("", &["one"], &model("pool", "random", &[("one", "")])).await;
     gateway.providers[0].set(Fault::Silent);
     let sim = async || gateway.status("/metrics").await["providers"]["one"]["models"]["sim"].clone();
@@ -87,7 +87,7 @@ async fn system_stats_count_enabled_and_healthy() {
     );
     assert_eq!(stats["model_stats"]["pool"]["health_ratio"], 0.5);
     assert_eq!(stats["model_stats"]["lone"]["health_ratio"], 0.0);
-    assert_eq!(stats["model_stats"]["lone"]["average_latency_ms"], Value::Null, "failures feed no latency");
+    assert_eq!(stats["model_stats"]["lone"]["average_latency_ms"], Value::Null, "failures have no latency");
     assert_eq!(gateway.status("/metrics").await["status"], "degraded");
     let health = &gateway.status("/admin/backend-health").await["backend_health"]["lone"]["backends"][0];
     assert_eq!(
@@ -97,7 +97,7 @@ async fn system_stats_count_enabled_and_healthy() {
 }
 
 #[tokio::test]
-async fn limits_and_what_is_left_of_them() {
+async fn reports_limits_and_remaining_requests() {
     let models = model("pool", "random", &[("one", "")])
         + "[users.limited]\ntoken = \"token-of-a-limited-user\"\n[users.limited.rate_limit]\n\
            requests_per_minute = 5\nrequests_per_day = 50\nmax_concurrent_requests = 2\n";
@@ -105,7 +105,7 @@ async fn limits_and_what_is_left_of_them() {
     for _ in 0..3 {
         assert_eq!(gateway.chat("pool", "token-of-a-limited-user").await, 200);
     }
-    // Looking spends nothing.
+    // Reading the usage consumes nothing.
     for _ in 0..3 {
         let usage = gateway.status("/admin/rate-limit-usage?user_id=limited").await;
         assert_eq!(usage["user_id"], "limited");

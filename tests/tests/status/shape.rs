@@ -1,18 +1,18 @@
-//! Compares an answer with a sketch of it: the same keys, no more and no fewer, of the right types.
+//! Compares a JSON value with the shape that it must have: exactly these keys, with these types.
 
 use serde_json::Value;
 
-/// Panics with the path of the first difference.
+/// Asserts that a value has the given shape. Panics with the path of the first difference.
 ///
-/// A sketch is made of objects (`{"*": …}` is a map with any keys, at least one), lists of one
-/// element (at least one such), and names of types, of which `|` separates several: `string`,
+/// A shape consists of objects (`{"*": …}` is a map with at least one entry and any keys), lists of
+/// one element (a list of at least one such value), and names of types, separated by `|`: `string`,
 /// `time`, `bool`, `count`, `number`, `null`, `[string]`.
-pub(crate) fn assert_shape(value: &Value, sketch: &Value) {
-    compare("", value, sketch);
+pub(crate) fn assert_shape(value: &Value, shape: &Value) {
+    compare("", value, shape);
 }
 
-fn compare(path: &str, value: &Value, sketch: &Value) {
-    match (value, sketch) {
+fn compare(path: &str, value: &Value, shape: &Value) {
+    match (value, shape) {
         (Value::Object(found), Value::Object(wanted)) if wanted.contains_key("*") => {
             assert!(!found.is_empty(), "{path} is empty");
             for (key, value) in found {
@@ -37,9 +37,9 @@ fn compare(path: &str, value: &Value, sketch: &Value) {
             }
         }
         (value, Value::String(types)) => {
-            assert!(types.split('|').any(|name| is(value, name)), "{path}: {value} is no {types}");
+            assert!(types.split('|').any(|name| is(value, name)), "{path}: {value} is not of type {types}");
         }
-        _ => panic!("{path}: {value} is not like {sketch}"),
+        _ => panic!("{path}: {value} does not match {shape}"),
     }
 }
 
@@ -52,11 +52,11 @@ fn is(value: &Value, name: &str) -> bool {
         "number" => value.is_number(),
         "null" => value.is_null(),
         "[string]" => value.as_array().is_some_and(|list| list.iter().all(Value::is_string)),
-        _ => panic!("{name} is no type"),
+        _ => panic!("unknown type {name}"),
     }
 }
 
-/// RFC 3339 in UTC.
+/// Returns whether a text is an RFC 3339 time in UTC.
 fn is_time(text: &str) -> bool {
     let fits = |(have, want): (u8, u8)| if want == b'0' { have.is_ascii_digit() } else { have == want };
     let (date, rest) = text.split_at_checked(19).unwrap_or_default();
@@ -69,10 +69,10 @@ fn is_time(text: &str) -> bool {
 #[test]
 fn detects_a_difference() {
     use serde_json::json;
-    let differs = |value: Value, sketch: Value| std::panic::catch_unwind(|| assert_shape(&value, &sketch)).is_err();
+    let differs = |value: Value, shape: Value| std::panic::catch_unwind(|| assert_shape(&value, &shape)).is_err();
     assert!(!differs(json!({ "a": [{ "b": 1 }], "c": null }), json!({ "a": [{ "b": "count" }], "c": "time|null" })));
     assert!(differs(json!({ "a": 1 }), json!({ "a": "count", "b": "null" })), "a key is missing");
-    assert!(differs(json!({ "a": 1, "b": 2 }), json!({ "a": "count" })), "a key is too many");
+    assert!(differs(json!({ "a": 1, "b": 2 }), json!({ "a": "count" })), "an extra key");
     assert!(differs(json!({ "a": "2026-01-01 00:00:00" }), json!({ "a": "time" })));
     assert!(differs(json!({ "a": "2026-01-01T00:00:00+01:00" }), json!({ "a": "time" })));
     assert!(!differs(json!({ "a": "2026-01-01T00:00:00.5Z" }), json!({ "a": "time" })));

@@ -1,5 +1,4 @@
-//! Every key of every answer is there, with the right type, before and after there was something
-//! to tell.
+//! Every response has all its keys with the right types, before and after the first requests.
 
 use berry_simulated::Fault;
 use serde_json::{Value, json};
@@ -9,7 +8,7 @@ use crate::{
     shape::assert_shape,
 };
 
-/// Every path with the sketch of its answer.
+/// Every path with the shape of its response.
 fn all() -> [(&'static str, Value); 9] {
     [
         ("/metrics", metrics()),
@@ -142,10 +141,10 @@ async fn gateway() -> Gateway {
 }
 
 #[tokio::test]
-async fn every_key_is_there_before_and_after_requests() {
+async fn every_key_is_present_before_and_after_requests() {
     let gateway = gateway().await;
-    for (path, sketch) in all() {
-        assert_shape(&gateway.status(path).await, &sketch);
+    for (path, shape) in all() {
+        assert_shape(&gateway.status(path).await, &shape);
     }
     let detailed = gateway.status("/smart-ai/weights?detailed=true").await;
     assert_shape(&detailed, &json!({ "models": [smart_ai(Some(health_details()))], "timestamp": "time" }));
@@ -156,11 +155,11 @@ async fn every_key_is_there_before_and_after_requests() {
     for _ in 0..4 {
         gateway.chat("pool", ADMIN).await;
     }
-    for (path, sketch) in all() {
-        assert_shape(&gateway.status(path).await, &sketch);
+    for (path, shape) in all() {
+        assert_shape(&gateway.status(path).await, &shape);
     }
-    let told = gateway.status("/admin/backend-health").await;
-    let one = &told["backend_health"]["pool"]["backends"][0];
+    let health = gateway.status("/admin/backend-health").await;
+    let one = &health["backend_health"]["pool"]["backends"][0];
     assert_eq!((&one["last_error"], one["last_failure"].is_string()), (&json!("server"), true));
     let detailed = gateway.status("/smart-ai/models/pool/weights?detailed=true").await;
     assert_shape(&detailed, &json!({ "model": smart_ai(Some(health_details())), "timestamp": "time" }));
@@ -227,14 +226,14 @@ async fn status_errors_have_the_common_shape() {
     ] {
         assert_eq!(gateway.refusal(path, Some(ADMIN), 400).await["param"], param, "{path}");
     }
-    // A user is asked for by id: neither the name nor the token will do.
+    // The parameter is a user id, not a token.
     let by_token = format!("/admin/rate-limit-usage?user_id={USER}");
     let error = gateway.refusal(&by_token, Some(ADMIN), 404).await;
     assert!(!error.to_string().contains(USER), "{error}");
 }
 
 #[tokio::test]
-async fn a_model_may_have_slashes_in_its_name() {
+async fn accepts_model_names_with_slashes() {
     let models = model("pool", "random", &[("one", "")]).replace("name = \"pool\"", "name = \"org/pool\"");
     let gateway = Gateway::start("", &["one"], &models).await;
     for path in

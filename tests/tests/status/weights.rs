@@ -1,11 +1,11 @@
-//! The effective weight is the strategy's own number, and moves with confidence and recovery.
+//! The effective weight comes from the strategy and follows confidence and recovery.
 
 use berry_simulated::Fault;
 use serde_json::Value;
 
 use crate::gateway::{Gateway, USER, model, near};
 
-/// The weight of a model's first backend: by all three endpoints, which agree.
+/// Returns the effective weight of a model's first backend. All three endpoints must agree.
 async fn weight(gateway: &Gateway, model: &str) -> Value {
     let admin = gateway.status(&format!("/admin/model-weights?model={model}")).await;
     let smart = gateway.status(&format!("/smart-ai/models/{model}/weights")).await;
@@ -29,9 +29,9 @@ async fn confidence_falls_with_a_failure_and_recovers_in_stages() {
         + &model("even", "random", &[("one", "weight = 7.0")]);
     let gateway = Gateway::start("", &["one"], &models).await;
     gateway.providers[0].script([Fault::Status(500).once()]);
-    // Confidence, its part of the weight with the bonus, and the factor of the stage: at first,
-    // after the failure, and after each of five successes.
-    let course = [
+    // The confidence, its factor with the bonus, the factor of the recovery stage, and the stage:
+    // initially, after the failure, and after each of five successes.
+    let steps = [
         (0.8, 0.8, 1.0, "healthy"),
         (0.6, 0.8 * 0.6, 0.1, "unhealthy"),
         (0.7, 0.8 * 0.7, 0.3, "recovering_30"),
@@ -40,7 +40,7 @@ async fn confidence_falls_with_a_failure_and_recovers_in_stages() {
         (1.0, 1.0 * 1.1, 0.5, "recovering_50"),
         (1.0, 1.0 * 1.1, 1.0, "healthy"),
     ];
-    for (step, (sure, trust, factor, stage)) in course.into_iter().enumerate() {
+    for (step, (confidence_now, trust, factor, stage)) in steps.into_iter().enumerate() {
         if step > 0 {
             gateway.chat("smart", USER).await;
         }
@@ -48,15 +48,15 @@ async fn confidence_falls_with_a_failure_and_recovers_in_stages() {
         assert!(near(&smart, 2.0 * trust * factor), "step {step}: {smart}");
         let staged = weight(&gateway, "staged").await;
         assert!(near(&staged, 3.0 * factor), "step {step}: {staged}");
-        // These do not go by it.
+        // These strategies ignore confidence and recovery.
         assert!(near(&weight(&gateway, "plain").await, 5.0));
         assert!(near(&weight(&gateway, "even").await, 1.0));
         // The confidence is kept for every backend, whatever the strategy of its model.
         for model in ["smart", "staged", "plain", "even"] {
-            assert!(near(&confidence(&gateway, model).await, sure), "step {step}, {model}");
+            assert!(near(&confidence(&gateway, model).await, confidence_now), "step {step}, {model}");
         }
-        let told = gateway.status("/admin/model-weights").await;
-        assert_eq!(told["models"]["plain"]["backends"][0]["recovery_stage"], stage, "step {step}");
+        let shown = gateway.status("/admin/model-weights").await;
+        assert_eq!(shown["models"]["plain"]["backends"][0]["recovery_stage"], stage, "step {step}");
     }
 }
 
@@ -64,8 +64,8 @@ async fn confidence_falls_with_a_failure_and_recovers_in_stages() {
 async fn total_weight_is_the_sum_without_disabled_backends() {
     let backends = [("one", "weight = 2.0"), ("two", "weight = 3.0"), ("three", "weight = 4.0\nenabled = false")];
     let gateway = Gateway::start("", &["one", "two", "three"], &model("pool", "weighted_random", &backends)).await;
-    let told = gateway.status("/admin/model-weights").await;
-    let pool = &told["models"]["pool"];
+    let weights = gateway.status("/admin/model-weights").await;
+    let pool = &weights["models"]["pool"];
     assert!(near(&pool["total_effective_weight"], 5.0), "{pool}");
     assert_eq!(pool["backends"][2]["original_weight"], 4.0);
     assert_eq!(

@@ -2,17 +2,48 @@
 //! provider, who joins neighbouring turns of one role: translators are held to the clean form.
 
 use super::answer::signature;
-use super::tables::REQUEST;
+use super::tables::{COUNT, REQUEST};
 use super::turn::{blocks, has_thinking};
 use crate::base64::decoded_len;
 use crate::check::{Checked, Problem, Violation};
+use crate::dialect::{Kind, ModelRequest};
 use crate::refusal::Refusal;
 use serde_json::Value;
 
 const MAX_NAME: usize = 128;
 
-pub(super) fn check(body: &Value) -> Result<(), Refusal> {
-    REQUEST.check(body, false).and_then(|()| rules(body)).map_err(words)
+pub(super) fn check(ask: &ModelRequest) -> Result<(), Refusal> {
+    let mut body = ask.body.clone();
+    take_betas(&mut body, ask.betas.as_deref().unwrap_or_default());
+    if ask.kind == Kind::CountTokens {
+        COUNT.check(&body, false).map_err(words)?;
+        // A count has no limit of tokens.
+        body["max_tokens"] = i64::MAX.into();
+    } else {
+        REQUEST.check(&body, false).map_err(words)?;
+    }
+    rules(&body).map_err(words)
+}
+
+/// Takes out the fields that a request may have because it asks for the beta feature that they belong to.
+fn take_betas(body: &mut Value, betas: &str) {
+    let has = |name: &str| betas.contains(name);
+    let take = |object: &mut Value, fields: &[&str]| {
+        for field in fields {
+            object.as_object_mut().map(|object| object.remove(*field));
+        }
+    };
+    if has("context-management-") {
+        take(body, &["context_management"]);
+    }
+    if has("thinking-display-updates-") && body["thinking"]["display"] == "updates" {
+        take(&mut body["thinking"], &["display"]);
+    }
+    if has("advanced-tool-use-") || has("mid-conversation-tool-changes-") {
+        for tool in body["tools"].as_array_mut().into_iter().flatten() {
+            take(tool, &["defer_loading", "allowed_callers"]);
+        }
+    }
 }
 
 fn words(problem: Problem) -> Refusal {
@@ -32,6 +63,8 @@ fn rule<T>(path: &str, text: &str) -> Result<T, Problem> {
 
 fn rules(body: &Value) -> Checked {
     let messages = body["messages"].as_array().map_or(&[][..], Vec::as_slice);
+    let turns = system_turns(messages)?;
+    let messages = turns.as_slice();
     if messages.is_empty() {
         return rule("messages", "at least one message is required");
     }
@@ -64,6 +97,22 @@ fn rules(body: &Value) -> Checked {
     uses_and_results(messages)?;
     thinking(body, messages)?;
     closed(&body["output_config"]["format"]["schema"])
+}
+
+/// Checks the system turns, which may follow one of the user's, and returns the others.
+fn system_turns(messages: &[Value]) -> Result<Vec<Value>, Problem> {
+    let mut others: Vec<Value> = Vec::new();
+    for (index, message) in messages.iter().enumerate() {
+        if message["role"] != "system" {
+            others.push(message.clone());
+            continue;
+        }
+        if index == 0 || messages[index - 1]["role"] != "user" {
+            return rule(&format!("messages.{index}.role"), "a \"system\" message must follow a \"user\" message");
+        }
+        content(&format!("messages.{index}.content"), &message["content"], false)?;
+    }
+    Ok(others)
 }
 
 fn text_of(block: &Value) -> &str {

@@ -82,6 +82,7 @@ static MESSAGE: Expected = Tagged(
     &[
         ("user", &[must("content", Either(&[Text, List(&Tagged("type", &[TEXT, IMAGE, DOCUMENT, RESULT]))]))]),
         ("assistant", &[must("content", Either(&[Text, List(&Tagged("type", &[TEXT, THINKING, REDACTED, USE]))]))]),
+        ("system", &[must("content", Either(&[Text, List(&Tagged("type", &[TEXT]))]))]),
     ],
 );
 
@@ -141,4 +142,16 @@ pub(super) static REQUEST: Expected = Object(&[
     may("tools", List(&TOOL)),
     may("top_k", Whole(0, i64::MAX)),
     may("top_p", Number(0.0, 1.0)),
+]);
+
+/// A request for the count of a prompt's tokens.
+pub(super) static COUNT: Expected = Object(&[
+    must("model", Text),
+    must("messages", List(&MESSAGE)),
+    cache(),
+    may("output_config", Same(&OUTPUT_CONFIG)),
+    may("system", Either(&[Text, List(&Tagged("type", &[TEXT]))])),
+    may("thinking", Same(&THINKING_CONFIG)),
+    may("tool_choice", Same(&TOOL_CHOICE)),
+    may("tools", List(&TOOL)),
 ]);

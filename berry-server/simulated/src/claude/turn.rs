@@ -18,7 +18,9 @@ pub(super) fn has_thinking(body: &Value) -> bool {
 }
 
 pub(super) fn turn(body: &Value) -> Turn {
-    let messages = body["messages"].as_array().map_or(&[][..], Vec::as_slice);
+    let all = body["messages"].as_array().map_or(&[][..], Vec::as_slice);
+    let turns: Vec<_> = all.iter().filter(|message| message["role"] != "system").cloned().collect();
+    let messages = turns.as_slice();
     let last_of = |role: &str| messages.iter().rev().find(|message| message["role"] == role);
     let last = messages.last();
     let is_user = last.is_some_and(|message| message["role"] == "user");
@@ -30,12 +32,13 @@ pub(super) fn turn(body: &Value) -> Turn {
         stops: texts.filter(|text| !text.is_empty()).map(str::to_owned).collect(),
         media: last_of("user").map(|message| media(blocks(message))).unwrap_or_default(),
         results: last.map(results).unwrap_or_default(),
+        done: messages.iter().map(|message| results(message).len()).sum(),
         tools: body["tools"].as_array().into_iter().flatten().filter_map(tool).collect(),
         choice: choice(&body["tool_choice"]),
         single: body["tool_choice"]["disable_parallel_tool_use"] == Value::Bool(true),
         json: body["output_config"]["format"].get("schema").cloned(),
         thinks: has_thinking(body),
-        prompt: prompt_tokens(body, messages),
+        prompt: prompt_tokens(body, all),
     }
 }
 
@@ -84,7 +87,7 @@ fn medium(source: &Value) -> String {
 }
 
 fn tool(tool: &Value) -> Option<Tool> {
-    Some(Tool { name: tool["name"].as_str()?.to_owned(), schema: tool["input_schema"].clone() })
+    Some(Tool { name: tool["name"].as_str()?.to_owned(), schema: tool["input_schema"].clone(), ..Tool::default() })
 }
 
 fn choice(choice: &Value) -> Choice {

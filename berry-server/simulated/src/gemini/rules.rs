@@ -29,6 +29,27 @@ pub(super) fn check(body: &Value) -> Result<(), Refusal> {
     REQUEST.check(body, true).and_then(|()| rules(body)).map_err(words)
 }
 
+/// Checks a request for the count of a prompt's tokens: bare contents, or a whole request that names its model.
+pub(super) fn check_count(body: &Value, model: &str) -> Result<(), Refusal> {
+    let unknown = |name: &str| Problem::new(Violation::Unknown).under_key(name);
+    let mut fields = body.as_object().into_iter().flatten().map(|(name, _)| name.as_str());
+    if let Some(name) = fields.find(|name| !matches!(*name, "contents" | "generateContentRequest")) {
+        return Err(words(unknown(name)));
+    }
+    match (body.get("contents"), body.get("generateContentRequest")) {
+        (Some(_), Some(_)) => rule("contents", "it and 'generateContentRequest' exclude each other").map_err(words),
+        (_, Some(whole)) if whole["model"] != format!("models/{model}") => {
+            rule("generateContentRequest.model", "it must be the model of the address").map_err(words)
+        }
+        (_, Some(whole)) => {
+            let mut whole = whole.clone();
+            whole.as_object_mut().map(|fields| fields.remove("model"));
+            check(&whole)
+        }
+        _ => check(body),
+    }
+}
+
 fn words(problem: Problem) -> Refusal {
     let path = problem.bracketed();
     let message = match problem.wrong.clone() {

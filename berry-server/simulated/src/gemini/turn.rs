@@ -32,6 +32,7 @@ pub(super) fn turn(body: &Value) -> Turn {
         stops: stops.filter(|stop| !stop.is_empty()).map(str::to_owned).collect(),
         media: users().next().map(|content| parts(content).iter().filter_map(medium).collect()).unwrap_or_default(),
         results: last.map(results).unwrap_or_default(),
+        done: contents.iter().map(|content| results(content).len()).sum(),
         tools: tools(body),
         choice: choice(body),
         single: false,
@@ -74,7 +75,7 @@ fn tools(body: &Value) -> Vec<Tool> {
         let schema = function.get("parametersJsonSchema").or_else(|| function.get("parameters"));
         let name = function["name"].as_str()?;
         let may = allowed.is_none_or(|allowed| allowed.is_empty() || allowed.iter().any(|one| one == name));
-        may.then(|| Tool { name: name.to_owned(), schema: schema.cloned().unwrap_or_default() })
+        may.then(|| Tool { name: name.to_owned(), schema: schema.cloned().unwrap_or_default(), ..Tool::default() })
     };
     declarations(body).into_iter().filter_map(tool).collect()
 }

@@ -17,7 +17,7 @@ pub(super) fn check(body: &Value, table: &Expected) -> Result<(), Refusal> {
     table.check(body, true).and_then(|()| rules(body)).map_err(words)
 }
 
-fn words(problem: Problem) -> Refusal {
+pub(super) fn words(problem: Problem) -> Refusal {
     let path = problem.bracketed();
     let (message, code) = match problem.wrong {
         Violation::Unknown => (format!("Unknown parameter: '{path}'."), "unknown_parameter"),
@@ -28,7 +28,7 @@ fn words(problem: Problem) -> Refusal {
     Refusal::invalid(message).code(code).param(path)
 }
 
-fn given<'a>(body: &'a Value, field: &str) -> Option<&'a Value> {
+pub(super) fn given<'a>(body: &'a Value, field: &str) -> Option<&'a Value> {
     body.get(field).filter(|value| !value.is_null())
 }
 
@@ -64,7 +64,7 @@ fn rules(body: &Value) -> Checked {
     answered_calls(messages)
 }
 
-fn is_name(name: &str) -> bool {
+pub(super) fn is_name(name: &str) -> bool {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
     !name.is_empty() && name.len() <= MAX_NAME && name.bytes().all(fits)
 }
@@ -145,7 +145,7 @@ fn content(index: usize, message: &Value) -> Checked {
     Ok(())
 }
 
-fn image(url: &str) -> Result<(), &'static str> {
+pub(super) fn image(url: &str) -> Result<(), &'static str> {
     if url.starts_with("https://") || url.starts_with("http://") {
         return Ok(());
     }

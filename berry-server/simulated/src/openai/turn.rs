@@ -15,6 +15,7 @@ pub(super) fn turn(body: &Value) -> Turn {
         stops: stops(&body["stop"]),
         media: messages.iter().rev().find(|m| m["role"] == "user").map(media).unwrap_or_default(),
         results: results(messages),
+        done: messages.iter().filter(|message| message["role"] == "tool").count(),
         tools: body["tools"].as_array().into_iter().flatten().filter_map(tool).collect(),
         choice: choice(&body["tool_choice"]),
         single: body["parallel_tool_calls"] == Value::Bool(false),
@@ -71,7 +72,8 @@ pub(super) fn data_url(url: &str) -> Option<(&str, &str)> {
 
 fn tool(tool: &Value) -> Option<Tool> {
     let function = &tool["function"];
-    Some(Tool { name: function["name"].as_str()?.to_owned(), schema: function["parameters"].clone() })
+    let (name, schema) = (function["name"].as_str()?.to_owned(), function["parameters"].clone());
+    Some(Tool { name, schema, ..Tool::default() })
 }
 
 fn choice(choice: &Value) -> Choice {

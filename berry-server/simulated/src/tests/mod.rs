@@ -5,6 +5,7 @@ mod control;
 mod dialects;
 mod endpoints;
 mod faults;
+mod responses;
 mod scripts;
 mod streams;
 

@@ -45,8 +45,9 @@ fn the_full_one_shows_every_strategy_and_the_true_defaults() {
         let shown = models.values().any(|model| model.strategy == strategy);
         assert!(shown, "{word}");
     }
-    // Its default depends on the address that the server listens on.
-    assert_eq!(settings, Settings { public_status: Some(true), ..Settings::default() });
+    // One default depends on the address that the server listens on, the other on what is estimated.
+    let estimate = Some(super::super::EstimateBy::Bound);
+    assert_eq!(settings, Settings { public_status: Some(true), estimate, ..Settings::default() });
 }
 
 #[test]

@@ -49,6 +49,10 @@ fn defaults() -> Value {
     let loaded = good(SMALL).config;
     let (user, provider, model) = (&loaded.users["admin"], &loaded.providers["openai"], &loaded.models["gpt_4o"]);
     let backend = &model.backends[0];
+    let database = good(&format!("{SMALL}\n[database]\nurl = \"sqlite://berry.db\"\n")).config.database.unwrap();
+    let store = good(&format!("{SMALL}\n[store]\nurl = \"redis://127.0.0.1:6379\"\n")).config.store.unwrap();
+    assert_eq!(store.lease, 50_000);
+    let team = &good(&format!("{SMALL}\n[teams.t]\n")).config.teams["t"];
     let settings = serde_json::to_value(Settings::default()).unwrap();
     json!({
         "settings.smart_ai.confidence_adjustments": settings["smart_ai"]["confidence_adjustments"],
@@ -56,6 +60,9 @@ fn defaults() -> Value {
         "settings.retry_budget": settings["retry_budget"],
         "settings": settings,
         "responses": loaded.responses,
+        "database": { "retain_days": database.retain_days, "record_user": database.record_user },
+        "store": { "mode": store.mode, "lease": "5%", "on_error": store.on_error, "timeout_ms": store.timeout_ms, "prefix": store.prefix },
+        "teams.*": { "models": team.models, "enabled": team.enabled },
         "users.*": { "allowed_models": user.allowed_models, "enabled": user.enabled, "tags": [] },
         "providers.*": {
             "enabled": provider.enabled,

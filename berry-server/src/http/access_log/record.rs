@@ -14,6 +14,7 @@ use berry_tower::{
     rate_limit::LimitKind,
     render::Refusal,
     select::RoutedModel,
+    spend::LimitReached,
 };
 use bytes::Bytes;
 use http::{Extensions, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
@@ -169,6 +170,9 @@ impl AccessRecord {
         if let Some(limit) = extensions.remove::<LimitKind>() {
             self.observability.metrics.rate_limited(limit);
         }
+        if let Some(limit) = extensions.remove::<LimitReached>() {
+            self.observability.metrics.limit_reached(&limit);
+        }
         self.attempts = extensions.get::<Attempt>().map_or(0, Attempt::number);
         if let Some(failed) = extensions.get::<Cause>().and_then(|cause| find::<Exhausted>(&*cause.0)) {
             self.attempts = failed.attempts;
@@ -176,6 +180,9 @@ impl AccessRecord {
         }
         let headers = response.headers_mut();
         self.dropped = headers.get(DROPPED).cloned();
+        if let Some(fields) = self.dropped.as_ref().and_then(|fields| fields.to_str().ok()) {
+            self.observability.metrics.dropped_fields(fields);
+        }
         headers.insert(REQUEST_ID, self.id.clone());
         if self.errors == ErrorShape::Anthropic {
             // The name of the header in Anthropic's API.
@@ -260,6 +267,7 @@ impl AccessRecord {
             method = display(Cut(self.method.as_str())),
             path = &*self.path,
             user = self.identity.caller().map(|caller| &*caller.id),
+            key = self.identity.caller().and_then(|caller| caller.key_id()),
             model = model.map(|model| display(Cut(model))),
             served_model = served_model.map(|model| &**model.name()),
             provider = backend.map(|backend| &*backend.provider),

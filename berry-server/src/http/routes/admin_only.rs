@@ -9,16 +9,16 @@ use axum::{
     response::Response,
 };
 use berry_tower::{
-    auth::{ApiKeys, AuthLayer, Authenticate},
+    auth::{AuthLayer, Authenticate},
     render::Refusal,
 };
 use http::{StatusCode, request::Parts};
 
 use super::{context::Context, refusals::refuse};
-use crate::{config::build::Caller, http::access_log::RequestIdentity};
+use crate::{authentication::Keys, config::build::Caller, http::access_log::RequestIdentity};
 
 /// Requires an admin's token for every route of `router`.
-pub(super) fn admins_only(router: Router<Context>, keys: ApiKeys<Arc<Caller>>) -> Router<Context> {
+pub(super) fn admins_only(router: Router<Context>, keys: Keys) -> Router<Context> {
     // The layer that is added last is the outermost: authentication precedes the check of the tag.
     router.route_layer(from_fn(admit)).route_layer(AuthLayer::new(keys))
 }

@@ -4,6 +4,10 @@ use berry_tower::endpoint::Endpoint;
 
 /// The path of Anthropic's endpoint.
 pub(super) const MESSAGES: &str = "/v1/messages";
+/// The path of Anthropic's endpoint that counts tokens.
+pub(super) const COUNT_TOKENS: &str = "/v1/messages/count_tokens";
+/// The path of OpenAI's endpoint that counts tokens.
+pub(super) const INPUT_TOKENS: &str = "/v1/responses/input_tokens";
 /// The path of Cohere's rerank endpoint, which is served like `/v1/rerank`.
 const RERANK_V2: &str = "/v2/rerank";
 

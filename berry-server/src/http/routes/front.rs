@@ -25,7 +25,7 @@ use tower_service::Service;
 use super::{
     context::Context,
     cors::cors,
-    endpoints::{MESSAGES, routed},
+    endpoints::{COUNT_TOKENS, INPUT_TOKENS, MESSAGES, routed},
 };
 use crate::{
     config::Settings,
@@ -44,9 +44,13 @@ const DRAIN_TIME: Duration = Duration::from_secs(2);
 
 /// The gateway stack, once for each API: the two differ in the error shape and in the header of the token.
 #[derive(Debug)]
-pub(crate) struct Gateways<G> {
+pub(crate) struct Gateways<G, C> {
     pub(crate) openai: G,
     pub(crate) messages: G,
+    /// Counts the tokens of OpenAI's requests.
+    pub(crate) openai_counter: C,
+    /// Counts the tokens of Anthropic's requests.
+    pub(crate) messages_counter: C,
 }
 
 /// The body of a request, from a connection or from within the process.
@@ -77,8 +81,13 @@ impl fmt::Debug for Front {
 }
 
 impl Front {
-    pub(super) fn new<G, B>(context: &Context, gateways: &Gateways<G>, router: Router) -> Self
+    pub(super) fn new<G, B, C, D>(context: &Context, gateways: &Gateways<G, C>, router: Router) -> Self
     where
+        C: Service<Request<RoutedRequestBody>, Response = Response<D>, Error = Infallible>,
+        C: Clone + Send + Sync + 'static,
+        C::Future: Send + 'static,
+        D: http_body::Body<Data = Bytes> + Send + 'static,
+        D::Error: Into<axum::BoxError>,
         G: Service<Request<RoutedRequestBody>, Response = Response<B>, Error = Infallible>,
         G: Clone + Send + Sync + 'static,
         G::Future: Send + 'static,
@@ -95,7 +104,15 @@ impl Front {
             let serve = serve(settings, access_log, gateway.clone(), body_log.clone());
             (path, with_default_model(serve, default_model(snapshot, endpoint)))
         });
-        Self { endpoints: endpoints.collect(), cors: cors(&settings.cors_allowed_origins), router }
+        let counters = [
+            (INPUT_TOKENS, &gateways.openai_counter, ErrorShape::OpenAi),
+            (COUNT_TOKENS, &gateways.messages_counter, ErrorShape::Anthropic),
+        ];
+        let counters = counters.map(|(path, counter, errors)| {
+            let access_log = AccessLogLayer::new(snapshot.clone(), observability.clone(), errors).with_endpoint(path);
+            (path.to_owned(), serve(settings, access_log, counter.clone(), body_log.clone()))
+        });
+        Self { endpoints: endpoints.chain(counters).collect(), cors: cors(&settings.cors_allowed_origins), router }
     }
 
     pub(crate) fn call(&self, request: Request<IncomingBody>) -> Answer {

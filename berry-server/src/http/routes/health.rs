@@ -25,6 +25,7 @@ pub(super) struct HealthCounts {
     /// Backends that are healthy or recovering, cooling ones included.
     pub(super) healthy_backends: usize,
     usable_backends: usize,
+    is_store_available: bool,
 }
 
 impl HealthCounts {
@@ -36,7 +37,14 @@ impl HealthCounts {
             enabled(backend) && view.is_healthy() && view.is_free()
         };
         let healthy = |backend: &&Arc<Backend>| enabled(backend) && backend.state().view(now).is_healthy();
-        let mut counts = Self { models: 0, usable_models: 0, backends: 0, healthy_backends: 0, usable_backends: 0 };
+        let mut counts = Self {
+            models: 0,
+            usable_models: 0,
+            backends: 0,
+            healthy_backends: 0,
+            usable_backends: 0,
+            is_store_available: snapshot.store.health().is_available,
+        };
         for model in snapshot.catalog.load().models().iter().filter(|model| model.is_enabled()) {
             let count = |which: &dyn Fn(&&Arc<Backend>) -> bool| model.backends().iter().filter(which).count();
             let here = count(&usable);
@@ -50,7 +58,7 @@ impl HealthCounts {
     }
 
     pub(super) fn status(&self) -> &'static str {
-        match (self.usable_models, self.usable_backends == self.backends) {
+        match (self.usable_models, self.usable_backends == self.backends && self.is_store_available) {
             (0, _) => "unhealthy",
             (_, true) => "healthy",
             (_, false) => "degraded",
@@ -62,7 +70,7 @@ impl HealthCounts {
 #[derive(Serialize, ToSchema)]
 #[schema(as = Health::Health)]
 pub(super) struct Health {
-    /// `healthy`; `degraded` when some backend is out; `unhealthy` when no model can be served.
+    /// `healthy`; `degraded` when some backend or the store of limits is out; `unhealthy` when no model can be served.
     status: &'static str,
     /// The version of the server.
     version: &'static str,

@@ -39,7 +39,7 @@ pub(crate) use self::refusals::overloaded;
 use self::{
     admin_only::admins_only,
     cors::cors,
-    endpoints::{MESSAGES, routed},
+    endpoints::{COUNT_TOKENS, INPUT_TOKENS, MESSAGES, routed},
     front::{RoutedRequestBody, drain_layer},
     refusals::{is_websocket, method_not_allowed, no_websocket, not_found, only_post, refuse_caller},
 };
@@ -53,8 +53,13 @@ use super::{
 };
 
 /// Returns the service for all requests under one configuration.
-pub(crate) fn front<G, B>(context: &Context, gateways: &Gateways<G>) -> Front
+pub(crate) fn front<G, B, C, D>(context: &Context, gateways: &Gateways<G, C>) -> Front
 where
+    C: Service<http::Request<RoutedRequestBody>, Response = http::Response<D>, Error = Infallible>,
+    C: Clone + Send + Sync + 'static,
+    C::Future: Send + 'static,
+    D: http_body::Body<Data = Bytes> + Send + 'static,
+    D::Error: Into<axum::BoxError>,
     G: Service<http::Request<RoutedRequestBody>, Response = http::Response<B>, Error = Infallible>,
     G: Clone + Send + Sync + 'static,
     G::Future: Send + 'static,
@@ -97,6 +102,9 @@ where
     }
     let refused = async |headers: HeaderMap| only_post(ErrorShape::Anthropic, headers.get("x-request-id"));
     router = router.route(MESSAGES, MethodRouter::new().fallback(refused));
+    router = router.route(COUNT_TOKENS, MethodRouter::new().fallback(refused));
+    let refused = async || only_post(ErrorShape::OpenAi, None);
+    router = router.route(INPUT_TOKENS, MethodRouter::new().fallback(refused));
     let layers = ServiceBuilder::new()
         .layer(drain_layer(settings))
         .layer(AccessLogLayer::new(snapshot.clone(), observability.clone(), ErrorShape::OpenAi))

@@ -30,7 +30,7 @@ use utoipa::{
 use super::{
     admin,
     context::Context,
-    endpoints::{MESSAGES, routed},
+    endpoints::{COUNT_TOKENS, INPUT_TOKENS, MESSAGES, routed},
     health, metrics, models, smart_ai, tags,
 };
 
@@ -65,6 +65,39 @@ use super::{
 )]
 struct Described;
 
+/// The descriptions of the handlers that need a database.
+#[cfg(feature = "database")]
+#[derive(OpenApi)]
+#[openapi(paths(
+    admin::keys::create_key,
+    admin::keys::list_keys,
+    admin::keys::show_key,
+    admin::keys::update_key,
+    admin::keys::rotate_key,
+    admin::keys::revoke_key,
+    admin::people::list_users,
+    admin::people::create_user,
+    admin::people::show_user,
+    admin::people::update_user,
+    admin::people::delete_user,
+    admin::people::list_teams,
+    admin::people::create_team,
+    admin::people::show_team,
+    admin::people::update_team,
+    admin::people::delete_team,
+))]
+struct DescribedDatabase;
+
+/// The errors of handlers that need a database.
+#[cfg(feature = "database")]
+const DATABASE_ERRORS: [(&str, &str); 5] = [
+    ("400", "A value is wrong; the message names it."),
+    ("404", "There is nothing with this id, or the gateway has no database."),
+    ("409", "The change contradicts what is there."),
+    ("413", "The body is too long."),
+    ("503", "The database is not available; nothing was changed."),
+];
+
 /// The errors of each kind of endpoint.
 const UNKNOWN: (&str, &str) = ("401", "The token is missing or invalid.");
 const NO_ADMIN: (&str, &str) = ("403", "The user does not have the tag `admin`.");
@@ -96,11 +129,16 @@ fn json_response(document: Bytes) -> Response {
 /// Returns the document of a server whose status pages are public, or not.
 pub(super) fn document(public_status: bool) -> utoipa::openapi::OpenApi {
     let mut document = Described::openapi();
+    #[cfg(feature = "database")]
+    document.merge(described_database());
     document.info.version = env!("CARGO_PKG_VERSION").to_owned();
     let paths = &mut document.paths.paths;
     for (path, endpoint) in routed().chain([(MESSAGES.to_owned(), Endpoint::Messages)]) {
         let operation = model_request(&path, endpoint);
         paths.insert(path, PathItem::new(HttpMethod::Post, operation));
+    }
+    for path in [COUNT_TOKENS, INPUT_TOKENS] {
+        paths.insert(path.to_owned(), PathItem::new(HttpMethod::Post, count(path)));
     }
     #[cfg(feature = "observability")]
     {
@@ -116,8 +154,8 @@ pub(super) fn document(public_status: bool) -> utoipa::openapi::OpenApi {
     paths.insert("/".to_owned(), PathItem::new(HttpMethod::Get, page()));
     paths.insert("/openapi.json".to_owned(), PathItem::new(HttpMethod::Get, itself()));
     for (path, item) in paths.iter_mut() {
-        let shape = if path.ends_with(Endpoint::Messages.path()) { "AnthropicError" } else { "Error" };
-        for operation in [&mut item.get, &mut item.post].into_iter().flatten() {
+        let shape = if path.starts_with(MESSAGES) { "AnthropicError" } else { "Error" };
+        for operation in [&mut item.get, &mut item.post, &mut item.patch, &mut item.delete].into_iter().flatten() {
             finish(operation, shape, public_status);
         }
     }
@@ -128,6 +166,21 @@ pub(super) fn document(public_status: bool) -> utoipa::openapi::OpenApi {
     components.add_security_scheme("token", SecurityScheme::Http(bearer));
     let header = ApiKeyValue::with_description("x-api-key", "A user's token, as Anthropic's clients send it.");
     components.add_security_scheme("x-api-key", SecurityScheme::ApiKey(ApiKey::Header(header)));
+    document
+}
+
+/// Describes the handlers that need a database, with the errors that they share.
+#[cfg(feature = "database")]
+fn described_database() -> utoipa::openapi::OpenApi {
+    let mut document = DescribedDatabase::openapi();
+    for item in document.paths.paths.values_mut() {
+        for operation in [&mut item.get, &mut item.post, &mut item.patch, &mut item.delete].into_iter().flatten() {
+            for (status, description) in DATABASE_ERRORS {
+                let response = || RefOr::T(ResponseBuilder::new().description(description).build());
+                operation.responses.responses.entry(status.to_owned()).or_insert_with(response);
+            }
+        }
+    }
     document
 }
 
@@ -213,6 +266,35 @@ fn model_request(path: &str, endpoint: Endpoint) -> Operation {
         .operation_id(Some(path.trim_start_matches("/v1").trim_start_matches('/').replace('/', "_")))
         .summary(Some(format!("{path}, answered by a backend of the model")))
         .request_body(Some(request.build()))
+        .responses(ResponsesBuilder::new().response("200", good))
+        .build()
+}
+
+/// Describes an endpoint that counts the tokens of a prompt.
+fn count(path: &str) -> Operation {
+    let (field, example) = match path {
+        COUNT_TOKENS => ("messages", json!({ "model": "fast", "messages": [{ "role": "user", "content": "Hello!" }] })),
+        _ => ("input", json!({ "model": "fast", "input": "Hello" })),
+    };
+    let body = ObjectBuilder::new()
+        .property("model", text("The model's public name or table id."))
+        .property(field, any().description(Some("The prompt.")))
+        .required("model");
+    let body = ContentBuilder::new().schema(Some(body)).example(Some(example)).build();
+    let number = ObjectBuilder::new().schema_type(Type::Integer).description(Some("The number of tokens."));
+    let good = ObjectBuilder::new().property("input_tokens", number).required("input_tokens");
+    let mut good = ResponseBuilder::new()
+        .description("The count of a backend, or an estimate.")
+        .content("application/json", ContentBuilder::new().schema(Some(good)).build())
+        .build();
+    add_header(&mut good, "x-berry-estimated", "`true` if no backend counted.");
+    OperationBuilder::new()
+        .tag(tags::INFERENCE)
+        .operation_id(Some(path.trim_start_matches("/v1/").replace('/', "_")))
+        .summary(Some(format!("{path}, the number of tokens of a prompt")))
+        .request_body(Some(
+            RequestBodyBuilder::new().required(Some(Required::True)).content("application/json", body).build(),
+        ))
         .responses(ResponsesBuilder::new().response("200", good))
         .build()
 }

@@ -21,6 +21,14 @@ pub(super) const MAX_QUEUED_BYTES: usize = 8 << 20;
 /// How long the end of the process waits until the queue is written.
 const FLUSH_TIME: Duration = Duration::from_secs(1);
 
+/// The lines that all queues of the process have dropped.
+static DROPPED_LINES: AtomicU64 = AtomicU64::new(0);
+
+/// Returns the number of lines that were dropped since the process started.
+pub(crate) fn dropped_lines() -> u64 {
+    DROPPED_LINES.load(Relaxed)
+}
+
 /// The producers' end of the queue. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(super) struct Queue {
@@ -91,6 +99,7 @@ impl Queue {
             || self.sender.send(Message::Line(line.to_vec())).is_err()
         {
             self.counts.dropped_lines.fetch_add(1, Relaxed);
+            DROPPED_LINES.fetch_add(1, Relaxed);
         }
     }
 }

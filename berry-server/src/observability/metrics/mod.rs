@@ -1,85 +1,85 @@
-//! Prometheus metrics.
+//! The metrics of one server.
 //!
-//! Each server has its own recorder, so that two servers in one process do not mix their numbers. Events, such as the end
-//! of a request, are recorded as they happen, by handles that are looked up once per backend and route. States, and what
-//! backends count themselves, are read at the scrape ([`scrape`]): they cost requests nothing, agree with the status
-//! pages, and disappear with their backend.
+//! Events, such as the end of a request, are counted as they happen, in copies per thread ([`sharded`]) that are looked up
+//! once per backend and route. States, and what backends count themselves, are read at the scrape ([`states`]): they cost
+//! requests nothing, agree with the status pages, and disappear with their backend.
 
 mod backends;
+mod histogram;
+mod labelled;
 mod names;
 mod requests;
-mod scrape;
+pub(crate) mod scrape;
+pub(crate) mod sharded;
+mod states;
+mod text;
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use berry_tower::{observe::Observer, rate_limit::LimitKind};
+use berry_tower::{
+    observe::Observer,
+    rate_limit::LimitKind,
+    spend::{LimitReached, Measure},
+};
 use http::Request;
-use metrics::{counter, with_local_recorder};
-use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::Instant;
 
+#[cfg(feature = "otlp")]
+pub(crate) use names::Kind;
+pub(crate) use names::Metric;
 pub(crate) use requests::{RequestMetrics, RouteMetrics};
 
 use crate::state::Snapshot;
-use names::{CANCELLED, GATEWAY, OTHER, RATE_LIMITED, RECORDED, describe};
+use backends::{BackendMetrics, Backends};
+use labelled::LabelledCounters;
+use names::OTHER;
 use requests::Routes;
-
-/// The interval at which samples are moved into their buckets.
-const UPKEEP: Duration = Duration::from_secs(5);
-
-/// The upper bounds of the duration buckets, in seconds.
-const SECONDS: [f64; 15] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0];
-/// The upper bounds for the gateway's own time, most of which would fall into the first duration bucket.
-const OVERHEAD: [f64; 14] =
-    [0.000_05, 0.000_1, 0.000_2, 0.000_5, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0];
+use scrape::Scrape;
 
 /// The metrics of one server.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Metrics {
-    recorder: Arc<PrometheusRecorder>,
-    handle: PrometheusHandle,
     routes: Arc<Routes>,
+    backends: Arc<Backends>,
+    rate_limited: LabelledCounters<1>,
+    cancelled: LabelledCounters<1>,
+    dropped_fields: LabelledCounters<1>,
 }
 
 impl Metrics {
     /// Creates empty metrics.
     pub(crate) fn new() -> Arc<Self> {
-        let recorder = Arc::new(recorder());
-        describe(&recorder, &RECORDED);
-        Arc::new(Self { handle: recorder.handle(), routes: Arc::new(Routes::new(&recorder)), recorder })
-    }
-
-    /// Starts the upkeep task, which ends when the metrics are dropped.
-    pub(crate) fn keep(self: &Arc<Self>) {
-        let kept = Arc::downgrade(self);
-        tokio::spawn(async move {
-            let mut ticks = interval(UPKEEP);
-            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-            loop {
-                ticks.tick().await;
-                let Some(metrics) = kept.upgrade() else { break };
-                metrics.handle.run_upkeep();
-            }
-        });
+        Arc::default()
     }
 
     /// Returns the observer of the backends.
     pub(crate) fn observer(&self) -> Arc<dyn Observer> {
-        Arc::new(backends::Backends::new(self.recorder.clone()))
+        Arc::new(BackendMetrics(self.backends.clone()))
     }
 
     /// Counts a request that was refused by a rate limit.
     pub(crate) fn rate_limited(&self, limit: LimitKind) {
-        with_local_recorder(&*self.recorder, || counter!(RATE_LIMITED, "reason" => limit.name()).increment(1));
+        self.rate_limited.add([limit.name().into()], 1);
+    }
+
+    /// Counts a request that a limit of tokens or cost refused, or one that replicas share.
+    pub(crate) fn limit_reached(&self, limit: &LimitReached) {
+        self.rate_limited.add([reason(limit).into()], 1);
     }
 
     /// Counts a request whose client left before the end, by the model's public name.
     pub(crate) fn cancelled(&self, model: Option<&str>) {
-        let model = model.unwrap_or(OTHER).to_owned();
-        with_local_recorder(&*self.recorder, || counter!(CANCELLED, "model" => model).increment(1));
+        self.cancelled.add([model.unwrap_or(OTHER).into()], 1);
     }
 
-    /// Returns the handles of the route with this path.
+    /// Counts the fields that were left out of an upstream request, a list separated by commas.
+    pub(crate) fn dropped_fields(&self, fields: &str) {
+        for field in fields.split(',') {
+            self.dropped_fields.add([field.trim().into()], 1);
+        }
+    }
+
+    /// Returns the metrics of the route with this path.
     pub(crate) fn route(&self, path: &str) -> RouteMetrics {
         self.routes.route(path)
     }
@@ -94,22 +94,37 @@ impl Metrics {
         RequestMetrics::new(&self.routes, request, route, started)
     }
 
+    /// Reads all metrics.
+    pub(crate) fn scrape(&self, snapshot: &Snapshot) -> Scrape {
+        let mut scrape = Scrape::new();
+        self.routes.read(&mut scrape);
+        self.backends.read(&mut scrape);
+        let labelled = [
+            (Metric::RateLimited, "reason", &self.rate_limited),
+            (Metric::Cancelled, "model", &self.cancelled),
+            (Metric::DroppedFields, "field", &self.dropped_fields),
+        ];
+        for (metric, label, counters) in labelled {
+            for ([value], count) in counters.read() {
+                scrape.count(metric, vec![(label, value.to_string())], count);
+            }
+        }
+        states::read(snapshot, &mut scrape);
+        scrape
+    }
+
     /// Returns all metrics in Prometheus's text format.
     pub(crate) fn render(&self, snapshot: &Snapshot) -> String {
-        let mut text = self.handle.render();
-        text.push_str(&scrape::render(snapshot));
-        text
+        text::encode(&self.scrape(snapshot))
     }
 }
 
-fn recorder() -> PrometheusRecorder {
-    let builder = PrometheusBuilder::new();
-    // Setting buckets fails only for an empty list.
-    let builder = match builder.set_buckets(&SECONDS) {
-        Ok(builder) => builder.set_buckets_for_metric(Matcher::Full(GATEWAY.to_owned()), &OVERHEAD),
-        Err(error) => Err(error),
-    };
-    builder.unwrap_or_default().build_recorder()
+/// Returns the label of a limit.
+fn reason(limit: &LimitReached) -> String {
+    match limit.measure() {
+        Measure::Requests | Measure::Concurrency => limit.window().to_owned(),
+        measure => format!("{}_{}", measure.name(), limit.window().trim_start_matches("utc_")),
+    }
 }
 
 #[cfg(test)]
@@ -123,8 +138,8 @@ mod tests {
         let guide = include_str!("../../../docs/operations.md");
         let table = guide.split("## Metrics").nth(1).unwrap().split("\n## ").next().unwrap();
         let rows = table.lines().filter(|line| line.starts_with("| `"));
-        let told: BTreeSet<&str> = rows.map(|line| line.split('`').nth(1).unwrap()).collect();
-        let there: BTreeSet<&str> = RECORDED.iter().chain(&scrape::READ).map(|(name, _)| *name).collect();
-        assert_eq!(told, there);
+        let listed: BTreeSet<&str> = rows.map(|line| line.split('`').nth(1).unwrap()).collect();
+        let expected: BTreeSet<&str> = Metric::ALL.into_iter().map(Metric::name).collect();
+        assert_eq!(listed, expected);
     }
 }

@@ -1,46 +1,85 @@
-//! The names and descriptions of the metrics that are recorded as they happen.
+//! The names, descriptions, types and buckets of all metrics.
 
-use metrics::{histogram, with_local_recorder};
-use metrics_exporter_prometheus::PrometheusRecorder;
+use super::histogram::Bounds;
 
 /// The label for everything that the configuration does not name.
 pub(super) const OTHER: &str = "other";
 
-pub(super) const REQUESTS: &str = "http_requests_total";
-pub(super) const DURATION: &str = "http_request_duration_seconds";
-pub(super) const IN_FLIGHT: &str = "http_requests_in_flight";
-pub(super) const LATENCY: &str = "backend_latency_seconds";
-pub(super) const FIRST_TOKEN: &str = "backend_time_to_first_token_seconds";
-pub(super) const RETRIES: &str = "berry_retries_total";
-pub(super) const RATE_LIMITED: &str = "berry_rate_limited_total";
-pub(super) const CANCELLED: &str = "berry_client_cancelled_total";
-pub(super) const TOKENS: &str = "berry_tokens_total";
-pub(super) const GATEWAY: &str = "berry_gateway_overhead_seconds";
-
-/// The metrics that are recorded as they happen, with their descriptions.
-pub(super) const RECORDED: [(&str, &str); 10] = [
-    (REQUESTS, "Requests of clients, counted when their responses have ended."),
-    (DURATION, "Time from the head of a request to the end of its response."),
-    (IN_FLIGHT, "Requests in flight."),
-    (LATENCY, "Time from the start of an attempt to the head of the backend's response."),
-    (FIRST_TOKEN, "Time from the start of a streamed attempt to the first output."),
-    (RETRIES, "Attempts after the first, by the class of the failure before."),
-    (RATE_LIMITED, "Requests refused by a rate limit."),
-    (CANCELLED, "Requests whose client left before the end of the response."),
-    (TOKENS, "Tokens as the backends count them; input includes cached ones."),
-    (GATEWAY, "Time in the gateway alone, without upstreams, to the first byte of the response."),
-];
-
-/// Registers the descriptions of metrics.
-pub(super) fn describe(recorder: &PrometheusRecorder, what: &[(&'static str, &'static str)]) {
-    use metrics::Recorder;
-    for (name, help) in what {
-        // The exporter keeps one description for a name, whatever its kind.
-        recorder.describe_counter((*name).into(), None, (*help).into());
-    }
+/// The type of a metric.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// A number that only rises.
+    Counter,
+    /// A number that rises and falls.
+    Gauge,
+    /// Observations in buckets of these bounds.
+    Histogram(&'static Bounds),
 }
 
-/// Returns a histogram without labels.
-pub(super) fn plain_histogram(recorder: &PrometheusRecorder, name: &'static str) -> metrics::Histogram {
-    with_local_recorder(recorder, || histogram!(name))
+macro_rules! metrics {
+    ($($id:ident: $name:literal, $kind:expr, $unit:literal, $help:literal;)+) => {
+        /// A metric of the server.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(crate) enum Metric { $(#[doc = $help] $id,)+ }
+
+        impl Metric {
+            /// All metrics, in the order of the output.
+            pub(crate) const ALL: [Self; [$($name),+].len()] = [$(Self::$id),+];
+
+            /// The name in Prometheus's text format and in OTLP.
+            pub(crate) const fn name(self) -> &'static str {
+                match self { $(Self::$id => $name,)+ }
+            }
+
+            /// The description.
+            pub(crate) const fn help(self) -> &'static str {
+                match self { $(Self::$id => $help,)+ }
+            }
+
+            #[cfg(feature = "otlp")]
+            /// The unit by UCUM; `1` for a ratio or a state.
+            pub(crate) const fn unit(self) -> &'static str {
+                match self { $(Self::$id => $unit,)+ }
+            }
+
+            pub(crate) const fn kind(self) -> Kind {
+                match self { $(Self::$id => $kind,)+ }
+            }
+        }
+    };
+}
+
+use Kind::{Counter, Gauge, Histogram};
+
+metrics! {
+    Requests: "http_requests_total", Counter, "{request}", "Requests of clients, counted when their responses have ended.";
+    Duration: "http_request_duration_seconds", Histogram(&Bounds::SECONDS), "s", "Time from the head of a request to the end of its response.";
+    InFlight: "http_requests_in_flight", Gauge, "{request}", "Requests in flight.";
+    Latency: "backend_latency_seconds", Histogram(&Bounds::SECONDS), "s", "Time from the start of an attempt to the head of the backend's response.";
+    FirstToken: "backend_time_to_first_token_seconds", Histogram(&Bounds::SECONDS), "s", "Time from the start of a streamed attempt to the first output.";
+    PerOutputToken: "backend_time_per_output_token_seconds", Histogram(&Bounds::PER_TOKEN), "s", "Time per output token of a stream, after the first one.";
+    TokensPerSecond: "backend_output_tokens_per_second", Histogram(&Bounds::TOKENS_PER_SECOND), "{token}/s", "Output tokens of a successful attempt, divided by its duration.";
+    Retries: "berry_retries_total", Counter, "{attempt}", "Attempts after the first, by the class of the failure before.";
+    RetryBudget: "berry_retry_budget_remaining", Gauge, "{attempt}", "Retries that the retry budget still allows now.";
+    RateLimited: "berry_rate_limited_total", Counter, "{request}", "Requests refused by a rate limit.";
+    Cancelled: "berry_client_cancelled_total", Counter, "{request}", "Requests whose client left before the end of the response.";
+    DroppedFields: "berry_dropped_fields_total", Counter, "{field}", "Optional fields left out of upstream requests, because the backend's format cannot express them.";
+    Tokens: "berry_tokens_total", Counter, "{token}", "Tokens as the backends count them; input includes cached ones.";
+    Overhead: "berry_gateway_overhead_seconds", Histogram(&Bounds::OVERHEAD), "s", "Time in the gateway alone, without upstreams, to the first byte of the response.";
+    Queued: "berry_requests_queued", Gauge, "{request}", "Requests that wait for a free connection slot.";
+    LogLinesDropped: "berry_log_lines_dropped_total", Counter, "{line}", "Log lines that were dropped because standard output did not keep up.";
+    StoreUp: "berry_store_up", Gauge, "1", "1 if the shared store of limits can be reached, else 0.";
+    StoreOutages: "berry_store_outages_total", Counter, "{outage}", "Outages of the shared store of limits.";
+    StoreReplicas: "berry_store_replicas", Gauge, "{replica}", "Replicas that shared the store of limits lately, this one included.";
+    Health: "backend_health_status", Gauge, "1", "1 for a healthy or recovering backend, else 0.";
+    Attempts: "backend_request_count_total", Counter, "{attempt}", "Attempts of users that have ended, without probes.";
+    Errors: "backend_error_count_total", Counter, "{attempt}", "Failed attempts, without errors of the caller and cancelled ones.";
+    BackendInFlight: "backend_in_flight", Gauge, "{attempt}", "Attempts in flight.";
+    Selections: "load_balance_selections_total", Counter, "{selection}", "Selections of a provider by a model's strategy.";
+    Confidence: "smart_ai_confidence_score", Gauge, "1", "The confidence in a backend, from 0 to 1.";
+    Circuit: "circuit_breaker_state", Gauge, "1", "0 closed, 1 half-open, 2 open.";
+    Transitions: "circuit_breaker_transitions_total", Counter, "{transition}", "Changes of the circuit breaker, by its new state.";
+    ReloadOk: "berry_config_last_reload_success", Gauge, "1", "1 if the configuration that was loaded last is in force, 0 if it was refused.";
+    ReloadAt: "berry_config_last_reload_timestamp_seconds", Gauge, "s", "Time at which a configuration was last loaded.";
+    Build: "berry_build_info", Gauge, "1", "1, with the version as a label.";
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use berry_tower::rate_limit::LimitKind;
+use berry_tower::{rate_limit::LimitKind, spend::LimitReached};
 use http::{Request, StatusCode};
 use tokio::time::Instant;
 
@@ -15,11 +15,13 @@ impl Metrics {
         Arc::new(Self)
     }
 
-    pub(crate) fn keep(self: &Arc<Self>) {}
-
     pub(crate) fn rate_limited(&self, _: LimitKind) {}
 
+    pub(crate) fn limit_reached(&self, _: &LimitReached) {}
+
     pub(crate) fn cancelled(&self, _: Option<&str>) {}
+
+    pub(crate) fn dropped_fields(&self, _: &str) {}
 
     pub(crate) fn route(&self, _: &str) -> RouteMetrics {
         RouteMetrics

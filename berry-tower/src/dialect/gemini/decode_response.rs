@@ -130,7 +130,7 @@ pub(super) fn add(message: &mut hub::Message, delta: hub::Delta) {
 pub(super) fn usage(told: &UsageMetadata) -> hub::Usage {
     let prompt_tokens = told.prompt_token_count.saturating_add(told.tool_use_prompt_token_count);
     let completion_tokens = told.candidates_token_count.saturating_add(told.thoughts_token_count);
-    let cached = hub::CachedTokens { cached_tokens: told.cached_content_token_count };
+    let cached = hub::CachedTokens { cached_tokens: told.cached_content_token_count, ..Default::default() };
     let thoughts = hub::ReasoningTokens { reasoning_tokens: told.thoughts_token_count };
     hub::Usage {
         prompt_tokens,

@@ -131,17 +131,17 @@ pub(super) fn finish(reason: Option<StopReason>, calls: usize) -> FinishReason {
 
 /// Returns the token counts; Anthropic counts cache reads and writes separately.
 pub(super) fn usage(usage: &Usage) -> hub::Usage {
-    let read = usage.cache_read_input_tokens;
-    let prompt_tokens = [usage.input_tokens, usage.cache_creation_input_tokens, read]
-        .into_iter()
-        .flatten()
-        .fold(0, u64::saturating_add);
+    let (read, written) = (usage.cache_read_input_tokens, usage.cache_creation_input_tokens);
+    let prompt_tokens = [usage.input_tokens, written, read].into_iter().flatten().fold(0, u64::saturating_add);
     let completion_tokens = usage.output_tokens.unwrap_or_default();
     hub::Usage {
         prompt_tokens,
         completion_tokens,
         total_tokens: prompt_tokens.saturating_add(completion_tokens),
-        prompt_tokens_details: read.map(|cached_tokens| CachedTokens { cached_tokens }),
+        prompt_tokens_details: (read.is_some() || written.is_some_and(|tokens| tokens > 0)).then(|| CachedTokens {
+            cached_tokens: read.unwrap_or_default(),
+            cache_write_tokens: written.unwrap_or_default(),
+        }),
         completion_tokens_details: None,
     }
 }

@@ -60,12 +60,13 @@ fn plain(id: &str) -> String {
 
 /// Returns the token counts; missing ones are 0.
 pub(super) fn tokens(usage: Option<&hub::Usage>) -> Usage {
-    let cached = usage.and_then(|usage| usage.prompt_tokens_details).unwrap_or_default().cached_tokens;
+    let details = usage.and_then(|usage| usage.prompt_tokens_details).unwrap_or_default();
+    let (read, written) = (details.cached_tokens, details.cache_write_tokens);
     let (prompt, completion) = usage.map_or((0, 0), |usage| (usage.prompt_tokens, usage.completion_tokens));
     Usage {
-        input_tokens: Some(prompt.saturating_sub(cached)),
-        cache_creation_input_tokens: Some(0),
-        cache_read_input_tokens: Some(cached),
+        input_tokens: Some(prompt.saturating_sub(read).saturating_sub(written)),
+        cache_creation_input_tokens: Some(written),
+        cache_read_input_tokens: Some(read),
         output_tokens: Some(completion),
         other: Other::new(),
     }

@@ -15,7 +15,7 @@ fn a_whole_stream_passes_byte_for_byte() {
     assert_eq!(run.result, Ok(()));
     assert_eq!(run.sent(), stream);
     assert!(run.filter.finished() && run.filter.closed() && run.filter.output_seen());
-    assert_eq!(run.filter.usage(), Some(Usage { input: 7, output: 3, cached: 2 }));
+    assert_eq!(run.filter.usage(), Some(Usage { input: 7, output: 3, cached: 2, ..Usage::default() }));
     assert_eq!(run.filter.events(), 5, "the comment is none");
 }
 
@@ -171,7 +171,7 @@ fn the_usage_chunk_is_hidden_when_only_the_gateway_asked() {
     let run = run(filter, &[stream.as_bytes()], true);
     assert_eq!(run.result, Ok(()));
     assert_eq!(run.sent(), format!("{both}{null}{STOP}{DONE}"));
-    assert_eq!(run.filter.usage(), Some(Usage { input: 7, output: 3, cached: 2 }));
+    assert_eq!(run.filter.usage(), Some(Usage { input: 7, output: 3, cached: 2, ..Usage::default() }));
     assert_eq!(run.filter.malformed(), 0);
 }
 
@@ -363,9 +363,9 @@ fn counts_are_not_taken_back_and_have_many_names() {
     let first = usage(r#"{"prompt_tokens":"7","completion_tokens":3.0,"prompt_cache_hit_tokens":2}"#);
     let later = usage(r#"{"prompt_tokens":0,"completion_tokens":null,"cached_tokens":0}"#);
     let run = chat(&format!("{first}{later}{STOP}"));
-    assert_eq!(run.filter.usage(), Some(Usage { input: 7, output: 3, cached: 2 }));
+    assert_eq!(run.filter.usage(), Some(Usage { input: 7, output: 3, cached: 2, ..Usage::default() }));
     let groq =
         r#"data: {"choices":[{"index":"0","usage":{"prompt_tokens":5}}],"x_groq":{"usage":{"completion_tokens":2}}}"#;
     let run = chat(&format!("{groq}\n\n{STOP}"));
-    assert_eq!(run.filter.usage(), Some(Usage { input: 5, output: 2, cached: 0 }));
+    assert_eq!(run.filter.usage(), Some(Usage { input: 5, output: 2, cached: 0, ..Usage::default() }));
 }

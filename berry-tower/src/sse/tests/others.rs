@@ -21,7 +21,7 @@ fn responses_run_from_preamble_to_completed() {
         let run = of(Grammar::Responses, &stream);
         assert_eq!(run.result, Ok(()));
         assert_eq!(run.sent(), stream, "no [DONE] is added");
-        assert_eq!(run.filter.usage(), Some(Usage { input: 9, output: 4, cached: 1 }));
+        assert_eq!(run.filter.usage(), Some(Usage { input: 9, output: 4, cached: 1, ..Usage::default() }));
     }
     let empty = of(Grammar::Responses, &stream);
     assert_eq!(empty.result, Err(StreamFault::NoOutput));
@@ -102,7 +102,7 @@ fn messages_run_from_start_to_stop() {
     let run = of(Grammar::Messages, &whole);
     assert_eq!(run.result, Ok(()));
     assert_eq!(run.sent(), whole);
-    assert_eq!(run.filter.usage(), Some(Usage { input: 17, output: 30, cached: 5 }));
+    assert_eq!(run.filter.usage(), Some(Usage { input: 17, output: 30, cached: 5, ..Usage::default() }));
     // Without a reason for its end it is no whole message, whatever it says.
     let untold = of(Grammar::Messages, &format!("{quiet}{}{}", output[0], event("message_stop", "")));
     assert_eq!(untold.result, Err(StreamFault::Interrupted));

@@ -241,7 +241,7 @@ impl Tree {
     }
 
     pub(crate) fn usage(&self) -> Option<Usage> {
-        let mut counts = [None; 6];
+        let mut counts = [None; 7];
         read_counts(self.get("usage"), &mut counts);
         sum(&counts)
     }
@@ -259,10 +259,12 @@ fn details(error: &Tree) -> ErrorEvent {
     }
 }
 
-fn read_counts(usage: Option<&Tree>, counts: &mut [Option<u64>; 6]) {
+fn read_counts(usage: Option<&Tree>, counts: &mut [Option<u64>; 7]) {
     let Some(usage) = usage else { return };
     let at = |name| usage.get(name).and_then(Tree::number);
-    let cached = |name| usage.get(name).and_then(|d| d.get("cached_tokens")?.number());
+    let detail = |list, name| usage.get(list).and_then(|d: &Tree| d.get(name)?.number());
+    let cached = |list| detail(list, "cached_tokens");
+    let reasoning = |list| detail(list, "reasoning_tokens");
     let read = [
         at("prompt_tokens"),
         at("input_tokens"),
@@ -270,17 +272,24 @@ fn read_counts(usage: Option<&Tree>, counts: &mut [Option<u64>; 6]) {
         cached("prompt_tokens_details").or(cached("input_tokens_details")),
         at("cache_read_input_tokens"),
         at("cache_creation_input_tokens"),
+        reasoning("completion_tokens_details").or(reasoning("output_tokens_details")),
     ];
     for (count, read) in counts.iter_mut().zip(read) {
         *count = read.filter(|read| *read > 0).or(*count).or(read);
     }
 }
 
-fn sum(counts: &[Option<u64>; 6]) -> Option<Usage> {
-    let [prompt, input, output, cached, read, created] = *counts;
+fn sum(counts: &[Option<u64>; 7]) -> Option<Usage> {
+    let [prompt, input, output, cached, read, created, reasoning] = *counts;
     prompt.or(input).or(output)?;
     let split = [input, read, created].iter().fold(0u64, |sum, n| sum.saturating_add(n.unwrap_or(0)));
-    Some(Usage { input: prompt.unwrap_or(split), output: output.unwrap_or(0), cached: cached.or(read).unwrap_or(0) })
+    Some(Usage {
+        input: prompt.unwrap_or(split),
+        output: output.unwrap_or(0),
+        cached: cached.or(read).unwrap_or(0),
+        cache_write: created.unwrap_or(0),
+        reasoning: reasoning.unwrap_or(0),
+    })
 }
 
 /// The reading of one stream.
@@ -293,7 +302,7 @@ struct Reading {
     ended: bool,
     reason: bool,
     closed: bool,
-    counts: [Option<u64>; 6],
+    counts: [Option<u64>; 7],
     outcome: Outcome,
 }
 
@@ -308,7 +317,7 @@ pub(crate) fn judge(bytes: &[u8], grammar: Grammar, hide_usage: bool, expected: 
         ended: false,
         reason: false,
         closed: false,
-        counts: [None; 6],
+        counts: [None; 7],
         outcome: Outcome { sent: Vec::new(), result: Ok(()), usage: None, malformed: 0, output: false },
     };
     let mut result = reading.run(bytes, clean)?;
@@ -367,7 +376,7 @@ impl Reading {
             ended: false,
             reason: false,
             closed: false,
-            counts: [None; 6],
+            counts: [None; 7],
             outcome: Outcome { sent: Vec::new(), result: Ok(()), usage: None, malformed: 0, output: false },
         };
         let Ok((events, _)) = parse(bytes) else {

@@ -36,7 +36,7 @@ async fn stops_calling_a_server_that_fails() {
         client.clone().oneshot(request)
     };
 
-    // Answers that are the caller's fault do not open it.
+    // Client errors do not open the breaker.
     for _ in 0..10 {
         let response = get().await.unwrap();
         assert_eq!(response.status(), 404);

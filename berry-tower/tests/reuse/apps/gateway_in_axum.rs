@@ -37,7 +37,7 @@ async fn serves_the_gateway_under_a_path_among_other_layers() {
             .layer(TimeoutLayer::with_status_code(StatusCode::GATEWAY_TIMEOUT, Duration::from_secs(9)))
             .layer(CorsLayer::permissive())
     };
-    // Outside of the whole application, and per route.
+    // The layers wrap the whole application, or a single route.
     let outside = Router::new().nest_service("/llm", gateway.clone()).layer(layers());
     let per_route = Router::new().route_service("/llm/{*path}", layers().service(gateway)).route("/", get(|| async {}));
     for app in [outside, per_route] {

@@ -1,4 +1,4 @@
-//! A gRPC service of tonic behind Auth and RateLimit, which refuse as gRPC does.
+//! A gRPC service of tonic behind Auth and RateLimit, which reject requests with gRPC statuses.
 
 use berry_tower::{
     auth::{ApiKey, ApiKeys, AuthLayer},
@@ -20,17 +20,17 @@ async fn greet(request: Request<Body>) -> Result<Response<Body>, Status> {
     Ok(tonic::server::Grpc::new(Plain).unary(greet, request).await)
 }
 
-fn refuse(refusal: Refusal, _: &RequestSummary) -> Response<Bytes> {
+fn render(refusal: Refusal, _: &RequestSummary) -> Response<Bytes> {
     let code = if refusal.status == 429 { Code::ResourceExhausted } else { Code::Unauthenticated };
     Status::new(code, refusal.message).into_http()
 }
 
 #[tokio::test]
-async fn passes_trailers_and_refuses_in_the_terms_of_grpc() {
+async fn forwards_trailers_and_rejects_with_grpc_statuses() {
     let by_user = PerKey::new(Limits::new().per_minute(1), |head: &Parts| head.extensions.get::<&str>().copied());
     let app = ServiceBuilder::new()
-        .layer(AuthLayer::new(ApiKeys::new([ApiKey::from_token("t", "me")])).render(refuse))
-        .layer(RateLimitLayer::new(by_user).render(refuse))
+        .layer(AuthLayer::new(ApiKeys::new([ApiKey::from_token("t", "me")])).render(render))
+        .layer(RateLimitLayer::new(by_user).render(render))
         .service(service_fn(greet));
     let mut client = tonic::client::Grpc::new(app);
     let mut ask = async |token: &str| {

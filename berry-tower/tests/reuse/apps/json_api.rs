@@ -1,4 +1,4 @@
-//! A JSON API with retries and a circuit breaker that follow a verdict and a policy of its own.
+//! A JSON API with retries and a circuit breaker that use a custom classifier and retry policy.
 
 use std::{convert::Infallible, error::Error, time::Duration};
 
@@ -16,8 +16,8 @@ use http_body_util::{BodyExt, Full};
 use tokio::sync::watch;
 use tower::{ServiceBuilder, ServiceExt, service_fn};
 
-/// This API answers 200 with `x-busy` when it is busy.
-fn verdict(_: &RequestFacts, outcome: Result<&Parts, &(dyn Error + 'static)>) -> Class {
+/// Classifies responses of an API that returns 200 with `x-busy` when it is busy.
+fn classify(_: &RequestFacts, outcome: Result<&Parts, &(dyn Error + 'static)>) -> Class {
     match outcome {
         Ok(head) if head.headers.contains_key("x-busy") => Class::Server,
         Ok(_) => Class::Success,
@@ -34,7 +34,7 @@ fn policy(failed: &FailedAttempt<'_>) -> Decision {
 }
 
 #[tokio::test(start_paused = true)]
-async fn retries_by_a_verdict_and_a_policy_of_its_own() {
+async fn retries_with_custom_classifier_and_policy() {
     let (calls, counter) = watch::channel(0);
     let api = service_fn(move |request: Request<Buffered>| {
         calls.send_modify(|calls| *calls += 1);
@@ -46,8 +46,8 @@ async fn retries_by_a_verdict_and_a_policy_of_its_own() {
     let app = ServiceBuilder::new()
         .layer(ErrorResponseLayer::new())
         .layer(CollectLayer::new().max_body(1 << 10))
-        .layer(RetryLayer::new(policy).classify(verdict))
-        .layer(CircuitBreakerLayer::new(BreakerPolicy::default()).classify(verdict))
+        .layer(RetryLayer::new(policy).classify(classify))
+        .layer(CircuitBreakerLayer::new(BreakerPolicy::default()).classify(classify))
         .service(api);
     let send = |method| app.clone().oneshot(Request::builder().method(method).body(Full::<Bytes>::from("{}")).unwrap());
 

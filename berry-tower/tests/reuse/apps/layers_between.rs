@@ -1,5 +1,5 @@
-//! A gateway with layers of its own between the edge and the core: a limit of concurrency, and one
-//! that chooses the model.
+//! A gateway with custom layers between the edge and the core: a concurrency limit, and a layer that
+//! chooses the model.
 
 use std::{convert::Infallible, sync::Arc};
 
@@ -25,7 +25,7 @@ fn choose_model(request: Request<Buffered>) -> Request<Buffered> {
 }
 
 #[tokio::test]
-async fn runs_layers_of_its_own_between_edge_and_core() {
+async fn runs_custom_layers_between_edge_and_core() {
     let provider = Arc::new(Provider::new("local", "http://127.0.0.1:9").unwrap());
     let model = |name: &str| Model::new(name, Arc::new(Random), [Backend::new(provider.clone(), format!("{name}-1"))]);
     let catalog = Catalog::new([model("small"), model("large")]).unwrap();

@@ -1,4 +1,4 @@
-//! Applications of strangers, each with the layers that it needs and nothing else of Berry.
+//! Third-party applications, each with only the layers that it needs.
 
 mod async_auth;
 mod box_service;

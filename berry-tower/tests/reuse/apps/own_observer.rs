@@ -1,4 +1,4 @@
-//! A count of the attempts that each backend served.
+//! A custom observer that counts successful attempts.
 
 use std::{
     convert::Infallible,
@@ -38,7 +38,7 @@ impl BackendObserver for Served {
 }
 
 #[tokio::test]
-async fn observes_attempts_when_their_bodies_have_ended() {
+async fn observes_attempts_at_the_end_of_their_bodies() {
     let provider = Arc::new(Provider::new("local", "http://127.0.0.1:9").unwrap());
     let served = Served::default();
     let catalog = Catalog::new([Model::new("m", Arc::new(Random), [Backend::new(provider, "m")])]).unwrap();

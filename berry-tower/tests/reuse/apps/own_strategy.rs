@@ -1,4 +1,4 @@
-//! A selection by a strategy of its own.
+//! Selection with a custom strategy.
 
 use std::{convert::Infallible, sync::Arc};
 
@@ -36,7 +36,7 @@ impl Strategy for Last {
 }
 
 #[tokio::test]
-async fn selects_by_its_own_strategy() {
+async fn selects_with_a_custom_strategy() {
     let provider = Arc::new(Provider::new("local", "http://127.0.0.1:9").unwrap());
     let backends = ["a", "b"].map(|name| Backend::new(provider.clone(), name));
     let catalog = Catalog::new([Model::new("m", Arc::new(Last), backends)]).unwrap();

@@ -1,4 +1,4 @@
-//! A hyper server without axum, which refuses in plain text where the client asks for it.
+//! A hyper server without axum, which renders errors as plain text when the client accepts it.
 
 use berry_tower::{
     auth::{ApiKey, ApiKeys, AuthLayer},
@@ -36,7 +36,7 @@ fn render(refusal: Refusal, request: &RequestSummary) -> Response<Bytes> {
 }
 
 #[tokio::test]
-async fn serves_hyper_alone() {
+async fn serves_with_plain_hyper() {
     let per_user = PerKey::new(Limits::new().per_minute(3), |head: &Parts| head.extensions.get::<&str>().copied());
     let app = ServiceBuilder::new()
         .layer(DrainLayer::new())

@@ -20,9 +20,9 @@ async fn send(server: SocketAddr, from: u8) -> String {
     socket.bind((Ipv4Addr::new(127, 0, 0, from), 0).into()).unwrap();
     let mut stream = socket.connect(server).await.unwrap();
     stream.write_all(b"POST / HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: 0\r\n\r\n").await.unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.unwrap();
-    answer
+    let mut response = String::new();
+    stream.read_to_string(&mut response).await.unwrap();
+    response
 }
 
 #[tokio::test]
@@ -37,13 +37,13 @@ async fn limits_each_address_in_two_windows() {
     });
 
     for (remaining, used) in [("1", "2"), ("0", "2")] {
-        let answer = send(server, 1).await;
-        assert!(answer.contains(&format!("x-ratelimit-remaining-requests: {remaining}\r\n")), "{answer}");
-        assert!(answer.contains(&format!("x-ratelimit-limit-requests: {used}\r\n")), "{answer}");
+        let response = send(server, 1).await;
+        assert!(response.contains(&format!("x-ratelimit-remaining-requests: {remaining}\r\n")), "{response}");
+        assert!(response.contains(&format!("x-ratelimit-limit-requests: {used}\r\n")), "{response}");
     }
-    let refused = send(server, 1).await;
-    assert!(refused.starts_with("HTTP/1.1 429"), "{refused}");
-    assert!(refused.contains("rate limit of 2 requests per 10m0s reached"), "{refused}");
+    let rejected = send(server, 1).await;
+    assert!(rejected.starts_with("HTTP/1.1 429"), "{rejected}");
+    assert!(rejected.contains("rate limit of 2 requests per 10m0s reached"), "{rejected}");
     assert!(send(server, 2).await.starts_with("HTTP/1.1 200"));
     assert_eq!(limit.len(), 2);
 }

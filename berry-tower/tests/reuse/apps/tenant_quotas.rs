@@ -1,5 +1,4 @@
-//! An application whose tenants have quotas of their own, which an administrator changes at run
-//! time.
+//! An application with a quota per tenant, which an administrator changes at run time.
 
 use std::{collections::HashMap, convert::Infallible, sync::Arc};
 
@@ -45,7 +44,7 @@ async fn changes_quotas_of_tenants_while_requests_run() {
     assert_eq!(send("acme").await, 429);
     assert_eq!(tenants.borrow()["acme"].usage().get(Window::HOUR).unwrap().limit, 3);
 
-    assert_eq!(send("globex").await, 500, "a tenant that is not set up");
+    assert_eq!(send("globex").await, 500, "an unknown tenant");
     set_limits(&tenants, "globex", Limits::new());
     assert_eq!(send("globex").await, 200);
 }

@@ -1,4 +1,4 @@
-//! A gateway over a transport of its own, which sees each upstream request before it is sent.
+//! A gateway with a custom transport, which signs each upstream request.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use tower::{ServiceBuilder, ServiceExt, service_fn};
 #[derive(Clone)]
 struct User;
 
-/// Signs requests, and reaches only one of two hosts.
+/// Responds for one of two hosts and fails for the other.
 async fn send(request: Request<Buffered>) -> Result<Response<Full<Bytes>>, BoxError> {
     let host = request.uri().host().unwrap_or_default().to_owned();
     if host == "down.example" {
@@ -24,12 +24,12 @@ async fn send(request: Request<Buffered>) -> Result<Response<Full<Bytes>>, BoxEr
     }
     assert_eq!(request.uri().path(), "/v1/embeddings");
     assert_eq!(request.headers()[AUTHORIZATION], "Bearer sk-upstream");
-    let answer = format!(r#"{{"data":["{host}"],"signature":{:?}}}"#, request.headers()["x-signature"]);
-    Ok(Response::builder().header("content-type", "application/json").body(answer.into())?)
+    let body = format!(r#"{{"data":["{host}"],"signature":{:?}}}"#, request.headers()["x-signature"]);
+    Ok(Response::builder().header("content-type", "application/json").body(body.into())?)
 }
 
 #[tokio::test]
-async fn reaches_upstreams_through_its_own_transport() {
+async fn reaches_upstreams_through_a_custom_transport() {
     let transport = ServiceBuilder::new()
         .map_request(|mut request: Request<Buffered>| {
             let length = request.body().bytes().len();

@@ -1,4 +1,4 @@
-//! A load, and what came of it.
+//! Drives a load against a proxy and measures it.
 
 use std::{fmt, time::Duration};
 
@@ -11,7 +11,7 @@ use tokio::{net::TcpStream, task::JoinSet, time::Instant};
 
 use crate::{Failed, TOKEN, process::Process};
 
-/// What is asked, and by how many at once: each as soon as the answer before has come.
+/// A closed-loop load: each connection sends its next request when the previous response has ended.
 #[derive(Clone, Copy)]
 pub(crate) struct Load {
     pub(crate) model: &'static str,
@@ -19,14 +19,14 @@ pub(crate) struct Load {
     pub(crate) stream: bool,
 }
 
-/// What came of it; times in microseconds.
+/// The measurements of one run; times are in microseconds.
 #[derive(Clone, Copy)]
 pub(crate) struct Figures {
     per_second: f64,
-    /// To the last byte.
+    /// Median latency, measured to the last byte.
     p50: f64,
     p99: f64,
-    /// The proxy's processor time per request.
+    /// CPU time of the proxy per request.
     pub(crate) cpu: f64,
 }
 
@@ -54,7 +54,7 @@ impl fmt::Display for Figures {
 }
 
 impl Load {
-    /// Drives a proxy for so long.
+    /// Drives a proxy for the given time.
     pub(crate) async fn run(self, proxy: &Process, time: Duration) -> Result<Figures, Failed> {
         let mut senders = Vec::new();
         for _ in 0..self.connections {
@@ -63,7 +63,7 @@ impl Load {
         let (before, start) = (proxy.cpu()?, Instant::now());
         let mut running = JoinSet::new();
         for sender in senders {
-            running.spawn(self.ask_until(sender, start + time));
+            running.spawn(self.send_until(sender, start + time));
         }
         let mut times = Vec::<Duration>::new();
         for measured in running.join_all().await {
@@ -76,30 +76,30 @@ impl Load {
         Ok(Figures { per_second: count / took, p50: at(0.5), p99: at(0.99), cpu: cpu * 1e6 / count })
     }
 
-    /// One connection's share: at least one request.
-    async fn ask_until(
+    /// Sends requests over one connection until the given instant, at least one.
+    async fn send_until(
         self,
         mut sender: http1::SendRequest<Full<Bytes>>,
         until: Instant,
     ) -> Result<Vec<Duration>, Failed> {
         let Self { model, stream, .. } = self;
-        let ask = format!(
+        let payload = format!(
             r#"{{"model":"{model}","stream":{stream},"messages":[{{"role":"user","content":"Hello! How are you?"}}]}}"#
         );
-        let (ask, mut times) = (Bytes::from(ask), Vec::new());
+        let (payload, mut times) = (Bytes::from(payload), Vec::new());
         while times.is_empty() || Instant::now() < until {
             let request = Request::post("/v1/chat/completions")
                 .header(header::HOST, "127.0.0.1")
                 .header(header::CONTENT_TYPE, "application/json")
                 .header(header::AUTHORIZATION, format!("Bearer {TOKEN}"))
-                .body(Full::new(ask.clone()))?;
+                .body(Full::new(payload.clone()))?;
             let start = Instant::now();
             sender.ready().await?;
-            let answer = sender.send_request(request).await?;
-            if !answer.status().is_success() {
-                return Err(format!("the proxy answered {}", answer.status()).into());
+            let response = sender.send_request(request).await?;
+            if !response.status().is_success() {
+                return Err(format!("the proxy answered {}", response.status()).into());
             }
-            let mut body = answer.into_body();
+            let mut body = response.into_body();
             while let Some(frame) = body.frame().await {
                 frame?;
             }

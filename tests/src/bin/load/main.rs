@@ -1,13 +1,14 @@
-//! What Berry costs beside a proxy that does nothing: `cargo run --release -p berry-tests --bin load`.
+//! Measures the overhead of Berry against a minimal proxy:
+//! `cargo run --release -p berry-tests --bin load`.
 //!
-//! A simulated provider, `berry-server` in its standard form and a bare proxy of axum and reqwest
-//! run in processes of their own, the proxies with one worker thread each. Both are driven by the
-//! same load in turns, plain and streamed, over 1 to 256 connections, and the medians of the turns
-//! are told, as a table in Markdown. What moves least from run to run is the processor time that a
-//! proxy spends on a request, and its ratio to the bare proxy's. It runs on Linux, for about two
-//! minutes, and wants a machine that does nothing else.
+//! A simulated provider, `berry-server` with its default configuration, and a minimal proxy of axum
+//! and reqwest run in separate processes, the proxies with one worker thread each. The same load
+//! drives both in turns, plain and streamed, over 1 to 256 connections. The program prints the
+//! medians of the turns as a Markdown table. The most stable figure is the CPU time per request,
+//! and its ratio to that of the minimal proxy. A run takes about two minutes on Linux and needs an
+//! otherwise idle machine.
 
-#![expect(clippy::print_stdout, reason = "a table for whoever measures")]
+#![expect(clippy::print_stdout, reason = "the table is the program's output")]
 
 mod bare;
 mod drive;
@@ -18,15 +19,15 @@ use std::{error::Error, time::Duration};
 use drive::{Figures, Load};
 use process::Process;
 
-/// How often both proxies take their turn, and how long one is.
+/// The number of turns of each proxy, and the length of one.
 const TURNS: usize = 3;
 const TURN: Duration = Duration::from_millis(1_500);
-/// The turn before, which is not counted.
+/// The length of the first turn, which is not measured.
 const WARM_UP: Duration = Duration::from_millis(500);
 
 /// The caller's key.
 const TOKEN: &str = "a-token-of-mine-that-is-long-enough";
-/// What a plain answer has, and how many events a streamed one: its words, and what is around them.
+/// The upstream models: 12 words in a plain response, 50 in a stream.
 const MODELS: [(&str, &str); 2] = [("plain", "sim-t12"), ("stream", "sim-t50")];
 const CONNECTIONS: [usize; 4] = [1, 16, 64, 256];
 
@@ -38,7 +39,7 @@ async fn main() -> Result<(), Failed> {
     match (arguments.next().as_deref(), arguments.next()) {
         (Some("provider"), _) => process::provider().await,
         (Some("bare"), Some(upstream)) => bare::serve(&upstream).await,
-        // A turn of no length tells whether it runs at all.
+        // A short turn, which only checks that the program works.
         (Some("--quick"), _) => compare(1, Duration::from_millis(20)).await,
         _ => compare(TURNS, TURN).await,
     }

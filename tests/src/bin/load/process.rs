@@ -1,4 +1,4 @@
-//! The processes that are measured, and what the system tells of them.
+//! Starts the measured processes and reads their CPU time and memory.
 
 use std::{
     env, fs,
@@ -13,25 +13,25 @@ use berry_simulated::{Config, Provider};
 
 use crate::{Failed, MODELS, TOKEN};
 
-/// What the provider lets in.
+/// The API key of the provider.
 const KEY: &str = "sk-upstream";
 pub(crate) const BEARER: &str = "Bearer sk-upstream";
 
-/// A process that serves at an address, stopped when this is dropped.
+/// A process that serves at an address. Dropping it stops the process.
 pub(crate) struct Process {
     child: Child,
     pub(crate) address: String,
 }
 
 impl Process {
-    /// This program in another part.
+    /// Starts this program in another role.
     pub(crate) fn this(part: &str, upstream: Option<&str>) -> Result<Self, Failed> {
         let mut command = Command::new(env::current_exe()?);
         command.arg(part).args(upstream);
         Self::start(command, |line| Some(line.to_owned()))
     }
 
-    /// The gateway, with everything on that stands between a caller and a provider.
+    /// Starts the gateway with every layer of the request path enabled.
     pub(crate) fn berry(program: &Path, provider: &str) -> Result<Self, Failed> {
         let file = env::temp_dir().join(format!("berry-load-{}.toml", std::process::id()));
         fs::write(&file, configuration(provider))?;
@@ -46,16 +46,16 @@ impl Process {
         berry
     }
 
-    /// Waits for the line that tells the address.
+    /// Starts a process and waits for the line that holds its address.
     fn start(mut command: Command, address: impl Fn(&str) -> Option<String>) -> Result<Self, Failed> {
         let mut child =
             command.env("TOKIO_WORKER_THREADS", "1").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         let out = BufReader::new(child.stdout.take().ok_or("no output")?);
         let found = out.lines().map_while(Result::ok).find_map(|line| address(&line));
-        Ok(Self { child, address: found.ok_or("it ended before it served")? })
+        Ok(Self { child, address: found.ok_or("the process ended before it listened")? })
     }
 
-    /// The processor time that it has used so far.
+    /// Returns the CPU time used so far.
     pub(crate) fn cpu(&self) -> Result<Duration, Failed> {
         let mut nanos = 0;
         for thread in fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
@@ -65,7 +65,7 @@ impl Process {
         Ok(Duration::from_nanos(nanos))
     }
 
-    /// How much memory it has, in bytes; 0 where the system does not tell.
+    /// Returns the resident memory in bytes, or 0 where the system does not report it.
     pub(crate) fn memory(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
         let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.split_whitespace().next());
@@ -101,35 +101,39 @@ fn configuration(provider: &str) -> String {
     text
 }
 
-/// The server's own program: what is measured is what is shipped.
+/// Builds the `berry-server` binary and returns its path.
 pub(crate) fn berry_server() -> Result<PathBuf, Failed> {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut build = Command::new(cargo);
     build.args(["build", "-p", "berry-server", "--bin", "berry-server"]);
-    // It stands beside this program only when both are built alike.
+    // Both binaries must be built with the same profile to be in the same folder.
     if !cfg!(debug_assertions) {
         build.arg("--release");
     }
     let built = build.status()?;
     let program = env::current_exe()?.with_file_name("berry-server");
-    if built.success() && program.exists() { Ok(program) } else { Err("berry-server was not built beside this".into()) }
+    if built.success() && program.exists() {
+        Ok(program)
+    } else {
+        Err("berry-server is not in the folder of this program".into())
+    }
 }
 
-/// The part of the provider: it answers at once.
+/// Runs the role of the provider, which answers without delay.
 pub(crate) async fn provider() -> Result<(), Failed> {
     let models = MODELS.map(|(_, model)| model.to_owned()).to_vec();
     let provider = Provider::start(Config { key: KEY.into(), models, ..Config::named("load") }).await?;
-    tell(provider.addr())?;
-    abandoned().await;
+    print_address(provider.addr())?;
+    parent_exit().await;
     Ok(())
 }
 
-/// Tells whoever started this where it serves.
-pub(crate) fn tell(address: SocketAddr) -> io::Result<()> {
+/// Prints the address for the parent process.
+pub(crate) fn print_address(address: SocketAddr) -> io::Result<()> {
     writeln!(io::stdout(), "{address}")
 }
 
-/// Ends when whoever started this has.
-pub(crate) async fn abandoned() {
+/// Waits until the parent process has ended.
+pub(crate) async fn parent_exit() {
     let _ = tokio::task::spawn_blocking(|| io::stdin().read_to_end(&mut Vec::new())).await;
 }

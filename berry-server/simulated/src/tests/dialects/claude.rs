@@ -241,3 +241,32 @@ async fn the_demos_provider_of_this_format_answers_with_every_model() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_system_turn_may_follow_one_of_the_users() {
+    let user = json!({"role": "user", "content": "Hi"});
+    let system = json!({"role": "system", "content": [{"type": "text", "text": "Be brief."}]});
+    let body = |messages: &[&Value]| json!({"max_tokens": 50, "messages": messages});
+    let said = super::plain(Dialect::Claude, "sim", &body(&[&user, &system])).await;
+    assert!(super::text(Dialect::Claude, &said).contains("Hi"));
+    for bad in [&[&system, &user][..], &[&user, &system, &system]] {
+        let (status, _, message) = super::refusal(Dialect::Claude, &body(bad)).await;
+        assert!(status == 400 && message.contains("\"system\""), "{message}");
+    }
+}
+
+#[tokio::test]
+async fn beta_fields_come_with_their_header() {
+    let provider = super::start(Dialect::Claude).await;
+    let mut body = super::question(Dialect::Claude);
+    body["context_management"] = json!({"edits": []});
+    body["thinking"] = json!({"type": "adaptive", "display": "updates"});
+    for (betas, status) in [
+        ("context-management-2025-06-27,thinking-display-updates-2026-08-18", 200),
+        ("context-management-2025-06-27", 400),
+        ("other", 400),
+    ] {
+        let request = super::request(&provider, Dialect::Claude, "sim", false, &body).header("anthropic-beta", betas);
+        assert_eq!(super::soon(request.send()).await.unwrap().status(), status, "{betas}");
+    }
+}

@@ -1,0 +1,84 @@
+//! The limits of a configuration: their store, and the layer that applies them.
+
+use std::{any::Any, sync::Arc};
+
+use berry_tower::{
+    spend::{Estimate, SpendLayer, SpendObserver},
+    store::{Memory, Store},
+};
+
+use crate::{
+    config::{Config, EstimateBy, accounts, build::Caller},
+    state::Snapshot,
+};
+
+/// Returns the store of a configuration: that of `before`, unless `[store]` has changed.
+pub(crate) fn store(config: &Config, before: Option<&Snapshot>) -> Result<Arc<dyn Store>, String> {
+    if let Some(before) = before.filter(|before| before.config.store == config.store) {
+        return Ok(before.store.clone());
+    }
+    match &config.store {
+        None => Ok(Arc::new(Memory::new())),
+        Some(store) => shared(store),
+    }
+}
+
+#[cfg(feature = "redis")]
+fn shared(store: &crate::config::Store) -> Result<Arc<dyn Store>, String> {
+    use std::time::Duration;
+
+    use berry_tower::store::redis::{Mode, OnError, Redis, RedisConfig};
+    use secrecy::ExposeSecret;
+
+    use crate::config::{StoreMode, StoreOnError};
+
+    let config = RedisConfig::from_url(store.url.expose_secret()).map_err(|error| format!("store.url: {error}"))?;
+    let mode = match store.mode {
+        StoreMode::Strict => Mode::Strict,
+        StoreMode::Leased => Mode::Leased { millionths: store.lease },
+    };
+    let on_error = match store.on_error {
+        StoreOnError::Share => OnError::Share,
+        StoreOnError::Local => OnError::Local,
+        StoreOnError::Deny => OnError::Deny,
+    };
+    let config =
+        config.mode(mode).on_error(on_error).timeout(Duration::from_millis(store.timeout_ms)).prefix(&store.prefix);
+    Ok(Arc::new(Redis::start(config)))
+}
+
+#[cfg(not(feature = "redis"))]
+fn shared(_: &crate::config::Store) -> Result<Arc<dyn Store>, String> {
+    Err("store.url: this server is built without the feature `redis`".to_owned())
+}
+
+/// Returns the layer that applies the limits. Without any limit and observer it passes requests on.
+///
+/// The observer's context of a request is its [`Caller`].
+pub(crate) fn layer(snapshot: &Snapshot, observer: Option<Arc<dyn SpendObserver>>) -> SpendLayer {
+    let Snapshot { config, callers, store, .. } = snapshot;
+    // Keys that are made at run time may have limits.
+    let may_limit = config.database.is_some() || callers.values().any(|caller| caller.account.has_limits());
+    if !may_limit && observer.is_none() {
+        return SpendLayer::off();
+    }
+    let settings = &config.settings;
+    let estimate = settings.estimate.map(|by| match by {
+        EstimateBy::Bound => Estimate::Bound,
+        EstimateBy::Likely => Estimate::Likely,
+    });
+    let account = |extensions: &http::Extensions| Some(extensions.get::<Arc<Caller>>()?.account.clone());
+    let layer = SpendLayer::new(store.clone(), account)
+        .cost(accounts::prices(config))
+        .estimate_tokens(estimate.unwrap_or(Estimate::Likely))
+        .estimate_cost(estimate.unwrap_or(Estimate::Bound))
+        .assume_output_tokens(settings.assume_output_tokens)
+        .cap_output(settings.cap_output);
+    if observer.is_none() {
+        return layer;
+    }
+    layer.observer(observer).context(|request| {
+        let caller = request.extensions().get::<Arc<Caller>>()?.clone();
+        Some(caller as Arc<dyn Any + Send + Sync>)
+    })
+}

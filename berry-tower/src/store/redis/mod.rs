@@ -1,0 +1,570 @@
+//! Counters in Redis or Valkey, which several processes share.
+//!
+//! Every change is one script, by the clock of the store. In [`Mode::Strict`] each request asks it
+//! once, and no limit is ever exceeded. In [`Mode::Leased`] a process takes a part of a limit, debited
+//! at once, and spends it by itself; no limit is exceeded either, but for up to two seconds each
+//! process may hold a part that others could use.
+//!
+//! While the store is away, what [`OnError`] says is allowed. A breaker keeps requests from waiting
+//! for it; it is asked ten times a second, and used again when it answers. Units of
+//! [`Rule::Concurrent`](super::Rule::Concurrent) that a process holds are free 30 seconds after it has died.
+//!
+//! ```no_run
+//! use berry_tower::store::redis::{Mode, OnError, Redis, RedisConfig};
+//!
+//! # async fn start() -> Result<(), Box<dyn std::error::Error>> {
+//! let config = RedisConfig::from_url("redis://127.0.0.1:6379/0")?
+//!     .mode(Mode::Leased { millionths: 50_000 })
+//!     .on_error(OnError::Share);
+//! let store = Redis::start(config);
+//! # Ok(()) }
+//! ```
+
+mod config;
+mod connection;
+mod scripts;
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use dashmap::DashMap;
+use foldhash::fast::RandomState;
+use tokio::{
+    sync::Semaphore,
+    time::{MissedTickBehavior, interval, sleep},
+};
+
+pub use self::config::{InvalidAddress, Mode, OnError, RedisConfig};
+use self::{
+    connection::Link,
+    scripts::{Granted, Taken},
+};
+use super::{
+    Charge, CounterUsage, Memory, Receipt, Rule, Store, StoreFuture, StoreHealth, TakeError,
+    lease::{Drawn, LONGEST, Leases, size},
+    memory::Clock,
+    protocol::{Level, Used, Want, until_end},
+};
+
+/// The time between two signs of life, and between two looks at a store that is away.
+const BEAT: Duration = Duration::from_secs(1);
+const PROBE: Duration = Duration::from_millis(100);
+/// The beats between two signs that slots are still held.
+const HOLD_EVERY: u64 = 8;
+/// How long units wait to be given back to a store that is away.
+const SETTLE_WITHIN: Duration = Duration::from_secs(30);
+
+/// A [`Store`] in Redis or Valkey. Clones share their state.
+#[derive(Clone)]
+pub struct Redis(Arc<Shared>);
+
+struct Shared {
+    link: Link,
+    mode: Mode,
+    on_error: OnError,
+    prefix: String,
+    /// The name of this process.
+    process: String,
+    next_slot: AtomicU64,
+    clock: Clock,
+    groups: DashMap<Arc<str>, GroupLeases, RandomState>,
+    /// What was left of each counter when it was heard of last.
+    left: DashMap<Arc<str>, u64, RandomState>,
+    /// The counters while the store is away, and those that have begun there with what was left.
+    local: Memory,
+    begun: DashMap<Arc<str>, (), RandomState>,
+    /// The slots that are held, by the keys of their counters.
+    slots: DashMap<Arc<str>, Vec<Arc<str>>, RandomState>,
+}
+
+struct GroupLeases {
+    leases: Leases,
+    /// One request at a time asks for more.
+    turn: Arc<Semaphore>,
+}
+
+/// What a receipt stands for.
+enum Origin {
+    /// Units of the store itself or of leases.
+    Store { group: Arc<str>, taken: Vec<Used>, leased: Vec<bool>, slot: Arc<str> },
+    /// Units of this process, while the store is away.
+    Local(Receipt),
+}
+
+impl Redis {
+    /// Creates the store and the task that keeps it, which ends when the last clone is dropped. The
+    /// connection is made in the background.
+    ///
+    /// # Panics
+    /// If it is called outside of a Tokio runtime.
+    #[must_use]
+    pub fn start(config: RedisConfig) -> Self {
+        let RedisConfig { server, mode, on_error, timeout, prefix } = config;
+        let random = RandomState::default();
+        let unique = std::hash::BuildHasher::hash_one(&random, std::process::id());
+        let clock = Clock::new();
+        let shared = Arc::new(Shared {
+            link: Link::new(server, timeout, on_error),
+            mode,
+            on_error,
+            prefix,
+            process: format!("{:x}-{unique:x}", clock.now()),
+            next_slot: AtomicU64::new(0),
+            clock,
+            groups: DashMap::default(),
+            left: DashMap::default(),
+            local: Memory::new(),
+            begun: DashMap::default(),
+            slots: DashMap::default(),
+        });
+        let kept = Arc::downgrade(&shared);
+        tokio::spawn(async move {
+            let mut ticks = interval(PROBE);
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            let every = BEAT.as_millis() / PROBE.as_millis();
+            for tick in 0_u64.. {
+                ticks.tick().await;
+                let Some(shared) = kept.upgrade() else { break };
+                let is_beat = u128::from(tick) % every == 0;
+                if is_beat || shared.link.is_away() {
+                    shared.beat(is_beat && u128::from(tick) / every % u128::from(HOLD_EVERY) == 0).await;
+                }
+                shared.end_leases(shared.clock.now());
+            }
+        });
+        Self(shared)
+    }
+
+    /// Gives back what this process holds, before it ends.
+    pub async fn close(&self) {
+        let shared = &self.0;
+        for (group, taken) in shared.ended(u64::MAX) {
+            let call = scripts::settle(&shared.prefix, &group, &taken, "");
+            let _: Option<i64> = shared.link.ask(&call).await;
+        }
+    }
+}
+
+impl Shared {
+    async fn beat(&self, holds: bool) {
+        let was_away = self.link.is_away();
+        let alive: Option<u64> = self.link.probe(&scripts::beat(&self.prefix, &self.process)).await;
+        let Some(alive) = alive else { return };
+        self.link.replicas.store(alive.max(1), Relaxed);
+        if was_away {
+            // Counts go on from what the store has.
+            self.begun.clear();
+            self.local.clear();
+        }
+        if holds || was_away {
+            let held: Vec<_> = self.slots.iter().map(|it| (it.key().clone(), it.value().clone())).collect();
+            for (key, slots) in held {
+                let _: Option<i64> = self.link.ask(&scripts::hold(&key, &self.process, &slots)).await;
+            }
+        }
+    }
+
+    /// Takes the units that leases still held out of them, when they have ended.
+    fn ended(&self, now: u64) -> Vec<(Arc<str>, Vec<Used>)> {
+        let mut all = Vec::new();
+        for mut group in self.groups.iter_mut() {
+            let ended = group.leases.end(now);
+            if !ended.is_empty() {
+                let used = |(key, lease): (Arc<str>, super::lease::Lease)| Used {
+                    rule: lease.rule,
+                    position: lease.position,
+                    taken: lease.units,
+                    used: 0,
+                    key,
+                };
+                all.push((group.key().clone(), ended.into_iter().map(used).collect()));
+            }
+        }
+        all
+    }
+
+    fn end_leases(self: &Arc<Self>, now: u64) {
+        for (group, taken) in self.ended(now) {
+            tokio::spawn(self.clone().give_back(group, taken, "".into()));
+        }
+        self.groups.retain(|_, group| !group.leases.is_empty() || Arc::strong_count(&group.turn) > 1);
+    }
+
+    /// Settles units with the store, once. While it is away, they wait.
+    async fn give_back(self: Arc<Self>, group: Arc<str>, settled: Vec<Used>, slot: Arc<str>) {
+        let mut waited = Duration::ZERO;
+        while self.link.is_away() && waited < SETTLE_WITHIN {
+            sleep(PROBE).await;
+            waited += PROBE;
+        }
+        let call = scripts::settle(&self.prefix, &group, &settled, &slot);
+        let _: Option<i64> = self.link.ask(&call).await;
+    }
+
+    /// Returns the units of a counter that are leased at a time.
+    fn lease_size(&self, rule: Rule) -> Option<u64> {
+        match (self.mode, rule) {
+            (Mode::Strict, _) | (_, Rule::Concurrent { .. }) => None,
+            (Mode::Leased { millionths }, rule) => size(rule.limit(), millionths),
+        }
+    }
+
+    async fn take(&self, group: &str, charges: &[Charge]) -> Result<Receipt, TakeError> {
+        let leased: Vec<Option<u64>> = charges.iter().map(|charge| self.lease_size(charge.rule)).collect();
+        let result = if leased.iter().any(Option::is_some) {
+            self.take_leased(group, charges, &leased).await
+        } else {
+            self.take_strict(group, charges).await
+        };
+        result.unwrap_or_else(|| self.take_locally(group, charges))
+    }
+
+    /// Asks the store; `None` if it does not answer.
+    async fn ask(&self, group: &str, wants: &[Want], slot: &str) -> Option<Taken> {
+        let answer: Vec<i64> = self.link.ask(&scripts::take(&self.prefix, group, wants, slot)).await?;
+        let taken = scripts::taken(&answer, wants)?;
+        match &taken {
+            Taken::Granted(_, granted) => {
+                for (want, granted) in wants.iter().zip(granted) {
+                    self.heard(&want.key, granted.usage.remaining());
+                }
+            }
+            Taken::Refused { index, level } => {
+                if let Some(want) = wants.get(*index) {
+                    self.heard(&want.key, want.rule.limit().saturating_sub(level.used));
+                }
+            }
+        }
+        Some(taken)
+    }
+
+    fn heard(&self, key: &Arc<str>, left: u64) {
+        match self.left.get_mut(key) {
+            Some(mut known) => *known = left,
+            None => _ = self.left.insert(key.clone(), left),
+        }
+    }
+
+    fn slot(&self) -> Arc<str> {
+        format!("{}-{:x}", self.process, self.next_slot.fetch_add(1, Relaxed)).into()
+    }
+
+    /// Notes the slots of a request, so that they are held until it ends.
+    fn hold(&self, group: &str, charges: &[Charge], slot: &Arc<str>) {
+        for charge in charges.iter().filter(|charge| matches!(charge.rule, Rule::Concurrent { .. })) {
+            let key = scripts::key(&self.prefix, group, &charge.key);
+            self.slots.entry(key.into()).or_default().push(slot.clone());
+        }
+    }
+
+    fn release(&self, group: &str, taken: &[Used], slot: &Arc<str>) {
+        for used in taken.iter().filter(|used| matches!(used.rule, Rule::Concurrent { .. })) {
+            let key = scripts::key(&self.prefix, group, &used.key);
+            if let Some(mut held) = self.slots.get_mut(&*key) {
+                held.retain(|it| it != slot);
+            }
+            self.slots.remove_if(&*key, |_, held| held.is_empty());
+        }
+    }
+
+    async fn take_strict(&self, group: &str, charges: &[Charge]) -> Option<Result<Receipt, TakeError>> {
+        let want = |charge: &Charge| Want {
+            key: charge.key.clone(),
+            rule: charge.rule,
+            need: charge.amount,
+            wish: charge.amount,
+        };
+        let wants: Vec<Want> = charges.iter().map(want).collect();
+        let slot = self.slot();
+        Some(match self.ask(group, &wants, &slot).await? {
+            Taken::Granted(_, granted) => {
+                self.hold(group, charges, &slot);
+                let usages = granted.iter().map(|granted| granted.usage).collect();
+                let positions = granted.iter().map(|granted| granted.position);
+                let taken = charges.iter().zip(positions).map(|(charge, position)| used(charge, position)).collect();
+                let leased = vec![false; charges.len()];
+                Ok(Receipt::new(usages, Origin::Store { group: group.into(), taken, leased, slot }))
+            }
+            Taken::Refused { index, level } => Err(refused(charges, index, &level)),
+        })
+    }
+
+    /// Takes units of leases, and asks the store for more where they do not suffice.
+    async fn take_leased(
+        &self,
+        group: &str,
+        charges: &[Charge],
+        sizes: &[Option<u64>],
+    ) -> Option<Result<Receipt, TakeError>> {
+        let now = self.clock.now();
+        let is_all_leased = sizes.iter().all(Option::is_some);
+        let turn = {
+            let mut held = self.leases(group);
+            if is_all_leased && let Some(drawn) = draw_all(&mut held.leases, charges, now) {
+                return Some(Ok(self.leased_receipt(group, charges, &drawn, &held.leases, now)));
+            }
+            held.turn.clone()
+        };
+        // It is never closed.
+        let _turn = turn.acquire().await.ok();
+        let now = self.clock.now();
+        let (drawn, wants) = {
+            let mut held = self.leases(group);
+            if is_all_leased && let Some(drawn) = draw_all(&mut held.leases, charges, now) {
+                return Some(Ok(self.leased_receipt(group, charges, &drawn, &held.leases, now)));
+            }
+            draw_some(&mut held.leases, charges, sizes, now)
+        };
+        // Puts back what was drawn, also when the request is dropped meanwhile.
+        let mut undo = PutBack { shared: self, group, charges, drawn: Some(drawn) };
+        let slot = self.slot();
+        match self.ask(group, &wants, &slot).await? {
+            Taken::Refused { index, level } => {
+                let key = &wants.get(index)?.key;
+                let index = charges.iter().position(|charge| charge.key == *key)?;
+                Some(Err(refused(charges, index, &level)))
+            }
+            Taken::Granted(store_now, granted) => {
+                let drawn = undo.drawn.take()?;
+                self.hold(group, charges, &slot);
+                Some(Ok(self.granted_receipt(
+                    group,
+                    charges,
+                    sizes,
+                    &drawn,
+                    &wants,
+                    &granted,
+                    (now, store_now),
+                    slot.clone(),
+                )))
+            }
+        }
+    }
+
+    fn leases(&self, group: &str) -> dashmap::mapref::one::RefMut<'_, Arc<str>, GroupLeases> {
+        if let Some(held) = self.groups.get_mut(group) {
+            return held;
+        }
+        let new = || GroupLeases { leases: Leases::default(), turn: Arc::new(Semaphore::new(1)) };
+        self.groups.entry(group.into()).or_insert_with(new)
+    }
+
+    /// What is left of a counter as far as this process knows.
+    fn known_usage(&self, charge: &Charge, held: u64, now: u64) -> CounterUsage {
+        let left = self.left.get(&charge.key).map_or(charge.rule.limit(), |left| *left).saturating_add(held);
+        Level { used: charge.rule.limit().saturating_sub(left), lag: 0, now }.usage(charge.rule)
+    }
+
+    fn leased_receipt(&self, group: &str, charges: &[Charge], drawn: &[Drawn], leases: &Leases, now: u64) -> Receipt {
+        let usages =
+            charges.iter().map(|charge| self.known_usage(charge, leases.units(&charge.key, now), now)).collect();
+        let taken = charges.iter().zip(drawn).map(|(charge, drawn)| used(charge, drawn.position)).collect();
+        let leased = vec![true; charges.len()];
+        Receipt::new(usages, Origin::Store { group: group.into(), taken, leased, slot: "".into() })
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the parts of one exchange with the store")]
+    fn granted_receipt(
+        &self,
+        group: &str,
+        charges: &[Charge],
+        sizes: &[Option<u64>],
+        drawn: &[Drawn],
+        wants: &[Want],
+        granted: &[Granted],
+        (asked_at, store_now): (u64, u64),
+        slot: Arc<str>,
+    ) -> Receipt {
+        let mut held = self.leases(group);
+        let (mut usages, mut taken) = (Vec::with_capacity(charges.len()), Vec::with_capacity(charges.len()));
+        for ((charge, size), drawn) in charges.iter().zip(sizes).zip(drawn) {
+            let found = wants.iter().zip(granted).find(|(want, _)| want.key == charge.key);
+            let Some((want, granted)) = found else {
+                usages.push(self.known_usage(charge, held.leases.units(&charge.key, asked_at), asked_at));
+                taken.push(used(charge, drawn.position));
+                continue;
+            };
+            let position = if drawn.units > 0 { drawn.position.min(granted.position) } else { granted.position };
+            if size.is_some() {
+                // The window may end before the lease does, by the clock of the store.
+                let longest = match charge.rule {
+                    Rule::Calendar { window, .. } => {
+                        LONGEST.min(u64::try_from(until_end(window, store_now).as_micros()).unwrap_or(LONGEST))
+                    }
+                    _ => LONGEST,
+                };
+                let until = asked_at.saturating_add(longest);
+                held.leases.add(
+                    &charge.key,
+                    charge.rule,
+                    granted.units.saturating_sub(want.need),
+                    granted.position,
+                    until,
+                );
+            }
+            usages.push(granted.usage);
+            taken.push(used(charge, position));
+        }
+        let leased = sizes.iter().map(Option::is_some).collect();
+        Receipt::new(usages, Origin::Store { group: group.into(), taken, leased, slot })
+    }
+
+    /// Counts in this process while the store is away.
+    fn take_locally(&self, group: &str, charges: &[Charge]) -> Result<Receipt, TakeError> {
+        let receipt = match self.on_error {
+            OnError::Deny => return Err(TakeError::Unavailable),
+            OnError::Local => self.local.try_take(group, charges)?,
+            OnError::Share => {
+                let replicas = self.link.replicas.load(Relaxed).max(1);
+                let shares: Vec<Charge> = charges.iter().map(|charge| share(charge, replicas)).collect();
+                for (charge, share) in charges.iter().zip(&shares) {
+                    self.begin(group, charge, share, replicas);
+                }
+                self.local.try_take(group, &shares)?
+            }
+        };
+        Ok(Receipt::new(receipt.usages().to_vec(), Origin::Local(receipt)))
+    }
+
+    /// Begins to count a limit in this process with what was left of it, divided by the processes.
+    fn begin(&self, group: &str, charge: &Charge, share: &Charge, replicas: u64) {
+        if self.begun.contains_key(&charge.key) || self.begun.insert(charge.key.clone(), ()).is_some() {
+            return;
+        }
+        let Some(left) = self.left.get(&charge.key).map(|left| *left / replicas) else { return };
+        let spent = share.rule.limit().saturating_sub(left);
+        if spent > 0 && !matches!(share.rule, Rule::Concurrent { .. }) {
+            // What was spent stays spent.
+            drop(self.local.try_take(group, &[Charge::new(charge.key.clone(), share.rule, spent)]));
+        }
+    }
+
+    fn settle(self: Arc<Self>, receipt: Receipt, used: Vec<u64>) -> StoreFuture<'static, ()> {
+        let done = || -> StoreFuture<'static, ()> { Box::pin(std::future::ready(())) };
+        match receipt.into_state::<Origin>() {
+            None => done(),
+            Some(Origin::Local(receipt)) => {
+                self.local.settle_now(receipt, &used);
+                done()
+            }
+            Some(Origin::Store { group, mut taken, leased, slot }) => {
+                for (taken, used) in taken.iter_mut().zip(used) {
+                    taken.used = used;
+                }
+                self.release(&group, &taken, &slot);
+                let now = self.clock.now();
+                let mut rest = Vec::with_capacity(taken.len());
+                for (mut taken, leased) in taken.into_iter().zip(leased) {
+                    let back = taken.taken.saturating_sub(taken.used);
+                    let drawn = Drawn { units: back, position: taken.position };
+                    if leased && back > 0 {
+                        let is_back = self
+                            .groups
+                            .get_mut(&*group)
+                            .is_some_and(|mut held| held.leases.put_back(&taken.key, drawn, now));
+                        if is_back {
+                            taken.taken = taken.used;
+                        }
+                    }
+                    if taken.taken != taken.used {
+                        rest.push(taken);
+                    }
+                }
+                if rest.is_empty() { done() } else { Box::pin(self.give_back(group, rest, slot)) }
+            }
+        }
+    }
+}
+
+fn used(charge: &Charge, position: u64) -> Used {
+    Used { key: charge.key.clone(), rule: charge.rule, position, taken: charge.amount, used: charge.amount }
+}
+
+fn refused(charges: &[Charge], index: usize, level: &Level) -> TakeError {
+    let Some(charge) = charges.get(index) else { return TakeError::Unavailable };
+    let retry_after = level.wait(charge.rule, charge.amount);
+    TakeError::Exceeded { index, retry_after, usage: level.usage(charge.rule) }
+}
+
+/// A charge on this process's share of a limit.
+fn share(charge: &Charge, replicas: u64) -> Charge {
+    let rule = charge.rule.with_limit(charge.rule.limit() / replicas);
+    Charge::new(charge.key.clone(), rule, charge.amount)
+}
+
+/// Draws all units of leases, or none.
+fn draw_all(leases: &mut Leases, charges: &[Charge], now: u64) -> Option<Vec<Drawn>> {
+    if is_peek(charges) || charges.iter().any(|charge| leases.units(&charge.key, now) < charge.amount) {
+        return None;
+    }
+    Some(charges.iter().map(|charge| leases.draw(&charge.key, charge.amount, now)).collect())
+}
+
+/// Whether the charges take nothing, but ask what is left.
+fn is_peek(charges: &[Charge]) -> bool {
+    charges.iter().all(|charge| charge.amount == 0)
+}
+
+/// Draws what leases have, and returns what is wanted of the store.
+fn draw_some(leases: &mut Leases, charges: &[Charge], sizes: &[Option<u64>], now: u64) -> (Vec<Drawn>, Vec<Want>) {
+    let (mut drawn, mut wants) = (Vec::with_capacity(charges.len()), Vec::with_capacity(charges.len()));
+    for (charge, size) in charges.iter().zip(sizes) {
+        let here = if size.is_some() { leases.draw(&charge.key, charge.amount, now) } else { Drawn::default() };
+        let need = charge.amount - here.units;
+        // Nothing is needed of a counter whose lease suffices.
+        if need > 0 || size.is_none() || is_peek(charges) {
+            let wish = if need > 0 { need.max(size.unwrap_or(0)) } else { need };
+            wants.push(Want { key: charge.key.clone(), rule: charge.rule, need, wish });
+        }
+        drawn.push(here);
+    }
+    (drawn, wants)
+}
+
+/// Puts drawn units back when it is dropped.
+struct PutBack<'a> {
+    shared: &'a Shared,
+    group: &'a str,
+    charges: &'a [Charge],
+    drawn: Option<Vec<Drawn>>,
+}
+
+impl Drop for PutBack<'_> {
+    fn drop(&mut self) {
+        let Some(drawn) = self.drawn.take() else { return };
+        let now = self.shared.clock.now();
+        let Some(mut held) = self.shared.groups.get_mut(self.group) else { return };
+        for (charge, drawn) in self.charges.iter().zip(drawn) {
+            if drawn.units > 0 {
+                // Units of a lease that has ended meanwhile are lost until they refill.
+                held.leases.put_back(&charge.key, drawn, now);
+            }
+        }
+    }
+}
+
+impl Store for Redis {
+    fn take<'a>(&'a self, group: &'a str, charges: &'a [Charge]) -> StoreFuture<'a, Result<Receipt, TakeError>> {
+        Box::pin(self.0.take(group, charges))
+    }
+
+    fn settle(&self, receipt: Receipt, used: Vec<u64>) -> StoreFuture<'static, ()> {
+        self.0.clone().settle(receipt, used)
+    }
+
+    fn health(&self) -> StoreHealth {
+        self.0.link.health()
+    }
+}
+
+impl fmt::Debug for Redis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Redis").field("mode", &self.0.mode).field("health", &self.health()).finish_non_exhaustive()
+    }
+}
