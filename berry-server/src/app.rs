@@ -21,6 +21,7 @@ use crate::{
         error_shape::ErrorShape,
         routes::{self, Answer, Context, Front, Gateways, IncomingBody},
     },
+    key_refresh::KeyRefresh,
     observability::Observability,
     probes::Probes,
     reload::{Apply, Reloader},
@@ -33,6 +34,7 @@ struct Running {
     snapshot: Arc<Snapshot>,
     front: Front,
     _probes: Probes,
+    _key_refresh: KeyRefresh,
 }
 
 /// The application. Cheap to clone.
@@ -87,6 +89,11 @@ impl App {
 
     pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
         self.0.snapshot()
+    }
+
+    /// Sends the telemetry that is queued.
+    pub(crate) async fn flush_telemetry(&self) {
+        self.0.observability.otlp.flush().await;
     }
 
     pub(crate) fn process(&self) -> &Arc<Process> {
@@ -151,8 +158,11 @@ fn run(snapshot: Snapshot, observability: &Observability, reloader: &Reloader) -
     };
     let context = Context::new(snapshot.clone(), observability.clone(), reloader.clone());
     let front = routes::front(&context, &gateways);
+    // Before the probes, which wait for the keys.
+    let _key_refresh = KeyRefresh::start(&snapshot.provider_keys);
     let _probes = Probes::start(&snapshot);
-    Running { snapshot, front, _probes }
+    observability.otlp.export(&snapshot, &observability.metrics);
+    Running { snapshot, front, _probes, _key_refresh }
 }
 
 #[cfg(test)]

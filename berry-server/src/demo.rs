@@ -76,6 +76,9 @@ fn file(providers: &[DemoProvider], token: &str) -> String {
             "[providers.{name}]\nname = \"{name}\"\nbase_url = \"{base_url}\"\napi_key = \"{key}\"\nmodels = {models:?}\n\
              backend_type = \"{backend_type}\""
         );
+        if let Some(preset) = provider.preset {
+            let _ = writeln!(text, "preset = \"{preset}\"");
+        }
     }
     for (name, strategy, _) in MODELS {
         let _ = writeln!(text, "[models.{name}]\nname = \"{name}\"\nstrategy = \"{strategy}\"");

@@ -33,6 +33,7 @@ pub mod config;
 mod database;
 pub mod demo;
 mod http;
+mod key_refresh;
 #[cfg(feature = "database")]
 mod keys;
 mod memory;

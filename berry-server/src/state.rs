@@ -30,8 +30,8 @@ use tokio::time::Instant;
 use crate::{
     authentication::Keys,
     config::{
-        Config, Loaded, Seen,
-        build::{Built, Caller, build},
+        Config, FileVersion, Loaded,
+        build::{Built, Caller, ProviderKeys, build},
     },
     memory, spend,
 };
@@ -55,7 +55,7 @@ pub(crate) struct Process {
     /// The result of the last reload.
     pub(crate) last_reload: ArcSwapOption<ReloadResult>,
     /// The configuration file as it was when it was last read.
-    pub(crate) seen: ArcSwapOption<Seen>,
+    pub(crate) file_version: ArcSwapOption<FileVersion>,
     /// Whether the server listens on a loopback address, so that only this machine reaches it.
     is_loopback: bool,
     /// The connections to providers.
@@ -118,7 +118,7 @@ impl Process {
             probed: Arc::default(),
             stop: Shutdown::new(),
             last_reload: ArcSwapOption::empty(),
-            seen: ArcSwapOption::from(loaded.seen.clone().map(Arc::new)),
+            file_version: ArcSwapOption::from(loaded.file_version.clone().map(Arc::new)),
             is_loopback,
             transport: EnvProxy::default(),
             buffers: ByteBudget::new(usize::MAX),
@@ -176,6 +176,8 @@ pub(crate) struct Snapshot {
     pub(crate) callers: HashMap<String, Arc<Caller>>,
     /// The users by key.
     pub(crate) keys: Keys,
+    /// The providers' keys that change from time to time.
+    pub(crate) provider_keys: ProviderKeys,
     pub(crate) tag_policy: TagPolicy,
     /// Whether status pages are open to all.
     pub(crate) public_status: bool,
@@ -200,8 +202,9 @@ impl Snapshot {
     ) -> Result<Self, String> {
         let Loaded { config, source, .. } = loaded;
         let none = HashMap::new();
+        let provider_keys = ProviderKeys::new(&config, before.map(|before| &before.provider_keys));
         let Built { models, tuning, plan, keys, callers, tag_policy } =
-            build(&config, before.map_or(&none, |before| &before.callers))?;
+            build(&config, before.map_or(&none, |before| &before.callers), &provider_keys)?;
         let catalog = match before {
             Some(before) => before.catalog.fork(),
             None => observe(Catalog::default()),
@@ -232,6 +235,7 @@ impl Snapshot {
             catalog,
             callers,
             keys,
+            provider_keys,
             tag_policy,
             backoff: plan,
             retry_budget,

@@ -2,6 +2,7 @@
 
 use super::dialect::Dialect;
 use super::fault::Behavior;
+use super::quirks;
 use super::record::Retention;
 use std::fmt;
 use std::time::Duration;
@@ -48,6 +49,8 @@ pub struct Config {
     pub models: Vec<String>,
     /// The wire format.
     pub dialect: Dialect,
+    /// The known provider whose rules and shapes it has, if any; see [`Config::of_preset`].
+    pub preset: Option<&'static str>,
     /// Whether to accept bodies that break the published rules, which are refused otherwise.
     pub lax: bool,
     /// The `created` of all responses, in Unix seconds.
@@ -64,12 +67,12 @@ pub struct Config {
     pub per_token: Duration,
     /// The behaviour without a script and without fault tokens in the model's name.
     pub behavior: Behavior,
-    /// The tool calls that each conversation makes, one step a turn; of a step the first whose tool the request has. The
+    /// The tool calls of each conversation, one step per turn. A step makes the first call whose tool the request has. The
     /// number of tool results in the conversation tells the step, so that several providers can share a task.
     pub task: Vec<Vec<TaskCall>>,
     /// Shifts which requests a percentage strikes.
     pub seed: u64,
-    /// What is recorded of the requests.
+    /// How much of each request is recorded.
     pub keep: Retention,
 }
 
@@ -82,6 +85,7 @@ impl Config {
             key: format!("sk-simulated-{name}"),
             models: vec!["sim".to_owned()],
             dialect: Dialect::default(),
+            preset: None,
             lax: false,
             created: 1_750_000_000,
             text: TEXT.to_owned(),
@@ -94,6 +98,25 @@ impl Config {
             seed: 0,
             keep: Retention::default(),
         }
+    }
+
+    /// Returns the settings of a healthy provider with the rules, the errors and the answers of a known one;
+    /// `None` for an unknown name.
+    ///
+    /// ```
+    /// use berry_simulated::Config;
+    ///
+    /// assert_eq!(Config::of_preset("mistral").unwrap().preset, Some("mistral"));
+    /// assert!(Config::of_preset("nobody").is_none());
+    /// ```
+    pub fn of_preset(name: &str) -> Option<Self> {
+        let quirks = quirks::by_name(name)?;
+        Some(Self { preset: Some(quirks.name), dialect: quirks.dialect, ..Self::named(name) })
+    }
+
+    /// Returns the names of the known providers.
+    pub fn presets() -> impl Iterator<Item = &'static str> {
+        quirks::names()
     }
 }
 
@@ -110,6 +133,7 @@ impl fmt::Debug for Config {
             .field("port", &self.port)
             .field("models", &self.models)
             .field("dialect", &self.dialect)
+            .field("preset", &self.preset)
             .field("lax", &self.lax)
             .field("tokens", &self.tokens)
             .field("first_token", &self.first_token)

@@ -17,6 +17,8 @@ pub struct DemoProvider {
     pub about: &'static str,
     /// The wire format.
     pub dialect: Dialect,
+    /// The known provider whose rules and shapes it has.
+    pub preset: Option<&'static str>,
     /// The base URL, with the version.
     pub base_url: String,
     /// The key.
@@ -34,6 +36,7 @@ struct Profile {
     name: &'static str,
     about: &'static str,
     dialect: Dialect,
+    preset: Option<&'static str>,
     /// The time to the first token and between tokens, in milliseconds.
     pace: (u64, u64),
     /// The share of requests that fail, in percent.
@@ -46,14 +49,16 @@ const PROFILES: [Profile; 4] = [
         name: "swift",
         about: "fast and cheap",
         dialect: Dialect::OpenAi,
+        preset: None,
         pace: (60, 12),
         fails: 0,
         premium: false,
     },
     Profile {
         name: "steady",
-        about: "slow, expensive and reliable",
+        about: "slow, expensive and reliable; refuses and answers as Mistral does",
         dialect: Dialect::OpenAi,
+        preset: Some("mistral"),
         pace: (700, 45),
         fails: 0,
         premium: true,
@@ -62,6 +67,7 @@ const PROFILES: [Profile; 4] = [
         name: "flaky",
         about: "fails every third request",
         dialect: Dialect::OpenAi,
+        preset: None,
         pace: (150, 20),
         fails: 34,
         premium: false,
@@ -70,6 +76,7 @@ const PROFILES: [Profile; 4] = [
         name: "foreign",
         about: "speaks Claude's format, not OpenAI's",
         dialect: Dialect::Claude,
+        preset: None,
         pace: (250, 25),
         fails: 0,
         premium: false,
@@ -85,10 +92,11 @@ const PROFILES: [Profile; 4] = [
 /// Fails when there is no free port.
 pub async fn demo_providers() -> io::Result<Vec<DemoProvider>> {
     let mut out = Vec::with_capacity(PROFILES.len());
-    for Profile { name, about, dialect, pace: (first, each), fails, premium } in PROFILES {
+    for Profile { name, about, dialect, preset, pace: (first, each), fails, premium } in PROFILES {
         let config = Config {
             models: vec!["sim-small".to_owned(), "sim-large".to_owned()],
             dialect,
+            preset,
             first_token: Duration::from_millis(first),
             per_token: Duration::from_millis(each),
             behavior: Fault::Status(503).percent(fails),
@@ -101,6 +109,7 @@ pub async fn demo_providers() -> io::Result<Vec<DemoProvider>> {
             name,
             about,
             dialect,
+            preset,
             base_url: provider.base_url(),
             key: provider.key().to_owned(),
             models,

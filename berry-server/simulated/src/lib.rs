@@ -38,6 +38,7 @@ mod layout;
 mod name;
 mod openai;
 mod provider;
+mod quirks;
 mod record;
 mod refusal;
 mod reply;

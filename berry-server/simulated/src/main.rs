@@ -19,11 +19,15 @@ struct Cli {
     #[arg(long, value_enum, default_value_t = Format::Openai)]
     dialect: Format,
 
-    /// The provider's name, which its answers carry.
+    /// A known provider whose rules, errors and responses are simulated, for example `mistral`.
+    #[arg(long, value_name = "NAME", value_parser = preset, conflicts_with = "dialect")]
+    preset: Option<String>,
+
+    /// The name of the provider, which appears in its responses.
     #[arg(long, value_name = "NAME", default_value = "sim")]
     name: String,
 
-    /// The key that requests must bring [default: sk-simulated-NAME].
+    /// The key that requests must contain [default: sk-simulated-NAME].
     #[arg(long, value_name = "KEY")]
     key: Option<String>,
 
@@ -31,15 +35,15 @@ struct Cli {
     #[arg(long = "model", value_name = "NAME", default_values_t = ["sim".to_owned()])]
     models: Vec<String>,
 
-    /// The faults of every answer, as tokens joined by `-`, for example `e503-ra2` or `cut40-crlf`.
+    /// The faults of every response, as tokens joined by `-`, for example `e503-ra2` or `cut40-crlf`.
     #[arg(long, value_name = "TOKENS", value_parser = behavior)]
     fault: Option<Behavior>,
 
-    /// The share of requests that the faults strike, in percent.
+    /// The share of requests with faults, in percent.
     #[arg(long, value_name = "PERCENT", requires = "fault", value_parser = clap::value_parser!(u8).range(0..=100))]
     percent: Option<u8>,
 
-    /// Shifts which requests a percentage strikes.
+    /// The seed that selects which requests have faults.
     #[arg(long, value_name = "NUMBER", default_value_t = 0)]
     seed: u64,
 
@@ -51,7 +55,7 @@ struct Cli {
     #[arg(long, value_name = "MS", default_value_t = 0)]
     per_token_ms: u64,
 
-    /// The number of tokens in an answer.
+    /// The number of tokens in a response.
     #[arg(long, value_name = "COUNT")]
     tokens: Option<usize>,
 
@@ -80,6 +84,11 @@ impl From<Format> for Dialect {
     }
 }
 
+fn preset(name: &str) -> Result<String, String> {
+    let known = Config::presets().collect::<Vec<_>>();
+    if known.contains(&name) { Ok(name.to_owned()) } else { Err(format!("it is one of {}", known.join(", "))) }
+}
+
 fn behavior(tokens: &str) -> Result<Behavior, String> {
     Behavior::from_tokens(tokens)
         .ok_or_else(|| format!("`{tokens}` has an unknown token; the documentation lists them"))
@@ -92,11 +101,13 @@ impl Cli {
             behavior = behavior.percent(percent);
         }
         let named = Config::named(&self.name);
+        let preset = self.preset.as_deref().and_then(Config::of_preset);
         Config {
             port: self.port,
             key: self.key.unwrap_or(named.key),
             models: self.models,
-            dialect: self.dialect.into(),
+            dialect: preset.as_ref().map_or_else(|| self.dialect.into(), |preset| preset.dialect),
+            preset: preset.and_then(|preset| preset.preset),
             lax: self.lax,
             tokens: self.tokens,
             first_token: Duration::from_millis(self.first_token_ms),

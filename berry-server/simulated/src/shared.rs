@@ -1,9 +1,10 @@
-//! What the connections of a provider share, and how it picks a request's behaviour.
+//! The state shared by the connections of a provider, and the selection of behaviours.
 
 use super::cache::{Cache, CachedRequest};
 use super::config::Config;
 use super::dialect::{ModelRequest, Target, Wire};
 use super::fault::{Behavior, Scope};
+use super::quirks::{self, Quirks};
 use super::record::Record;
 use super::refusal::Refusal;
 use super::script::{Script, Step, Ticks};
@@ -15,18 +16,19 @@ use http::HeaderMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
-/// What all connections of a provider share.
+/// The state shared by all connections of a provider.
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) record: Arc<Record>,
     pub(super) script: ArcSwap<Script>,
     pub(super) config: Config,
     pub(super) wire: &'static dyn Wire,
+    pub(super) quirks: Option<&'static Quirks>,
     pub(super) voice: Voice,
     standing: Step,
     name_ticks: Ticks,
     pub(super) cache: Cache,
-    /// Headers of every answer.
+    /// The headers of every response.
     pub(super) headers: HeaderMap,
     /// The stored responses of the Responses API.
     pub(super) responses: StoredResponses,
@@ -53,11 +55,12 @@ impl Shared {
             cache: Cache::default(),
             headers: config.dialect.wire().headers(),
             wire: config.dialect.wire(),
+            quirks: config.preset.and_then(quirks::by_name),
             config,
         }
     }
 
-    /// Whether there is such a model, and what its name asks for.
+    /// Returns the behaviour in a model's name; `None` for an unknown model.
     pub(super) fn model(&self, name: &str) -> Option<Option<Behavior>> {
         if self.config.models.iter().any(|model| model == name) {
             return Some(None);
@@ -77,11 +80,25 @@ impl Shared {
         let Some(behavior) = self.model(&ask.model) else {
             return (Err(Refusal::unknown_model(&ask.model)), None);
         };
-        let checked = if self.config.lax { Ok(()) } else { self.wire.check(&ask) };
+        let checked = if self.config.lax { Ok(()) } else { self.check(&ask) };
         (checked.map(|()| ask), behavior.map(Arc::new))
     }
 
-    /// The script's behaviour, else the one in the model's name, else the provider's own.
+    fn check(&self, ask: &ModelRequest) -> Result<(), Refusal> {
+        match self.quirks {
+            None => self.wire.check(ask),
+            Some(quirks) if quirks.has_schema() => quirks.check(ask).and_then(|()| self.wire.check(ask)),
+            Some(quirks) => quirks.check(ask),
+        }
+    }
+
+    /// Returns the status and the body of an error.
+    pub(super) fn refusal(&self, refusal: &Refusal) -> (u16, Bytes) {
+        let own = self.quirks.and_then(|quirks| quirks.refusal(refusal));
+        own.map_or_else(|| self.wire.refusal(refusal), |(status, body)| (status, body.into()))
+    }
+
+    /// Returns the behaviour of the script, of the model's name, or of the provider, in this order.
     pub(super) fn behavior(&self, scope: Scope, known: Option<&CachedRequest>) -> Arc<Behavior> {
         let by_name = || {
             let behavior = known?.by_name.as_ref()?;

@@ -9,6 +9,7 @@ use berry_tower::{
     probe::{self, Refused},
 };
 use futures_util::future::join_all;
+use secrecy::ExposeSecret;
 use serde::Serialize;
 use serde_json::json;
 use tokio::time::{Instant, timeout};
@@ -19,7 +20,10 @@ use super::{
     output::{Cell, Fail, Output, Tone},
     stream,
 };
-use crate::config::{Config, build};
+use crate::config::{
+    Config, KeySource,
+    build::{self, ProviderKeys},
+};
 
 /// The result of one check.
 #[derive(Debug, Serialize)]
@@ -140,7 +144,7 @@ pub(super) async fn test(
     if !file.models.iter().any(|known| known == model) {
         return Err(Fail::new(format!("provider `{id}` lists no model `{model}`; it has {}", file.models.join(", "))));
     }
-    let provider = Arc::new(built(&config, id)?);
+    let provider = Arc::new(built(&config, id, Some(model))?);
     let started = Instant::now();
     let result = if streamed {
         stream::one_token(&provider, model).await.map(|first| Some(millis(first)))
@@ -174,18 +178,30 @@ pub(super) async fn test(
 fn providers(config: &Config, only: Option<&str>) -> Result<Vec<Provider>, Fail> {
     let Some(id) = only else {
         let enabled = config.providers.iter().filter(|(_, provider)| provider.enabled);
-        return enabled.map(|(id, _)| built(config, id)).collect();
+        return enabled.map(|(id, _)| built(config, id, None)).collect();
     };
     match config.providers.get(id) {
-        Some(provider) if provider.enabled => Ok(vec![built(config, id)?]),
+        Some(provider) if provider.enabled => Ok(vec![built(config, id, None)?]),
         Some(_) => Err(Fail::new(format!("provider `{id}` is disabled"))),
         None => Err(no_such_provider(config, id)),
     }
 }
 
-fn built(config: &Config, id: &str) -> Result<Provider, Fail> {
+/// Returns a provider as its models are reached, or as a model of it is. A key that is not in the file is got first.
+pub(super) fn built(config: &Config, id: &str, model: Option<&str>) -> Result<Provider, Fail> {
     let unusable = |why: String| Fail::new(format!("providers.{id}: {why}"));
-    build::provider(id, &config.providers[id], &config.settings).map_err(|error| unusable(error.to_string()))
+    let (keys, file) = (ProviderKeys::new(config, None), &config.providers[id]);
+    fetch(&keys, file.key_source.as_ref()).map_err(unusable)?;
+    let route = model.and_then(|model| file.routes.iter().find(|route| route.route.serves(model)));
+    build::provider(id, file, &config.settings, route, &keys).map_err(|error| unusable(error.to_string()))
+}
+
+/// Gets the keys that are not in the file, or the one from this source.
+fn fetch(keys: &ProviderKeys, only: Option<&KeySource>) -> Result<(), String> {
+    for (source, key) in keys.iter().filter(|(source, _)| only == Some(*source)) {
+        key.set(source.fetch()?.expose_secret()).map_err(|error| error.to_string())?;
+    }
+    Ok(())
 }
 
 fn no_such_provider(config: &Config, id: &str) -> Fail {
@@ -195,7 +211,11 @@ fn no_such_provider(config: &Config, id: &str) -> Fail {
 
 /// Returns the enabled backends of these providers, each once even if several models share it.
 fn backends(config: &Config, providers: &[Provider]) -> Result<Vec<Arc<Backend>>, Fail> {
-    let built = build::build(config, &Default::default()).map_err(Fail::new)?;
+    let keys = ProviderKeys::new(config, None);
+    for provider in providers {
+        fetch(&keys, config.providers[&**provider.id()].key_source.as_ref()).map_err(Fail::new)?;
+    }
+    let built = build::build(config, &Default::default(), &keys).map_err(Fail::new)?;
     let mut seen = HashSet::new();
     let enabled = built.models.iter().filter(|model| model.is_enabled()).flat_map(Model::backends);
     let asked =

@@ -9,6 +9,8 @@ mod files;
 mod global;
 mod keys;
 mod output;
+mod presets;
+mod quirks;
 mod remote;
 pub mod serve;
 mod server;
@@ -73,6 +75,9 @@ enum Command {
         live: bool,
     },
 
+    /// List the known providers, with what each sets.
+    Presets,
+
     /// Request one token from a provider's model.
     TestBackend {
         /// The provider, by its id in the file.
@@ -84,6 +89,9 @@ enum Command {
         /// Request a stream, in the provider's own protocol.
         #[arg(long)]
         stream: bool,
+        /// Find out by a handful of one-token requests what the provider accepts, and print the options to set.
+        #[arg(long, conflicts_with = "stream")]
+        all_quirks: bool,
     },
 
     /// Show which backends the running server would choose from now, and why.
@@ -130,7 +138,11 @@ impl Cli {
                 }
                 Command::Metrics { live: true, .. } => server::live(&global, &out).await,
                 Command::Metrics { detailed, .. } => server::metrics(&global, detailed, &out).await,
-                Command::TestBackend { provider, model, stream } => {
+                Command::Presets => Ok(presets::list(&out)),
+                Command::TestBackend { provider, model, all_quirks: true, .. } => {
+                    quirks::test(&global, &provider, &model, &out).await
+                }
+                Command::TestBackend { provider, model, stream, .. } => {
                     backends::test(&global, &provider, &model, stream, &out).await
                 }
                 Command::Explain { model, user } => server::explain(&global, &model, user.as_deref(), &out).await,

@@ -43,7 +43,12 @@ async fn ask(provider: &Provider, model: &str, bound: &str) -> Result<Duration, 
         ),
         Dialect::Claude => (
             provider.uri(Endpoint::Messages, model, true),
-            json!({ "model": model, "messages": question, "stream": true, "max_tokens": 1 }),
+            match provider.body_version() {
+                Some(version) => json!({
+                    "anthropic_version": version, "messages": question, "stream": true, "max_tokens": 1,
+                }),
+                None => json!({ "model": model, "messages": question, "stream": true, "max_tokens": 1 }),
+            },
         ),
         Dialect::Gemini => (
             provider.uri(Endpoint::ChatCompletions, model, true),

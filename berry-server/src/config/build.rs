@@ -1,4 +1,4 @@
-//! From a checked configuration to what the layers take: models, callers, settings.
+//! Builds the models, callers and settings of the layers from a checked configuration.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -10,7 +10,9 @@ use std::{
 
 use berry_tower::{
     auth::ApiKey,
-    backend::{self, Adjustments, Backend, BackendState, Dialect, Model, Provider, Timeouts, Tuning, strategy},
+    backend::{
+        self, Adjustments, Backend, BackendState, Dialect, Model, Provider, RotatingKey, Timeouts, Tuning, strategy,
+    },
     breaker::BreakerPolicy,
     rate_limit::{Limits, Quota},
     retry::BackoffPolicy,
@@ -20,32 +22,33 @@ use berry_tower::{
 use secrecy::ExposeSecret;
 
 use super::{
-    BackendType, Config, Settings, User,
+    BackendType, Config, KeySource, ProviderRoute, Settings, User,
     accounts::{self, TeamChain, Teams},
+    presets::Route,
 };
 
-/// Who calls: a user, or a key that was made at run time.
+/// An authenticated user, or the owner of a key that was created at run time.
 #[derive(Debug)]
 pub struct Caller {
-    /// The user's id; `team:` and the team's id for a key without a user.
+    /// The id of the user, or `team:` and the id of the team for a key without a user.
     pub id: Arc<str>,
-    /// What the caller may do, which keys of one owner share.
+    /// The permissions and limits, which keys of one owner share.
     pub grants: Arc<Grants>,
-    /// The key, if it was made at run time.
+    /// The key, if it was created at run time.
     #[cfg(feature = "database")]
     pub(crate) key: Option<Arc<crate::keys::RuntimeKey>>,
 }
 
-/// What a caller may do.
+/// The permissions and limits of a caller.
 #[derive(Debug, Default)]
 pub struct Grants {
     /// The tags.
     pub tags: Vec<Arc<str>>,
-    /// Lists of public names and table ids of models, of which each must have a model that the caller may call.
+    /// Lists of public names and table ids of models. The caller may call the models that are in every list.
     pub allowed: Vec<Arc<HashSet<String>>>,
-    /// What the user has spent of its limits; `None` is no limit.
+    /// The rate limits and their usage; `None` for no limits.
     pub quota: Option<Arc<Quota>>,
-    /// Those whom requests are counted for.
+    /// The accounts that requests are counted for.
     pub account: Account,
 }
 
@@ -58,7 +61,7 @@ impl Deref for Caller {
 }
 
 impl Caller {
-    /// The id of the key, if it was made at run time.
+    /// Returns the id of the key, if it was created at run time.
     #[must_use]
     pub fn key_id(&self) -> Option<&str> {
         #[cfg(feature = "database")]
@@ -67,13 +70,13 @@ impl Caller {
         None
     }
 
-    /// Whether the user may call `/admin/*`.
+    /// Returns whether the user may call `/admin/*`.
     #[must_use]
     pub fn is_admin(&self) -> bool {
         self.tags.iter().any(|tag| &**tag == berry_tower::select::candidates::ADMIN)
     }
 
-    /// Whether the user's list holds the model.
+    /// Returns whether the user may call the model.
     #[must_use]
     pub fn allows(&self, model: &Model) -> bool {
         let has = |list: &Arc<HashSet<String>>| list.contains(&**model.name()) || list.contains(&**model.id());
@@ -81,35 +84,76 @@ impl Caller {
     }
 }
 
-/// What a configuration builds.
+/// The objects built from a configuration.
 #[derive(Debug)]
 pub struct Built {
-    /// The models, for a catalogue.
+    /// The models of the catalog.
     pub models: Vec<Model>,
-    /// How the state of backends moves.
+    /// The parameters of backend state: breaker, health and confidence.
     pub tuning: Tuning,
-    /// Whether and when a failed attempt is followed by another.
+    /// The retry policy.
     pub plan: BackoffPolicy,
-    /// The users' keys.
+    /// The keys of the users.
     pub keys: Vec<ApiKey<Arc<Caller>>>,
     /// The users, by table id.
     pub callers: HashMap<String, Arc<Caller>>,
-    /// What users without tags may use.
+    /// The backends that users without tags may use.
     pub tag_policy: TagPolicy,
 }
 
-/// Builds what the layers take. Users whose limits did not change keep what they have spent of
-/// them in `before`.
+/// The keys that are renewed at run time, by their source.
+#[derive(Debug, Clone, Default)]
+pub struct ProviderKeys(HashMap<KeySource, RotatingKey>);
+
+impl ProviderKeys {
+    /// Returns the keys of a configuration. Keys that also exist in `before` keep their value.
+    #[must_use]
+    pub fn new(config: &Config, before: Option<&Self>) -> Self {
+        let sources = config.providers.values().filter_map(|provider| provider.key_source.clone());
+        let key = |source: &KeySource| before.and_then(|before| before.0.get(source)).cloned().unwrap_or_default();
+        Self(sources.map(|source| (source.clone(), key(&source))).collect())
+    }
+
+    /// Returns each key with its source.
+    pub fn iter(&self) -> impl Iterator<Item = (&KeySource, &RotatingKey)> {
+        self.0.iter()
+    }
+}
+
+/// A provider, with one variant per route to its models.
+struct RoutedProvider {
+    usual: Arc<Provider>,
+    routes: Vec<(Route, Arc<Provider>)>,
+}
+
+impl RoutedProvider {
+    fn new(
+        id: &str,
+        file: &super::Provider,
+        settings: &Settings,
+        keys: &ProviderKeys,
+    ) -> Result<Self, backend::InvalidProvider> {
+        let built = |route| provider(id, file, settings, route, keys).map(Arc::new);
+        let routes = file.routes.iter().map(|route| Ok((route.route, built(Some(route))?)));
+        Ok(Self { usual: built(None)?, routes: routes.collect::<Result<_, _>>()? })
+    }
+
+    fn of(&self, model: &str) -> &Arc<Provider> {
+        self.routes.iter().find(|(route, _)| route.serves(model)).map_or(&self.usual, |(_, provider)| provider)
+    }
+}
+
+/// Builds the objects of the layers. Users whose limits did not change keep their usage from `before`.
 ///
 /// # Errors
-/// A value that passed the checks of the file and is refused all the same, with its path.
-pub fn build(config: &Config, before: &HashMap<String, Arc<Caller>>) -> Result<Built, String> {
+/// Returns the path and the reason when the library rejects a value that passed the checks of the file.
+pub fn build(config: &Config, before: &HashMap<String, Arc<Caller>>, keys: &ProviderKeys) -> Result<Built, String> {
     let settings = &config.settings;
     let tuning = tuning(settings);
     let mut providers = HashMap::new();
     for (id, provider) in &config.providers {
-        let built = self::provider(id, provider, settings).map_err(|e| format!("providers.{id}: {e}"))?;
-        providers.insert(id.as_str(), Arc::new(built));
+        let built = RoutedProvider::new(id, provider, settings, keys).map_err(|e| format!("providers.{id}: {e}"))?;
+        providers.insert(id.as_str(), built);
     }
     let models = config.models.iter().map(|(id, model)| self::model(id, model, &providers, &tuning, settings));
     let models: Vec<Model> = models.collect::<Result<_, _>>()?;
@@ -128,7 +172,7 @@ pub fn build(config: &Config, before: &HashMap<String, Arc<Caller>>) -> Result<B
     Ok(Built { models, tuning, plan, keys, callers, tag_policy: settings.tag_policy })
 }
 
-/// `None` where zero seconds mean "off".
+/// Converts seconds to a duration, and 0 to `None`, which means "off".
 #[must_use]
 pub fn seconds(seconds: u64) -> Option<Duration> {
     (seconds > 0).then(|| Duration::from_secs(seconds))
@@ -161,20 +205,41 @@ fn tuning(settings: &Settings) -> Tuning {
     }
 }
 
-/// A provider as the layers know it.
+/// Builds a provider of the library, for the models of a route or for all others.
 pub(crate) fn provider(
     id: &str,
     file: &super::Provider,
     settings: &Settings,
+    route: Option<&ProviderRoute>,
+    keys: &ProviderKeys,
 ) -> Result<Provider, backend::InvalidProvider> {
-    let dialect = match file.backend_type {
+    let backend_type = route.map_or(file.backend_type, |route| route.route.backend_type);
+    let dialect = match backend_type {
         BackendType::OpenAi | BackendType::Azure => Dialect::OpenAi,
         BackendType::Claude => Dialect::Claude,
         BackendType::Gemini => Dialect::Gemini,
     };
-    let mut provider = Provider::new(id, &file.base_url)?.with_dialect(dialect);
-    if file.backend_type == BackendType::Azure {
+    let base_url = route.map_or(&file.base_url, |route| &route.base_url);
+    let mut provider = Provider::new(id, base_url)?.with_dialect(dialect).with_request_options(file.options);
+    if backend_type == BackendType::Azure {
         provider = provider.with_azure_deployments(file.api_version.clone().unwrap_or_default());
+    }
+    let chat_urls = match route {
+        Some(route) => route.chat_urls.as_ref().map(|(plain, stream)| (plain, stream)),
+        None => file.chat_url.as_ref().map(|plain| (plain, file.chat_stream_url.as_ref().unwrap_or(plain))),
+    };
+    if let Some((plain, stream)) = chat_urls {
+        provider = provider.with_chat_urls(plain, stream)?;
+    }
+    let version = file.anthropic_version.as_deref().or_else(|| route?.route.anthropic_version);
+    if let Some(version) = version {
+        provider = provider.with_body_version(version);
+    }
+    if let Some(header) = &file.key_header {
+        provider = provider.with_key_header(header.clone());
+    }
+    if let Some(source) = &file.key_source {
+        provider = provider.with_rotating_key(keys.0.get(source).cloned().unwrap_or_default());
     }
     let timeouts = Timeouts::default()
         .with_connect(Duration::from_secs(file.connect_timeout_seconds))
@@ -186,12 +251,12 @@ pub(crate) fn provider(
         .with_timeouts(timeouts)
         .with_enabled(file.enabled)
         .with_max_retries(file.max_retries)
-        .with_stream_usage(file.stream_usage)
         .with_forward_user_agent(file.forward_user_agent)
+        .with_propagate_trace(file.propagate_trace)
         .with_max_connections(NonZeroU32::new(file.max_connections))
         .with_key(file.api_key.expose_secret())?;
     for (name, value) in &file.headers {
-        let value = value.to_str().map_err(|_| backend::InvalidProvider("a header value is no visible ASCII"))?;
+        let value = value.to_str().map_err(|_| backend::InvalidProvider("a header value is not visible ASCII"))?;
         provider = provider.with_header(name.clone(), value)?;
     }
     Ok(provider)
@@ -200,7 +265,7 @@ pub(crate) fn provider(
 fn model(
     id: &str,
     file: &super::Model,
-    providers: &HashMap<&str, Arc<Provider>>,
+    providers: &HashMap<&str, RoutedProvider>,
     tuning: &Tuning,
     settings: &Settings,
 ) -> Result<Model, String> {
@@ -211,7 +276,7 @@ fn model(
         let provider = providers.get(entry.provider.as_str());
         let provider = provider.ok_or_else(|| format!("models.{id}.backends[{i}].provider: unknown"))?;
         backends.push(
-            Backend::new(provider.clone(), &*entry.model)
+            Backend::new(provider.of(&entry.model).clone(), &*entry.model)
                 .with_weight(entry.weight)
                 .with_priority(entry.priority)
                 .with_enabled(entry.enabled)
@@ -224,7 +289,7 @@ fn model(
                 .with_thinking(entry.thinking)
                 .with_think_tags(entry.think_tags)
                 .with_openai_api(entry.openai_api)
-                // The catalogue shares one state among those of the same provider and model.
+                // The catalog shares one state among backends with the same provider and model.
                 .with_state(Arc::new(BackendState::new(tuning.clone()))),
         );
     }
@@ -234,6 +299,7 @@ fn model(
         .with_fallbacks(file.fallbacks.iter().map(String::as_str))
         .with_stream_recovery(file.stream_recovery)
         .with_on_unsupported(file.on_unsupported)
+        .with_answer_model(file.answer_model)
         .with_fallback_permission(file.fallback_permission.unwrap_or(settings.fallback_permission)))
 }
 

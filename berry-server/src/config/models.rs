@@ -2,7 +2,7 @@
 
 use super::file::{Backend, Model};
 use berry_tower::backend::{
-    Billing, ClaudeThinking, FallbackPermission, OnUnsupported, OpenAiApi, Probe, Sampling, StreamRecovery,
+    AnswerModel, Billing, ClaudeThinking, FallbackPermission, OnUnsupported, OpenAiApi, Probe, Sampling, StreamRecovery,
 };
 
 use super::options::Strategy;
@@ -19,12 +19,13 @@ pub(super) fn read(id: &str, mut t: Table<'_>) -> Model {
         default_for: t.strings("default_for", |_| None),
         stream_recovery: StreamRecovery::default(),
         on_unsupported: OnUnsupported::default(),
+        answer_model: AnswerModel::default(),
         fallback_permission: None,
     };
     if model.name.is_empty() || model.name.contains(char::is_whitespace) {
         t.error("name", "must not be empty nor hold white space");
     }
-    fields!(t => model, word: strategy, stream_recovery, on_unsupported);
+    fields!(t => model, word: strategy, stream_recovery, on_unsupported, answer_model);
     fields!(t => model, flag: enabled);
     if t.has("fallback_permission") {
         t.word("fallback_permission", model.fallback_permission.insert(FallbackPermission::Inherit));
@@ -63,7 +64,7 @@ fn read_backend(mut t: Table<'_>) -> Backend {
     fields!(t => backend, flag: enabled, supports_prefill, think_tags);
     fields!(t => backend, word: billing_mode, sampling, thinking, openai_api);
     if backend.billing_mode == Billing::PerRequest {
-        // A probe there costs as much as a request.
+        // Each probe would cost as much as a request.
         backend.probe = Probe::None;
     }
     fields!(t => backend, word: probe);

@@ -234,3 +234,56 @@ async fn reload_applies_a_valid_file_and_reports_an_invalid_one() {
     let output = site.cli(&["reload", "--token", "token-of-alice-0123456789"]).await;
     assert_eq!(output.code, Some(1), "{output:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn presets_lists_the_known_providers_without_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = program(env!("CARGO_BIN_EXE_berry-cli"), folder.path());
+    command.arg("presets");
+    let output = run(command).await;
+    assert_eq!(output.code, Some(0), "{output:?}");
+    for part in ["mistral", "https://api.mistral.ai/v1", "token_limit = \"max_tokens\"", "https://docs.mistral.ai/api/"]
+    {
+        assert!(output.out.contains(part), "{part} in {output:?}");
+    }
+    let mut command = program(env!("CARGO_BIN_EXE_berry-cli"), folder.path());
+    command.args(["presets", "--json"]);
+    let known = run(command).await.json();
+    let known: Vec<_> = known.as_array().unwrap().iter().map(|row| row["name"].as_str().unwrap()).collect();
+    assert_eq!(known, Config::presets().collect::<Vec<_>>(), "each has a simulated provider");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn test_backend_finds_out_what_a_provider_accepts() {
+    let provider = Provider::start(Config::of_preset("mistral").unwrap()).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("config.toml");
+    let text = format!(
+        "[users.me]\ntoken = \"{TOKEN}\"\n[providers.p]\nbase_url = \"{}\"\napi_key = \"{}\"\nmodels = [\"sim\"]\n\
+         [models.m]\nname = \"m\"\nbackends = [{{ provider = \"p\", model = \"sim\" }}]\n",
+        provider.base_url(),
+        provider.key()
+    );
+    std::fs::write(&file, text).unwrap();
+    let ask = async |more: &[&str]| {
+        let mut command = program(env!("CARGO_BIN_EXE_berry-cli"), folder.path());
+        command.args(["-c", file.to_str().unwrap(), "test-backend", "-p", "p", "-m", "sim", "--all-quirks"]).args(more);
+        run(command).await
+    };
+    let output = ask(&[]).await;
+    assert_eq!(output.code, Some(0), "{output:?}");
+    let report = ask(&["--json"]).await.json();
+    let options: Vec<_> = report["options"].as_array().unwrap().iter().map(|line| line.as_str().unwrap()).collect();
+    let expected = [
+        "token_limit = \"max_tokens\"",
+        "stream_usage = false",
+        "accepts.developer = false",
+        "accepts.user = false",
+        "accepts.message_names = false",
+        "accepts.reasoning_effort = [\"none\", \"high\"]",
+    ];
+    assert_eq!(options, expected, "{report}");
+    for line in expected {
+        assert!(output.out.contains(line), "{line} in {output:?}");
+    }
+}

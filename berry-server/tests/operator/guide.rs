@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::support::{CommandOutput, program, run};
 
 /// The documents, by name.
-const DOCUMENTS: [(&str, &str); 11] = [
+const DOCUMENTS: [(&str, &str); 13] = [
     ("README", include_str!("../../README.md")),
     ("guide", include_str!("../../docs/README.md")),
     ("configuration", include_str!("../../docs/configuration.md")),
@@ -19,8 +19,10 @@ const DOCUMENTS: [(&str, &str); 11] = [
     ("failover", include_str!("../../docs/failover.md")),
     ("protocols", include_str!("../../docs/protocols.md")),
     ("responses", include_str!("../../docs/responses.md")),
+    ("providers", include_str!("../../docs/providers.md")),
     ("agents", include_str!("../../docs/agents.md")),
     ("operations", include_str!("../../docs/operations.md")),
+    ("fleet", include_str!("../../docs/fleet.md")),
     ("migration", include_str!("../../docs/migration.md")),
 ];
 
@@ -167,7 +169,7 @@ fn every_command_and_flag_is_documented() {
     let commands = shown.split("Commands:").nth(1).unwrap().split("Options:").next().unwrap();
     let commands: Vec<&str> = commands.lines().filter_map(|line| line.strip_prefix("  ")?.split(' ').next()).collect();
     let commands: Vec<&str> = commands.into_iter().filter(|name| !name.is_empty() && *name != "help").collect();
-    assert_eq!(commands.len(), 7, "{commands:?}");
+    assert_eq!(commands.len(), 8, "{commands:?}");
     for command in commands {
         assert!(documented.contains(command), "{command}");
         for flag in long_flags(&help(env!("CARGO_BIN_EXE_berry-cli"), &[command])) {

@@ -38,6 +38,19 @@ named_enum! {
 }
 
 named_enum! {
+    /// The name of the model in responses.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+    #[non_exhaustive]
+    pub enum AnswerModel {
+        /// The provider's own, so that the bytes of a response pass as they are.
+        #[default]
+        Backend = "backend",
+        /// The public name of the model that has answered.
+        Public = "public",
+    }
+}
+
+named_enum! {
     /// Whether a caller needs permission for the fallbacks of a model.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
     #[non_exhaustive]
@@ -64,6 +77,7 @@ pub struct Model {
     on_unsupported: OnUnsupported,
     /// What seals and opens the reasoning that its backends sign.
     seals: Arc<[Seal]>,
+    answer_model: AnswerModel,
     fallback_permission: FallbackPermission,
 }
 
@@ -87,6 +101,7 @@ impl Model {
             fallbacks: Vec::new(),
             stream_recovery: StreamRecovery::Off,
             on_unsupported: OnUnsupported::Drop,
+            answer_model: AnswerModel::Backend,
             fallback_permission: FallbackPermission::Inherit,
         }
     }
@@ -139,6 +154,13 @@ impl Model {
         &self.seals
     }
 
+    /// Sets the name of the model in responses.
+    #[must_use]
+    pub const fn with_answer_model(mut self, answer_model: AnswerModel) -> Self {
+        self.answer_model = answer_model;
+        self
+    }
+
     /// The id in the configuration, a second name.
     #[must_use]
     pub const fn id(&self) -> &Arc<str> {
@@ -179,6 +201,12 @@ impl Model {
     #[must_use]
     pub const fn on_unsupported(&self) -> OnUnsupported {
         self.on_unsupported
+    }
+
+    /// The name of the model in responses.
+    #[must_use]
+    pub const fn answer_model(&self) -> AnswerModel {
+        self.answer_model
     }
 
     /// Whether callers need permission for the fallbacks.

@@ -11,14 +11,14 @@ use std::{
 use http::Uri;
 
 use super::{
-    options::{LearntApi, OpenAiApi, OptionalField, Refusals},
+    options::{LearntApi, Lesson, OpenAiApi, OptionalField, Refusals},
     provider::Provider,
     state::BackendState,
     tuning::Tuning,
 };
 use crate::{
     attempt::BackendId,
-    dialect::{ClaudeThinking, Dialect, Sampling, Seal},
+    dialect::{ClaudeThinking, Dialect, Efforts, Sampling, Seal},
     endpoint::Endpoint,
     named::named_enum,
 };
@@ -309,10 +309,20 @@ impl Backend {
         self.think_tags
     }
 
-    /// How a translated request tells a Claude model to think.
+    /// How a translated request tells a Claude model to think: as it was set, or for
+    /// [`Auto`](ClaudeThinking::Auto) as the backend's refusals have taught.
     #[must_use]
-    pub const fn thinking(&self) -> ClaudeThinking {
-        self.thinking
+    pub fn thinking(&self) -> ClaudeThinking {
+        match self.thinking {
+            ClaudeThinking::Auto => self.refusals.thinking().unwrap_or_default(),
+            thinking => thinking,
+        }
+    }
+
+    /// The values of `reasoning_effort` that the backend accepts, as far as it is known.
+    #[must_use]
+    pub fn efforts(&self) -> Efforts {
+        self.refusals.efforts().unwrap_or(self.provider.request_options().efforts())
     }
 
     /// The format in which a backend of OpenAI's type is asked for conversations: the one that was set, or the one that
@@ -329,6 +339,17 @@ impl Backend {
     #[must_use]
     pub fn may_learn_openai_api(&self) -> bool {
         self.provider.dialect() == Dialect::OpenAi && self.openai_api() == OpenAiApi::Auto
+    }
+
+    /// Whether the backend has refused to summarize its reasoning, for which OpenAI wants an organization to be verified.
+    #[must_use]
+    pub fn refuses_reasoning_summary(&self) -> bool {
+        self.learnt_api.refuses_summary()
+    }
+
+    /// Records that the backend refuses to summarize its reasoning.
+    pub fn record_reasoning_summary_refusal(&self) {
+        self.learnt_api.refuse_summary();
     }
 
     /// Records the format that the backend has been found to need, where none was set.
@@ -391,9 +412,9 @@ impl Backend {
         self.provider.accepts(field) && !self.refusals.contains(field)
     }
 
-    /// Records that the backend has refused a request because of this field.
-    pub fn record_refusal(&self, field: OptionalField) {
-        self.refusals.insert(field);
+    /// Records what a refusal of the backend's has taught about it.
+    pub fn learn(&self, lesson: Lesson) {
+        self.refusals.learn(lesson);
     }
 
     /// The address of an endpoint; `None` if the provider does not serve it.
@@ -407,7 +428,7 @@ impl Backend {
         match dialect {
             Dialect::Responses if endpoint.is_chat() => self.responses_address.clone(),
             Dialect::OpenAi if endpoint.is_chat() => self.addresses[Endpoint::ChatCompletions.index()].clone(),
-            dialect if stream && endpoint.is_chat() && dialect.format().has_stream_address() => {
+            _ if stream && endpoint.is_chat() && self.provider.has_stream_address() => {
                 self.stream_address.clone()
             }
             _ => self.addresses[endpoint.index()].clone(),

@@ -1,112 +1,18 @@
 //! A provider: an address, a key, and how to talk to it.
 
-use std::{fmt, num::NonZeroU32, sync::Arc, time::Duration};
+use std::{fmt, num::NonZeroU32, sync::Arc};
 
-use http::{HeaderMap, HeaderName, HeaderValue, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Uri, header::AUTHORIZATION};
 
 use secrecy::{ExposeSecret, SecretString};
 
-use super::options::OptionalField;
+use super::{
+    address::{Addressing, ChatUrls, MODEL, escape, with_model},
+    key::{Key, RotatingKey},
+    options::{OptionalField, RequestOptions},
+    timeouts::Timeouts,
+};
 use crate::{dialect::Dialect, endpoint::Endpoint};
-
-/// How long the parts of one attempt may take. `Duration::MAX` means no limit.
-///
-/// ```
-/// use berry_tower::backend::Timeouts;
-/// use std::time::Duration;
-///
-/// let timeouts = Timeouts::default().with_connect(Duration::from_secs(1)).with_idle(None);
-/// assert_eq!(timeouts.stream_head(), Duration::from_secs(30));
-/// assert_eq!(timeouts.idle(), None);
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Timeouts {
-    connect: Duration,
-    stream_head: Duration,
-    plain_head: Duration,
-    first_token: Option<Duration>,
-    idle: Option<Duration>,
-}
-
-impl Default for Timeouts {
-    fn default() -> Self {
-        Self {
-            connect: Duration::from_secs(5),
-            stream_head: Duration::from_secs(30),
-            plain_head: Duration::from_secs(300),
-            first_token: None,
-            idle: Some(Duration::from_secs(120)),
-        }
-    }
-}
-
-impl Timeouts {
-    /// Sets the time until the connection is established; 5 s by default.
-    #[must_use]
-    pub const fn with_connect(mut self, timeout: Duration) -> Self {
-        self.connect = timeout;
-        self
-    }
-
-    /// Sets the time until the head of a streamed response; 30 s by default.
-    #[must_use]
-    pub const fn with_stream_head(mut self, timeout: Duration) -> Self {
-        self.stream_head = timeout;
-        self
-    }
-
-    /// Sets the time until the head of a plain response, which comes only when the whole answer has
-    /// been generated; 300 s by default.
-    #[must_use]
-    pub const fn with_plain_head(mut self, timeout: Duration) -> Self {
-        self.plain_head = timeout;
-        self
-    }
-
-    /// Sets the time until a stream's first event with output; none by default.
-    #[must_use]
-    pub fn with_first_token(mut self, timeout: impl Into<Option<Duration>>) -> Self {
-        self.first_token = timeout.into();
-        self
-    }
-
-    /// Sets the longest time between two frames of a body; 120 s by default.
-    #[must_use]
-    pub fn with_idle(mut self, timeout: impl Into<Option<Duration>>) -> Self {
-        self.idle = timeout.into();
-        self
-    }
-
-    /// The time until the connection is established.
-    #[must_use]
-    pub const fn connect(&self) -> Duration {
-        self.connect
-    }
-
-    /// The time until the head of a streamed response.
-    #[must_use]
-    pub const fn stream_head(&self) -> Duration {
-        self.stream_head
-    }
-
-    /// The time until the head of a plain response.
-    #[must_use]
-    pub const fn plain_head(&self) -> Duration {
-        self.plain_head
-    }
-
-    /// The time until a stream's first event with output; `None` means no limit.
-    #[must_use]
-    pub const fn first_token(&self) -> Option<Duration> {
-        self.first_token
-    }
-
-    /// The longest time between two frames of a body; `None` means no limit.
-    #[must_use]
-    pub const fn idle(&self) -> Option<Duration> {
-        self.idle
-    }
-}
 
 /// A provider of models: an address, a key, and the wire format that it speaks.
 ///
@@ -131,14 +37,19 @@ pub struct Provider {
     enabled: bool,
     timeouts: Timeouts,
     max_retries: u32,
-    stream_usage: bool,
+    options: RequestOptions,
     forward_user_agent: bool,
     propagate_trace: bool,
     max_connections: Option<NonZeroU32>,
     base: String,
     addressing: Addressing,
     api_version: String,
+    chat_urls: Option<ChatUrls>,
+    body_version: Option<Arc<str>>,
     key: Option<Key>,
+    rotating_key: Option<RotatingKey>,
+    /// The header of the key, where it is not the format's.
+    key_header: Option<HeaderName>,
     /// Headers that the user has set.
     own_headers: HeaderMap,
     /// The headers of every request: the format's, the key's and the user's own, of which a later
@@ -147,46 +58,6 @@ pub struct Provider {
     secrets: Vec<SecretString>,
     /// Authenticates what the provider's backends sign.
     seal_key: Arc<[u8]>,
-}
-
-/// How a provider's addresses are made, which does not depend on its format.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Addressing {
-    /// The format's path below a version segment.
-    Versioned,
-    /// Azure's: the model's deployment is in the path, and the API's version in the query.
-    AzureDeployments,
-}
-
-impl Addressing {
-    /// Whether the address of this endpoint follows from the provider's.
-    const fn has_endpoint(self, endpoint: Endpoint) -> bool {
-        match self {
-            Self::Versioned => true,
-            // Not every version of Azure's API has it.
-            Self::AzureDeployments => !matches!(endpoint, Endpoint::Responses),
-        }
-    }
-}
-
-/// A key, and the header values that carry it.
-#[derive(Clone)]
-struct Key {
-    secret: SecretString,
-    plain: HeaderValue,
-    bearer: HeaderValue,
-}
-
-impl Key {
-    fn new(key: &str) -> Result<Self, InvalidProvider> {
-        let value = |text: &str| {
-            let mut value =
-                HeaderValue::from_str(text).map_err(|_| InvalidProvider("api_key holds a control character"))?;
-            value.set_sensitive(true);
-            Ok(value)
-        };
-        Ok(Self { secret: key.into(), plain: value(key)?, bearer: value(&format!("Bearer {key}"))? })
-    }
 }
 
 /// Returned when a provider cannot be created; the text says which part is wrong.
@@ -202,12 +73,13 @@ impl fmt::Display for InvalidProvider {
 impl std::error::Error for InvalidProvider {}
 
 impl Provider {
-    /// Creates a provider of OpenAI's format at `base_url`, without a key.
+    /// Creates a provider of OpenAI's format at `base_url`, without a key. `{model}` in its path stands for the
+    /// model's name.
     ///
     /// # Errors
     /// The address is not an `http` or `https` URL, or has a query.
     pub fn new(id: impl Into<Arc<str>>, base_url: &str) -> Result<Self, InvalidProvider> {
-        let uri: Uri = base_url.parse().map_err(|_| InvalidProvider("base_url is no URL"))?;
+        let uri: Uri = with_model(base_url, "model").parse().map_err(|_| InvalidProvider("base_url is no URL"))?;
         if !matches!(uri.scheme_str(), Some("http" | "https")) || uri.host().is_none_or(str::is_empty) {
             return Err(InvalidProvider("base_url must start with http:// or https:// and name a host"));
         }
@@ -223,14 +95,18 @@ impl Provider {
             enabled: true,
             timeouts: Timeouts::default(),
             max_retries: 10,
-            stream_usage: true,
+            options: RequestOptions::new(),
             forward_user_agent: false,
             propagate_trace: false,
             max_connections: None,
             base: base_url.trim_end_matches('/').to_owned(),
             addressing: Addressing::Versioned,
             api_version: String::new(),
+            chat_urls: None,
+            body_version: None,
             key: None,
+            rotating_key: None,
+            key_header: None,
             own_headers: HeaderMap::new(),
             headers: HeaderMap::new(),
             secrets: Vec::new(),
@@ -280,7 +156,56 @@ impl Provider {
     /// Says whether streams are asked for their token counts; they are by default.
     #[must_use]
     pub const fn with_stream_usage(mut self, usage: bool) -> Self {
-        self.stream_usage = usage;
+        self.options = self.options.with_accepted(OptionalField::StreamOptions, usage);
+        self
+    }
+
+    /// Sets what of OpenAI's format the provider accepts; everything by default.
+    #[must_use]
+    pub const fn with_request_options(mut self, options: RequestOptions) -> Self {
+        self.options = options;
+        self
+    }
+
+    /// Sets the addresses for conversations, plain and streamed. `{base_url}` stands for the base URL, and
+    /// `{model}` for the model's name.
+    ///
+    /// # Errors
+    /// One of them is no URL.
+    pub fn with_chat_urls(mut self, plain: &str, stream: &str) -> Result<Self, InvalidProvider> {
+        let [plain, stream] = [plain, stream].map(|template| template.replace("{base_url}", &self.base));
+        let is_url = |url: &str| {
+            with_model(url, "model").parse::<Uri>().is_ok_and(|uri| uri.scheme().is_some() && uri.host().is_some())
+        };
+        if !is_url(&plain) || !is_url(&stream) {
+            return Err(InvalidProvider("chat_url is no URL"));
+        }
+        self.chat_urls = Some(ChatUrls { plain, stream });
+        Ok(self)
+    }
+
+    /// Sets the `anthropic_version` that requests of Anthropic's format have in their body, which then has no
+    /// `model`: it stands in the address. By default there is none.
+    #[must_use]
+    pub fn with_body_version(mut self, version: impl Into<Arc<str>>) -> Self {
+        self.body_version = Some(version.into());
+        self
+    }
+
+    /// Sets the header that carries the key: `authorization` with the scheme `Bearer`, any other with the key
+    /// alone. By default the wire format prescribes it.
+    #[must_use]
+    pub fn with_key_header(mut self, name: HeaderName) -> Self {
+        self.key_header = Some(name);
+        self.rebuild_headers();
+        self
+    }
+
+    /// Sets a key that changes from time to time, in place of a fixed one.
+    #[must_use]
+    pub fn with_rotating_key(mut self, key: RotatingKey) -> Self {
+        self.rotating_key = Some(key);
+        self.rebuild_headers();
         self
     }
 
@@ -340,13 +265,9 @@ impl Provider {
         for (name, value) in self.dialect.format().default_headers() {
             self.headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
         }
-        if let Some(key) = &self.key {
-            let (name, prefix) = match self.addressing {
-                Addressing::Versioned => self.dialect.format().key_header(),
-                Addressing::AzureDeployments => ("api-key", ""),
-            };
-            let value = if prefix.is_empty() { &key.plain } else { &key.bearer };
-            self.headers.insert(HeaderName::from_static(name), value.clone());
+        if let Some(key) = self.key.as_ref().filter(|_| self.rotating_key.is_none()) {
+            let (name, value) = self.key_value(key);
+            self.headers.insert(name, value);
             self.secrets.push(key.secret.clone());
         }
         for (name, value) in &self.own_headers {
@@ -356,6 +277,19 @@ impl Provider {
         }
         // One secret may begin with another, so the longest is masked first.
         self.secrets.sort_by_key(|secret| std::cmp::Reverse(secret.expose_secret().len()));
+    }
+
+    /// Returns the header that carries a key.
+    fn key_value(&self, key: &Key) -> (HeaderName, HeaderValue) {
+        let (name, is_bearer) = match (&self.key_header, self.addressing) {
+            (Some(name), _) => (name.clone(), name == AUTHORIZATION),
+            (None, Addressing::AzureDeployments) => (HeaderName::from_static("api-key"), false),
+            (None, Addressing::Versioned) => {
+                let (name, prefix) = self.dialect.format().key_header();
+                (HeaderName::from_static(name), !prefix.is_empty())
+            }
+        };
+        (name, if is_bearer { key.bearer.clone() } else { key.plain.clone() })
     }
 
     /// The id in the configuration, in logs and in metrics.
@@ -424,13 +358,28 @@ impl Provider {
         self.max_connections
     }
 
+    /// What of OpenAI's format the provider accepts.
+    #[must_use]
+    pub const fn request_options(&self) -> &RequestOptions {
+        &self.options
+    }
+
+    /// The `anthropic_version` that requests have in their body.
+    #[must_use]
+    pub fn body_version(&self) -> Option<&str> {
+        self.body_version.as_deref()
+    }
+
+    /// The key that changes from time to time.
+    #[must_use]
+    pub const fn rotating_key(&self) -> Option<&RotatingKey> {
+        self.rotating_key.as_ref()
+    }
+
     /// Whether requests may have this field.
     #[must_use]
     pub const fn accepts(&self, field: OptionalField) -> bool {
-        match field {
-            OptionalField::StreamOptions => self.stream_usage,
-            _ => true,
-        }
+        self.options.accepts(field)
     }
 
     /// Whether another provider has the same address and key, so that what is known of one holds for
@@ -438,13 +387,20 @@ impl Provider {
     #[must_use]
     pub fn is_same_account(&self, other: &Self) -> bool {
         let key = |provider: &Self| provider.key.as_ref().map(|key| key.plain.clone());
-        self.base == other.base && key(self) == key(other)
+        let has_same_key = match (&self.rotating_key, &other.rotating_key) {
+            (Some(one), Some(other)) => one.is_shared_with(other),
+            (None, None) => key(self) == key(other),
+            _ => false,
+        };
+        self.base == other.base && has_same_key
     }
 
     /// The headers of every request, the key's included.
     #[must_use]
     pub fn headers(&self) -> HeaderMap {
-        self.headers.clone()
+        let mut headers = HeaderMap::new();
+        self.insert_headers(&mut headers);
+        headers
     }
 
     /// Inserts the headers of every request into `headers`, where they replace others of the same
@@ -454,6 +410,17 @@ impl Provider {
         for (name, value) in &self.headers {
             headers.insert(name, value.clone());
         }
+        if let Some(key) = self.rotating_key.as_ref().and_then(RotatingKey::current) {
+            let (name, value) = self.key_value(&key);
+            if !self.own_headers.contains_key(&name) {
+                headers.insert(name, value);
+            }
+        }
+    }
+
+    /// Whether streams of conversations have an address of their own.
+    pub(super) fn has_stream_address(&self) -> bool {
+        self.chat_urls.is_some() || self.dialect.format().has_stream_address()
     }
 
     /// Whether the provider's own format is the endpoint's, so that requests pass as they are.
@@ -466,7 +433,9 @@ impl Provider {
     #[must_use]
     pub fn dialect_for(&self, endpoint: Endpoint) -> Dialect {
         match (self.dialect, endpoint) {
-            (Dialect::OpenAi, Endpoint::Responses) if self.addressing.has_endpoint(endpoint) => Dialect::Responses,
+            (Dialect::OpenAi, Endpoint::Responses) if self.addressing.has_endpoint(endpoint) && self.chat_urls.is_none() => {
+                Dialect::Responses
+            }
             (dialect, _) => dialect,
         }
     }
@@ -490,36 +459,42 @@ impl Provider {
 
     /// The address of an endpoint in this format.
     pub(super) fn uri_in(&self, dialect: Dialect, endpoint: Endpoint, model: &str, stream: bool) -> Option<Uri> {
+        if let Some(urls) = self.chat_urls.as_ref().filter(|_| endpoint.is_chat() && dialect != Dialect::Responses) {
+            return with_model(if stream { &urls.stream } else { &urls.plain }, model).parse().ok();
+        }
         let name = escape(model.strip_prefix("models/").unwrap_or(model));
         let path = dialect.format().path(endpoint, &name, stream);
         match self.addressing {
-            Addressing::Versioned => self.path(&path),
+            Addressing::Versioned => self.path(&path, model),
             // The model is in the body.
             Addressing::AzureDeployments if dialect == Dialect::Responses => {
-                format!("{}/openai/v1{path}", self.base).parse().ok()
+                format!("{}/openai/v1{path}", with_model(&self.base, model)).parse().ok()
             }
             Addressing::AzureDeployments => {
-                let (base, version) = (&self.base, &self.api_version);
+                let (base, version) = (with_model(&self.base, model), &self.api_version);
                 let uri = format!("{base}/openai/deployments/{}{path}?api-version={version}", escape(model));
                 uri.parse().ok()
             }
         }
     }
 
-    /// The address of the provider's list of models.
+    /// The address of the provider's list of models; `None` where the model stands in the base URL.
     #[must_use]
     pub fn models_uri(&self) -> Option<Uri> {
+        if self.base.contains(MODEL) {
+            return None;
+        }
         match self.addressing {
             Addressing::AzureDeployments => {
                 format!("{}/openai/models?api-version={}", self.base, self.api_version).parse().ok()
             }
-            Addressing::Versioned => self.path("/models"),
+            Addressing::Versioned => self.path("/models", ""),
         }
     }
 
     /// A path below the version segment, which is added where the address has none.
-    fn path(&self, path: &str) -> Option<Uri> {
-        let base = &self.base;
+    fn path(&self, path: &str, model: &str) -> Option<Uri> {
+        let base = with_model(&self.base, model);
         let last = base.rsplit('/').next().unwrap_or_default();
         let versioned = last.strip_prefix('v').is_some_and(|v| v.starts_with(|c: char| c.is_ascii_digit()));
         let version = if versioned { "" } else { self.dialect.format().version_segment() };
@@ -529,13 +504,22 @@ impl Provider {
     /// Whether a text holds the key or a secret header value.
     #[cfg(feature = "client")]
     pub(crate) fn quotes_secret(&self, text: &str) -> bool {
-        self.secrets.iter().any(|secret| text.contains(secret.expose_secret()))
+        let mut quotes = self.secrets.iter().any(|secret| text.contains(secret.expose_secret()));
+        if let Some(key) = &self.rotating_key {
+            key.for_each(|secret| quotes |= text.contains(secret));
+        }
+        quotes
     }
 
     /// A text of the provider's without the key and the header values that it may quote.
     #[must_use]
     pub fn mask(&self, text: &str) -> String {
-        self.secrets.iter().fold(text.to_owned(), |text, secret| text.replace(secret.expose_secret(), "***"))
+        let mut text =
+            self.secrets.iter().fold(text.to_owned(), |text, secret| text.replace(secret.expose_secret(), "***"));
+        if let Some(key) = &self.rotating_key {
+            key.for_each(|secret| text = text.replace(secret, "***"));
+        }
+        text
     }
 }
 
@@ -544,17 +528,6 @@ impl Provider {
 pub fn secret_parts(value: &str) -> impl Iterator<Item = &str> {
     let after_scheme = value.trim().split_once(' ').map(|(_, rest)| rest.trim_start());
     std::iter::once(value).chain(after_scheme).filter(|part| part.len() >= 16)
-}
-
-fn escape(segment: &str) -> String {
-    let mut escaped = String::with_capacity(segment.len());
-    for byte in segment.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => escaped.push(char::from(byte)),
-            _ => escaped.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    escaped
 }
 
 impl fmt::Debug for Provider {
@@ -604,6 +577,26 @@ mod tests {
             azure.uri(Endpoint::ChatCompletions, "my model", false).unwrap(),
             "https://x.openai.azure.com/openai/deployments/my%20model/chat/completions?api-version=2024-02-01"
         );
+    }
+
+    #[test]
+    fn the_model_stands_where_a_template_says() {
+        let base = Provider::new("p", "https://host/deployments/{model}/v1").unwrap();
+        assert_eq!(
+            base.uri(Endpoint::Embeddings, "a b", false).unwrap(),
+            "https://host/deployments/a%20b/v1/embeddings"
+        );
+        assert_eq!(base.models_uri(), None);
+        let vertex = Provider::new("v", "https://host/v1").unwrap().with_dialect(Dialect::Claude);
+        let vertex = vertex.with_key("token").unwrap().with_key_header(AUTHORIZATION);
+        let vertex = vertex.with_chat_urls("{base_url}/m/{model}:rawPredict", "{base_url}/m/{model}:streamRawPredict");
+        let vertex = vertex.unwrap();
+        let uri = |stream| vertex.uri(Endpoint::Messages, "claude-x@1", stream).unwrap();
+        assert_eq!(uri(false), "https://host/v1/m/claude-x@1:rawPredict");
+        assert_eq!(uri(true), "https://host/v1/m/claude-x@1:streamRawPredict");
+        assert_eq!(vertex.headers()["authorization"], "Bearer token");
+        assert!(!vertex.headers().contains_key("x-api-key"));
+        assert!(Provider::new("v", "https://host").unwrap().with_chat_urls("no", "url").is_err());
     }
 
     #[test]

@@ -16,6 +16,7 @@ use pin_project::pin_project;
 use super::{
     burst::{self, Burst},
     decoded::Decoded,
+    public_name::PublicName,
     translated::Translated,
     upstream_error,
     watch::Watch,
@@ -49,6 +50,8 @@ pub struct ClientBody<B> {
     watch: Watch,
     /// The provider, whose secrets are masked.
     provider: Option<Arc<Provider>>,
+    /// Puts the public name of the model into the response.
+    public_name: Option<Box<PublicName>>,
 }
 
 /// What is read of the bytes as they pass.
@@ -130,7 +133,14 @@ impl<B> ClientBody<B> {
         provider: Arc<Provider>,
     ) -> Self {
         let (ready, progress, provider) = (VecDeque::new(), Some(progress), Some(provider));
-        Self { upstream: Some(upstream), reader, progress, ready, burst: Burst::None, end: None, watch, provider }
+        let (burst, end, public_name) = (Burst::None, None, None);
+        Self { upstream: Some(upstream), reader, progress, ready, burst, end, watch, provider, public_name }
+    }
+
+    /// Puts the public name of the model into the response.
+    pub(super) fn with_public_name(mut self, name: Option<PublicName>) -> Self {
+        self.public_name = name.map(Box::new);
+        self
     }
 }
 
@@ -139,7 +149,8 @@ impl<B> From<Bytes> for ClientBody<B> {
         let ready = if bytes.is_empty() { VecDeque::new() } else { [bytes].into() };
         let watch = Watch::new(Duration::ZERO, None, None);
         let (reader, burst, end) = (Reader::Opaque, Burst::None, Some(Ok(())));
-        Self { upstream: None, reader, progress: None, ready, burst, end, watch, provider: None }
+        let (progress, provider, public_name) = (None, None, None);
+        Self { upstream: None, reader, progress, ready, burst, end, watch, provider, public_name }
     }
 }
 
@@ -155,7 +166,7 @@ where
         let mut this = self.project();
         loop {
             if (this.end.is_some() || this.burst.is_over(this.ready))
-                && let Some(bytes) = burst::next(this.ready)
+                && let Some(bytes) = next(this.ready, this.public_name.as_deref_mut(), this.end.is_some())
             {
                 *this.burst = Burst::None;
                 return Poll::Ready(Some(Ok(Frame::data(bytes))));
@@ -229,10 +240,14 @@ where
     }
 
     fn is_end_stream(&self) -> bool {
-        self.ready.is_empty() && matches!(self.end, Some(Ok(())))
+        let is_empty = self.ready.is_empty() && self.public_name.as_ref().is_none_or(|name| name.is_empty());
+        is_empty && matches!(self.end, Some(Ok(())))
     }
 
     fn size_hint(&self) -> SizeHint {
+        if self.public_name.is_some() {
+            return SizeHint::default();
+        }
         if matches!(self.end, Some(Ok(()))) {
             return SizeHint::with_exact(self.ready.iter().map(|b| b.len() as u64).sum());
         }
@@ -240,6 +255,14 @@ where
             (Reader::Plain(_) | Reader::Opaque, Some(upstream)) if self.ready.is_empty() => upstream.size_hint(),
             _ => SizeHint::default(),
         }
+    }
+}
+
+/// Returns the next bytes for the client.
+fn next(ready: &mut VecDeque<Bytes>, name: Option<&mut PublicName>, is_over: bool) -> Option<Bytes> {
+    match name {
+        None => burst::next(ready),
+        Some(name) => name.next(ready, is_over),
     }
 }
 

@@ -21,19 +21,21 @@ use super::{
     decoded::Decoded,
     head::{self, HeadSettings},
     openai_api,
-    refused_field::{self, Omitted},
+    public_name::PublicName,
+    refused_field,
+    request_rules::{Rules, with_body_version},
     translated::Translated,
     upstream_error,
     watch::Watch,
 };
 use crate::{
     attempt::Attempt,
-    backend::{Backend, OpenAiApi, OptionalField},
+    backend::{AnswerModel, Backend, ClaudeThinking, Efforts, Lesson, OpenAiApi, OptionalField, ReasoningHistory, RotatingKey},
     body::{Buffered, ByteLease},
     classify::{self, Class, ErrorBody},
     dialect::{
-        Conversation, Dialect, Dropped, Target, may_contain_foreign_thinking, may_lack_thinking, without_foreign_thinking,
-        without_own_reasoning, without_signatures,
+        Conversation, Dialect, Dropped, Target, may_contain_foreign_thinking, may_lack_thinking,
+        without_foreign_thinking, without_own_reasoning, without_signatures,
     },
     endpoint::Endpoint,
     error::{BoxError, Deadline, Failure, MissingLayer, Unroutable},
@@ -47,6 +49,9 @@ use crate::{
 
 /// The header that names the optional fields of a request which the backend answered without.
 const DROPPED: HeaderName = HeaderName::from_static("x-berry-dropped");
+
+/// OpenAI's header with its name for the model.
+const OPENAI_MODEL: HeaderName = HeaderName::from_static("openai-model");
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
@@ -78,8 +83,12 @@ pub(super) struct Call {
     /// Counts the time spent waiting for the upstream.
     pub(super) time: Option<UpstreamTime>,
     settings: HeadSettings,
-    /// Fields that the backend has refused.
-    omitted: Omitted,
+    /// How the request is written for the backend.
+    rules: Rules,
+    thinking: ClaudeThinking,
+    efforts: Efforts,
+    /// The name of the model in responses, where it is not the provider's.
+    public_name: Option<Arc<str>>,
     /// A random number, from which the ids of a translated response are made.
     seed: u128,
 }
@@ -120,6 +129,10 @@ impl Call {
             head.0 = head.0.min(after(sent, first_token));
         }
         let (request_id, time) = (request_id.flatten(), request.extensions().get().cloned());
+        let (thinking, efforts) = (selected.backend().thinking(), selected.backend().efforts());
+        let routed = request.extensions().get::<RoutedModel>().map(RoutedModel::model);
+        let public = routed.filter(|model| model.answer_model() == AnswerModel::Public);
+        let public_name = public.map(|model| model.name().clone());
         let mut call = Self {
             selected,
             requested,
@@ -135,11 +148,14 @@ impl Call {
             lease: request.body().new_lease(),
             time,
             settings: settings.clone(),
-            omitted: Omitted::default(),
+            rules: Rules::default(),
+            thinking,
+            efforts,
+            public_name,
             seed: rand::random(),
         };
         if call.has_optional_fields() {
-            call.omitted = Omitted::new(|field| !call.backend().accepts(field));
+            call.rules = Rules::new(call.backend(), call.is_chat_request());
         }
         call.usage = call.asks_usage();
         Ok(call)
@@ -157,6 +173,25 @@ impl Call {
             Ok(Err(error)) => Err(Failure::from_transport(error.into()).into()),
             Err(_) => Err(Failure::Timeout(self.head.1).into()),
         }
+    }
+
+    /// The provider's key, if it is not known yet.
+    pub(super) fn pending_key(&self) -> Option<RotatingKey> {
+        self.backend().provider().rotating_key().filter(|key| !key.is_known()).cloned()
+    }
+
+    /// The response in place of the provider's, which would refuse a request without a key.
+    pub(super) fn without_key<B>(&self) -> Response<ClientBody<B>> {
+        let mut error = ErrorBody::default().with_message("the provider's key could not be got; see the log");
+        error.class = Some(Class::Auth);
+        let provider = self.backend().provider();
+        let status = StatusCode::UNAUTHORIZED;
+        let raw = upstream_error::body(Bytes::new(), status, &error, provider, self.request_id.as_ref());
+        let mut response = Response::new(ClientBody::from(raw));
+        *response.status_mut() = status;
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        response.extensions_mut().insert(error);
+        response
     }
 
     fn backend(&self) -> &Arc<Backend> {
@@ -190,19 +225,32 @@ impl Call {
         Target::new(self.dialect, &backend.id().model)
             .with_provider(&backend.id().provider)
             .with_seed(self.seed)
-            .with_reasoning_summary(!self.omitted.contains(OptionalField::ReasoningSummary))
+            .with_reasoning_summary(!self.backend().refuses_reasoning_summary())
             .with_sampling(backend.sampling())
             .with_think_tags(backend.think_tags())
-            .with_thinking(backend.thinking())
+            .with_thinking(self.thinking)
+            .with_efforts(self.efforts)
+            .with_reasoning(matches!(self.rules.history(), ReasoningHistory::ToolCalls | ReasoningHistory::Keep))
             .with_stream(self.is_stream())
             .with_usage(self.usage)
     }
 
     /// Returns the body for the upstream.
     fn upstream_body(&self, client: &Bytes) -> Result<Bytes, Unroutable> {
+        let body = self.rules.apply(self.formatted_body(client)?);
+        Ok(match self.backend().provider().body_version() {
+            Some(version) if self.backend().provider().dialect() == Dialect::Claude => {
+                with_body_version(&body, version)
+            }
+            _ => body,
+        })
+    }
+
+    /// Returns the body in the backend's format.
+    fn formatted_body(&self, client: &Bytes) -> Result<Bytes, Unroutable> {
         let id = self.backend().id();
         if let Some(conversation) = &self.conversation {
-            return Ok(self.omitted.apply(conversation.encode(&self.target())?));
+            return Ok(conversation.encode(&self.target())?);
         }
         let body = self.prefill.as_ref().map_or(client, Buffered::bytes);
         let body = if self.usage {
@@ -223,7 +271,7 @@ impl Call {
             Endpoint::ChatCompletions if self.is_multi_format => without_signatures(&body),
             _ => body,
         };
-        Ok(self.omitted.apply(body))
+        Ok(body)
     }
 
     /// Returns the response body in the client's format.
@@ -381,9 +429,19 @@ impl Call {
         if self.prefill.is_some() {
             parts.extensions.insert(Prefilled);
         }
+        let public_name = self.public_name.as_deref().filter(|_| !matches!(reader, Reader::Opaque));
+        if public_name.is_some() {
+            parts.headers.remove(CONTENT_LENGTH);
+            parts.headers.remove(OPENAI_MODEL);
+        }
+        let public_name = public_name.map(|name| {
+            let lease = self.lease.as_ref().map(ByteLease::sibling);
+            PublicName::new(name, commit == CommitPoint::Output, lease)
+        });
         let provider = self.backend().provider().clone();
         let body = self.translated(body)?;
-        Ok(Response::from_parts(parts, ClientBody::new(body, reader, progress, watch, provider)))
+        let body = ClientBody::new(body, reader, progress, watch, provider).with_public_name(public_name);
+        Ok(Response::from_parts(parts, body))
     }
 
     /// The commit point and the grammar of the requested response.
@@ -405,31 +463,18 @@ impl Call {
 
     /// Whether the upstream receives OpenAI's chat completions, whose fields not all providers accept.
     fn has_optional_fields(&self) -> bool {
-        self.asks_in_responses()
-            || self.dialect.format().has_usage_option()
+        self.dialect.format().has_usage_option()
             && (self.conversation.is_some()
                 || matches!(self.endpoint, Endpoint::ChatCompletions | Endpoint::Completions))
     }
 
-    /// Whether a translation asks the upstream in the format of Responses.
-    fn asks_in_responses(&self) -> bool {
-        self.dialect == Dialect::Responses && self.conversation.is_some()
-    }
-
-    /// Returns the field that a response refuses, if the request can be sent again without it.
-    /// `stream_options` can be removed only where the gateway added it.
-    pub(super) fn refused_field<B>(&self, answer: &Response<B>, client: &Request<Buffered>) -> Option<OptionalField> {
-        if !self.has_optional_fields() {
-            return None;
-        }
-        let field = refused_field::refused(answer.status(), answer.extensions().get::<ErrorBody>()?)?;
-        let can_go = match field {
-            OptionalField::StreamOptions => self.usage && self.requested.stream_options.at.is_none(),
-            field if self.omitted.contains(field) => false,
-            OptionalField::ReasoningSummary => self.asks_in_responses(),
-            field => Omitted::is_in(field, &self.upstream_body(client.body().bytes()).ok()?),
-        };
-        can_go.then_some(field)
+    /// Whether a response refuses the summary of reasoning that a translation asked for.
+    pub(super) fn refuses_summary<B>(&self, answer: &Response<B>) -> bool {
+        let error = answer.extensions().get::<ErrorBody>();
+        self.dialect == Dialect::Responses
+            && self.conversation.is_some()
+            && !self.backend().refuses_reasoning_summary()
+            && error.and_then(|error| error.param.as_deref()) == Some("reasoning.summary")
     }
 
     /// Returns the other one of OpenAI's formats, if a refusal says that the upstream needs it, and it can be asked in it.
@@ -453,21 +498,46 @@ impl Call {
             known.supports(dialect).ok()?;
             Some(known)
         };
-        (self.dialect, self.conversation, self.omitted) = (dialect, conversation, Omitted::default());
-        if self.has_optional_fields() {
-            self.omitted = Omitted::new(|field| !self.backend().accepts(field));
-        }
+        (self.dialect, self.conversation) = (dialect, conversation);
+        self.rules = if self.has_optional_fields() {
+            Rules::new(self.backend(), self.is_chat_request())
+        } else {
+            Rules::default()
+        };
         self.usage = self.asks_usage();
         Some(api)
     }
 
-    /// Omits a field from further requests of this attempt.
-    pub(super) fn omit(&mut self, field: OptionalField) {
-        if field == OptionalField::StreamOptions {
-            self.usage = false;
-        } else {
-            self.omitted.insert(field);
+    /// Whether the upstream receives chat completions.
+    fn is_chat_request(&self) -> bool {
+        self.conversation.is_some() || self.endpoint == Endpoint::ChatCompletions
+    }
+
+    /// Returns what a response teaches about the backend.
+    pub(super) fn lesson<B>(&self, answer: &Response<B>) -> Option<Lesson> {
+        let dialect = self.backend().provider().dialect();
+        let is_thinking = dialect == Dialect::Claude && self.conversation.is_some();
+        if !is_thinking && !self.has_optional_fields() {
+            return None;
         }
+        refused_field::lesson(answer.status(), answer.extensions().get::<ErrorBody>()?, dialect)
+    }
+
+    /// Writes the request by a lesson from now on. Returns whether that makes it another request.
+    pub(super) fn obey(&mut self, lesson: Lesson, client: &Request<Buffered>) -> bool {
+        let before = self.upstream_body(client.body().bytes());
+        match lesson {
+            // It can be removed only where the gateway added it.
+            Lesson::Refuses(OptionalField::StreamOptions) => self.usage &= self.requested.stream_options.at.is_some(),
+            Lesson::Refuses(field) => self.rules.omit(field),
+            Lesson::Efforts(efforts) => {
+                self.efforts = efforts;
+                self.rules.limit_efforts(efforts);
+            }
+            Lesson::Thinking(thinking) if self.backend().thinking() == ClaudeThinking::Auto => self.thinking = thinking,
+            _ => {}
+        }
+        before != self.upstream_body(client.body().bytes())
     }
 }
 

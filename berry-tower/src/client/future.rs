@@ -17,6 +17,7 @@ use tower_service::Service;
 
 use super::{ClientBody, Unprocessed, call::Call, head::HeadSettings};
 use crate::{
+    backend::RotatingKey,
     body::Buffered,
     error::{BoxError, Failure, find},
     upstream_time::{UpstreamTime, Waiting},
@@ -57,7 +58,11 @@ struct Replay<T> {
 
 impl<T, B> ResponseFuture<T, B>
 where
-    T: Service<Request<Buffered>, Response = Response<B>> + Clone,
+    T: Service<Request<Buffered>, Response = Response<B>> + Clone + Send + 'static,
+    T::Error: Into<BoxError>,
+    T::Future: Send,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
 {
     pub(super) fn new(transport: &mut T, settings: &HeadSettings, request: Request<Buffered>) -> Self {
         let stage = Stage::new(transport, settings, request).unwrap_or_else(|error| Stage::Failed(Some(error)));
@@ -67,10 +72,21 @@ where
 
 impl<T, B> Stage<T, B>
 where
-    T: Service<Request<Buffered>, Response = Response<B>> + Clone,
+    T: Service<Request<Buffered>, Response = Response<B>> + Clone + Send + 'static,
+    T::Error: Into<BoxError>,
+    T::Future: Send,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
 {
     fn new(transport: &mut T, settings: &HeadSettings, mut request: Request<Buffered>) -> Result<Self, BoxError> {
         let call = Call::new(&mut request, settings)?;
+        if let Some(key) = call.pending_key() {
+            return Ok(Self::Recovering(Box::pin(with_key(
+                key,
+                call,
+                Replay { transport: transport.clone(), request },
+            ))));
+        }
         let upstream = call.upstream_request(&request, false)?;
         let sent = transport.call(upstream);
         let waiting = call.time.as_ref().map(UpstreamTime::wait);
@@ -131,6 +147,33 @@ pub(crate) fn is_unprocessed(failure: &Failure) -> bool {
     matches!(failure, Failure::ConnectionLost(_)) && find::<Unprocessed>(failure).is_some()
 }
 
+/// Sends a request when its provider's first key is there. Without one, the provider counts as having refused it.
+async fn with_key<T, B>(
+    key: RotatingKey,
+    call: Call,
+    mut replay: Replay<T>,
+) -> Result<Response<ClientBody<B>>, BoxError>
+where
+    T: Service<Request<Buffered>, Response = Response<B>>,
+    T::Error: Into<BoxError>,
+    B: Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
+    call.within(async {
+        key.settled().await;
+        Ok::<_, BoxError>(())
+    })
+    .await?;
+    if !key.is_known() {
+        return Ok(call.without_key());
+    }
+    let response = match replay.send(&call, false).await {
+        Err(error) if find::<Failure>(&*error).is_some_and(is_unprocessed) => return resend(call, replay).await,
+        response => response?,
+    };
+    if response.status().is_success() { call.convert_success(response) } else { refused(call, response, replay).await }
+}
+
 /// Sends a request that was not processed once more, on a connection of its own. That is no
 /// attempt; a second failure counts.
 async fn resend<T, B>(call: Call, mut replay: Replay<T>) -> Result<Response<ClientBody<B>>, BoxError>
@@ -156,12 +199,12 @@ where
     }
 }
 
-/// The most fields that one request goes without.
-const MAX_OMITTED: usize = 4;
+/// The most lessons that one request teaches.
+const MAX_LESSONS: usize = 4;
 
-/// Reads a refusal. Where the upstream refuses a field that it does not know, the request is sent
-/// again without it, or with its other name; and in the other one of OpenAI's formats where the
-/// upstream lacks the first. That is no attempt.
+/// Reads a refusal. Where the upstream refuses a part of the request that can be left out or written otherwise, the
+/// request is sent again so, and in the other one of OpenAI's formats where the upstream lacks the first. That is no
+/// attempt.
 async fn refused<T, B>(
     mut call: Call,
     response: Response<B>,
@@ -174,6 +217,11 @@ where
     B::Error: Into<BoxError>,
 {
     let mut answer = call.convert(response).await?;
+    if call.refuses_summary(&answer) {
+        drop(answer);
+        call.selected.backend().record_reasoning_summary_refusal();
+        answer = call.convert(replay.send(&call, false).await?).await?;
+    }
     if let Some(api) = call.switch_api(&answer, &replay.request) {
         let status = answer.status();
         drop(answer);
@@ -186,17 +234,19 @@ where
             return Ok(answer);
         }
     }
-    let mut omitted = Vec::new();
-    while omitted.len() < MAX_OMITTED {
-        let Some(field) = call.refused_field(&answer, &replay.request) else { break };
+    let mut lessons = Vec::new();
+    while lessons.len() < MAX_LESSONS {
+        let Some(lesson) = call.lesson(&answer).filter(|lesson| !lessons.contains(lesson)) else { break };
+        if !call.obey(lesson, &replay.request) {
+            break;
+        }
         let status = answer.status();
         drop(answer);
-        call.omit(field);
-        omitted.push(field);
+        lessons.push(lesson);
         answer = call.convert(replay.send(&call, false).await?).await?;
         // Remembered only where it helped: a text that a client can shape may name a field too.
         if answer.status() != status {
-            omitted.drain(..).for_each(|field| call.selected.backend().record_refusal(field));
+            lessons.drain(..).for_each(|lesson| call.selected.backend().learn(lesson));
             break;
         }
     }

@@ -14,9 +14,10 @@
 //! outcome is known innermost, before an outer layer sees a byte.
 //!
 //! Two kinds of request are sent again at once, which counts as no attempt: one that the upstream has
-//! [not processed](Unprocessed), on a fresh connection, and one of which the upstream refuses a field
-//! by name (`stream_options`, `max_tokens`, `max_completion_tokens`, `parallel_tool_calls`,
-//! `reasoning_effort`, `user`), without the field or with its other name.
+//! [not processed](Unprocessed), on a fresh connection, and one of which the upstream refuses a part
+//! that can be left out or written otherwise ([`OptionalField`](crate::backend::OptionalField), values of
+//! `reasoning_effort`, the thinking of Claude models). The backend remembers what it has taught
+//! ([`Lesson`](crate::backend::Lesson)).
 //!
 //! ```
 //! use berry_tower::{
@@ -63,8 +64,11 @@ mod decoded;
 mod error_table;
 mod future;
 mod head;
+mod history;
 mod openai_api;
+mod public_name;
 mod refused_field;
+mod request_rules;
 mod translated;
 mod transport;
 pub(crate) mod upstream_error;

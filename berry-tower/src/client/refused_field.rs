@@ -1,18 +1,15 @@
-//! Fields that a provider refuses: the request is sent again without them, or with their other name.
+//! What a refusal teaches about a backend: a field that it does not accept, the values that it does, or how a Claude
+//! model is asked to think. The request is sent again as the backend accepts it.
 
-use std::fmt;
-
-use bytes::Bytes;
 use http::StatusCode;
-use serde::{
-    Deserialize, Deserializer,
-    de::{MapAccess, Visitor},
+
+use crate::{
+    backend::{ClaudeThinking, Effort, Efforts, Lesson, OptionalField},
+    classify::ErrorBody,
+    dialect::Dialect,
 };
-use serde_json::value::RawValue;
 
-use crate::{backend::OptionalField, classify::ErrorBody};
-
-/// The fields that are looked for in a refusal. Where a text names both names of the token limit,
+/// The fields that are looked for by their names in a refusal. Where a text names both names of the token limit,
 /// the first that it names is the refused one.
 const FIELDS: [(OptionalField, &str); 7] = [
     (OptionalField::StreamOptions, "stream_options"),
@@ -20,8 +17,8 @@ const FIELDS: [(OptionalField, &str); 7] = [
     (OptionalField::MaxTokens, "max_tokens"),
     (OptionalField::ParallelToolCalls, "parallel_tool_calls"),
     (OptionalField::ReasoningEffort, "reasoning_effort"),
+    (OptionalField::Strict, "strict"),
     (OptionalField::User, "user"),
-    (OptionalField::ReasoningSummary, "summary"),
 ];
 
 /// How servers say that they do not know a field, rather than that its value is wrong.
@@ -41,41 +38,148 @@ const UNKNOWN_FIELD: [&str; 9] = [
     "unexpected keyword",
 ];
 
-fn name(field: OptionalField) -> Option<&'static str> {
-    FIELDS.iter().find(|(known, _)| *known == field).map(|row| row.1)
-}
+/// What stands before the values that a field may have.
+const VALUES: [&str; 7] = [
+    // OpenAI: Supported values are: 'low', 'medium', and 'high'.
+    "supported values are",
+    // pydantic: Input should be 'low', 'medium' or 'high'
+    "input should be",
+    // Groq, Cerebras
+    "must be one of",
+    // serde: unknown variant `max`, expected one of `low`, `high`
+    "expected one of",
+    // Anthropic
+    "should be one of",
+    "allowed values",
+    "valid values",
+];
 
-/// The name that replaces a field's, where it has another.
-const fn other_name(field: OptionalField) -> Option<&'static str> {
-    match field {
-        OptionalField::MaxCompletionTokens => Some("max_tokens"),
-        OptionalField::MaxTokens => Some("max_completion_tokens"),
+/// What a response of a backend of this format teaches, in any of the shapes that were
+/// [parsed](super::upstream_error).
+pub(super) fn lesson(status: StatusCode, error: &ErrorBody, dialect: Dialect) -> Option<Lesson> {
+    if !matches!(status, StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY) {
+        return None;
+    }
+    let refusal = Refusal::new(error);
+    match dialect {
+        Dialect::OpenAi => refusal.efforts("reasoning_effort").or_else(|| refusal.field().map(Lesson::Refuses)),
+        Dialect::Claude => refusal.efforts("effort").or_else(|| refusal.thinking().map(Lesson::Thinking)),
         _ => None,
     }
 }
 
-/// The field that an error refuses, in any of the shapes that were [parsed](super::upstream_error).
-pub(super) fn refused(status: StatusCode, error: &ErrorBody) -> Option<OptionalField> {
-    if !matches!(status, StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY) {
-        return None;
+/// The parts of an error that name a field.
+struct Refusal<'a> {
+    code: &'a str,
+    param: &'a str,
+    message: &'a str,
+    /// The message in lower case.
+    lower: String,
+}
+
+impl<'a> Refusal<'a> {
+    fn new(error: &'a ErrorBody) -> Self {
+        let message = error.message.as_deref().unwrap_or_default();
+        Self {
+            code: error.code.as_deref().unwrap_or_default(),
+            param: error.param.as_deref().unwrap_or_default(),
+            message,
+            lower: message.to_ascii_lowercase(),
+        }
     }
-    let param = error.param.as_deref().unwrap_or_default();
-    let message = error.message.as_deref().unwrap_or_default();
-    let by_param = FIELDS.into_iter().find(|(_, name)| param.split('.').any(|step| step == *name));
-    // Words of many sentences.
-    let is_word = |field| matches!(field, OptionalField::User | OptionalField::ReasoningSummary);
-    let named = FIELDS.into_iter().filter(|(field, _)| !is_word(*field));
-    let first = named.filter_map(|field| Some((word(message, field.1)?, field))).min_by_key(|(at, _)| *at);
-    let (field, _) = by_param.or(first.map(|(_, field)| field))?;
-    let says_unknown = || {
-        let text = message.to_ascii_lowercase();
-        let code =
-            error.code.as_deref().is_some_and(|code| matches!(code, "unsupported_parameter" | "unknown_parameter"));
-        code || UNKNOWN_FIELD.iter().any(|phrase| text.contains(phrase))
-    };
-    // The gateway puts these in by itself, so the name alone is enough.
-    let is_own = matches!(field, OptionalField::StreamOptions | OptionalField::ReasoningSummary);
-    (is_own || says_unknown()).then_some(field)
+
+    fn says(&self, phrases: &[&str]) -> bool {
+        phrases.iter().any(|phrase| self.lower.contains(phrase))
+    }
+
+    fn says_unknown(&self) -> bool {
+        matches!(self.code, "unsupported_parameter" | "unknown_parameter") || self.says(&UNKNOWN_FIELD)
+    }
+
+    /// Whether a step of the field's path has this name.
+    fn is_at(&self, name: &str) -> bool {
+        self.param.split(['.', '[', ']']).any(|step| step == name)
+    }
+
+    fn names(&self, name: &str) -> bool {
+        self.is_at(name) || word(self.message, name).is_some()
+    }
+
+    fn field(&self) -> Option<OptionalField> {
+        self.written_otherwise().or_else(|| self.unknown())
+    }
+
+    fn unknown(&self) -> Option<OptionalField> {
+        let by_param = FIELDS.into_iter().find(|(_, name)| self.is_at(name));
+        // `user` is a word of many sentences.
+        let named = FIELDS.into_iter().filter(|(field, _)| *field != OptionalField::User);
+        let first = named.filter_map(|field| Some((word(self.message, field.1)?, field))).min_by_key(|(at, _)| *at);
+        let (field, _) = by_param.or(first.map(|(_, field)| field))?;
+        // The gateway puts in `stream_options` by itself, so its name alone is enough.
+        (field == OptionalField::StreamOptions || self.says_unknown()).then_some(field)
+    }
+
+    /// A part of the request that can be written otherwise.
+    fn written_otherwise(&self) -> Option<OptionalField> {
+        // llama.cpp and vLLM answer with the words of a model's template, which name no role.
+        let is_role = self.is_at("role") || self.lower.contains("role");
+        if is_role && (word(self.message, "developer").is_some() || self.lower.contains("unexpected message role")) {
+            return Some(OptionalField::DeveloperRole);
+        }
+        if self.names("tool_choice") && self.says(&["required", "support", "input should be", "must be", "only"]) {
+            return (!self.says(&["allowed when", "unknown function"])).then_some(OptionalField::RequiredToolChoice);
+        }
+        if self.is_message_name() && self.says_unknown() {
+            return Some(OptionalField::MessageNames);
+        }
+        let is_system = word(&self.lower, "system").is_some() || self.lower.contains("system_prompt");
+        if is_system
+            && self.says(&["beginning", "multiple", "only one", "at most one", "must be first", "first message"])
+        {
+            return Some(OptionalField::SystemMessages);
+        }
+        const TEXT: [&str; 6] =
+            ["valid string", "expected a string", "must be a string", "be a string", "not a string", "only text"];
+        (self.names("content") && self.says(&TEXT)).then_some(OptionalField::TextParts)
+    }
+
+    /// Whether the name of a message's author is refused.
+    fn is_message_name(&self) -> bool {
+        let path = |text: &str| text.contains("messages") && word(text, "name").is_some();
+        path(self.param) || path(&self.lower)
+    }
+
+    /// The values of a field of this name that the text lists.
+    fn efforts(&self, name: &str) -> Option<Lesson> {
+        if !self.names(name) {
+            return None;
+        }
+        let at = VALUES.iter().filter_map(|phrase| Some(self.lower.find(phrase)? + phrase.len())).min()?;
+        let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        let words = self.lower[at..].split(|c| !is_part(c));
+        let efforts: Vec<Effort> = words.filter_map(Effort::from_name).collect();
+        (!efforts.is_empty()).then(|| Lesson::Efforts(Efforts::of(&efforts)))
+    }
+
+    /// How a Claude model is to be asked to think, according to Anthropic's refusals.
+    fn thinking(&self) -> Option<ClaudeThinking> {
+        if !self.lower.contains("thinking") {
+            return None;
+        }
+        let is_refused =
+            self.says(&["not supported", "does not support", "not match any", "not permitted", "not available"]);
+        if !is_refused {
+            return None;
+        }
+        // "thinking.type.enabled" is not supported for this model. Use "thinking.type.adaptive" …
+        let at = |name: &str| self.lower.find(name);
+        Some(match (at("enabled").or(at("budget_tokens")), at("adaptive")) {
+            (Some(enabled), Some(adaptive)) if enabled < adaptive => ClaudeThinking::Adaptive,
+            (_, Some(_)) => ClaudeThinking::Budget,
+            (Some(_), None) => ClaudeThinking::Adaptive,
+            (None, None) => ClaudeThinking::Off,
+        })
+    }
 }
 
 /// Where a text has a name that is no part of a longer one.
@@ -83,97 +187,6 @@ fn word(text: &str, name: &str) -> Option<usize> {
     let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
     let stands_alone = |at: &usize| !text[..*at].ends_with(is_part) && !text[at + name.len()..].starts_with(is_part);
     text.match_indices(name).map(|(at, _)| at).find(stands_alone)
-}
-
-/// Fields that a request goes without.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Omitted(u8);
-
-impl Omitted {
-    /// The fields, but for `stream_options`, of which a predicate is true.
-    pub(super) fn new(mut is_refused: impl FnMut(OptionalField) -> bool) -> Self {
-        let mut all = Self::default();
-        for (field, _) in FIELDS {
-            if field != OptionalField::StreamOptions && is_refused(field) {
-                all.insert(field);
-            }
-        }
-        all
-    }
-
-    fn bit(field: OptionalField) -> u8 {
-        FIELDS.iter().position(|(known, _)| *known == field).map_or(0, |at| 1 << at)
-    }
-
-    pub(super) fn contains(self, field: OptionalField) -> bool {
-        self.0 & Self::bit(field) != 0
-    }
-
-    pub(super) fn insert(&mut self, field: OptionalField) {
-        self.0 |= Self::bit(field);
-    }
-
-    /// A body without these fields, each value as it was written.
-    pub(super) fn apply(self, body: Bytes) -> Bytes {
-        if self == Self::default() {
-            return body;
-        }
-        let Ok(Members(members)) = serde_json::from_slice(&body) else { return body };
-        let has = |name: &str| members.iter().any(|(key, _)| key == name);
-        let mut out = Vec::with_capacity(body.len() + 16);
-        for (key, value) in &members {
-            let omitted = FIELDS.into_iter().find(|(field, name)| key == name && self.contains(*field));
-            let key = match omitted {
-                None => key.as_str(),
-                Some((field, _)) => match other_name(field).filter(|other| !has(other)) {
-                    Some(other) => other,
-                    None => continue,
-                },
-            };
-            out.push(if out.is_empty() { b'{' } else { b',' });
-            // Writing to a vector cannot fail.
-            let _ = serde_json::to_writer(&mut out, key);
-            out.push(b':');
-            out.extend_from_slice(value.get().as_bytes());
-        }
-        if out.is_empty() {
-            out.push(b'{');
-        }
-        out.push(b'}');
-        out.into()
-    }
-
-    /// Whether a body has this field.
-    pub(super) fn is_in(field: OptionalField, body: &[u8]) -> bool {
-        let Ok(Members(members)) = serde_json::from_slice(body) else { return false };
-        members.iter().any(|(key, _)| name(field) == Some(key))
-    }
-}
-
-/// The members of an object, in their order.
-struct Members<'a>(Vec<(String, &'a RawValue)>);
-
-impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Object;
-
-        impl<'de> Visitor<'de> for Object {
-            type Value = Vec<(String, &'de RawValue)>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut members = Vec::new();
-                while let Some(member) = map.next_entry()? {
-                    members.push(member);
-                }
-                Ok(members)
-            }
-        }
-        deserializer.deserialize_map(Object).map(Members)
-    }
 }
 
 #[cfg(test)]
@@ -185,9 +198,12 @@ mod tests {
         if param.is_empty() { error } else { error.with_param(param) }
     }
 
+    fn openai(param: &str, message: &str) -> Option<Lesson> {
+        lesson(StatusCode::BAD_REQUEST, &error(param, message), Dialect::OpenAi)
+    }
+
     #[test]
     fn finds_the_refused_field() {
-        let field = |param, message| refused(StatusCode::BAD_REQUEST, &error(param, message));
         for (param, message, expected) in [
             ("", "Unrecognized request argument supplied: stream_options", Some(OptionalField::StreamOptions)),
             ("", "stream_options.include_usage is odd", Some(OptionalField::StreamOptions)),
@@ -211,30 +227,63 @@ mod tests {
             ("", "unknown field `my_max_tokens`", None),
             ("max_tokens", "max_tokens must be at least 1", None),
             ("messages", "Extra inputs are not permitted", None),
+            ("tools.0.function.strict", "Extra inputs are not permitted", Some(OptionalField::Strict)),
+            ("tools[0].function.strict", "Extra inputs are not permitted", Some(OptionalField::Strict)),
+            ("", "'tools.0.function' : property 'strict' is unsupported", Some(OptionalField::Strict)),
+            (
+                "",
+                "Failed to deserialize the JSON body into the target type: messages[0].role: unknown variant `developer`, expected one of `system`, `user`, `assistant`, `tool` at line 1",
+                Some(OptionalField::DeveloperRole),
+            ),
+            ("", "Unexpected message role.", Some(OptionalField::DeveloperRole)),
+            ("", "'messages.0' : property 'name' is unsupported", Some(OptionalField::MessageNames)),
+            ("", "System message must be at the beginning.", Some(OptionalField::SystemMessages)),
+            ("messages.0.content", "Input should be a valid string", Some(OptionalField::TextParts)),
+            ("", "deepseek-reasoner does not support this tool_choice", Some(OptionalField::RequiredToolChoice)),
+            ("tool_choice", "'tool_choice' is only allowed when 'tools' are specified.", None),
         ] {
-            assert_eq!(field(param, message), expected, "{param} {message}");
+            assert_eq!(openai(param, message), expected.map(Lesson::Refuses), "{param} {message}");
         }
-        assert_eq!(refused(StatusCode::FORBIDDEN, &error("stream_options", "")), None);
+        let forbidden = lesson(StatusCode::FORBIDDEN, &error("stream_options", ""), Dialect::OpenAi);
+        assert_eq!(forbidden, None);
     }
 
     #[test]
-    fn omits_or_renames_and_keeps_all_else() {
-        let omitted = |fields: &[OptionalField]| Omitted::new(|field| fields.contains(&field));
-        let apply = |fields: &[OptionalField], body: &'static str| {
-            String::from_utf8(omitted(fields).apply(Bytes::from_static(body.as_bytes())).to_vec()).unwrap()
-        };
-        let body = r#"{ "model":"m", "max_completion_tokens": 10, "parallel_tool_calls":false, "n": 1.0 }"#;
-        assert_eq!(apply(&[], body), body);
-        assert_eq!(
-            apply(&[OptionalField::MaxCompletionTokens], body),
-            r#"{"model":"m","max_tokens":10,"parallel_tool_calls":false,"n":1.0}"#
-        );
-        assert_eq!(
-            apply(&[OptionalField::ParallelToolCalls], body),
-            r#"{"model":"m","max_completion_tokens":10,"n":1.0}"#
-        );
-        let both = r#"{"max_tokens":1,"max_completion_tokens":2}"#;
-        assert_eq!(apply(&[OptionalField::MaxTokens], both), r#"{"max_completion_tokens":2}"#);
-        assert_eq!(apply(&[OptionalField::User], r#"{"user":"u"}"#), "{}");
+    fn reads_the_efforts_that_a_refusal_lists() {
+        let low_and_high = Efforts::of(&[Effort::Low, Effort::High]);
+        for message in [
+            "Unsupported value: 'reasoning_effort' does not support 'max' with this model. Supported values are: 'low' and 'high'.",
+            "`reasoning_effort` must be one of `low` or `high`",
+            "reasoning_effort: Input should be 'low' or 'high'",
+        ] {
+            assert_eq!(openai("", message), Some(Lesson::Efforts(low_and_high)), "{message}");
+        }
+        let refused =
+            openai("reasoning_effort", "Unsupported parameter: 'reasoning_effort' is not supported with this model.");
+        assert_eq!(refused, Some(Lesson::Refuses(OptionalField::ReasoningEffort)));
+    }
+
+    #[test]
+    fn learns_how_a_claude_model_is_asked_to_think() {
+        let learned = |message: &str| lesson(StatusCode::BAD_REQUEST, &error("", message), Dialect::Claude);
+        for (message, expected) in [
+            (
+                "\"thinking.type.enabled\" is not supported for this model. Use \"thinking.type.adaptive\" and \"output_config.effort\" to control thinking behavior.",
+                ClaudeThinking::Adaptive,
+            ),
+            ("adaptive thinking is not supported on this model", ClaudeThinking::Budget),
+            (
+                "thinking: Input tag 'adaptive' found using 'type' does not match any of the expected tags: 'disabled', 'enabled'",
+                ClaudeThinking::Budget,
+            ),
+            ("thinking: Extra inputs are not permitted", ClaudeThinking::Off),
+            ("'claude-3-5-haiku' does not support thinking.", ClaudeThinking::Off),
+        ] {
+            assert_eq!(learned(message), Some(Lesson::Thinking(expected)), "{message}");
+        }
+        let efforts = Efforts::of(&[Effort::Low, Effort::Medium, Effort::High]);
+        let listed = "output_config.effort: Input should be 'low', 'medium' or 'high'";
+        assert_eq!(learned(listed), Some(Lesson::Efforts(efforts)));
+        assert_eq!(learned("messages: thinking blocks must come first"), None);
     }
 }

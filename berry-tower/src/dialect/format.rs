@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::{
     chat::Chat,
     codec::{DecodeResponse, EncodeResponse},
+    effort::Efforts,
     gemini::Gemini,
     hub,
     messages::Messages,
@@ -101,6 +102,8 @@ pub struct Target<'a> {
     pub(crate) provider: &'a str,
     pub(crate) seed: u128,
     pub(crate) reasoning_summary: bool,
+    pub(crate) efforts: Efforts,
+    pub(crate) reasoning: bool,
 }
 
 impl<'a> Target<'a> {
@@ -118,6 +121,8 @@ impl<'a> Target<'a> {
             provider: "",
             seed: 0,
             reasoning_summary: true,
+            efforts: Efforts::ALL,
+            reasoning: false,
         }
     }
 
@@ -139,6 +144,21 @@ impl<'a> Target<'a> {
     #[must_use]
     pub const fn with_seed(mut self, seed: u128) -> Self {
         self.seed = seed;
+        self
+    }
+
+    /// Sets the efforts that a Claude model accepts; all by default.
+    #[must_use]
+    pub const fn with_efforts(mut self, efforts: Efforts) -> Self {
+        self.efforts = efforts;
+        self
+    }
+
+    /// Sets whether a request of OpenAI's format has the reasoning of earlier turns as `reasoning_content`; by
+    /// default it has not.
+    #[must_use]
+    pub const fn with_reasoning(mut self, reasoning: bool) -> Self {
+        self.reasoning = reasoning;
         self
     }
 

@@ -35,6 +35,7 @@ mod chat;
 mod codec;
 mod conversation;
 mod data_url;
+mod effort;
 mod format;
 mod gemini;
 mod hub;
@@ -51,6 +52,7 @@ mod tests;
 
 pub use codec::Malformed;
 pub use conversation::{Conversation, Dropped, ResponseTranslator};
+pub use effort::{Effort, Efforts};
 pub use format::{ClaudeThinking, Dialect, Sampling, Target};
 pub use unsupported::UnsupportedField;
 

@@ -76,6 +76,12 @@ where
     B::Error: Into<BoxError>,
 {
     let Some(uri) = provider.models_uri() else { return Ok(()) };
+    if let Some(key) = provider.rotating_key() {
+        key.settled().await;
+        if !key.is_known() {
+            return Err(Refused::new(Class::Auth, "the provider's key could not be got"));
+        }
+    }
     let mut ask = async |upstream: Upstream| {
         let mut request = Request::new(Buffered::default());
         *request.uri_mut() = uri.clone();

@@ -18,4 +18,6 @@ mod many_streams;
 mod messages;
 mod models;
 mod openai_client;
+mod presets;
+mod spend;
 mod verdicts;

@@ -24,7 +24,7 @@ const MOST_STOPS: usize = 4;
 #[derive(Debug)]
 pub(super) struct ChatRequest(Request);
 
-/// Encodes a request as OpenAI accepts it. Thoughts of earlier turns, hints for other providers' caches and a
+/// Encodes a request as OpenAI accepts it. Hints for other providers' caches and a
 /// user's name that is too long are left out; the result of a tool that failed says so in its text.
 ///
 /// # Errors
@@ -59,8 +59,11 @@ impl EncodedRequest for ChatRequest {
         let options = self.0.stream_options.clone().unwrap_or_default();
         let stream_options = StreamOptions { include_usage: Some(true), ..options };
         let stream_options = (target.stream && target.usage).then_some(stream_options);
-        let request =
+        let mut request =
             Request { model: target.model.to_owned(), stream: Some(target.stream), stream_options, ..self.0.clone() };
+        if !target.reasoning {
+            request.messages.iter_mut().for_each(|message| message.reasoning_content = None);
+        }
         // Only a map whose keys are no texts could fail, and there is none.
         serde_json::to_vec(&request).unwrap_or_default().into()
     }
@@ -71,7 +74,6 @@ impl EncodedRequest for ChatRequest {
 }
 
 fn fit(message: &mut Message, path: &str) -> Result<(), UnsupportedField> {
-    message.reasoning_content = None;
     remove_signatures(message);
     message.other.shift_remove("cache_control");
     for (at, call) in message.tool_calls.iter().flatten().enumerate() {

@@ -1,6 +1,7 @@
 //! Encodes how the model thinks.
 
 use crate::dialect::{
+    effort::Effort,
     format::{ClaudeThinking, Target},
     hub,
     messages::{OutputConfig, Thinking},
@@ -110,7 +111,8 @@ impl Thought {
                     4096..16384 => "medium",
                     _ => "high",
                 });
-                let effort = Some(effort.to_owned());
+                let accepted = Effort::from_name(effort).and_then(|effort| target.efforts.nearest(effort));
+                let effort = Some(accepted.map_or(effort, Effort::name).to_owned());
                 let config = OutputConfig { effort, ..config.unwrap_or_default() };
                 (Some(Thinking::Adaptive { other: other.clone() }), Some(config))
             }
