@@ -138,7 +138,7 @@ fn run(snapshot: Snapshot, observability: &Observability, reloader: &Reloader) -
         .caller(|extensions| Some(CallerId::of(&*extensions.get::<Arc<Caller>>()?.id)))
         .tag_policy(*tag_policy)
         .responses_done_event(config.responses.done_event)
-        .spend(spend::layer(&snapshot, None))
+        .spend(spend::layer(&snapshot))
         .render(ErrorShape::OpenAi);
     let limits = QuotaFromRequest::new(|head: &Parts| {
         RequestIdentity::fill_from(&head.extensions);

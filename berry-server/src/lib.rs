@@ -36,6 +36,8 @@ mod http;
 mod key_refresh;
 #[cfg(feature = "database")]
 mod keys;
+#[cfg(feature = "database")]
+mod ledger;
 mod memory;
 pub mod observability;
 mod probes;

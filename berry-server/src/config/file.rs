@@ -9,8 +9,8 @@ use secrecy::SecretString;
 use serde::Serialize;
 
 use berry_tower::backend::{
-    AnswerModel, Billing, ClaudeThinking, FallbackPermission, OnUnsupported, OpenAiApi, Probe, RequestOptions, Sampling,
-    StreamRecovery,
+    AnswerModel, Billing, ClaudeThinking, FallbackPermission, OnUnsupported, OpenAiApi, Probe, RequestOptions,
+    Sampling, StreamRecovery,
 };
 use berry_tower::spend::Price;
 

@@ -55,7 +55,6 @@ mod prices;
 mod providers;
 mod reader;
 mod responses;
-mod seen;
 mod settings;
 mod source;
 mod store;

@@ -4,8 +4,8 @@ use std::fmt;
 
 use berry_tower::{
     backend::{
-        AnswerModel, Billing, ClaudeThinking, FallbackPermission, OnUnsupported, OpenAiApi, Probe, ReasoningHistory, Sampling,
-        StreamRecovery, TokenLimit, strategy::NAMES,
+        AnswerModel, Billing, ClaudeThinking, FallbackPermission, OnUnsupported, OpenAiApi, Probe, ReasoningHistory,
+        Sampling, StreamRecovery, TokenLimit, strategy::NAMES,
     },
     select::TagPolicy,
 };

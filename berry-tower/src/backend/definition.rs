@@ -23,7 +23,7 @@ use crate::{
     named::named_enum,
 };
 
-/// The tag that marks a backend as expensive. It restricts nobody.
+/// The tag that marks a backend as expensive. It does not restrict who may use the backend.
 pub const PREMIUM: &str = "premium";
 
 named_enum! {
@@ -428,9 +428,7 @@ impl Backend {
         match dialect {
             Dialect::Responses if endpoint.is_chat() => self.responses_address.clone(),
             Dialect::OpenAi if endpoint.is_chat() => self.addresses[Endpoint::ChatCompletions.index()].clone(),
-            _ if stream && endpoint.is_chat() && self.provider.has_stream_address() => {
-                self.stream_address.clone()
-            }
+            _ if stream && endpoint.is_chat() && self.provider.has_stream_address() => self.stream_address.clone(),
             _ => self.addresses[endpoint.index()].clone(),
         }
     }

@@ -433,7 +433,9 @@ impl Provider {
     #[must_use]
     pub fn dialect_for(&self, endpoint: Endpoint) -> Dialect {
         match (self.dialect, endpoint) {
-            (Dialect::OpenAi, Endpoint::Responses) if self.addressing.has_endpoint(endpoint) && self.chat_urls.is_none() => {
+            (Dialect::OpenAi, Endpoint::Responses)
+                if self.addressing.has_endpoint(endpoint) && self.chat_urls.is_none() =>
+            {
                 Dialect::Responses
             }
             (dialect, _) => dialect,

@@ -30,7 +30,9 @@ use super::{
 };
 use crate::{
     attempt::Attempt,
-    backend::{AnswerModel, Backend, ClaudeThinking, Efforts, Lesson, OpenAiApi, OptionalField, ReasoningHistory, RotatingKey},
+    backend::{
+        AnswerModel, Backend, ClaudeThinking, Efforts, Lesson, OpenAiApi, OptionalField, ReasoningHistory, RotatingKey,
+    },
     body::{Buffered, ByteLease},
     classify::{self, Class, ErrorBody},
     dialect::{
@@ -115,9 +117,7 @@ impl Call {
         let conversation = (endpoint.is_chat() && !dialect.format().has_endpoint(endpoint)).then(|| {
             let known = request.extensions().get::<Arc<Conversation>>().filter(|_| prefill.is_none());
             let body = || prefill.as_ref().unwrap_or(request.body()).bytes().clone();
-            known.cloned().unwrap_or_else(|| {
-                Arc::new(new_conversation(endpoint, body(), request, &requested))
-            })
+            known.cloned().unwrap_or_else(|| Arc::new(new_conversation(endpoint, body(), request, &requested)))
         });
         let request_id = (endpoint == Endpoint::Messages).then(|| request.headers().get("x-request-id").cloned());
         let (sent, timeouts) = (Instant::now(), *selected.backend().provider().timeouts());
@@ -312,7 +312,8 @@ impl Call {
         let backend = self.backend();
         let mut request = Request::new(client.body().replaced_by(self.upstream_body(client.body().bytes())?));
         *request.method_mut() = client.method().clone();
-        *request.uri_mut() = backend.uri_in(self.dialect, self.endpoint, self.is_stream()).ok_or(Unroutable::UnsupportedEndpoint)?;
+        *request.uri_mut() =
+            backend.uri_in(self.dialect, self.endpoint, self.is_stream()).ok_or(Unroutable::UnsupportedEndpoint)?;
         *request.headers_mut() = self.settings.request_headers(client.headers(), self.accept(), backend.provider());
         if backend.provider().propagates_trace()
             && let Some(context) = client.extensions().get::<TraceContext>()

@@ -77,8 +77,11 @@ pub(super) struct HeadSettings {
 }
 
 impl HeadSettings {
-    pub(super) const DEFAULT: Self =
-        Self { forwarded: None, user_agent: HeaderValue::from_static(concat!("berry/", env!("CARGO_PKG_VERSION"))), done_event: true };
+    pub(super) const DEFAULT: Self = Self {
+        forwarded: None,
+        user_agent: HeaderValue::from_static(concat!("berry/", env!("CARGO_PKG_VERSION"))),
+        done_event: true,
+    };
 
     fn is_forwarded(&self, name: &HeaderName) -> bool {
         match &self.forwarded {

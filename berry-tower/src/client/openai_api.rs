@@ -17,9 +17,12 @@ pub(super) fn needed(asked: Dialect, status: StatusCode, error: &ErrorBody) -> O
     match asked {
         Dialect::Responses => {
             let code = error.code.as_deref().unwrap_or_default();
-            let is_about_address =
-                error.param.is_none() && !code.contains("model") && !code.contains("response") && !says(&OTHER_SUBJECTS);
-            let is_missing = status == StatusCode::METHOD_NOT_ALLOWED || status == StatusCode::NOT_FOUND && is_about_address;
+            let is_about_address = error.param.is_none()
+                && !code.contains("model")
+                && !code.contains("response")
+                && !says(&OTHER_SUBJECTS);
+            let is_missing =
+                status == StatusCode::METHOD_NOT_ALLOWED || status == StatusCode::NOT_FOUND && is_about_address;
             is_missing.then_some(OpenAiApi::Chat)
         }
         Dialect::OpenAi => {
@@ -37,7 +40,8 @@ mod tests {
     #[test]
     fn reads_which_format_is_needed() {
         let error = |message: &str| ErrorBody::default().with_message(message);
-        let needed = |asked, status: u16, error: &ErrorBody| needed(asked, StatusCode::from_u16(status).unwrap(), error);
+        let needed =
+            |asked, status: u16, error: &ErrorBody| needed(asked, StatusCode::from_u16(status).unwrap(), error);
         let (chat, responses) = (Some(OpenAiApi::Chat), Some(OpenAiApi::Responses));
         for (asked, status, error, expected) in [
             (Dialect::Responses, 404, error("Not Found"), chat),
@@ -49,10 +53,17 @@ mod tests {
             (
                 Dialect::OpenAi,
                 400,
-                error("Function tools with reasoning_effort are not supported for m in /v1/chat/completions. Please use /v1/responses instead."),
+                error(
+                    "Function tools with reasoning_effort are not supported for m in /v1/chat/completions. Please use /v1/responses instead.",
+                ),
                 responses,
             ),
-            (Dialect::OpenAi, 404, error("This model is only supported in v1/responses and not in v1/chat/completions."), responses),
+            (
+                Dialect::OpenAi,
+                404,
+                error("This model is only supported in v1/responses and not in v1/chat/completions."),
+                responses,
+            ),
             (Dialect::OpenAi, 400, error("messages is required"), None),
             (Dialect::Claude, 404, error("Not Found"), None),
         ] {

@@ -268,7 +268,8 @@ impl Conversation {
         let options = DecodeOptions { created, think_tags: target.think_tags };
         let decoder = self.encoded(target.dialect).map_err(Clone::clone)?.request.response_decoder(options);
         let request = self.request().map_err(Clone::clone)?;
-        let is_own = |seal: &&Seal| &*seal.origin().provider == target.provider && &*seal.origin().model == target.model;
+        let is_own =
+            |seal: &&Seal| &*seal.origin().provider == target.provider && &*seal.origin().model == target.model;
         let seal = self.seals().iter().find(is_own).cloned();
         let encoder = self.caller()?.response_encoder(request, EncodeOptions { created, seed: target.seed, seal });
         Ok(ResponseTranslator { decoder, encoder, items: Vec::new(), surrogates: SurrogateJoiner::default() })

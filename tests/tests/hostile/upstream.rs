@@ -245,7 +245,7 @@ impl Tls {
     {
         let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
         let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("trusted.pem"), made.cert.pem()).unwrap();
+        fs::write(folder.path().join("trusted.pem"), pem(made.cert.der())).unwrap();
         let versions = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()));
         let versions = versions.with_safe_default_protocol_versions().unwrap();
         let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
@@ -297,6 +297,23 @@ impl Tls {
     pub(crate) fn certificate(&self) -> PathBuf {
         self.folder.path().join("trusted.pem")
     }
+}
+
+/// A certificate as a PEM text.
+fn pem(der: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::new();
+    for (at, group) in der.chunks(3).enumerate() {
+        let bits = group.iter().fold(0, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - group.len()));
+        for digit in 0..4 {
+            let value = bits >> (18 - 6 * digit) & 63;
+            text.push(if digit <= group.len() { char::from(DIGITS[value as usize]) } else { '=' });
+        }
+        if at % 16 == 15 {
+            text.push('\n');
+        }
+    }
+    format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", text.trim_end())
 }
 
 /// A file with the certificates of several providers.

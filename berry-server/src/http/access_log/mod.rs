@@ -229,6 +229,8 @@ mod tests {
         use tracing_subscriber::layer::SubscriberExt;
         let schema = Schema::default();
         let guard = tracing::subscriber::set_default(tracing_subscriber::registry().with(schema.clone()));
+        // Other tests of the process may have met the line's callsite without a subscriber.
+        tracing::callsite::rebuild_interest_cache();
         response_of_a_panic(ErrorShape::OpenAi, false).await;
         drop(guard);
         let fields = schema.0.get().unwrap().iter().copied().filter(|name| *name != "message");

@@ -10,9 +10,9 @@ mod think_tags;
 
 use std::borrow::Cow;
 
+pub(super) use decode_response::usage;
 #[cfg(test)]
 pub(super) use decode_stream::ResponseDecoder;
-pub(super) use decode_response::usage;
 pub(super) use encode_response::ResponseEncoder;
 pub(crate) use signatures::without_signatures;
 

@@ -143,8 +143,13 @@ impl ResponseDecoder {
                 self.calls += 1;
                 let function = FunctionDelta { name: Some(call.function.name), arguments: Some(String::new()) };
                 let kind = Some(FunctionKind::Function);
-                let delta =
-                    ToolCallDelta { index: number, id: Some(call.id), kind, function: Some(function), extra_content: None };
+                let delta = ToolCallDelta {
+                    index: number,
+                    id: Some(call.id),
+                    kind,
+                    function: Some(function),
+                    extra_content: None,
+                };
                 self.begin(None, out);
                 self.give(Delta { tool_calls: Some(vec![delta]), ..Delta::default() }, None, out);
                 Kind::Call(number)
@@ -266,7 +271,9 @@ impl ResponseDecoder {
             return Err(Malformed("a tool call that is not complete"));
         }
         if self.items.is_empty() {
-            for (at, item) in lenient::list(response.get("output"), Malformed("an output that is no list"))?.iter().enumerate() {
+            for (at, item) in
+                lenient::list(response.get("output"), Malformed("an output that is no list"))?.iter().enumerate()
+            {
                 let event = Value::object([("item", item.clone()), ("output_index", (at as u64).into())]);
                 self.item_done(&event, out)?;
             }

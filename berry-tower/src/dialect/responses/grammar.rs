@@ -242,7 +242,9 @@ impl Item {
             (Kind::Message, Step::Text, "response.output_text.done")
             | (Kind::Reasoning, Step::Text, "response.reasoning_summary_text.done") => self.done(&data["text"])?,
             (Kind::Message, Step::Refusal, "response.refusal.done") => self.done(&data["refusal"])?,
-            (Kind::Function, Step::Between, "response.function_call_arguments.done") => self.done(&data["arguments"])?,
+            (Kind::Function, Step::Between, "response.function_call_arguments.done") => {
+                self.done(&data["arguments"])?
+            }
             (Kind::Custom, Step::Between, "response.custom_tool_call_input.done") => self.done(&data["input"])?,
             (Kind::Reasoning, Step::Between, "response.reasoning_summary_part.added") => Step::Text,
             (Kind::Message, Step::Done, "response.content_part.done")

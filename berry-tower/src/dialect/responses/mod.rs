@@ -26,8 +26,8 @@ use super::{
 use crate::endpoint::Endpoint;
 
 pub(crate) use envelope::{Seal, seal_key};
-pub(crate) use own_reasoning::without_own_reasoning;
 pub use grammar::{GrammarViolation, ResponseGrammar};
+pub(crate) use own_reasoning::without_own_reasoning;
 
 /// OpenAI's Responses.
 #[derive(Clone, Copy, Debug)]

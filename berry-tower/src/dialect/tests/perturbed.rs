@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::dialect::{
     codec::{EncodeResponse, StreamEnd, StreamItem},
-    format::{CallerFormat, EncodeOptions, Dialect},
+    format::{CallerFormat, Dialect, EncodeOptions},
     hub,
 };
 
@@ -119,7 +119,8 @@ fn is_said(text: &str) -> bool {
 fn translated(dialect: Dialect, caller: &dyn CallerFormat, events: &[Option<Value>], end: StreamEnd) -> (String, bool) {
     let question = hub::Request::parse(br#"{"model":"m","messages":[{"role":"user","content":"Hi"}]}"#).unwrap();
     let mut decoder = dialect.format().encode_request(&question).unwrap().response_decoder(super::decoding(1));
-    let (mut encoder, mut items, mut out) = (caller.response_encoder(&question, EncodeOptions::default()), Vec::new(), Vec::new());
+    let (mut encoder, mut items, mut out) =
+        (caller.response_encoder(&question, EncodeOptions::default()), Vec::new(), Vec::new());
     for event in events {
         let data = event.as_ref().map_or("[DONE]".to_owned(), Value::to_string);
         let _ = decoder.decode_event("", &data, &mut items);
@@ -143,7 +144,8 @@ fn dialects() -> impl Strategy<Value = Dialect> {
 }
 
 fn callers() -> impl Strategy<Value = &'static dyn CallerFormat> {
-    prop_oneof![Just(Dialect::OpenAi), Just(Dialect::Claude), Just(Dialect::Responses)].prop_map(|it| it.format().caller().unwrap())
+    prop_oneof![Just(Dialect::OpenAi), Just(Dialect::Claude), Just(Dialect::Responses)]
+        .prop_map(|it| it.format().caller().unwrap())
 }
 
 fn replacement() -> impl Strategy<Value = Option<Value>> {

@@ -5,12 +5,8 @@ use serde_json::{Value, json};
 
 use crate::{
     dialect::{
-        Conversation, Dialect, ResponseGrammar, Seal, Target,
-        codec::StreamItem,
-        format::EncodeOptions,
-        hub,
-        responses::Responses,
-        format::CallerFormat,
+        Conversation, Dialect, ResponseGrammar, Seal, Target, codec::StreamItem, format::CallerFormat,
+        format::EncodeOptions, hub, responses::Responses,
     },
     endpoint::Endpoint,
 };
@@ -142,19 +138,24 @@ fn translates_what_codex_sends() {
 
 #[test]
 fn restores_tools_and_puts_interleaved_calls_in_sequence() {
-    let call = |index: u32, id: &str, name: &str, arguments: &str| {
-        json!({ "index": index, "id": id, "type": "function", "function": { "name": name, "arguments": arguments } })
-    };
+    let call = |index: u32, id: &str, name: &str, arguments: &str| json!({ "index": index, "id": id, "type": "function", "function": { "name": name, "arguments": arguments } });
     let more = |index: u32, arguments: &str| json!({ "index": index, "function": { "arguments": arguments } });
     let events = [
         chunk(json!({ "role": "assistant", "reasoning_content": "think" }), None),
         chunk(json!({ "content": "Let me" }), None),
-        chunk(json!({ "tool_calls": [call(0, "a", "crm__find", "{\"q\":"), call(1, "b", "apply_patch", "{\"inp")] }), None),
+        chunk(
+            json!({ "tool_calls": [call(0, "a", "crm__find", "{\"q\":"), call(1, "b", "apply_patch", "{\"inp")] }),
+            None,
+        ),
         chunk(json!({ "tool_calls": [more(1, "ut\":\"*** B"), more(0, "1}")] }), None),
         chunk(json!({ "tool_calls": [more(1, "egin\\n\"}"), call(2, "c", "read", "")] }), None),
         chunk(json!({ "content": "late" }), None),
         chunk(json!({}), Some("tool_calls")),
-        ("", json!({ "choices": [], "usage": { "prompt_tokens": 5, "completion_tokens": 7, "total_tokens": 12 } }).to_string()),
+        (
+            "",
+            json!({ "choices": [], "usage": { "prompt_tokens": 5, "completion_tokens": 7, "total_tokens": 12 } })
+                .to_string(),
+        ),
         ("", "[DONE]".to_owned()),
     ];
     let all = streamed(&conversation(&codex()), Dialect::OpenAi, &events);
@@ -190,22 +191,25 @@ fn plain_responses_hold_what_streams_hold() {
 
 #[test]
 fn length_makes_a_response_incomplete() {
-    let events = [
-        chunk(json!({ "content": "Hel" }), None),
-        chunk(json!({}), Some("length")),
-        ("", "[DONE]".to_owned()),
-    ];
+    let events =
+        [chunk(json!({ "content": "Hel" }), None), chunk(json!({}), Some("length")), ("", "[DONE]".to_owned())];
     let all = streamed(&conversation(&codex()), Dialect::OpenAi, &events);
     let response = &all.last().unwrap()["response"];
-    assert_eq!((&response["status"], &response["incomplete_details"]["reason"]), (&json!("incomplete"), &json!("max_output_tokens")));
+    assert_eq!(
+        (&response["status"], &response["incomplete_details"]["reason"]),
+        (&json!("incomplete"), &json!("max_output_tokens"))
+    );
     assert_eq!(response["output"][0]["status"], "incomplete");
 }
 
 /// A stream of Claude's with signed reasoning and a call.
 fn claude() -> Vec<(&'static str, String)> {
     let event = |data: Value| ("", data.to_string());
-    let start = |index: u32, block: Value| event(json!({ "type": "content_block_start", "index": index, "content_block": block }));
-    let delta = |index: u32, delta: Value| event(json!({ "type": "content_block_delta", "index": index, "delta": delta }));
+    let start = |index: u32, block: Value| {
+        event(json!({ "type": "content_block_start", "index": index, "content_block": block }))
+    };
+    let delta =
+        |index: u32, delta: Value| event(json!({ "type": "content_block_delta", "index": index, "delta": delta }));
     let stop = |index: u32| event(json!({ "type": "content_block_stop", "index": index }));
     let message = json!({ "id": "msg_1", "type": "message", "role": "assistant", "model": "m", "content": [], "usage": { "input_tokens": 3, "output_tokens": 1 } });
     vec![
@@ -223,7 +227,9 @@ fn claude() -> Vec<(&'static str, String)> {
         start(3, json!({ "type": "tool_use", "id": "toolu_1", "name": "read", "input": {} })),
         delta(3, json!({ "type": "input_json_delta", "partial_json": "{\"p\":1}" })),
         stop(3),
-        event(json!({ "type": "message_delta", "delta": { "stop_reason": "tool_use" }, "usage": { "output_tokens": 9 } })),
+        event(
+            json!({ "type": "message_delta", "delta": { "stop_reason": "tool_use" }, "usage": { "output_tokens": 9 } }),
+        ),
         event(json!({ "type": "message_stop" })),
     ]
 }
@@ -253,7 +259,8 @@ fn claudes_signatures_come_back_to_the_backend_that_made_them() {
 fn googles_signatures_come_back_with_their_calls() {
     let call = json!({ "functionCall": { "name": "read", "args": {} }, "thoughtSignature": "Z29vZ2xl" });
     let content = json!({ "role": "model", "parts": [{ "text": "why", "thought": true }, { "text": "Hi" }, call] });
-    let answer = json!({ "responseId": "r", "candidates": [{ "content": content, "finishReason": "STOP", "index": 0 }] });
+    let answer =
+        json!({ "responseId": "r", "candidates": [{ "content": content, "finishReason": "STOP", "index": 0 }] });
     let all = streamed(&conversation(&codex()), Dialect::Gemini, &[("", answer.to_string())]);
     let mut input = vec![json!({ "role": "user", "content": "Hi" })];
     input.extend(all.last().unwrap()["response"]["output"].as_array().unwrap().clone());

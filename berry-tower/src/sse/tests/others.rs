@@ -116,7 +116,7 @@ fn messages_run_from_start_to_stop() {
 }
 
 #[test]
-fn an_error_in_a_message_is_told_and_none_after_its_end() {
+fn reports_an_error_in_a_message_and_none_after_its_end() {
     let overloaded = event("error", ",\"error\":{\"type\":\"overloaded_error\",\"message\":\"m\"}");
     let run = of(Grammar::Messages, &overloaded);
     let told = ErrorEvent { message: Some("m".to_owned()), kind: Some("overloaded_error".to_owned()), code: None };

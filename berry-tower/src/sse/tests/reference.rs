@@ -234,7 +234,7 @@ impl Tree {
     pub(crate) fn error(&self) -> Option<ErrorEvent> {
         let error = self.get("error").filter(|e| !e.is_null())?;
         let mut told = details(error);
-        // A flat error's members stand beside it; they are told when the object itself has none.
+        // A flat error's members stand beside it; they count when the object itself has none.
         told.message = told.message.or(self.get("message").and_then(Self::text).map(Into::into));
         told.code = told.code.or(self.get("code").and_then(code));
         Some(told)

@@ -133,7 +133,7 @@ impl Redis {
                 let Some(shared) = kept.upgrade() else { break };
                 let is_beat = u128::from(tick) % every == 0;
                 if is_beat || shared.link.is_away() {
-                    shared.beat(is_beat && u128::from(tick) / every % u128::from(HOLD_EVERY) == 0).await;
+                    shared.beat(is_beat && (u128::from(tick) / every).is_multiple_of(u128::from(HOLD_EVERY))).await;
                 }
                 shared.end_leases(shared.clock.now());
             }

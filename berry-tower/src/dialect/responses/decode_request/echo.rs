@@ -68,10 +68,7 @@ pub(super) fn echo(request: &Request) -> String {
         previous_response_id: request.previous_response_id.as_deref(),
         parallel_tool_calls: request.parallel_tool_calls.unwrap_or(true),
         reasoning: Reasoning {
-            effort: one_of(
-                reasoning.and_then(|it| it.effort.as_deref()),
-                &["none", "low", "medium", "high", "xhigh"],
-            ),
+            effort: one_of(reasoning.and_then(|it| it.effort.as_deref()), &["none", "low", "medium", "high", "xhigh"]),
             summary: one_of(reasoning.and_then(|it| it.summary.as_deref()), &["auto", "concise", "detailed"]),
         },
         service_tier: request.service_tier.as_deref().filter(|tier| *tier != "auto").unwrap_or("default"),

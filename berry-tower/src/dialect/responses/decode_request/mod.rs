@@ -56,12 +56,8 @@ fn to_hub(request: &Request, seals: &[Seal]) -> Result<hub::Request, Unsupported
         None => return Err(UnsupportedField::new("input", "it is required")),
     }
     let (messages, message_paths) = turns.finish();
-    let caller = hub::CallerFacts {
-        echo: echo::echo(request),
-        tools: names,
-        tool_paths: paths,
-        messages: message_paths,
-    };
+    let caller =
+        hub::CallerFacts { echo: echo::echo(request), tools: names, tool_paths: paths, messages: message_paths };
     let wants_logprobs = request.top_logprobs.is_some_and(|count| count > 0)
         || request.include.iter().any(|part| part == "message.output_text.logprobs");
     let has_tools = !tools.is_empty();

@@ -26,11 +26,7 @@ pub(super) struct Tools {
 ///
 /// # Errors
 /// The tool that other formats cannot express.
-pub(super) fn tools(
-    request: &Request,
-    items: &[Value],
-    dropped: &mut Vec<String>,
-) -> Result<Tools, UnsupportedField> {
+pub(super) fn tools(request: &Request, items: &[Value], dropped: &mut Vec<String>) -> Result<Tools, UnsupportedField> {
     let mut tools = Tools::default();
     for (at, tool) in request.tools.iter().enumerate() {
         tools.add(tool, None, &format!("tools[{at}]"), dropped)?;
@@ -155,7 +151,8 @@ impl Tools {
                 None => return Err(unknown()),
             },
         };
-        if self.tools.is_empty() && !matches!(chosen, hub::ToolChoice::Mode(hub::ToolMode::Auto | hub::ToolMode::None)) {
+        if self.tools.is_empty() && !matches!(chosen, hub::ToolChoice::Mode(hub::ToolMode::Auto | hub::ToolMode::None))
+        {
             // Only a tool of the provider's could be called.
             return Err(unknown());
         }

@@ -78,7 +78,8 @@ impl<'a> Turns<'a> {
             // Tools that callers run by another type of call.
             Some(kind @ ("local_shell_call" | "shell_call" | "apply_patch_call" | "computer_call")) => {
                 let arguments = item.get("action").or_else(|| item.get("operation"));
-                let arguments = arguments.filter(|it| it.as_object().is_some()).map_or("{}".to_owned(), Value::to_string);
+                let arguments =
+                    arguments.filter(|it| it.as_object().is_some()).map_or("{}".to_owned(), Value::to_string);
                 self.call(item, kind.trim_end_matches("_call").to_owned(), arguments, path)
             }
             Some("local_shell_call_output" | "shell_call_output" | "apply_patch_call_output") => {
@@ -132,7 +133,12 @@ impl<'a> Turns<'a> {
                 self.assistant_text(said, path);
                 return Ok(());
             }
-            _ => return Err(UnsupportedField::new(format!("{path}.role"), "it is user, assistant, system or developer")),
+            _ => {
+                return Err(UnsupportedField::new(
+                    format!("{path}.role"),
+                    "it is user, assistant, system or developer",
+                ));
+            }
         };
         self.message(role, said, path);
         Ok(())

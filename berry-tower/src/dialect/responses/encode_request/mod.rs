@@ -199,10 +199,7 @@ fn tool_choice(request: &hub::Request) -> Result<Option<Value>, UnsupportedField
     })
 }
 
-fn text(
-    format: Option<&hub::ResponseFormat>,
-    verbosity: Option<Value>,
-) -> Result<Option<Value>, UnsupportedField> {
+fn text(format: Option<&hub::ResponseFormat>, verbosity: Option<Value>) -> Result<Option<Value>, UnsupportedField> {
     let mut members = Object::new();
     match format {
         None | Some(hub::ResponseFormat::Text) => {}
