@@ -171,14 +171,22 @@ impl Output<'_> {
     fn message(&mut self, message: hub::Message, logprobs: Option<&crate::dialect::value::Value>, status: Status) {
         let hub::Message { content, refusal, reasoning_content, tool_calls, extra_content, .. } = message;
         let hub::ExtraContent { anthropic, google, .. } = extra_content.unwrap_or_default();
-        self.thoughts(&reasoning_content.unwrap_or_default(), anthropic.unwrap_or_default());
         let text = match content {
             None => String::new(),
             Some(hub::Content::Text(text)) => text,
             Some(hub::Content::Parts(parts)) => parts.into_iter().filter_map(text_of).collect(),
         };
         let refusal = refusal.filter(|refusal| !refusal.is_empty());
-        let calls = tool_calls.unwrap_or_default();
+        let mut calls = tool_calls.unwrap_or_default();
+        // Reasoning directly before a call carries its signature.
+        let first = calls.first_mut().filter(|_| text.is_empty() && refusal.is_none());
+        let signature = first.and_then(|call| call.extra_content.as_mut()?.google.take()?.thought_signature);
+        let reasoning = reasoning_content.unwrap_or_default();
+        let signature = self.thoughts(&reasoning, anthropic.unwrap_or_default(), signature);
+        if let (Some(signature), Some(call)) = (signature, calls.first_mut()) {
+            let google = Some(hub::Google { thought_signature: Some(signature) });
+            call.extra_content.get_or_insert_default().google = google;
+        }
         if !text.is_empty() || refusal.is_some() || calls.is_empty() {
             let mut parts = Vec::new();
             if !text.is_empty() || refusal.is_none() {
@@ -201,14 +209,16 @@ impl Output<'_> {
         }
     }
 
-    fn thoughts(&mut self, text: &str, signed: Vec<hub::Thought>) {
+    /// Adds reasoning. Returns Google's signature unless the reasoning carries it.
+    fn thoughts(&mut self, text: &str, signed: Vec<hub::Thought>, mut google: Option<String>) -> Option<String> {
         let texts = signed.iter().map(|thought| match thought {
             hub::Thought::Thinking { thinking, .. } => &**thinking,
             hub::Thought::RedactedThinking { .. } => "",
         });
         let is_covered = texts.collect::<String>() == text;
         if !is_covered && !text.is_empty() {
-            self.reasoning(text, envelope::UNSIGNED);
+            let sealed = google.take().map(|signature| self.head.sealed(Kind::GoogleCall, &signature, text));
+            self.reasoning(text, sealed.as_deref().unwrap_or(envelope::UNSIGNED));
         }
         for thought in signed {
             if is_covered || matches!(thought, hub::Thought::RedactedThinking { .. }) {
@@ -216,6 +226,7 @@ impl Output<'_> {
                 self.reasoning(&text, &encrypted);
             }
         }
+        google
     }
 
     fn call(&mut self, call: hub::ToolCall, at: usize) {

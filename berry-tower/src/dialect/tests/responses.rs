@@ -257,8 +257,14 @@ fn claudes_signatures_come_back_to_the_backend_that_made_them() {
 
 #[test]
 fn googles_signatures_come_back_with_their_calls() {
+    for text in ["Hi", ""] {
+        google(text);
+    }
+}
+
+fn google(text: &str) {
     let call = json!({ "functionCall": { "name": "read", "args": {} }, "thoughtSignature": "Z29vZ2xl" });
-    let content = json!({ "role": "model", "parts": [{ "text": "why", "thought": true }, { "text": "Hi" }, call] });
+    let content = json!({ "role": "model", "parts": [{ "text": "why", "thought": true }, { "text": text }, call] });
     let answer =
         json!({ "responseId": "r", "candidates": [{ "content": content, "finishReason": "STOP", "index": 0 }] });
     let all = streamed(&conversation(&codex()), Dialect::Gemini, &[("", answer.to_string())]);
@@ -270,6 +276,15 @@ fn googles_signatures_come_back_with_their_calls() {
     let body: Value = serde_json::from_slice(&next.encode(&target(Dialect::Gemini, false)).unwrap()).unwrap();
     let parts = body["contents"][1]["parts"].as_array().unwrap();
     assert_eq!(parts.last().unwrap()["thoughtSignature"], "Z29vZ2xl");
+    let mut translator = conversation(&codex()).translator(&target(Dialect::Gemini, false), 1).unwrap();
+    let plain = translator.translate_response(answer.to_string().as_bytes()).unwrap();
+    let plain: Value = serde_json::from_slice(&plain).unwrap();
+    let kinds = |response: &Value| {
+        let output = response["output"].as_array().unwrap().clone();
+        output.into_iter().map(|item| item["type"].clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(kinds(&plain), kinds(&all.last().unwrap()["response"]));
+    assert_eq!(kinds(&plain).len(), if text.is_empty() { 2 } else { 4 });
 }
 
 #[test]

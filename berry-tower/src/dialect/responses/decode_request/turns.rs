@@ -163,10 +163,13 @@ impl<'a> Turns<'a> {
         let text = content::reasoning_text(item);
         let envelope = item.get("encrypted_content").and_then(Value::as_str);
         let opened = envelope.and_then(|envelope| envelope::open(envelope, &text, self.seals));
-        let opened = opened.map(|(kind, data, origin)| (kind, data.to_owned(), origin));
-        if let Some((Kind::GoogleCall, signature, origin)) = opened {
+        let mut opened = opened.map(|(kind, data, origin)| (kind, data.to_owned(), origin));
+        if let Some((Kind::GoogleCall, signature, origin)) = opened.clone() {
             self.signature = Some((signature, origin));
-            return;
+            if text.is_empty() {
+                return;
+            }
+            opened = None;
         }
         let is_open = self.is_open;
         let (message, _) = self.assistant("input");

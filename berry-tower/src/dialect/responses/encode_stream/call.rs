@@ -105,11 +105,19 @@ impl ResponseEncoder {
         }
         let waits = |call: &Call| call.is_waiting() && !call.name.is_empty();
         let Some(at) = self.calls.iter().position(waits) else { return };
-        self.release(out);
-        self.close(Status::Completed, out);
-        if let Some(signature) = self.calls[at].signature.take() {
-            let encrypted = self.head.sealed(Kind::GoogleCall, &signature, "");
-            self.whole_reasoning("", &encrypted, out);
+        let signature = self.calls[at].signature.take();
+        if self.held.is_empty()
+            && let Some(signature) = &signature
+            && self.sign_reasoning(signature, out)
+        {
+            self.release(out);
+        } else {
+            self.release(out);
+            self.close(Status::Completed, out);
+            if let Some(signature) = signature {
+                let encrypted = self.head.sealed(Kind::GoogleCall, &signature, "");
+                self.whole_reasoning("", &encrypted, out);
+            }
         }
         let index = self.output.len();
         let call = &mut self.calls[at];

@@ -4,7 +4,7 @@ use super::{Open, ResponseEncoder};
 use crate::dialect::{
     hub,
     responses::{
-        envelope::UNSIGNED,
+        envelope::{Kind, UNSIGNED},
         events::{About, Value as Said},
         items::{self, Part, Status},
     },
@@ -109,6 +109,21 @@ impl ResponseEncoder {
             open => {
                 self.open = open;
                 self.whole_reasoning(&text, &encrypted, out);
+            }
+        }
+    }
+
+    /// Finishes the open reasoning with Google's signature of the call that follows. Returns whether there is any.
+    pub(super) fn sign_reasoning(&mut self, signature: &str, out: &mut Vec<u8>) -> bool {
+        match self.open.take() {
+            Some(Open::Reasoning(reasoning)) => {
+                let encrypted = self.head.sealed(Kind::GoogleCall, signature, &reasoning.text);
+                self.end_reasoning(reasoning, Some(&encrypted), out);
+                true
+            }
+            open => {
+                self.open = open;
+                false
             }
         }
     }
