@@ -137,6 +137,7 @@ fn run(snapshot: Snapshot, observability: &Observability, reloader: &Reloader) -
         .tags(|extensions: &Extensions| extensions.get::<Arc<Caller>>().map_or(&[], |caller| &caller.tags))
         .caller(|extensions| Some(CallerId::of(&*extensions.get::<Arc<Caller>>()?.id)))
         .tag_policy(*tag_policy)
+        .responses_done_event(config.responses.done_event)
         .spend(spend::layer(&snapshot))
         .render(ErrorShape::OpenAi);
     let limits = QuotaFromRequest::new(|head: &Parts| {

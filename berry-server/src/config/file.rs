@@ -9,8 +9,8 @@ use secrecy::SecretString;
 use serde::Serialize;
 
 use berry_tower::backend::{
-    AnswerModel, Billing, ClaudeThinking, FallbackPermission, OnUnsupported, Probe, RequestOptions, Sampling,
-    StreamRecovery,
+    AnswerModel, Billing, ClaudeThinking, FallbackPermission, OnUnsupported, OpenAiApi, Probe, RequestOptions,
+    Sampling, StreamRecovery,
 };
 use berry_tower::spend::Price;
 
@@ -39,12 +39,27 @@ pub struct Config {
     pub providers: IndexMap<String, Provider>,
     /// `[models.<id>]`
     pub models: IndexMap<String, Model>,
+    /// `[responses]`
+    pub responses: Responses,
     /// `[teams.<id>]`
     pub teams: IndexMap<String, Team>,
     /// `[prices.<name>]`
     pub prices: IndexMap<String, Price>,
     /// `[store]`
     pub store: Option<Store>,
+}
+
+/// `[responses]`
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Responses {
+    /// Whether `data: [DONE]` ends streams of `/v1/responses`.
+    pub done_event: bool,
+}
+
+impl Default for Responses {
+    fn default() -> Self {
+        Self { done_event: true }
+    }
 }
 
 /// `[users.<id>]`
@@ -266,6 +281,8 @@ pub struct Backend {
     pub thinking: ClaudeThinking,
     /// Whether text between `<think>` and `</think>` is reasoning.
     pub think_tags: bool,
+    /// The format in which an OpenAI-type backend is asked for conversations.
+    pub openai_api: OpenAiApi,
     /// What it costs; the table of prices counts if it is absent.
     pub price: Option<Price>,
 }

@@ -54,6 +54,7 @@ pub mod presets;
 mod prices;
 mod providers;
 mod reader;
+mod responses;
 mod settings;
 mod source;
 mod store;
@@ -169,6 +170,7 @@ fn read<'r>(reader: &'r Reader<'r>, root: &'r DeTable<'r>) -> Config {
     let users = root.tables_by_id("users", "users.*");
     let providers = root.tables_by_id("providers", "providers.*");
     let models = root.tables_by_id("models", "models.*");
+    let responses = responses::read(root.table("responses", "responses"));
     let database = database::read(root.table("database", "database"));
     let store = store::read(root.table("store", "store"));
     let teams = root.tables_by_id("teams", "teams.*");
@@ -185,6 +187,7 @@ fn read<'r>(reader: &'r Reader<'r>, root: &'r DeTable<'r>) -> Config {
         database,
         telemetry,
         settings,
+        responses,
     };
     check::check(&config, reader);
     check_limits::check(&config, reader);

@@ -4,8 +4,8 @@ use std::fmt;
 
 use berry_tower::{
     backend::{
-        AnswerModel, Billing, ClaudeThinking, FallbackPermission, OnUnsupported, Probe, ReasoningHistory, Sampling,
-        StreamRecovery, TokenLimit, strategy::NAMES,
+        AnswerModel, Billing, ClaudeThinking, FallbackPermission, OnUnsupported, OpenAiApi, Probe, ReasoningHistory,
+        Sampling, StreamRecovery, TokenLimit, strategy::NAMES,
     },
     select::TagPolicy,
 };
@@ -150,6 +150,7 @@ library_words!(
     ClaudeThinking,
     FallbackPermission,
     OnUnsupported,
+    OpenAiApi,
     Probe,
     ReasoningHistory,
     Sampling,

@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::support::{CommandOutput, program, run};
 
 /// The documents, by name.
-const DOCUMENTS: [(&str, &str); 14] = [
+const DOCUMENTS: [(&str, &str); 15] = [
     ("README", include_str!("../../README.md")),
     ("guide", include_str!("../../docs/README.md")),
     ("configuration", include_str!("../../docs/configuration.md")),
@@ -18,6 +18,7 @@ const DOCUMENTS: [(&str, &str); 14] = [
     ("strategies", include_str!("../../docs/strategies.md")),
     ("failover", include_str!("../../docs/failover.md")),
     ("protocols", include_str!("../../docs/protocols.md")),
+    ("responses", include_str!("../../docs/responses.md")),
     ("keys", include_str!("../../docs/keys.md")),
     ("spend", include_str!("../../docs/spend.md")),
     ("providers", include_str!("../../docs/providers.md")),

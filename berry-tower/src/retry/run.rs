@@ -410,7 +410,11 @@ impl<P: RetryPolicy, C: Classify> Run<P, C> {
 
 /// Whether a part of the request is why a model had no backend for it.
 fn is_callers_choice(error: &(dyn std::error::Error + 'static)) -> bool {
-    matches!(find::<Unroutable>(error), Some(Unroutable::UnsupportedParameter { .. } | Unroutable::UnsupportedEndpoint))
+    let callers = |error: &Unroutable| {
+        use Unroutable::{NotStored, UnsupportedEndpoint, UnsupportedParameter};
+        matches!(error, UnsupportedParameter { .. } | NotStored { .. } | UnsupportedEndpoint)
+    };
+    find::<Unroutable>(error).is_some_and(callers)
 }
 
 impl AttemptCounts {

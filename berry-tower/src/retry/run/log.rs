@@ -57,7 +57,7 @@ pub(super) const fn routing_reason(error: &Unroutable) -> &'static str {
         Unroutable::UnknownModel => "unknown model",
         Unroutable::NoBackendForUser => "no backend for this user",
         Unroutable::UnsupportedEndpoint => "endpoint not served",
-        Unroutable::UnsupportedParameter { .. } => "parameter not supported",
+        Unroutable::UnsupportedParameter { .. } | Unroutable::NotStored { .. } => "parameter not supported",
         Unroutable::Overloaded => "no memory left",
         Unroutable::FallbackNotPermitted => "fallback not permitted",
         Unroutable::NoCandidates { .. } => "all backends tried",
