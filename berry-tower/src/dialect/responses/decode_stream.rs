@@ -80,10 +80,10 @@ impl ResponseDecoder {
             "response.reasoning_summary_text.delta" | "response.reasoning_text.delta" | "response.reasoning.delta" => {
                 return self.piece(event, Kind::Reasoning, Piece::Reasoning, out);
             }
-            "response.reasoning_summary_part.added" if self.has_reasoning => {
-                if lenient::whole(event.get("summary_index")).is_some_and(|index| index > 0) {
-                    self.say(Piece::Reasoning("\n\n".to_owned()), out);
-                }
+            "response.reasoning_summary_part.added"
+                if self.has_reasoning && lenient::whole(event.get("summary_index")).is_some_and(|index| index > 0) =>
+            {
+                self.say(Piece::Reasoning("\n\n".to_owned()), out);
             }
             "response.function_call_arguments.delta" => {
                 let number = self.call(event)?;

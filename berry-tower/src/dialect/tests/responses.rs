@@ -79,6 +79,7 @@ fn streamed(conversation: &Conversation, dialect: Dialect, events: &[(&str, Stri
     all
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "the callers build the value in place")]
 fn chunk(delta: Value, finish: Option<&str>) -> (&'static str, String) {
     let choice = json!({ "index": 0, "delta": delta, "finish_reason": finish });
     ("", json!({ "id": "chatcmpl-1", "model": "m", "created": 1, "choices": [choice] }).to_string())

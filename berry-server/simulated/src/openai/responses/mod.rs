@@ -164,11 +164,11 @@ impl<'a> Response<'a> {
     }
 
     fn whole(&self) -> Value {
-        self.resource(self.status(), &self.items(), self.usage())
+        self.resource(self.status(), &self.items(), &self.usage())
     }
 
     /// Returns the response object with the given output.
-    fn resource(&self, status: &str, output: &[Value], usage: Value) -> Value {
+    fn resource(&self, status: &str, output: &[Value], usage: &Value) -> Value {
         let given = |field: &str, default: Value| match &self.ask.body[field] {
             Value::Null => default,
             value => value.clone(),

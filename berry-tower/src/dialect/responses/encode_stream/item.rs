@@ -170,8 +170,8 @@ impl ResponseEncoder {
         }
     }
 
-    pub(super) fn end_message(&mut self, message: Message, status: Status, out: &mut Vec<u8>) {
-        end_part(&mut self.events, &message, self.output.len(), out);
+    pub(super) fn end_message(&mut self, message: &Message, status: Status, out: &mut Vec<u8>) {
+        end_part(&mut self.events, message, self.output.len(), out);
         let mut item = String::new();
         items::message(&message.id, status, &message.parts, &mut item);
         self.finish_item(item, out);

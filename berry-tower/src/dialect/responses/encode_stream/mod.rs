@@ -191,7 +191,7 @@ impl ResponseEncoder {
         match self.open.take() {
             None => {}
             Some(Open::Reasoning(reasoning)) => self.end_reasoning(reasoning, None, out),
-            Some(Open::Message(message)) => self.end_message(message, status, out),
+            Some(Open::Message(message)) => self.end_message(&message, status, out),
             Some(Open::Call(at)) => self.end_call(at, out),
         }
     }
