@@ -31,8 +31,6 @@ use std::error::Error;
 
 use http::response::Parts;
 
-use crate::endpoint::Endpoint;
-
 pub use self::{
     class::Class,
     error_body::ErrorBody,
@@ -120,7 +118,7 @@ impl Classify for ModelApiVerdict {
             421 | 424 | 425 | 498 => Class::Server,
             401..=403 if error.is_some_and(ErrorBody::is_content_policy) => Class::ClientError,
             401..=403 => Class::Auth,
-            404 if endpoint().is_some_and(|e| !e.is_chat() || e == Endpoint::Responses) => Class::EndpointNotServed,
+            404 if endpoint().is_some_and(|e| !e.is_chat()) => Class::EndpointNotServed,
             404 => Class::Model,
             400 if says("API_KEY_INVALID") => Class::Auth,
             400 | 413 | 422 if error.is_some_and(ErrorBody::is_too_long) => Class::TooLong,

@@ -349,6 +349,10 @@ impl Call {
         };
         drop(waiting);
         let mut error = upstream_error::parse(&raw, self.endpoint, self.backend().provider());
+        // Not every OpenAI-type backend has Responses.
+        if parts.status == StatusCode::NOT_FOUND && self.dialect == Dialect::Responses {
+            error.class.get_or_insert(Class::EndpointNotServed);
+        }
         if parts.status == StatusCode::TOO_MANY_REQUESTS
             && !parts.headers.contains_key(RETRY_AFTER)
             && let Some(wait) = upstream_error::retry_delay(&raw)

@@ -89,7 +89,7 @@ fn to_hub(request: &Request, seals: &[Seal]) -> Result<hub::Request, Unsupported
 fn check_state(request: &Request) -> Result<(), UnsupportedField> {
     let stored = |param: &str| {
         let reason = "responses are not stored here, and no backend of this model made it; send the whole conversation \
-                      as `input`, or turn on the store of responses";
+                      as `input`";
         Err(UnsupportedField::new(param, reason).with_code(NOT_FOUND))
     };
     if request.previous_response_id.is_some() {

@@ -89,8 +89,10 @@ impl<'a> Turns<'a> {
                 });
                 self.output(item, output.as_ref(), path)
             }
+            // SDKs refer to reasoning that they take for stored; like any that does not fit, it is left out.
+            Some("item_reference") if text("id").is_some_and(|id| id.starts_with("rs_")) => Ok(()),
             Some("item_reference") => {
-                let reason = "items are not stored here; send the item itself, or turn on the store of responses";
+                let reason = "items are not stored here; send the item itself (`store: false` makes SDKs do so)";
                 Err(UnsupportedField::new(path, reason).with_code(super::NOT_FOUND))
             }
             // The tools are read elsewhere.
