@@ -24,7 +24,8 @@ async fn a_provider_that_breaks_connections_is_replaced_by_another() {
         let whole = response("200 OK", "", ANSWER);
         whole[..whole.len() - 40].to_vec()
     };
-    let faults: [fn() -> (Vec<u8>, Then); 4] = [
+    type Fault = fn() -> (Vec<u8>, Then);
+    let faults: [Fault; 4] = [
         || (Vec::new(), Then::Close),
         || (Vec::new(), Then::Reset),
         || (Vec::new(), Then::Silence),

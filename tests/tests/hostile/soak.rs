@@ -39,7 +39,7 @@ impl Site {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "a breaker may be open at its end on a machine under load; run it alone with -- --ignored"]
+#[ignore = "known fault: the attacks open the circuit of the provider `plain`, which they must not"]
 async fn all_attacks_at_once_leave_other_tenants_served_and_nothing_behind() {
     let serve = |mut exchange: Exchange| async move {
         let body = exchange.body().await;
