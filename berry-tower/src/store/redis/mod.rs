@@ -7,7 +7,7 @@
 //!
 //! While the store is away, what [`OnError`] says is allowed. A breaker keeps requests from waiting
 //! for it; it is asked ten times a second, and used again when it answers. Units of
-//! [`Rule::Concurrent`](super::Rule::Concurrent) that a process holds are free 30 seconds after it has died.
+//! [`Rule::Concurrent`] that a process holds are free 30 seconds after it has died.
 //!
 //! ```no_run
 //! use berry_tower::store::redis::{Mode, OnError, Redis, RedisConfig};
