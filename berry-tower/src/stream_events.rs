@@ -35,11 +35,13 @@ impl Events {
     }
 
     /// Returns the number of bytes that are held.
-    pub(super) fn buffered(&self) -> usize {
+    #[cfg(feature = "resume")]
+    pub(crate) fn buffered(&self) -> usize {
         self.buffer.len()
     }
 
     /// Whether no further event has begun.
+    #[cfg(feature = "resume")]
     pub(crate) fn is_between(&self) -> bool {
         self.buffer.iter().all(|b| matches!(b, b'\r' | b'\n'))
     }
@@ -82,6 +84,7 @@ pub(crate) fn data(event: &str) -> Option<String> {
 }
 
 /// Returns the event with other data and its other lines unchanged.
+#[cfg(feature = "resume")]
 pub(crate) fn with_data(event: &str, data: &str) -> Bytes {
     let mut out = String::with_capacity(event.len() + data.len());
     for line in lines(event).filter(|line| !line.is_empty() && data_line(line).is_none()) {

@@ -76,6 +76,7 @@ pub struct Model {
     stream_recovery: StreamRecovery,
     on_unsupported: OnUnsupported,
     /// What seals and opens the reasoning that its backends sign.
+    #[cfg_attr(not(feature = "select"), expect(dead_code, reason = "only a selection gives them to a conversation"))]
     seals: Arc<[Seal]>,
     answer_model: AnswerModel,
     fallback_permission: FallbackPermission,
