@@ -101,6 +101,20 @@ async fn a_user_agent_that_a_firewall_refuses_takes_no_provider_from_others() {
 }
 
 #[tokio::test]
+async fn a_caller_whom_one_provider_refuses_and_another_serves_opens_no_breaker() {
+    let (strict, other) = (Http1::start(answer).await, Http1::start(|_| good()).await);
+    let turns = "strategy = \"round_robin\"";
+    let providers = [("strict", strict.url(), ""), ("other", other.url(), "")];
+    let gateway = Gateway::start(&configuration("", turns, &providers)).await;
+    gateway.chat(BOB).await.unwrap();
+    for _ in 0..20 {
+        assert_eq!(gateway.ask(&poisons()[2]).await.status, 200);
+    }
+    assert_eq!(gateway.backend("strict").await["circuit_state"], "closed");
+    assert!(strict.requests() >= 2, "the provider was asked: {}", strict.requests());
+}
+
+#[tokio::test]
 async fn an_outage_that_several_tenants_meet_opens_the_breaker_at_the_threshold() {
     let error = || (response("500 Internal Server Error", "", "{}"), Then::Keep);
     let provider = Http1::start(move |_| error()).await;
