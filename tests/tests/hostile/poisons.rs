@@ -1,8 +1,11 @@
 //! What one tenant sends must not take providers from another.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
 };
 
 use berry_tests::{Ask, request::chat};
@@ -100,18 +103,41 @@ async fn a_user_agent_that_a_firewall_refuses_takes_no_provider_from_others() {
     check(3).await;
 }
 
-#[tokio::test]
+/// The failures are under way together, so that each backend is picked before its health falls.
+#[tokio::test(flavor = "multi_thread", worker_threads = 12)]
 async fn a_caller_whom_one_provider_refuses_and_another_serves_opens_no_breaker() {
-    let (strict, other) = (Http1::start(answer).await, Http1::start(|_| good()).await);
-    let turns = "strategy = \"round_robin\"";
+    const TOGETHER: usize = 3;
+    let arrived = Arc::<AtomicUsize>::default();
+    let (waiting, all) = (arrived.clone(), Duration::from_secs(10));
+    let strict = Http1::start(move |request| {
+        if request.has("always-fails") {
+            waiting.fetch_add(1, Relaxed);
+            let until = Instant::now() + all;
+            tokio::task::block_in_place(|| {
+                while waiting.load(Relaxed) < TOGETHER && Instant::now() < until {
+                    std::thread::yield_now();
+                }
+            });
+        }
+        answer(request)
+    })
+    .await;
+    let other = Http1::start(|_| good()).await;
     let providers = [("strict", strict.url(), ""), ("other", other.url(), "")];
-    let gateway = Gateway::start(&configuration("", turns, &providers)).await;
+    let settings = format!("circuit_breaker_failure_threshold = {TOGETHER}");
+    let turns = "strategy = \"round_robin\"";
+    let gateway = Arc::new(Gateway::start(&configuration(&settings, turns, &providers)).await);
     gateway.chat(BOB).await.unwrap();
-    for _ in 0..20 {
-        assert_eq!(gateway.ask(&poisons()[2]).await.status, 200);
+    let mut requests = JoinSet::new();
+    for _ in 0..10 {
+        let gateway = gateway.clone();
+        requests.spawn(async move { gateway.ask(&poisons()[2]).await.status });
     }
+    while let Some(status) = requests.join_next().await {
+        assert_eq!(status.unwrap(), 200);
+    }
+    assert!(arrived.load(Relaxed) >= TOGETHER, "{arrived:?} requests failed");
     assert_eq!(gateway.backend("strict").await["circuit_state"], "closed");
-    assert!(strict.requests() >= 2, "the provider was asked: {}", strict.requests());
 }
 
 #[tokio::test]
