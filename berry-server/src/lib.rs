@@ -42,6 +42,8 @@ mod memory;
 pub mod observability;
 mod probes;
 mod reload;
+#[cfg(feature = "database")]
+mod responses;
 mod server;
 mod spend;
 mod state;

@@ -17,7 +17,7 @@ use berry_tower::spend::Price;
 use super::database::Database;
 use super::key_source::KeySource;
 use super::limits::Limits;
-use super::options::{BackendType, Strategy};
+use super::options::{BackendType, ResponseStore, Strategy};
 use super::presets::Route;
 use super::settings::Settings;
 use super::store::Store;
@@ -54,11 +54,15 @@ pub struct Config {
 pub struct Responses {
     /// Whether `data: [DONE]` ends streams of `/v1/responses`.
     pub done_event: bool,
+    /// Where responses are stored.
+    pub store: ResponseStore,
+    /// The most bytes of all stored responses together.
+    pub max_stored_bytes: u64,
 }
 
 impl Default for Responses {
     fn default() -> Self {
-        Self { done_event: true }
+        Self { done_event: true, store: ResponseStore::Off, max_stored_bytes: 1 << 30 }
     }
 }
 

@@ -79,7 +79,7 @@ pub(crate) use file_version::FileVersion;
 pub use finding::{Errors, Finding};
 pub use key_source::{KeyOrigin, KeySource};
 pub use limits::Limits;
-pub use options::{BackendType, EstimateBy, StoreMode, StoreOnError, Strategy};
+pub use options::{BackendType, EstimateBy, ResponseStore, StoreMode, StoreOnError, Strategy};
 pub use settings::{ConfidenceAdjustments, RetryBudget, Settings, SmartAi};
 pub use store::Store;
 pub use teams::Team;
@@ -189,6 +189,7 @@ fn read<'r>(reader: &'r Reader<'r>, root: &'r DeTable<'r>) -> Config {
         settings,
         responses,
     };
+    responses::check(&config, reader);
     check::check(&config, reader);
     check_limits::check(&config, reader);
     config

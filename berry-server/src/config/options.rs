@@ -133,6 +133,19 @@ words! {
     }
 }
 
+words! {
+    /// Where finished responses are stored.
+    ResponseStore {
+        /// Nowhere.
+        #[default]
+        Off = "off",
+        /// In the SQLite file of `[database]`.
+        Sqlite = "sqlite",
+        /// In the PostgreSQL database of `[database]`.
+        Postgres = "postgres",
+    }
+}
+
 /// Implements [`Word`] for enums of the library with the names that they have there.
 macro_rules! library_words {
     ($($type:ty),+) => {

@@ -21,6 +21,8 @@ mod prometheus;
 mod refusals;
 mod smart_ai;
 mod status;
+#[cfg(feature = "database")]
+mod stored;
 mod tags;
 
 use std::convert::Infallible;
@@ -75,7 +77,9 @@ where
         .route("/v1/models", get(models::list))
         .route("/v1/models/{*model}", get(models::one));
     #[cfg(feature = "database")]
-    let models = models.route("/v1/usage", get(own_usage::own_usage));
+    let models = models
+        .route("/v1/usage", get(own_usage::own_usage))
+        .route("/v1/responses/{id}", get(stored::one).delete(stored::remove));
     let models = models.route_layer(map_request(fill_identity)).route_layer(AuthLayer::new(keys.clone()));
     let settings = &snapshot.config.settings;
     let mut status = metrics::routes().merge(smart_ai::routes()).merge(openapi::routes(snapshot.public_status));
