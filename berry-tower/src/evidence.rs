@@ -1,9 +1,8 @@
 //! What the failed attempts of one request say about their backends, decided once the request is.
 //!
-//! A request that fails in the same way on two backends is probably at fault itself. One that another
-//! backend serves is not, but the first backend may refuse this caller only, as a firewall does. So a
-//! failure is *filed* when it happens and *decided* later: when another backend has served the
-//! request, when one has called it faulty, or when it is over.
+//! A request that fails in the same way on two backends is probably at fault itself, and one that
+//! another backend serves is not. So a failure is *filed* when it happens and *decided* later: when
+//! another backend has served the request, when one has called it faulty, or when it is over.
 //!
 //! The list is only appended to, by compare-and-swap, and nothing is allocated before a failure.
 
@@ -20,9 +19,9 @@ use crate::{attempt::BackendId, classify::Class};
 /// How much a failure says about the backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Weight {
-    /// The backend is at fault: no request can cause such a failure.
+    /// The backend is at fault: another one served the request, or no request can cause such a failure.
     Certain,
-    /// It failed, and not because of the request alone; whether other callers fail too is not known.
+    /// Nothing is known but that it failed.
     Alone,
     /// The request failed in the same way on another backend, or another backend refused it.
     Shared,
@@ -88,9 +87,11 @@ impl Evidence {
         }
     }
 
-    /// A backend has served the request.
-    fn served(&self) {
-        self.iter().for_each(|failure| failure.decide(Weight::Alone));
+    /// `backend` has served the request.
+    fn served(&self, backend: usize) {
+        for failure in self.iter() {
+            failure.decide(if failure.backend == backend { Weight::Alone } else { Weight::Certain });
+        }
     }
 
     /// `backend` has called the request faulty.
@@ -136,10 +137,10 @@ impl AttemptRecord {
         self.evidence.get_or_init(Arc::default).file(backend, class, claim);
     }
 
-    /// Decides the earlier failures, since a backend has served the request.
-    pub(crate) fn served(&self) {
+    /// Tells the earlier failures that this backend has served the request.
+    pub(crate) fn served(&self, backend: usize) {
         if let Some(evidence) = self.evidence.get() {
-            evidence.served();
+            evidence.served(backend);
         }
     }
 
@@ -193,10 +194,10 @@ mod tests {
     }
 
     #[test]
-    fn failures_of_a_request_that_is_served_are_not_its_own_fault() {
+    fn a_backend_that_serves_the_request_makes_the_failures_of_others_certain() {
         let failures = [(1, Class::Server), (2, Class::Server), (3, Class::Network)];
-        let expected = [(0, Weight::Alone), (1, Weight::Alone), (2, Weight::Alone)];
-        assert_eq!(decided(&failures, AttemptRecord::served), expected, "once each");
+        let expected = [(0, Weight::Certain), (1, Weight::Certain), (2, Weight::Alone)];
+        assert_eq!(decided(&failures, |record| record.served(3)), expected, "once each");
     }
 
     #[test]

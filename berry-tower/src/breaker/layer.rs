@@ -337,7 +337,7 @@ impl<C: Classify> Verdict<C> {
             permit.prove(Instant::now());
         }
         if let Some(record) = &self.record {
-            record.served();
+            record.served(permit.backend());
         }
     }
 
@@ -345,7 +345,7 @@ impl<C: Classify> Verdict<C> {
         let Some(permit) = self.permit.take() else { return };
         let now = Instant::now();
         match &self.record {
-            Some(record) if class == Class::Success => record.served(),
+            Some(record) if class == Class::Success => record.served(permit.backend()),
             Some(record) if matches!(class, Class::ClientError | Class::TooLong) => record.refused(permit.backend()),
             Some(record) if weight == Weight::Alone && class.is_backend_failure() && permit.is_doubtful(now) => {
                 return record.file(permit.backend(), class, Box::new(Doubtful { permit, class }));

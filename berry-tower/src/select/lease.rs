@@ -190,7 +190,7 @@ impl<C: Classify> Lease<C> {
     fn prove(&mut self) {
         self.is_proven = true;
         if let Some(record) = &self.record {
-            record.served();
+            record.served(self.address());
         }
         if self.trial.is_some() && !self.backend.state().is_healthy() {
             self.is_judged = true;
@@ -236,7 +236,7 @@ impl<C: Classify> Lease<C> {
         let counted = self.backend.state().count(class, now);
         if let Some(record) = &self.record {
             match class {
-                Class::Success => record.served(),
+                Class::Success => record.served(self.address()),
                 Class::ClientError | Class::TooLong => record.refused(self.address()),
                 _ if class.is_backend_failure() && weight == Weight::Alone && self.is_doubtful(now) => {
                     let doubtful = Doubtful { backend: self.backend.clone(), counted, trial: self.trial.take() };

@@ -186,6 +186,20 @@ impl Exchange {
         }
     }
 
+    /// Answers with this status line and JSON.
+    pub(crate) fn fail(mut self, status: &str, error: &str) {
+        let code: u16 = status[..3].parse().unwrap();
+        let head = Response::builder().status(code).header("content-type", "application/json").body(()).unwrap();
+        if let Ok(mut body) = self.respond.send_response(head, false) {
+            let _ = body.send_data(Bytes::copy_from_slice(error.as_bytes()), true);
+        }
+    }
+
+    /// The request as a provider over HTTP/1 has it, with its body.
+    pub(crate) fn received(&self, body: Vec<u8>) -> Received {
+        Received { head: format!("{:?}", self.request.headers()).to_lowercase(), body }
+    }
+
     /// Refuses the request unprocessed.
     pub(crate) fn refuse(mut self) {
         self.respond.send_reset(Reason::REFUSED_STREAM);
