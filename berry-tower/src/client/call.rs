@@ -19,6 +19,7 @@ use super::{
     ClientBody, Upstream, after,
     body::Reader,
     decoded::Decoded,
+    foreign_signature,
     head::{self, HeadSettings},
     openai_api,
     public_name::PublicName,
@@ -37,7 +38,7 @@ use crate::{
     classify::{self, Class, ErrorBody},
     dialect::{
         Conversation, Dialect, Dropped, Target, may_contain_foreign_thinking, may_lack_thinking,
-        without_foreign_thinking, without_own_reasoning, without_signatures,
+        without_foreign_thinking, without_own_reasoning, without_signatures, without_thinking,
     },
     endpoint::Endpoint,
     error::{BoxError, Deadline, Failure, MissingLayer, Unroutable},
@@ -91,6 +92,8 @@ pub(super) struct Call {
     efforts: Efforts,
     /// The name of the model in responses, where it is not the provider's.
     public_name: Option<Arc<str>>,
+    /// Whether to leave out all reasoning that has been signed, since the upstream has refused a signature.
+    omits_signatures: bool,
     /// A random number, from which the ids of a translated response are made.
     seed: u128,
 }
@@ -152,6 +155,7 @@ impl Call {
             thinking,
             efforts,
             public_name,
+            omits_signatures: false,
             seed: rand::random(),
         };
         if call.has_optional_fields() {
@@ -230,6 +234,7 @@ impl Call {
             .with_think_tags(backend.think_tags())
             .with_thinking(self.thinking)
             .with_efforts(self.efforts)
+            .with_signed_reasoning(!self.omits_signatures)
             .with_reasoning(matches!(self.rules.history(), ReasoningHistory::ToolCalls | ReasoningHistory::Keep))
             .with_stream(self.is_stream())
             .with_usage(self.usage)
@@ -259,6 +264,7 @@ impl Call {
             self.requested.with_model(body, &id.model)
         };
         let body = match self.endpoint {
+            Endpoint::Messages if self.omits_signatures => without_thinking(&body),
             // Anthropic verifies the signature of thinking blocks, which other backends do not have.
             Endpoint::Messages
                 if may_contain_foreign_thinking(&body) || self.is_multi_format && may_lack_thinking(&body) =>
@@ -511,6 +517,17 @@ impl Call {
         };
         self.usage = self.asks_usage();
         Some(api)
+    }
+
+    /// Leaves out the signed reasoning if a response refuses a signature. Returns whether that makes it another request.
+    pub(super) fn omit_signatures<B>(&mut self, answer: &Response<B>, client: &Request<Buffered>) -> bool {
+        let error = answer.extensions().get::<ErrorBody>();
+        if !error.is_some_and(|error| foreign_signature::is_refused(self.dialect, answer.status(), error)) {
+            return false;
+        }
+        let before = self.upstream_body(client.body().bytes());
+        self.omits_signatures = true;
+        before != self.upstream_body(client.body().bytes())
     }
 
     /// Whether the upstream receives chat completions.

@@ -202,8 +202,8 @@ where
 /// The most lessons that one request teaches.
 const MAX_LESSONS: usize = 4;
 
-/// Reads a refusal. Where the upstream refuses a part of the request that can be left out or written otherwise, the
-/// request is sent again so, and in the other one of OpenAI's formats where the upstream lacks the first. That is no
+/// Reads a refusal. Where the upstream refuses a part of the request that can be left out or written otherwise, such as
+/// reasoning that was signed for another account or before another history, the request is sent again so, and in the other one of OpenAI's formats where the upstream lacks the first. That is no
 /// attempt.
 async fn refused<T, B>(
     mut call: Call,
@@ -220,6 +220,10 @@ where
     if call.refuses_summary(&answer) {
         drop(answer);
         call.selected.backend().record_reasoning_summary_refusal();
+        answer = call.convert(replay.send(&call, false).await?).await?;
+    }
+    if call.omit_signatures(&answer, &replay.request) {
+        drop(answer);
         answer = call.convert(replay.send(&call, false).await?).await?;
     }
     if let Some(api) = call.switch_api(&answer, &replay.request) {

@@ -62,6 +62,7 @@ mod burst;
 mod call;
 mod decoded;
 mod error_table;
+mod foreign_signature;
 mod future;
 mod head;
 mod history;
