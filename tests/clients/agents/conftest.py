@@ -133,17 +133,17 @@ def bin_of(name):
 
 
 def claude_code(gateway, work, pool, *arguments, prompt=PROMPT, **more):
-    env = environment(
-        ANTHROPIC_BASE_URL=gateway.base_url.removesuffix("/v1"),
-        ANTHROPIC_AUTH_TOKEN=gateway.token,
-        ANTHROPIC_MODEL=pool,
-        ANTHROPIC_DEFAULT_HAIKU_MODEL=pool,
-        CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC="1",
-        DISABLE_AUTOUPDATER="1",
-        DISABLE_TELEMETRY="1",
-        DISABLE_ERROR_REPORTING="1",
-        **more,
-    )
+    settings = {
+        "ANTHROPIC_BASE_URL": gateway.base_url.removesuffix("/v1"),
+        "ANTHROPIC_AUTH_TOKEN": gateway.token,
+        "ANTHROPIC_MODEL": pool,
+        "ANTHROPIC_DEFAULT_HAIKU_MODEL": pool,
+        "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
+        "DISABLE_AUTOUPDATER": "1",
+        "DISABLE_TELEMETRY": "1",
+        "DISABLE_ERROR_REPORTING": "1",
+    }
+    env = environment(**settings | more)
     tools = "Read,Edit"
     command = [bin_of("claude"), "--print", prompt, "--allowedTools", tools, "--permission-mode", "acceptEdits"]
     command += ["--output-format", "stream-json", "--verbose", *arguments]
