@@ -52,8 +52,7 @@ impl ResponseDecoder {
             return Err(NOT_RESPONSES);
         }
         let kind = event.get("type").and_then(Value::as_str).filter(|kind| !kind.is_empty()).unwrap_or(name);
-        if matches!(kind, "error" | "response.failed" | "response.cancelled")
-            || !lenient::is_blank(event.get("error"))
+        if matches!(kind, "error" | "response.failed" | "response.cancelled") || !lenient::is_blank(event.get("error"))
         {
             self.fail(event, out);
             return Ok(());
@@ -149,13 +148,7 @@ impl ResponseDecoder {
     }
 
     /// Handles the whole of a part: it counts where no piece of its item has come.
-    fn part_done(
-        &mut self,
-        event: &Value,
-        name: &str,
-        kind: Kind,
-        out: &mut Vec<StreamItem>,
-    ) -> Result<(), Malformed> {
+    fn part_done(&mut self, event: &Value, name: &str, kind: Kind, out: &mut Vec<StreamItem>) -> Result<(), Malformed> {
         let Some(text) = lenient::text(event.get(name)) else { return Ok(()) };
         let at = self.find_or_add(event, kind)?;
         if self.items[at].said.is_empty() && !self.items[at].is_done {

@@ -83,20 +83,35 @@ fn responses() -> Vec<Option<Value>> {
         event
     };
     let response = |status: &str, output: Value, usage: Value| json!({"id": "resp_1", "object": "response", "created_at": 1, "status": status, "model": "m", "error": null, "incomplete_details": null, "output": output, "usage": usage});
-    let output = json!([reasoning(json!([summary])), message("completed", json!([part])), call(1, "{\"x\":\"word3\"}"), call(2, "{}")]);
+    let output = json!([
+        reasoning(json!([summary])),
+        message("completed", json!([part])),
+        call(1, "{\"x\":\"word3\"}"),
+        call(2, "{}")
+    ]);
     let usage = json!({"input_tokens": 3, "input_tokens_details": {"cached_tokens": 1}, "output_tokens": 4,
         "output_tokens_details": {"reasoning_tokens": 1}, "total_tokens": 7});
     let events = [
         json!({"type": "response.created", "response": response("in_progress", json!([]), Value::Null)}),
         json!({"type": "response.in_progress", "response": response("in_progress", json!([]), Value::Null)}),
         item("added", 0, reasoning(json!([]))),
-        about("reasoning_summary_part.added", 0, "rs_1", json!({"summary_index": 0, "part": {"type": "summary_text", "text": ""}})),
+        about(
+            "reasoning_summary_part.added",
+            0,
+            "rs_1",
+            json!({"summary_index": 0, "part": {"type": "summary_text", "text": ""}}),
+        ),
         about("reasoning_summary_text.delta", 0, "rs_1", json!({"summary_index": 0, "delta": "word0"})),
         about("reasoning_summary_text.done", 0, "rs_1", json!({"summary_index": 0, "text": "word0"})),
         about("reasoning_summary_part.done", 0, "rs_1", json!({"summary_index": 0, "part": summary})),
         item("done", 0, reasoning(json!([summary]))),
         item("added", 1, message("in_progress", json!([]))),
-        about("content_part.added", 1, "msg_1", json!({"content_index": 0, "part": {"type": "output_text", "text": ""}})),
+        about(
+            "content_part.added",
+            1,
+            "msg_1",
+            json!({"content_index": 0, "part": {"type": "output_text", "text": ""}}),
+        ),
         about("output_text.delta", 1, "msg_1", json!({"content_index": 0, "delta": "word1", "logprobs": []})),
         about("output_text.delta", 1, "msg_1", json!({"content_index": 0, "delta": " word2", "logprobs": []})),
         about("output_text.done", 1, "msg_1", json!({"content_index": 0, "text": "word1 word2", "logprobs": []})),

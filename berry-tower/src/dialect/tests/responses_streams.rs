@@ -58,16 +58,16 @@ fn said() -> impl Strategy<Value = Said> {
     ];
     let reason = prop_oneof![4 => Just(None), 1 => Just(Some("max_output_tokens")), 1 => Just(Some("content_filter"))];
     let style = prop_oneof![3 => Just(Style::Full), 1 => Just(Style::Deltas), 1 => Just(Style::Whole), 1 => Just(Style::Restless)];
-    (vec(item, 0..5), reason, any::<[u16; 4]>(), style)
-        .prop_map(|(mut items, reason, usage, style)| {
-            refuse_last(&mut items);
-            Said { items, reason, usage, style }
-        })
+    (vec(item, 0..5), reason, any::<[u16; 4]>(), style).prop_map(|(mut items, reason, usage, style)| {
+        refuse_last(&mut items);
+        Said { items, reason, usage, style }
+    })
 }
 
 /// Leaves a refusal only at the end of the texts, since a plain response of chat has it behind them.
 fn refuse_last(items: &mut [Item]) {
-    let mut parts: Vec<_> = items.iter_mut().filter_map(|item| if let Item::Message(parts) = item { Some(parts) } else { None }).collect();
+    let mut parts: Vec<_> =
+        items.iter_mut().filter_map(|item| if let Item::Message(parts) = item { Some(parts) } else { None }).collect();
     let mut parts = parts.iter_mut().flat_map(|parts| parts.iter_mut()).rev().skip(1);
     parts.by_ref().for_each(|(_, is_refusal)| *is_refusal = false);
 }
@@ -117,7 +117,9 @@ impl Item {
                     let (kind, name) = if *is_refusal { ("refusal", "refusal") } else { ("output_text", "text") };
                     let index = Some(("content_index", at));
                     event("content_part.added", index, "part", part("", *is_refusal));
-                    pieces.iter().for_each(|text| event(&format!("{kind}.delta"), index, "delta", text.as_str().into()));
+                    pieces
+                        .iter()
+                        .for_each(|text| event(&format!("{kind}.delta"), index, "delta", text.as_str().into()));
                     event(&format!("{kind}.done"), index, name, pieces.concat().into());
                     event("content_part.done", index, "part", part(&pieces.concat(), *is_refusal));
                 }
@@ -164,7 +166,8 @@ fn summary(text: &str) -> Value {
 impl Said {
     fn plain(&self) -> Value {
         let id = |item: &Item, at: usize| format!("{}_{at}", item.prefix());
-        let output: Vec<_> = self.items.iter().enumerate().map(|(at, item)| item.json(&id(item, at), at, true)).collect();
+        let output: Vec<_> =
+            self.items.iter().enumerate().map(|(at, item)| item.json(&id(item, at), at, true)).collect();
         let [input, cached, output_tokens, reasoning] = self.usage;
         json!({"id": "resp_1", "object": "response", "created_at": 1_700_000_000, "model": "gpt-x", "error": null,
             "status": if self.reason.is_some() { "incomplete" } else { "completed" },
@@ -176,7 +179,12 @@ impl Said {
 
     fn stream(&self) -> Vec<u8> {
         let mut begun = self.plain();
-        for (name, value) in [("output", json!([])), ("usage", Value::Null), ("status", json!("in_progress")), ("incomplete_details", Value::Null)] {
+        for (name, value) in [
+            ("output", json!([])),
+            ("usage", Value::Null),
+            ("status", json!("in_progress")),
+            ("incomplete_details", Value::Null),
+        ] {
             begun[name] = value;
         }
         let mut events = vec![
@@ -332,7 +340,8 @@ fn call(arguments: &str) -> Value {
 #[test]
 fn a_call_that_did_not_end_makes_no_whole_response() {
     let added = json!({"type": "response.output_item.added", "output_index": 0, "item": call("")});
-    let delta = |text: &str| json!({"type": "response.function_call_arguments.delta", "item_id": "fc_1", "delta": text});
+    let delta =
+        |text: &str| json!({"type": "response.function_call_arguments.delta", "item_id": "fc_1", "delta": text});
     let completed = json!({"type": "response.completed", "response": {"id": "r", "status": "completed", "output": []}});
     let is_whole = |events: &[Value]| decoded(events).last() == Some(&StreamItem::Done);
     assert!(is_whole(&[added.clone(), delta("{\"a\":1}"), completed.clone()]), "the arguments are whole");
@@ -362,7 +371,9 @@ fn output_that_a_caller_would_miss_is_an_error_that_names_it() {
 #[test]
 fn a_numbered_event_that_is_sent_twice_counts_once() {
     let delta = |number: u64| json!({"type": "response.output_text.delta", "item_id": "m", "delta": "Ha", "sequence_number": number});
-    let texts = |events: &[Value]| chunks(&decoded(events)).filter_map(|it| it.choices[0].delta.content.clone()).collect::<String>();
+    let texts = |events: &[Value]| {
+        chunks(&decoded(events)).filter_map(|it| it.choices[0].delta.content.clone()).collect::<String>()
+    };
     assert_eq!(texts(&[delta(4), delta(4)]), "Ha");
     assert_eq!(texts(&[delta(4), delta(5)]), "HaHa");
     assert_eq!(texts(&[delta(0), delta(0)]), "HaHa", "a server that does not count");
