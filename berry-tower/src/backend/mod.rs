@@ -7,6 +7,8 @@ mod clock;
 pub mod confidence;
 mod definition;
 mod key;
+#[cfg_attr(not(feature = "client"), allow(dead_code, reason = "only the client reads responses"))]
+mod made_ids;
 mod options;
 mod provider;
 mod snapshot;
@@ -28,6 +30,8 @@ pub use catalog::{
 pub use definition::{Backend, Billing, PREMIUM, Probe};
 pub use key::RotatingKey;
 pub use options::{Lesson, OpenAiApi, OptionalField, ReasoningHistory, RequestOptions, TokenLimit};
+#[cfg(feature = "select")]
+pub(crate) use made_ids::IdHash;
 pub use provider::{InvalidProvider, Provider, secret_parts};
 pub use snapshot::BackendStateSnapshot;
 #[cfg(feature = "select")]

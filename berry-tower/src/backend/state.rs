@@ -12,6 +12,7 @@ use arc_swap::ArcSwap;
 use tokio::time::Instant;
 
 use super::{
+    made_ids::MadeIds,
     BackendId,
     clock::{Float, Last, millis},
     confidence,
@@ -105,6 +106,7 @@ pub struct BackendState {
     connectivity: AtomicU8,
     connected: Last,
     observer: OnceLock<Arc<dyn BackendObserver>>,
+    made_ids: MadeIds,
 }
 
 impl BackendState {
@@ -133,6 +135,7 @@ impl BackendState {
             connectivity: AtomicU8::new(0),
             connected: Last::default(),
             observer: OnceLock::new(),
+            made_ids: MadeIds::default(),
             tuning: ArcSwap::from_pointee(tuning),
         }
     }
@@ -186,6 +189,12 @@ impl BackendState {
             let observer = observer.clone();
             self.breaker.on_change(move |transition| observer.breaker_changed(transition));
         }
+    }
+
+    /// The ids that the backend has made and that only its account knows.
+    #[cfg(feature = "select")]
+    pub(crate) const fn made_ids(&self) -> &MadeIds {
+        &self.made_ids
     }
 
     /// The observer.

@@ -3,7 +3,7 @@
 use std::{
     future::Future,
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use bytes::{Bytes, BytesMut};
@@ -16,7 +16,7 @@ use http_body_util::BodyExt;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{
-    ClientBody, Upstream, after,
+    ClientBody, Upstream, account_ids::IdReader, after,
     body::Reader,
     decoded::Decoded,
     head::{self, HeadSettings},
@@ -24,7 +24,7 @@ use super::{
     public_name::PublicName,
     refused_field,
     request_rules::{Rules, with_body_version},
-    translated::Translated,
+    translated::{self, Translated},
     upstream_error,
     watch::Watch,
 };
@@ -281,9 +281,8 @@ impl Call {
         B::Error: Into<BoxError>,
     {
         let Some(conversation) = &self.conversation else { return Ok(Translated::Untouched(body)) };
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let provider = self.backend().provider();
-        let translator = conversation.translator(&self.target(), now)?;
+        let translator = conversation.translator(&self.target(), translated::now())?;
         let lease = self.lease.as_ref().map(ByteLease::sibling);
         Ok(if self.is_stream() {
             Translated::stream(body, translator, lease)
@@ -445,7 +444,10 @@ impl Call {
         });
         let provider = self.backend().provider().clone();
         let body = self.translated(body)?;
-        let body = ClientBody::new(body, reader, progress, watch, provider).with_public_name(public_name);
+        // A translated response has no ids of the account's.
+        let ids = if self.conversation.is_none() { IdReader::new(self.backend(), self.endpoint) } else { None };
+        let body = ClientBody::new(body, reader, progress, watch, provider);
+        let body = body.with_public_name(public_name).with_ids(ids);
         Ok(Response::from_parts(parts, body))
     }
 

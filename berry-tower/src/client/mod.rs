@@ -57,6 +57,7 @@
 //! # }
 //! ```
 
+mod account_ids;
 mod body;
 mod burst;
 mod call;

@@ -12,6 +12,7 @@ use std::{
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
     task::{Context, Poll, ready},
+    time::SystemTime,
 };
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -177,12 +178,18 @@ impl Work {
             return Err(Failure::InvalidResponse("a response of too many values"));
         }
         self.hold(read.len(), values)?;
+        self.translator.set_time(now());
         let invalid = |read, what| invalid_response(read, what, &self.provider);
         match self.translator.translate_response(read) {
             Ok(response) => Ok(response.into()),
             Err(malformed) => Err(invalid(read, malformed.description())),
         }
     }
+}
+
+/// The time in seconds since 1970.
+pub(super) fn now() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 fn over_budget() -> Failure {
@@ -321,6 +328,7 @@ where
     fn finish(self: Pin<&mut Self>, is_clean: bool) -> Bytes {
         let mut out = Vec::new();
         if let Some(translator) = self.project().translator {
+            translator.set_time(now());
             translator.translate_end(is_clean, &mut out);
         }
         out.into()
@@ -333,6 +341,7 @@ fn translated_event(translator: &mut ResponseTranslator, event: &Event) -> Bytes
     }
     let name = if event.event == "message" { "" } else { &*event.event };
     let mut out = Vec::new();
+    translator.set_time(now());
     let read = translator.translate_event(name, &event.data, &mut out);
     if read.is_ok() { out.into() } else { MALFORMED }
 }

@@ -279,13 +279,16 @@ async fn a_response_that_is_cut_in_one_format_goes_on_in_another() {
             assert_eq!(wall.counts(), [1, 1], "{pool:?} {fault:?}");
             assert_eq!((wall.outcomes(1, "success"), wall.outcomes(0, "success")), (1, 0));
             wall.next_works(&answer).await;
-            // But not where it says something else.
-            wall.set(0, Fault::CutAfter(40));
-            wall.set(1, Behavior::healthy().tokens(30));
-            let answer = wall.ask(true).await;
-            assert_eq!(answer.code().as_deref(), Some("upstream_stream_interrupted"), "{answer:?}");
-            assert!(!answer.clean && answer.is_in_grammar() && !answer.text.contains(": resumed"), "{answer:?}");
         }
+    }
+    // But not where it says something else.
+    let plan = Plan::pools(pools.clone()).front(Front::Responses).settings(SETTINGS).model(REPLAY);
+    for wall in plan.start_all().await {
+        wall.set(0, Fault::CutAfter(40));
+        wall.set(1, Behavior::healthy().tokens(30));
+        let answer = wall.ask(true).await;
+        assert_eq!(answer.code().as_deref(), Some("upstream_stream_interrupted"), "{answer:?}");
+        assert!(!answer.clean && answer.is_in_grammar() && !answer.text.contains(": resumed"), "{answer:?}");
     }
 }
 
