@@ -106,6 +106,7 @@ pub struct BackendState {
     connectivity: AtomicU8,
     connected: Last,
     observer: OnceLock<Arc<dyn BackendObserver>>,
+    #[cfg_attr(not(feature = "select"), allow(dead_code, reason = "only a selection looks ids up"))]
     made_ids: MadeIds,
 }
 

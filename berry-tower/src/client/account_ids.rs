@@ -1,16 +1,27 @@
 //! Reads the ids out of a response that only the backend's account knows, as its bytes pass.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, LazyLock},
+};
 
-use memchr::memmem;
+use memchr::memmem::Finder;
 
 use crate::{
     backend::{Backend, IdHash},
     endpoint::Endpoint,
 };
 
-/// The names of the members that hold ids, with the quotes.
-const NAMES: [&[u8]; 4] = [b"\"id\"", b"\"encrypted_content\"", b"\"container_id\"", b"\"file_id\""];
+/// Finds the names of the members that hold ids, with the quotes.
+static NAMES: LazyLock<[Finder<'static>; 4]> = LazyLock::new(|| {
+    ["\"id\"", "\"encrypted_content\"", "\"container_id\"", "\"file_id\""].map(Finder::new)
+});
+
+/// Returns the end of the first name that ends behind a position.
+fn name_end(bytes: &[u8], behind: usize) -> Option<usize> {
+    let end = |name: &Finder<'_>| Some(name.find(bytes)? + name.needle().len());
+    NAMES.iter().filter_map(end).filter(|end| *end > behind).min()
+}
 
 /// The bytes that are kept of a piece, in which a name may have begun.
 const TAIL: usize = 32;
@@ -104,9 +115,7 @@ impl IdReader {
             let known = self.tail.len();
             self.tail.extend_from_slice(&bytes[..bytes.len().min(TAIL)]);
             // A name that ends in the tail was found before.
-            let ends = NAMES.iter().filter_map(|name| Some(memmem::find(&self.tail, name)? + name.len()));
-            let end = ends.filter(|end| *end > known).min();
-            if let Some(end) = end {
+            if let Some(end) = name_end(&self.tail, known) {
                 self.tail.clear();
                 self.value = Value::Before;
                 return Some(&bytes[end - known..]);
@@ -118,7 +127,7 @@ impl IdReader {
             }
             self.tail.clear();
         }
-        match NAMES.iter().filter_map(|name| Some(memmem::find(bytes, name)? + name.len())).min() {
+        match name_end(bytes, 0) {
             Some(end) => {
                 self.value = Value::Before;
                 Some(&bytes[end..])

