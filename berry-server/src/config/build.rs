@@ -157,7 +157,8 @@ pub fn build(config: &Config, before: &HashMap<String, Arc<Caller>>, keys: &Prov
     let mut providers = HashMap::new();
     let secret = seal_secret(config);
     for (id, provider) in &config.providers {
-        let built = RoutedProvider::new(id, provider, settings, keys, &secret).map_err(|e| format!("providers.{id}: {e}"))?;
+        let built =
+            RoutedProvider::new(id, provider, settings, keys, &secret).map_err(|e| format!("providers.{id}: {e}"))?;
         providers.insert(id.as_str(), built);
     }
     let models = config.models.iter().map(|(id, model)| self::model(id, model, &providers, &tuning, settings));

@@ -12,10 +12,10 @@ use arc_swap::ArcSwap;
 use tokio::time::Instant;
 
 use super::{
-    made_ids::MadeIds,
     BackendId,
     clock::{Float, Last, millis},
     confidence,
+    made_ids::MadeIds,
     snapshot::BackendStateSnapshot,
     tuning::Tuning,
     view::View,

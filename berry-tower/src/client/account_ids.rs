@@ -13,9 +13,8 @@ use crate::{
 };
 
 /// Finds the names of the members that hold ids, with the quotes.
-static NAMES: LazyLock<[Finder<'static>; 4]> = LazyLock::new(|| {
-    ["\"id\"", "\"encrypted_content\"", "\"container_id\"", "\"file_id\""].map(Finder::new)
-});
+static NAMES: LazyLock<[Finder<'static>; 4]> =
+    LazyLock::new(|| ["\"id\"", "\"encrypted_content\"", "\"container_id\"", "\"file_id\""].map(Finder::new));
 
 /// Returns the end of the first name that ends behind a position.
 fn name_end(bytes: &[u8], behind: usize) -> Option<usize> {

@@ -253,8 +253,7 @@ where
         self.whole.set_continued_by(&self.attempt);
         let continues = extensions.get::<Prefilled>().is_some();
         let delivered = self.take_delivered();
-        self.stage =
-            Stage::Later(if continues { delivered.continued() } else { delivered.repeated() });
+        self.stage = Stage::Later(if continues { delivered.continued() } else { delivered.repeated() });
         Some(response.into_body())
     }
 }

@@ -55,10 +55,8 @@ impl<S> ReplayRequest<S> {
         S: Clone,
     {
         let requested = request.extensions().get::<Requested>()?;
-        let is_compared = matches!(
-            requested.endpoint,
-            Some(Endpoint::ChatCompletions | Endpoint::Completions | Endpoint::Responses)
-        );
+        let is_compared =
+            matches!(requested.endpoint, Some(Endpoint::ChatCompletions | Endpoint::Completions | Endpoint::Responses));
         (requested.stream && is_compared && requested.choices <= 1)
             .then(|| Box::new(Self { service: service.clone(), request: request.clone() }))
     }

@@ -24,12 +24,7 @@ const MOST: usize = 8;
 
 /// Keeps the candidates of the account that made an id in the request, if there are any. Another account would refuse the
 /// id, or the reasoning would be lost.
-pub(super) fn prefer_maker(
-    list: &mut Vec<Candidate<'_>>,
-    model: &Model,
-    endpoint: Option<Endpoint>,
-    body: &[u8],
-) {
+pub(super) fn prefer_maker(list: &mut Vec<Candidate<'_>>, model: &Model, endpoint: Option<Endpoint>, body: &[u8]) {
     let is_bound = matches!(endpoint, Some(Endpoint::Responses | Endpoint::Messages));
     let made = |backend: &Arc<Backend>| !backend.state().made_ids().is_empty();
     if !is_bound || list.len() < 2 || !model.backends().iter().any(made) {

@@ -55,7 +55,15 @@ impl Stream {
         self.output.push(end);
     }
 
-    fn text(&mut self, id: &str, index: &str, names: [&str; 2], part: impl Fn(&str) -> Value, text: &str, cuts: &[usize]) {
+    fn text(
+        &mut self,
+        id: &str,
+        index: &str,
+        names: [&str; 2],
+        part: impl Fn(&str) -> Value,
+        text: &str,
+        cuts: &[usize],
+    ) {
         let [kind, part_kind] = names;
         self.about(&format!("{part_kind}.added"), id, index, "part", part(""));
         let chars: Vec<char> = text.chars().collect();
@@ -97,7 +105,8 @@ fn stream(said: &Said) -> Vec<String> {
         stream.text(id, "content_index", ["output_text", "content_part"], part, &said.text, &said.cuts);
     });
     if said.has_call {
-        let call = |arguments: &str| json!({"type": "function_call", "call_id": "c", "name": "f", "arguments": arguments});
+        let call =
+            |arguments: &str| json!({"type": "function_call", "call_id": "c", "name": "f", "arguments": arguments});
         stream.item("fc", call(""), call("{}"), |stream, id| {
             stream.about("function_call_arguments.delta", id, "n", "delta", "{}".into());
             stream.about("function_call_arguments.done", id, "n", "arguments", "{}".into());

@@ -1,18 +1,21 @@
 //! A provider: an address, a key, and how to talk to it.
 
+mod address;
+mod headers;
+
 use std::{fmt, num::NonZeroU32, sync::Arc};
 
-use http::{HeaderMap, HeaderName, HeaderValue, Uri, header::AUTHORIZATION};
+use http::{HeaderMap, HeaderName, HeaderValue, Uri};
+use secrecy::SecretString;
 
-use secrecy::{ExposeSecret, SecretString};
-
+use self::address::{Addressing, ChatUrls, with_model};
+pub use self::headers::secret_parts;
 use super::{
-    address::{Addressing, ChatUrls, MODEL, escape, with_model},
     key::{Key, RotatingKey},
     options::{OptionalField, RequestOptions},
     timeouts::Timeouts,
 };
-use crate::{dialect::Dialect, endpoint::Endpoint};
+use crate::dialect::Dialect;
 
 /// A provider of models: an address, a key, and the wire format that it speaks.
 ///
@@ -269,39 +272,6 @@ impl Provider {
         Ok(self)
     }
 
-    fn rebuild_headers(&mut self) {
-        self.headers.clear();
-        self.secrets.clear();
-        for (name, value) in self.dialect.format().default_headers() {
-            self.headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
-        }
-        if let Some(key) = self.key.as_ref().filter(|_| self.rotating_key.is_none()) {
-            let (name, value) = self.key_value(key);
-            self.headers.insert(name, value);
-            self.secrets.push(key.secret.clone());
-        }
-        for (name, value) in &self.own_headers {
-            self.headers.insert(name, value.clone());
-            // Short values such as a version are no secrets, and masking them would garble messages.
-            self.secrets.extend(value.to_str().into_iter().flat_map(secret_parts).map(Into::into));
-        }
-        // One secret may begin with another, so the longest is masked first.
-        self.secrets.sort_by_key(|secret| std::cmp::Reverse(secret.expose_secret().len()));
-    }
-
-    /// Returns the header that carries a key.
-    fn key_value(&self, key: &Key) -> (HeaderName, HeaderValue) {
-        let (name, is_bearer) = match (&self.key_header, self.addressing) {
-            (Some(name), _) => (name.clone(), name == AUTHORIZATION),
-            (None, Addressing::AzureDeployments) => (HeaderName::from_static("api-key"), false),
-            (None, Addressing::Versioned) => {
-                let (name, prefix) = self.dialect.format().key_header();
-                (HeaderName::from_static(name), !prefix.is_empty())
-            }
-        };
-        (name, if is_bearer { key.bearer.clone() } else { key.plain.clone() })
-    }
-
     /// The id in the configuration, in logs and in metrics.
     #[must_use]
     pub const fn id(&self) -> &Arc<str> {
@@ -349,19 +319,6 @@ impl Provider {
         self.propagate_trace
     }
 
-    /// The host of the base URL, and its port or the scheme's own.
-    #[must_use]
-    pub fn address(&self) -> (&str, u16) {
-        let (scheme, rest) = self.base.split_once("://").unwrap_or(("http", &self.base));
-        let authority = rest.split(['/', '?']).next().unwrap_or_default();
-        // The colons of an IPv6 address stand in brackets.
-        let (host, port) = match authority.rsplit_once(':') {
-            Some((host, port)) if !port.contains(']') => (host, port.parse().ok()),
-            _ => (authority, None),
-        };
-        (host, port.unwrap_or(if scheme.eq_ignore_ascii_case("https") { 443 } else { 80 }))
-    }
-
     /// The maximum number of HTTP/2 connections to the provider.
     #[must_use]
     pub const fn max_connections(&self) -> Option<NonZeroU32> {
@@ -404,142 +361,6 @@ impl Provider {
         };
         self.base == other.base && has_same_key
     }
-
-    /// The headers of every request, the key's included.
-    #[must_use]
-    pub fn headers(&self) -> HeaderMap {
-        let mut headers = HeaderMap::new();
-        self.insert_headers(&mut headers);
-        headers
-    }
-
-    /// Inserts the headers of every request into `headers`, where they replace others of the same
-    /// name.
-    pub fn insert_headers(&self, headers: &mut HeaderMap) {
-        headers.reserve(self.headers.len());
-        for (name, value) in &self.headers {
-            headers.insert(name, value.clone());
-        }
-        if let Some(key) = self.rotating_key.as_ref().and_then(RotatingKey::current) {
-            let (name, value) = self.key_value(&key);
-            if !self.own_headers.contains_key(&name) {
-                headers.insert(name, value);
-            }
-        }
-    }
-
-    /// Whether streams of conversations have an address of their own.
-    pub(super) fn has_stream_address(&self) -> bool {
-        self.chat_urls.is_some() || self.dialect.format().has_stream_address()
-    }
-
-    /// Whether the provider's own format is the endpoint's, so that requests pass as they are.
-    #[must_use]
-    pub fn speaks(&self, endpoint: Endpoint) -> bool {
-        self.addressing.has_endpoint(endpoint) && self.dialect_for(endpoint).format().has_endpoint(endpoint)
-    }
-
-    /// The format in which requests to an endpoint are sent, unless a backend is told or has learnt to use another.
-    #[must_use]
-    pub fn dialect_for(&self, endpoint: Endpoint) -> Dialect {
-        match (self.dialect, endpoint) {
-            (Dialect::OpenAi, Endpoint::Responses)
-                if self.addressing.has_endpoint(endpoint) && self.chat_urls.is_none() =>
-            {
-                Dialect::Responses
-            }
-            (dialect, _) => dialect,
-        }
-    }
-
-    /// Whether the provider can be asked for this endpoint: in its own format, or by a translation
-    /// as far as the request can be [expressed](crate::dialect::UnsupportedField).
-    #[must_use]
-    pub fn serves(&self, endpoint: Endpoint) -> bool {
-        self.speaks(endpoint) || endpoint.is_chat()
-    }
-
-    /// The address at which the provider is asked for what comes to an endpoint. `model` is a part
-    /// of it at Azure and at Google, and Google has another one for streams.
-    #[must_use]
-    pub fn uri(&self, endpoint: Endpoint, model: &str, stream: bool) -> Option<Uri> {
-        if !self.serves(endpoint) {
-            return None;
-        }
-        self.uri_in(self.dialect_for(endpoint), endpoint, model, stream)
-    }
-
-    /// The address of an endpoint in this format.
-    pub(super) fn uri_in(&self, dialect: Dialect, endpoint: Endpoint, model: &str, stream: bool) -> Option<Uri> {
-        if let Some(urls) = self.chat_urls.as_ref().filter(|_| endpoint.is_chat() && dialect != Dialect::Responses) {
-            return with_model(if stream { &urls.stream } else { &urls.plain }, model).parse().ok();
-        }
-        let name = escape(model.strip_prefix("models/").unwrap_or(model));
-        let path = dialect.format().path(endpoint, &name, stream);
-        match self.addressing {
-            Addressing::Versioned => self.path(&path, model),
-            // The model is in the body.
-            Addressing::AzureDeployments if dialect == Dialect::Responses => {
-                format!("{}/openai/v1{path}", with_model(&self.base, model)).parse().ok()
-            }
-            Addressing::AzureDeployments => {
-                let (base, version) = (with_model(&self.base, model), &self.api_version);
-                let uri = format!("{base}/openai/deployments/{}{path}?api-version={version}", escape(model));
-                uri.parse().ok()
-            }
-        }
-    }
-
-    /// The address of the provider's list of models; `None` where the model stands in the base URL.
-    #[must_use]
-    pub fn models_uri(&self) -> Option<Uri> {
-        if self.base.contains(MODEL) {
-            return None;
-        }
-        match self.addressing {
-            Addressing::AzureDeployments => {
-                format!("{}/openai/models?api-version={}", self.base, self.api_version).parse().ok()
-            }
-            Addressing::Versioned => self.path("/models", ""),
-        }
-    }
-
-    /// A path below the version segment, which is added where the address has none.
-    fn path(&self, path: &str, model: &str) -> Option<Uri> {
-        let base = with_model(&self.base, model);
-        let last = base.rsplit('/').next().unwrap_or_default();
-        let versioned = last.strip_prefix('v').is_some_and(|v| v.starts_with(|c: char| c.is_ascii_digit()));
-        let version = if versioned { "" } else { self.dialect.format().version_segment() };
-        format!("{base}{version}{path}").parse().ok()
-    }
-
-    /// Whether a text holds the key or a secret header value.
-    #[cfg(feature = "client")]
-    pub(crate) fn quotes_secret(&self, text: &str) -> bool {
-        let mut quotes = self.secrets.iter().any(|secret| text.contains(secret.expose_secret()));
-        if let Some(key) = &self.rotating_key {
-            key.for_each(|secret| quotes |= text.contains(secret));
-        }
-        quotes
-    }
-
-    /// A text of the provider's without the key and the header values that it may quote.
-    #[must_use]
-    pub fn mask(&self, text: &str) -> String {
-        let mut text =
-            self.secrets.iter().fold(text.to_owned(), |text, secret| text.replace(secret.expose_secret(), "***"));
-        if let Some(key) = &self.rotating_key {
-            key.for_each(|secret| text = text.replace(secret, "***"));
-        }
-        text
-    }
-}
-
-/// What of a header's value must not be shown: the whole, and what follows a scheme such as `Bearer`,
-/// for a provider may quote either. Values of less than 16 bytes are no secrets.
-pub fn secret_parts(value: &str) -> impl Iterator<Item = &str> {
-    let after_scheme = value.trim().split_once(' ').map(|(_, rest)| rest.trim_start());
-    std::iter::once(value).chain(after_scheme).filter(|part| part.len() >= 16)
 }
 
 impl fmt::Debug for Provider {
@@ -556,88 +377,6 @@ impl fmt::Debug for Provider {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_version_segment_is_kept_or_added() {
-        for (base, uri) in [
-            ("https://api.openai.com", "https://api.openai.com/v1/chat/completions"),
-            ("https://api.openai.com/v1/", "https://api.openai.com/v1/chat/completions"),
-            ("https://x.openai.azure.com/openai/v1", "https://x.openai.azure.com/openai/v1/chat/completions"),
-            ("https://host/prefix", "https://host/prefix/v1/chat/completions"),
-            ("https://host/v4", "https://host/v4/chat/completions"),
-        ] {
-            let provider = Provider::new("p", base).unwrap();
-            assert_eq!(provider.uri(Endpoint::ChatCompletions, "m", true).unwrap(), uri);
-        }
-        let gemini =
-            Provider::new("p", "https://generativelanguage.googleapis.com").unwrap().with_dialect(Dialect::Gemini);
-        assert_eq!(
-            gemini.uri(Endpoint::Messages, "models/gemini-2.5-pro", false).unwrap(),
-            "https://generativelanguage.googleapis.com/v1beta/models/gemini-2.5-pro:generateContent"
-        );
-        assert_eq!(
-            gemini.uri(Endpoint::ChatCompletions, "gemini-2.5-pro", true).unwrap().query(),
-            Some("alt=sse"),
-            "the key is in no address"
-        );
-        assert_eq!(gemini.uri(Endpoint::Embeddings, "m", false), None);
-        let claude = Provider::new("p", "https://api.anthropic.com").unwrap().with_dialect(Dialect::Claude);
-        assert_eq!(claude.uri(Endpoint::ChatCompletions, "m", false).unwrap(), "https://api.anthropic.com/v1/messages");
-        let azure = Provider::new("p", "https://x.openai.azure.com").unwrap();
-        let azure = azure.with_azure_deployments("2024-02-01");
-        assert_eq!(
-            azure.uri(Endpoint::ChatCompletions, "my model", false).unwrap(),
-            "https://x.openai.azure.com/openai/deployments/my%20model/chat/completions?api-version=2024-02-01"
-        );
-    }
-
-    #[test]
-    fn the_model_stands_where_a_template_says() {
-        let base = Provider::new("p", "https://host/deployments/{model}/v1").unwrap();
-        assert_eq!(
-            base.uri(Endpoint::Embeddings, "a b", false).unwrap(),
-            "https://host/deployments/a%20b/v1/embeddings"
-        );
-        assert_eq!(base.models_uri(), None);
-        let vertex = Provider::new("v", "https://host/v1").unwrap().with_dialect(Dialect::Claude);
-        let vertex = vertex.with_key("token").unwrap().with_key_header(AUTHORIZATION);
-        let vertex = vertex.with_chat_urls("{base_url}/m/{model}:rawPredict", "{base_url}/m/{model}:streamRawPredict");
-        let vertex = vertex.unwrap();
-        let uri = |stream| vertex.uri(Endpoint::Messages, "claude-x@1", stream).unwrap();
-        assert_eq!(uri(false), "https://host/v1/m/claude-x@1:rawPredict");
-        assert_eq!(uri(true), "https://host/v1/m/claude-x@1:streamRawPredict");
-        assert_eq!(vertex.headers()["authorization"], "Bearer token");
-        assert!(!vertex.headers().contains_key("x-api-key"));
-        assert!(Provider::new("v", "https://host").unwrap().with_chat_urls("no", "url").is_err());
-    }
-
-    #[test]
-    fn neither_key_nor_header_is_shown() {
-        let provider = Provider::new("p", "https://host").unwrap().with_key("sk-secret").unwrap();
-        let provider = provider.with_header(HeaderName::from_static("x-team"), "a-rather-long-secret").unwrap();
-        let shown = format!("{provider:?} {:?}", provider.headers());
-        assert!(!shown.contains("sk-secret") && !shown.contains("a-rather"), "{shown}");
-        assert_eq!(provider.mask("bad key sk-secret!"), "bad key ***!");
-        let scheme = HeaderName::from_static("x-house-auth");
-        let provider = provider.with_header(scheme, "Bearer house-secret-0123456789").unwrap();
-        assert_eq!(provider.mask("no such token: house-secret-0123456789"), "no such token: ***");
-    }
-
-    #[test]
-    fn the_order_of_the_setters_does_not_matter() {
-        let version = || HeaderName::from_static("anthropic-version");
-        let provider = || Provider::new("c", "https://c").unwrap();
-        let one = provider().with_key("sk").unwrap().with_header(version(), "2025-01-01").unwrap();
-        let one = one.with_dialect(Dialect::Claude);
-        let other = provider().with_dialect(Dialect::Claude).with_header(version(), "2025-01-01").unwrap();
-        let other = other.with_key("sk").unwrap();
-        assert_eq!(one.headers(), other.headers());
-        assert_eq!(
-            (&one.headers()["x-api-key"], &one.headers()["anthropic-version"]),
-            (&"sk".parse().unwrap(), &"2025-01-01".parse().unwrap())
-        );
-        assert!(!one.headers().contains_key("authorization"));
-    }
 
     #[test]
     fn a_wrong_address_is_refused() {
