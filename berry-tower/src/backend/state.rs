@@ -62,7 +62,7 @@ pub enum ProbeOutcome {
 /// The state of one backend, in atomics.
 ///
 /// A change of health is returned for the caller to log; the circuit breaker logs its own changes. An
-/// observer hears of both.
+/// observer is called for both.
 ///
 /// ```
 /// use berry_tower::{backend::{BackendState, Stage, Tuning}, classify::Class};
@@ -173,7 +173,7 @@ impl BackendState {
         self.breaker.set_label(id.to_string());
     }
 
-    /// Sets the observer, which hears of all that happens from now on. The first one stays; `observer` is
+    /// Sets the observer, which is called for all events from now on. The first one stays; `observer` is
     /// called only for that one.
     pub fn observe(&self, observer: impl FnOnce() -> Arc<dyn BackendObserver>) {
         let mut is_new = false;
