@@ -19,6 +19,7 @@ use super::{
     ClientBody, Upstream, after,
     body::Reader,
     decoded::Decoded,
+    future::into_error,
     head::{self, HeadSettings},
     openai_api,
     public_name::PublicName,
@@ -170,7 +171,7 @@ impl Call {
         let _waiting = self.time.as_ref().map(UpstreamTime::wait);
         match timeout_at(self.head.0, future).await {
             Ok(Ok(value)) => Ok(value),
-            Ok(Err(error)) => Err(Failure::from_transport(error.into()).into()),
+            Ok(Err(error)) => Err(into_error(Failure::from_transport(error.into()))),
             Err(_) => Err(Failure::Timeout(self.head.1).into()),
         }
     }

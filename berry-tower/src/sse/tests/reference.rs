@@ -475,6 +475,7 @@ impl Reading {
                     return Some(Err(if output { StreamFault::Interrupted } else { StreamFault::NoOutput }));
                 }
                 self.ended |= kind == "message_stop";
+                self.closed |= kind == "message_stop";
                 true
             }
         };
