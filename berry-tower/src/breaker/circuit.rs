@@ -65,7 +65,7 @@ impl From<Class> for Outcome {
 /// * The failures of one caller count once in a row, until a request of another caller fails too.
 /// * A request that fails in the same way on several backends does not count, if the layers say so.
 /// * Each failure of a request that another backend has served counts, unless this service has served
-///   other callers at least twice within ten seconds: then it may refuse this one caller only.
+///   other callers at least twice within the last minute: then it may refuse this one caller only.
 /// * A caller whose trial ended without a success leaves the next second to the trials of others.
 ///
 /// Without a `CallerId`, and for a caller who is alone, every failure counts.

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use super::state::Fingerprint;
 
 /// How long a response counts as recent, in milliseconds.
-const RECENT: u64 = 10_000;
+const RECENT: u64 = 60_000;
 
 /// The responses to other callers from which a service counts as serving them.
 const ENOUGH: u64 = 2;
@@ -89,8 +89,8 @@ mod tests {
         served.record(BOB, 12);
         assert!(served.has_others(ALICE, 12) && served.has_others(BOB, 12));
         assert!(served.has_others(ALICE, 12 + RECENT) && !served.has_others(ALICE, 13 + RECENT));
-        served.record(BOB, 20_000);
-        assert!(!served.has_others(ALICE, 20_000), "the earlier responses are long gone");
+        served.record(BOB, 13 + 2 * RECENT);
+        assert!(!served.has_others(ALICE, 13 + 2 * RECENT), "the earlier responses are long gone");
     }
 
     #[test]
