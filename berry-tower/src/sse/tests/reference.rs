@@ -116,6 +116,14 @@ fn depth(data: &[u8]) -> usize {
     most
 }
 
+/// Whether `serde_json` may write a number otherwise than it came: with an exponent, or as a long float.
+#[cfg(fuzzing)]
+pub(crate) fn has_rewritten_numbers(bytes: &[u8]) -> bool {
+    let has_exponent = bytes.windows(2).any(|pair| pair[0].is_ascii_digit() && matches!(pair[1], b'e' | b'E'));
+    let is_float = |part: &[u8]| part.contains(&b'.') && part.len() > 15;
+    has_exponent || bytes.split(|byte| !byte.is_ascii_digit() && *byte != b'.').any(is_float)
+}
+
 /// Like `Value`, with members that come twice kept.
 #[derive(Debug)]
 pub(crate) enum Tree {
