@@ -182,9 +182,10 @@ async fn outage_of_one_backend_opens_its_breaker_at_the_threshold() {
 #[tokio::test(start_paused = true)]
 async fn failures_of_one_caller_at_one_backend_open_no_breaker_while_it_serves_others() {
     for failure in FAILURES {
-        for strategy in NAMES {
+        // Those that let each backend serve Bob.
+        for strategy in ["round_robin", "random", "weighted_random"] {
             let pool = TestPool::new(strategy, 3);
-            for _ in 0..9 {
+            while (0..3).any(|backend| pool.calls(backend) < 2) {
                 assert!(pool.ask("bob", |_| Reply::Good).await);
             }
             // Each backend refuses other requests of Alice, and another backend serves each of them.
