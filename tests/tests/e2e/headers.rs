@@ -85,7 +85,8 @@ async fn an_idempotency_key_of_one_user_is_not_that_of_another() {
     for ask in [ask.clone(), ask.clone().token(bob), ask] {
         assert_eq!(gateway.ask(&ask).await.status, 200);
     }
-    let keys: Vec<_> = gateway.providers[0].calls().iter().map(|call| call.header("idempotency-key").to_owned()).collect();
+    let keys: Vec<_> =
+        gateway.providers[0].calls().iter().map(|call| call.header("idempotency-key").to_owned()).collect();
     assert!(keys[0] == keys[2] && keys[0] != keys[1], "{keys:?}");
 }
 

@@ -64,7 +64,8 @@ async fn sixty_bodies_of_31_mib_stay_within_the_budget_and_leave_room_for_others
     }
     // On a busy machine a refusal may take longer.
     let late = held.iter_mut().filter(|(_, response)| response.is_empty());
-    join_all(late.map(async |(socket, response)| *response = early_response(socket, Duration::from_secs(10)).await)).await;
+    join_all(late.map(async |(socket, response)| *response = early_response(socket, Duration::from_secs(10)).await))
+        .await;
     let memory = gateway.memory() - before;
     assert!(memory <= 256 + 64, "{memory} MiB for a budget of {BUDGET}");
     let refused: Vec<_> = held.iter().filter(|(_, response)| !response.is_empty()).collect();

@@ -2,9 +2,9 @@
 
 use std::{error::Error, io};
 
+use crate::error::{BoxError, Failure};
 #[cfg(feature = "client-hyper")]
 use crate::error::{Deadline, LostTogether};
-use crate::error::{BoxError, Failure};
 
 /// Error numbers of a system that lacks something of its own: descriptors of the process or the
 /// system, buffers.
