@@ -432,7 +432,8 @@ impl Reading {
         if tree.has_twins() {
             return None;
         }
-        let name = &*String::from_utf8_lossy(&event.name);
+        // Of the line `event` as much is kept as any known type has.
+        let name = &*String::from_utf8_lossy(&event.name[..event.name.len().min(64)]);
         let kind = match tree.get("type").and_then(Tree::text) {
             None | Some("") => name,
             Some(kind) => kind,
@@ -465,7 +466,7 @@ impl Reading {
                     return Some(Err(StreamFault::Error(error.map(details).unwrap_or_default())));
                 }
                 let is_end = ["response.completed", "response.incomplete", "response.failed"].contains(&kind);
-                let is_delta = kind.starts_with("response.") && kind.ends_with(".delta") && kind.len() <= 64;
+                let is_delta = kind.starts_with("response.") && kind.ends_with(".delta");
                 let says = tree.get("delta").is_some_and(|d| {
                     let kept = |name: &str| !["type", "stop_reason", "stop_sequence"].contains(&name);
                     d.text().is_some_and(|text| !text.is_empty())
