@@ -68,7 +68,7 @@ impl From<Class> for Outcome {
 ///   other callers at least twice within the last minute: then it may refuse this one caller only.
 /// * A caller whose trial ended without a success leaves the next second to the trials of others.
 ///
-/// Without a `CallerId`, and for a caller who is alone, every failure counts.
+/// Without a `CallerId`, and for the only caller, every failure counts.
 ///
 /// [`failure_threshold`]: BreakerPolicy::with_failure_threshold
 /// [`success_rate`]: BreakerPolicy::with_success_rate
