@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Request};
 use tokio::time::{Instant, timeout_at};
 
-use super::{after, head::HeadSettings, request_rules::Rules};
+use super::{after, future::into_error, head::HeadSettings, request_rules::Rules};
 use crate::{
     backend::{AnswerModel, Backend, ClaudeThinking, Efforts, OptionalField, RotatingKey},
     body::{Buffered, ByteLease},
@@ -135,7 +135,7 @@ impl Call {
         let _waiting = self.time.as_ref().map(UpstreamTime::wait);
         match timeout_at(self.head.0, future).await {
             Ok(Ok(value)) => Ok(value),
-            Ok(Err(error)) => Err(Failure::from_transport(error.into()).into()),
+            Ok(Err(error)) => Err(into_error(Failure::from_transport(error.into()))),
             Err(_) => Err(Failure::Timeout(self.head.1).into()),
         }
     }

@@ -100,7 +100,9 @@ impl Call {
         *request.method_mut() = client.method().clone();
         *request.uri_mut() =
             backend.uri_in(self.dialect, self.endpoint, self.is_stream()).ok_or(Unroutable::UnsupportedEndpoint)?;
-        *request.headers_mut() = self.settings.request_headers(client.headers(), self.accept(), backend.provider());
+        let caller = client.extensions().get().copied();
+        *request.headers_mut() =
+            self.settings.request_headers(client.headers(), caller, self.accept(), backend.provider());
         if backend.provider().propagates_trace()
             && let Some(context) = client.extensions().get::<TraceContext>()
         {
