@@ -1,4 +1,4 @@
-"""What users of the agents turn on beside the task: tools of the vendor, efforts, resumed and compacted sessions, other SDKs."""
+"""What users of the agents turn on beside the task: tools of the vendor, efforts, resumed sessions, other SDKs."""
 
 import pytest
 from conftest import AFTER, FILE, claude_code, codex, opencode
@@ -36,13 +36,6 @@ def test_codex_resumes_a_session(gateway, work, pool):
     again = codex(gateway, work, pool, "resume", "--last", prompt="What have you changed?")
     assert again.returncode == 0, again.stdout[-4000:]
     assert any("What have you changed?" in str(body) and "World" in str(body) for body in bodies(gateway))
-
-
-def test_codex_compacts_a_session(gateway, work, pool):
-    finished(codex(gateway, work, pool))
-    settings = "model_auto_compact_token_limit = 200"
-    again = codex(gateway, work, pool, "resume", "--last", prompt="What have you changed?", settings=settings)
-    assert again.returncode == 0, again.stdout[-4000:]
 
 
 def test_claude_code_by_an_alias_with_an_effort(gateway, work, pool):
