@@ -29,6 +29,7 @@ use crate::{
     error::{BoxError, Failure},
     json::count_values,
     offload::{Offloaded, is_large, offload},
+    progress::Usage,
 };
 
 /// The longest event that is read, in bytes.
@@ -99,6 +100,15 @@ where
             Self::Untouched(_) => false,
             Self::Plain(plain) => !plain.read.is_empty(),
             Self::Stream(events) => events.received.frames.load(Relaxed) > 0,
+        }
+    }
+
+    /// Returns the tokens that the upstream has told until now, where the translated stream may tell them
+    /// only at its end.
+    pub(super) fn usage(&self) -> Option<Usage> {
+        match self {
+            Self::Stream(events) => events.translator.as_ref()?.usage(),
+            Self::Untouched(_) | Self::Plain(_) => None,
         }
     }
 
