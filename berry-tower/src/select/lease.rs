@@ -33,7 +33,7 @@ pub struct SelectedBreaker;
 
 impl FindBreaker for SelectedBreaker {
     fn find(&self, extensions: &Extensions) -> Option<Arc<Breaker>> {
-        extensions.get::<Selected>().map(|selected| selected.backend.state().breaker().clone())
+        extensions.get::<Selected>().map(|selected| selected.backend().state().breaker().clone())
     }
 
     fn missing(&self) -> &'static str {

@@ -12,7 +12,7 @@
 //!
 //! ```
 //! use berry_tower::{
-//!     backend::{Backend, Catalog, Model, Provider, strategy::Random},
+//!     backend::{Catalog, Model, Provider, strategy::Random},
 //!     body::Buffered,
 //!     error::Unroutable,
 //!     inspect::Requested,
@@ -49,6 +49,7 @@
 
 pub mod candidates;
 mod lease;
+mod selected;
 
 use std::{
     fmt,
@@ -67,6 +68,7 @@ use tower_service::Service;
 
 pub use candidates::TagPolicy;
 pub use lease::{Lease, SelectedBreaker};
+pub use selected::{RoutedModel, Selected};
 
 pub use crate::attempt::ServedBy;
 use crate::{
@@ -81,59 +83,6 @@ use crate::{
     inspect::Requested,
 };
 use candidates::{Candidates, SelectionContext, candidates};
-
-/// The backend that a request goes to; in its extensions, put by [`Select`].
-#[derive(Clone, Debug)]
-pub struct Selected {
-    backend: Arc<Backend>,
-    is_last_resort: bool,
-}
-
-impl Selected {
-    /// Selects a backend, which is not the last resort.
-    #[must_use]
-    pub const fn new(backend: Arc<Backend>) -> Self {
-        Self { backend, is_last_resort: false }
-    }
-
-    /// Says whether no candidate remains besides this backend.
-    #[must_use]
-    pub const fn with_last_resort(mut self, is_last_resort: bool) -> Self {
-        self.is_last_resort = is_last_resort;
-        self
-    }
-
-    /// The backend.
-    #[must_use]
-    pub const fn backend(&self) -> &Arc<Backend> {
-        &self.backend
-    }
-
-    /// Whether no candidate remains besides this backend: the first-token deadline is not enforced.
-    #[must_use]
-    pub const fn is_last_resort(&self) -> bool {
-        self.is_last_resort
-    }
-}
-
-/// The model that a request is for, or the fallback that replaces it; in the extensions of requests
-/// and responses, put by [`Select`].
-#[derive(Clone, Debug)]
-pub struct RoutedModel(Arc<Model>);
-
-impl RoutedModel {
-    /// Wraps a model.
-    #[must_use]
-    pub const fn new(model: Arc<Model>) -> Self {
-        Self(model)
-    }
-
-    /// The model.
-    #[must_use]
-    pub const fn model(&self) -> &Arc<Model> {
-        &self.0
-    }
-}
 
 /// The maximum number of picks whose slot or trial another request took first.
 const MAX_LOST_RACES: usize = 4;
@@ -388,7 +337,7 @@ where
                 lease.describe(&request);
                 let selected = Selected::new(lease.backend().clone()).with_last_resort(is_last_resort);
                 request.extensions_mut().insert(selected);
-                request.extensions_mut().insert(RoutedModel(lease.model().clone()));
+                request.extensions_mut().insert(RoutedModel::new(lease.model().clone()));
                 if let Some(conversation) = conversation {
                     request.extensions_mut().insert(conversation);
                 }
@@ -446,7 +395,7 @@ where
                 let (mut head, body) = response.into_parts();
                 lease.answered(&head);
                 head.extensions.insert(ServedBy(lease.backend().id().clone()));
-                head.extensions.insert(RoutedModel(lease.model().clone()));
+                head.extensions.insert(RoutedModel::new(lease.model().clone()));
                 Ok(Response::from_parts(head, GuardedBody::new(body, lease)))
             }
             Err(error) => {

@@ -17,9 +17,11 @@ use tower_service::Service;
 
 use super::{
     Account, Cost, Estimate, Measure, SpendGuard, SpendObserver, SpendOutcome,
+    bill::RequestEnd,
     estimate::Estimates,
+    guard::Pending,
     refusal,
-    reservation::{Demand, Facts, Pending, RequestEnd, Reservation},
+    reservation::{Demand, Facts, Reservation},
     spender::Spender,
 };
 use crate::{
