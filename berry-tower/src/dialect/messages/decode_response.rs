@@ -156,7 +156,8 @@ mod tests {
         let usage = to_value(super::usage(&told)).unwrap();
         assert_eq!(usage["prompt_tokens"], 7);
         assert_eq!(usage["prompt_tokens_details"], json!({"cached_tokens": 0, "cache_write_tokens": 5}));
-        let read_back = crate::dialect::chat::usage(Some(&usage)).unwrap();
+        let text = serde_json::from_str(&usage.to_string()).unwrap();
+        let read_back = crate::dialect::chat::usage(Some(&text)).unwrap();
         assert_eq!(to_value(&read_back).unwrap(), usage);
         let none = from_value(json!({"input_tokens": 2, "output_tokens": 1})).unwrap();
         assert_eq!(super::usage(&none).prompt_tokens_details, None);
