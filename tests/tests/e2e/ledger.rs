@@ -225,11 +225,11 @@ struct Site {
 }
 
 impl Site {
-    async fn start(first: Kind, second: Kind) -> Self {
+    async fn start(first: Kind, second: Kind, settings: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut file = format!(
             "[settings]\nhealth_check_interval_seconds = 86400\ncircuit_breaker_failure_threshold = 1000000\n\
-             stream_idle_timeout_seconds = 1\nstream_keepalive_seconds = 0\n\
+             stream_keepalive_seconds = 0\n{settings}\n\
              [users.alice]\ntoken = \"{TOKEN}\"\ntags = [\"admin\"]\n[database]\nurl = \"sqlite://{}\"\n",
             folder.path().join("berry.db").display()
         );
@@ -301,8 +301,8 @@ impl Site {
     }
 }
 
-fn faults(front: Front, stream: bool) -> Vec<Behavior> {
-    let mut faults: Vec<Behavior> = vec![
+fn faults() -> Vec<Behavior> {
+    vec![
         Behavior::healthy(),
         Fault::Status(429).retry_after(0).once(),
         Fault::Status(500).once(),
@@ -327,21 +327,17 @@ fn faults(front: Front, stream: bool) -> Vec<Behavior> {
         Fault::NoFinish.once(),
         Fault::NoUsage.once(),
         Fault::CutAfter(berry_simulated::AFTER_FINISH).once(),
-    ];
-    if stream && front == Front::Chat {
-        faults.push(Fault::StallAfter(4).once());
-    }
-    faults
+    ]
 }
 
 /// Every fault through every way to answer, of backends of these kinds.
 async fn every_way_is_in_the_ledger(first: Kind, second: Kind) {
-    let site = Site::start(first, second).await;
+    let site = Site::start(first, second, "").await;
     let mut requests = 0;
     for front in [Front::Chat, Front::Messages, Front::Responses] {
         for stream in [false, true] {
             let models: &[&str] = if stream { &["alone", "pool", "replayed", "continued"] } else { &["alone", "pool"] };
-            for behavior in faults(front, stream) {
+            for behavior in faults() {
                 for model in models {
                     site.faulty.set(behavior.clone());
                     site.ask(&front.ask(model, stream)).await;
@@ -387,11 +383,24 @@ async fn every_end_of_gemini_is_in_the_ledger() {
     every_way_is_in_the_ledger(KINDS[4], KINDS[2]).await;
 }
 
+#[tokio::test]
+async fn a_stream_that_stalls_is_in_the_ledger() {
+    // Longer than a busy machine takes for anything else.
+    let site = Site::start(KINDS[3], KINDS[0], "stream_idle_timeout_seconds = 5").await;
+    for (requests, model) in (1..).zip(["alone", "replayed"]) {
+        site.faulty.set(Fault::StallAfter(4).once());
+        site.ask(&Front::Chat.ask(model, true)).await;
+        let (_, cost, wasted) = site.ledger(requests).await;
+        assert_eq!(cost + wasted, site.billed().nanos(), "{model}");
+        assert_eq!(wasted > 0, model == "replayed", "what the stream had told was for nothing");
+    }
+}
+
 /// A caller who leaves pays for what the provider has told until then.
 #[tokio::test]
 async fn a_caller_who_leaves_is_in_the_ledger() {
     for kind in KINDS {
-        let site = Site::start(kind, KINDS[0]).await;
+        let site = Site::start(kind, KINDS[0], "").await;
         let mut requests = 0;
         for front in [Front::Chat, Front::Messages, Front::Responses] {
             site.faulty.set(Fault::StallAfter(4));
