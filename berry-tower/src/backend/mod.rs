@@ -3,7 +3,7 @@
 
 mod catalog;
 mod clock;
-pub mod confidence;
+mod confidence;
 mod definition;
 mod key;
 mod model;
@@ -19,7 +19,7 @@ mod view;
 pub use crate::{
     attempt::BackendId,
     dialect::{ClaudeThinking, Dialect, Effort, Efforts, Sampling},
-    health::{Event as HealthEvent, HealthChange, Recovery, Stage},
+    health::{HealthChange, Stage},
 };
 pub use catalog::{Catalog, CatalogRef, CatalogSnapshot, InvalidCatalog};
 pub use definition::{Backend, Billing, PREMIUM, Probe};

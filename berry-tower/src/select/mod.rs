@@ -9,10 +9,13 @@
 //! * Adds: [`Selected`] and [`RoutedModel`] to the request, and the [`Conversation`] if the model has
 //!   backends of another format; [`ServedBy`] and [`RoutedModel`] to the response.
 //! * Fails with: [`Unroutable`] if no backend is available, and [`MissingLayer`].
+//! * Does not: retry, wait for a backend, or check the health of one that gets no requests; for these
+//!   there are [`Retry`](crate::retry) and [`Prober`](crate::probe::Prober). It refuses no request because of an
+//!   open breaker, but leaves its backend out.
 //!
 //! ```
 //! use berry_tower::{
-//!     backend::{Catalog, Model, Provider, strategy::Random},
+//!     backend::{Backend, Catalog, Model, Provider, strategy::Random},
 //!     body::Buffered,
 //!     error::Unroutable,
 //!     inspect::Requested,
@@ -192,6 +195,14 @@ impl<S, C: Clone> Layer<S> for SelectLayer<C> {
 pub struct Select<S, C = ModelApiVerdict> {
     inner: S,
     layer: Arc<SelectLayer<C>>,
+}
+
+impl<S> Select<S> {
+    /// Wraps `inner` and selects among the models of `catalog`, for users without tags, with
+    /// [`ModelApiVerdict`]. A [`SelectLayer`] has the other settings.
+    pub fn new(inner: S, catalog: Catalog) -> Self {
+        SelectLayer::new(catalog).layer(inner)
+    }
 }
 
 impl<S, C> Select<S, C> {

@@ -79,8 +79,7 @@ impl Provider {
     }
 
     /// The format in which requests to an endpoint are sent, unless a backend is told or has learnt to use another.
-    #[must_use]
-    pub fn dialect_for(&self, endpoint: Endpoint) -> Dialect {
+    pub(crate) fn dialect_for(&self, endpoint: Endpoint) -> Dialect {
         match (self.dialect, endpoint) {
             (Dialect::OpenAi, Endpoint::Responses)
                 if self.addressing.has_endpoint(endpoint) && self.chat_urls.is_none() =>

@@ -156,13 +156,6 @@ impl Provider {
         self
     }
 
-    /// Says whether streams are asked for their token counts; they are by default.
-    #[must_use]
-    pub const fn with_stream_usage(mut self, usage: bool) -> Self {
-        self.options = self.options.with_accepted(OptionalField::StreamOptions, usage);
-        self
-    }
-
     /// Sets what of OpenAI's format the provider accepts; everything by default.
     #[must_use]
     pub const fn with_request_options(mut self, options: RequestOptions) -> Self {
@@ -298,14 +291,14 @@ impl Provider {
     }
 
     /// Whether the caller's `user-agent` is forwarded.
-    #[must_use]
-    pub const fn forwards_user_agent(&self) -> bool {
+    #[cfg_attr(not(feature = "client"), allow(dead_code, reason = "only the client calls it"))]
+    pub(crate) const fn forwards_user_agent(&self) -> bool {
         self.forward_user_agent
     }
 
     /// Whether upstream requests carry the gateway's span.
-    #[must_use]
-    pub const fn propagates_trace(&self) -> bool {
+    #[cfg_attr(not(feature = "client"), allow(dead_code, reason = "only the client calls it"))]
+    pub(crate) const fn propagates_trace(&self) -> bool {
         self.propagate_trace
     }
 
@@ -341,8 +334,7 @@ impl Provider {
 
     /// Whether another provider has the same address and key, so that what is known of one holds for
     /// the other.
-    #[must_use]
-    pub fn is_same_account(&self, other: &Self) -> bool {
+    pub(crate) fn is_same_account(&self, other: &Self) -> bool {
         let key = |provider: &Self| provider.key.as_ref().map(|key| key.plain.clone());
         let has_same_key = match (&self.rotating_key, &other.rotating_key) {
             (Some(one), Some(other)) => one.is_shared_with(other),
