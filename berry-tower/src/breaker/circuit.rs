@@ -66,7 +66,7 @@ impl From<Class> for Outcome {
 ///   one that another backend has served always counts.
 /// * A caller whose trial ended without a success leaves the next second to the trials of others.
 ///
-/// Without a `CallerId`, and for a caller who is alone, every failure counts.
+/// Without a `CallerId`, and for the only caller, every failure counts.
 ///
 /// [`failure_threshold`]: BreakerPolicy::with_failure_threshold
 /// [`success_rate`]: BreakerPolicy::with_success_rate

@@ -60,6 +60,7 @@
 //! # }
 //! ```
 
+mod account_ids;
 mod body;
 mod burst;
 mod call;

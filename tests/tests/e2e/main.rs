@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod abandon;
+mod account_ids;
 mod breaker;
 mod bytes;
 mod connections;

@@ -30,17 +30,17 @@ const CODE: usize = 16;
 /// The number of bytes that tell backends apart.
 const TAG: usize = 4;
 
-/// Derives the key of a provider's seals from its API key, so that every instance of a gateway opens the envelopes of
-/// the others. For a provider without a key it is a random one, which a restart forgets.
-pub(crate) fn seal_key(api_key: &[u8]) -> [u8; 32] {
+/// Derives the key of a provider's seals from its API key or from a secret of the server, so that every instance of a
+/// gateway opens the envelopes of the others. Without a secret it is a random one, which a restart forgets.
+pub(crate) fn seal_key(secret: &[u8]) -> [u8; 32] {
     static RANDOM: OnceLock<[u64; 4]> = OnceLock::new();
     let mut hash = Sha256::new_with_prefix(b"berry: seals of reasoning");
-    if api_key.is_empty() {
+    if secret.is_empty() {
         for random in RANDOM.get_or_init(|| [0; 4].map(|_: u64| RandomState::new().hash_one(0_u8))) {
             hash.update(random.to_le_bytes());
         }
     }
-    hash.update(api_key);
+    hash.update(secret);
     hash.finalize().into()
 }
 
