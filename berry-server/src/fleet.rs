@@ -101,9 +101,7 @@ impl Inner {
     }
 
     fn doubt(&self, text: &str) {
-        let mut lines = text.splitn(3, '\n');
-        let Some((left, provider, model)) = (|| Some((lines.next()?, lines.next()?, lines.next()?)))() else { return };
-        let (Ok(left), Some(link)) = (left.parse().map(Duration::from_millis), &*self.link.load()) else { return };
+        let (Some((left, provider, model)), Some(link)) = (pause_of(text), &*self.link.load()) else { return };
         let models = link.1.load();
         let named = |id: &BackendId| &*id.provider == provider && &*id.model == model;
         if let Some((id, state)) = models.states().find(|(id, _)| named(id)) {
@@ -111,6 +109,13 @@ impl Inner {
             state.doubt(left, Instant::now());
         }
     }
+}
+
+/// Reads the text of [`PAUSED`].
+fn pause_of(text: &str) -> Option<(Duration, &str, &str)> {
+    let (left, backend) = text.split_once('\n')?;
+    let (provider, model) = backend.split_once('\n')?;
+    Some((Duration::from_millis(left.parse().ok()?), provider, model))
 }
 
 impl Observer for Fleet {

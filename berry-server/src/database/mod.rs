@@ -206,10 +206,7 @@ impl Database {
     }
 
     /// Carries out all statements or none, and returns how many rows each changed.
-    pub(crate) async fn transaction(
-        &self,
-        statements: impl Into<Arc<[Statement]>>,
-    ) -> Result<Vec<u64>, DatabaseError> {
+    pub(crate) async fn transaction(&self, statements: impl Into<Arc<[Statement]>>) -> Result<Vec<u64>, DatabaseError> {
         let statements = statements.into();
         self.ensure_schema().await?;
         match self.run(Work::Transaction(statements)).await? {

@@ -57,7 +57,8 @@ impl Tap {
 async fn relay(client: TcpStream, provider: SocketAddr, carried: Carried) {
     let Ok(server) = TcpStream::connect(provider).await else { return };
     let (_, _) = (client.set_nodelay(true), server.set_nodelay(true));
-    let ((mut from_client, mut to_client), (mut from_server, mut to_server)) = (client.into_split(), server.into_split());
+    let ((mut from_client, mut to_client), (mut from_server, mut to_server)) =
+        (client.into_split(), server.into_split());
     let there = async {
         let _ = tokio::io::copy(&mut from_client, &mut to_server).await;
     };
@@ -87,11 +88,7 @@ struct Tokens {
 
 impl Tokens {
     fn plus(self, other: Self) -> Self {
-        Self {
-            input: self.input + other.input,
-            cached: self.cached + other.cached,
-            output: self.output + other.output,
-        }
+        Self { input: self.input + other.input, cached: self.cached + other.cached, output: self.output + other.output }
     }
 
     /// The cost in billionths of a dollar.

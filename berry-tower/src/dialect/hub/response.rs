@@ -101,7 +101,6 @@ pub(crate) struct CachedTokens {
     pub(crate) cache_write_tokens: u64,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
 const fn is_zero(count: &u64) -> bool {
     *count == 0
 }

@@ -152,7 +152,8 @@ mod tests {
 
     #[test]
     fn tokens_written_to_a_cache_are_told_though_none_were_read() {
-        let told = from_value(json!({"input_tokens": 2, "cache_creation_input_tokens": 5, "output_tokens": 1})).unwrap();
+        let told =
+            from_value(json!({"input_tokens": 2, "cache_creation_input_tokens": 5, "output_tokens": 1})).unwrap();
         let usage = to_value(super::usage(&told)).unwrap();
         assert_eq!(usage["prompt_tokens"], 7);
         assert_eq!(usage["prompt_tokens_details"], json!({"cached_tokens": 0, "cache_write_tokens": 5}));

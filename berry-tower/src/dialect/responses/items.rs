@@ -169,12 +169,10 @@ pub(super) fn usage(usage: Option<&hub::Usage>, out: &mut String) {
     let none = hub::Usage::default();
     let usage = usage.unwrap_or(&none);
     let total = usage.total_tokens.max(usage.prompt_tokens.saturating_add(usage.completion_tokens));
-    let hub::CachedTokens { cached_tokens: cached, cache_write_tokens } = usage.prompt_tokens_details.unwrap_or_default();
-    let written = if cache_write_tokens == 0 {
-        String::new()
-    } else {
-        format!(r#","cache_write_tokens":{cache_write_tokens}"#)
-    };
+    let hub::CachedTokens { cached_tokens: cached, cache_write_tokens } =
+        usage.prompt_tokens_details.unwrap_or_default();
+    let written =
+        if cache_write_tokens == 0 { String::new() } else { format!(r#","cache_write_tokens":{cache_write_tokens}"#) };
     let reasoning = usage.completion_tokens_details.unwrap_or_default().reasoning_tokens;
     out.push_str(&format!(
         r#"{{"input_tokens":{},"input_tokens_details":{{"cached_tokens":{cached}{written}}},"output_tokens":{},"output_tokens_details":{{"reasoning_tokens":{reasoning}}},"total_tokens":{total}}}"#,

@@ -127,10 +127,7 @@ async fn run(route: Route, mut outbox: Receiver<Notice>, listeners: Listeners) {
     }
 }
 
-async fn in_time<T>(
-    limit: Duration,
-    future: impl Future<Output = Result<T, RedisError>> + Send,
-) -> Result<T, Closed> {
+async fn in_time<T>(limit: Duration, future: impl Future<Output = Result<T, RedisError>> + Send) -> Result<T, Closed> {
     timeout(limit, future).await.map_err(|_| Closed::Silent)?.map_err(Closed::Failed)
 }
 
