@@ -75,7 +75,7 @@ impl<S, L: Clone, R: Clone, M> Layer<S> for RateLimitLayer<L, R, M> {
     }
 }
 
-/// Limits how many requests a caller may make; see the [module](self).
+/// Limits how many requests a caller may make; see the [module](super).
 #[derive(Clone, Debug)]
 pub struct RateLimit<S, L, R = ApiErrors, M = Immediate> {
     inner: S,

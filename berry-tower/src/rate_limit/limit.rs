@@ -16,7 +16,7 @@ use crate::{
 
 /// Decides whether a request is within the limits of its caller.
 ///
-/// [`QuotaFromRequest`] and [`PerKey`] are the two local implementations. Implement it for a limit
+/// [`QuotaFromRequest`](super::QuotaFromRequest) and [`PerKey`](super::PerKey) are the two local implementations. Implement it for a limit
 /// that is kept in a store shared by several processes. Two kinds of closure are limits, too:
 /// `Fn(&Parts) -> Result<Allowance, Exceeded>`, and a closure that returns a future of that result.
 ///
@@ -44,7 +44,7 @@ use crate::{
 ///
 /// The type parameter says whether the future may wait. An implementation of `Limit<Immediate>`
 /// promises that its future is ready at the first poll; a request for which it is not is refused
-/// with a 500. In return [`RateLimit`] needs no `Clone` of the inner service and allocates nothing.
+/// with a 500. In return [`RateLimit`](super::RateLimit) needs no `Clone` of the inner service and allocates nothing.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a rate limit",
     note = "use `PerKey` or `QuotaFromRequest`, implement `Limit`, or pass a closure `|head: &http::request::Parts| -> Result<Allowance, Exceeded>`"

@@ -12,7 +12,7 @@
 //!
 //! ```
 //! use berry_tower::{
-//!     backend::{Catalog, Model, Provider, strategy::Random},
+//!     backend::{Backend, Catalog, Model, Provider, strategy::Random},
 //!     body::Buffered,
 //!     error::Unroutable,
 //!     inspect::Requested,
