@@ -156,7 +156,8 @@ impl fmt::Debug for CatalogRef {
 /// Models that list the same provider and model share that backend's state: the state that the
 /// first of them brings. [`replace`](Self::replace) is the one way to change the models; each
 /// backend that is listed before and after keeps its state, but one whose provider has another
-/// address or key begins [anew](BackendState::restarted). A catalogue never changes the [`Tuning`] of
+/// address or key begins anew: healthy, with a closed breaker, no cool-down and at least the initial
+/// confidence, and with its counters, latencies and times. A catalogue never changes the [`Tuning`] of
 /// a state, except by [`retune`](Self::retune).
 ///
 /// ```

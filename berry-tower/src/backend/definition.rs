@@ -208,7 +208,7 @@ impl Backend {
         self
     }
 
-    /// Sets how a translated request tells a Claude model to think.
+    /// Sets how a translated request asks a Claude model to think.
     #[must_use]
     pub const fn with_thinking(mut self, thinking: ClaudeThinking) -> Self {
         self.thinking = thinking;
@@ -309,7 +309,7 @@ impl Backend {
         self.think_tags
     }
 
-    /// How a translated request tells a Claude model to think: as it was set, or for
+    /// How a translated request asks a Claude model to think: as it was set, or for
     /// [`Auto`](ClaudeThinking::Auto) as the backend's refusals have taught.
     #[must_use]
     pub fn thinking(&self) -> ClaudeThinking {
@@ -336,24 +336,26 @@ impl Backend {
     }
 
     /// Whether the backend may still be found to need one of OpenAI's two formats.
-    #[must_use]
-    pub fn may_learn_openai_api(&self) -> bool {
+    #[cfg_attr(not(feature = "client"), allow(dead_code, reason = "only the client calls it"))]
+    pub(crate) fn may_learn_openai_api(&self) -> bool {
         self.provider.dialect() == Dialect::OpenAi && self.openai_api() == OpenAiApi::Auto
     }
 
     /// Whether the backend has refused to summarize its reasoning, for which OpenAI wants an organization to be verified.
-    #[must_use]
-    pub fn refuses_reasoning_summary(&self) -> bool {
+    #[cfg_attr(not(feature = "client"), allow(dead_code, reason = "only the client calls it"))]
+    pub(crate) fn refuses_reasoning_summary(&self) -> bool {
         self.learnt_api.refuses_summary()
     }
 
     /// Records that the backend refuses to summarize its reasoning.
-    pub fn record_reasoning_summary_refusal(&self) {
+    #[cfg_attr(not(feature = "client"), allow(dead_code, reason = "only the client calls it"))]
+    pub(crate) fn record_reasoning_summary_refusal(&self) {
         self.learnt_api.refuse_summary();
     }
 
     /// Records the format that the backend has been found to need, where none was set.
-    pub fn record_openai_api(&self, api: OpenAiApi) {
+    #[cfg_attr(not(feature = "client"), allow(dead_code, reason = "only the client calls it"))]
+    pub(crate) fn record_openai_api(&self, api: OpenAiApi) {
         self.learnt_api.set(api);
     }
 

@@ -13,6 +13,9 @@
 //! It fails with a [`Failure`](crate::error::Failure), before the head or in the body, so that every
 //! outcome is known innermost, before an outer layer sees a byte.
 //!
+//! It does not: choose a backend, retry (but for the two kinds of request below), follow redirects, cache
+//! responses, or keep cookies.
+//!
 //! Two kinds of request are sent again at once, which counts as no attempt: one that the upstream has
 //! [not processed](Unprocessed), on a fresh connection, and one of which the upstream refuses a part
 //! that can be left out or written otherwise ([`OptionalField`](crate::backend::OptionalField), values of
@@ -57,11 +60,13 @@
 //! # }
 //! ```
 
+mod account_ids;
 mod body;
 mod burst;
 mod call;
 mod decoded;
 mod error_table;
+mod foreign_signature;
 mod future;
 mod head;
 mod history;
@@ -185,7 +190,7 @@ where
 /// Returns the headers of a request to a provider that is made beside the client's own.
 #[cfg(feature = "gateway")]
 pub(crate) fn upstream_headers(client: &http::HeaderMap, provider: &crate::backend::Provider) -> http::HeaderMap {
-    HeadSettings::DEFAULT.request_headers(client, HeaderValue::from_static("application/json"), provider)
+    HeadSettings::DEFAULT.request_headers(client, None, HeaderValue::from_static("application/json"), provider)
 }
 
 /// Returns the instant after a wait; `Duration::MAX` never comes.

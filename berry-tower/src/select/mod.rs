@@ -9,6 +9,9 @@
 //! * Adds: [`Selected`] and [`RoutedModel`] to the request, and the [`Conversation`] if the model has
 //!   backends of another format; [`ServedBy`] and [`RoutedModel`] to the response.
 //! * Fails with: [`Unroutable`] if no backend is available, and [`MissingLayer`].
+//! * Does not: retry, wait for a backend, or check the health of one that gets no requests; for these
+//!   there are [`Retry`](crate::retry) and [`Prober`](crate::probe::Prober). It refuses no request because of an
+//!   open breaker, but leaves its backend out.
 //!
 //! ```
 //! use berry_tower::{
@@ -47,6 +50,7 @@
 //! # }
 //! ```
 
+mod account_ids;
 pub mod candidates;
 mod lease;
 mod selected;
@@ -194,6 +198,14 @@ pub struct Select<S, C = ModelApiVerdict> {
     layer: Arc<SelectLayer<C>>,
 }
 
+impl<S> Select<S> {
+    /// Wraps `inner` and selects among the models of `catalog`, for users without tags, with
+    /// [`ModelApiVerdict`]. A [`SelectLayer`] has the other settings.
+    pub fn new(inner: S, catalog: Catalog) -> Self {
+        SelectLayer::new(catalog).layer(inner)
+    }
+}
+
 impl<S, C> Select<S, C> {
     /// The inner service.
     pub const fn get_ref(&self) -> &S {
@@ -263,6 +275,7 @@ impl<S, C: Classify + Clone> Select<S, C> {
             {
                 list.retain(|it| !is_known_to_drop(it.backend));
             }
+            account_ids::prefer_maker(&mut list, model, endpoint, request.body().bytes());
             let picked = model.strategy().pick(&list, &mut rand::random::<f64>);
             let Some(chosen) = list.get(picked).or(list.last()) else { break };
             // A translation is expensive, so only the picked backend's is tried. Its result is kept

@@ -7,8 +7,8 @@ use serde_json::json;
 use tokio::time::sleep;
 
 use crate::{
-    answer::Answer,
-    support::{Plan, TOKENS, Wall, question},
+    answer::{Answer, Front},
+    support::{FORMATS, Format, Plan, TOKENS, Wall, question},
 };
 
 const SETTINGS: &str = "stream_idle_timeout_seconds = 5\nstream_keepalive_seconds = 2\nfirst_token_timeout_seconds = 3";
@@ -36,7 +36,7 @@ fn is_cut(answer: &Answer) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_cut_stream_goes_on_elsewhere_as_if_nothing_had_happened() {
+async fn resumes_a_cut_stream_on_another_backend() {
     for fault in [Fault::CutAfter(40), Fault::ResetAfter(1), Fault::ErrorAfter(20), Fault::NoFinish] {
         let wall = wall(2, REPLAY).await;
         wall.set(0, fault.clone());
@@ -51,7 +51,7 @@ async fn a_cut_stream_goes_on_elsewhere_as_if_nothing_had_happened() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stalled_stream_goes_on_elsewhere_and_the_client_hears_meanwhile_that_it_lives() {
+async fn resumes_a_stalled_stream_and_sends_keep_alives_meanwhile() {
     let wall = wall(2, REPLAY).await;
     wall.set(0, Fault::StallAfter(20));
     wall.set(1, Fault::LateFirstToken(Duration::from_secs(4)));
@@ -63,7 +63,7 @@ async fn a_stalled_stream_goes_on_elsewhere_and_the_client_hears_meanwhile_that_
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_resumption_is_an_attempt() {
+async fn counts_each_resumption_as_an_attempt() {
     // Three backends, the third of which is well.
     let wall = wall(3, REPLAY).await;
     wall.set(0, Fault::CutAfter(10));
@@ -89,7 +89,7 @@ async fn each_resumption_is_an_attempt() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_fallback_resumes_too_and_names_itself() {
+async fn resumes_on_a_fallback_and_names_it() {
     let wall = Plan::of(2).settings(SETTINGS).model(REPLAY).last_is_fallback().start().await;
     wall.set(0, Fault::CutAfter(40).once());
     // The backend alone would do; it must not be there.
@@ -100,7 +100,7 @@ async fn a_fallback_resumes_too_and_names_itself() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_budget_bounds_resumptions() {
+async fn retry_budget_limits_resumptions() {
     let settings = format!("{SETTINGS}\n[settings.retry_budget]\nratio = 0.0\nmin_per_second = 0");
     let wall = Plan::of(2).settings(&settings).model(REPLAY).start().await;
     wall.set(0, Fault::CutAfter(40));
@@ -109,7 +109,7 @@ async fn the_budget_bounds_resumptions() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn another_answer_is_never_spliced_in() {
+async fn never_joins_two_different_responses() {
     for model in [REPLAY, PREFILL] {
         let wall = wall(2, model).await;
         wall.set(0, Fault::CutAfter(40));
@@ -127,7 +127,7 @@ async fn another_answer_is_never_spliced_in() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_prefix_is_sent_to_those_that_go_on_from_it() {
+async fn sends_a_prefix_to_backends_that_continue_from_it() {
     let wall = Plan::of(2).settings(SETTINGS).model(PREFILL).backend("supports_prefill = true").start().await;
     wall.set(0, Fault::CutAfter(40));
     let answer = wall.ask(true).await;
@@ -142,7 +142,7 @@ async fn a_prefix_is_sent_to_those_that_go_on_from_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_no_plain_text_is_not_resumed() {
+async fn resumes_plain_text_only() {
     let tools = json!([{ "type": "function", "function": { "name": "look", "parameters": {} } }]);
     let cases = [
         json!({ "n": 2 }),
@@ -165,7 +165,7 @@ async fn what_is_no_plain_text_is_not_resumed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn completions_are_resumed_too() {
+async fn resumes_completions() {
     let wall = wall(2, REPLAY).await;
     let body = json!({ "model": "m", "prompt": "Hello", "stream": true });
     let text = |answer: &Answer| -> String {
@@ -179,7 +179,7 @@ async fn completions_are_resumed_too() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_leaves_while_it_is_resumed_is_not_worked_for() {
+async fn disconnect_during_a_resumption_ends_it() {
     let wall = wall(3, REPLAY).await;
     wall.set(0, Fault::CutAfter(10));
     wall.set(1, Fault::Silent);
@@ -201,7 +201,7 @@ const PAIRS: [[Dialect; 2]; 4] = [
 ];
 
 #[tokio::test(start_paused = true)]
-async fn a_stream_that_is_cut_in_one_format_goes_on_in_another() {
+async fn resumes_in_another_format() {
     for pair in PAIRS {
         for fault in [Fault::CutAfter(40), Fault::ErrorAfter(20), Fault::NoFinish, Fault::StallAfter(20)] {
             let wall = Plan::speaking(&pair).settings(SETTINGS).model(REPLAY).start().await;
@@ -221,7 +221,7 @@ async fn a_stream_that_is_cut_in_one_format_goes_on_in_another() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn claude_goes_on_from_a_prefix() {
+async fn claude_continues_from_a_prefix() {
     for first in [Dialect::OpenAi, Dialect::Claude, Dialect::Gemini] {
         let plan = Plan::speaking(&[first, Dialect::Claude]).settings(SETTINGS).model(PREFILL);
         let wall = plan.backend("supports_prefill = true").start().await;
@@ -239,7 +239,7 @@ async fn claude_goes_on_from_a_prefix() {
 
 /// Anthropic takes no beginning that ends in white space: then the question is asked anew.
 #[tokio::test(start_paused = true)]
-async fn claude_is_asked_anew_where_the_prefix_ends_in_white_space() {
+async fn claude_replays_if_the_prefix_ends_in_white_space() {
     let plan = Plan::speaking(&[Dialect::OpenAi, Dialect::Claude]).settings(SETTINGS).model(PREFILL);
     let wall = plan.backend("supports_prefill = true").start().await;
     // It stops before its second word, and says so only here.
@@ -251,4 +251,79 @@ async fn claude_is_asked_anew_where_the_prefix_ends_in_white_space() {
     assert!(answer.content().ends_with(' '), "{answer:?}");
     let sent = wall.providers[1].calls()[0].json();
     assert_eq!(sent["messages"].as_array().unwrap().len(), 1, "{sent}");
+}
+
+/// The response is one piece, resumed once, and all of it is of the first stream's id.
+fn is_resumed_response(answer: &Answer) {
+    assert!(answer.is_whole(), "{answer:?}");
+    assert_eq!(answer.text.matches(": resumed\n\n").count(), 1, "{answer:?}");
+    let events = answer.events();
+    let ids: Vec<_> = events.iter().filter_map(|event| event["response"]["id"].as_str()).collect();
+    assert!(ids.len() == 3 && ids.iter().all(|id| *id == ids[0]), "{ids:?}");
+    let text = &events.last().unwrap()["response"]["output"][0]["content"][0]["text"];
+    assert_eq!(*text, answer.content());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_response_that_is_cut_in_one_format_goes_on_in_another() {
+    let mut pools = Vec::new();
+    for (at, first) in FORMATS.into_iter().enumerate() {
+        pools.extend([vec![first, first], vec![first, FORMATS[(at + 1) % FORMATS.len()]]]);
+    }
+    for fault in [Fault::CutAfter(40), Fault::ErrorAfter(20), Fault::NoFinish, Fault::StallAfter(20)] {
+        let plan = Plan::pools(pools.clone()).front(Front::Responses).settings(SETTINGS).model(REPLAY);
+        for (wall, pool) in plan.start_all().await.iter().zip(&pools) {
+            wall.set(0, fault.clone());
+            let answer = wall.ask(true).await;
+            is_resumed_response(&answer);
+            assert_eq!(wall.counts(), [1, 1], "{pool:?} {fault:?}");
+            assert_eq!((wall.outcomes(1, "success"), wall.outcomes(0, "success")), (1, 0));
+            wall.next_works(&answer).await;
+        }
+    }
+    // But not where it says something else.
+    let plan = Plan::pools(pools.clone()).front(Front::Responses).settings(SETTINGS).model(REPLAY);
+    for wall in plan.start_all().await {
+        wall.set(0, Fault::CutAfter(40));
+        wall.set(1, Behavior::healthy().tokens(30));
+        let answer = wall.ask(true).await;
+        assert_eq!(answer.code().as_deref(), Some("upstream_stream_interrupted"), "{answer:?}");
+        assert!(!answer.clean && answer.is_in_grammar() && !answer.text.contains(": resumed"), "{answer:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_response_goes_on_from_a_prefix() {
+    for first in FORMATS {
+        let plan = Plan::speaking(&[first, Format(Dialect::Claude, None)]).settings(SETTINGS).model(PREFILL);
+        let wall = plan.front(Front::Responses).backend("supports_prefill = true").start().await;
+        wall.set(0, Fault::CutAfter(40));
+        let answer = wall.ask(true).await;
+        is_resumed_response(&answer);
+        let sent = wall.providers[1].calls()[0].json();
+        let last = sent["messages"].as_array().unwrap().last().unwrap().clone();
+        let prefix = last["content"].as_str().or(last["content"][0]["text"].as_str()).unwrap();
+        assert_eq!(last["role"], "assistant", "{sent}");
+        assert!(answer.content().starts_with(prefix) && prefix.len() > 50, "{sent}");
+        wall.next_works(&answer).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_response_with_a_call_or_a_schema_is_not_resumed() {
+    let tools = json!([{ "type": "function", "name": "look", "parameters": { "type": "object" } }]);
+    let cases = [
+        json!({ "tools": tools, "tool_choice": "required" }),
+        json!({ "text": { "format": { "type": "json_object" } }, "input": "How are you, as JSON?" }),
+    ];
+    for case in cases {
+        let wall = Plan::of(2).front(Front::Responses).settings(SETTINGS).model(REPLAY).start().await;
+        wall.set(0, Fault::CutAfter(2));
+        let mut body = json!({ "model": "m", "stream": true, "input": "How are you?" });
+        body.as_object_mut().unwrap().extend(case.as_object().unwrap().clone());
+        let answer = wall.send(wall.request("/v1/responses", &body)).await;
+        assert_eq!(answer.code().as_deref(), Some("upstream_stream_interrupted"), "{answer:?}");
+        assert!(!answer.clean && !answer.text.contains(": resumed"));
+        assert_eq!(wall.counts(), [1, 0], "{case}");
+    }
 }

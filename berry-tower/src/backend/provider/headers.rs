@@ -50,7 +50,7 @@ impl Provider {
 
     /// Inserts the headers of every request into `headers`, where they replace others of the same
     /// name.
-    pub fn insert_headers(&self, headers: &mut HeaderMap) {
+    pub(crate) fn insert_headers(&self, headers: &mut HeaderMap) {
         headers.reserve(self.headers.len());
         for (name, value) in &self.headers {
             headers.insert(name, value.clone());

@@ -156,13 +156,6 @@ impl Provider {
         self
     }
 
-    /// Says whether streams are asked for their token counts; they are by default.
-    #[must_use]
-    pub const fn with_stream_usage(mut self, usage: bool) -> Self {
-        self.options = self.options.with_accepted(OptionalField::StreamOptions, usage);
-        self
-    }
-
     /// Sets what of OpenAI's format the provider accepts; everything by default.
     #[must_use]
     pub const fn with_request_options(mut self, options: RequestOptions) -> Self {
@@ -248,6 +241,16 @@ impl Provider {
         Ok(self)
     }
 
+    /// Sets the secret of the server by which reasoning is authenticated that the provider's models sign, for a provider
+    /// without a lasting key of its own. Without it, the secret is random and ends with the process.
+    #[must_use]
+    pub fn with_seal_secret(mut self, secret: &[u8]) -> Self {
+        if self.key.is_none() {
+            self.seal_key = Arc::from(crate::dialect::seal_key(secret));
+        }
+        self
+    }
+
     /// Adds a header that goes with every request and probe. It replaces the format's own header
     /// and the key's header of the same name.
     ///
@@ -298,14 +301,14 @@ impl Provider {
     }
 
     /// Whether the caller's `user-agent` is forwarded.
-    #[must_use]
-    pub const fn forwards_user_agent(&self) -> bool {
+    #[cfg_attr(not(feature = "client"), allow(dead_code, reason = "only the client calls it"))]
+    pub(crate) const fn forwards_user_agent(&self) -> bool {
         self.forward_user_agent
     }
 
     /// Whether upstream requests carry the gateway's span.
-    #[must_use]
-    pub const fn propagates_trace(&self) -> bool {
+    #[cfg_attr(not(feature = "client"), allow(dead_code, reason = "only the client calls it"))]
+    pub(crate) const fn propagates_trace(&self) -> bool {
         self.propagate_trace
     }
 
@@ -341,8 +344,7 @@ impl Provider {
 
     /// Whether another provider has the same address and key, so that what is known of one holds for
     /// the other.
-    #[must_use]
-    pub fn is_same_account(&self, other: &Self) -> bool {
+    pub(crate) fn is_same_account(&self, other: &Self) -> bool {
         let key = |provider: &Self| provider.key.as_ref().map(|key| key.plain.clone());
         let has_same_key = match (&self.rotating_key, &other.rotating_key) {
             (Some(one), Some(other)) => one.is_shared_with(other),
