@@ -65,8 +65,10 @@ const CHAT: [(&str, Class); 34] = [
 ];
 
 /// The members of a Messages request, its tools and its `thinking`, beside those that every format has.
-const MESSAGES: [(&str, Class); 12] = [
+const MESSAGES: [(&str, Class); 13] = [
     ("cache_control", Class::Hint),
+    // What to do with reasoning of a changed conversation, which goes to Anthropic alone.
+    ("block_binding", Class::Hint),
     ("context_management", Class::Optional),
     ("speed", Class::Optional),
     ("thread", Class::Optional),

@@ -21,6 +21,7 @@ mod messages;
 mod models;
 mod openai_client;
 mod presets;
+mod reasoning;
 mod spend;
 mod stored_responses;
 mod verdicts;

@@ -76,6 +76,10 @@ pub(super) struct StreamSlots {
     has_settings: AtomicBool,
     /// No further stream is to be opened.
     retired: AtomicBool,
+    /// A response head has come.
+    has_answered: AtomicBool,
+    /// A request has failed with the connection.
+    has_failed: AtomicBool,
     waiters: Arc<Waiters>,
 }
 
@@ -89,6 +93,8 @@ impl StreamSlots {
             last_head: AtomicU64::new(0),
             has_settings: AtomicBool::new(false),
             retired: AtomicBool::new(false),
+            has_answered: AtomicBool::new(false),
+            has_failed: AtomicBool::new(false),
             waiters,
         }
     }
@@ -126,12 +132,19 @@ impl StreamSlots {
         self.retired.store(true, Relaxed);
     }
 
+    /// Notes that a request has failed with the connection. Returns whether that is known: one had
+    /// failed before. While the peer has never answered, each failure is news, since the peer may be
+    /// at fault rather than the connection.
+    fn fail(&self) -> bool {
+        self.has_answered.load(Relaxed) && self.has_failed.swap(true, AcqRel)
+    }
+
     /// Reserves a stream, if one is free.
     pub(super) fn reserve(self: &Arc<Self>) -> Option<StreamSlot> {
         let limit = self.limit.load(Acquire);
         let next = |active: usize| (active < limit).then_some(active + 1);
         self.active.fetch_update(AcqRel, Acquire, next).ok()?;
-        Some(StreamSlot { slots: self.clone(), unanswered: None })
+        Some(StreamSlot { slots: self.clone(), unanswered: None, has_found_deaf: false })
     }
 }
 
@@ -141,6 +154,8 @@ pub(super) struct StreamSlot {
     slots: Arc<StreamSlots>,
     /// While a response head is due: when half of the wait for it ends, and when all of it ends.
     unanswered: Option<(Instant, Instant)>,
+    /// Whether this request is the first that found the connection deaf.
+    has_found_deaf: bool,
 }
 
 impl StreamSlot {
@@ -155,19 +170,40 @@ impl StreamSlot {
     /// The response head has come.
     pub(super) fn answered(&mut self) {
         self.unanswered = None;
+        self.slots.has_answered.store(true, Relaxed);
         self.slots.last_head.store(self.slots.age(Instant::now()), Relaxed);
+    }
+}
+
+impl StreamSlot {
+    /// Whether the head is overdue, and none of another stream has come in the second half of the
+    /// wait: the connection may be deaf, though its peer still acknowledges pings.
+    fn is_deaf(&self) -> bool {
+        self.unanswered.is_some_and(|(half, due)| {
+            Instant::now() >= due && self.slots.last_head.load(Relaxed) <= self.slots.age(half)
+        })
+    }
+
+    /// Whether the connection has gone deaf, and another request has found that before.
+    pub(super) fn is_known_deaf(&mut self) -> bool {
+        if self.has_found_deaf || !self.is_deaf() {
+            return false;
+        }
+        let is_known = self.slots.fail();
+        self.has_found_deaf = !is_known;
+        is_known
+    }
+
+    /// Whether the connection has ended, and another request has failed with it before.
+    pub(super) fn is_known_lost(&self) -> bool {
+        self.slots.fail()
     }
 }
 
 impl Drop for StreamSlot {
     fn drop(&mut self) {
-        // A head is overdue, and none of another stream has come in the second half of the wait: the
-        // connection may be deaf, though its peer still acknowledges pings. The streams that it has
-        // go on.
-        if let Some((half, due)) = self.unanswered
-            && Instant::now() >= due
-            && self.slots.last_head.load(Relaxed) <= self.slots.age(half)
-        {
+        // The streams that it has go on.
+        if self.is_deaf() {
             self.slots.retire();
         }
         self.slots.active.fetch_sub(1, AcqRel);
