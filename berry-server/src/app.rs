@@ -66,7 +66,9 @@ impl App {
     pub(crate) fn new(loaded: Loaded, is_loopback: bool) -> Result<Self, String> {
         let process = Arc::new(Process::new(&loaded, is_loopback));
         let (observability, reloader) = (Observability::new(), Reloader::default());
-        let snapshot = Snapshot::new(process.clone(), loaded, None, |catalog| observability.observe(catalog))?;
+        let snapshot = Snapshot::new(process.clone(), loaded, None, |catalog| {
+            observability.observe(catalog, process.fleet.clone())
+        })?;
         let running = ArcSwap::from_pointee(run(snapshot, &observability, &reloader));
         #[cfg(feature = "database")]
         let _refreshing = process.directory.as_ref().map(crate::keys::Directory::follow);
@@ -128,6 +130,7 @@ fn caller_id(extensions: &Extensions) -> Option<CallerId> {
 /// Builds the services of a snapshot and starts its probes.
 fn run(snapshot: Snapshot, observability: &Observability, reloader: &Reloader) -> Running {
     let snapshot = Arc::new(snapshot);
+    snapshot.process.fleet.join(&snapshot);
     let Snapshot { process, config, catalog, keys, tag_policy, backoff, retry_budget, .. } = &*snapshot;
     let settings = &config.settings;
     let max_body = usize::try_from(settings.max_request_body_bytes).unwrap_or(usize::MAX);

@@ -32,6 +32,7 @@ pub mod config;
 #[cfg(feature = "database")]
 mod database;
 pub mod demo;
+mod fleet;
 mod http;
 mod key_refresh;
 #[cfg(feature = "database")]

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use berry_tower::{
-    spend::{Estimate, SpendLayer},
+    spend::{Estimate, Prices, SpendLayer},
     store::{Memory, Store},
 };
 
 use crate::{
-    config::{Config, EstimateBy, accounts, build::Caller},
+    config::{Config, EstimateBy, build::Caller},
     state::Snapshot,
 };
 
@@ -71,7 +71,7 @@ pub(crate) fn layer(snapshot: &Snapshot) -> SpendLayer {
     let names = move |model: &str| Some(models.load().find(model)?.name().clone());
     let layer = SpendLayer::new(store.clone(), account)
         .names(names)
-        .cost(accounts::prices(config))
+        .cost(Prices::clone(&snapshot.prices))
         .estimate_tokens(estimate.unwrap_or(Estimate::Likely))
         .estimate_cost(estimate.unwrap_or(Estimate::Bound))
         .assume_output_tokens(settings.assume_output_tokens)

@@ -22,6 +22,7 @@ use berry_tower::{
     early::{Shutdown, ShutdownSignal},
     retry::{BackoffPolicy, Budget},
     select::TagPolicy,
+    spend::Prices,
     store::Store,
 };
 use jiff::Timestamp;
@@ -30,9 +31,10 @@ use tokio::time::Instant;
 use crate::{
     authentication::Keys,
     config::{
-        Config, FileVersion, Loaded,
+        Config, FileVersion, Loaded, accounts,
         build::{Built, Caller, ProviderKeys, build},
     },
+    fleet::Fleet,
     memory, spend,
 };
 #[cfg(feature = "database")]
@@ -65,6 +67,8 @@ pub(crate) struct Process {
     pub(crate) buffers: ByteBudget,
     /// The number of requests that wait for a free connection slot.
     pub(crate) queued: Gauge,
+    /// What the replicas tell each other.
+    pub(crate) fleet: Fleet,
     /// The database of the configuration at the start; a reload does not replace it.
     #[cfg(feature = "database")]
     pub(crate) database: Option<Database>,
@@ -116,6 +120,7 @@ impl Process {
     pub(crate) fn new(loaded: &Loaded, is_loopback: bool) -> Self {
         #[cfg(feature = "database")]
         let database = loaded.config.database.as_ref().map(|database| Database::new(&database.url));
+        let fleet = Fleet::default();
         Self {
             started: Instant::now(),
             draining: AtomicBool::new(false),
@@ -128,11 +133,12 @@ impl Process {
             buffers: ByteBudget::new(usize::MAX),
             queued: Gauge::default(),
             #[cfg(feature = "database")]
-            directory: database.clone().map(Directory::new),
+            directory: database.clone().map(|database| Directory::new(database, fleet.clone())),
             #[cfg(feature = "database")]
             ledger: database.clone().map(Ledger::start),
             #[cfg(feature = "database")]
             database,
+            fleet,
         }
     }
 
@@ -191,6 +197,8 @@ pub(crate) struct Snapshot {
     pub(crate) retry_budget: Arc<Budget>,
     /// The counters of limits, which replicas may share.
     pub(crate) store: Arc<dyn Store>,
+    /// What tokens cost.
+    pub(crate) prices: Arc<Prices>,
 }
 
 impl Snapshot {
@@ -219,6 +227,7 @@ impl Snapshot {
         catalog.retune(&tuning);
         let retry_budget = retry_budget(&config, before);
         let store = spend::store(&config, before)?;
+        let prices = Arc::new(accounts::prices(&config));
         let public_status = config.settings.public_status.unwrap_or(process.is_loopback);
         let max_buffered = match config.settings.max_buffered_bytes {
             0 => memory::limit() / 4,
@@ -250,6 +259,7 @@ impl Snapshot {
             backoff: plan,
             retry_budget,
             store,
+            prices,
         })
     }
 }

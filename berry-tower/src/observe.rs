@@ -13,6 +13,7 @@
 //! | [`attempt_ended`](BackendObserver::attempt_ended) | Select | once for each attempt that asked the backend, when its body has ended |
 //! | [`health_changed`](BackendObserver::health_changed) | [`BackendState`](crate::backend::BackendState) | the stage of its health is another one |
 //! | [`breaker_changed`](BackendObserver::breaker_changed) | its breaker | it has closed, opened, or become half-open |
+//! | [`paused`](BackendObserver::paused) | [`BackendState`](crate::backend::BackendState) | its breaker has opened, or its provider has asked for a pause |
 //!
 //! The attempts of one request are reported to the [`RequestObserver`] in its extensions.
 //!
@@ -92,6 +93,9 @@ pub trait BackendObserver: fmt::Debug + Send + Sync {
 
     /// Called when its circuit breaker has changed.
     fn breaker_changed(&self, _transition: Transition) {}
+
+    /// It is not asked for this time: its breaker has opened, or its provider has sent `Retry-After`.
+    fn paused(&self, _left: Duration) {}
 }
 
 /// Observes the attempts of one request.
@@ -173,5 +177,9 @@ impl BackendObserver for Vec<Arc<dyn BackendObserver>> {
 
     fn breaker_changed(&self, transition: Transition) {
         self.iter().for_each(|observer| observer.breaker_changed(transition));
+    }
+
+    fn paused(&self, left: Duration) {
+        self.iter().for_each(|observer| observer.paused(left));
     }
 }

@@ -13,7 +13,7 @@ use std::{
 };
 
 use berry_tower::store::{
-    Calendar, Charge, CounterUsage, Memory, Rule, Store, TakeError,
+    Calendar, Charge, CounterUsage, Memory, Notice, Rule, Store, TakeError,
     redis::{Mode, OnError, Redis, RedisConfig},
 };
 use tokio::time::sleep;
@@ -230,4 +230,37 @@ async fn places_in_flight_are_shared_and_given_back() {
     assert!(stores[0].take("g", &charges).await.is_err());
     stores[0].settle(first, vec![0, 1]).await;
     assert!(stores[1].take("g", &charges).await.is_ok());
+}
+
+#[tokio::test]
+async fn notices_reach_other_processes_and_go_on_after_a_restart() {
+    let Some(mut server) = Server::start().await else { return };
+    let (here, there) = (Redis::start(server.config()), Redis::start(server.config()));
+    let (own, heard) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+    let count = |counter: &Arc<AtomicU64>| {
+        let counter = counter.clone();
+        move |notice: &Notice| {
+            assert_eq!((notice.topic(), notice.text()), ("greeting", "a text of\nseveral words"));
+            counter.fetch_add(1, Relaxed);
+        }
+    };
+    here.on_notice(Box::new(count(&own)));
+    there.on_notice(Box::new(count(&heard)));
+    // What is said before the channel is open is lost.
+    let until_heard = async || {
+        let before = heard.load(Relaxed);
+        for _ in 0..600 {
+            here.announce(Notice::new("greeting", "a text of\nseveral words"));
+            sleep(Duration::from_millis(50)).await;
+            if heard.load(Relaxed) > before {
+                return;
+            }
+        }
+        panic!("nothing is heard in half a minute");
+    };
+    until_heard().await;
+    server.kill();
+    server.restart().await;
+    until_heard().await;
+    assert_eq!(own.load(Relaxed), 0, "nobody hears itself");
 }

@@ -173,7 +173,9 @@ impl Check<'_> {
             if !is_used {
                 let names = self.config.models.values().map(|model| model.name.as_str());
                 let backends = self.config.models.values().flat_map(|model| &model.backends);
-                let names: Vec<&str> = names.chain(backends.map(|backend| backend.model.as_str())).collect();
+                let mut seen = HashSet::new();
+                let names = names.chain(backends.map(|backend| backend.model.as_str()));
+                let names: Vec<&str> = names.filter(|name| seen.insert(*name)).collect();
                 let instead = suggest::instead(name, names);
                 self.reader.warn(&join("prices", name), format_args!("no model or backend has this name{instead}"));
             }

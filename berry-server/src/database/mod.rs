@@ -15,7 +15,7 @@ mod value;
 
 use std::{
     borrow::Cow,
-    fmt,
+    fmt::{self, Write as _},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -36,13 +36,38 @@ const QUEUE: usize = 64;
 pub(crate) struct Statement {
     sql: Cow<'static, str>,
     params: Vec<Value>,
+    /// The number of columns, if it inserts any number of rows.
+    width: Option<usize>,
     /// The number of rows that it must change.
     expected: Option<u64>,
 }
 
+/// What stands for the rows in the text of [`Statement::insert`].
+const ROWS: &str = "{rows}";
+
 impl Statement {
     pub(crate) fn new(sql: impl Into<Cow<'static, str>>, params: Vec<Value>) -> Self {
-        Self { sql: sql.into(), params, expected: None }
+        Self { sql: sql.into(), params, width: None, expected: None }
+    }
+
+    /// A statement that inserts rows of `width` values each. In its text `{rows}` stands for them.
+    pub(crate) fn insert(sql: impl Into<Cow<'static, str>>, width: usize, params: Vec<Value>) -> Self {
+        Self { sql: sql.into(), params, width: Some(width), expected: None }
+    }
+
+    /// Returns the parameters in parts, each of at most so many rows.
+    fn parts(&self, rows: usize) -> impl Iterator<Item = &[Value]> {
+        let most = self.width.map_or(self.params.len(), |width| width * rows).max(1);
+        let none = self.params.is_empty().then_some(&[][..]);
+        none.into_iter().chain(self.params.chunks(most))
+    }
+
+    /// Returns the text for a part of the parameters.
+    fn text(&self, part: &[Value]) -> Cow<'_, str> {
+        match self.width {
+            Some(width) => self.sql.replace(ROWS, &places(part.len() / width, width)).into(),
+            None => Cow::Borrowed(&*self.sql),
+        }
     }
 
     /// Makes the transaction fail with [`DatabaseError::Conflict`] unless the statement changes so many rows.
@@ -58,6 +83,22 @@ impl Statement {
             _ => Ok(changed),
         }
     }
+}
+
+/// Returns the places of parameters, such as `($1, $2), ($3, $4)`.
+fn places(rows: usize, width: usize) -> String {
+    let mut places = String::with_capacity(rows * width * 7);
+    for place in 1..=rows * width {
+        let before = match place {
+            1 => "($",
+            _ if (place - 1).is_multiple_of(width) => "), ($",
+            _ => ", $",
+        };
+        places.push_str(before);
+        let _ = write!(places, "{place}");
+    }
+    places.push(')');
+    places
 }
 
 /// Why a statement was not carried out.
@@ -90,7 +131,7 @@ enum Work {
     /// Returns the rows of a statement that changes nothing.
     Query(Statement),
     /// Carries out all statements or none, and returns how many rows each changed.
-    Transaction(Vec<Statement>),
+    Transaction(Arc<[Statement]>),
     /// Brings the schema up to date.
     Migrate,
 }
@@ -165,7 +206,8 @@ impl Database {
     }
 
     /// Carries out all statements or none, and returns how many rows each changed.
-    pub(crate) async fn transaction(&self, statements: Vec<Statement>) -> Result<Vec<u64>, DatabaseError> {
+    pub(crate) async fn transaction(&self, statements: impl Into<Arc<[Statement]>>) -> Result<Vec<u64>, DatabaseError> {
+        let statements = statements.into();
         self.ensure_schema().await?;
         match self.run(Work::Transaction(statements)).await? {
             Done::Changed(changed) => Ok(changed),
@@ -239,6 +281,16 @@ mod tests {
         let rows = other.query(sql, vec![1_i64.into()]).await.unwrap();
         let names: Vec<&str> = rows.iter().map(|row| row.text(0)).collect();
         assert_eq!((names, rows[0].integer(1)), (vec!["a", "b"], 1));
+    }
+
+    #[test]
+    fn rows_are_inserted_in_parts() {
+        let insert = Statement::insert("INSERT INTO t VALUES {rows}", 2, (0..6_i64).map(Value::from).collect());
+        let texts = |rows| insert.parts(rows).map(|part| insert.text(part).into_owned()).collect::<Vec<_>>();
+        assert_eq!(texts(2), ["INSERT INTO t VALUES ($1, $2), ($3, $4)", "INSERT INTO t VALUES ($1, $2)"]);
+        assert_eq!(texts(1).len(), 3);
+        let other = Statement::new("UPDATE t SET a = 1", Vec::new());
+        assert_eq!(other.parts(1).map(<[Value]>::len).collect::<Vec<_>>(), [0], "it has one part without any");
     }
 
     #[tokio::test]

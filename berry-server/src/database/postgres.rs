@@ -12,10 +12,12 @@ use tokio_postgres::{
     types::{ToSql, Type},
 };
 
-use super::{DatabaseError, Done, Job, Outcome, QUEUE, Row, Statement, Value, Work, migrations, tls::Tls};
+use super::{DatabaseError, Done, Job, Outcome, QUEUE, Row, Value, Work, migrations, tls::Tls};
 
 /// The number of connections.
 const CONNECTIONS: usize = 4;
+/// The rows of a statement that inserts: the number of parameters is bounded.
+const MAX_ROWS: usize = 100;
 /// How long a connection may take.
 const CONNECT: Duration = Duration::from_secs(5);
 /// How long a job may take.
@@ -85,7 +87,7 @@ async fn run(config: &Config, tls: &Tls, open: &mut Option<Client>, work: &Work)
     };
     match work {
         Work::Query(statement) => {
-            let found = client.query_typed(&statement.sql, &typed(statement)).await?;
+            let found = client.query_typed(&statement.sql, &typed(&statement.params)).await?;
             let row = |row: &tokio_postgres::Row| {
                 (0..row.len()).map(|index| Value::from_postgres(row, index)).collect::<Result<_, _>>().map(Row)
             };
@@ -94,8 +96,11 @@ async fn run(config: &Config, tls: &Tls, open: &mut Option<Client>, work: &Work)
         Work::Transaction(statements) => {
             let transaction = client.transaction().await?;
             let mut changed = Vec::with_capacity(statements.len());
-            for statement in statements {
-                let rows = transaction.execute_typed(&statement.sql, &typed(statement)).await?;
+            for statement in &**statements {
+                let mut rows = 0;
+                for params in statement.parts(MAX_ROWS) {
+                    rows += transaction.execute_typed(&statement.text(params), &typed(params)).await?;
+                }
                 match statement.check(rows) {
                     Ok(rows) => changed.push(rows),
                     Err(error) => {
@@ -111,8 +116,8 @@ async fn run(config: &Config, tls: &Tls, open: &mut Option<Client>, work: &Work)
     }
 }
 
-fn typed(statement: &Statement) -> Vec<(&(dyn ToSql + Sync), Type)> {
-    statement.params.iter().map(|value| (value as &(dyn ToSql + Sync), value.postgres_type())).collect()
+fn typed(params: &[Value]) -> Vec<(&(dyn ToSql + Sync), Type)> {
+    params.iter().map(|value| (value as &(dyn ToSql + Sync), value.postgres_type())).collect()
 }
 
 async fn migrate(client: &mut Client) -> Result<(), Error> {

@@ -24,9 +24,9 @@ use super::{
     people::People,
     records::{TeamRecord, UserRecord},
 };
-use crate::{config::build::Caller, database::Database};
+use crate::{config::build::Caller, database::Database, fleet::Fleet};
 
-/// How often the database is asked whether anything has changed.
+/// How often the database is asked whether anything has changed, unless another replica tells of a change.
 const POLL: Duration = Duration::from_secs(1);
 
 /// The keys, users and teams of the database. Cheap to clone.
@@ -35,6 +35,7 @@ pub(crate) struct Directory(Arc<Inner>);
 
 pub(super) struct Inner {
     pub(super) database: Database,
+    pub(super) fleet: Fleet,
     pub(super) keys: ApiKeys<Arc<Caller>>,
     pub(super) people: ArcSwap<People>,
     /// The version of the last change that is in memory; -1 before the first read.
@@ -62,9 +63,10 @@ impl Drop for Refreshing {
 
 impl Directory {
     /// Creates an empty directory.
-    pub(crate) fn new(database: Database) -> Self {
+    pub(crate) fn new(database: Database, fleet: Fleet) -> Self {
         Self(Arc::new(Inner {
             database,
+            fleet,
             keys: ApiKeys::new([]),
             people: ArcSwap::default(),
             version: AtomicI64::new(-1),
@@ -124,7 +126,10 @@ impl Directory {
             let mut ticks = interval(POLL);
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
             loop {
-                ticks.tick().await;
+                tokio::select! {
+                    _ = ticks.tick() => {}
+                    () = directory.0.fleet.keys_changed() => {}
+                }
                 // The database has logged the error.
                 let _ = directory.refresh().await;
                 directory.0.renew_expired();

@@ -8,7 +8,7 @@ use super::{token::Token, *};
 use crate::{config::DatabaseUrl, database::Database};
 
 fn open(folder: &tempfile::TempDir) -> Directory {
-    Directory::new(Database::new(&DatabaseUrl::Sqlite(folder.path().join("berry.db"))))
+    Directory::new(Database::new(&DatabaseUrl::Sqlite(folder.path().join("berry.db"))), crate::fleet::Fleet::default())
 }
 
 fn accepts(directory: &Directory, token: &Token) -> bool {

@@ -128,11 +128,11 @@ impl LedgerRow {
         }
     }
 
-    pub(super) fn values(&self) -> [Value; WIDTH] {
+    pub(super) fn values(&self, id: String) -> [Value; WIDTH] {
         let Usage { input, cached, cache_write, output, reasoning, .. } = self.usage;
         let backend = self.backend.as_ref();
         [
-            uuid::Uuid::new_v4().simple().to_string().into(),
+            id.into(),
             self.finished_at.into(),
             self.key().into(),
             self.subject("user").into(),

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, atomic::Ordering::Relaxed},
+    sync::{Arc, LazyLock, atomic::Ordering::Relaxed},
     time::Duration,
 };
 
@@ -24,8 +24,6 @@ const BATCH: usize = 500;
 const WAIT: Duration = Duration::from_millis(200);
 /// How long the task waits before it tries again, at first and at most.
 const RETRY: [Duration; 2] = [Duration::from_millis(250), Duration::from_secs(5)];
-/// The rows of a statement: engines bound the number of parameters.
-const CHUNK: usize = 100;
 /// How often old rows are removed.
 const CLEANING: Duration = Duration::from_secs(3_600);
 const DAY_MS: i64 = 86_400_000;
@@ -79,7 +77,7 @@ async fn write_batch(database: &Database, batch: &[LedgerRow], counts: &Counts) 
     if batch.is_empty() {
         return;
     }
-    let statements = statements(batch);
+    let statements: Arc<[Statement]> = statements(batch).into();
     let rows = u64::try_from(batch.len()).unwrap_or_default();
     let [mut pause, most] = RETRY;
     loop {
@@ -102,33 +100,34 @@ async fn write_batch(database: &Database, batch: &[LedgerRow], counts: &Counts) 
 /// Returns the transaction of a batch. Sums are in order, so that replicas which write at the same time do not wait for
 /// each other in a circle.
 pub(super) fn statements(batch: &[LedgerRow]) -> Vec<Statement> {
-    let id = uuid::Uuid::new_v4().simple().to_string();
     let now = Timestamp::now().as_millisecond();
+    // Ids that grow keep their index small to write.
+    let id = format!("{now:012x}-{}", uuid::Uuid::new_v4().simple());
     let begin = "INSERT INTO berry_batches (id, written_at) VALUES ($1, $2)";
-    let mut statements = vec![Statement::new(begin, vec![id.into(), now.into()])];
-    for rows in batch.chunks(CHUNK) {
-        let sql = format!("INSERT INTO berry_ledger ({COLUMNS}) VALUES {}", places(rows.len(), WIDTH));
-        statements.push(Statement::new(sql, rows.iter().flat_map(LedgerRow::values).collect()));
-    }
-    let sums: Vec<_> = sums(batch).into_iter().collect();
-    let add: Vec<_> = SUMS.iter().map(|sum| format!("{sum} = berry_usage_hours.{sum} + excluded.{sum}")).collect();
-    for hours in sums.chunks(CHUNK) {
-        let sql = format!(
-            "INSERT INTO berry_usage_hours (hour, key_id, user_id, team_id, model, backend, {}) VALUES {} \
-             ON CONFLICT (hour, key_id, user_id, team_id, model, backend) DO UPDATE SET {}",
-            SUMS.join(", "),
-            places(hours.len(), 6 + SUMS.len()),
-            add.join(", "),
-        );
-        let values = hours.iter().flat_map(|(key, sums)| {
-            let HourKey { hour, key, user, team, model, backend } = key.clone();
-            let names: [Value; 6] = [hour.into(), key.into(), user.into(), team.into(), model.into(), backend.into()];
-            names.into_iter().chain(sums.iter().map(|sum| Value::from(*sum)))
-        });
-        statements.push(Statement::new(sql, values.collect()));
-    }
+    let mut statements = vec![Statement::new(begin, vec![id.as_str().into(), now.into()])];
+    let rows = batch.iter().enumerate().flat_map(|(number, row)| row.values(format!("{id}-{number}")));
+    statements.push(Statement::insert(&**INSERT_ROWS, WIDTH, rows.collect()));
+    let hours = sums(batch).into_iter().flat_map(|(key, sums)| {
+        let HourKey { hour, key, user, team, model, backend } = key;
+        let names: [Value; 6] = [hour.into(), key.into(), user.into(), team.into(), model.into(), backend.into()];
+        names.into_iter().chain(sums.map(Value::from))
+    });
+    statements.push(Statement::insert(&**ADD_HOURS, 6 + SUMS.len(), hours.collect()));
     statements
 }
+
+static INSERT_ROWS: LazyLock<String> =
+    LazyLock::new(|| format!("INSERT INTO berry_ledger ({COLUMNS}) VALUES {{rows}}"));
+
+static ADD_HOURS: LazyLock<String> = LazyLock::new(|| {
+    let add: Vec<_> = SUMS.iter().map(|sum| format!("{sum} = berry_usage_hours.{sum} + excluded.{sum}")).collect();
+    format!(
+        "INSERT INTO berry_usage_hours (hour, key_id, user_id, team_id, model, backend, {}) VALUES {{rows}} \
+         ON CONFLICT (hour, key_id, user_id, team_id, model, backend) DO UPDATE SET {}",
+        SUMS.join(", "),
+        add.join(", "),
+    )
+});
 
 fn sums(batch: &[LedgerRow]) -> BTreeMap<HourKey, [u64; 9]> {
     let mut sums = BTreeMap::new();
@@ -151,15 +150,6 @@ fn sums(batch: &[LedgerRow]) -> BTreeMap<HourKey, [u64; 9]> {
     sums
 }
 
-/// Returns the places of parameters, such as `($1, $2), ($3, $4)`.
-fn places(rows: usize, width: usize) -> String {
-    let row = |row: usize| {
-        let places: Vec<_> = (1..=width).map(|column| format!("${}", row * width + column)).collect();
-        format!("({})", places.join(", "))
-    };
-    (0..rows).map(row).collect::<Vec<_>>().join(", ")
-}
-
 /// Removes single rows that are too old; the sums of their hours stay.
 async fn clean(database: &Database, counts: &Counts) {
     let now = Timestamp::now().as_millisecond();
@@ -177,8 +167,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_the_places_of_all_rows() {
-        assert_eq!(places(2, 3), "($1, $2, $3), ($4, $5, $6)");
+    fn rows_have_a_value_for_each_column() {
         assert_eq!(COLUMNS.split(',').count(), WIDTH);
     }
 }

@@ -20,6 +20,7 @@ use std::sync::Arc;
 use berry_tower::backend::Catalog;
 
 use self::{metrics::Metrics, otlp::Otlp};
+use crate::fleet::Fleet;
 #[cfg(feature = "observability")]
 use {
     self::history::{History, HistoryObserver},
@@ -48,15 +49,15 @@ impl Observability {
 
     /// Attaches the observers to a catalogue. Catalogues derived from it inherit them.
     #[cfg(feature = "observability")]
-    pub(crate) fn observe(&self, catalog: Catalog) -> Catalog {
+    pub(crate) fn observe(&self, catalog: Catalog, fleet: Fleet) -> Catalog {
         let observers: Vec<Arc<dyn Observer>> =
-            vec![self.metrics.observer(), Arc::new(HistoryObserver(self.history.clone()))];
+            vec![self.metrics.observer(), Arc::new(HistoryObserver(self.history.clone())), Arc::new(fleet)];
         catalog.observed_by(Arc::new(observers))
     }
 
-    /// Returns the catalogue unchanged.
+    /// Attaches the observers to a catalogue. Catalogues derived from it inherit them.
     #[cfg(not(feature = "observability"))]
-    pub(crate) fn observe(&self, catalog: Catalog) -> Catalog {
-        catalog
+    pub(crate) fn observe(&self, catalog: Catalog, fleet: Fleet) -> Catalog {
+        catalog.observed_by(Arc::new(fleet))
     }
 }

@@ -88,6 +88,8 @@ pub struct BackendState {
     /// Ends of the cool-downs that upstreams asked for, and of the default one.
     requested_cooldown: AtomicTimestamp,
     default_cooldown: AtomicTimestamp,
+    /// The end of the doubt that another process has raised, in milliseconds; 0 when there is none.
+    doubt: AtomicU64,
     /// The moving average of the time to the first byte, in seconds.
     average: Float,
     measured: AtomicTimestamp,
@@ -122,6 +124,7 @@ impl BackendState {
             in_flight: AtomicU32::new(0),
             requested_cooldown: AtomicTimestamp::default(),
             default_cooldown: AtomicTimestamp::default(),
+            doubt: AtomicU64::new(0),
             average: Float::new(0.0),
             measured: AtomicTimestamp::default(),
             first_token: Float::new(f64::NAN),
@@ -187,7 +190,14 @@ impl BackendState {
         });
         if is_new {
             let observer = observer.clone();
-            self.breaker.on_change(move |transition| observer.breaker_changed(transition));
+            let breaker = Arc::downgrade(&self.breaker);
+            self.breaker.on_change(move |transition| {
+                observer.breaker_changed(transition);
+                let breaker = breaker.upgrade().filter(|_| transition.to.is_open());
+                if let Some(left) = breaker.and_then(|breaker| breaker.reopens_in(Instant::now())) {
+                    observer.paused(left);
+                }
+            });
         }
     }
 
@@ -230,9 +240,10 @@ impl BackendState {
         let trial_free = self.trial.load(Ordering::Acquire) <= at;
         let (requested_cooldown, default_cooldown) = (self.requested_cooldown.left(at), self.default_cooldown.left(at));
         let idle = self.request.get().map_or(0, |last| at.saturating_sub(last));
+        let is_doubted = self.doubt.load(Ordering::Relaxed) > at;
         View {
-            stage: recovery.stage(),
-            due_for_trial: trial_free && recovery.due(at, interval),
+            stage: if is_doubted { Stage::Unhealthy } else { recovery.stage() },
+            due_for_trial: trial_free && (is_doubted || recovery.due(at, interval)),
             trial_free,
             cooling: requested_cooldown.max(default_cooldown),
             cooling_default: requested_cooldown.is_none() && default_cooldown.is_some(),
@@ -272,6 +283,23 @@ impl BackendState {
     /// Gives the slot for a trial back, unless it has expired and another request holds it.
     pub fn end_trial(&self, trial: Trial) {
         let _ = self.trial.compare_exchange(trial.0, 0, Ordering::AcqRel, Ordering::Acquire);
+    }
+
+    /// Doubts the backend for this time, since another process has found that it should not be asked.
+    ///
+    /// While it is doubted, it counts as unhealthy and due for a trial: one request at a time tries
+    /// it, and others go elsewhere if they can. The first outcome of a request or chat probe that says
+    /// something about it ends the doubt.
+    pub fn doubt(&self, left: Duration, now: Instant) {
+        let end = self.millis(now).saturating_add(millis(left.min(MAX_RETRY_AFTER)));
+        self.doubt.fetch_max(end, Ordering::Relaxed);
+    }
+
+    fn end_doubt(&self) {
+        // Most outcomes find none, and need not write.
+        if self.doubt.load(Ordering::Relaxed) != 0 {
+            self.doubt.store(0, Ordering::Relaxed);
+        }
     }
 
     /// Whether it is healthy, or on its way back to that.
@@ -326,6 +354,7 @@ impl BackendState {
         if class.is_neutral() {
             return None;
         }
+        self.end_doubt();
         let at = self.millis(now);
         let smart = &self.tuning.load().smart_ai;
         // The drifted value becomes the stored one, so that the outcome moves the confidence that was
@@ -354,6 +383,7 @@ impl BackendState {
             ProbeOutcome::Listed { decides: false } => None,
             ProbeOutcome::Listed { decides: true } => self.step(Event::Alive, at, Cause::Probe),
             ProbeOutcome::Chatted => {
+                self.end_doubt();
                 self.breaker.probe_succeeded(now);
                 if Recovery::unpack(self.recovery.load(Ordering::Acquire)).stage() != Stage::Healthy {
                     let smart = &self.tuning.load().smart_ai;
@@ -416,6 +446,9 @@ impl BackendState {
             None => (&self.default_cooldown, DEFAULT_COOL_DOWN),
         };
         end.mark(at.saturating_add(millis(wait)));
+        if let (Some(_), Some(observer)) = (retry_after, self.observer()) {
+            observer.paused(wait);
+        }
     }
 
     fn count_streak(&self, by: i64) {

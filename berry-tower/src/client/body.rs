@@ -236,6 +236,9 @@ where
                     }
                 },
             };
+            if let (Some(progress), usage @ Some(_)) = (progress, upstream.usage()) {
+                progress.set_usage(usage);
+            }
             if let Some(end) = step {
                 if let (Ok(()), Some(progress)) = (&end, progress) {
                     progress.set_finished();

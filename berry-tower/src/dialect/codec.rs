@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::hub::{Chunk, Response, Thought};
+use super::hub::{Chunk, Response, Thought, Usage};
 
 /// A body or an event that is not of the backend's format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,6 +81,11 @@ pub(crate) trait DecodeResponse: Send + Sync + fmt::Debug {
     /// Ends the stream. Emits what makes the response whole, with [`StreamItem::Done`] last; emits nothing if
     /// the response is not whole.
     fn decode_end(&mut self, end: StreamEnd, out: &mut Vec<StreamItem>);
+
+    /// Returns the tokens that the stream has told until now, which the items may have only at the end.
+    fn usage(&self) -> Option<Usage> {
+        None
+    }
 }
 
 /// Encodes one response in the caller's format.

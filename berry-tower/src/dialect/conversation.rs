@@ -16,7 +16,7 @@ use super::{
     surrogates::{self, SurrogateJoiner},
     unsupported::UnsupportedField,
 };
-use crate::{body::ByteLease, endpoint::Endpoint};
+use crate::{body::ByteLease, endpoint::Endpoint, progress::Usage};
 
 /// A request in a backend's format.
 struct Encoded {
@@ -318,6 +318,19 @@ impl ResponseTranslator {
         let end = if is_clean { StreamEnd::Clean } else { StreamEnd::Broken };
         self.decoder.decode_end(end, &mut self.items);
         self.encode(out);
+    }
+
+    /// Returns the tokens that the backend's stream has told until now.
+    pub(crate) fn usage(&self) -> Option<Usage> {
+        let usage = self.decoder.usage()?;
+        let details = usage.prompt_tokens_details.unwrap_or_default();
+        Some(Usage {
+            input: usage.prompt_tokens,
+            output: usage.completion_tokens,
+            cached: details.cached_tokens,
+            cache_write: details.cache_write_tokens,
+            reasoning: usage.completion_tokens_details.unwrap_or_default().reasoning_tokens,
+        })
     }
 
     fn encode(&mut self, out: &mut Vec<u8>) {

@@ -111,6 +111,18 @@ fn reads_usage_in_every_shape() {
     assert_eq!(of(chat), Some(Usage { input: 12, output: 5, cached: 4, ..Usage::default() }));
     let responses = r#"{"usage":{"input_tokens":12,"input_tokens_details":{"cached_tokens":3},"output_tokens":6}}"#;
     assert_eq!(of(responses), Some(Usage { input: 12, output: 6, cached: 3, ..Usage::default() }));
+    for (names, output) in [("prompt_tokens", "completion_tokens"), ("input_tokens", "output_tokens")] {
+        let written =
+            format!(r#"{{"usage":{{"{names}":9,"{names}_details":{{"cache_write_tokens":4}},"{output}":1}}}}"#);
+        let usage = Usage { input: 9, output: 1, cache_write: 4, ..Usage::default() };
+        assert_eq!(of(&written), Some(usage), "what was written to a cache is a part of the input");
+    }
+    for (names, output) in [("prompt_tokens", "completion_tokens"), ("input_tokens", "output_tokens")] {
+        let written =
+            format!(r#"{{"usage":{{"{names}":9,"{names}_details":{{"cache_write_tokens":4}},"{output}":1}}}}"#);
+        let usage = Usage { input: 9, output: 1, cache_write: 4, ..Usage::default() };
+        assert_eq!(of(&written), Some(usage), "what was written to a cache is a part of the input");
+    }
     let messages = r#"{"usage":{"input_tokens":2,"cache_read_input_tokens":10,"cache_creation_input_tokens":1,"output_tokens":6}}"#;
     assert_eq!(of(messages), Some(Usage { input: 13, output: 6, cached: 10, cache_write: 1, ..Usage::default() }));
     assert_eq!(

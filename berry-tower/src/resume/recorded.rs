@@ -66,7 +66,7 @@ impl Delivered {
     /// A second stream that starts from the beginning.
     pub(super) fn repeated(self) -> Later {
         match self {
-            Self::Chunks(delivered) => Later::Chunks(Replay::from_start(delivered)),
+            Self::Chunks(delivered) => Later::Chunks(Box::new(Replay::from_start(delivered))),
             Self::Response(delivered) => Later::Response(Box::new(ResponseReplay::from_start(*delivered))),
         }
     }
@@ -74,7 +74,7 @@ impl Delivered {
     /// A second stream that was asked to continue from the prefix.
     pub(super) fn continued(self) -> Later {
         match self {
-            Self::Chunks(delivered) => Later::Chunks(Replay::continuing(delivered)),
+            Self::Chunks(delivered) => Later::Chunks(Box::new(Replay::continuing(delivered))),
             Self::Response(delivered) => Later::Response(Box::new(ResponseReplay::continuing(*delivered))),
         }
     }
@@ -83,7 +83,7 @@ impl Delivered {
 /// A second stream, compared with what the client has of the first.
 #[derive(Debug)]
 pub(super) enum Later {
-    Chunks(Replay),
+    Chunks(Box<Replay>),
     Response(Box<ResponseReplay>),
 }
 

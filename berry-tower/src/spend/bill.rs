@@ -74,24 +74,26 @@ impl<'a> Bill<'a> {
         spender: &Spender,
         model: &str,
     ) -> Option<(u64, Money)> {
-        if let Some(usage) = self.usage {
-            return Some((usage.input.saturating_add(usage.output), self.cost.unwrap_or_default()));
-        }
         let progress = self.billed.and_then(|attempt| attempt.progress.as_ref()).or(end.progress.as_ref());
-        match end.outcome {
+        let is_part = matches!(end.outcome, SpendOutcome::Cancelled | SpendOutcome::Interrupted)
+            && end.is_delivered()
+            && progress.is_some_and(Progress::output_seen);
+        // The tokens of a part would have been told at the end of the response.
+        let events = progress.filter(|_| is_part).map_or(0, Progress::events).min(estimates.bound.output);
+        match self.usage {
+            Some(usage) if usage.output >= events => {
+                Some((usage.input.saturating_add(usage.output), self.cost.unwrap_or_default()))
+            }
             // A complete response that does not tell its tokens.
-            SpendOutcome::Complete if end.is_delivered() => None,
-            // The client has a part of a response whose token counts come at its end.
-            SpendOutcome::Cancelled | SpendOutcome::Interrupted
-                if end.is_delivered() && progress.is_some_and(Progress::output_seen) =>
-            {
-                let output = progress.map_or(0, Progress::events).min(estimates.bound.output);
-                let usage = Usage { input: estimates.likely.input, output, ..Usage::default() };
+            None if end.outcome == SpendOutcome::Complete && end.is_delivered() => None,
+            None if !is_part => Some((0, Money::ZERO)),
+            told => {
+                let unknown = Usage { input: estimates.likely.input, ..Usage::default() };
+                let usage = Usage { output: events, ..told.unwrap_or(unknown) };
                 let (named, backend) = self.billed.map_or((model, None), |it| (&*it.model, Some(&it.backend)));
                 let cost = spender.cost.cost(&Used::new(named, backend, usage)).unwrap_or_default();
-                Some((usage.input.saturating_add(output), cost))
+                Some((usage.input.saturating_add(usage.output), cost))
             }
-            _ => Some((0, Money::ZERO)),
         }
     }
 }

@@ -10,6 +10,8 @@ pub(super) enum Count {
     Cached,
     CacheRead,
     CacheCreation,
+    /// Tokens that were written to a cache, as a part of the input.
+    CacheWrite,
     Reasoning,
 }
 
@@ -22,6 +24,7 @@ pub(crate) struct Counts {
     cached: Option<u64>,
     cache_read: Option<u64>,
     cache_creation: Option<u64>,
+    cache_write: Option<u64>,
     reasoning: Option<u64>,
 }
 
@@ -34,6 +37,7 @@ impl Counts {
             Count::Cached => &mut self.cached,
             Count::CacheRead => &mut self.cache_read,
             Count::CacheCreation => &mut self.cache_creation,
+            Count::CacheWrite => &mut self.cache_write,
             Count::Reasoning => &mut self.reasoning,
         }
     }
@@ -47,6 +51,7 @@ impl Counts {
         newer(&mut self.cached, later.cached);
         newer(&mut self.cache_read, later.cache_read);
         newer(&mut self.cache_creation, later.cache_creation);
+        newer(&mut self.cache_write, later.cache_write);
         newer(&mut self.reasoning, later.reasoning);
     }
 
@@ -60,7 +65,7 @@ impl Counts {
             input: self.prompt.unwrap_or(split),
             output: of(self.output),
             cached: of(self.cached.or(self.cache_read)),
-            cache_write: of(self.cache_creation),
+            cache_write: of(self.cache_write.or(self.cache_creation)),
             reasoning: of(self.reasoning),
         })
     }

@@ -126,7 +126,7 @@ impl Node {
             (Self::Block, b"text" | b"thinking") => Self::BlockOutput,
             (Self::Usage | Self::NestedUsage, _) => Self::usage_child(name),
             (Self::Details, b"cached_tokens") => Self::Count(Count::Cached),
-            (Self::Details, b"cache_write_tokens") => Self::Count(Count::CacheCreation),
+            (Self::Details, b"cache_write_tokens") => Self::Count(Count::CacheWrite),
             (Self::Details, b"reasoning_tokens") => Self::Count(Count::Reasoning),
             (Self::Error | Self::ResponseError, b"message") => Self::ErrorText,
             (Self::Error | Self::ResponseError, b"type") => Self::ErrorKind,

@@ -57,6 +57,18 @@ impl Leases {
         }
     }
 
+    /// Takes up to so many units for a request that has used more than it had drawn, at a position.
+    pub(crate) fn draw_more(&mut self, key: &str, units: u64, position: u64, now: u64) -> u64 {
+        match self.held.get_mut(key) {
+            Some(lease) if now < lease.until && lease.takes(position) => {
+                let units = units.min(lease.units);
+                lease.units -= units;
+                units
+            }
+            _ => 0,
+        }
+    }
+
     /// Returns the units that are held now.
     pub(crate) fn units(&self, key: &str, now: u64) -> u64 {
         self.held.get(key).filter(|lease| now < lease.until).map_or(0, |lease| lease.units)
@@ -145,6 +157,18 @@ mod tests {
         assert_eq!(leases.units("k", 102), 7);
         let ended = leases.end(102);
         assert_eq!((ended.len(), ended[0].1.units, ended[0].1.position), (1, 3, 1));
+    }
+
+    #[test]
+    fn what_a_request_uses_beyond_its_own_comes_from_the_lease_of_its_window() {
+        let (mut leases, key) = (Leases::default(), "k".into());
+        let rule = Rule::Calendar { window: Calendar::Day, limit: 100 };
+        leases.add(&key, Lease { rule, units: 5, position: 2, until: 100 }, 0);
+        assert_eq!(leases.draw_more("k", 3, 2, 1), 3);
+        assert_eq!(leases.draw_more("k", 3, 1, 1), 0, "another day's");
+        assert_eq!(leases.draw_more("k", 3, 2, 1), 2, "what is left");
+        assert_eq!(leases.draw_more("k", 3, 2, 100), 0, "it has ended");
+        assert_eq!(leases.units("k", 1), 0);
     }
 
     #[test]

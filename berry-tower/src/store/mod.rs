@@ -177,6 +177,35 @@ impl fmt::Display for TakeError {
 
 impl Error for TakeError {}
 
+/// A message to the other processes that share a store: a topic, which is one word, and a text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    topic: Arc<str>,
+    text: Arc<str>,
+}
+
+impl Notice {
+    /// Creates a message. Spaces in the topic become underscores.
+    pub fn new(topic: &str, text: impl Into<Arc<str>>) -> Self {
+        Self { topic: topic.replace(' ', "_").into(), text: text.into() }
+    }
+
+    /// Returns the topic.
+    #[must_use]
+    pub fn topic(&self) -> &str {
+        &self.topic
+    }
+
+    /// Returns the text.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+}
+
+/// A function that is called with the messages of other processes.
+pub type NoticeListener = Box<dyn Fn(&Notice) + Send + Sync>;
+
 /// Keeps counters. It is used as an `Arc<dyn Store>`.
 pub trait Store: fmt::Debug + Send + Sync {
     /// Takes the units of all charges, or of none. The counters of one `group` are changed in one
@@ -190,6 +219,18 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// than was taken counts, too, though it exceeds a limit. Units of [`Rule::Concurrent`] are given
     /// back by 0.
     fn settle(&self, receipt: Receipt, used: Vec<u64>) -> StoreFuture<'static, ()>;
+
+    /// Sends a message to the other processes, without waiting. It arrives soon and once, or not at
+    /// all. The default does nothing: a store of one process has no others.
+    fn announce(&self, notice: Notice) {
+        drop(notice);
+    }
+
+    /// Calls `listener` with what other processes announce from now on. It must neither block nor take
+    /// long. The default does nothing.
+    fn on_notice(&self, listener: NoticeListener) {
+        drop(listener);
+    }
 
     /// Returns the state of the store, for health checks. The default is that of a store that is
     /// always there.

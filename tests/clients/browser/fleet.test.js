@@ -70,13 +70,17 @@ before(async () => {
   writeFileSync(join(folder, "config.toml"), config, { mode: 0o600 });
   server = spawn(join(target, "debug/berry-server"), ["--config", join(folder, "config.toml")], { env: { ...process.env, BIND_ADDRESS: `127.0.0.1:${port}` }, stdio: "ignore" });
   home = `http://127.0.0.1:${port}`;
-  for (let i = 0; i < 100; i++) {
+  for (let i = 0; i < 600; i++) {
     if (await fetch(`${home}/readyz`).then((response) => response.ok, () => false)) break;
     await new Promise((then) => setTimeout(then, 100));
   }
   for (const token of [ADMIN, ADMIN, "token-of-ann-0123456789abcdef"]) assert.equal((await chat(token)).status, 200);
   // The ledger is written in batches.
-  await new Promise((then) => setTimeout(then, 1000));
+  for (let i = 0; i < 600; i++) {
+    const usage = await fetch(`${home}/admin/usage`, { headers: { authorization: `Bearer ${ADMIN}` } });
+    if ((await usage.json()).total.requests >= 3) break;
+    await new Promise((then) => setTimeout(then, 100));
+  }
 });
 
 after(async () => {

@@ -1,7 +1,8 @@
 """A provider of OpenAI's chat completions that counts what it bills: one process, one loop, no framework.
 
 Standard output gets one line with the port. `GET /counts` returns the sums, by model and in all. A request may say in
-its `user` what happens to it: `cut` ends a stream in the middle, `fail` is answered with a 500 that bills nothing."""
+its `user` what happens to it: `cut` ends a stream in the middle, `fail` is answered with a 500 that bills nothing, and
+`limited` with a 429 that asks for a pause."""
 
 import asyncio
 import json
@@ -51,6 +52,10 @@ async def answer(body, writer):
         COUNTS["failed"] += 1
         text = b'{"error":{"message":"broken","type":"server_error","param":null,"code":null}}'
         writer.write(head(500, "application/json", len(text)) + text)
+        return True
+    if body.get("user") == "limited":
+        text = b'{"error":{"message":"slow down","type":"requests","param":null,"code":"rate_limit_exceeded"}}'
+        writer.write(head(429, "application/json", len(text)).replace(b"\r\n", b"\r\nretry-after: 60\r\n", 1) + text)
         return True
     words = min(int(body.get("max_tokens") or 12), 64)
     usage = usage_of(body, words)

@@ -169,7 +169,7 @@ def test_a_hundred_thousand_keys_take_less_than_sixty_megabytes(fleet, tmp_path)
         digest = lambda text: hashlib.sha256(text.encode()).digest()
         connection.executemany("INSERT INTO berry_tokens VALUES (?, ?, NULL)", [(digest(one), one) for one in ids])
     replica.start()
-    wait_for(lambda: "berry_runtime_keys 100001" in replica.client().send("GET", "/prometheus")[2].decode())
+    wait_for(lambda: "berry_runtime_keys 100001" in replica.client().send("GET", "/prometheus")[2].decode(), within=120)
     assert replica.client().chat(token=ids[77_777])[0] == 200
     taken = resident(replica) - before
     print(f"100,000 keys take {taken:.1f} MB")

@@ -14,6 +14,7 @@ mod errors;
 mod fallbacks;
 mod forms;
 mod headers;
+mod ledger;
 mod limits;
 mod many_streams;
 mod messages;

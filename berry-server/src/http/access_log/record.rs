@@ -17,7 +17,7 @@ use berry_tower::{
     rate_limit::LimitKind,
     render::Refusal,
     select::RoutedModel,
-    spend::LimitReached,
+    spend::{Cost, LimitReached, Used},
 };
 use bytes::Bytes;
 use http::{Extensions, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
@@ -273,6 +273,10 @@ impl AccessRecord {
         let model = requested.as_deref();
         let served_model = self.served_model.as_ref().map(RoutedModel::model);
         let backend = self.served_by.as_ref().map(|ServedBy(backend)| backend);
+        let cost = usage.and_then(|usage| {
+            let name = served_model.map(|model| &**model.name()).or(model)?;
+            self.snapshot.prices.cost(&Used::new(name, backend, usage))
+        });
         tracing::info!(
             target: TARGET,
             request_id = self.id.to_str().unwrap_or_default(),
@@ -293,6 +297,7 @@ impl AccessRecord {
             input_tokens = usage.map(|usage| usage.input),
             output_tokens = usage.map(|usage| usage.output),
             cached_tokens = usage.map(|usage| usage.cached),
+            cost = cost.map(display),
             dropped = self.dropped.as_ref().and_then(|dropped| dropped.to_str().ok()),
             "request finished"
         );

@@ -56,6 +56,7 @@ impl Directory {
     async fn change(&self, mut statements: Vec<Statement>) -> Result<()> {
         statements.insert(0, Statement::new(NEXT, Vec::new()).expecting(1));
         self.database().transaction(statements).await?;
+        self.inner().fleet.announce_keys();
         // It is committed: if reading it fails, the next round reads it.
         let _ = self.refresh().await;
         Ok(())

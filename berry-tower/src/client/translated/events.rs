@@ -22,6 +22,7 @@ use crate::{
     error::{BoxError, Failure},
     json::count_values,
     offload::{Offloaded, is_large, offload},
+    progress::Usage,
 };
 
 /// An event that the scanner counts as malformed and leaves out.
@@ -54,6 +55,11 @@ where
         let events = Frames::new(body, received.clone(), lease).eventsource();
         let (translator, translating) = (Some(translator), None);
         Self { events, received, seen: 0, translator, translating, end: None, over: false }
+    }
+
+    /// Returns the tokens that the upstream has told until now.
+    pub(super) fn usage(&self) -> Option<Usage> {
+        self.translator.as_ref()?.usage()
     }
 
     /// Whether the upstream has sent a byte.

@@ -26,6 +26,7 @@ use crate::{
     body::ByteLease,
     dialect::ResponseTranslator,
     error::{BoxError, Failure},
+    progress::Usage,
 };
 
 /// The most JSON values of a plain response or of an event.
@@ -80,6 +81,15 @@ where
             Self::Untouched(_) => false,
             Self::Plain(plain) => plain.has_read(),
             Self::Stream(events) => events.has_read(),
+        }
+    }
+
+    /// Returns the tokens that the upstream has told until now, where the translated stream may tell them
+    /// only at its end.
+    pub(super) fn usage(&self) -> Option<Usage> {
+        match self {
+            Self::Stream(events) => events.usage(),
+            Self::Untouched(_) | Self::Plain(_) => None,
         }
     }
 

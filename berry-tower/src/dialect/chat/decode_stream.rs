@@ -311,6 +311,10 @@ impl DecodeResponse for ResponseDecoder {
         Ok(())
     }
 
+    fn usage(&self) -> Option<Usage> {
+        self.usage.clone()
+    }
+
     fn decode_end(&mut self, end: StreamEnd, out: &mut Vec<StreamItem>) {
         self.finish(end, out);
     }

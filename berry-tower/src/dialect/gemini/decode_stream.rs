@@ -230,6 +230,10 @@ impl DecodeResponse for ResponseDecoder {
         Ok(())
     }
 
+    fn usage(&self) -> Option<hub::Usage> {
+        self.usage.clone()
+    }
+
     fn decode_end(&mut self, end: StreamEnd, out: &mut Vec<StreamItem>) {
         let is_whole = |choice: &Choice| choice.finish.is_some() && (end != StreamEnd::Broken || !choice.is_continued);
         if !self.choices.iter().all(is_whole) || std::mem::replace(&mut self.over, true) {

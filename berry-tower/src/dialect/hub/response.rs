@@ -96,9 +96,13 @@ pub(crate) struct CachedTokens {
     /// Tokens read from a cache.
     #[serde(default, deserialize_with = "lenient::number")]
     pub(crate) cached_tokens: u64,
-    /// Tokens written to a cache. OpenAI's format has no place for them.
-    #[serde(default, deserialize_with = "lenient::number", skip_serializing)]
+    /// Tokens written to a cache; some APIs of OpenAI's format do not know them.
+    #[serde(default, deserialize_with = "lenient::number", skip_serializing_if = "is_zero")]
     pub(crate) cache_write_tokens: u64,
+}
+
+const fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// Details of output tokens.

@@ -138,8 +138,29 @@ pub(super) fn usage(usage: &Usage) -> hub::Usage {
         prompt_tokens,
         completion_tokens,
         total_tokens: prompt_tokens.saturating_add(completion_tokens),
-        prompt_tokens_details: read
-            .map(|cached_tokens| CachedTokens { cached_tokens, cache_write_tokens: written.unwrap_or_default() }),
+        prompt_tokens_details: read.or(written).map(|_| CachedTokens {
+            cached_tokens: read.unwrap_or_default(),
+            cache_write_tokens: written.unwrap_or_default(),
+        }),
         completion_tokens_details: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{from_value, json, to_value};
+
+    #[test]
+    fn tokens_written_to_a_cache_are_told_though_none_were_read() {
+        let told =
+            from_value(json!({"input_tokens": 2, "cache_creation_input_tokens": 5, "output_tokens": 1})).unwrap();
+        let usage = to_value(super::usage(&told)).unwrap();
+        assert_eq!(usage["prompt_tokens"], 7);
+        assert_eq!(usage["prompt_tokens_details"], json!({"cached_tokens": 0, "cache_write_tokens": 5}));
+        let text = serde_json::from_str(&usage.to_string()).unwrap();
+        let read_back = crate::dialect::chat::usage(Some(&text)).unwrap();
+        assert_eq!(to_value(&read_back).unwrap(), usage);
+        let none = from_value(json!({"input_tokens": 2, "output_tokens": 1})).unwrap();
+        assert_eq!(super::usage(&none).prompt_tokens_details, None);
     }
 }

@@ -417,6 +417,11 @@ impl DecodeResponse for ResponseDecoder {
         Ok(())
     }
 
+    fn usage(&self) -> Option<hub::Usage> {
+        let is_told = self.usage.input_tokens.or(self.usage.output_tokens).is_some();
+        is_told.then(|| decode_response::usage(&self.usage))
+    }
+
     fn decode_end(&mut self, _end: StreamEnd, _out: &mut Vec<StreamItem>) {
         self.state = State::Over;
     }

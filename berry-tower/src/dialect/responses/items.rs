@@ -169,10 +169,31 @@ pub(super) fn usage(usage: Option<&hub::Usage>, out: &mut String) {
     let none = hub::Usage::default();
     let usage = usage.unwrap_or(&none);
     let total = usage.total_tokens.max(usage.prompt_tokens.saturating_add(usage.completion_tokens));
-    let cached = usage.prompt_tokens_details.unwrap_or_default().cached_tokens;
+    let hub::CachedTokens { cached_tokens: cached, cache_write_tokens } =
+        usage.prompt_tokens_details.unwrap_or_default();
+    let written =
+        if cache_write_tokens == 0 { String::new() } else { format!(r#","cache_write_tokens":{cache_write_tokens}"#) };
     let reasoning = usage.completion_tokens_details.unwrap_or_default().reasoning_tokens;
     out.push_str(&format!(
-        r#"{{"input_tokens":{},"input_tokens_details":{{"cached_tokens":{cached}}},"output_tokens":{},"output_tokens_details":{{"reasoning_tokens":{reasoning}}},"total_tokens":{total}}}"#,
+        r#"{{"input_tokens":{},"input_tokens_details":{{"cached_tokens":{cached}{written}}},"output_tokens":{},"output_tokens_details":{{"reasoning_tokens":{reasoning}}},"total_tokens":{total}}}"#,
         usage.prompt_tokens, usage.completion_tokens,
     ));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_written_to_a_cache_stand_beside_those_read() {
+        let of = |written| {
+            let details = hub::CachedTokens { cached_tokens: 3, cache_write_tokens: written };
+            let told = hub::Usage { prompt_tokens: 9, prompt_tokens_details: Some(details), ..hub::Usage::default() };
+            let mut json = String::new();
+            usage(Some(&told), &mut json);
+            serde_json::from_str::<serde_json::Value>(&json).unwrap()["input_tokens_details"].take()
+        };
+        assert_eq!(of(5), serde_json::json!({"cached_tokens": 3, "cache_write_tokens": 5}));
+        assert_eq!(of(0), serde_json::json!({"cached_tokens": 3}));
+    }
 }

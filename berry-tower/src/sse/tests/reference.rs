@@ -249,7 +249,7 @@ impl Tree {
     }
 
     pub(crate) fn usage(&self) -> Option<Usage> {
-        let mut counts = [None; 7];
+        let mut counts = [None; 8];
         read_counts(self.get("usage"), &mut counts);
         sum(&counts)
     }
@@ -267,12 +267,13 @@ fn details(error: &Tree) -> ErrorEvent {
     }
 }
 
-fn read_counts(usage: Option<&Tree>, counts: &mut [Option<u64>; 7]) {
+fn read_counts(usage: Option<&Tree>, counts: &mut [Option<u64>; 8]) {
     let Some(usage) = usage else { return };
     let at = |name| usage.get(name).and_then(Tree::number);
     let detail = |list, name| usage.get(list).and_then(|d: &Tree| d.get(name)?.number());
     let cached = |list| detail(list, "cached_tokens");
     let reasoning = |list| detail(list, "reasoning_tokens");
+    let written = |list| detail(list, "cache_write_tokens");
     let read = [
         at("prompt_tokens"),
         at("input_tokens"),
@@ -281,21 +282,22 @@ fn read_counts(usage: Option<&Tree>, counts: &mut [Option<u64>; 7]) {
         at("cache_read_input_tokens"),
         at("cache_creation_input_tokens"),
         reasoning("completion_tokens_details").or(reasoning("output_tokens_details")),
+        written("prompt_tokens_details").or(written("input_tokens_details")),
     ];
     for (count, read) in counts.iter_mut().zip(read) {
         *count = read.filter(|read| *read > 0).or(*count).or(read);
     }
 }
 
-fn sum(counts: &[Option<u64>; 7]) -> Option<Usage> {
-    let [prompt, input, output, cached, read, created, reasoning] = *counts;
+fn sum(counts: &[Option<u64>; 8]) -> Option<Usage> {
+    let [prompt, input, output, cached, read, created, reasoning, written] = *counts;
     prompt.or(input).or(output)?;
     let split = [input, read, created].iter().fold(0u64, |sum, n| sum.saturating_add(n.unwrap_or(0)));
     Some(Usage {
         input: prompt.unwrap_or(split),
         output: output.unwrap_or(0),
         cached: cached.or(read).unwrap_or(0),
-        cache_write: created.unwrap_or(0),
+        cache_write: written.or(created).unwrap_or(0),
         reasoning: reasoning.unwrap_or(0),
     })
 }
@@ -310,7 +312,7 @@ struct Reading {
     ended: bool,
     reason: bool,
     closed: bool,
-    counts: [Option<u64>; 7],
+    counts: [Option<u64>; 8],
     outcome: Outcome,
 }
 
@@ -325,7 +327,7 @@ pub(crate) fn judge(bytes: &[u8], grammar: Grammar, hide_usage: bool, expected: 
         ended: false,
         reason: false,
         closed: false,
-        counts: [None; 7],
+        counts: [None; 8],
         outcome: Outcome { sent: Vec::new(), result: Ok(()), usage: None, malformed: 0, output: false },
     };
     let mut result = reading.run(bytes, clean)?;
@@ -384,7 +386,7 @@ impl Reading {
             ended: false,
             reason: false,
             closed: false,
-            counts: [None; 7],
+            counts: [None; 8],
             outcome: Outcome { sent: Vec::new(), result: Ok(()), usage: None, malformed: 0, output: false },
         };
         let Ok((events, _)) = parse(bytes) else {

@@ -2,7 +2,9 @@
 
 use std::{fmt, time::Duration};
 
-use redis::{Client, cluster::ClusterClient};
+use redis::{Client, TlsCertificates, cluster::ClusterClient};
+
+use super::roots::system_roots;
 
 /// How much the store is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +49,32 @@ impl std::error::Error for InvalidAddress {}
 #[derive(Clone)]
 pub(super) enum Server {
     Single(Box<Client>),
-    Cluster(Box<ClusterClient>),
+    /// A client of the whole cluster, and one of each node that was named.
+    Cluster(Box<ClusterClient>, Vec<Client>),
+}
+
+impl Server {
+    /// Returns clients of single nodes.
+    pub(super) fn nodes(&self) -> Vec<Client> {
+        match self {
+            Self::Single(client) => vec![Client::clone(client)],
+            Self::Cluster(_, nodes) => nodes.clone(),
+        }
+    }
+}
+
+/// Opens a client of one server. It verifies a server's certificate by those of the system, and by
+/// Mozilla's where the system has none.
+fn client(url: &str) -> redis::RedisResult<Client> {
+    match tls(url) {
+        Some(certificates) => Client::build_with_tls(url, certificates),
+        None => Client::open(url),
+    }
+}
+
+fn tls(url: &str) -> Option<TlsCertificates> {
+    let root_cert = url.starts_with("rediss").then(system_roots).flatten()?;
+    Some(TlsCertificates { client_tls: None, root_cert: Some(root_cert) })
 }
 
 /// The settings of a [`Redis`](super::Redis).
@@ -73,8 +100,8 @@ impl RedisConfig {
             Some((*scheme, rest))
         });
         let server = match cluster {
-            Some((scheme, rest)) => Server::Cluster(Box::new(cluster_client(scheme, rest)?)),
-            None => Server::Single(Box::new(Client::open(url).map_err(invalid)?)),
+            Some((scheme, rest)) => cluster_of(scheme, rest)?,
+            None => Server::Single(Box::new(client(url).map_err(invalid)?)),
         };
         Ok(Self {
             server,
@@ -129,7 +156,7 @@ impl fmt::Debug for RedisConfig {
 }
 
 /// A user and a password before the first node hold for all nodes.
-fn cluster_client(scheme: &str, rest: &str) -> Result<ClusterClient, InvalidAddress> {
+fn cluster_of(scheme: &str, rest: &str) -> Result<Server, InvalidAddress> {
     let invalid =
         || InvalidAddress("must name a cluster's nodes like `redis+cluster://10.0.0.1:6379,10.0.0.2:6379`".to_owned());
     let (login, nodes) = rest.rsplit_once('@').map_or(("", rest), |(login, nodes)| (login, nodes));
@@ -137,15 +164,16 @@ fn cluster_client(scheme: &str, rest: &str) -> Result<ClusterClient, InvalidAddr
     let login = if login.is_empty() { String::new() } else { format!("{login}@") };
     let nodes: Vec<String> =
         nodes.split(',').filter(|node| !node.is_empty()).map(|node| format!("{scheme}://{login}{node}")).collect();
-    if nodes.is_empty() {
-        return Err(invalid());
-    }
-    ClusterClient::builder(nodes)
+    let clients = nodes.iter().map(|node| client(node)).collect::<redis::RedisResult<Vec<_>>>();
+    let clients = clients.ok().filter(|clients| !clients.is_empty()).ok_or_else(invalid)?;
+    let mut builder = ClusterClient::builder(nodes)
         .connection_timeout(super::connection::CONNECT_TIMEOUT)
         .response_timeout(super::connection::RESPONSE_TIMEOUT)
-        .retries(1)
-        .build()
-        .map_err(|_| invalid())
+        .retries(1);
+    if let Some(certificates) = tls(scheme) {
+        builder = builder.certs(certificates);
+    }
+    Ok(Server::Cluster(Box::new(builder.build().map_err(|_| invalid())?), clients))
 }
 
 #[cfg(test)]

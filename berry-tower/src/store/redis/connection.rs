@@ -110,7 +110,7 @@ impl Link {
                 Some(answer)
             }
             Some(Err(error)) => {
-                if matches!(self.server, Server::Cluster(_)) && error.is_unrecoverable_error() {
+                if matches!(self.server, Server::Cluster(..)) && error.is_unrecoverable_error() {
                     self.connection.store(None);
                 }
                 self.lost(error.category());
@@ -154,7 +154,7 @@ impl Link {
                     .set_number_of_retries(0);
                 Connection::Single(ConnectionManager::new_lazy_with_config(Client::clone(client), config)?)
             }
-            Server::Cluster(client) => Connection::Cluster(client.get_async_connection().await?),
+            Server::Cluster(client, _) => Connection::Cluster(client.get_async_connection().await?),
         };
         self.connection.store(Some(Arc::new(connection.clone())));
         Ok(connection)

@@ -9,6 +9,9 @@
 //! for it; it is asked ten times a second, and used again when it answers. Units of
 //! [`Rule::Concurrent`] that a process holds are free 30 seconds after it has died.
 //!
+//! Processes send each other [`Notice`]s over a channel of the server, by two connections that are
+//! opened when the first one is announced or listened to.
+//!
 //! ```no_run
 //! use berry_tower::store::redis::{Mode, OnError, Redis, RedisConfig};
 //!
@@ -24,6 +27,8 @@ mod config;
 mod connection;
 mod leased;
 mod local;
+mod notices;
+mod roots;
 mod scripts;
 
 use std::{
@@ -38,14 +43,15 @@ use std::{
 use dashmap::DashMap;
 use foldhash::fast::RandomState;
 use tokio::{
+    runtime::Handle,
     sync::Semaphore,
     time::{MissedTickBehavior, interval, sleep},
 };
 
 pub use self::config::{InvalidAddress, Mode, OnError, RedisConfig};
-use self::{connection::Link, scripts::Taken};
+use self::{connection::Link, notices::Notices, scripts::Taken};
 use super::{
-    Charge, Memory, Receipt, Rule, Store, StoreFuture, StoreHealth, TakeError,
+    Charge, Memory, Notice, NoticeListener, Receipt, Rule, Store, StoreFuture, StoreHealth, TakeError,
     lease::{Drawn, Lease, Leases, size},
     memory::Clock,
     protocol::{Level, Used, Want},
@@ -65,6 +71,7 @@ pub struct Redis(Arc<Shared>);
 
 struct Shared {
     link: Link,
+    notices: Notices,
     mode: Mode,
     on_error: OnError,
     prefix: String,
@@ -108,12 +115,14 @@ impl Redis {
         let random = RandomState::default();
         let unique = std::hash::BuildHasher::hash_one(&random, std::process::id());
         let clock = Clock::new();
+        let process = format!("{:x}-{unique:x}", clock.now());
         let shared = Arc::new(Shared {
+            notices: Notices::new(server.nodes(), &prefix, &process, Handle::current()),
             link: Link::new(server, timeout, on_error),
             mode,
             on_error,
             prefix,
-            process: format!("{:x}-{unique:x}", clock.now()),
+            process,
             next_slot: AtomicU64::new(0),
             clock,
             groups: DashMap::default(),
@@ -312,6 +321,13 @@ impl Shared {
                             taken.taken = taken.used;
                         }
                     }
+                    let more = taken.used.saturating_sub(taken.taken);
+                    if leased
+                        && more > 0
+                        && let Some(mut held) = self.groups.get_mut(&*group)
+                    {
+                        taken.taken += held.leases.draw_more(&taken.key, more, taken.position, now);
+                    }
                     if taken.taken != taken.used {
                         rest.push(taken);
                     }
@@ -339,6 +355,14 @@ impl Store for Redis {
 
     fn settle(&self, receipt: Receipt, used: Vec<u64>) -> StoreFuture<'static, ()> {
         self.0.clone().settle(receipt, used)
+    }
+
+    fn announce(&self, notice: Notice) {
+        self.0.notices.announce(notice);
+    }
+
+    fn on_notice(&self, listener: NoticeListener) {
+        self.0.notices.listen(listener);
     }
 
     fn health(&self) -> StoreHealth {

@@ -10,7 +10,7 @@ use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::payload::{Payload, directory, nullable, refused};
+use super::payload::{Payload, directory, nullable, refused, whole};
 use crate::{
     http::routes::{
         status::{Params, Rejection, filled, switch},
@@ -82,7 +82,7 @@ pub(in crate::http::routes) struct ChangeKey {
 #[serde(deny_unknown_fields)]
 pub(in crate::http::routes) struct RotateKey {
     /// How long the key before stays valid, in seconds.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "whole")]
     #[schema(maximum = 7776000)]
     grace_seconds: u32,
 }

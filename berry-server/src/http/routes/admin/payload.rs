@@ -47,6 +47,15 @@ where
     Option::<T>::deserialize(value).map(Some)
 }
 
+/// Reads a whole number, which JSON may write as `450.0`, too.
+pub(super) fn whole<'de, D: Deserializer<'de>>(value: D) -> Result<u32, D::Error> {
+    let number = f64::deserialize(value)?;
+    if number.fract() == 0.0 && (0.0..=f64::from(u32::MAX)).contains(&number) {
+        return Ok(number as u32);
+    }
+    Err(serde::de::Error::custom(format_args!("{number} is no whole number from 0 to {}", u32::MAX)))
+}
+
 /// Returns the directory, or the error of a server without a database.
 pub(super) fn directory(snapshot: &Arc<Snapshot>) -> Result<&Directory, Rejection> {
     snapshot.process.directory.as_ref().ok_or_else(|| {
