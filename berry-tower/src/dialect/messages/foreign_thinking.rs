@@ -60,13 +60,13 @@ pub(crate) fn may_lack_thinking(body: &[u8]) -> bool {
 /// switched off, since Anthropic would refuse the turn. A body that is no Messages request is returned unchanged.
 #[must_use]
 pub(crate) fn without_foreign_thinking(body: &Bytes) -> Bytes {
-    rewritten(body, |it| it.is_foreign()).map_or_else(|| body.clone(), Bytes::from)
+    rewritten(body, Block::is_foreign).map_or_else(|| body.clone(), Bytes::from)
 }
 
 /// Removes all reasoning from a Messages request to Anthropic, as [`without_foreign_thinking`] removes that of others.
 #[must_use]
 pub(crate) fn without_thinking(body: &Bytes) -> Bytes {
-    rewritten(body, |it| it.is_thought()).map_or_else(|| body.clone(), Bytes::from)
+    rewritten(body, Block::is_thought).map_or_else(|| body.clone(), Bytes::from)
 }
 
 #[derive(Deserialize)]
