@@ -60,13 +60,13 @@ pub(crate) fn may_lack_thinking(body: &[u8]) -> bool {
 /// switched off, since Anthropic would refuse the turn. A body that is no Messages request is returned unchanged.
 #[must_use]
 pub(crate) fn without_foreign_thinking(body: &Bytes) -> Bytes {
-    rewritten(body, Block::is_foreign).map_or_else(|| body.clone(), Bytes::from)
+    rewritten(body, is_foreign_thought).map_or_else(|| body.clone(), Bytes::from)
 }
 
 /// Removes all reasoning from a Messages request to Anthropic, as [`without_foreign_thinking`] removes that of others.
 #[must_use]
 pub(crate) fn without_thinking(body: &Bytes) -> Bytes {
-    rewritten(body, Block::is_thought).map_or_else(|| body.clone(), Bytes::from)
+    rewritten(body, is_thought).map_or_else(|| body.clone(), Bytes::from)
 }
 
 #[derive(Deserialize)]
@@ -101,17 +101,15 @@ struct Block<'a> {
     data: Option<Cow<'a, str>>,
 }
 
-impl Block<'_> {
-    fn is_thought(&self) -> bool {
-        matches!(&*self.kind, "thinking" | "redacted_thinking")
-    }
+fn is_thought(block: &Block<'_>) -> bool {
+    matches!(&*block.kind, "thinking" | "redacted_thinking")
+}
 
-    fn is_foreign(&self) -> bool {
-        match &*self.kind {
-            "thinking" => is_foreign(self.signature.as_deref().unwrap_or_default()),
-            "redacted_thinking" => is_foreign(self.data.as_deref().unwrap_or_default()),
-            _ => false,
-        }
+fn is_foreign_thought(block: &Block<'_>) -> bool {
+    match &*block.kind {
+        "thinking" => is_foreign(block.signature.as_deref().unwrap_or_default()),
+        "redacted_thinking" => is_foreign(block.data.as_deref().unwrap_or_default()),
+        _ => false,
     }
 }
 
@@ -163,7 +161,7 @@ fn rest(turn: &str, is_unwanted: impl Fn(&Block<'_>) -> bool) -> Option<Option<(
     if kept.len() == all.len() {
         return None;
     }
-    let begins = kept.first().and_then(|raw| block(raw)).is_some_and(|it| it.is_thought());
+    let begins = kept.first().and_then(|raw| block(raw)).is_some_and(|it| is_thought(&it));
     let calls = kept.iter().filter_map(|raw| block(raw)).any(|it| it.kind == "tool_use");
     let texts: Vec<_> = kept.iter().map(|raw| raw.get()).collect();
     let mut left = turn.to_owned();
@@ -178,7 +176,7 @@ fn lacks_thinking(turn: &str) -> Option<bool> {
         return None;
     }
     let Ok(blocks) = serde_json::from_str::<Vec<&RawValue>>(content.get()) else { return Some(false) };
-    let begins = blocks.first().and_then(|raw| block(raw)).is_some_and(|it| it.is_thought());
+    let begins = blocks.first().and_then(|raw| block(raw)).is_some_and(|it| is_thought(&it));
     Some(!begins && blocks.iter().filter_map(|raw| block(raw)).any(|it| it.kind == "tool_use"))
 }
 
