@@ -91,6 +91,11 @@ impl App {
         self.0.snapshot()
     }
 
+    /// Sends the telemetry that is queued.
+    pub(crate) async fn flush_telemetry(&self) {
+        self.0.observability.otlp.flush().await;
+    }
+
     pub(crate) fn process(&self) -> &Arc<Process> {
         &self.0.process
     }
@@ -155,6 +160,7 @@ fn run(snapshot: Snapshot, observability: &Observability, reloader: &Reloader) -
     // Before the probes, which wait for the keys.
     let _key_refresh = KeyRefresh::start(&snapshot.provider_keys);
     let _probes = Probes::start(&snapshot);
+    observability.otlp.export(&snapshot, &observability.metrics);
     Running { snapshot, front, _probes, _key_refresh }
 }
 

@@ -18,6 +18,8 @@ use crate::{
 
 /// The time for open streams to send their error event after the grace period.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long the telemetry that is left may take.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How long a start waits for the keys of the database.
 #[cfg(feature = "database")]
@@ -149,13 +151,19 @@ impl Server {
         sleep(Duration::from_secs(settings.shutdown_delay_seconds)).await;
         self.closing.send_replace(true);
         let mut task = self.task;
-        if timeout(Duration::from_secs(settings.shutdown_grace_seconds), &mut task).await.is_ok() {
-            return;
+        if timeout(Duration::from_secs(settings.shutdown_grace_seconds), &mut task).await.is_err() {
+            tracing::warn!("the grace period is over; open streams end with an error event");
+            self.app.process().stop_streams();
+            if timeout(STOP_TIMEOUT, &mut task).await.is_err() {
+                task.abort();
+            }
         }
-        tracing::warn!("the grace period is over; open streams end with an error event");
-        self.app.process().stop_streams();
-        if timeout(STOP_TIMEOUT, &mut task).await.is_err() {
-            task.abort();
+        // The other replicas can use what this one holds of the limits.
+        let store = self.app.snapshot().store.clone();
+        if timeout(STOP_TIMEOUT, store.close()).await.is_err() {
+            tracing::warn!("the store of the limits did not take back what this replica holds");
         }
+        // A collector that does not answer delays the end no longer than this.
+        let _ = timeout(FLUSH_TIMEOUT, self.app.flush_telemetry()).await;
     }
 }

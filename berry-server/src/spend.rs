@@ -68,7 +68,11 @@ pub(crate) fn layer(snapshot: &Snapshot, observer: Option<Arc<dyn SpendObserver>
         EstimateBy::Likely => Estimate::Likely,
     });
     let account = |extensions: &http::Extensions| Some(extensions.get::<Arc<Caller>>()?.account.clone());
+    // A request may name a model by its id.
+    let models = snapshot.catalog.clone();
+    let names = move |model: &str| Some(models.load().find(model)?.name().clone());
     let layer = SpendLayer::new(store.clone(), account)
+        .names(names)
         .cost(accounts::prices(config))
         .estimate_tokens(estimate.unwrap_or(Estimate::Likely))
         .estimate_cost(estimate.unwrap_or(Estimate::Bound))

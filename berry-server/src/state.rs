@@ -30,7 +30,7 @@ use tokio::time::Instant;
 use crate::{
     authentication::Keys,
     config::{
-        Config, Loaded, Seen,
+        Config, FileVersion, Loaded,
         build::{Built, Caller, ProviderKeys, build},
     },
     memory, spend,
@@ -55,7 +55,7 @@ pub(crate) struct Process {
     /// The result of the last reload.
     pub(crate) last_reload: ArcSwapOption<ReloadResult>,
     /// The configuration file as it was when it was last read.
-    pub(crate) seen: ArcSwapOption<Seen>,
+    pub(crate) file_version: ArcSwapOption<FileVersion>,
     /// Whether the server listens on a loopback address, so that only this machine reaches it.
     is_loopback: bool,
     /// The connections to providers.
@@ -118,7 +118,7 @@ impl Process {
             probed: Arc::default(),
             stop: Shutdown::new(),
             last_reload: ArcSwapOption::empty(),
-            seen: ArcSwapOption::from(loaded.seen.clone().map(Arc::new)),
+            file_version: ArcSwapOption::from(loaded.file_version.clone().map(Arc::new)),
             is_loopback,
             transport: EnvProxy::default(),
             buffers: ByteBudget::new(usize::MAX),

@@ -1,7 +1,7 @@
 //! The concerns of an AI gateway, each a Tower layer of its own: take one, or take them all.
 //!
 //! ```text
-//! client ─▶ ErrorResponse ─▶ Auth ─▶ RateLimit ─▶ Collect ─▶ Inspect ─▶ ModelPermission ─▶ Early ─▶ Resume ─▶ Retry ─▶ Commit ─▶ Select ─▶ CircuitBreaker ─▶ BackendClient ─▶ backend
+//! client ─▶ ErrorResponse ─▶ Auth ─▶ RateLimit ─▶ Collect ─▶ Inspect ─▶ ModelPermission ─▶ Spend ─▶ Early ─▶ Resume ─▶ Retry ─▶ Commit ─▶ Select ─▶ CircuitBreaker ─▶ BackendClient ─▶ backend
 //!           Infallible       +User    reads User   body→      +Requested   reads both        keep-alive          +Attempt  holds the  +Selected   reads Selected     deadlines, scanner,
 //!                                                  Buffered                                                                head back  reads all                      +Progress
 //! client ◀─────────────────────────── body: guards for in-flight, breaker permit, outcome; extensions ServedBy, RoutedModel, Attempt, Progress ◀─────────────────────────────────────────┘
@@ -42,11 +42,13 @@
 //! | [`Collect`](collect) | `collect` | – | [`Buffered`](body::Buffered) | 400, 408, 413, 415, 503 |
 //! | [`Inspect`](inspect) | `inspect` | `Request<Buffered>`, a JSON object with a `model` | [`Requested`](inspect::Requested) | 400 |
 //! | [`ModelPermission`](permission) | `permission` | the identity, `Requested` | – | 403 |
+//! | [`Spend`](spend) | `spend` | `Request<Buffered>`, `Requested`; an account, from a function of yours | [`Reservation`](spend::Reservation), `x-ratelimit-*` headers | 429, 400, 503 |
 //! | [`Early`](early) | `early` | – | keep-alives, early heads, orderly stops | – |
 //! | [`Resume`](resume) | `resume` | `Request<Buffered>`; [`Progress`](progress::Progress) on the response | an error event at the end of an interrupted stream; resumed streams | – |
 //! | [`Retry`](retry) | `retry` | `Request<Buffered>` | [`Attempt`](attempt::Attempt) | `Exhausted`, `TotalTimeout` |
 //! | [`Commit`](commit) | `commit` | `Progress` on the response | a head that is held back until there is output | the body's errors |
 //! | [`Select`](select) | `select` | `Requested` | [`Selected`](select::Selected), [`ServedBy`](attempt::ServedBy) | `Unroutable` |
+//! | [`Reprice`](spend::Reprice) | `spend` | `Reservation`, `Selected` | – | [`SpendExceeded`](spend::SpendExceeded) |
 //! | [`CircuitBreaker`](breaker) | `breaker` | – | – | `BreakerOpen` |
 //! | [`BackendClient`](client) | `client` | `Selected`, `Requested` | `Progress`, [`ErrorBody`](classify::ErrorBody) | [`Failure`](error::Failure) |
 //!
@@ -64,12 +66,16 @@
 //! | the identity, a type of the application | Auth | RateLimit's key function, ModelPermission, Select (tags), handlers | no key: no limit, unless `.require_key()`; permission: 500 |
 //! | [`Requested`](inspect::Requested) | Inspect | ModelPermission, Early, Select, BackendClient | 500 that names the layer |
 //! | [`Attempt`](attempt::Attempt) | Retry, also on the response | Select | Select works alone and excludes nobody |
+//! | [`Reservation`](spend::Reservation) | Spend | Reprice | the price of the backend is not followed |
 //! | [`Selected`](select::Selected) | Select | CircuitBreaker, BackendClient | client: 500; breaker: its own single state |
 //! | [`Conversation`](dialect::Conversation) | Select, where a model has backends of another format | BackendClient | it reads the body itself |
 //! | [`CallerId`](caller::CallerId) | an authentication of your own, or Select by `caller` | Select, CircuitBreaker | every failure counts |
 //! | [`ServedBy`](attempt::ServedBy), [`RoutedModel`](select::RoutedModel), on the response | Select | logs, headers, tests | – |
 //! | [`UpstreamTime`](upstream_time::UpstreamTime) | the application | Collect, Retry and BackendClient write to it | the time is not measured |
 //! | [`Progress`](progress::Progress), on the response | BackendClient | Commit, Resume, Early, logs | the whole body counts as output |
+//!
+//! [`Store`](store::Store) (feature `store`) keeps the counters of limits: [`Memory`](store::Memory) in the process,
+//! `store::redis::Redis` (feature `redis`, not a part of `full`) for several processes.
 //!
 //! # Features
 //!

@@ -1,5 +1,5 @@
-//! OpenAI's wire format as Azure has it: deployments in the address, a version in the query, a key
-//! header and errors of its own.
+//! Azure's variant of OpenAI's wire format: deployment URLs, an API version in the query, and different
+//! key headers and errors.
 
 use super::body::Role;
 use super::dialect::{Kind, ModelRequest, Route, Shape, Target, Wire, brings, event, header_map, quoted};
@@ -48,7 +48,7 @@ impl Wire for Azure {
         let query = form_urlencoded::parse(head.uri.query().unwrap_or_default().as_bytes());
         let versions: Vec<_> = query.filter(|(name, _)| name == "api-version").collect();
         match versions.as_slice() {
-            // The version that is in the path needs none in the query.
+            // A path with a version needs none in the query.
             [] if path.starts_with("/openai/v1/") => {}
             [] => return Err(not_found()),
             [(_, version)] if is_version(version) || version == "preview" => {}
@@ -64,7 +64,7 @@ impl Wire for Azure {
         } else {
             let call = rest.strip_prefix("deployments/").and_then(|rest| rest.split_once('/'));
             let (deployment, endpoint) = call.ok_or_else(not_found)?;
-            // Neither has a deployment's address.
+            // Neither path has a deployment.
             let has =
                 |kind: &Kind| !matches!(kind, Kind::Responses | Kind::CountTokens | Kind::Moderations | Kind::Rerank);
             let kind = openai::kind(endpoint).filter(has).ok_or_else(not_found)?;
@@ -81,7 +81,7 @@ impl Wire for Azure {
     }
 
     fn check(&self, ask: &ModelRequest) -> Result<(), Refusal> {
-        // The deployment is the model; the field may be left out.
+        // The deployment is the model, so the field may be absent.
         let mut body = ask.body.clone();
         if let Some(fields) = body.as_object_mut() {
             fields.entry("model").or_insert_with(|| ask.model.as_str().into());
@@ -108,7 +108,7 @@ impl Wire for Azure {
         .to_string()
     }
 
-    /// Azure tells what its filters found: in a first chunk of its own, or in the plain answer.
+    /// Adds the result of the content filters, as Azure does: in a separate first chunk, or in the plain response.
     fn answer(&self, ask: &ModelRequest, shape: Shape, voice: &Voice, seed: u64) -> ValidResponse {
         let mut good = openai::answer(ask, shape, voice, seed);
         let found = format!(r#"[{{"prompt_index":0,"content_filter_results":{FILTERS}}}]"#);
@@ -147,7 +147,7 @@ impl Wire for Azure {
     }
 }
 
-/// The Responses API, which names the model in the body.
+/// Returns the kind of a request for the Responses API, whose model is in the body.
 fn responses(rest: &str) -> Option<Kind> {
     let kind = openai::kind(rest.strip_prefix("v1/").unwrap_or(rest));
     kind.filter(|kind| matches!(kind, Kind::Responses | Kind::CountTokens))
@@ -157,7 +157,7 @@ fn decoded(segment: &str) -> String {
     percent_decode_str(segment).decode_utf8_lossy().into_owned()
 }
 
-/// A date, perhaps of a preview.
+/// Returns whether a text is a version: a date, optionally of a preview.
 fn is_version(version: &str) -> bool {
     let date = version.strip_suffix("-preview").unwrap_or(version);
     let digits = |part: &str, count| part.len() == count && part.bytes().all(|byte| byte.is_ascii_digit());
@@ -168,7 +168,7 @@ fn not_found() -> Refusal {
     Refusal::invalid("Resource not found").with_status(404).code("404")
 }
 
-/// The gateway before the model has errors of its own shape; the model's are OpenAI's.
+/// Returns the error body. Errors of Azure's gateway have a different shape than those of the model, which are OpenAI's.
 fn error(refusal: &Refusal) -> String {
     let brief = |code: &str, message: &str| {
         let (code, message) = (quoted(code), quoted(message));

@@ -1,4 +1,4 @@
-//! Standard base64; a dependency would be more than these lines.
+//! Standard base64, which is too short to need a dependency.
 
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
@@ -15,7 +15,7 @@ pub(super) fn encode(bytes: &[u8]) -> String {
     out
 }
 
-/// The number of bytes that the text stands for; `None` when it is no padded base64, or nothing.
+/// Returns the number of bytes that the text encodes; `None` if it is empty or not padded base64.
 pub(super) fn decoded_len(text: &str) -> Option<usize> {
     let bytes = text.trim_end_matches('=');
     let padding = text.len() - bytes.len();
@@ -29,7 +29,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_agrees_with_the_standard() {
+    fn matches_the_standard_alphabet_and_padding() {
         let cases = [("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foobar", "Zm9vYmFy")];
         for (plain, coded) in cases {
             assert_eq!(encode(plain.as_bytes()), coded);

@@ -1,4 +1,4 @@
-//! The response body: pieces at their pace, with the end that a fault asks for.
+//! The response body: pieces with their delays, and the end that a fault requires.
 
 use super::record::{End, Entry};
 use bytes::Bytes;
@@ -10,7 +10,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// The part that a piece plays in its answer.
+/// The role of a piece in its response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Role {
     /// Before any output.
@@ -25,7 +25,7 @@ pub(super) enum Role {
     Done,
 }
 
-/// One piece of an answer: an event of a stream, or a whole plain body.
+/// A piece of a response: an event of a stream, or a whole plain body.
 #[derive(Clone, Debug)]
 pub(super) struct Piece {
     pub(super) data: Bytes,
@@ -41,7 +41,7 @@ impl Piece {
 /// How a body ends after its last piece.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Close {
-    /// Properly.
+    /// Normally.
     Well,
     /// By closing the connection.
     Cut,
@@ -51,16 +51,16 @@ pub(super) enum Close {
     Stall,
 }
 
-/// What is sent, when, and how it ends.
+/// The plan of a body: its pieces, their delays, and its end.
 #[derive(Clone, Debug)]
 pub(super) struct Plan {
     pub(super) pieces: Arc<[Piece]>,
-    /// How many of the pieces are sent.
+    /// The number of pieces to send.
     pub(super) send: usize,
     pub(super) close: Close,
-    /// `Content-Length`; chunked when there is none.
+    /// The `Content-Length`; chunked if `None`.
     pub(super) length: Option<u64>,
-    /// The wait for the first token, and for each of the others.
+    /// The delays before the first token and before each other token.
     pub(super) first: Duration,
     pub(super) each: Duration,
     /// Whether every piece is flushed before the next.
@@ -68,12 +68,12 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    /// A whole body at once.
+    /// Returns a plain body that is sent at once.
     pub(super) fn plain(data: impl Into<Bytes>) -> Self {
         let data = data.into();
         Self {
             length: Some(data.len() as u64),
-            // hyper does not ask a body of no length for anything, so there must be nothing to send.
+            // hyper does not poll an empty body, so there must be no piece.
             send: usize::from(!data.is_empty()),
             pieces: [Piece::new(Role::Token, data)].into(),
             close: Close::Well,
@@ -84,13 +84,13 @@ impl Plan {
     }
 }
 
-/// The connection ends here because of a fault.
+/// The error that makes hyper end the connection because of a fault.
 #[derive(Debug)]
 pub(super) struct ConnectionEnded;
 
 impl fmt::Display for ConnectionEnded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("broken off on purpose")
+        f.write_str("the connection is closed by a fault")
     }
 }
 
@@ -104,9 +104,9 @@ pub(super) struct Answer {
     next: usize,
     tokens: usize,
     sleep: Option<Pin<Box<Sleep>>>,
-    /// `sleep` is for the next piece, and not for one that has gone.
+    /// Whether `sleep` is the delay of the next piece.
     armed: bool,
-    /// Flushes seen when the wait for one began.
+    /// The number of flushes when the wait for a flush began.
     flush_from: Option<u64>,
 }
 
@@ -121,15 +121,14 @@ impl Answer {
         self.next >= self.plan.send
     }
 
-    /// hyper drops a body without asking again once it knows the end, so it is told early.
+    /// Records the end early, because hyper drops a body without polling it again once it knows the end.
     fn tell_end(&mut self) {
         if self.all_sent() && self.plan.close == Close::Well {
             self.entry.end(End::Complete);
         }
     }
 
-    /// Waits until all that was handed over has left: hyper throws away what it still holds when
-    /// a body fails.
+    /// Waits until all data has been flushed, because hyper discards its buffer when a body fails.
     fn poll_flushed(&mut self) -> Poll<()> {
         let now = self.entry.link().flushes();
         match self.flush_from {
@@ -145,8 +144,8 @@ impl Answer {
         }
     }
 
-    /// Waits for the next piece's turn. The pace is kept from one deadline to the next, so that
-    /// the rate does not drift.
+    /// Waits for the delay of the next piece. Delays are added to the previous deadline, so that the rate
+    /// does not drift.
     fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let is_token = self.plan.pieces[self.next].role == Role::Token;
         let wait = match self.tokens {
@@ -173,7 +172,7 @@ impl Answer {
     fn poll_close(&mut self) -> Poll<Option<Result<Frame<Bytes>, ConnectionEnded>>> {
         let end = match self.plan.close {
             Close::Well => return Poll::Ready(None),
-            // hyper sees the peer leave and drops the body: there is nothing to be woken for.
+            // hyper notices when the peer disconnects and drops the body, so no waker is needed.
             Close::Stall => return Poll::Pending,
             Close::Cut => End::Cut,
             Close::Reset => End::Reset,

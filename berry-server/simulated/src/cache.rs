@@ -1,4 +1,4 @@
-//! Requests read and answers made before, so that load of one kind costs next to nothing.
+//! A cache of parsed requests and built responses, which makes load tests cheap.
 
 use super::dialect::{ModelRequest, Shape, Target};
 use super::fault::Behavior;
@@ -10,29 +10,29 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, OnceLock};
 
 const SLOTS: usize = 16;
-/// Longer requests are read anew each time, which bounds the memory.
+/// The maximum size of a cached request, in bytes, which limits memory.
 const MAX_BODY: usize = 64 << 10;
-/// Longer answers are made anew each time.
+/// The maximum size of a cached response, in bytes.
 const MAX_ANSWER: usize = 256 << 10;
 
-/// A request that has been read, with what follows from it alone.
+/// A parsed request with everything that depends only on it.
 #[derive(Debug)]
 pub(super) struct CachedRequest {
     body: Bytes,
     place: Target,
     pub(super) hash: u64,
     pub(super) ask: Result<ModelRequest, Refusal>,
-    /// What the model's name asks for; none when it is a plain name.
+    /// The behaviour in the model's name, if any.
     pub(super) by_name: Option<Arc<Behavior>>,
     answer: OnceLock<(Shape, ValidResponse)>,
 }
 
-/// A few slots, found by hash; the newest request takes its slot.
+/// A few slots, selected by hash. A new request replaces the one in its slot.
 #[derive(Debug, Default)]
 pub(super) struct Cache([ArcSwapOption<CachedRequest>; SLOTS]);
 
 impl Cache {
-    /// The request as read before, or read by `read`.
+    /// Returns the cached request, or parses it with `read`.
     pub(super) fn known(
         &self,
         place: &Target,
@@ -52,7 +52,7 @@ impl Cache {
         let (ask, by_name) = read();
         let keeps = body.len() <= MAX_BODY;
         let known = Arc::new(CachedRequest {
-            // A copy, because the request's own bytes hold a whole read buffer.
+            // A copy, because the bytes of the request keep a whole read buffer alive.
             body: if keeps { Bytes::copy_from_slice(body) } else { Bytes::new() },
             place: place.clone(),
             hash,
@@ -68,7 +68,7 @@ impl Cache {
 }
 
 impl CachedRequest {
-    /// The answer in this shape, as made before or by `make`.
+    /// Returns the cached response of the given shape, or builds it with `make`.
     pub(super) fn answer(&self, shape: Shape, make: impl FnOnce() -> ValidResponse) -> ValidResponse {
         if let Some((made, good)) = self.answer.get()
             && *made == shape
@@ -78,7 +78,7 @@ impl CachedRequest {
         let good = make();
         let size: usize = good.pieces.iter().map(|p| p.data.len()).sum();
         if size <= MAX_ANSWER {
-            // Another request may have been faster; its answer is as good.
+            // A concurrent request may have stored an equal response first.
             let _ = self.answer.set((shape, good.clone()));
         }
         good

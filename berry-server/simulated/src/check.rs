@@ -4,7 +4,7 @@
 use serde_json::Value;
 use std::fmt::Write;
 
-/// What is expected of a value.
+/// The type that a value must have.
 #[derive(Debug)]
 pub(super) enum Expected {
     Anything,
@@ -19,9 +19,9 @@ pub(super) enum Expected {
     Map(&'static Expected),
     List(&'static Expected),
     Object(&'static [Field]),
-    /// An object whose fields depend on the word in one of them.
+    /// An object whose fields depend on the value of one of them.
     Tagged(&'static str, &'static [(&'static str, &'static [Field])]),
-    /// The first of these that fits the kind of JSON at hand.
+    /// The first of these that accepts the JSON type of the value.
     Either(&'static [Expected]),
     Same(&'static Expected),
 }
@@ -55,9 +55,9 @@ enum Step {
 pub(super) enum Violation {
     Unknown,
     Missing,
-    /// It should be this.
+    /// The value is not of the expected type.
     Not(String),
-    /// It breaks a rule; the text says which.
+    /// The value breaks a rule, which the text describes.
     Rule(String),
 }
 
@@ -75,13 +75,13 @@ impl Problem {
         Self { path: Vec::new(), wrong }
     }
 
-    /// A broken rule; the path is one with dots, as [`Problem::dotted`] writes it.
+    /// Returns a broken rule. The path has dots, as in [`Problem::dotted`].
     pub(super) fn rule(path: &str, text: impl Into<String>) -> Self {
         let step = |step: &str| match step.parse() {
             Ok(index) => Step::Index(index),
             Err(_) => Step::Key(step.to_owned()),
         };
-        // From the inside out, as all paths are kept.
+        // Paths are stored from the inside out.
         let path = path.split('.').filter(|step| !step.is_empty()).rev().map(step).collect();
         Self { path, wrong: Violation::Rule(text.into()) }
     }
@@ -99,14 +99,14 @@ impl Problem {
         self.under(Step::Key(key.to_owned()))
     }
 
-    /// `messages.0.content`
+    /// Returns the path as `messages.0.content`.
     pub(super) fn dotted(&self) -> String {
         self.path(|out, index| {
             let _ = write!(out, ".{index}");
         })
     }
 
-    /// `messages[0].content`
+    /// Returns the path as `messages[0].content`.
     pub(super) fn bracketed(&self) -> String {
         self.path(|out, index| {
             let _ = write!(out, "[{index}]");
@@ -128,7 +128,7 @@ impl Problem {
         out
     }
 
-    /// The path to the object that holds the offending field, and the field.
+    /// Returns the path of the object that contains the invalid field, and the field.
     pub(super) fn split(mut self) -> (Self, String) {
         let last = if self.path.is_empty() { None } else { Some(self.path.remove(0)) };
         let name = match last {
@@ -141,7 +141,7 @@ impl Problem {
 }
 
 impl Expected {
-    /// Checks a value. With `nulls`, a null is as good as nothing.
+    /// Checks a value. With `nulls`, a null counts as absent.
     pub(super) fn check(&self, value: &Value, nulls: bool) -> Checked {
         match (self, value) {
             (Self::Same(is), _) => is.check(value, nulls),
@@ -184,7 +184,7 @@ impl Expected {
         }
     }
 
-    /// Whether the value is of the right kind of JSON, whatever is in it.
+    /// Returns whether the value has the right JSON type, regardless of its content.
     fn takes(&self, value: &Value) -> bool {
         match self {
             Self::Anything => true,
@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn what_fits_passes() {
+    fn accepts_valid_values() {
         for good in [
             json!({"nodes": "all"}),
             json!({"nodes": [{"name": "a", "next": {"name": "b", "leaf": 9}}], "kind": null}),
@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_told_with_its_place() {
+    fn reports_violations_with_their_paths() {
         let path = |value| problem(&value).1;
         assert_eq!(path(json!({"nodes": [{"name": "a"}, {"name": "b", "leaf": 10}]})), "nodes[1].leaf");
         assert_eq!(path(json!({"nodes": [{"name": "a", "next": {"name": "b", "x": 1}}]})), "nodes[0].next.x");

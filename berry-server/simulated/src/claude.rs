@@ -134,12 +134,12 @@ fn one(voice: &Voice, model: &str) -> Value {
     })
 }
 
-/// A refusal that names the field as Anthropic does.
+/// Returns an error that names the field as Anthropic does.
 fn invalid(path: &str, what: &str) -> Refusal {
     Refusal::invalid(format!("{path}: {what}")).param(path.to_owned())
 }
 
-/// The status and the error object. OpenAI's codes become what Anthropic says in that case.
+/// Returns the status and the error object. OpenAI's codes become Anthropic's messages.
 fn error(refusal: &Refusal) -> (u16, String) {
     let (status, message) = match refusal.code.as_deref() {
         Some("invalid_api_key") => (401, "invalid x-api-key"),
@@ -162,7 +162,7 @@ fn error(refusal: &Refusal) -> (u16, String) {
         529 => "overloaded_error",
         _ => "api_error",
     };
-    // A type that somebody made up himself stays.
+    // A custom type is kept.
     let openais = ["invalid_request_error", "server_error", "requests", "timeout", "insufficient_quota"];
     let kind = if openais.contains(&&*refusal.kind) { kind } else { &*refusal.kind };
     (status, format!(r#"{{"type":{},"message":{}}}"#, quoted(kind), quoted(message)))

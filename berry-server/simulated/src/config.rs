@@ -67,12 +67,12 @@ pub struct Config {
     pub per_token: Duration,
     /// The behaviour without a script and without fault tokens in the model's name.
     pub behavior: Behavior,
-    /// The tool calls that each conversation makes, one step a turn; of a step the first whose tool the request has. The
+    /// The tool calls of each conversation, one step per turn. A step makes the first call whose tool the request has. The
     /// number of tool results in the conversation tells the step, so that several providers can share a task.
     pub task: Vec<Vec<TaskCall>>,
     /// Shifts which requests a percentage strikes.
     pub seed: u64,
-    /// What is recorded of the requests.
+    /// How much of each request is recorded.
     pub keep: Retention,
 }
 

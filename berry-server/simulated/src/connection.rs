@@ -1,4 +1,4 @@
-//! The socket side: accepting, refusing, resetting, and knowing when bytes have left.
+//! The sockets: accepts, refuses and resets connections, and observes when data has been sent.
 
 use super::record::Record;
 use super::serve::serve;
@@ -19,10 +19,10 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{mpsc, oneshot, watch};
 
 const BACKLOG: u32 = 4096;
-/// After an accept that failed; it may do so for long.
+/// The pause after a failed accept, which may fail repeatedly.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(5);
 
-/// What a request's answer can do to its connection.
+/// The handle of a response on its connection.
 #[derive(Debug, Default)]
 pub(super) struct Link {
     pub(super) number: u64,
@@ -33,17 +33,17 @@ pub(super) struct Link {
 }
 
 impl Link {
-    /// How often everything written has reached the socket.
+    /// Returns how often all written data has reached the socket.
     pub(super) fn flushes(&self) -> u64 {
         self.flushes.load(Relaxed)
     }
 
-    /// Has the connection's task woken after the next flush.
+    /// Wakes the task of the connection after the next flush.
     pub(super) fn want_flush(&self) {
         self.wants_flush.store(true, Relaxed);
     }
 
-    /// Has the connection end by a TCP reset instead of a close.
+    /// Makes the connection end with a TCP reset instead of a close.
     pub(super) fn reset(&self) {
         self.reset.store(true, Relaxed);
     }
@@ -53,7 +53,7 @@ impl Link {
     }
 }
 
-/// The socket, with an eye on flushes and on how it is closed.
+/// A socket that counts flushes and controls how it is closed.
 #[derive(Debug)]
 struct Wire {
     socket: TcpStream,
@@ -63,7 +63,7 @@ struct Wire {
 impl Drop for Wire {
     fn drop(&mut self) {
         if self.link.reset.load(Relaxed) {
-            // Should it fail, the peer sees a close in place of a reset; there is nobody to tell.
+            // On failure the peer sees a close instead of a reset, which cannot be reported.
             let _ = self.socket.set_zero_linger();
         }
     }
@@ -92,7 +92,7 @@ impl AsyncWrite for Wire {
         self.socket.is_write_vectored()
     }
 
-    /// hyper flushes the socket once its own buffer is empty, so this is when bytes have left.
+    /// Counts a flush. hyper flushes the socket when its own buffer is empty, so all data has been sent.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(Pin::new(&mut self.socket).poll_flush(cx))?;
         self.link.flushes.fetch_add(1, Relaxed);
@@ -110,7 +110,7 @@ impl AsyncWrite for Wire {
     }
 }
 
-/// Take the port down or up; answered when that has happened.
+/// A command to open or close the port, and the channel for its completion.
 pub(super) type Command = (bool, oneshot::Sender<io::Result<()>>);
 
 /// Accepts connections until the commands end; then they all close.
@@ -124,7 +124,7 @@ pub(super) async fn listen(
     loop {
         let command = tokio::select! {
             accepted = listener.accept() => {
-                // An accept fails for that one connection, or for want of descriptors.
+                // An accept fails for a single connection, or when file descriptors run out.
                 let Ok((socket, _)) = accepted else {
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                     continue;
@@ -152,7 +152,7 @@ pub(super) async fn listen(
     }
 }
 
-/// Keeps the port without listening, so that connections are refused and nobody else takes it.
+/// Binds the port without listening, so that connections are refused and no other process can use it.
 fn hold(addr: SocketAddr) -> io::Result<TcpSocket> {
     let socket = TcpSocket::new_v4()?;
     socket.set_reuseaddr(true)?;
@@ -160,7 +160,7 @@ fn hold(addr: SocketAddr) -> io::Result<TcpSocket> {
     Ok(socket)
 }
 
-/// Waits for the command that ends the refusals.
+/// Refuses connections until a command opens the port.
 async fn refuse(
     mut held: io::Result<TcpSocket>,
     addr: SocketAddr,
@@ -185,7 +185,7 @@ async fn refuse(
     }
 }
 
-/// An open connection; counted out however its task ends.
+/// Counts an open connection until its task ends.
 struct Open {
     record: Arc<Record>,
     link: Arc<Link>,
@@ -210,7 +210,7 @@ async fn connection(socket: TcpStream, open: Open, shared: Arc<Shared>, mut life
     let service = service_fn(|request: http::Request<Incoming>| serve(Arc::clone(&shared), Arc::clone(link), request));
     let mut serving = pin!(http1::Builder::new().serve_connection(TokioIo::new(wire), service));
     tokio::select! {
-        // It ends in an error when a fault wants it to, and when the peer leaves: both are recorded.
+        // The connection ends with an error because of a fault or a disconnect, and both are recorded.
         _ = serving.as_mut() => {}
         _ = life.changed() => {
             link.stopped.store(true, Relaxed);

@@ -52,7 +52,7 @@ pub(super) enum Kind {
     CountTokens,
 }
 
-/// What the head of a model request says.
+/// The information in the head of a model request.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Target {
     pub(super) kind: Kind,
@@ -109,7 +109,7 @@ impl ModelRequest {
     }
 }
 
-/// What a behaviour changes in the content of a response, as opposed to its delivery.
+/// The effect of a behaviour on the content of a response, as opposed to its delivery.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Shape {
     pub(super) stream: bool,
@@ -161,7 +161,7 @@ pub(super) trait Wire: std::fmt::Debug + Sync {
     /// Returns further headers that such providers send.
     fn headers(&self) -> HeaderMap;
 
-    /// Checks the key and whatever else the head must have.
+    /// Checks the key and the required headers.
     fn admit(&self, head: &Parts, key: &str) -> Result<(), Refusal>;
 
     fn route(&self, head: &Parts) -> Result<Route, Refusal>;

@@ -44,7 +44,7 @@ impl Wire for Gemini {
     fn admit(&self, head: &Parts, key: &str) -> Result<(), Refusal> {
         let has_key = |query: &str| form_urlencoded::parse(query.as_bytes()).any(|(name, _)| name == "key");
         if head.uri.query().is_some_and(has_key) {
-            return Err(Refusal::invalid("The key must not stand in the URL: send 'x-goog-api-key'.").param("key"));
+            return Err(Refusal::invalid("The key must not be in the URL: send 'x-goog-api-key'.").param("key"));
         }
         if !head.headers.contains_key(KEY) {
             let message = "Method doesn't allow unregistered callers: send 'x-goog-api-key'.";
@@ -73,7 +73,7 @@ impl Wire for Gemini {
                 }
             },
         };
-        // Google says 404 here too.
+        // Google also responds with 404 in this case.
         if *method == wanted { Ok(route) } else { Err(not_found()) }
     }
 
@@ -142,8 +142,8 @@ fn decoded(segment: &str) -> String {
     percent_decode_str(segment).decode_utf8_lossy().into_owned()
 }
 
-/// Whether the verb asks for a stream; `None` for a verb that there is not. Without `alt=sse` the
-/// provider sends an array in pieces, which no client of this one reads: it is refused.
+/// Returns whether the verb requests a stream; `None` for an unknown verb. A stream without `alt=sse`,
+/// which would be a JSON array, is rejected.
 fn stream(verb: &str, query: Option<&str>) -> Option<Result<bool, Refusal>> {
     let query = query.unwrap_or_default();
     let is_sse = form_urlencoded::parse(query.as_bytes()).any(|(name, value)| name == "alt" && value == "sse");
@@ -171,7 +171,7 @@ fn one(model: &str) -> Value {
     })
 }
 
-/// The status and the error document. OpenAI's codes become what Google says in that case.
+/// Returns the status and the error document. OpenAI's codes become Google's messages.
 fn error(refusal: &Refusal) -> (u16, Value) {
     let kind = |name: &str| format!("type.googleapis.com/google.rpc.{name}");
     let message = refusal.message.as_ref();

@@ -1,4 +1,4 @@
-//! Turns a good answer into the one that the faults ask for.
+//! Applies faults to a valid response.
 
 use super::body::{Close, Piece, Plan, Role};
 use super::dialect::{Kind, Wire};
@@ -8,7 +8,7 @@ use bytes::Bytes;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A good answer: a stream of events, or one plain body in a single piece.
+/// A valid response: a stream of events, or a plain body in a single piece.
 #[derive(Clone, Debug)]
 pub(super) struct ValidResponse {
     pub(super) content_type: &'static str,
@@ -26,19 +26,19 @@ impl ValidResponse {
     }
 }
 
-/// The waits of a healthy answer.
+/// The delays of a response without faults.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pace {
     pub(super) first: Duration,
     pub(super) each: Duration,
 }
 
-/// Lays the answer out as `behavior` says.
+/// Plans the delivery of a response with the given behaviour.
 pub(super) fn lay_out(good: &ValidResponse, behavior: &Behavior, pace: Pace, wire: &dyn Wire, kind: Kind) -> Plan {
     if good.is_stream { stream(good, behavior, pace, wire, kind) } else { plain(good, behavior, wire) }
 }
 
-/// A plain answer has waited for its pace before the head, so here only faults take time.
+/// Plans a plain response. Its regular delay comes before the head, so only faults add delays here.
 fn plain(good: &ValidResponse, behavior: &Behavior, wire: &dyn Wire) -> Plan {
     let whole: Bytes = good.pieces.iter().flat_map(|p| p.data.clone()).collect();
     let whole = match good.pieces.as_ref() {
@@ -60,7 +60,7 @@ fn plain(good: &ValidResponse, behavior: &Behavior, wire: &dyn Wire) -> Plan {
     if let Some(wait) = late(behavior) {
         plan.first = wait;
     }
-    in_bits(&mut plan, behavior);
+    split_pieces(&mut plan, behavior);
     plan
 }
 
@@ -89,7 +89,7 @@ fn stream(good: &ValidResponse, behavior: &Behavior, pace: Pace, wire: &dyn Wire
         each: behavior.per_token.unwrap_or(pace.each),
         apart: false,
     };
-    in_bits(&mut plan, behavior);
+    split_pieces(&mut plan, behavior);
     plan
 }
 
@@ -116,7 +116,7 @@ fn changes_events(behavior: &Behavior) -> bool {
     })
 }
 
-/// The events as the faults want them, in one pass per fault.
+/// Applies the faults to the events, in one pass per fault.
 fn changed(good: &[Piece], behavior: &Behavior, wire: &dyn Wire, kind: Kind) -> Vec<Piece> {
     let mut pieces = good.to_vec();
     for fault in &behavior.faults {
@@ -152,7 +152,7 @@ fn changed(good: &[Piece], behavior: &Behavior, wire: &dyn Wire, kind: Kind) -> 
     pieces
 }
 
-/// An error event in place of all that would follow, save for what ends the stream.
+/// Replaces the events from `at` on by an error event, except for the end of the stream.
 fn fail_at(pieces: &mut Vec<Piece>, at: usize, wire: &dyn Wire, kind: Kind) {
     let error = Piece::new(Role::Preamble, wire.error_event(kind, &Refusal::broken()));
     let rest = pieces.split_off(at);
@@ -160,7 +160,7 @@ fn fail_at(pieces: &mut Vec<Piece>, at: usize, wire: &dyn Wire, kind: Kind) {
     pieces.extend(rest.into_iter().filter(|p| p.role == Role::Done));
 }
 
-/// The place after `tokens` tokens: before the next one, or else before the finish.
+/// Returns the index after `tokens` tokens: that of the next token, or of the finish.
 fn index_after(pieces: &[Piece], tokens: usize) -> usize {
     if tokens == AFTER_FINISH {
         let last = pieces.iter().rposition(|p| p.role == Role::Finish);
@@ -190,8 +190,8 @@ fn crlf(data: &[u8]) -> Bytes {
     out.into()
 }
 
-/// Cuts what is sent into bits, for [`Fault::Split`] and [`Fault::Drip`].
-fn in_bits(plan: &mut Plan, behavior: &Behavior) {
+/// Splits the pieces into fragments, for [`Fault::Split`] and [`Fault::Drip`].
+fn split_pieces(plan: &mut Plan, behavior: &Behavior) {
     let bits = behavior.find(|fault| match fault {
         Fault::Split(size) => Some(((*size).max(1), None)),
         Fault::Drip(wait) => Some((1, Some(*wait))),
@@ -200,26 +200,26 @@ fn in_bits(plan: &mut Plan, behavior: &Behavior) {
     let Some((size, wait)) = bits else { return };
     let sent = &plan.pieces[..plan.send];
     let bits = match wait {
-        // Every byte waits its turn.
+        // Every byte has its own delay.
         Some(wait) => {
             (plan.first, plan.each) = (wait, wait);
             let bytes = sent.iter().flat_map(|p| p.data.iter());
             bytes.map(|&byte| Piece::new(Role::Token, vec![byte])).collect()
         }
-        // Tokens keep their pace, so a bit may join events only where there is none.
+        // Delays between tokens are kept, so a fragment may join events only without delays.
         None if (plan.first + plan.each).is_zero() => {
             let whole: Vec<u8> = sent.iter().flat_map(|p| p.data.clone()).collect();
-            bits_of(&Piece::new(Role::Token, whole), size)
+            fragments(&Piece::new(Role::Token, whole), size)
         }
-        None => sent.iter().flat_map(|piece| bits_of(piece, size)).collect::<Vec<_>>(),
+        None => sent.iter().flat_map(|piece| fragments(piece, size)).collect::<Vec<_>>(),
     };
     plan.send = bits.len();
     plan.pieces = bits.into();
     plan.apart = true;
 }
 
-/// A piece in bits of `size` bytes; the first one keeps its role, and with it its wait.
-fn bits_of(piece: &Piece, size: usize) -> Vec<Piece> {
+/// Splits a piece into fragments of `size` bytes. The first one keeps the role and its delay.
+fn fragments(piece: &Piece, size: usize) -> Vec<Piece> {
     let starts = (0..piece.data.len()).step_by(size);
     let bit = |start: usize| {
         let end = piece.data.len().min(start + size);

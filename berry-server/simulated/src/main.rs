@@ -19,15 +19,15 @@ struct Cli {
     #[arg(long, value_enum, default_value_t = Format::Openai)]
     dialect: Format,
 
-    /// A known provider whose rules, errors and answers it has, for example `mistral`.
+    /// A known provider whose rules, errors and responses are simulated, for example `mistral`.
     #[arg(long, value_name = "NAME", value_parser = preset, conflicts_with = "dialect")]
     preset: Option<String>,
 
-    /// The provider's name, which its answers carry.
+    /// The name of the provider, which appears in its responses.
     #[arg(long, value_name = "NAME", default_value = "sim")]
     name: String,
 
-    /// The key that requests must bring [default: sk-simulated-NAME].
+    /// The key that requests must contain [default: sk-simulated-NAME].
     #[arg(long, value_name = "KEY")]
     key: Option<String>,
 
@@ -35,15 +35,15 @@ struct Cli {
     #[arg(long = "model", value_name = "NAME", default_values_t = ["sim".to_owned()])]
     models: Vec<String>,
 
-    /// The faults of every answer, as tokens joined by `-`, for example `e503-ra2` or `cut40-crlf`.
+    /// The faults of every response, as tokens joined by `-`, for example `e503-ra2` or `cut40-crlf`.
     #[arg(long, value_name = "TOKENS", value_parser = behavior)]
     fault: Option<Behavior>,
 
-    /// The share of requests that the faults strike, in percent.
+    /// The share of requests with faults, in percent.
     #[arg(long, value_name = "PERCENT", requires = "fault", value_parser = clap::value_parser!(u8).range(0..=100))]
     percent: Option<u8>,
 
-    /// Shifts which requests a percentage strikes.
+    /// The seed that selects which requests have faults.
     #[arg(long, value_name = "NUMBER", default_value_t = 0)]
     seed: u64,
 
@@ -55,7 +55,7 @@ struct Cli {
     #[arg(long, value_name = "MS", default_value_t = 0)]
     per_token_ms: u64,
 
-    /// The number of tokens in an answer.
+    /// The number of tokens in a response.
     #[arg(long, value_name = "COUNT")]
     tokens: Option<usize>,
 

@@ -3,13 +3,13 @@
 use super::fault::{AFTER_FINISH, Behavior, Fault};
 use std::time::Duration;
 
-/// The largest event that a name may ask for, in KiB.
+/// The maximum size of an event, in KiB.
 const MAX_HUGE_KIB: u64 = 4096;
-/// The most tokens that a name may ask for.
+/// The maximum number of tokens.
 const MAX_TOKENS: u64 = 100_000;
-/// The most tool calls that a name may ask for.
+/// The maximum number of tool calls.
 const MAX_CALLS: u64 = 16;
-/// Errors start here: a "fault" with a 200 would be none.
+/// The lowest status of an error.
 const FIRST_ERROR: u64 = 400;
 
 impl Behavior {
@@ -55,7 +55,7 @@ impl Behavior {
                 add(word);
             }
         }
-        // What cannot be said in tokens does not come back from them.
+        // A behaviour that tokens cannot express does not equal the parsed one.
         let said = match name.get(base.len() + 1..) {
             Some(tokens) => Self::from_tokens(tokens)?,
             None => Self::healthy(),
@@ -89,7 +89,7 @@ impl Behavior {
     }
 }
 
-/// The faults whose name is the whole of them.
+/// The faults whose token has no number.
 const BARE: [(&str, Fault); 29] = [
     ("ctx", Fault::ContextLength),
     ("policy", Fault::ContentPolicy),
@@ -123,7 +123,7 @@ const BARE: [(&str, Fault); 29] = [
 ];
 
 impl Fault {
-    /// The token that names this fault, where there is one.
+    /// Returns the token of this fault, if there is one.
     fn token(&self) -> Option<String> {
         if let Some((word, _)) = BARE.iter().find(|(_, fault)| fault == self) {
             return Some((*word).to_owned());
@@ -151,7 +151,7 @@ impl Fault {
         found.map(|(_, fault)| fault.clone())
     }
 
-    /// The faults with a number; a few have one to fall back on.
+    /// Parses a fault with a number, for which a few have a default.
     fn counted(word: &str, number: Option<u64>) -> Option<Self> {
         let wait = |default| Duration::from_millis(number.unwrap_or(default));
         let count = || number.map(|n| n as usize);

@@ -112,7 +112,7 @@ impl Wire for OpenAi {
     }
 }
 
-/// The endpoint at a path below the version.
+/// Returns the kind of request for a path below the version.
 pub(super) fn kind(endpoint: &str) -> Option<Kind> {
     Some(match endpoint {
         "chat/completions" => Kind::Chat,
@@ -137,7 +137,7 @@ pub(super) fn not_allowed(method: &Method, path: &str) -> Refusal {
     Refusal::invalid(message).with_status(405).code("method_not_supported")
 }
 
-/// A body that has to be a JSON object.
+/// Parses a body as a JSON object.
 pub(super) fn object(body: &[u8]) -> Result<Value, Refusal> {
     let body = serde_json::from_slice(body).ok().filter(Value::is_object);
     body.ok_or_else(|| Refusal::invalid("We could not parse the JSON body of your request."))
@@ -165,7 +165,7 @@ pub(super) fn answer(ask: &ModelRequest, shape: Shape, voice: &Voice, seed: u64)
         Kind::Responses => responses::answer(ask, shape, voice, seed),
         Kind::CountTokens => responses::input_tokens(ask),
         Kind::Transcriptions if shape.stream => other::transcript_events(ask),
-        // These have no streams; a behaviour that swaps gets one from what fits no parser.
+        // These endpoints have no streams, so the swap fault produces an event that no parser accepts.
         kind if shape.stream => {
             let whole = other::answer(kind, ask, voice, seed);
             let data = whole.pieces.iter().flat_map(|p| p.data.clone()).collect::<Vec<u8>>();
@@ -176,7 +176,7 @@ pub(super) fn answer(ask: &ModelRequest, shape: Shape, voice: &Voice, seed: u64)
     }
 }
 
-/// The body of an error.
+/// Returns the body of an error.
 pub(super) fn error(refusal: &Refusal) -> String {
     let message = quoted(&refusal.message);
     let kind = quoted(&refusal.kind);
@@ -215,12 +215,12 @@ pub(super) fn unknown_event(kind: Kind) -> Bytes {
     })
 }
 
-/// What ends a stream of chunks.
+/// Returns the end marker of a chunk stream.
 fn done() -> super::body::Piece {
     event(Role::Done, "[DONE]")
 }
 
-/// All the text in a message's `content`: a string, or parts with a `text` each.
+/// Returns the text of a message's `content`, which is a string or a list of parts.
 fn content_text(content: &Value) -> String {
     match content {
         Value::String(text) => text.clone(),
@@ -232,7 +232,7 @@ fn content_text(content: &Value) -> String {
     }
 }
 
-/// The text of the last message with this role, among messages or input items.
+/// Returns the text of the last message or input item with the given role.
 fn last_of(messages: &Value, role: &str) -> String {
     let messages = messages.as_array().map_or(&[][..], Vec::as_slice);
     let of_role = |m: &&Value| m.get("role").and_then(Value::as_str) == Some(role);
@@ -240,7 +240,7 @@ fn last_of(messages: &Value, role: &str) -> String {
     last.map_or(String::new(), |m| content_text(&m["content"]))
 }
 
-/// The words in all the messages, with a few more for each as their frame.
+/// Returns the number of words in all messages plus an overhead per message.
 fn prompt_tokens(messages: &Value) -> usize {
     let messages = messages.as_array().map_or(&[][..], Vec::as_slice);
     let words = |m: &Value| super::words::count(&content_text(&m["content"])) + 4;

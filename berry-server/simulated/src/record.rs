@@ -9,7 +9,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// What a provider records of the requests.
+/// How much of each request a provider records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Retention {
     /// Only the numbers, for demos and load tests.
@@ -148,8 +148,8 @@ impl Log {
     }
 }
 
-/// The record. A `watch` channel holds it: short exclusive access for the requests, and waiting
-/// without polling for the tests.
+/// The record of requests, in a `watch` channel: requests get short exclusive access, and tests can wait
+/// for changes.
 #[derive(Debug)]
 pub(super) struct Record {
     log: watch::Sender<Log>,
@@ -161,7 +161,7 @@ impl Record {
         Self { log: watch::Sender::new(Log::default()), keep }
     }
 
-    /// Changes the log, and wakes whoever waits: nobody does under load.
+    /// Changes the log and wakes waiting tests, of which there are none under load.
     fn change<T>(&self, change: impl FnOnce(&mut Log) -> T) -> Option<T> {
         let mut out = None;
         self.log.send_if_modified(|log| {
@@ -200,12 +200,12 @@ impl Record {
     }
 
     pub(super) async fn wait_until(&self, mut is: impl FnMut(&Counts) -> bool) {
-        // The sender lives in `self`, so that waiting cannot fail.
+        // Waiting cannot fail, because `self` owns the sender.
         let _ = self.log.subscribe().wait_for(|log| is(&log.counts)).await;
     }
 }
 
-/// A request that is being answered; when it is dropped without an end, the other side has left.
+/// The record of a request in progress. Dropping it without an end means that the client disconnected.
 #[derive(Debug)]
 pub(super) struct Entry {
     record: Arc<Record>,
@@ -254,7 +254,7 @@ impl Entry {
         &self.link
     }
 
-    /// The request has arrived whole.
+    /// Records that the request has arrived completely.
     pub(super) fn arrived(&self, is_call: bool, body: &Bytes) {
         self.record.change(|log| {
             log.counts.calls += u64::from(is_call);
@@ -273,7 +273,7 @@ impl Entry {
         self.status = Some(status);
     }
 
-    /// Tells the end; only the first one counts.
+    /// Records the end. Only the first call has an effect.
     pub(super) fn end(&mut self, how: End) {
         if std::mem::replace(&mut self.ended, true) {
             return;

@@ -1,4 +1,4 @@
-//! What a simulated model replies, before any wire format has been chosen.
+//! The reply of a simulated model, independent of the wire format.
 
 use super::config::TaskCall;
 use super::dialect::Shape;
@@ -6,39 +6,39 @@ use super::schema::fit;
 use super::words::{Output, Question, Voice, pieces};
 use serde_json::{Value, json};
 
-/// The thoughts before an answer with reasoning, one token each.
+/// The tokens of the reasoning.
 const THOUGHTS: [&str; 3] = ["Let", " me", " think."];
-/// What is said in place of an answer that is declined.
+/// The text of a refusal.
 const DECLINED: &str = "I will not help with that.";
-/// What is said before a tool is called, where something is.
+/// The text before tool calls.
 const LOOKING: &str = "I will look it up.";
 
-/// What a request wants answered.
+/// The turn to answer, extracted from a request.
 #[derive(Debug, Default)]
 pub(super) struct Turn {
-    /// The user's last text.
+    /// The last text of the user.
     pub(super) asked: String,
-    /// The beginning of the answer, when the request brings one.
+    /// The beginning of the answer, if the request contains one.
     pub(super) prefix: String,
-    /// The most tokens of text.
+    /// The maximum number of text tokens.
     pub(super) limit: Option<usize>,
-    /// The texts that the answer ends before.
+    /// The stop sequences.
     pub(super) stops: Vec<String>,
-    /// The images and files of the user's last message, each in a few words.
+    /// Short descriptions of the images and files in the last user message.
     pub(super) media: Vec<String>,
-    /// The results of tools that the request ends with.
+    /// The tool results at the end of the request.
     pub(super) results: Vec<String>,
-    /// The number of results of tools in the whole conversation.
+    /// The number of tool results in the whole conversation.
     pub(super) done: usize,
     pub(super) tools: Vec<Tool>,
     pub(super) choice: Choice,
-    /// At most one tool may be called.
+    /// Whether at most one tool may be called.
     pub(super) single: bool,
-    /// The schema of the JSON that is wanted; null when any will do.
+    /// The schema of the requested JSON; null for any JSON.
     pub(super) json: Option<Value>,
-    /// Whether thoughts are wanted.
+    /// Whether reasoning is requested.
     pub(super) thinks: bool,
-    /// The prompt's tokens.
+    /// The number of prompt tokens.
     pub(super) prompt: usize,
 }
 
@@ -46,13 +46,13 @@ pub(super) struct Turn {
 pub(super) struct Tool {
     pub(super) name: String,
     pub(super) schema: Value,
-    /// Whether its input is text rather than JSON.
+    /// Whether the input is text rather than JSON.
     pub(super) custom: bool,
     pub(super) namespace: Option<String>,
 }
 
 impl Tool {
-    /// Whether the name is this tool's, which a gateway may have put behind its namespace.
+    /// Returns whether the name is that of this tool, with or without its namespace.
     fn is(&self, name: &str) -> bool {
         self.name.strip_suffix(name).is_some_and(|before| before.is_empty() || before.ends_with("__"))
     }
@@ -62,7 +62,7 @@ impl Tool {
     }
 }
 
-/// Which tool is to be called.
+/// The tool that must be called.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) enum Choice {
     #[default]
@@ -72,7 +72,7 @@ pub(super) enum Choice {
     Named(String),
 }
 
-/// A call of a tool; its input is JSON in pieces, or text for a custom tool.
+/// A tool call. Its input consists of fragments of JSON, or of text for a custom tool.
 #[derive(Debug)]
 pub(super) struct Call {
     pub(super) name: String,
@@ -87,20 +87,20 @@ impl Call {
     }
 }
 
-/// Why an answer ends.
+/// The reason for the end of an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Finish {
     End,
     Stop(String),
     Length,
     Calls,
-    /// The model declined: the text says so.
+    /// The model declined, as the text states.
     Declined,
-    /// A filter broke it off.
+    /// A filter stopped the answer.
     Filtered,
 }
 
-/// One answer: thoughts, then text, then calls.
+/// An answer: reasoning, then text, then calls.
 #[derive(Debug)]
 pub(super) struct Reply {
     pub(super) thoughts: Vec<String>,
@@ -115,7 +115,7 @@ pub(super) struct Usage {
     pub(super) prompt: usize,
     /// The part of the prompt that came from a cache.
     pub(super) cached: usize,
-    /// All that was made, thoughts included.
+    /// The number of output tokens, including reasoning.
     pub(super) output: usize,
     pub(super) thoughts: usize,
 }
@@ -130,7 +130,7 @@ impl Usage {
 }
 
 impl Turn {
-    /// The answer with this number; the same for the same request.
+    /// Returns the answer with the given index, which depends only on the request.
     pub(super) fn reply(&self, shape: Shape, voice: &Voice, number: usize) -> Reply {
         let thoughts = if shape.reasoning || self.thinks { &THOUGHTS[..] } else { &[] };
         let thoughts = thoughts.iter().map(|thought| (*thought).to_owned()).collect();
@@ -178,8 +178,8 @@ impl Turn {
         }
     }
 
-    /// The calls that the answer makes, when there are tools and someone wants a call: the
-    /// behaviour, or the request. A tool's result is answered by text.
+    /// Returns the tool calls of the answer, if the request has tools and the behaviour or the request
+    /// requires a call. A request with tool results gets text.
     fn calls(&self, shape: Shape, voice: &Voice) -> Vec<Call> {
         if let Some(call) = self.next_of(&voice.task) {
             return vec![call];
@@ -197,7 +197,7 @@ impl Turn {
         self.tools.iter().filter(fits).cycle().take(count).map(|tool| self.call(tool)).collect()
     }
 
-    /// The call of the task's next step.
+    /// Returns the call of the next step of the task.
     fn next_of(&self, task: &[Vec<TaskCall>]) -> Option<Call> {
         let step = task.get(self.done).filter(|_| self.choice != Choice::No)?;
         step.iter().find_map(|call| {
@@ -215,7 +215,7 @@ impl Turn {
             return tool.call(&self.asked);
         }
         let input = match fit(&tool.schema, &self.asked) {
-            // A tool that says nothing of its input gets the question.
+            // A tool without an input schema gets the user's text.
             Value::Object(empty) if empty.is_empty() && tool.schema.get("properties").is_none() => {
                 json!({"input": self.asked})
             }
@@ -230,13 +230,13 @@ fn words(text: &str) -> Vec<String> {
     text.split_inclusive(' ').map(str::to_owned).collect()
 }
 
-/// An image or a file in a few words: its media type and size.
+/// Describes an image or a file by its media type and size.
 pub(super) fn of_bytes(media_type: &str, base64: &str) -> String {
     let bytes = super::base64::decoded_len(base64).unwrap_or_default();
     format!("{media_type} of {bytes} bytes")
 }
 
-/// An image or a file that lies elsewhere.
+/// Describes an image or a file by its URL.
 pub(super) fn at_url(url: &str) -> String {
     format!("what is at {url}")
 }

@@ -1,13 +1,12 @@
-//! A JSON value that fits a JSON schema: what simulated models call tools with and answer in JSON
-//! mode.
+//! Generates a JSON value for a JSON schema, for tool calls and JSON mode.
 
 use serde_json::{Map, Value};
 
-/// References are followed, and objects entered, so deep; a schema may contain itself.
+/// The maximum depth of references and objects, because a schema may be recursive.
 const MAX_DEPTH: usize = 8;
 
-/// The value: required properties and no others (all when none is), the first of each choice, and
-/// `text` wherever a string is free.
+/// Returns a value with the required properties (all if none is required), the first alternative of each
+/// choice, and `text` for unrestricted strings.
 pub(super) fn fit(schema: &Value, text: &str) -> Value {
     SchemaSample { root: schema, text }.value(schema, 0)
 }
@@ -38,8 +37,8 @@ impl SchemaSample<'_> {
                 let item = self.value(&schema["items"], depth + 1);
                 vec![item; count.min(MAX_DEPTH)].into()
             }
-            "integer" => (least(schema).ceil() as i64).into(),
-            "number" => least(schema).into(),
+            "integer" => (smallest(schema).ceil() as i64).into(),
+            "number" => smallest(schema).into(),
             "boolean" => true.into(),
             "null" => Value::Null,
             _ => self.string(schema).into(),
@@ -58,16 +57,16 @@ impl SchemaSample<'_> {
 
     fn string(&self, schema: &Value) -> String {
         let most = bound(schema, "maxLength").unwrap_or(f64::MAX) as usize;
-        let least = bound(schema, "minLength").unwrap_or(0.0) as usize;
+        let smallest = bound(schema, "minLength").unwrap_or(0.0) as usize;
         let mut text: String = self.text.chars().take(most).collect();
-        let missing = least.saturating_sub(text.chars().count());
+        let missing = smallest.saturating_sub(text.chars().count());
         text.extend(std::iter::repeat_n('.', missing));
         text
     }
 }
 
-/// The type's name in small letters (one provider writes it in capitals); of several the first
-/// that is not null.
+/// Returns the name of the type in lower case, because Google uses upper case. Of several types it is the
+/// first that is not null.
 fn kind(schema: &Value) -> String {
     let name = match &schema["type"] {
         Value::Array(all) => all.iter().find(|kind| *kind != "null").and_then(Value::as_str),
@@ -78,13 +77,13 @@ fn kind(schema: &Value) -> String {
 }
 
 fn bound(schema: &Value, key: &str) -> Option<f64> {
-    // One provider writes such counts as strings.
+    // Google writes such counts as strings.
     let value = schema.get(key)?;
     value.as_f64().or_else(|| value.as_str()?.parse().ok())
 }
 
-/// The least number that the bounds allow, or one where they are silent.
-fn least(schema: &Value) -> f64 {
+/// Returns the smallest number within the bounds, or 1 without bounds.
+fn smallest(schema: &Value) -> f64 {
     let low = bound(schema, "minimum").or_else(|| bound(schema, "exclusiveMinimum").map(|low| low + 1.0));
     let high = bound(schema, "maximum").or_else(|| bound(schema, "exclusiveMaximum").map(|high| high - 1.0));
     low.unwrap_or_else(|| high.unwrap_or(1.0).min(1.0))
@@ -96,7 +95,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn required_properties_are_there_and_of_their_types() {
+    fn generates_required_properties_of_the_right_types() {
         let schema = json!({
             "type": "object",
             "properties": {
@@ -115,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn a_schema_that_contains_itself_ends() {
+    fn recursive_schema_ends() {
         let schema = json!({"type": "object", "properties": {"next": {"$ref": "#"}}});
         assert!(fit(&schema, "x")["next"]["next"].is_object());
         assert_eq!(fit(&json!({"type": "string", "maxLength": 2}), "long"), json!("lo"));

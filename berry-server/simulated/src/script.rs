@@ -1,14 +1,14 @@
-//! Which behaviour the next request gets: the script's, else its model name's, else the provider's.
+//! Selects the behaviour of a request: that of the script, of the model's name, or of the provider.
 
 use super::fault::{Behavior, Scope};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// Behaviours in turn: each until its `times` are used up, then the next, then none.
+/// A sequence of behaviours. Each applies until its `times` are used up.
 #[derive(Debug, Default)]
 pub(super) struct Script(Vec<Step>);
 
-/// One behaviour and how often it has been asked for and used.
+/// A behaviour with the number of requests that it was considered for and applied to.
 #[derive(Debug)]
 pub(super) struct Step {
     behavior: Arc<Behavior>,
@@ -16,17 +16,17 @@ pub(super) struct Step {
     used: AtomicU64,
 }
 
-/// Counts requests and says which of them a percentage strikes: evenly spread, the same each time.
+/// Counts requests and selects a percentage of them, evenly and deterministically.
 #[derive(Debug, Default)]
 pub(super) struct Ticks(AtomicU64);
 
-/// What a step says to one request.
-enum Turn {
-    /// This is the behaviour.
+/// The decision of a step for one request.
+enum Decision {
+    /// The behaviour applies.
     Mine(Arc<Behavior>),
-    /// Not for this request: ask the next step.
+    /// The step does not apply to this request, and the next step decides.
     Pass,
-    /// For this request, but spared by the percentage.
+    /// The step applies, but the percentage excludes this request.
     Spared,
 }
 
@@ -50,28 +50,28 @@ impl Step {
         Self { behavior: Arc::new(behavior), ticks: Ticks::seeded(seed), used: AtomicU64::new(0) }
     }
 
-    fn turn(&self, scope: Scope) -> Turn {
+    fn turn(&self, scope: Scope) -> Decision {
         if self.behavior.scope != scope && self.behavior.scope != Scope::Everything {
-            return Turn::Pass;
+            return Decision::Pass;
         }
         let left = |used| (self.behavior.times.is_none_or(|times| used < times)).then_some(used + 1);
         if left(self.used.load(Relaxed)).is_none() {
-            return Turn::Pass;
+            return Decision::Pass;
         }
         if !self.ticks.strikes(self.behavior.percent) {
-            return Turn::Spared;
+            return Decision::Spared;
         }
         match self.used.fetch_update(Relaxed, Relaxed, left) {
-            Ok(_) => Turn::Mine(Arc::clone(&self.behavior)),
-            Err(_) => Turn::Pass,
+            Ok(_) => Decision::Mine(Arc::clone(&self.behavior)),
+            Err(_) => Decision::Pass,
         }
     }
 
-    /// The behaviour, if it is for this request.
+    /// Returns the behaviour if it applies to this request.
     pub(super) fn behavior(&self, scope: Scope) -> Option<Arc<Behavior>> {
         match self.turn(scope) {
-            Turn::Mine(behavior) => Some(behavior),
-            Turn::Pass | Turn::Spared => None,
+            Decision::Mine(behavior) => Some(behavior),
+            Decision::Pass | Decision::Spared => None,
         }
     }
 }
@@ -82,13 +82,13 @@ impl Script {
         Self(behaviors.into_iter().map(step).collect())
     }
 
-    /// The behaviour for the next request of this scope.
+    /// Returns the behaviour of the next request of the given scope.
     pub(super) fn next(&self, scope: Scope) -> Option<Arc<Behavior>> {
         for step in &self.0 {
             match step.turn(scope) {
-                Turn::Mine(behavior) => return Some(behavior),
-                Turn::Spared => return None,
-                Turn::Pass => {}
+                Decision::Mine(behavior) => return Some(behavior),
+                Decision::Spared => return None,
+                Decision::Pass => {}
             }
         }
         None
@@ -101,14 +101,14 @@ mod tests {
     use crate::Fault;
 
     #[test]
-    fn each_step_lasts_as_long_as_it_says() {
+    fn each_step_applies_to_its_number_of_requests() {
         let script = Script::new([Fault::Status(500).once(), Behavior::healthy().times(2), Fault::Reset.into()], 0);
         let seen: Vec<_> = (0..5).map(|_| script.next(Scope::Answers).unwrap().faults.clone()).collect();
         assert_eq!(seen, [vec![Fault::Status(500)], vec![], vec![], vec![Fault::Reset], vec![Fault::Reset]]);
     }
 
     #[test]
-    fn a_percentage_strikes_exactly_so_many_of_a_hundred() {
+    fn percentage_applies_to_exactly_that_share() {
         for percent in 0..=100 {
             for seed in [0, 7, 12_345] {
                 let ticks = Ticks::seeded(seed);
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_is_not_touched_by_what_is_meant_for_answers() {
+    fn model_scope_does_not_apply_to_lists() {
         let script = Script::new([Fault::Reset.into(), Fault::Silent.on(Scope::Lists)], 0);
         let next = |scope| script.next(scope).unwrap().faults.clone();
         assert_eq!(next(Scope::Lists), [Fault::Silent]);
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn a_step_with_a_count_and_a_percentage_counts_what_it_struck() {
+    fn count_includes_only_affected_requests() {
         let script = Script::new([Fault::Reset.percent(50).times(3)], 0);
         let struck = (0..20).filter(|_| script.next(Scope::Answers).is_some());
         assert_eq!(struck.count(), 3);

@@ -1,4 +1,4 @@
-//! One request: read it, find out how to treat it, answer it.
+//! Handles a request: reads it, selects the behaviour, and responds.
 
 use super::body::{Answer, ConnectionEnded, Plan};
 use super::connection::Link;
@@ -18,13 +18,13 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::sleep;
 
-/// The largest request that is taken.
+/// The maximum size of a request body.
 const MAX_REQUEST: usize = 64 << 20;
 const JSON: &str = "application/json";
 const PAGE: &str = "<!DOCTYPE html>\n<html><head><title>Please wait</title></head>\
     <body><h1>Checking your browser</h1></body></html>\n";
 
-/// An answer about to go out, with the status, type and body that it will have.
+/// A response that is ready to send: status, content type and body.
 struct Outgoing {
     status: u16,
     content_type: &'static str,
@@ -38,7 +38,7 @@ impl Outgoing {
     }
 }
 
-/// Answers one request, or fails in order to have the connection broken off.
+/// Handles a request. An error makes hyper close the connection.
 pub(super) async fn serve(
     shared: Arc<Shared>,
     link: Arc<Link>,
@@ -96,7 +96,7 @@ fn refused(shared: &Shared, refusal: &Refusal, retry_after: Option<u64>) -> Outg
 
 async fn models(shared: &Shared, route: Route) -> Result<Outgoing, ConnectionEnded> {
     let behavior = shared.behavior(Scope::Lists, None);
-    if let Some(out) = before_the_answer(shared, &behavior, None, None).await? {
+    if let Some(out) = apply_head_faults(shared, &behavior, None, None).await? {
         return Ok(out);
     }
     let wire = shared.wire;
@@ -116,7 +116,7 @@ async fn call(shared: &Shared, place: &Target, body: &Bytes) -> Result<Outgoing,
     let known = shared.cache.known(place, body, || shared.read(place, body));
     let behavior = shared.behavior(Scope::Answers, Some(&known));
     let ask = known.ask.as_ref();
-    if let Some(out) = before_the_answer(shared, &behavior, Some(place.kind), ask.ok()).await? {
+    if let Some(out) = apply_head_faults(shared, &behavior, Some(place.kind), ask.ok()).await? {
         return Ok(out);
     }
     let ask = match ask {
@@ -156,8 +156,8 @@ async fn wait(time: Duration) {
     }
 }
 
-/// The faults that come before an answer, or in place of one; an error is a reset.
-async fn before_the_answer(
+/// Applies the faults that delay or replace a response. An error means a reset.
+async fn apply_head_faults(
     shared: &Shared,
     behavior: &Behavior,
     kind: Option<Kind>,
@@ -210,13 +210,13 @@ async fn before_the_answer(
     Ok(None)
 }
 
-/// Whether a chat has function tools and does not turn reasoning off.
+/// Returns whether a chat request has function tools and does not disable reasoning.
 fn reasons_with_tools(ask: &ModelRequest) -> bool {
     let mut tools = ask.body["tools"].as_array().into_iter().flatten();
     ask.body["reasoning_effort"] != "none" && tools.any(|tool| tool["type"] == "function")
 }
 
-/// The value at a path with dots; null when there is none.
+/// Returns the value at a dotted path, or null.
 fn field_of<'a>(body: &'a Value, path: &str) -> &'a Value {
     path.split('.').fold(body, |value, key| &value[key])
 }

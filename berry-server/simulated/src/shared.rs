@@ -1,4 +1,4 @@
-//! What the connections of a provider share, and how it picks a request's behaviour.
+//! The state shared by the connections of a provider, and the selection of behaviours.
 
 use super::cache::{Cache, CachedRequest};
 use super::config::Config;
@@ -16,7 +16,7 @@ use http::HeaderMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
-/// What all connections of a provider share.
+/// The state shared by all connections of a provider.
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) record: Arc<Record>,
@@ -28,7 +28,7 @@ pub(super) struct Shared {
     standing: Step,
     name_ticks: Ticks,
     pub(super) cache: Cache,
-    /// Headers of every answer.
+    /// The headers of every response.
     pub(super) headers: HeaderMap,
     /// The stored responses of the Responses API.
     pub(super) responses: StoredResponses,
@@ -60,7 +60,7 @@ impl Shared {
         }
     }
 
-    /// Whether there is such a model, and what its name asks for.
+    /// Returns the behaviour in a model's name; `None` for an unknown model.
     pub(super) fn model(&self, name: &str) -> Option<Option<Behavior>> {
         if self.config.models.iter().any(|model| model == name) {
             return Some(None);
@@ -98,7 +98,7 @@ impl Shared {
         own.map_or_else(|| self.wire.refusal(refusal), |(status, body)| (status, body.into()))
     }
 
-    /// The script's behaviour, else the one in the model's name, else the provider's own.
+    /// Returns the behaviour of the script, of the model's name, or of the provider, in this order.
     pub(super) fn behavior(&self, scope: Scope, known: Option<&CachedRequest>) -> Arc<Behavior> {
         let by_name = || {
             let behavior = known?.by_name.as_ref()?;

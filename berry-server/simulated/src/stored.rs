@@ -1,4 +1,4 @@
-//! The responses that a provider has stored: what `previous_response_id` and `item_reference` name.
+//! The stored responses of a provider, to which `previous_response_id` and `item_reference` refer.
 
 use super::dialect::{Kind, ModelRequest, Shape};
 use super::openai::responses;
@@ -9,23 +9,23 @@ use serde_json::Value;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// More than this are not kept.
+/// The maximum number of stored responses.
 const MAX_STORED: usize = 256;
 
-/// A response with the conversation that it ends.
+/// A stored response and its conversation.
 #[derive(Clone, Debug)]
 struct Stored {
     id: String,
     items: Arc<[Value]>,
 }
 
-/// The newest responses.
+/// The newest stored responses.
 #[derive(Debug, Default)]
 pub(super) struct StoredResponses(ArcSwap<VecDeque<Stored>>);
 
 impl StoredResponses {
-    /// Checks what a request says of earlier ones. Returns the request with the conversation that it continues, if it
-    /// names one.
+    /// Checks the references of a request to earlier responses. Returns the request with the conversation that it
+    /// continues, if any.
     pub(super) fn with_history(
         &self,
         ask: &ModelRequest,
@@ -60,7 +60,7 @@ impl StoredResponses {
         Ok(whole)
     }
 
-    /// Keeps the response to a request, unless the request says that it must not be stored.
+    /// Stores the response to a request, unless the request has `store: false`.
     pub(super) fn keep(&self, ask: &ModelRequest, shape: Shape, voice: &Voice, seed: u64) {
         let id = responses::id(seed);
         if ask.kind != Kind::Responses || ask.body["store"] == Value::Bool(false) {

@@ -1,37 +1,37 @@
-//! What simulated models say: the same words for the same question.
+//! The text of simulated models, which depends only on the request.
 
 use super::config::TaskCall;
 use super::dialect::Shape;
 
-/// The letters in a piece of JSON.
+/// The number of characters in a fragment of JSON.
 const PIECE: usize = 8;
 
-/// Who speaks: what a provider's answers have in common.
+/// The properties shared by all responses of a provider.
 #[derive(Clone, Debug)]
 pub(super) struct Voice {
     pub(super) name: String,
     pub(super) created: u64,
     pub(super) echo: bool,
     pub(super) tokens: Option<usize>,
-    /// The account that the provider's key stands for.
+    /// The account of the provider's key.
     pub(super) account: u64,
-    /// The tool calls that conversations make, by steps.
+    /// The tool calls of a task, by step.
     pub(super) task: Vec<Vec<TaskCall>>,
     words: Vec<String>,
 }
 
-/// The tokens of an answer, and what ended it before its time.
+/// The tokens of an answer, and the reason for an early end.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Output {
     pub(super) tokens: Vec<String>,
-    /// The limit of tokens.
+    /// Whether the token limit was reached.
     pub(super) cut_short: bool,
-    /// A text that the request wanted it to stop at.
+    /// The stop sequence that was reached.
     pub(super) stopped: Option<String>,
 }
 
 impl Output {
-    /// Ends the tokens at the first of the texts to stop at, which is left out, or at the limit.
+    /// Ends the tokens before the first stop sequence, or at the limit.
     pub(super) fn within(mut tokens: Vec<String>, limit: Option<usize>, stops: &[String]) -> Self {
         let whole = tokens.concat();
         let found = stops.iter().filter_map(|stop| Some((whole.find(stop.as_str())?, stop)));
@@ -53,20 +53,20 @@ impl Output {
     }
 }
 
-/// What an answer follows from.
+/// The inputs of an answer.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Question<'a> {
-    /// The user's last message.
+    /// The last user message.
     pub(super) asked: &'a str,
-    /// What else the answer begins with, a token each.
+    /// Further texts at the beginning of the answer, one token each.
     pub(super) notes: &'a [String],
-    /// The beginning of the answer, when the request brings one.
+    /// The beginning of the answer, if the request contains one.
     pub(super) prefix: &'a str,
-    /// The most tokens that the request allows.
+    /// The maximum number of tokens.
     pub(super) limit: Option<usize>,
-    /// The texts that it ends before.
+    /// The stop sequences.
     pub(super) stops: &'a [String],
-    /// The number of the choice.
+    /// The index of the choice.
     pub(super) choice: usize,
 }
 
@@ -83,12 +83,12 @@ impl Voice {
         }
     }
 
-    /// About how many tokens an answer has, for its pace.
+    /// Returns the approximate number of tokens in an answer, for its delay.
     pub(super) fn token_count(&self, shape: Shape) -> usize {
         shape.tokens.or(self.tokens).unwrap_or(self.words.len())
     }
 
-    /// The answer in tokens: the echo of the question in one, the notes, then word by word.
+    /// Returns the tokens of the answer: the echo of the prompt, the notes, and then one token per word.
     pub(super) fn say(&self, question: Question<'_>, shape: Shape) -> Output {
         let echo =
             (self.echo && !question.asked.is_empty()).then(|| format!("You said: \u{201c}{}\u{201d}.", question.asked));
@@ -107,7 +107,7 @@ impl Voice {
         {
             first.insert_str(0, &format!("[{}] ", question.choice));
         }
-        go_on_after(question.prefix, &mut tokens);
+        remove_prefix(question.prefix, &mut tokens);
         Output::within(tokens, question.limit, question.stops)
     }
 }
@@ -122,9 +122,8 @@ fn widen(token: String, bytes: Option<usize>) -> String {
     }
 }
 
-/// Leaves out what the prefix says already; a prefix that the answer does not begin with is left
-/// unheeded.
-fn go_on_after(prefix: &str, tokens: &mut Vec<String>) {
+/// Removes the prefix from the tokens. A prefix that does not match is ignored.
+fn remove_prefix(prefix: &str, tokens: &mut Vec<String>) {
     if prefix.is_empty() || !tokens.concat().starts_with(prefix) {
         return;
     }
@@ -137,13 +136,13 @@ fn go_on_after(prefix: &str, tokens: &mut Vec<String>) {
     });
 }
 
-/// A text in pieces, as tokens of something that is not words.
+/// Splits a text without words into fragments.
 pub(super) fn pieces(text: &str) -> Vec<String> {
     let letters: Vec<char> = text.chars().collect();
     letters.chunks(PIECE).map(|piece| piece.iter().collect()).collect()
 }
 
-/// A count of tokens that is near enough: a simulated tokenizer takes words.
+/// Returns the token count of a text, with one token per word.
 pub(super) fn count(text: &str) -> usize {
     text.split_whitespace().count()
 }
@@ -161,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn the_question_comes_back_before_the_text() {
+    fn echoes_the_prompt_before_the_text() {
         let asked = Question { asked: "hi", ..Question::default() };
         let tokens = say(&voice(None), asked);
         assert_eq!(tokens.concat(), "You said: “hi”. one two three");
@@ -171,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn a_prefix_is_gone_on_from() {
+    fn continues_a_prefix() {
         let whole = say(&voice(None), Question::default()).concat();
         for (at, _) in whole.char_indices() {
             let rest = Question { prefix: &whole[..at], ..Question::default() };
@@ -182,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_cuts_short() {
+    fn stops_at_the_token_limit() {
         let asked = |limit| Question { limit: Some(limit), ..Question::default() };
         let said = voice(None).say(asked(2), Shape::default());
         assert!(said.cut_short);
@@ -191,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn it_stops_before_what_it_is_told_to_stop_at() {
+    fn stops_before_a_stop_sequence() {
         let stops = ["three".to_owned(), "wo th".to_owned(), "never".to_owned()];
         let said = voice(None).say(Question { stops: &stops, ..Question::default() }, Shape::default());
         assert_eq!(said.tokens, ["one", " t"]);
@@ -201,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn notes_come_after_the_echo() {
+    fn places_notes_after_the_echo() {
         let notes = [" A note.".to_owned()];
         let asked = Question { asked: "hi", notes: &notes, ..Question::default() };
         assert_eq!(say(&voice(None), asked).concat(), "You said: “hi”. A note. one two three");

@@ -1,4 +1,4 @@
-//! From a checked configuration to what the layers take: models, callers, settings.
+//! Builds the models, callers and settings of the layers from a checked configuration.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -27,28 +27,28 @@ use super::{
     presets::Route,
 };
 
-/// Who calls: a user, or a key that was made at run time.
+/// An authenticated user, or the owner of a key that was created at run time.
 #[derive(Debug)]
 pub struct Caller {
-    /// The user's id; `team:` and the team's id for a key without a user.
+    /// The id of the user, or `team:` and the id of the team for a key without a user.
     pub id: Arc<str>,
-    /// What the caller may do, which keys of one owner share.
+    /// The permissions and limits, which keys of one owner share.
     pub grants: Arc<Grants>,
-    /// The key, if it was made at run time.
+    /// The key, if it was created at run time.
     #[cfg(feature = "database")]
     pub(crate) key: Option<Arc<crate::keys::RuntimeKey>>,
 }
 
-/// What a caller may do.
+/// The permissions and limits of a caller.
 #[derive(Debug, Default)]
 pub struct Grants {
     /// The tags.
     pub tags: Vec<Arc<str>>,
-    /// Lists of public names and table ids of models, of which each must have a model that the caller may call.
+    /// Lists of public names and table ids of models. The caller may call the models that are in every list.
     pub allowed: Vec<Arc<HashSet<String>>>,
-    /// What the user has spent of its limits; `None` is no limit.
+    /// The rate limits and their usage; `None` for no limits.
     pub quota: Option<Arc<Quota>>,
-    /// Those whom requests are counted for.
+    /// The accounts that requests are counted for.
     pub account: Account,
 }
 
@@ -61,7 +61,7 @@ impl Deref for Caller {
 }
 
 impl Caller {
-    /// The id of the key, if it was made at run time.
+    /// Returns the id of the key, if it was created at run time.
     #[must_use]
     pub fn key_id(&self) -> Option<&str> {
         #[cfg(feature = "database")]
@@ -70,13 +70,13 @@ impl Caller {
         None
     }
 
-    /// Whether the user may call `/admin/*`.
+    /// Returns whether the user may call `/admin/*`.
     #[must_use]
     pub fn is_admin(&self) -> bool {
         self.tags.iter().any(|tag| &**tag == berry_tower::select::candidates::ADMIN)
     }
 
-    /// Whether the user's list holds the model.
+    /// Returns whether the user may call the model.
     #[must_use]
     pub fn allows(&self, model: &Model) -> bool {
         let has = |list: &Arc<HashSet<String>>| list.contains(&**model.name()) || list.contains(&**model.id());
@@ -84,29 +84,29 @@ impl Caller {
     }
 }
 
-/// What a configuration builds.
+/// The objects built from a configuration.
 #[derive(Debug)]
 pub struct Built {
-    /// The models, for a catalogue.
+    /// The models of the catalog.
     pub models: Vec<Model>,
-    /// How the state of backends moves.
+    /// The parameters of backend state: breaker, health and confidence.
     pub tuning: Tuning,
-    /// Whether and when a failed attempt is followed by another.
+    /// The retry policy.
     pub plan: BackoffPolicy,
-    /// The users' keys.
+    /// The keys of the users.
     pub keys: Vec<ApiKey<Arc<Caller>>>,
     /// The users, by table id.
     pub callers: HashMap<String, Arc<Caller>>,
-    /// What users without tags may use.
+    /// The backends that users without tags may use.
     pub tag_policy: TagPolicy,
 }
 
-/// The keys that change from time to time, by where they come from.
+/// The keys that are renewed at run time, by their source.
 #[derive(Debug, Clone, Default)]
 pub struct ProviderKeys(HashMap<KeySource, RotatingKey>);
 
 impl ProviderKeys {
-    /// The keys of a configuration. Those that `before` has, too, keep their value.
+    /// Returns the keys of a configuration. Keys that also exist in `before` keep their value.
     #[must_use]
     pub fn new(config: &Config, before: Option<&Self>) -> Self {
         let sources = config.providers.values().filter_map(|provider| provider.key_source.clone());
@@ -114,19 +114,19 @@ impl ProviderKeys {
         Self(sources.map(|source| (source.clone(), key(&source))).collect())
     }
 
-    /// Returns each key with where it comes from.
+    /// Returns each key with its source.
     pub fn iter(&self) -> impl Iterator<Item = (&KeySource, &RotatingKey)> {
         self.0.iter()
     }
 }
 
-/// A provider in each way in which its models are reached.
-struct Reached {
+/// A provider, with one variant per route to its models.
+struct RoutedProvider {
     usual: Arc<Provider>,
     routes: Vec<(Route, Arc<Provider>)>,
 }
 
-impl Reached {
+impl RoutedProvider {
     fn new(
         id: &str,
         file: &super::Provider,
@@ -143,17 +143,16 @@ impl Reached {
     }
 }
 
-/// Builds what the layers take. Users whose limits did not change keep what they have spent of
-/// them in `before`.
+/// Builds the objects of the layers. Users whose limits did not change keep their usage from `before`.
 ///
 /// # Errors
-/// A value that passed the checks of the file and is refused all the same, with its path.
+/// Returns the path and the reason when the library rejects a value that passed the checks of the file.
 pub fn build(config: &Config, before: &HashMap<String, Arc<Caller>>, keys: &ProviderKeys) -> Result<Built, String> {
     let settings = &config.settings;
     let tuning = tuning(settings);
     let mut providers = HashMap::new();
     for (id, provider) in &config.providers {
-        let built = Reached::new(id, provider, settings, keys).map_err(|e| format!("providers.{id}: {e}"))?;
+        let built = RoutedProvider::new(id, provider, settings, keys).map_err(|e| format!("providers.{id}: {e}"))?;
         providers.insert(id.as_str(), built);
     }
     let models = config.models.iter().map(|(id, model)| self::model(id, model, &providers, &tuning, settings));
@@ -173,7 +172,7 @@ pub fn build(config: &Config, before: &HashMap<String, Arc<Caller>>, keys: &Prov
     Ok(Built { models, tuning, plan, keys, callers, tag_policy: settings.tag_policy })
 }
 
-/// `None` where zero seconds mean "off".
+/// Converts seconds to a duration, and 0 to `None`, which means "off".
 #[must_use]
 pub fn seconds(seconds: u64) -> Option<Duration> {
     (seconds > 0).then(|| Duration::from_secs(seconds))
@@ -206,7 +205,7 @@ fn tuning(settings: &Settings) -> Tuning {
     }
 }
 
-/// A provider as the layers know it, with the models of a route or all others.
+/// Builds a provider of the library, for the models of a route or for all others.
 pub(crate) fn provider(
     id: &str,
     file: &super::Provider,
@@ -253,10 +252,11 @@ pub(crate) fn provider(
         .with_enabled(file.enabled)
         .with_max_retries(file.max_retries)
         .with_forward_user_agent(file.forward_user_agent)
+        .with_propagate_trace(file.propagate_trace)
         .with_max_connections(NonZeroU32::new(file.max_connections))
         .with_key(file.api_key.expose_secret())?;
     for (name, value) in &file.headers {
-        let value = value.to_str().map_err(|_| backend::InvalidProvider("a header value is no visible ASCII"))?;
+        let value = value.to_str().map_err(|_| backend::InvalidProvider("a header value is not visible ASCII"))?;
         provider = provider.with_header(name.clone(), value)?;
     }
     Ok(provider)
@@ -265,7 +265,7 @@ pub(crate) fn provider(
 fn model(
     id: &str,
     file: &super::Model,
-    providers: &HashMap<&str, Reached>,
+    providers: &HashMap<&str, RoutedProvider>,
     tuning: &Tuning,
     settings: &Settings,
 ) -> Result<Model, String> {
@@ -288,7 +288,7 @@ fn model(
                 .with_sampling(entry.sampling)
                 .with_thinking(entry.thinking)
                 .with_think_tags(entry.think_tags)
-                // The catalogue shares one state among those of the same provider and model.
+                // The catalog shares one state among backends with the same provider and model.
                 .with_state(Arc::new(BackendState::new(tuning.clone()))),
         );
     }

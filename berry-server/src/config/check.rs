@@ -1,4 +1,4 @@
-//! The rules that hold between tables: references, uniqueness, cycles, and who can reach what.
+//! Checks across tables: references, uniqueness, cycles, and models that no user can reach.
 
 use std::collections::{HashMap, HashSet};
 
@@ -8,13 +8,13 @@ use super::reader::Reader;
 use super::suggest;
 use berry_tower::select::TagPolicy;
 
-/// A longer chain of fallbacks is surely a generator's mistake.
-const DEEPEST_FALLBACK: usize = 100;
+/// The maximum length of a chain of fallbacks.
+const MAX_FALLBACK_DEPTH: usize = 100;
 
-/// Checks a configuration whose single values have been checked.
+/// Checks the relations between the values of a configuration.
 pub(super) fn check(config: &Config, reader: &Reader<'_>) {
     let check = Check { config, reader };
-    check.nothing_is_empty();
+    check.check_required_tables();
     check.tokens();
     check.names();
     for (id, model) in &config.models {
@@ -48,8 +48,8 @@ impl<'a> Check<'a> {
         self.reader.log.borrow().has_error(path)
     }
 
-    /// A half-written file must not empty a gateway.
-    fn nothing_is_empty(&self) {
+    /// Requires at least one table of each kind, so that a half-written file does not empty a running gateway.
+    fn check_required_tables(&self) {
         let Config { users, providers, models, .. } = self.config;
         let tables = [("providers", providers.is_empty()), ("models", models.is_empty()), ("users", users.is_empty())];
         for (table, empty) in tables {
@@ -60,7 +60,7 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// No two users may show the same token, in whichever form the file holds it.
+    /// Requires a different token for each user, whether given as text or as a digest.
     fn tokens(&self) {
         let mut owners = HashMap::new();
         for (id, user) in &self.config.users {
@@ -79,7 +79,7 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// Public names are unique, and no id may be mistaken for another model's name.
+    /// Requires unique public names, and ids that differ from the names of other models.
     fn names(&self) {
         let models = &self.config.models;
         let mut owners: HashMap<&str, &str> = HashMap::new();
@@ -167,7 +167,7 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// Each endpoint has one default model at most.
+    /// Allows at most one default model per endpoint.
     fn defaults(&self) {
         let mut seen = HashSet::new();
         for (id, model) in &self.config.models {
@@ -187,7 +187,7 @@ impl<'a> Check<'a> {
         self.config.models.values().find(|model| model.name == name)
     }
 
-    /// Fallbacks that lead back to where they began, each circle told once.
+    /// Reports each cycle of fallbacks once.
     fn cycles(&self) {
         let mut done = HashSet::new();
         for model in self.config.models.values() {
@@ -197,17 +197,17 @@ impl<'a> Check<'a> {
 
     fn follow(&self, model: &'a Model, trail: &mut Vec<&'a str>, done: &mut HashSet<&'a str>) {
         if let Some(begin) = trail.iter().position(|name| *name == model.name) {
-            // A circle of one has been told already.
+            // A model that is its own fallback is already reported.
             if trail.len() - begin > 1 {
-                self.tell_cycle(&trail[begin..]);
+                self.report_cycle(&trail[begin..]);
             }
             return;
         }
         if done.contains(model.name.as_str()) {
             return;
         }
-        if trail.len() == DEEPEST_FALLBACK {
-            let message = format!("fallbacks lead more than {DEEPEST_FALLBACK} models deep");
+        if trail.len() == MAX_FALLBACK_DEPTH {
+            let message = format!("fallbacks lead more than {MAX_FALLBACK_DEPTH} models deep");
             return self.reader.error("models", message);
         }
         trail.push(&model.name);
@@ -218,19 +218,19 @@ impl<'a> Check<'a> {
         done.insert(&model.name);
     }
 
-    fn tell_cycle(&self, circle: &[&str]) {
-        let last = circle.last().copied().unwrap_or_default();
+    fn report_cycle(&self, cycle: &[&str]) {
+        let last = cycle.last().copied().unwrap_or_default();
         let of_last = |(_, model): &(&String, &Model)| model.name == last;
         let Some((id, _)) = self.config.models.iter().find(of_last) else {
             return;
         };
-        let way = circle.join("` → `");
+        let path_text = cycle.join("` → `");
         let path = join(&join("models", id), "fallbacks");
-        let message = format!("fallbacks go round in a circle: `{way}` → `{}`; remove one of them", circle[0]);
+        let message = format!("fallbacks go round in a circle: `{path_text}` → `{}`; remove one of them", cycle[0]);
         self.reader.error(&path, message);
     }
 
-    /// Warns about what is configured and yet out of everybody's reach.
+    /// Warns about models and backends that no user can reach.
     fn reach(&self) {
         let models = self.config.models.iter().filter(|(_, model)| model.enabled);
         for (id, model) in models {

@@ -7,7 +7,7 @@ use super::reader::Table;
 /// `[database]`
 #[derive(Clone, Debug, PartialEq)]
 pub struct Database {
-    /// Where it is.
+    /// The location of the database.
     pub url: DatabaseUrl,
     /// How many days the ledger keeps single requests.
     pub retain_days: u32,
@@ -15,7 +15,7 @@ pub struct Database {
     pub record_user: bool,
 }
 
-/// The place of a database. Its `Debug` shows no password.
+/// The location of a database. `Debug` hides its password.
 #[derive(Clone)]
 pub enum DatabaseUrl {
     /// `sqlite://PATH`
@@ -53,7 +53,7 @@ pub(super) const RETAIN_DAYS: u32 = 30;
 pub(super) fn read(mut t: Table<'_>) -> Option<Database> {
     let is_present = t.entries.is_some();
     let url = if is_present { t.required("url", "\"sqlite:///var/lib/berry/berry.db\"") } else { String::new() };
-    // Makes the key a known one.
+    // Marks the key as known.
     let _ = t.has("url");
     let mut database =
         Database { url: DatabaseUrl::Sqlite(PathBuf::new()), retain_days: RETAIN_DAYS, record_user: false };
@@ -62,7 +62,7 @@ pub(super) fn read(mut t: Table<'_>) -> Option<Database> {
     if !url.is_empty() {
         match parse(&url) {
             Ok(url) => database.url = url,
-            // The text may hold a password.
+            // The message does not quote the URL, which may contain a password.
             Err(message) => t.error("url", message),
         }
     } else if t.has("url") {

@@ -1,22 +1,22 @@
-//! The environment: `${NAME}` in string values, and where the file is found.
+//! Expands `${NAME}` in string values, and finds the configuration file.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-/// The places that are tried when neither `--config` nor `CONFIG_PATH` is given, in this order.
+/// The default paths of the configuration file, in order. They apply without `--config` and `CONFIG_PATH`.
 pub const PLACES: [&str; 3] = ["config.toml", "config-example.toml", "config/smart_ai_example.toml"];
 
-/// Why there is no file to load.
+/// The reason why no configuration file was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NotFound {
-    /// A path was named, by `--config` or `CONFIG_PATH`, and no file is there.
+    /// The path of `--config` or `CONFIG_PATH` does not exist.
     Named {
-        /// Who named it.
+        /// The option or variable that contains the path.
         by: &'static str,
         /// The path.
         path: PathBuf,
     },
-    /// Nothing was named and none of the usual places has a file.
+    /// No path was given, and none of the default paths exists.
     Nowhere,
 }
 
@@ -43,12 +43,12 @@ impl fmt::Display for NotFound {
 
 impl std::error::Error for NotFound {}
 
-/// Finds the file: `--config` (`given`), then `CONFIG_PATH`, then [`PLACES`].
+/// Finds the configuration file: `--config` (`given`), then `CONFIG_PATH`, then [`PLACES`].
 ///
-/// Relative paths are taken from `dir`; a server passes `.`.
+/// Relative paths are relative to `dir`; the server passes `.`.
 ///
 /// # Errors
-/// [`NotFound`] when the named path, or else every usual place, has no file.
+/// Returns [`NotFound`] when the given path or every default path does not exist.
 pub fn find(given: Option<&Path>, env: impl Fn(&str) -> Option<String>, dir: &Path) -> Result<PathBuf, NotFound> {
     let variable = env("CONFIG_PATH").filter(|path| !path.is_empty());
     let named = match (given, variable) {
@@ -57,20 +57,20 @@ pub fn find(given: Option<&Path>, env: impl Fn(&str) -> Option<String>, dir: &Pa
         (None, None) => None,
     };
     match named {
-        // Whether it is a regular file is for the loader to say, with the cure.
+        // The loader checks that the path is a regular file, and reports the remedy.
         Some((_, path)) if dir.join(&path).exists() => Ok(dir.join(path)),
         Some((by, path)) => Err(NotFound::Named { by, path }),
         None => PLACES.iter().map(|place| dir.join(place)).find(|path| path.is_file()).ok_or(NotFound::Nowhere),
     }
 }
 
-/// What is wrong with a `${…}`.
+/// An invalid `${…}` reference.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum BadReference {
     Unset(String),
     BadName(String),
     Unclosed,
-    /// A file that cannot be read, and why.
+    /// A file that cannot be read, and the reason.
     File(String, String),
 }
 
@@ -90,8 +90,8 @@ impl fmt::Display for BadReference {
     }
 }
 
-/// Replaces each `${NAME}` by its value and each `${file:PATH}` by the file's text; `$${` stands for
-/// a literal `${`. Values are not expanded again.
+/// Replaces each `${NAME}` by its value and each `${file:PATH}` by the text of the file. `$${` produces
+/// a literal `${`. The inserted values are not expanded again.
 pub(super) fn expand(
     text: &str,
     mut variable: impl FnMut(&str) -> Option<String>,
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn file_references_are_replaced_by_the_files_text() {
+    fn replaces_file_references_by_their_text() {
         assert_eq!(expand("Bearer ${file:/run/secrets/key}!", lookup).unwrap(), "Bearer sk-${KEY}!");
         let bad = |text: &str| expand(text, lookup).unwrap_err().to_string();
         assert!(bad("${file:/gone}").contains("`/gone`"), "{}", bad("${file:/gone}"));
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn references_are_replaced_once() {
+    fn expands_references_once() {
         assert_eq!(expand("a${KEY}b${KEY}", lookup).unwrap(), "ask-1bsk-1");
         assert_eq!(expand("${NESTED}", lookup).unwrap(), "${KEY}");
         assert_eq!(expand("$${KEY}", lookup).unwrap(), "${KEY}");
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_references_say_what_they_are() {
+    fn reports_invalid_references() {
         let bad = |text: &str| expand(text, lookup).unwrap_err();
         assert_eq!(bad("${NOPE}"), BadReference::Unset("NOPE".to_owned()));
         assert_eq!(bad("x${KEY"), BadReference::Unclosed);
@@ -180,20 +180,20 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_is_expanded_or_refused(text in "[$a{}K_é]{0,12}") {
+        fn any_text_is_expanded_or_rejected(text in "[$a{}K_é]{0,12}") {
             let _ = expand(&text, |_| Some(String::new()));
         }
 
         #[test]
-        fn escaping_keeps_any_text(text in "[a$é{} ]{0,12}") {
-            // A `$` right before a `${` would itself read as the escape, so such texts are left out.
+        fn escaped_text_is_unchanged(text in "[a$é{} ]{0,12}") {
+            // A `$` before a `${` would look like the escape, so such texts are skipped.
             prop_assume!(!text.contains("$${"));
             prop_assert_eq!(expand(&text.replace("${", "$${"), lookup).unwrap(), text);
         }
     }
 
     #[test]
-    fn the_file_is_looked_for_in_order() {
+    fn searches_paths_in_order() {
         let dir = tempfile::tempdir().unwrap();
         let touch = |name: &str| {
             let path = dir.path().join(name);
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_named_file_that_is_missing_is_not_replaced_by_another() {
+    fn missing_given_file_is_an_error() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("config.toml"), "").unwrap();
         let gone = |name: &str| (name == "CONFIG_PATH").then(|| "gone.toml".to_owned());
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn nowhere_names_all_five_places_and_the_demo() {
+    fn not_found_lists_every_option() {
         let text = NotFound::Nowhere.to_string();
         for part in ["--config", "CONFIG_PATH", "--demo"].iter().chain(&PLACES) {
             assert!(text.contains(part), "{part} in {text}");

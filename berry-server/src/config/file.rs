@@ -1,4 +1,4 @@
-//! The configuration file as types: users, providers, models, each key with its unit.
+//! The types of the configuration file: users, providers and models.
 
 use std::num::NonZeroU32;
 
@@ -22,14 +22,17 @@ use super::presets::Route;
 use super::settings::Settings;
 use super::store::Store;
 use super::teams::Team;
+use super::telemetry::Telemetry;
 
-/// A whole configuration file, checked. Tables keep the order of the file.
+/// A checked configuration. Tables keep the order of the file.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// `[settings]`
     pub settings: Settings,
     /// `[database]`; without it nothing is recorded, and keys are in the file alone.
     pub database: Option<Database>,
+    /// `[telemetry]`
+    pub telemetry: Telemetry,
     /// `[users.<id>]`
     pub users: IndexMap<String, User>,
     /// `[providers.<id>]`
@@ -47,17 +50,17 @@ pub struct Config {
 /// `[users.<id>]`
 #[derive(Debug, Clone, PartialEq)]
 pub struct User {
-    /// A label for humans; the table's id when the file gives none.
+    /// A label for humans; by default the id of the table.
     pub name: String,
-    /// What the user shows.
+    /// The token of the user.
     pub credential: Credential,
-    /// Public names or table ids of models; empty = all.
+    /// Public names or table ids of the models that the user may call; empty = all.
     pub allowed_models: Vec<String>,
-    /// A disabled user is refused.
+    /// Whether the user may make requests.
     pub enabled: bool,
-    /// Which tagged backends the user may use; `admin` opens `/admin/*`.
+    /// The tags of the backends that the user may use; `admin` also allows `/admin/*`.
     pub tags: Vec<String>,
-    /// The token is refused from this moment on.
+    /// The time from which the token is rejected.
     pub expires_at: Option<Timestamp>,
     /// `[users.<id>.rate_limit]`
     pub rate_limit: RateLimit,
@@ -68,13 +71,13 @@ pub struct User {
 }
 
 impl User {
-    /// Whether the user has the tag `admin`.
+    /// Returns whether the user has the tag `admin`.
     #[must_use]
     pub fn is_admin(&self) -> bool {
         self.tags.iter().any(|tag| tag == "admin")
     }
 
-    /// Whether the user's list holds the model, by its public name or its table id.
+    /// Returns whether the user may call the model, by its public name or its table id.
     #[must_use]
     pub fn allows(&self, id: &str, name: &str) -> bool {
         let named = |allowed: &String| allowed == id || allowed == name;
@@ -82,7 +85,7 @@ impl User {
     }
 }
 
-/// What a user shows: a token that the file holds, or one of which the file holds the digest only.
+/// The token of a user, as text or as a digest.
 #[derive(Clone)]
 pub enum Credential {
     /// `token`
@@ -92,7 +95,7 @@ pub enum Credential {
 }
 
 impl Credential {
-    /// The SHA-256 digest of the token.
+    /// Returns the SHA-256 digest of the token.
     #[must_use]
     pub fn digest(&self) -> [u8; 32] {
         use secrecy::ExposeSecret;
@@ -103,7 +106,7 @@ impl Credential {
         }
     }
 
-    /// The token itself, where the file holds it.
+    /// Returns the token, unless the file contains only its digest.
     #[must_use]
     pub fn token(&self) -> Option<&SecretString> {
         match self {
@@ -128,51 +131,53 @@ impl std::fmt::Debug for Credential {
     }
 }
 
-/// `[users.<id>.rate_limit]`; what is absent is not limited.
+/// `[users.<id>.rate_limit]`. An absent value means no limit.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct RateLimit {
-    /// Requests in a minute.
+    /// Requests per minute.
     pub requests_per_minute: Option<NonZeroU32>,
-    /// Requests in an hour.
+    /// Requests per hour.
     pub requests_per_hour: Option<NonZeroU32>,
-    /// Requests in a day.
+    /// Requests per day.
     pub requests_per_day: Option<NonZeroU32>,
-    /// Requests under way at once.
+    /// Concurrent requests.
     pub max_concurrent_requests: Option<NonZeroU32>,
 }
 
-/// `[providers.<id>]`. What the file leaves out has been filled in from `[settings]`.
+/// `[providers.<id>]`. Values that are absent in the file are copied from `[settings]`.
 #[derive(Debug, Clone)]
 pub struct Provider {
-    /// A label for humans; the table's id when the file gives none.
+    /// A label for humans; by default the id of the table.
     pub name: String,
     /// An http or https URL without user, query or fragment, as written.
     pub base_url: String,
-    /// Empty: no key is sent.
+    /// The API key; empty = no key is sent.
     pub api_key: SecretString,
-    /// The upstream's names of its models.
+    /// The model names of the provider.
     pub models: Vec<String>,
-    /// Sent on every call and every probe; the values are marked sensitive.
+    /// Headers of every request and probe. Their values are marked as sensitive.
     pub headers: HeaderMap,
-    /// A disabled provider gets no requests.
+    /// Whether the provider receives requests.
     pub enabled: bool,
-    /// To the head of one streamed attempt, in seconds.
+    /// The timeout for the response head of a streamed attempt, in seconds.
     pub timeout_seconds: u64,
-    /// To the head of one plain attempt, in seconds.
+    /// The timeout for the response head of another attempt, in seconds.
     pub plain_timeout_seconds: u64,
-    /// To a connection, in seconds.
+    /// The timeout for connecting, in seconds.
     pub connect_timeout_seconds: u64,
-    /// Attempts after the first on this provider for one request.
+    /// The maximum number of retries of one request on this provider.
     pub max_retries: u32,
-    /// The protocol it speaks.
+    /// The API of the provider.
     pub backend_type: BackendType,
-    /// Set whenever the type is `azure`.
+    /// The API version; always set for the type `azure`.
     pub api_version: Option<String>,
-    /// Whether streams are asked for their `usage`.
+    /// Whether streams request `usage`.
     pub stream_usage: bool,
-    /// Add the caller's `user-agent` to the gateway's, as a comment.
+    /// Whether the client's `user-agent` is appended to the gateway's as a comment.
     pub forward_user_agent: bool,
-    /// The most HTTP/2 connections to the provider.
+    /// Whether `traceparent` carries the gateway's span.
+    pub propagate_trace: bool,
+    /// The maximum number of HTTP/2 connections to the provider.
     pub max_connections: u32,
     /// The row of known providers that the other keys come from.
     pub preset: Option<&'static str>,
@@ -212,19 +217,19 @@ pub struct ProviderRoute {
 pub struct Model {
     /// The public name, unique over all models.
     pub name: String,
-    /// How a backend is picked.
+    /// The strategy that picks a backend.
     pub strategy: Strategy,
-    /// A disabled model is not served.
+    /// Whether the model is served.
     pub enabled: bool,
-    /// At least one.
+    /// The backends of the model, at least one.
     pub backends: Vec<Backend>,
-    /// Public names of other models, tried in order; without cycles.
+    /// Public names of the models to try next, in order. They contain no cycle.
     pub fallbacks: Vec<String>,
-    /// The endpoints whose requests use this model when they name none; only `moderations`.
+    /// The endpoints whose requests use this model when they have no `model`; only `moderations`.
     pub default_for: Vec<String>,
-    /// What becomes of a stream that is cut.
+    /// How a cut stream is resumed.
     pub stream_recovery: StreamRecovery,
-    /// What happens to optional fields of a request that a backend's format cannot express.
+    /// How to handle optional fields that the format of a backend cannot express.
     pub on_unsupported: OnUnsupported,
     /// The name of the model in responses.
     pub answer_model: AnswerModel,
@@ -235,31 +240,31 @@ pub struct Model {
 /// `[[models.<id>.backends]]`
 #[derive(Debug, Clone, PartialEq)]
 pub struct Backend {
-    /// The provider's table id.
+    /// The table id of the provider.
     pub provider: String,
     /// One of the provider's `models`.
     pub model: String,
-    /// Above 0, at most 100.
+    /// The weight, above 0 and at most 100.
     pub weight: f64,
-    /// 0..=10; lower is preferred.
+    /// The priority, 0..=10; lower is preferred.
     pub priority: u8,
-    /// A disabled backend gets no requests.
+    /// Whether the backend receives requests.
     pub enabled: bool,
-    /// Who may use it; `premium` marks cost and bars nobody.
+    /// The tags of users who may use the backend. `premium` marks high cost and does not restrict access.
     pub tags: Vec<String>,
-    /// What the provider charges for.
+    /// How the provider charges.
     pub billing_mode: Billing,
-    /// How its health is probed.
+    /// The kind of health probe.
     pub probe: Probe,
-    /// Requests under way at once; 0 = no bound.
+    /// The maximum number of concurrent requests; 0 = no limit.
     pub max_in_flight: u32,
-    /// Whether it continues a given start of an answer.
+    /// Whether the model continues a prefilled answer.
     pub supports_prefill: bool,
-    /// Which sampling parameters a translated request may carry.
+    /// The sampling parameters that a translated request may contain.
     pub sampling: Sampling,
-    /// How a translated request tells a Claude model to think.
+    /// How a translated request enables thinking in a Claude model.
     pub thinking: ClaudeThinking,
-    /// Whether the model writes its thoughts between `<think>` and `</think>`.
+    /// Whether text between `<think>` and `</think>` is reasoning.
     pub think_tags: bool,
     /// What it costs; the table of prices counts if it is absent.
     pub price: Option<Price>,

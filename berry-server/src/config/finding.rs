@@ -1,4 +1,4 @@
-//! What a load has to say about a file: errors that stop it and warnings that do not.
+//! The errors and warnings of a configuration file.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -12,11 +12,11 @@ pub(super) const WHOLE_FILE: &str = "(file)";
 /// One error or warning.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Finding {
-    /// Where, as a table path: `models.gpt_4.backends[1].provider`; `(file)` for the file itself.
+    /// The table path, such as `models.gpt_4.backends[1].provider`; `(file)` for the file itself.
     pub path: String,
-    /// The line, counted from 1; of the enclosing table when the key itself is missing.
+    /// The line, counted from 1. For a missing key it is the line of the enclosing table.
     pub line: Option<usize>,
-    /// What is wrong, and what would be right. Never holds a secret.
+    /// The problem and its remedy, without secrets.
     pub message: String,
 }
 
@@ -29,19 +29,19 @@ impl fmt::Display for Finding {
     }
 }
 
-/// Why a file was refused: every error that was found in it. Prints one finding per line.
+/// All errors of a rejected configuration. `Display` prints one finding per line.
 #[derive(Debug, Clone)]
 pub struct Errors {
-    /// The file, when there is one.
+    /// The file, if the configuration came from one.
     pub source: Option<PathBuf>,
-    /// At least one, in the order of the file.
+    /// The errors in the order of the file, at least one.
     pub findings: Vec<Finding>,
-    /// What was worth a warning on the way.
+    /// The warnings of the configuration.
     pub warnings: Vec<Finding>,
 }
 
 impl Errors {
-    /// One error about the file as a whole.
+    /// Returns one error about the file as a whole.
     pub(super) fn whole_file(source: &Path, line: Option<usize>, message: String) -> Self {
         let path = WHOLE_FILE.to_owned();
         Self { source: Some(source.to_owned()), findings: vec![Finding { path, line, message }], warnings: Vec::new() }
@@ -49,14 +49,14 @@ impl Errors {
 }
 
 impl Errors {
-    /// There is no file to read again.
+    /// Returns the error of a reload without a file.
     pub(crate) fn no_file() -> Self {
         let message = "the configuration in force came from no file".to_owned();
         let finding = Finding { path: WHOLE_FILE.to_owned(), line: None, message };
         Self { source: None, findings: vec![finding], warnings: Vec::new() }
     }
 
-    /// What could not be built though the file is good; `message` begins with the path.
+    /// Returns the error of a valid file whose configuration cannot be built. `message` begins with the path.
     pub(crate) fn unbuildable(message: &str, warnings: Vec<Finding>) -> Self {
         let (path, message) = message.split_once(": ").unwrap_or((WHOLE_FILE, message));
         let finding = Finding { path: path.to_owned(), line: None, message: message.to_owned() };
@@ -81,22 +81,22 @@ impl fmt::Display for Errors {
 
 impl std::error::Error for Errors {}
 
-/// Values shorter than this are not worth hiding: they would garble messages.
-const HIDE_FROM: usize = 6;
+/// The minimum length of a value to mask. Masking shorter values would garble messages.
+const MIN_MASKED_LENGTH: usize = 6;
 
 /// Collects findings and knows the line of each path.
 #[derive(Default)]
 pub(super) struct Log {
     /// The line of each path in the file.
     pub(super) lines: HashMap<String, usize>,
-    /// Values that came from the environment, with the variable's name.
+    /// Values from the environment, with the names of their variables.
     pub(super) from_env: HashMap<String, String>,
     pub(super) errors: Vec<Finding>,
     pub(super) warnings: Vec<Finding>,
 }
 
 impl Log {
-    /// Records an error, unless this path has one: the first tells the cause, others are its echo.
+    /// Records an error unless the path already has one, because later errors only follow from the first.
     pub(super) fn error(&mut self, path: &str, message: &str) {
         if !self.has_error(path) {
             let finding = self.finding(path, message);
@@ -113,7 +113,7 @@ impl Log {
         self.errors.iter().any(|error| error.path == path)
     }
 
-    /// Sorts by line, so that a reader can go through the file from top to bottom.
+    /// Sorts the findings by line.
     pub(super) fn sort(&mut self) {
         self.errors.sort_by_key(|finding| finding.line);
         self.warnings.sort_by_key(|finding| finding.line);
@@ -122,11 +122,11 @@ impl Log {
     fn finding(&self, path: &str, message: &str) -> Finding {
         let mut message = message.to_owned();
         for (value, name) in &self.from_env {
-            if value.len() >= HIDE_FROM && message.contains(value) {
+            if value.len() >= MIN_MASKED_LENGTH && message.contains(value) {
                 message = message.replace(value, &format!("${{{name}}}"));
             }
         }
-        // One finding is one line, and a terminal gets no commands from a quoted value.
+        // A finding is one line, and a quoted value must not send control characters to a terminal.
         if message.contains(char::is_control) {
             let plain = |c: char| {
                 if c.is_control() { c.escape_default().to_string() } else { c.to_string() }
@@ -136,7 +136,7 @@ impl Log {
         Finding { path: path.to_owned(), line: self.line(path), message }
     }
 
-    /// The line of a path, or else of the nearest table around it.
+    /// Returns the line of a path, or of the nearest enclosing table.
     fn line(&self, path: &str) -> Option<usize> {
         let mut path = path;
         loop {

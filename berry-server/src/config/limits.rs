@@ -79,7 +79,7 @@ impl Limits {
 }
 
 /// The highest number that a shared store counts exactly.
-const MOST: u64 = 1 << 53;
+const MOST: u64 = 1 << 52;
 
 /// All tables of limits have the same keys, so the guide describes them once.
 const KIND: &str = "users.*.limits";

@@ -1,21 +1,21 @@
-//! Table paths, and the line of each in the file.
+//! Table paths and their lines in the file.
 
 use std::collections::HashMap;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-/// The deepest path of any known key, with a little room; deeper ones need no line of their own.
-const DEEPEST: usize = 8;
+/// The maximum depth of indexed paths, which exceeds that of any known key.
+const MAX_DEPTH: usize = 8;
 
-/// The line of every path in the file.
+/// Returns the line of every path in the file.
 pub(super) fn of_paths(text: &str, root: &DeTable<'_>) -> HashMap<String, usize> {
     let mut lines = HashMap::new();
     index_table(root, "", 0, &line_starts(text), &mut lines);
     lines
 }
 
-/// `parent.key`, with the key in quotes where TOML wants them.
+/// Returns `parent.key`, with the key in quotes where TOML requires them.
 pub(super) fn join(parent: &str, key: &str) -> String {
     let bare = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
     let dot = if parent.is_empty() { "" } else { "." };
@@ -26,14 +26,14 @@ pub(super) fn join(parent: &str, key: &str) -> String {
     }
 }
 
-/// The offset at which each line begins.
+/// Returns the offset of the start of each line.
 fn line_starts(text: &str) -> Vec<usize> {
     let after_newlines = text.match_indices('\n').map(|(at, _)| at + 1);
     std::iter::once(0).chain(after_newlines).collect()
 }
 
 fn index_table(table: &DeTable<'_>, path: &str, depth: usize, starts: &[usize], lines: &mut HashMap<String, usize>) {
-    if depth >= DEEPEST {
+    if depth >= MAX_DEPTH {
         return;
     }
     for (key, value) in table {
@@ -63,12 +63,12 @@ fn index_value(
     }
 }
 
-/// The line, counted from 1, of an offset.
+/// Returns the line, counted from 1, of an offset.
 fn line_of(starts: &[usize], offset: usize) -> usize {
     starts.partition_point(|start| *start <= offset).max(1)
 }
 
-/// The line, counted from 1, of an offset into `text`.
+/// Returns the line, counted from 1, of an offset into `text`.
 pub(super) fn at_offset(text: &str, offset: usize) -> usize {
     line_of(&line_starts(text), offset)
 }

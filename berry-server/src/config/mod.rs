@@ -1,8 +1,8 @@
-//! The configuration file: found, read, checked, and reported on with every error at once.
+//! Finds, reads and checks the configuration file, and reports all of its errors at once.
 //!
-//! [`find`] looks for the file, [`load`] reads it, [`parse`] does the work on a text and is pure: it
-//! takes the environment as a function. What comes out is a [`Config`] in which every value is within
-//! its rules and every reference leads somewhere, or else [`Errors`] that lists all that is wrong.
+//! [`find`] finds the file, [`load`] reads it, and [`parse`] checks a text. [`parse`] takes the environment as a
+//! function, so that it has no side effects. The result is a [`Config`] whose values are valid and whose references
+//! exist, or [`Errors`] with every problem.
 //!
 //! ```
 //! use berry_server::config::parse;
@@ -42,6 +42,7 @@ mod check_limits;
 mod database;
 mod env;
 mod file;
+mod file_version;
 mod finding;
 mod key_source;
 mod limits;
@@ -53,12 +54,12 @@ pub mod presets;
 mod prices;
 mod providers;
 mod reader;
-mod seen;
 mod settings;
 mod source;
 mod store;
 mod suggest;
 mod teams;
+mod telemetry;
 #[cfg(test)]
 mod tests;
 mod users;
@@ -73,49 +74,48 @@ use toml::de::DeTable;
 pub use database::{Database, DatabaseUrl};
 pub use env::{NotFound, PLACES, find};
 pub use file::{Backend, Config, Credential, Model, Provider, ProviderRoute, RateLimit, User};
+pub(crate) use file_version::FileVersion;
 pub use finding::{Errors, Finding};
 pub use key_source::{KeyOrigin, KeySource};
 pub use limits::Limits;
 pub use options::{BackendType, EstimateBy, StoreMode, StoreOnError, Strategy};
-
+pub use settings::{ConfidenceAdjustments, RetryBudget, Settings, SmartAi};
 pub use store::Store;
 pub use teams::Team;
-
-pub use settings::{ConfidenceAdjustments, RetryBudget, Settings, SmartAi};
+pub use telemetry::Telemetry;
 
 use reader::{Reader, Table};
-pub(crate) use seen::Seen;
 
-/// A file with every key and every strategy, commented.
+/// An example with every key and every strategy, with comments.
 pub const FULL_EXAMPLE: &str = include_str!("../../example-config/config-example.toml");
 
-/// A short file around the strategy `smart_ai`, commented.
+/// A short example for the strategy `smart_ai`, with comments.
 pub const SMART_AI_EXAMPLE: &str = include_str!("../../example-config/smart_ai_example.toml");
 
-/// The least that a gateway needs, commented.
+/// The smallest useful configuration, with comments.
 pub const BASIC_EXAMPLE: &str = include_str!("../../example-config/minimal.toml");
 
-/// A configuration that may be used.
+/// A valid configuration.
 #[derive(Debug, Clone)]
 pub struct Loaded {
     /// The configuration.
     pub config: Config,
-    /// What is allowed but probably not meant, in the order of the file.
+    /// Warnings about values that are allowed but probably not intended, in the order of the file.
     pub warnings: Vec<Finding>,
-    /// The file it came from, if from a file.
+    /// The file that the configuration came from, if any.
     pub source: Option<PathBuf>,
-    /// The file as it was before it was read, so that every change from there on is one.
-    pub(crate) seen: Option<Seen>,
+    /// The version of the file, taken before it was read, so that a later change is noticed.
+    pub(crate) file_version: Option<FileVersion>,
 }
 
 /// Reads and checks a file, with `${NAME}` from the environment of the process. The file must be a
-/// regular one of at most 16 MiB; one that is not read within ten seconds is an error.
+/// regular file of at most 16 MiB that can be read within ten seconds.
 ///
 /// # Errors
-/// All that is wrong with the file, or that it cannot be read.
+/// Returns every error of the file, or that it cannot be read.
 pub fn load(path: &Path) -> Result<Loaded, Errors> {
     let whole = |line, message| Errors::whole_file(path, line, message);
-    let seen = Seen::of(path);
+    let file_version = FileVersion::of(path);
     let bytes =
         source::read(path, source::MAX_CONFIG).map_err(|error| whole(None, format!("cannot be read: {error}")))?;
     let text = String::from_utf8(bytes).map_err(|error| {
@@ -128,7 +128,7 @@ pub fn load(path: &Path) -> Result<Loaded, Errors> {
         Ok(mut loaded) => {
             loaded.warnings.splice(0..0, readable_by_others(path));
             loaded.source = Some(path.to_owned());
-            loaded.seen = seen;
+            loaded.file_version = file_version;
             Ok(loaded)
         }
         Err(mut errors) => {
@@ -139,11 +139,10 @@ pub fn load(path: &Path) -> Result<Loaded, Errors> {
     }
 }
 
-/// Reads and checks a text; `env` looks up the variables that it names.
+/// Checks the text of a configuration. `env` returns the values of environment variables.
 ///
 /// # Errors
-/// All that is wrong with the text. After an error of TOML's grammar only such errors are reported,
-/// for the meaning of the rest cannot be told then.
+/// Returns every error of the text. If the text is not valid TOML, only the syntax errors are reported.
 pub fn parse(text: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<Loaded, Errors> {
     let (root, syntax) = DeTable::parse_recoverable(text);
     if !syntax.is_empty() {
@@ -154,11 +153,11 @@ pub fn parse(text: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<Loaded,
     let mut log = reader.log.into_inner();
     log.sort();
     if log.errors.is_empty() {
-        // The layers are stricter than the file in places: what is valid must start too.
+        // The library may reject a value that the checks accept, so the build is tried here.
         if let Err(message) = build::build(&config, &HashMap::new(), &build::ProviderKeys::default()) {
             return Err(Errors::unbuildable(&message, log.warnings));
         }
-        return Ok(Loaded { config, warnings: log.warnings, source: None, seen: None });
+        return Ok(Loaded { config, warnings: log.warnings, source: None, file_version: None });
     }
     Err(Errors { source: None, findings: log.errors, warnings: log.warnings })
 }
@@ -166,6 +165,7 @@ pub fn parse(text: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<Loaded,
 fn read<'r>(reader: &'r Reader<'r>, root: &'r DeTable<'r>) -> Config {
     let mut root = Table::root(reader, root);
     let settings = settings::read(root.table("settings", "settings"));
+    let telemetry = telemetry::read(root.table("telemetry", "telemetry"));
     let users = root.tables_by_id("users", "users.*");
     let providers = root.tables_by_id("providers", "providers.*");
     let models = root.tables_by_id("models", "models.*");
@@ -183,6 +183,7 @@ fn read<'r>(reader: &'r Reader<'r>, root: &'r DeTable<'r>) -> Config {
         prices: prices.into_iter().filter_map(|(name, t)| Some((own(name), prices::read(t)?))).collect(),
         store,
         database,
+        telemetry,
         settings,
     };
     check::check(&config, reader);
@@ -190,7 +191,7 @@ fn read<'r>(reader: &'r Reader<'r>, root: &'r DeTable<'r>) -> Config {
     config
 }
 
-/// The parser's own errors, each placed under the last table header before it.
+/// Converts the errors of the TOML parser. The path of each is the last table header before it.
 fn syntax_errors(text: &str, errors: &[toml::de::Error]) -> Errors {
     let findings = errors.iter().map(|error| {
         let line = error.span().map(|span| lines::at_offset(text, span.start));
@@ -198,14 +199,14 @@ fn syntax_errors(text: &str, errors: &[toml::de::Error]) -> Errors {
         let header = before.filter_map(|line| {
             let inner = line.trim_start().strip_prefix('[')?.trim_start_matches('[');
             let path = inner.split(']').next()?.trim();
-            // Anything else that begins with a bracket may be a list of secrets.
+            // Another line that begins with a bracket may be a list of secrets.
             let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
             (!path.is_empty() && path.chars().all(plain)).then(|| path.to_owned())
         });
         Finding {
             path: header.last().unwrap_or_else(|| finding::WHOLE_FILE.to_owned()),
             line,
-            // Not the error's own text, which quotes the line: a key may stand in it.
+            // The full text of the error quotes the line, which may contain a key.
             message: format!("not valid TOML: {}", error.message()),
         }
     });

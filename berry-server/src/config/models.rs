@@ -63,7 +63,7 @@ fn read_backend(mut t: Table<'_>) -> Backend {
     fields!(t => backend, flag: enabled, supports_prefill, think_tags);
     fields!(t => backend, word: billing_mode, sampling, thinking);
     if backend.billing_mode == Billing::PerRequest {
-        // A probe there costs as much as a request.
+        // Each probe would cost as much as a request.
         backend.probe = Probe::None;
     }
     fields!(t => backend, word: probe);

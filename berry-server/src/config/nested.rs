@@ -1,4 +1,4 @@
-//! Reads lists and tables inside of a table.
+//! Reads lists and tables within a table.
 
 use toml::de::{DeTable, DeValue};
 
@@ -6,7 +6,7 @@ use super::lines::join;
 use super::reader::{Table, article};
 
 impl<'r> Table<'r> {
-    /// A list of strings; each one is checked by `rule`, which says what is wrong with it.
+    /// Reads a list of strings. `rule` checks each string and returns an error message.
     pub(super) fn strings(&mut self, key: &'static str, rule: impl Fn(&str) -> Option<String>) -> Vec<String> {
         let items = match self.take(key) {
             Some(DeValue::Array(items)) => items,
@@ -35,7 +35,7 @@ impl<'r> Table<'r> {
         strings
     }
 
-    /// A table of strings, each with its key and its path.
+    /// Reads a table of strings, each with its key and its path.
     pub(super) fn string_entries(&mut self, key: &'static str) -> Vec<(&'r str, String, String)> {
         let mut found = Vec::new();
         for (name, value) in self.entries_of(key) {
@@ -52,7 +52,7 @@ impl<'r> Table<'r> {
         found
     }
 
-    /// The table under `key`, empty when the file has none.
+    /// Reads the table `key`, which is empty if absent.
     pub(super) fn table(&mut self, key: &'static str, kind: &'static str) -> Table<'r> {
         let entries = match self.take(key) {
             Some(DeValue::Table(entries)) => Some(entries),
@@ -65,7 +65,7 @@ impl<'r> Table<'r> {
         Self::new(self.reader, self.at(key), kind, entries)
     }
 
-    /// The tables `[key.<id>]`, in the order of the file.
+    /// Reads the tables `[key.<id>]` in the order of the file.
     pub(super) fn tables_by_id(&mut self, key: &'static str, kind: &'static str) -> Vec<(&'r str, Table<'r>)> {
         let mut tables = Vec::new();
         for (id, value) in self.entries_of(key) {
@@ -82,7 +82,7 @@ impl<'r> Table<'r> {
         tables
     }
 
-    /// The tables `[[key]]`.
+    /// Reads the tables `[[key]]`.
     pub(super) fn list_of_tables(&mut self, key: &'static str, kind: &'static str) -> Vec<Table<'r>> {
         let header = format!("a list of tables, each under `[[{}]]`", self.at(key));
         let items = match self.take(key) {

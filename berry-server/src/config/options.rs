@@ -1,4 +1,4 @@
-//! The keys that take one word out of a fixed list: strategy, backend type, billing and the like.
+//! The types of keys with a fixed list of values, such as the strategy and the backend type.
 
 use std::fmt;
 
@@ -11,9 +11,9 @@ use berry_tower::{
 };
 use serde::{Serialize, Serializer};
 
-/// A word out of a fixed list, as the reader sees it.
+/// A type with a fixed list of names.
 pub(super) trait Word: Copy + 'static {
-    /// Every accepted spelling. The first one of each value is its own name, the others are old ones.
+    /// Returns every accepted name. The first name of each value is canonical, and the others are aliases.
     fn words() -> impl Iterator<Item = (&'static str, Self)>;
 }
 
@@ -24,7 +24,7 @@ macro_rules! words {
         pub enum $name { $($(#[$about])* $variant,)+ }
 
         impl $name {
-            /// The word as it stands in the file.
+            /// Returns the canonical name.
             #[must_use]
             pub fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $word,)+ }
@@ -51,13 +51,13 @@ macro_rules! words {
     };
 }
 
-/// How a model picks one of its backends: the name of one of the library's strategies.
+/// The name of a selection strategy of the library.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(transparent)]
 pub struct Strategy(&'static str);
 
 impl Strategy {
-    /// The name.
+    /// Returns the name.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         self.0
@@ -83,57 +83,57 @@ impl Word for Strategy {
 }
 
 words! {
-    /// The wire format that a provider speaks, and for `azure` its addresses too. The library has these
-    /// apart: a dialect, and Azure's deployments.
+    /// The API of a provider: its wire format and, for `azure`, the form of its URLs. The library represents these
+    /// separately.
     BackendType {
-        /// OpenAI's API, and all that copy it.
+        /// OpenAI's API and compatible ones.
         #[default]
         OpenAi = "openai" | "open_a_i",
         /// Anthropic's Messages API.
         Claude = "claude",
         /// Google's `generateContent`.
         Gemini = "gemini",
-        /// Azure OpenAI by deployment URLs; needs `api_version`.
+        /// Azure OpenAI with deployment URLs; requires `api_version`.
         Azure = "azure",
     }
 }
 
 words! {
-    /// How much the shared store is asked.
+    /// How often the shared store is used.
     StoreMode {
-        /// Once for each request.
+        /// Once per request.
         #[default]
         Strict = "strict",
-        /// For a part of a limit at a time.
+        /// Once per reserved part of a limit.
         Leased = "leased",
     }
 }
 
 words! {
-    /// What is allowed while the shared store is away.
+    /// The limit that applies while the shared store is unavailable.
     StoreOnError {
-        /// This replica's share of what was left.
+        /// The share of this replica in the rest of the limit.
         #[default]
         Share = "share",
         /// The whole limit.
         Local = "local",
-        /// Nothing.
+        /// No requests.
         Deny = "deny",
     }
 }
 
 words! {
-    /// How the use of a request is estimated before it is sent.
+    /// How the usage of a request is estimated before it is sent.
     EstimateBy {
-        /// The most that it can be.
+        /// By its upper bound.
         #[default]
         Bound = "bound",
-        /// What it probably is.
+        /// By its likely value.
         Likely = "likely",
     }
 }
 
-/// Reads the library's enums by the names that they have there.
+/// Implements [`Word`] for enums of the library with the names that they have there.
 macro_rules! library_words {
     ($($type:ty),+) => {
         $(impl Word for $type {

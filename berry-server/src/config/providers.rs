@@ -13,7 +13,7 @@ use super::presets::{ACCEPTS, PRESETS, Preset, Route};
 use super::reader::{Table, fields};
 use super::settings::{RETRIES, SECONDS, Settings};
 
-/// Hosts where Azure wants either its own `/openai/v1` or deployment URLs.
+/// The hosts of Azure, which need either the path `/openai/v1` or deployment URLs.
 const AZURE: [&str; 5] = [
     ".openai.azure.com",
     ".openai.azure.us",
@@ -22,7 +22,7 @@ const AZURE: [&str; 5] = [
     ".services.ai.azure.com",
 ];
 
-/// Headers that frame the message: set by hand they would break each call.
+/// Headers that the HTTP client sets; other values would break requests.
 const FRAMING: [HeaderName; 3] = [header::CONNECTION, header::CONTENT_LENGTH, header::TRANSFER_ENCODING];
 
 pub(super) fn read(id: &str, mut t: Table<'_>, settings: &Settings) -> Provider {
@@ -47,7 +47,7 @@ pub(super) fn read(id: &str, mut t: Table<'_>, settings: &Settings) -> Provider 
         key_source: key_source(&mut t),
         api_key: SecretString::default(),
         models: models(&mut t),
-        headers: headers(&mut t),
+        headers: headers(&mut t, "headers"),
         enabled: true,
         timeout_seconds: settings.request_timeout_seconds,
         plain_timeout_seconds: settings.plain_timeout_seconds,
@@ -57,6 +57,7 @@ pub(super) fn read(id: &str, mut t: Table<'_>, settings: &Settings) -> Provider 
         api_version: t.string("api_version").or_else(|| preset?.api_version.map(str::to_owned)),
         stream_usage: preset.is_none_or(|preset| preset.options.accepts(OptionalField::StreamOptions)),
         forward_user_agent: false,
+        propagate_trace: false,
         max_connections: 16,
         preset: preset.map(|preset| preset.name),
         region: place.region.clone(),
@@ -69,7 +70,7 @@ pub(super) fn read(id: &str, mut t: Table<'_>, settings: &Settings) -> Provider 
         routes: Vec::new(),
     };
     provider.api_key = api_key(&mut t, &provider, preset);
-    fields!(t => provider, flag: enabled, stream_usage, forward_user_agent);
+    fields!(t => provider, flag: enabled, stream_usage, forward_user_agent, propagate_trace);
     fields!(t => provider, whole(1..=1_000): max_connections);
     fields!(t => provider, whole(1..=600): timeout_seconds);
     fields!(t => provider, whole(SECONDS): plain_timeout_seconds, connect_timeout_seconds);
@@ -87,7 +88,7 @@ pub(super) fn read(id: &str, mut t: Table<'_>, settings: &Settings) -> Provider 
     }
     check_base_url(&t, &provider);
     check_api_version(&t, &provider);
-    t.leftover("tags");
+    t.deprecated("tags");
     t.finish();
     provider
 }
@@ -247,10 +248,11 @@ fn models(t: &mut Table<'_>) -> Vec<String> {
     t.strings("models", |model| model.trim().is_empty().then(|| "a model's name must not be empty".to_owned()))
 }
 
-fn headers(t: &mut Table<'_>) -> HeaderMap {
+/// Reads a table of headers, whose values are marked sensitive.
+pub(super) fn headers(t: &mut Table<'_>, key: &'static str) -> HeaderMap {
     let mut headers = HeaderMap::new();
-    for (key, text, path) in t.string_entries("headers") {
-        let Ok(name) = HeaderName::try_from(key) else {
+    for (name, text, path) in t.string_entries(key) {
+        let Ok(name) = HeaderName::try_from(name) else {
             t.reader.error(&path, "is no header name (letters, digits and `-`)");
             continue;
         };
@@ -272,7 +274,7 @@ fn headers(t: &mut Table<'_>) -> HeaderMap {
     headers
 }
 
-/// The value is in no message: a key may stand in it.
+/// Checks the base URL. The messages do not quote it because it may contain a key.
 fn check_base_url(t: &Table<'_>, provider: &Provider) {
     let key = "base_url";
     let example = "for example `https://api.openai.com/v1`";

@@ -1,4 +1,4 @@
-//! Reads typed values out of a parsed TOML tree, and records every error instead of stopping at the first.
+//! Reads typed values from a TOML tree and records every error instead of stopping at the first.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -13,11 +13,11 @@ use super::lines::{self, join};
 use super::options::Word;
 use super::suggest;
 
-/// What all tables of one load share.
+/// The state shared by all tables while a file is read.
 pub(super) struct Reader<'a> {
     pub(super) log: RefCell<Log>,
     env: &'a dyn Fn(&str) -> Option<String>,
-    /// Every key asked for, by kind of table, and whether it was there.
+    /// Every key that was read, by kind of table, and whether it was present.
     known: RefCell<BTreeMap<(&'static str, &'static str), bool>>,
 }
 
@@ -35,7 +35,7 @@ impl<'a> Reader<'a> {
         self.log.borrow_mut().warn(path, &message.to_string());
     }
 
-    /// Every key that was asked for, as (kind of table, key), and whether any table had it.
+    /// Returns every key that was read, as (kind of table, key), and whether any table contained it.
     #[cfg(test)]
     pub(super) fn known(&self) -> BTreeMap<(&'static str, &'static str), bool> {
         self.known.borrow().clone()
@@ -58,14 +58,14 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// One table of the file. A table that is not in the file reads as an empty one.
+/// A table of the file. An absent table reads as an empty one.
 ///
-/// The readers that take a `slot` leave it alone, and so at its default, when the key is absent or wrong.
+/// Methods that take a `slot` leave its default value when the key is absent or invalid.
 pub(super) struct Table<'r> {
     pub(super) reader: &'r Reader<'r>,
-    /// Where it stands: `users.alice`.
+    /// The path, such as `users.alice`.
     pub(super) path: String,
-    /// What it is, with `*` for ids: `users.*`.
+    /// The kind of table, with `*` for ids, such as `users.*`.
     kind: &'static str,
     pub(super) entries: Option<&'r DeTable<'r>>,
     asked: Vec<&'static str>,
@@ -85,7 +85,7 @@ impl<'r> Table<'r> {
         Self { reader, path, kind, entries, asked: Vec::new() }
     }
 
-    /// The path of one of its keys.
+    /// Returns the path of a key.
     pub(super) fn at(&self, key: &str) -> String {
         join(&self.path, key)
     }
@@ -98,7 +98,7 @@ impl<'r> Table<'r> {
         self.reader.warn(&self.at(key), message);
     }
 
-    /// Whether the file has the key. Asking makes it a known one.
+    /// Returns whether the file contains the key, and marks the key as known.
     pub(super) fn has(&mut self, key: &'static str) -> bool {
         self.take(key).is_some()
     }
@@ -114,7 +114,7 @@ impl<'r> Table<'r> {
     }
 
     pub(super) fn wrong_type(&self, key: &str, wanted: &str, found: &DeValue<'_>) {
-        // The type alone: the value may be a secret in the wrong place.
+        // Only the type is reported, because the value may be a misplaced secret.
         let found = found.type_str();
         self.error(key, format_args!("must be {wanted}, not {}", article(found)));
     }
@@ -142,7 +142,7 @@ impl<'r> Table<'r> {
         }
     }
 
-    /// A number with a fraction or without; `fits` must refuse NaN.
+    /// Reads an integer or a float. `fits` must reject NaN.
     pub(super) fn real(&mut self, key: &'static str, fits: impl Fn(f64) -> bool, rule: &str, slot: &mut f64) {
         let Some(value) = self.take(key) else { return };
         let parsed = match value {
@@ -157,7 +157,7 @@ impl<'r> Table<'r> {
         }
     }
 
-    /// A number in 0..=1.
+    /// Reads a number in 0..=1.
     pub(super) fn share(&mut self, key: &'static str, slot: &mut f64) {
         self.real(key, |x| (0.0..=1.0).contains(&x), "from 0 to 1", slot);
     }
@@ -172,7 +172,7 @@ impl<'r> Table<'r> {
         }
     }
 
-    /// A string that has to be there; `example` shows what to write. Empty after an error.
+    /// Reads a required string. `example` is part of the error message. Returns an empty string after an error.
     pub(super) fn required(&mut self, key: &'static str, example: &str) -> String {
         if !self.has(key) {
             self.error(key, format_args!("missing; add it, for example `{key} = {example}`"));
@@ -180,7 +180,7 @@ impl<'r> Table<'r> {
         self.string(key).unwrap_or_default()
     }
 
-    /// A point in time: a string, or TOML's own date-time, as text.
+    /// Reads a point in time as text, from a string or a TOML date-time.
     pub(super) fn moment(&mut self, key: &'static str) -> Option<String> {
         match self.take(key)? {
             DeValue::Datetime(moment) => Some(moment.to_string()),
@@ -199,15 +199,15 @@ impl<'r> Table<'r> {
         }
     }
 
-    /// Makes a key of old files known that means nothing any more.
-    pub(super) fn leftover(&mut self, key: &'static str) {
+    /// Accepts a deprecated key and ignores its value.
+    pub(super) fn deprecated(&mut self, key: &'static str) {
         if self.entries.is_some_and(|entries| entries.contains_key(key)) {
             self.warn(key, "has no meaning any more and is ignored; remove it");
         }
         self.asked.push(key);
     }
 
-    /// Reports the keys that nobody asked for.
+    /// Reports unknown keys.
     pub(super) fn finish(self) {
         for key in self.entries.into_iter().flat_map(DeTable::keys) {
             let key: &str = key.get_ref();
@@ -227,7 +227,7 @@ impl<'r> Table<'r> {
     }
 }
 
-/// Reads several keys, each into the field of the same name.
+/// Reads several keys into the fields of the same names.
 macro_rules! fields {
     ($table:ident => $into:expr, $read:ident: $($field:ident),+ $(,)?) => {
         $($table.$read(stringify!($field), &mut $into.$field);)+

@@ -1,4 +1,4 @@
-//! `[settings]` and its inner tables: the types, their defaults, and how they are read.
+//! Types, defaults and readers of `[settings]` and its tables.
 
 use berry_tower::{backend::FallbackPermission, select::TagPolicy};
 use serde::Serialize;
@@ -10,56 +10,56 @@ use super::reader::{Table, fields};
 /// `[settings]`. Times are in seconds.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Settings {
-    /// Between two rounds of probes.
+    /// The interval of health probes.
     pub health_check_interval_seconds: u64,
-    /// Bounds a whole probe.
+    /// The timeout of a probe.
     pub health_check_timeout_seconds: u64,
-    /// After the last failure, until a user's request may try an unhealthy backend.
+    /// The time after a failure until a user request may try an unhealthy backend.
     pub recovery_check_interval_seconds: u64,
-    /// To the head of a streamed response; the default of a provider's `timeout_seconds`.
+    /// The timeout for the head of a streamed response; the default of a provider's `timeout_seconds`.
     pub request_timeout_seconds: u64,
-    /// To the head of a plain response.
+    /// The timeout for the head of another response.
     pub plain_timeout_seconds: u64,
-    /// Further attempts for one request over all backends of one model.
+    /// The maximum number of retries of one request on the backends of one model.
     pub max_retries: u32,
-    /// How many of these may go to a backend tried before; never more than `max_retries`.
+    /// The number of these retries that may use a backend tried before; at most `max_retries`.
     pub max_internal_retries: u32,
-    /// Failures in a row that open a breaker.
+    /// The number of consecutive failures that open a breaker.
     pub circuit_breaker_failure_threshold: u32,
-    /// How long a breaker stays open.
+    /// The time that a breaker stays open.
     pub circuit_breaker_timeout_seconds: u64,
-    /// A longer request is refused with 413.
+    /// The maximum size of a request body in bytes; a longer request gets a 413.
     pub max_request_body_bytes: u64,
-    /// The limit of all request bodies and held responses in memory together; 0 = a quarter of the memory.
+    /// The maximum size of all request bodies and held responses in memory; 0 = a quarter of the memory.
     pub max_buffered_bytes: u64,
-    /// Streams: to the first event that bears output; 0 = off.
+    /// The timeout for the first event of a stream with output; 0 = off.
     pub first_token_timeout_seconds: u64,
-    /// Longest silence of an upstream between two frames.
+    /// The longest silence of an upstream within a stream.
     pub stream_idle_timeout_seconds: u64,
-    /// All attempts together, until the commit point; 0 = off.
+    /// The timeout for all attempts of a request, until the commit point; 0 = off.
     pub total_timeout_seconds: u64,
-    /// A comment line to the client after so much silence; 0 = off.
+    /// The silence after which a stream gets a comment line; 0 = off.
     pub stream_keepalive_seconds: u64,
-    /// A streamed response's head goes out after so long; 0 = never before the first output.
+    /// The time after which the head of a stream is sent; 0 = not before the first output.
     pub commit_after_seconds: u64,
-    /// What users without tags may use.
+    /// The backends that users without tags may use.
     pub tag_policy: TagPolicy,
-    /// Whether users need permission for fallbacks that their own requests lead to.
+    /// Whether users need permission for the fallback models of their requests.
     pub fallback_permission: FallbackPermission,
-    /// Origins, or `*`; empty = no CORS.
+    /// The allowed CORS origins, or `*`; empty = no CORS.
     pub cors_allowed_origins: Vec<String>,
-    /// How long a drain waits for streams.
+    /// The time for requests in flight to finish at shutdown.
     pub shutdown_grace_seconds: u64,
-    /// How long the listener stays open after `/readyz` turned 503.
+    /// The time between the 503 of `/readyz` and the closing of the listener at shutdown.
     pub shutdown_delay_seconds: u64,
-    /// Log request bodies at debug level.
+    /// Whether request bodies are logged at debug level.
     pub log_request_body: bool,
-    /// Log response bodies at debug level.
+    /// Whether response bodies are logged at debug level.
     pub log_response_body: bool,
-    /// Print `sk-…abcd` wherever a key could be printed.
+    /// Whether keys in output are masked like `sk-…abcd`.
     pub mask_api_keys: bool,
-    /// Whether status pages are open to all; otherwise they need an admin's token. Without a value
-    /// they are open if the server listens on a loopback address.
+    /// Whether status pages are open to everyone or need an admin's token. By default they are open
+    /// only if the server listens on a loopback address.
     pub public_status: Option<bool>,
     /// How tokens and cost of a request are estimated; `None` is the default of each.
     pub estimate: Option<EstimateBy>,
@@ -113,17 +113,17 @@ impl Default for Settings {
 /// `[settings.smart_ai]`. Confidence and ratios are in 0..=1.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct SmartAi {
-    /// The confidence of a backend that nothing is known about.
+    /// The confidence of a new backend.
     pub initial_confidence: f64,
-    /// The floor that no penalty goes below.
+    /// The minimum confidence.
     pub min_confidence: f64,
-    /// Whether an idle backend's confidence drifts to 0.5.
+    /// Whether the confidence of an idle backend drifts to 0.5.
     pub enable_time_decay: bool,
-    /// Between two connectivity checks.
+    /// The interval of connectivity checks.
     pub lightweight_check_interval_seconds: u64,
-    /// The share of requests that does not go to the best backend.
+    /// The share of requests for backends other than the best.
     pub exploration_ratio: f64,
-    /// The factor, 1..=2, on the weight of a well-trusted backend without the tag `premium`.
+    /// The factor, 1..=2, on the weight of a trusted backend without the tag `premium`.
     pub non_premium_stability_bonus: f64,
     /// `[settings.smart_ai.confidence_adjustments]`
     pub confidence_adjustments: ConfidenceAdjustments,
@@ -143,22 +143,22 @@ impl Default for SmartAi {
     }
 }
 
-/// What one outcome adds to or takes from a confidence, each in 0..=1.
+/// The change of confidence by one outcome, each in 0..=1.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ConfidenceAdjustments {
-    /// Added by a success.
+    /// The increase after a success.
     pub success_boost: f64,
-    /// Taken by a connection that failed or broke.
+    /// The decrease after a failed or broken connection.
     pub network_error_penalty: f64,
-    /// Taken by a refused key.
+    /// The decrease after a rejected key.
     pub auth_error_penalty: f64,
-    /// Taken by a 429.
+    /// The decrease after a 429.
     pub rate_limit_penalty: f64,
-    /// Taken by a 5xx or a garbled answer.
+    /// The decrease after a 5xx or an invalid response.
     pub server_error_penalty: f64,
-    /// Taken by an unknown model.
+    /// The decrease after an unknown model.
     pub model_error_penalty: f64,
-    /// Taken by a deadline that passed.
+    /// The decrease after a timeout.
     pub timeout_penalty: f64,
 }
 
@@ -176,12 +176,12 @@ impl Default for ConfidenceAdjustments {
     }
 }
 
-/// `[settings.retry_budget]`: what retries may add to the load, over a sliding window of 10 s.
+/// `[settings.retry_budget]`: the limit of retries in a sliding window of 10 s.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct RetryBudget {
-    /// Retries as a share of requests, 0..=1.
+    /// The maximum share of retries to requests, 0..=1.
     pub ratio: f64,
-    /// Retries per second that are always allowed.
+    /// The number of retries per second that is always allowed.
     pub min_per_second: u32,
 }
 
@@ -191,11 +191,11 @@ impl Default for RetryBudget {
     }
 }
 
-/// Seconds of something that cannot be off. The top, 136 years, keeps sums of times from overflowing.
+/// The range of a time that cannot be off. The upper end, 136 years, keeps sums from overflowing.
 pub(super) const SECONDS: std::ops::RangeInclusive<u64> = 1..=u32::MAX as u64;
-/// Seconds of something that 0 turns off.
+/// The range of a time that 0 turns off.
 pub(super) const SECONDS_OR_OFF: std::ops::RangeInclusive<u64> = 0..=u32::MAX as u64;
-/// Attempts after the first.
+/// The range of retry counts.
 pub(super) const RETRIES: std::ops::RangeInclusive<u64> = 0..=10;
 
 pub(super) fn read(mut t: Table<'_>) -> Settings {
@@ -228,7 +228,7 @@ pub(super) fn read(mut t: Table<'_>) -> Settings {
     s.max_internal_retries = internal_retries(&mut t, s.max_retries);
     s.smart_ai = smart_ai(t.table("smart_ai", "settings.smart_ai"));
     s.retry_budget = retry_budget(t.table("retry_budget", "settings.retry_budget"));
-    t.leftover("batch_metrics");
+    t.deprecated("batch_metrics");
     t.finish();
     s
 }
@@ -280,7 +280,8 @@ fn retry_budget(mut t: Table<'_>) -> RetryBudget {
     s
 }
 
-/// An origin is compared with the browser's byte by byte, so it must be written as a browser does.
+/// Returns an error unless the text is an origin as browsers send it, because origins are compared byte
+/// by byte.
 fn not_an_origin(text: &str) -> Option<String> {
     if text == "*" {
         return None;
@@ -289,7 +290,7 @@ fn not_an_origin(text: &str) -> Option<String> {
     let Some(url) = Url::parse(text).ok().filter(Url::has_host) else {
         return Some(example.to_owned());
     };
-    // Scheme, host and a port that is not the scheme's own; a path is no part of an origin.
+    // An origin consists of scheme, host and non-default port, without a path.
     let origin = &url[..Position::BeforePath];
     (text != origin).then(|| format!("{example}; did you mean `{origin}`?"))
 }

@@ -1,7 +1,7 @@
-//! Reads a file of an operator: a regular file, of bounded size, within a time limit.
+//! Reads a regular file of limited size within a time limit.
 //!
-//! A named pipe blocks whoever opens it, a device never ends, and a file on a lost network share may
-//! block for ever: none of these may stop a start or a reload.
+//! A named pipe blocks the reader, a device never ends, and a file on a lost network share may block
+//! forever. None of these may stop a start or a reload.
 
 use std::{
     fs::{self, File},
@@ -12,24 +12,24 @@ use std::{
     time::Duration,
 };
 
-/// How long a file may take to be read.
+/// The time limit for reading a file.
 const TIME_LIMIT: Duration = Duration::from_secs(10);
 
-/// The largest configuration file, in bytes.
+/// The maximum size of a configuration file, in bytes.
 pub(super) const MAX_CONFIG: u64 = 16 << 20;
 
-/// The largest file that `${file:…}` and `api_key_file` may name, in bytes.
+/// The maximum size of a file in `${file:…}` or `api_key_file`, in bytes.
 pub(super) const MAX_SECRET: u64 = 64 << 10;
 
 /// Reads a regular file of at most `max` bytes.
 ///
 /// # Errors
-/// The file is not a regular one, is larger, cannot be read, or takes more than ten seconds. The
-/// message names the cure, and does not name the file.
+/// Fails when the file is not regular, is larger, cannot be read, or takes more than ten seconds. The
+/// message contains a remedy but not the path.
 pub(super) fn read(path: &Path, max: u64) -> io::Result<Vec<u8>> {
     let (sender, result) = mpsc::channel();
     let path = path.to_owned();
-    // A read that hangs cannot be cancelled, so it is left behind on a thread of its own.
+    // A blocked read cannot be cancelled, so it stays on a separate thread.
     thread::Builder::new().name("read-config".to_owned()).spawn(move || {
         let _ = sender.send(read_regular(&path, max));
     })?;
@@ -40,7 +40,7 @@ pub(super) fn read(path: &Path, max: u64) -> io::Result<Vec<u8>> {
 }
 
 fn read_regular(path: &Path, max: u64) -> io::Result<Vec<u8>> {
-    // Asked before the file is opened: opening a pipe waits for its writer.
+    // The type is checked before the file is opened, because opening a pipe waits for its writer.
     regular(&fs::metadata(path)?)?;
     let file = File::open(path)?;
     regular(&file.metadata()?)?;
@@ -60,10 +60,10 @@ fn regular(metadata: &fs::Metadata) -> io::Result<()> {
     Err(io::Error::new(io::ErrorKind::InvalidInput, message))
 }
 
-/// Reads a secret: the file's text without white space at its ends.
+/// Reads a secret: the trimmed text of the file.
 ///
 /// # Errors
-/// As for [`read`], or the file is no UTF-8 text.
+/// Fails as [`read`] does, or when the file is not UTF-8.
 pub(crate) fn read_secret(path: &Path) -> io::Result<String> {
     let bytes = read(path, MAX_SECRET)?;
     let text = String::from_utf8(bytes).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "is not UTF-8"))?;
@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_a_regular_file_of_bounded_size_only() {
+    fn reads_only_regular_files_of_limited_size() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("secret");
         fs::write(&path, " sk-1\n").unwrap();
@@ -90,7 +90,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn refuses_a_pipe_without_waiting_for_its_writer() {
+    fn rejects_a_pipe_without_waiting_for_its_writer() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("pipe");
         assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());

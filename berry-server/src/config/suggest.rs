@@ -1,15 +1,15 @@
-//! "did you mean": the nearest of the words that would have been right.
+//! Suggestions for misspelt words ("did you mean …?").
 
 use std::fmt::Write;
 
-/// Longer lists of alternatives help nobody.
-const LIST_AT_MOST: usize = 12;
-/// Nobody misspells a longer word into something recognisable, and distances cost its square.
-const COMPARE_AT_MOST: usize = 64;
+/// The maximum number of listed alternatives.
+const MAX_LISTED: usize = 12;
+/// The maximum length of a compared word, because the cost grows with its square.
+const MAX_COMPARED: usize = 64;
 
-/// The candidate nearest to `word`, if one is near enough to be meant.
+/// Returns the candidate nearest to `word`, if it is similar enough.
 pub(super) fn closest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    if word.len() > COMPARE_AT_MOST {
+    if word.len() > MAX_COMPARED {
         return None;
     }
     let plain = |text: &str| text.to_lowercase().replace(['-', '.', ' '], "_");
@@ -17,21 +17,21 @@ pub(super) fn closest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a s
     let allowed = (word.chars().count() / 3).clamp(1, 4);
     candidates
         .into_iter()
-        .filter(|candidate| candidate.len() <= COMPARE_AT_MOST)
+        .filter(|candidate| candidate.len() <= MAX_COMPARED)
         .map(|candidate| (strsim::damerau_levenshtein(&word, &plain(candidate)), candidate))
         .filter(|(distance, _)| *distance <= allowed)
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)
 }
 
-/// The end of a sentence about an unknown `word`: the nearest candidate, or the list of them all.
+/// Returns the end of an error message about an unknown `word`: the nearest candidate, or a list of candidates.
 pub(super) fn instead<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str> + Clone) -> String {
     if let Some(close) = closest(word, candidates.clone()) {
         return format!("; did you mean `{close}`?");
     }
     let mut list = String::new();
     for (index, candidate) in candidates.into_iter().enumerate() {
-        if index == LIST_AT_MOST {
+        if index == MAX_LISTED {
             list.push_str(", …");
             break;
         }
@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_slip_is_recognised_and_a_stranger_is_not() {
+    fn suggests_only_similar_words() {
         let known = ["openai", "azure", "max_retries"];
         assert_eq!(closest("opnai", known), Some("openai"));
         assert_eq!(closest("OpenAI", known), Some("openai"));
@@ -56,7 +56,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_near_one_all_are_listed_but_not_too_many() {
+    fn lists_a_limited_number_of_candidates() {
         assert_eq!(instead("zzz", ["a_b", "c_d"]), "; known: `a_b`, `c_d`");
         assert_eq!(instead("zzz", []), "");
         let many: Vec<String> = (0..40).map(|n| format!("model-{n}")).collect();

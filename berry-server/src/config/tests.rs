@@ -1,7 +1,8 @@
-//! What a load accepts, refuses and says.
+//! Tests of parsing: accepted and rejected values, errors and warnings.
 
 mod examples;
 mod guide;
+mod limits;
 mod mangled;
 mod presets;
 mod readme;
@@ -11,8 +12,8 @@ mod values;
 
 use super::{Errors, Loaded, parse};
 
-/// The smallest file without a warning.
-const SMALL: &str = r#"
+/// The smallest configuration without a warning.
+pub(super) const SMALL: &str = r#"
 [settings]
 
 [users.admin]
@@ -37,12 +38,12 @@ fn load(text: &str) -> Result<Loaded, Errors> {
     parse(text, &no_env)
 }
 
-fn good(text: &str) -> Loaded {
+pub(super) fn good(text: &str) -> Loaded {
     load(text).unwrap_or_else(|errors| panic!("{errors}"))
 }
 
-/// The errors of a text, each as `path: message`.
-fn errors(text: &str) -> Vec<String> {
+/// Returns the errors of a text, each as `path: message`.
+pub(super) fn errors(text: &str) -> Vec<String> {
     let errors = load(text).expect_err("errors are expected");
     errors.findings.iter().map(one_line).collect()
 }
@@ -55,13 +56,13 @@ fn one_line(finding: &super::Finding) -> String {
     format!("{}: {}", finding.path, finding.message)
 }
 
-/// `SMALL` with one line more under a header.
+/// Returns `SMALL` with another line under a header.
 fn with(header: &str, line: &str) -> String {
     assert!(SMALL.contains(header), "{header}");
     SMALL.replacen(header, &format!("{header}\n{line}"), 1)
 }
 
-/// `SMALL` with one piece replaced.
+/// Returns `SMALL` with one part replaced.
 fn instead(old: &str, new: &str) -> String {
     assert!(SMALL.contains(old), "{old}");
     SMALL.replace(old, new)
@@ -73,7 +74,7 @@ const PROVIDER: &str = "[providers.openai]";
 const MODEL: &str = "[models.gpt_4o]";
 const BACKENDS: &str = r#"[{ provider = "openai", model = "gpt-4o" }]"#;
 
-/// The text has one error, of which this is a part.
+/// Asserts that the text has exactly one error, which contains `part`.
 #[track_caller]
 fn refused(text: &str, part: &str) {
     let errors = errors(text);
@@ -92,7 +93,7 @@ fn backend(keys: &str) -> String {
     instead(BACKENDS, &format!(r#"[{{ provider = "openai", model = "gpt-4o", {keys} }}]"#))
 }
 
-/// A second model with the given id, name and further lines.
+/// Returns `SMALL` with a second model of the given id, name and further lines.
 fn second(id: &str, name: &str, lines: &str) -> String {
     format!("{SMALL}[models.{id}]\nname = \"{name}\"\nbackends = {BACKENDS}\n{lines}\n")
 }

@@ -8,10 +8,10 @@ use secrecy::SecretString;
 use super::file::{Credential, RateLimit, User};
 use super::reader::{Table, fields};
 
-/// A token with fewer characters can be guessed.
-const TOKEN_AT_LEAST: usize = 16;
-/// What a token should have.
-const TOKEN_BETTER: usize = 24;
+/// The minimum length of a token, so that it cannot be guessed.
+const MIN_TOKEN_LENGTH: usize = 16;
+/// The length below which a token causes a warning.
+const RECOMMENDED_TOKEN_LENGTH: usize = 24;
 
 pub(super) fn read(id: &str, mut t: Table<'_>) -> User {
     let mut user = User {
@@ -30,7 +30,7 @@ pub(super) fn read(id: &str, mut t: Table<'_>) -> User {
     user
 }
 
-/// `tags`, of users and of backends alike.
+/// Reads the `tags` of a user or a backend.
 pub(super) fn tags(t: &mut Table<'_>) -> Vec<String> {
     t.strings("tags", |tag| {
         let bad = tag.is_empty() || tag.contains(char::is_whitespace);
@@ -49,11 +49,11 @@ fn credential(t: &mut Table<'_>) -> Credential {
     let length = token.chars().count();
     if token.contains(|c: char| c.is_whitespace() || c.is_control()) {
         t.error("token", "must not hold white space or control characters");
-    } else if length < TOKEN_AT_LEAST {
-        let message = format!("has {length} characters; it must have {TOKEN_AT_LEAST} or more");
+    } else if length < MIN_TOKEN_LENGTH {
+        let message = format!("has {length} characters; it must have {MIN_TOKEN_LENGTH} or more");
         t.error("token", message);
-    } else if length < TOKEN_BETTER {
-        let message = format!("has only {length} characters; {TOKEN_BETTER} or more are safer");
+    } else if length < RECOMMENDED_TOKEN_LENGTH {
+        let message = format!("has only {length} characters; {RECOMMENDED_TOKEN_LENGTH} or more are safer");
         t.warn("token", message);
     }
     Credential::Token(SecretString::from(token))

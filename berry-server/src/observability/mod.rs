@@ -8,23 +8,29 @@ pub(crate) mod metrics;
 #[cfg(not(feature = "observability"))]
 #[path = "metrics/off.rs"]
 pub(crate) mod metrics;
+#[cfg(feature = "otlp")]
+pub(crate) mod otlp;
+#[cfg(not(feature = "otlp"))]
+#[path = "otlp/off.rs"]
+pub(crate) mod otlp;
 pub(crate) mod outcome;
 
 use std::sync::Arc;
 
 use berry_tower::backend::Catalog;
 
-use self::metrics::Metrics;
+use self::{metrics::Metrics, otlp::Otlp};
 #[cfg(feature = "observability")]
 use {
     self::history::{History, HistoryObserver},
     berry_tower::observe::Observer,
 };
 
-/// The metrics and the history of one server. Cheap to clone.
+/// The metrics, the history and the export of one server. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Observability {
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) otlp: Arc<Otlp>,
     #[cfg(feature = "observability")]
     pub(crate) history: Arc<History>,
 }
@@ -34,6 +40,7 @@ impl Observability {
     pub(crate) fn new() -> Self {
         Self {
             metrics: Metrics::new(),
+            otlp: Arc::default(),
             #[cfg(feature = "observability")]
             history: Arc::new(History::new()),
         }

@@ -135,6 +135,13 @@ fn tables(before: &Config, after: &Config) -> Vec<String> {
         add(old.retain_days != new.retain_days, "database.retain_days");
         add(old.record_user != new.record_user, "database.record_user");
     }
+    let (old, new) = (&before.telemetry, &after.telemetry);
+    add(old.otlp_endpoint != new.otlp_endpoint, "telemetry.otlp_endpoint");
+    add(old.otlp_headers != new.otlp_headers, "telemetry.otlp_headers");
+    add(old.service_name != new.service_name, "telemetry.service_name");
+    add(old.resource_attributes != new.resource_attributes, "telemetry.resource_attributes");
+    add(old.sample_ratio != new.sample_ratio, "telemetry.sample_ratio");
+    add(old.metrics_interval_seconds != new.metrics_interval_seconds, "telemetry.metrics_interval_seconds");
     found
 }
 
@@ -155,6 +162,7 @@ fn same_provider(a: &Provider, b: &Provider) -> bool {
         api_version,
         stream_usage,
         forward_user_agent,
+        propagate_trace,
         max_connections,
         preset,
         region,
@@ -172,7 +180,8 @@ fn same_provider(a: &Provider, b: &Provider) -> bool {
         && (enabled, stream_usage, max_retries) == (&b.enabled, &b.stream_usage, &b.max_retries)
         && (timeout_seconds, plain_timeout_seconds) == (&b.timeout_seconds, &b.plain_timeout_seconds)
         && (connect_timeout_seconds, backend_type) == (&b.connect_timeout_seconds, &b.backend_type)
-        && (forward_user_agent, max_connections) == (&b.forward_user_agent, &b.max_connections)
+        && (forward_user_agent, propagate_trace) == (&b.forward_user_agent, &b.propagate_trace)
+        && *max_connections == b.max_connections
         && *api_version == b.api_version
         && (preset, region, project, key_header) == (&b.preset, &b.region, &b.project, &b.key_header)
         && (chat_url, chat_stream_url) == (&b.chat_url, &b.chat_stream_url)

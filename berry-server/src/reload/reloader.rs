@@ -7,7 +7,7 @@ use tokio::sync::Semaphore;
 
 use super::difference::Changes;
 use crate::{
-    config::{self, Errors, Finding, Loaded, Seen},
+    config::{self, Errors, FileVersion, Finding, Loaded},
     state::{ReloadResult, Snapshot},
 };
 
@@ -78,11 +78,11 @@ impl Reloader {
             None => Err(Errors::no_file()),
             Some(path) => {
                 // The file's metadata is taken first, so that the watcher notices a change during the read.
-                let read = tokio::task::spawn_blocking(move || (Seen::of(&path), config::load(&path))).await;
+                let read = tokio::task::spawn_blocking(move || (FileVersion::of(&path), config::load(&path))).await;
                 read.map_or_else(
                     |error| Err(Errors::unbuildable(&error.to_string(), Vec::new())),
-                    |(seen, read)| {
-                        before.process.seen.store(seen.map(Arc::new));
+                    |(file_version, read)| {
+                        before.process.file_version.store(file_version.map(Arc::new));
                         read
                     },
                 )
@@ -98,8 +98,8 @@ impl Reloader {
     pub(crate) async fn reload(&self, loaded: Loaded) -> Result<Success, Errors> {
         let _turn = self.0.turn.acquire().await;
         let target = self.target()?;
-        if let Some(seen) = &loaded.seen {
-            target.snapshot().process.seen.store(Some(Arc::new(seen.clone())));
+        if let Some(file_version) = &loaded.file_version {
+            target.snapshot().process.file_version.store(Some(Arc::new(file_version.clone())));
         }
         apply(&*target, Ok(loaded), "the program")
     }

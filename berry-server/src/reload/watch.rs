@@ -17,7 +17,7 @@ use tokio::{
 };
 
 use super::reloader::Reloader;
-use crate::{config::Seen, state::Process};
+use crate::{config::FileVersion, state::Process};
 
 /// The time without changes after which the file is read, so that a partial write is not.
 const QUIET_PERIOD: Duration = Duration::from_millis(500);
@@ -61,7 +61,7 @@ async fn run(reloader: Reloader, process: Arc<Process>, file: PathBuf) {
         if let Some(folders) = &mut folders {
             folders.follow(&file);
         }
-        let now = read_metadata(&file).await;
+        let now = read_version(&file).await;
         if !is_new(&process, &now) {
             let _ = timeout(POLL_INTERVAL, woken.notified()).await;
             // Other files in the folder may change often, so the next check waits.
@@ -72,33 +72,33 @@ async fn run(reloader: Reloader, process: Arc<Process>, file: PathBuf) {
         let now = wait_until_quiet(&file, now, &woken).await;
         if is_new(&process, &now) && reloader.reload_file("a change of the file").await.is_err() {
             // The error is logged once, not again for the same content.
-            process.seen.store(now.map(Arc::new));
+            process.file_version.store(now.map(Arc::new));
         }
     }
 }
 
-fn is_new(process: &Process, now: &Option<Seen>) -> bool {
-    process.seen.load().as_deref() != now.as_ref()
+fn is_new(process: &Process, now: &Option<FileVersion>) -> bool {
+    process.file_version.load().as_deref() != now.as_ref()
 }
 
 /// Waits until the file has not changed for the quiet period. Changes of other files do not extend the wait.
-async fn wait_until_quiet(file: &Path, mut last: Option<Seen>, woken: &Notify) -> Option<Seen> {
+async fn wait_until_quiet(file: &Path, mut last: Option<FileVersion>, woken: &Notify) -> Option<FileVersion> {
     let mut since = tokio::time::Instant::now();
     loop {
         let left = QUIET_PERIOD.saturating_sub(since.elapsed());
         if left.is_zero() || timeout(left, woken.notified()).await.is_err() {
             return last;
         }
-        let now = read_metadata(file).await;
+        let now = read_version(file).await;
         if now != last {
             (last, since) = (now, tokio::time::Instant::now());
         }
     }
 }
 
-async fn read_metadata(file: &Path) -> Option<Seen> {
+async fn read_version(file: &Path) -> Option<FileVersion> {
     let file = file.to_owned();
-    tokio::task::spawn_blocking(move || Seen::of(&file)).await.ok().flatten()
+    tokio::task::spawn_blocking(move || FileVersion::of(&file)).await.ok().flatten()
 }
 
 /// The watched folders.

@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::support::{CommandOutput, program, run};
 
 /// The documents, by name.
-const DOCUMENTS: [(&str, &str); 11] = [
+const DOCUMENTS: [(&str, &str); 12] = [
     ("README", include_str!("../../README.md")),
     ("guide", include_str!("../../docs/README.md")),
     ("configuration", include_str!("../../docs/configuration.md")),
@@ -21,6 +21,7 @@ const DOCUMENTS: [(&str, &str); 11] = [
     ("providers", include_str!("../../docs/providers.md")),
     ("agents", include_str!("../../docs/agents.md")),
     ("operations", include_str!("../../docs/operations.md")),
+    ("fleet", include_str!("../../docs/fleet.md")),
     ("migration", include_str!("../../docs/migration.md")),
 ];
 

@@ -6,7 +6,7 @@
 //! |---|---|
 //! | [`edge`] | `ErrorResponse`, `Auth`, `RateLimit` |
 //! | `CollectLayer` | reads the body |
-//! | `core` | a check of path and method, `Inspect`, `ModelPermission`, `Early`, `Resume`, `Retry`, `Commit`, `Select`, `CircuitBreaker`, `BackendClient` |
+//! | `core` | a check of path and method, `Inspect`, `ModelPermission`, `Spend`, `Early`, `Resume`, `Retry`, `Commit`, `Select`, `Reprice`, `CircuitBreaker`, `BackendClient`; `Spend` and `Reprice` with the feature `spend` |
 //!
 //! [`counter`] is a service beside the gateway that counts the tokens of prompts.
 //!

@@ -112,7 +112,7 @@ fn usage_is_read_in_every_shape() {
     let responses = r#"{"usage":{"input_tokens":12,"input_tokens_details":{"cached_tokens":3},"output_tokens":6}}"#;
     assert_eq!(of(responses), Some(Usage { input: 12, output: 6, cached: 3, ..Usage::default() }));
     let messages = r#"{"usage":{"input_tokens":2,"cache_read_input_tokens":10,"cache_creation_input_tokens":1,"output_tokens":6}}"#;
-    assert_eq!(of(messages), Some(Usage { input: 13, output: 6, cached: 10, ..Usage::default() }));
+    assert_eq!(of(messages), Some(Usage { input: 13, output: 6, cached: 10, cache_write: 1, ..Usage::default() }));
     assert_eq!(
         of(r#"{"usage":{"input_tokens":"1"}}"#),
         Some(Usage { input: 1, output: 0, cached: 0, ..Usage::default() })

@@ -254,6 +254,12 @@ impl Subject {
         &self.limits
     }
 
+    /// Returns all counters, each with the model that it is for.
+    pub(super) fn all_counters(&self) -> impl Iterator<Item = (Option<&Arc<str>>, &Counter)> {
+        let by_model = self.by_model.iter().flat_map(|(model, all)| all.iter().map(move |it| (Some(model), it)));
+        self.all.iter().map(|counter| (None, counter)).chain(by_model)
+    }
+
     /// Returns the counters of a request for a model.
     pub(super) fn counters(&self, model: &str) -> impl Iterator<Item = &Counter> {
         self.all.iter().chain(self.by_model.get(model).into_iter().flatten())

@@ -111,6 +111,13 @@ impl<R> SpendLayer<R> {
         self.edit(|spender| spender.observer = observer)
     }
 
+    /// Sets a function that returns the public name of a model which a request may name in other ways.
+    /// Limits and prices go by public names.
+    #[must_use]
+    pub fn names(self, names: impl Fn(&str) -> Option<Arc<str>> + Send + Sync + 'static) -> Self {
+        self.edit(|spender| spender.names = Some(Arc::new(names)))
+    }
+
     /// Sets a function whose value for a request the observer is given.
     #[must_use]
     pub fn context<F>(self, context: F) -> Self
@@ -249,9 +256,11 @@ fn reserve(
     Requested::of(request).map_err(missing)?;
     let context = spender.context.as_ref().and_then(|context| context(request));
     let requested = Requested::of(request).map_err(missing)?.clone();
+    let public_name = spender.names.as_ref().and_then(|names| names(&requested.model));
+    let model = public_name.unwrap_or_else(|| requested.model.clone());
     let has_limits = account.as_ref().is_some_and(Account::has_limits);
     let estimates = if has_limits {
-        let usual = spender.usual.get(&requested.model);
+        let usual = spender.usual.get(&model);
         Estimates::of(&requested, request.body().bytes(), spender.assumed_output, usual)
     } else {
         Estimates::none()
@@ -266,7 +275,7 @@ fn reserve(
         account,
         context,
         request_id: request.headers().get("x-request-id").cloned(),
-        model: requested.model,
+        model,
         endpoint: requested.endpoint,
         is_stream: requested.stream,
         estimates,

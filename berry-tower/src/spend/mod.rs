@@ -67,6 +67,7 @@ mod reservation;
 mod spender;
 #[cfg(test)]
 mod tests;
+mod usage;
 
 pub use self::{
     account::{Account, Measure, SpendLimit, SpendLimits, Subject},
@@ -78,6 +79,7 @@ pub use self::{
     refusal::{LimitReached, SpendExceeded},
     reprice::{Reprice, RepriceFuture, RepriceLayer},
     reservation::{Reservation, SpendGuard},
+    usage::LimitUsage,
 };
 #[cfg(doc)]
 use crate::{progress::Usage, store::Store};

@@ -12,6 +12,7 @@ use crate::{
 };
 
 type FindAccount = dyn Fn(&Extensions) -> Option<Account> + Send + Sync;
+type FindName = dyn Fn(&str) -> Option<Arc<str>> + Send + Sync;
 type FindContext = dyn Fn(&Request<Buffered>) -> Option<Arc<dyn Any + Send + Sync>> + Send + Sync;
 
 /// The output that is assumed of a response which the caller has not limited, in tokens.
@@ -28,6 +29,7 @@ pub(super) struct Spender {
     pub(super) cap_output: bool,
     pub(super) observer: Option<Arc<dyn SpendObserver>>,
     pub(super) context: Option<Arc<FindContext>>,
+    pub(super) names: Option<Arc<FindName>>,
     pub(super) usual: Arc<UsualOutputs>,
     started: (Instant, u64),
 }
@@ -45,6 +47,7 @@ impl Spender {
             cap_output: false,
             observer: None,
             context: None,
+            names: None,
             usual: Arc::default(),
             started: (Instant::now(), epoch.as_secs()),
         }

@@ -18,7 +18,15 @@ pub(crate) struct Lease {
     /// The position of the first grant that some of them are from, so that never too many are given
     /// back.
     pub(crate) position: u64,
-    until: u64,
+    /// When they must be given back.
+    pub(crate) until: u64,
+}
+
+impl Lease {
+    /// Whether units at a position may be spent with these. Units of another window of the calendar may not.
+    const fn takes(&self, position: u64) -> bool {
+        !matches!(self.rule, Rule::Calendar { .. }) || self.position == position
+    }
 }
 
 /// Units that are taken out of a lease for a request.
@@ -30,12 +38,16 @@ pub(crate) struct Drawn {
 
 /// The leases of one group of counters.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Leases(HashMap<Arc<str>, Lease>);
+pub(crate) struct Leases {
+    held: HashMap<Arc<str>, Lease>,
+    /// Leases with units that had ended before a new one began.
+    ended: Vec<(Arc<str>, Lease)>,
+}
 
 impl Leases {
     /// Takes up to so many units.
     pub(crate) fn draw(&mut self, key: &str, units: u64, now: u64) -> Drawn {
-        match self.0.get_mut(key) {
+        match self.held.get_mut(key) {
             Some(lease) if now < lease.until => {
                 let units = units.min(lease.units);
                 lease.units -= units;
@@ -47,30 +59,35 @@ impl Leases {
 
     /// Returns the units that are held now.
     pub(crate) fn units(&self, key: &str, now: u64) -> u64 {
-        self.0.get(key).filter(|lease| now < lease.until).map_or(0, |lease| lease.units)
+        self.held.get(key).filter(|lease| now < lease.until).map_or(0, |lease| lease.units)
     }
 
     /// Adds units of a grant, which end at `until`. Units that are held already end no later than
     /// before.
-    pub(crate) fn add(&mut self, key: &Arc<str>, rule: Rule, units: u64, position: u64, until: u64) {
-        if units == 0 {
+    pub(crate) fn add(&mut self, key: &Arc<str>, grant: Lease, now: u64) {
+        if grant.units == 0 {
             return;
         }
-        match self.0.get_mut(key) {
-            Some(lease) if lease.units > 0 => {
-                lease.units += units;
-                lease.position = lease.position.min(position);
-                lease.until = lease.until.min(until);
-            }
-            Some(lease) => *lease = Lease { rule, units, position, until },
-            None => _ = self.0.insert(key.clone(), Lease { rule, units, position, until }),
+        let Some(lease) = self.held.get_mut(key) else {
+            self.held.insert(key.clone(), grant);
+            return;
+        };
+        if lease.units > 0 && now < lease.until && lease.takes(grant.position) {
+            lease.units += grant.units;
+            lease.position = lease.position.min(grant.position);
+            lease.until = lease.until.min(grant.until);
+            return;
+        }
+        let old = std::mem::replace(lease, grant);
+        if old.units > 0 {
+            self.ended.push((key.clone(), old));
         }
     }
 
     /// Puts units back that a request has drawn and not used; `false` if their lease has ended.
     pub(crate) fn put_back(&mut self, key: &str, drawn: Drawn, now: u64) -> bool {
-        match self.0.get_mut(key) {
-            Some(lease) if now < lease.until => {
+        match self.held.get_mut(key) {
+            Some(lease) if now < lease.until && lease.takes(drawn.position) => {
                 lease.position = if lease.units == 0 { drawn.position } else { lease.position.min(drawn.position) };
                 lease.units += drawn.units;
                 true
@@ -81,16 +98,19 @@ impl Leases {
 
     /// Removes the leases that have ended, and returns those that hold units.
     pub(crate) fn end(&mut self, now: u64) -> Vec<(Arc<str>, Lease)> {
-        let ended: Vec<_> =
-            self.0.iter().filter(|(_, lease)| now >= lease.until).map(|(key, lease)| (key.clone(), *lease)).collect();
-        for (key, _) in &ended {
-            self.0.remove(key);
-        }
-        ended.into_iter().filter(|(_, lease)| lease.units > 0).collect()
+        let mut ended = std::mem::take(&mut self.ended);
+        self.held.retain(|key, lease| {
+            let is_held = now < lease.until;
+            if !is_held && lease.units > 0 {
+                ended.push((key.clone(), *lease));
+            }
+            is_held
+        });
+        ended
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.held.is_empty() && self.ended.is_empty()
     }
 }
 
@@ -105,6 +125,7 @@ pub(crate) fn size(limit: u64, millionths: u32) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::Calendar;
 
     #[test]
     fn small_limits_are_not_leased() {
@@ -114,11 +135,24 @@ mod tests {
     }
 
     #[test]
+    fn units_of_an_ended_lease_do_not_mix_with_new_ones() {
+        let (mut leases, key) = (Leases::default(), "k".into());
+        let rule = Rule::Calendar { window: Calendar::Day, limit: 100 };
+        leases.add(&key, Lease { rule, units: 5, position: 1, until: 100 }, 0);
+        let late = leases.draw("k", 2, 99);
+        leases.add(&key, Lease { rule, units: 7, position: 2, until: 300 }, 101);
+        assert!(!leases.put_back("k", late, 102), "yesterday's units");
+        assert_eq!(leases.units("k", 102), 7);
+        let ended = leases.end(102);
+        assert_eq!((ended.len(), ended[0].1.units, ended[0].1.position), (1, 3, 1));
+    }
+
+    #[test]
     fn a_lease_ends_in_time() {
         let (mut leases, key) = (Leases::default(), "k".into());
         let rule = Rule::Concurrent { limit: 100 };
-        leases.add(&key, rule, 5, 7, 100);
-        leases.add(&key, rule, 5, 12, 300);
+        leases.add(&key, Lease { rule, units: 5, position: 7, until: 100 }, 0);
+        leases.add(&key, Lease { rule, units: 5, position: 12, until: 300 }, 0);
         assert_eq!(leases.draw("k", 3, 99), Drawn { units: 3, position: 7 });
         assert_eq!(leases.draw("k", 3, 100), Drawn::default());
         assert!(!leases.put_back("k", Drawn { units: 3, position: 7 }, 100));

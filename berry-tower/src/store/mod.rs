@@ -196,6 +196,12 @@ pub trait Store: fmt::Debug + Send + Sync {
     fn health(&self) -> StoreHealth {
         StoreHealth::default()
     }
+
+    /// Gives back what this process holds beyond its requests, before it ends. The default does
+    /// nothing.
+    fn close(&self) -> StoreFuture<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
 }
 
 /// The state of a store.

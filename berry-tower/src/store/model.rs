@@ -10,7 +10,7 @@ use proptest::prelude::{Strategy, any, prop, prop_oneof, proptest};
 
 use super::{
     Calendar, Rule,
-    lease::{Drawn, LONGEST, Leases},
+    lease::{Drawn, LONGEST, Lease, Leases},
     protocol::{Effect, Event, Grant, Group, Used, Want, until_end},
 };
 
@@ -209,17 +209,25 @@ fn arrive(world: &mut World, message: Message, now: u64) {
                 return;
             }
             world.processes[to].is_asking = false;
-            let position = if drawn.units > 0 { drawn.position.min(grant.position) } else { grant.position };
             if world.size.is_some() {
                 let longest = match world.rule {
                     Rule::Calendar { window, .. } => LONGEST.min(until_end(window, store_now).as_micros() as u64),
                     _ => LONGEST,
                 };
                 let key: Arc<str> = KEY.into();
-                let units = grant.units - need;
-                world.processes[to].leases.add(&key, world.rule, units, grant.position, asked_at + longest);
+                let (units, position, until) = (grant.units - need, grant.position, asked_at + longest);
+                let clock = now + world.processes[to].skew;
+                world.processes[to].leases.add(&key, Lease { rule: world.rule, units, position, until }, clock);
             }
-            world.admit(to, amount, position);
+            if drawn.units == 0 {
+                world.admit(to, amount, grant.position);
+            } else if world.window(drawn.position) == world.window(grant.position) {
+                world.admit(to, amount, drawn.position.min(grant.position));
+            } else {
+                // The day has changed between the two parts of the request.
+                world.admit(to, drawn.units, drawn.position);
+                world.admit(to, need, grant.position);
+            }
         }
         Message::Refused { to, life, drawn } => put_back(world, to, life, drawn, now),
         Message::Settle(used) => {

@@ -38,7 +38,7 @@ impl Calendar {
             Self::Day => Some((seconds / DAY + 1) * DAY),
             Self::Month => {
                 let (year, month, day) = civil(seconds / DAY);
-                Some((seconds / DAY - day + 1 + days_of(year, month)) * DAY)
+                Some((seconds / DAY + 1 + days_of(year, month) - day) * DAY)
             }
             Self::Total => None,
         }

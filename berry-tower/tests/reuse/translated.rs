@@ -78,7 +78,7 @@ fn backend(id: &'static str, dialect: Dialect) -> Backend {
     Backend::new(Arc::new(provider.unwrap()), "upstream-model").with_priority(u8::from(id != "first"))
 }
 
-/// What the client received: the status, the whole text, and whether the body failed.
+/// A response as the client received it.
 struct Received {
     status: u16,
     served: Option<String>,

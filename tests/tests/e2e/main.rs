@@ -19,4 +19,5 @@ mod messages;
 mod models;
 mod openai_client;
 mod presets;
+mod spend;
 mod verdicts;

@@ -22,7 +22,7 @@ fn resident() -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_hundred_quick_reloads_lose_no_request() {
+async fn reloads_under_load_lose_no_request() {
     let gateway = Arc::new(
         builder()
             .provider("a")

@@ -7,4 +7,5 @@ mod load;
 mod metrics;
 mod reload;
 mod support;
+mod telemetry;
 mod watch;

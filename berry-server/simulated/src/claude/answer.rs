@@ -1,4 +1,4 @@
-//! Answers, plain and in events.
+//! Responses, plain and streamed.
 
 use super::turn::turn;
 use crate::base64;
@@ -22,7 +22,7 @@ pub(super) fn answer(ask: &ModelRequest, shape: Shape, voice: &Voice, seed: u64)
     }
 }
 
-/// The signature of thoughts, by which the provider knows them again.
+/// Returns the signature of thoughts, which the provider verifies in later requests.
 pub(super) fn signature(thoughts: &str) -> String {
     let mut hasher = DefaultHasher::new();
     thoughts.hash(&mut hasher);
@@ -37,7 +37,7 @@ struct Answer<'a> {
 }
 
 impl Answer<'_> {
-    /// The reason, and the stop sequence where it was that.
+    /// Returns the stop reason and the stop sequence, if any.
     fn stop(&self) -> (&'static str, Value) {
         let reason = match &self.reply.finish {
             Finish::Stop(stop) => return ("stop_sequence", json!(stop)),
@@ -49,7 +49,7 @@ impl Answer<'_> {
         (reason, Value::Null)
     }
 
-    /// The message around its content, as it is before its end when there is none.
+    /// Returns the message. Without `output`, it is the message at the start of a stream.
     fn message(&self, content: Vec<Value>, output: Option<usize>) -> Value {
         let (reason, sequence) = match output {
             Some(_) => self.stop(),
@@ -67,7 +67,7 @@ impl Answer<'_> {
         })
     }
 
-    /// What the prompt took from a cache is no part of its own count.
+    /// Returns the usage. Cached tokens are not part of the input tokens.
     fn usage(&self, output: usize, with_tier: bool) -> Value {
         let mut usage = json!({
             "input_tokens": self.usage.prompt - self.usage.cached,
@@ -133,7 +133,7 @@ impl Answer<'_> {
         }
         for (number, call) in calls.iter().enumerate() {
             out.start(Role::Token, &self.tool_use(number, call, &json!({})));
-            // The first piece is empty, as it is in the provider's own streams.
+            // The first delta is empty, as in the provider's streams.
             out.delta(Role::Preamble, &json!({"type": "input_json_delta", "partial_json": ""}));
             for piece in &call.input {
                 out.delta(Role::Token, &json!({"type": "input_json_delta", "partial_json": piece}));
@@ -151,7 +151,7 @@ impl Answer<'_> {
     }
 }
 
-/// Events so far, and the number of the block under way.
+/// The events so far and the index of the current block.
 #[derive(Default)]
 struct Events {
     pieces: Vec<Piece>,

@@ -1,5 +1,6 @@
-//! The published rules of Messages requests that no table can say. In one it is stricter than the
-//! provider, who joins neighbouring turns of one role: translators are held to the clean form.
+//! The published rules of Messages requests that a table cannot express. One rule is stricter than the
+//! provider: consecutive turns of one role, which the provider joins, are rejected, so that translators
+//! produce alternating turns.
 
 use super::answer::signature;
 use super::tables::{COUNT, REQUEST};
@@ -187,8 +188,7 @@ fn tools(body: &Value) -> Checked {
     }
 }
 
-/// Each use is answered by a result in the very next turn, where results come first, and each
-/// result answers a use.
+/// Checks that each tool use has a result at the start of the next turn, and each result a use.
 fn uses_and_results(messages: &[Value]) -> Checked {
     let mut open: Vec<&str> = Vec::new();
     for (index, message) in messages.iter().enumerate() {
@@ -273,7 +273,7 @@ fn thinking(body: &Value, messages: &[Value]) -> Checked {
     Ok(())
 }
 
-/// Native structured output wants every object closed.
+/// Checks that every object of a structured output schema forbids additional properties.
 fn closed(schema: &Value) -> Checked {
     let is_object = schema["type"] == "object";
     if is_object && schema["additionalProperties"] != Value::Bool(false) {

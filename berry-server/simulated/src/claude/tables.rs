@@ -9,7 +9,7 @@ const fn cache() -> Field {
     may("cache_control", Same(&CACHE))
 }
 
-/// The kinds of blocks that are a table's entry by themselves.
+/// A kind of content block, as an entry of a table.
 type Block = (&'static str, &'static [Field]);
 
 const TEXT: Block = ("text", &[must("text", Text), may("citations", List(&Anything)), cache()]);
@@ -87,7 +87,7 @@ static MESSAGE: Expected = Tagged(
 );
 
 static TOOL: Expected = Object(&[
-    // Tools that run at the provider have types of their own, which this one does not have.
+    // Server tools, which have other types, are not supported.
     may("type", Word(&["custom"])),
     must("name", Text),
     may("description", Text),

@@ -1,10 +1,10 @@
-//! What a Messages request wants answered.
+//! Extracts the turn to answer from a Messages request.
 
 use crate::reply::{Choice, Tool, Turn, at_url, of_bytes};
 use crate::words::count;
 use serde_json::Value;
 
-/// A message's content blocks; a bare string is one by itself.
+/// Returns the content blocks of a message, of which a string has one.
 pub(super) fn blocks(message: &Value) -> &[Value] {
     match &message["content"] {
         Value::Array(blocks) => blocks,
@@ -42,7 +42,7 @@ pub(super) fn turn(body: &Value) -> Turn {
     }
 }
 
-/// The text of the user's last turn that has any.
+/// Returns the text of the last user turn with text.
 fn asked(messages: &[Value]) -> String {
     let turns = messages.iter().rev().filter(|message| message["role"] == "user");
     turns.map(text).find(|text| !text.is_empty()).unwrap_or_default()
@@ -62,7 +62,7 @@ fn results(message: &Value) -> Vec<String> {
     results.map(|result| joined(blocks(result))).collect()
 }
 
-/// The images and documents, also those in results.
+/// Returns the images and documents, including those in tool results.
 fn media(blocks: &[Value]) -> Vec<String> {
     let mut out = Vec::new();
     for block in blocks {
@@ -99,7 +99,7 @@ fn choice(choice: &Value) -> Choice {
     }
 }
 
-/// The words of the prompt, with a few more for each turn as its frame.
+/// Returns the number of words of the prompt plus an overhead per turn.
 fn prompt_tokens(body: &Value, messages: &[Value]) -> usize {
     let system = match &body["system"] {
         Value::Array(blocks) => joined(blocks),

@@ -1,4 +1,4 @@
-//! Answers, plain and in events of the same shape.
+//! Responses, plain and as events of the same shape.
 
 use super::turn::turn;
 use crate::base64;
@@ -9,7 +9,7 @@ use crate::reply::{Call, Finish, Reply, Usage};
 use crate::words::Voice;
 use serde_json::{Value, json};
 
-/// More candidates than this are not made, however many a request asks for.
+/// The maximum number of candidates in a response.
 const MAX_CANDIDATES: usize = 8;
 
 pub(super) fn answer(ask: &ModelRequest, shape: Shape, voice: &Voice, seed: u64) -> ValidResponse {
@@ -69,7 +69,7 @@ impl Answer<'_> {
         document
     }
 
-    /// Thoughts are counted by themselves; what there is none of is left out.
+    /// Returns the usage. Thoughts are counted separately, and zero counts are omitted.
     fn metadata(&self, output: usize) -> Value {
         let Usage { prompt, cached, thoughts, .. } = self.usage;
         let thoughts = thoughts.min(output);
@@ -91,7 +91,7 @@ impl Answer<'_> {
 
     fn call(&self, number: usize, call: &Call, signed: bool) -> Value {
         let mut part = json!({"functionCall": {"name": call.name, "args": call.input()}});
-        // Models that think give their calls ids, and sign the first of several.
+        // Thinking models add ids to calls and sign the first call.
         if signed {
             part["functionCall"]["id"] = format!("{:016x}{number}", self.seed).into();
         }
@@ -125,13 +125,13 @@ impl Answer<'_> {
         candidate
     }
 
-    /// A candidate that safety stopped has no content.
+    /// Returns a candidate that was stopped for safety, without content.
     fn declined(&self, index: usize) -> Value {
         let rating = json!({"category": "HARM_CATEGORY_DANGEROUS_CONTENT", "probability": "HIGH", "blocked": true});
         json!({"finishReason": "SAFETY", "index": index, "safetyRatings": [rating]})
     }
 
-    /// The prompt was blocked: there is no candidate at all.
+    /// Returns the response to a blocked prompt, without candidates.
     fn blocked(&self) -> Value {
         let mut document = self.document(Vec::new(), 0);
         if let Some(fields) = document.as_object_mut() {
@@ -165,7 +165,7 @@ impl Answer<'_> {
         out
     }
 
-    /// The parts as they come one by one, each with the tokens it took: a call comes whole.
+    /// Returns the parts of a stream with their token counts. A call is a single part.
     fn parts(&self, reply: &Reply) -> Vec<(Value, usize)> {
         let thoughts = reply.thoughts.iter().map(|token| (thought(token), 1));
         let said = if reply.finish == Finish::Declined { &[][..] } else { &reply.text };
@@ -176,7 +176,7 @@ impl Answer<'_> {
         thoughts.chain(said).chain(calls).collect()
     }
 
-    /// A candidate on its way.
+    /// Returns a candidate within a stream.
     fn step(&self, index: usize, part: Value) -> Value {
         let said = part["text"].as_str().filter(|text| self.with_logprobs && !text.is_empty()).map(str::to_owned);
         let mut candidate = json!({"content": {"parts": Value::Array(vec![part]), "role": "model"}, "index": index});
@@ -187,7 +187,7 @@ impl Answer<'_> {
     }
 }
 
-/// One alternative per token, the token itself.
+/// Returns log probabilities with one alternative per token, the token itself.
 fn logprobs(tokens: &[String]) -> Value {
     let chosen: Vec<_> =
         tokens.iter().map(|token| json!({"token": token, "tokenId": 1, "logProbability": -0.125})).collect();

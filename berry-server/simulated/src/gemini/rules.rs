@@ -1,4 +1,4 @@
-//! The published rules of `generateContent` requests that no table can say.
+//! The published rules of `generateContent` requests that a table cannot express.
 
 use super::tables::REQUEST;
 use super::turn::{declarations, parts};
@@ -7,7 +7,7 @@ use crate::check::{Checked, Problem, Violation};
 use crate::refusal::Refusal;
 use serde_json::Value;
 
-/// The fields of a part of which it has exactly one.
+/// The data fields of a part, which must have exactly one of them.
 const DATA: [&str; 7] =
     ["text", "inlineData", "fileData", "functionCall", "functionResponse", "executableCode", "codeExecutionResult"];
 const MEDIA: [&str; 9] = [
@@ -21,7 +21,7 @@ const MEDIA: [&str; 9] = [
     "video/",
     "text/",
 ];
-/// The most stop sequences, and letters in a function's name.
+/// The maximum number of stop sequences, and the maximum length of a function name.
 const MAX_STOPS: usize = 5;
 const MAX_NAME: usize = 64;
 
@@ -189,7 +189,7 @@ fn generation(config: &Value) -> Checked {
     Ok(())
 }
 
-/// A call, or the response to one: its name, and its id where it has one.
+/// The name and optional id of a call or of its response.
 type Named<'a> = (&'a str, Option<&'a str>);
 
 fn named<'a>(content: &'a Value, field: &str) -> Vec<Named<'a>> {
@@ -197,8 +197,8 @@ fn named<'a>(content: &'a Value, field: &str) -> Vec<Named<'a>> {
     found.map(|one| (one["name"].as_str().unwrap_or_default(), one["id"].as_str())).collect()
 }
 
-/// A turn with calls follows one of the user's, and is followed by one with as many responses, of
-/// the same names, and of the same ids where both have one.
+/// Checks that a turn with calls follows a user turn, and that the next turn has one response per call with
+/// the same name and, if both have one, the same id.
 fn answered_calls(contents: &[Value]) -> Checked {
     let mut open: Vec<Named<'_>> = Vec::new();
     for (index, content) in contents.iter().enumerate() {

@@ -1,10 +1,10 @@
-//! The published schema of `generateContent` requests, in its own spelling alone: the provider also
-//! takes names in snake case.
+//! The published schema of `generateContent` requests, only with names in camel case. The provider also
+//! accepts snake case.
 
 use crate::check::Expected::{Anything, Either, Flag, List, Map, Number, Object, Same, Text, Whole, Word};
 use crate::check::{Expected, may, must};
 
-/// Google's own schema, a part of OpenAPI's.
+/// Google's schema format, a subset of OpenAPI's.
 static SCHEMA: Expected = Object(&[
     must("type", Word(&["TYPE_UNSPECIFIED", "STRING", "NUMBER", "INTEGER", "BOOLEAN", "ARRAY", "OBJECT", "NULL"])),
     may("format", Text),
@@ -30,7 +30,7 @@ static SCHEMA: Expected = Object(&[
     may("maximum", Number(f64::MIN, f64::MAX)),
 ]);
 
-/// Such numbers are strings in Google's JSON, and numbers are taken too.
+/// A 64-bit number, which Google's JSON writes as a string. A JSON number is also accepted.
 static INT64: Expected = Either(&[Text, Whole(0, i64::MAX)]);
 
 static BLOB: Expected = Object(&[must("mimeType", Text), must("data", Text), may("displayName", Text)]);
@@ -67,7 +67,7 @@ static CONTENT: Expected = Object(&[must("parts", List(&PART)), may("role", Word
 
 static DECLARATION: Expected = Object(&[
     must("name", Text),
-    // Required by the reference, yet the provider does without.
+    // The reference requires this field, but the provider accepts requests without it.
     may("description", Text),
     may("behavior", Word(&["BLOCKING", "NON_BLOCKING"])),
     may("parameters", Same(&SCHEMA)),

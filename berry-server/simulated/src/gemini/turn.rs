@@ -1,4 +1,4 @@
-//! What a `generateContent` request wants answered.
+//! Extracts the turn to answer from a `generateContent` request.
 
 use crate::reply::{Choice, Tool, Turn, at_url, of_bytes};
 use crate::words::count;
@@ -8,7 +8,7 @@ pub(super) fn parts(content: &Value) -> &[Value] {
     content["parts"].as_array().map_or(&[], Vec::as_slice)
 }
 
-/// The declared functions, with their paths.
+/// Returns the declared functions with their paths.
 pub(super) fn declarations(body: &Value) -> Vec<(String, &Value)> {
     let mut out = Vec::new();
     for (index, tool) in body["tools"].as_array().into_iter().flatten().enumerate() {
@@ -44,13 +44,13 @@ pub(super) fn turn(body: &Value) -> Turn {
     }
 }
 
-/// All the text of a turn, thoughts aside.
+/// Returns the text of a turn without thoughts.
 fn text(content: &Value) -> String {
     let said = parts(content).iter().filter(|part| part["thought"] != Value::Bool(true));
     said.filter_map(|part| part["text"].as_str()).collect::<Vec<_>>().join(" ")
 }
 
-/// What functions gave back: a lone text as it is, anything else as JSON.
+/// Returns the function results: a single text unchanged, anything else as JSON.
 fn results(content: &Value) -> Vec<String> {
     let responses = parts(content).iter().filter_map(|part| part["functionResponse"]["response"].as_object());
     let result = |response: &serde_json::Map<String, Value>| match response.values().next() {
@@ -68,7 +68,7 @@ fn medium(part: &Value) -> Option<String> {
     }
 }
 
-/// The functions that may be called, which a list may narrow down.
+/// Returns the functions that may be called.
 fn tools(body: &Value) -> Vec<Tool> {
     let allowed = body["toolConfig"]["functionCallingConfig"]["allowedFunctionNames"].as_array();
     let tool = |(_, function): (String, &Value)| {

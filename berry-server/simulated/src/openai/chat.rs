@@ -1,4 +1,4 @@
-//! Chat completions, plain and in chunks.
+//! Chat completions, plain and streamed.
 
 use super::done;
 use super::turn::turn;
@@ -9,7 +9,7 @@ use crate::reply::{Call, Finish, Reply, Usage};
 use crate::words::Voice;
 use serde_json::Value;
 
-/// More choices than this are not made, however many a request asks for.
+/// The maximum number of choices in a response.
 const MAX_CHOICES: usize = 16;
 
 pub(super) fn answer(ask: &ModelRequest, shape: Shape, voice: &Voice, seed: u64) -> ValidResponse {
@@ -35,7 +35,7 @@ fn finish(reply: &Reply) -> &'static str {
     }
 }
 
-/// The id of a call: the choice's number, and the call's where there are several.
+/// Returns the id of a call, which contains the index of the choice and, if necessary, of the call.
 fn call_id(seed: u64, index: usize, number: usize) -> String {
     let number = if number == 0 { String::new() } else { format!("_{number}") };
     format!("call_{seed:016x}{index}{number}")
@@ -61,7 +61,7 @@ fn message(reply: &Reply, seed: u64, index: usize) -> String {
     format!(r#"{{"role":"assistant","content":{content}{calls},"refusal":{refusal},"annotations":[]{thoughts}}}"#)
 }
 
-/// The deltas that carry the output.
+/// Returns the deltas with the output.
 fn deltas(reply: &Reply, seed: u64, index: usize) -> Vec<String> {
     let field = if reply.finish == Finish::Declined { "refusal" } else { "content" };
     let thoughts = reply.thoughts.iter().map(|token| ("reasoning_content", token));
@@ -122,7 +122,7 @@ fn chunks(ask: &ModelRequest, voice: &Voice, seed: u64, replies: &[Reply], usage
         (0..replies.len()).map(one).collect::<Vec<_>>()
     };
     let mut out = each(Role::Preamble, r#"{"role":"assistant","content":"","refusal":null}"#);
-    // The choices come by turns, a token of each, as they do when they are made together.
+    // The tokens of the choices alternate, as they do in concurrent generation.
     let deltas: Vec<_> = replies.iter().enumerate().map(|(index, reply)| deltas(reply, seed, index)).collect();
     let longest = deltas.iter().map(Vec::len).max().unwrap_or(0);
     for turn in 0..longest {

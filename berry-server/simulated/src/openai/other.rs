@@ -7,13 +7,13 @@ use crate::layout::ValidResponse;
 use crate::words::{Voice, count};
 use serde_json::{Value, json};
 
-/// The length of a vector when the request names none; far from real, and handy in tests.
+/// The default length of a vector, which is shorter than real ones for convenience in tests.
 const DIMENSIONS: usize = 16;
 const MAX_DIMENSIONS: usize = 4096;
 /// An image of one grey pixel.
 const PNG: &str = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR42mNoAAAAggCBd81ytgAAAABJRU5ErkJggg==";
 const MAX_IMAGES: usize = 10;
-/// The bytes of speech per word said, and at the least.
+/// The bytes of speech per word, and the minimum.
 const SOUND_PER_WORD: usize = 1024;
 
 const CATEGORIES: [&str; 13] = [
@@ -43,7 +43,7 @@ pub(super) fn answer(kind: Kind, ask: &ModelRequest, voice: &Voice, seed: u64) -
     }
 }
 
-/// The inputs: one, or an array of them; an array of numbers is one input of tokens.
+/// Returns the inputs: a single one or an array. An array of numbers is one tokenized input.
 fn inputs(ask: &ModelRequest) -> Vec<&Value> {
     match &ask.body["input"] {
         Value::Array(all) if !all.first().is_some_and(Value::is_number) => all.iter().collect(),
@@ -81,14 +81,14 @@ fn embeddings(ask: &ModelRequest) -> String {
     )
 }
 
-/// Numbers between −1 and 1 that depend on the text alone.
+/// Returns numbers between −1 and 1 that depend only on the text.
 fn vector(text: &str, dimensions: usize) -> Vec<f32> {
     let mut state = text
         .bytes()
         .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
     let mut next = || {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        // The upper bits of such a generator are the good ones; 16 of them fit a float exactly.
+        // The upper bits of this generator are the most random, and 16 bits fit a float exactly.
         f32::from((state >> 48) as u16) / 32_768.0 - 1.0
     };
     (0..dimensions).map(|_| next()).collect()
@@ -115,13 +115,13 @@ fn images(ask: &ModelRequest, voice: &Voice) -> String {
     json!({"created": voice.created, "data": images}).to_string()
 }
 
-/// The text of a transcript: the file's name and length.
+/// Returns the text of a transcript, which states the name and length of the file.
 fn transcript_text(ask: &ModelRequest) -> String {
     let file = &ask.body["file"];
     format!("{} has {} bytes.", file["filename"].as_str().unwrap_or("The file"), file["bytes"])
 }
 
-/// A transcript as JSON, text or subtitles.
+/// Returns a transcript as JSON, text or subtitles.
 fn transcript(ask: &ModelRequest) -> ValidResponse {
     let text = transcript_text(ask);
     let body = match ask.text("response_format") {
@@ -133,7 +133,7 @@ fn transcript(ask: &ModelRequest) -> ValidResponse {
     ValidResponse { content_type: "text/plain; charset=utf-8", ..ValidResponse::json(body) }
 }
 
-/// A transcript as a stream of events.
+/// Returns a transcript as a stream of events.
 pub(super) fn transcript_events(ask: &ModelRequest) -> ValidResponse {
     let text = transcript_text(ask);
     let delta = |word: &str| {
@@ -146,7 +146,7 @@ pub(super) fn transcript_events(ask: &ModelRequest) -> ValidResponse {
     ValidResponse::events(events)
 }
 
-/// The documents in the order of the request, with falling scores.
+/// Returns the documents in the order of the request with decreasing scores.
 fn rerank(ask: &ModelRequest, seed: u64) -> String {
     let documents = ask.body["documents"].as_array().map_or(0, Vec::len);
     let results = ask.number("top_n").unwrap_or(documents).min(documents);
@@ -155,7 +155,7 @@ fn rerank(ask: &ModelRequest, seed: u64) -> String {
     json!({ "id": format!("rerank-{seed:016x}"), "model": ask.model, "results": results }).to_string()
 }
 
-/// Bytes that look like sound, in several pieces, as speech is streamed.
+/// Returns binary data in several pieces, as speech is streamed.
 fn speech(ask: &ModelRequest) -> ValidResponse {
     let content_type = match ask.text("response_format") {
         "wav" => "audio/wav",
@@ -180,7 +180,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn vectors_depend_on_the_text_alone() {
+    fn vectors_depend_only_on_the_text() {
         assert_eq!(vector("a", 8), vector("a", 8));
         assert_ne!(vector("a", 8), vector("b", 8));
         assert!(vector("a", 4096).iter().all(|x| (-1.0..1.0).contains(x)));

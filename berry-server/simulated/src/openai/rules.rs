@@ -1,4 +1,4 @@
-//! The published rules of chat requests that no table can say.
+//! The published rules of chat requests that a table cannot express.
 
 use super::content_text;
 use super::turn::data_url;
@@ -8,7 +8,7 @@ use crate::refusal::Refusal;
 use serde_json::Value;
 
 const IMAGES: [&str; 4] = ["image/png", "image/jpeg", "image/gif", "image/webp"];
-/// The most stop sequences, tools, and letters in a tool's name.
+/// The maximum number of stop sequences and tools, and the maximum length of a tool name.
 const MAX_STOPS: usize = 4;
 const MAX_TOOLS: usize = 128;
 const MAX_NAME: usize = 64;
@@ -156,7 +156,7 @@ pub(super) fn image(url: &str) -> Result<(), &'static str> {
     decoded_len(data).map(|_| ()).ok_or("the image is no base64.")
 }
 
-/// Every call is answered by a tool's message right after it, and every such message answers one.
+/// Checks that every call is followed by a tool message, and every tool message belongs to a call.
 fn answered_calls(messages: &[Value]) -> Checked {
     let mut open: Vec<&str> = Vec::new();
     for (index, message) in messages.iter().enumerate() {

@@ -65,7 +65,7 @@ static CALL: Expected = Tagged(
             &[
                 must("id", Text),
                 must("function", Object(&[must("name", Text), must("arguments", Text)])),
-                // Other providers' addition, which comes back with the messages that it was sent in.
+                // An extension of other providers, which clients send back with the messages.
                 may("extra_content", Anything),
             ],
         ),
@@ -88,7 +88,7 @@ static MESSAGE: Expected = Tagged(
                 may("audio", Object(&[must("id", Text)])),
                 may("tool_calls", List(&CALL)),
                 may("function_call", Object(&[must("name", Text), must("arguments", Text)])),
-                // What answers carry, and clients send back with them.
+                // Fields of responses that clients send back.
                 may("annotations", List(&Anything)),
                 may("reasoning_content", Text),
             ],

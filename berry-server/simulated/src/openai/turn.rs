@@ -1,4 +1,4 @@
-//! What a chat wants answered.
+//! Extracts the turn to answer from a chat request.
 
 use super::{content_text, last_of, prompt_tokens};
 use crate::reply::{Choice, Tool, Turn, at_url, of_bytes};
@@ -34,7 +34,7 @@ fn stops(stop: &Value) -> Vec<String> {
     texts.filter(|text| !text.is_empty()).map(str::to_owned).collect()
 }
 
-/// The results that the messages end with.
+/// Returns the tool results at the end of the messages.
 fn results(messages: &[Value]) -> Vec<String> {
     let last = messages.iter().rposition(|message| message["role"] != "tool").map_or(0, |at| at + 1);
     messages[last..].iter().map(|message| content_text(&message["content"])).collect()
@@ -64,7 +64,7 @@ fn medium(part: &Value) -> Option<String> {
     }
 }
 
-/// The media type and the data of a `data:` URL in base64.
+/// Returns the media type and the data of a base64 `data:` URL.
 pub(super) fn data_url(url: &str) -> Option<(&str, &str)> {
     let (media_type, data) = url.strip_prefix("data:")?.split_once(',')?;
     Some((media_type.strip_suffix(";base64")?, data))

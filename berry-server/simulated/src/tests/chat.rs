@@ -1,10 +1,10 @@
-//! Chats that go well.
+//! Chats without faults.
 
 use super::{ask_with, chat};
 use serde_json::{Value, json};
 
 #[tokio::test]
-async fn the_same_question_gets_the_same_answer_plain_and_streamed() {
+async fn same_request_gets_the_same_answer_plain_and_streamed() {
     let (_, streamed) = ask_with(&chat("sim", true)).await.read().await;
     let (_, again) = ask_with(&chat("sim", true)).await.read().await;
     let (_, plain) = ask_with(&chat("sim", false)).await.read().await;
@@ -14,7 +14,7 @@ async fn the_same_question_gets_the_same_answer_plain_and_streamed() {
 }
 
 #[tokio::test]
-async fn a_stream_has_all_its_parts_in_order() {
+async fn stream_has_all_parts_in_order() {
     let mut body = chat("sim", true);
     body["stream_options"] = json!({"include_usage": true});
     let call = ask_with(&body).await;
@@ -34,7 +34,7 @@ async fn a_stream_has_all_its_parts_in_order() {
 }
 
 #[tokio::test]
-async fn usage_comes_only_when_asked_for() {
+async fn stream_has_usage_only_on_request() {
     let (_, read) = ask_with(&chat("sim", true)).await.read().await;
     assert!(!read.text().contains("usage"));
     let mut body = chat("sim-nousage", true);
@@ -44,7 +44,7 @@ async fn usage_comes_only_when_asked_for() {
 }
 
 #[tokio::test]
-async fn every_choice_has_its_own_text_and_finish() {
+async fn every_choice_has_text_and_finish_reason() {
     let mut body = chat("sim-t5", true);
     body["n"] = json!(3);
     let (_, read) = ask_with(&body).await.read().await;
@@ -62,7 +62,7 @@ async fn every_choice_has_its_own_text_and_finish() {
 }
 
 #[tokio::test]
-async fn a_limit_on_tokens_is_kept() {
+async fn respects_the_token_limit() {
     for field in ["max_tokens", "max_completion_tokens"] {
         let mut body = chat("sim", true);
         body[field] = json!(1);
@@ -73,7 +73,7 @@ async fn a_limit_on_tokens_is_kept() {
 }
 
 #[tokio::test]
-async fn tools_are_called_when_someone_wants_it() {
+async fn calls_tools_by_behavior_or_tool_choice() {
     let mut body = chat("sim-tools", false);
     body["tools"] = json!([{"type": "function", "function": {"name": "look_up", "parameters": {}}}]);
     let (_, read) = ask_with(&body).await.read().await;
@@ -103,7 +103,7 @@ async fn tools_are_called_when_someone_wants_it() {
 }
 
 #[tokio::test]
-async fn reasoning_comes_first() {
+async fn reasoning_precedes_the_answer() {
     let (_, read) = ask_with(&chat("sim-think", true)).await.read().await;
     let thought = read.events()[1]["choices"][0]["delta"]["reasoning_content"].clone();
     assert_eq!(thought, "Let");
@@ -113,7 +113,7 @@ async fn reasoning_comes_first() {
 }
 
 #[tokio::test]
-async fn an_assistant_prefix_is_gone_on_from() {
+async fn continues_an_assistant_prefix() {
     let (_, whole) = ask_with(&chat("sim", true)).await.read().await;
     let (given, rest) = (whole.contents()[..10].concat(), whole.contents()[10..].concat());
     let mut body = chat("sim", true);

@@ -1,4 +1,4 @@
-//! The handle: what it records, going down and up, and names.
+//! The `Provider` handle: recorded requests, going down and up, and names of behaviours.
 
 use super::{chat, end, post, read, soon, start};
 use crate::{AFTER_FINISH, Behavior, Config, End, Fault, Provider, Refusal, Retention, demo_providers};
@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 #[tokio::test]
-async fn requests_are_kept_whole() {
+async fn records_complete_requests() {
     let provider = start().await;
     let before = Instant::now();
     let body = chat("sim", false);
@@ -31,7 +31,7 @@ async fn requests_are_kept_whole() {
 }
 
 #[tokio::test]
-async fn a_client_that_leaves_in_mid_stream_is_seen_at_once() {
+async fn disconnect_during_a_stream_is_noticed_at_once() {
     let provider = start().await;
     provider.set(Behavior::healthy().per_token(Duration::from_millis(20)).tokens(10_000));
     let body = chat("sim", true);
@@ -48,7 +48,7 @@ async fn a_client_that_leaves_in_mid_stream_is_seen_at_once() {
 }
 
 #[tokio::test]
-async fn what_is_kept_is_bounded() {
+async fn recorded_requests_are_bounded() {
     let send = async |keep| {
         let config = Config { keep, ..Config::default() };
         let provider = Provider::start(config).await.unwrap();
@@ -70,7 +70,7 @@ async fn what_is_kept_is_bounded() {
 }
 
 #[tokio::test]
-async fn down_breaks_off_and_refuses_and_up_answers_again() {
+async fn down_resets_and_refuses_and_up_serves_again() {
     let provider = start().await;
     let addr = provider.addr();
     provider.set(Fault::StallAfter(3).once());
@@ -94,7 +94,7 @@ async fn down_breaks_off_and_refuses_and_up_answers_again() {
 }
 
 #[tokio::test]
-async fn dropping_the_handle_stops_it() {
+async fn dropping_the_handle_stops_the_provider() {
     let provider = start().await;
     let addr = provider.addr();
     provider.set(Fault::StallAfter(3));
@@ -106,7 +106,7 @@ async fn dropping_the_handle_stops_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn long_waits_pass_at_once_on_a_paused_clock() {
+async fn long_delays_pass_at_once_on_a_paused_clock() {
     let provider = start().await;
     let begin = Instant::now();
     let response = post(&provider, "/chat/completions", &chat("sim-late3600000-d60000-t3", true));
@@ -118,7 +118,7 @@ async fn long_waits_pass_at_once_on_a_paused_clock() {
 }
 
 #[tokio::test]
-async fn many_at_once_lose_no_count() {
+async fn concurrent_requests_are_all_counted() {
     let provider = start().await;
     let client = reqwest::Client::new();
     let send = async |number: usize| {
@@ -136,7 +136,7 @@ async fn many_at_once_lose_no_count() {
 }
 
 #[test]
-fn names_and_behaviors_say_the_same() {
+fn model_names_and_behaviors_convert_both_ways() {
     let behaviors = [
         Fault::Status(503).retry_after(2).percent(30),
         Fault::CutAfter(40).and(Fault::Crlf).and(Fault::Split(3)),
@@ -166,7 +166,7 @@ fn names_and_behaviors_say_the_same() {
 }
 
 #[tokio::test]
-async fn the_demo_has_one_that_fails_a_third_of_the_time() {
+async fn demo_has_a_provider_that_fails_a_third_of_requests() {
     let demo = soon(demo_providers()).await.unwrap();
     let names: Vec<_> = demo.iter().map(|one| one.name).collect();
     assert_eq!(names, ["swift", "steady", "flaky", "foreign"]);
@@ -177,7 +177,7 @@ async fn the_demo_has_one_that_fails_a_third_of_the_time() {
         let request = post(&flaky.provider, "/embeddings", &serde_json::json!({"model": model}));
         failed += u32::from(soon(request.send()).await.unwrap().status() == 503);
     }
-    assert_eq!(failed, 0, "a name that says otherwise comes first");
+    assert_eq!(failed, 0, "the behaviour in the model name takes precedence");
     let client = reqwest::Client::new();
     let url = format!("{}/chat/completions", flaky.base_url);
     for _ in 0..12 {

@@ -1,4 +1,4 @@
-//! What each endpoint answers when nothing goes wrong, and what it refuses.
+//! Responses of each endpoint without faults, and rejected requests.
 
 use super::{Call, ask_with, chat, post, read, soon, start};
 use crate::{Config, End, Provider};
@@ -13,7 +13,7 @@ async fn answer(path: &str, body: Value) -> Value {
 }
 
 #[tokio::test]
-async fn a_plain_chat_echoes_and_counts() {
+async fn plain_chat_echoes_and_counts_tokens() {
     let provider = start().await;
     let response = soon(post(&provider, "/chat/completions", &chat("sim", false)).send()).await.unwrap();
     assert_eq!(response.headers()["x-request-id"], "req_one_0");
@@ -34,7 +34,7 @@ async fn a_plain_chat_echoes_and_counts() {
 }
 
 #[tokio::test]
-async fn text_completions_work_both_ways() {
+async fn text_completions_work_plain_and_streamed() {
     let body = json!({"model": "sim", "prompt": "Once"});
     let plain = answer("/completions", body.clone()).await;
     assert_eq!(plain["object"], "text_completion");
@@ -56,7 +56,7 @@ async fn text_completions_work_both_ways() {
 }
 
 #[tokio::test]
-async fn responses_work_both_ways() {
+async fn responses_work_plain_and_streamed() {
     let mut body = json!({"model": "sim", "input": "Once"});
     let plain = answer("/responses", body.clone()).await;
     assert_eq!((&plain["object"], &plain["status"]), (&json!("response"), &json!("completed")));
@@ -82,7 +82,7 @@ async fn responses_work_both_ways() {
 }
 
 #[tokio::test]
-async fn embeddings_come_in_both_encodings() {
+async fn embeddings_support_both_encodings() {
     let body = json!({"model": "sim", "input": ["a", "b"], "dimensions": 8});
     let plain = answer("/embeddings", body.clone()).await;
     assert_eq!(plain["data"].as_array().unwrap().len(), 2);
@@ -97,7 +97,7 @@ async fn embeddings_come_in_both_encodings() {
 }
 
 #[tokio::test]
-async fn moderations_images_and_speech_answer() {
+async fn serves_moderations_images_and_speech() {
     let body = json!({"model": "sim", "input": ["a", "b"]});
     let moderation = answer("/moderations", body).await;
     assert_eq!(moderation["results"].as_array().unwrap().len(), 2);
@@ -118,7 +118,7 @@ async fn moderations_images_and_speech_answer() {
 }
 
 #[tokio::test]
-async fn models_are_listed_and_found() {
+async fn lists_and_finds_models() {
     let config = Config { models: vec!["b/large".into(), "a".into()], ..Config::default() };
     let provider = Provider::start(config).await.unwrap();
     let get = async |path: &str| {
@@ -144,7 +144,7 @@ async fn refusal(build: impl AsyncFnOnce(&Provider) -> reqwest::Response) -> (u1
 }
 
 #[tokio::test]
-async fn a_wrong_key_is_refused() {
+async fn rejects_a_wrong_key() {
     let wrong = ["", "Bearer", "Bearer sk-other", "sk-simulated-one", "Basic sk-simulated-one"];
     for value in wrong {
         let (status, body) = refusal(async |provider| {
@@ -159,7 +159,7 @@ async fn a_wrong_key_is_refused() {
 }
 
 #[tokio::test]
-async fn what_makes_no_sense_is_refused() {
+async fn rejects_invalid_requests() {
     let cases = [
         ("/chat/completions", json!({"model": "other"}), 404, "model_not_found"),
         ("/chat/completions", json!({"model": "sim-mini"}), 404, "model_not_found"),
@@ -198,7 +198,7 @@ async fn one_connection_serves_many_requests() {
 }
 
 #[tokio::test]
-async fn a_call_keeps_its_provider_alive() {
+async fn request_keeps_its_provider_alive() {
     let Call { provider, response } = ask_with(&chat("sim", true)).await;
     assert!(soon(read(response)).await.done());
     drop(provider);

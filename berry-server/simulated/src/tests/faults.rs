@@ -1,4 +1,4 @@
-//! Faults in place of an answer, and in plain answers.
+//! Faults instead of a response, and in plain responses.
 
 use super::{Read, ask, ask_with, chat, end, post, read, soon, start};
 use crate::{End, Fault, Provider, Refusal};
@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 #[tokio::test]
-async fn statuses_come_in_the_error_shape() {
+async fn errors_have_the_common_shape() {
     let cases = [
         ("e503", 503, "server_error", None),
         ("e500", 500, "server_error", None),
@@ -41,7 +41,7 @@ async fn statuses_come_in_the_error_shape() {
 }
 
 #[tokio::test]
-async fn a_refusal_of_ones_own() {
+async fn returns_a_custom_error() {
     let provider = start().await;
     let own = Refusal::new(451, "legal_error", "Not here.").code("blocked").param("user");
     provider.set(Fault::Refuse(own));
@@ -54,7 +54,7 @@ async fn a_refusal_of_ones_own() {
 }
 
 #[tokio::test]
-async fn only_the_field_that_is_there_is_refused() {
+async fn rejects_a_field_only_if_present() {
     let mut body = chat("sim-noopts-nomax", true);
     assert_eq!(ask_with(&body).await.response.status(), 200);
     body["stream_options"] = json!({"include_usage": true});
@@ -82,7 +82,7 @@ async fn raw(provider: &Provider, model: &str, stream: bool) -> TcpStream {
     socket
 }
 
-/// Reads until the end: the bytes, and whether it was a reset.
+/// Reads to the end. Returns the bytes, and whether the connection was reset.
 async fn drain(socket: &mut TcpStream) -> (Vec<u8>, bool) {
     let mut bytes = Vec::new();
     match soon(socket.read_to_end(&mut bytes)).await {
@@ -95,7 +95,7 @@ async fn drain(socket: &mut TcpStream) -> (Vec<u8>, bool) {
 }
 
 #[tokio::test]
-async fn a_reset_before_the_head_is_a_reset() {
+async fn resets_before_the_head() {
     for stream in [false, true] {
         let provider = start().await;
         let mut socket = raw(&provider, "sim-reset", stream).await;
@@ -107,20 +107,20 @@ async fn a_reset_before_the_head_is_a_reset() {
 }
 
 #[tokio::test]
-async fn a_reset_in_mid_stream_comes_after_the_tokens() {
+async fn resets_after_the_given_tokens() {
     let provider = start().await;
     let mut socket = raw(&provider, "sim-rst7", true).await;
     let (bytes, reset) = drain(&mut socket).await;
     assert!(reset);
     let text = String::from_utf8(bytes).unwrap();
-    // The role's chunk has an empty content, which is none of the seven.
+    // The first chunk has empty content and is not one of the seven.
     assert_eq!(text.matches(r#""delta":{"content":"#).count(), 7);
     assert!(!text.contains("\r\n0\r\n"));
     assert_eq!(end(&provider).await, End::Reset);
 }
 
 #[tokio::test]
-async fn a_cut_in_mid_stream_is_a_close_without_the_last_chunk() {
+async fn cut_closes_without_the_last_chunk() {
     let provider = start().await;
     let mut socket = raw(&provider, "sim-cut7", true).await;
     let (bytes, reset) = drain(&mut socket).await;
@@ -132,7 +132,7 @@ async fn a_cut_in_mid_stream_is_a_close_without_the_last_chunk() {
 }
 
 #[tokio::test]
-async fn silence_lasts_until_the_client_leaves() {
+async fn silence_lasts_until_the_client_disconnects() {
     for stream in [false, true] {
         let provider = start().await;
         let mut socket = raw(&provider, "sim-silent", stream).await;
@@ -150,7 +150,7 @@ async fn silence_lasts_until_the_client_leaves() {
 }
 
 #[tokio::test]
-async fn html_and_nothing_come_with_a_200() {
+async fn html_and_empty_bodies_have_status_200() {
     for stream in [false, true] {
         let call = ask("sim-html", stream).await;
         assert_eq!(call.response.status(), 200);
@@ -166,9 +166,9 @@ async fn html_and_nothing_come_with_a_200() {
 }
 
 #[tokio::test]
-async fn plain_bodies_break_off() {
+async fn plain_bodies_are_truncated() {
     let (_, good) = ask("sim", false).await.read().await;
-    // The model's name is in the answer, so that the lengths differ by that of the tokens.
+    // The response contains the model's name, so the lengths differ by that of the tokens.
     let cases =
         [("short", End::Cut, true), ("cut5", End::Cut, true), ("chop", End::Cut, false), ("rst5", End::Reset, true)];
     for (token, how, has_length) in cases {
@@ -184,7 +184,7 @@ async fn plain_bodies_break_off() {
 }
 
 #[tokio::test]
-async fn a_plain_body_stalls() {
+async fn plain_body_stalls() {
     let call = ask("sim-stall5", false).await;
     let mut response = call.response;
     assert!(response.chunk().await.unwrap().is_some());
@@ -195,7 +195,7 @@ async fn a_plain_body_stalls() {
 }
 
 #[tokio::test]
-async fn plain_garbage_is_whole_by_its_length() {
+async fn malformed_plain_body_has_a_correct_length() {
     let (_, read) = ask("sim-bad", false).await.read().await;
     assert!(read.whole);
     assert!(serde_json::from_slice::<serde_json::Value>(&read.bytes).is_err());
@@ -205,7 +205,7 @@ async fn plain_garbage_is_whole_by_its_length() {
 }
 
 #[tokio::test]
-async fn the_wrong_kind_of_answer() {
+async fn swaps_stream_and_plain_response() {
     let call = ask("sim-swap", false).await;
     assert!(call.response.headers()["content-type"].to_str().unwrap().starts_with("text/event"));
     assert!(call.read().await.1.done());
@@ -221,7 +221,7 @@ async fn the_wrong_kind_of_answer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_late_head_and_a_late_body() {
+async fn delays_head_or_body() {
     let hour = Duration::from_secs(3600);
     let provider = start().await;
     let send = async |model: &str| {
@@ -241,7 +241,7 @@ async fn a_late_head_and_a_late_body() {
 }
 
 #[tokio::test]
-async fn a_client_sees_a_refused_connection_when_the_port_is_closed() {
+async fn closed_port_refuses_connections() {
     let provider = start().await;
     provider.down().await.unwrap();
     let body = chat("sim", false);

@@ -1,4 +1,4 @@
-//! Each endpoint and each fault, as a client sees them.
+//! Tests of each endpoint and each fault through a client.
 
 mod chat;
 mod control;
@@ -15,13 +15,13 @@ use serde_json::{Value, json};
 use std::future::Future;
 use std::time::Duration;
 
-/// A client that has sent a request, and the provider that answers it.
+/// A sent request and its provider.
 struct Call {
     provider: Provider,
     response: reqwest::Response,
 }
 
-/// What a client has read, until the end or the break.
+/// The body that a client has read, up to its end or break.
 struct Read {
     bytes: Vec<u8>,
     whole: bool,
@@ -31,9 +31,9 @@ async fn start() -> Provider {
     Provider::start(Config::named("one")).await.unwrap()
 }
 
-/// Everything here is over at once or never.
+/// Returns the result of a future that completes soon. Panics after 20 seconds.
 async fn soon<T>(future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(20), future).await.expect("should have been over long ago")
+    tokio::time::timeout(Duration::from_secs(20), future).await.expect("the future did not complete within 20 seconds")
 }
 
 fn chat(model: &str, stream: bool) -> Value {
@@ -48,7 +48,7 @@ fn post(provider: &Provider, path: &str, body: &Value) -> reqwest::RequestBuilde
     reqwest::Client::new().post(format!("{}{path}", provider.base_url())).bearer_auth(provider.key()).json(body)
 }
 
-/// A chat with a fresh provider that has 60 tokens.
+/// Sends a chat request to a new provider whose responses have 60 tokens.
 async fn ask(model: &str, stream: bool) -> Call {
     ask_with(&chat(model, stream)).await
 }
@@ -89,13 +89,13 @@ impl Read {
         serde_json::from_slice(&self.bytes).unwrap()
     }
 
-    /// The data of each event.
+    /// Returns the data of each event.
     fn data(&self) -> Vec<&str> {
         let lines = self.text().lines();
         lines.filter_map(|line| line.strip_prefix("data: ")).collect()
     }
 
-    /// The events that are JSON.
+    /// Returns the events whose data is JSON.
     fn events(&self) -> Vec<Value> {
         let events = self.data();
         events.iter().filter_map(|data| serde_json::from_str(data).ok()).collect()
@@ -105,7 +105,7 @@ impl Read {
         self.data().last() == Some(&"[DONE]")
     }
 
-    /// The texts of all content deltas.
+    /// Returns the texts of all content deltas.
     fn contents(&self) -> Vec<String> {
         let content = |event: &Value| {
             let text = event["choices"][0]["delta"]["content"].as_str()?;
@@ -123,7 +123,7 @@ impl Read {
     }
 }
 
-/// How the provider's only request ended.
+/// Returns how the only request of the provider ended.
 async fn end(provider: &Provider) -> End {
     soon(provider.wait_idle()).await;
     let seen = provider.seen();

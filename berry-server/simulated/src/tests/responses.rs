@@ -1,4 +1,4 @@
-//! The Responses API: its items and events, its rules, and what belongs to an account.
+//! The Responses API: items, events, rules, and items of an account.
 
 use super::{post, read, soon};
 use crate::{Config, Dialect, Fault, Provider, TaskCall};
@@ -20,7 +20,7 @@ async fn answer(provider: &Provider, body: &Value) -> Value {
     answer
 }
 
-/// The message of a refusal, which has this status.
+/// Sends an invalid request and returns the error, which must have the given status.
 async fn refusal(provider: &Provider, body: &Value, status: u16) -> Value {
     let (given, answer) = ask(provider, "/responses", body).await;
     assert_eq!(given, status, "{answer}");
@@ -72,7 +72,7 @@ async fn streams_the_items_of_the_plain_response_in_the_documented_order() {
             }
         }
         let mut last = events.last().unwrap()["response"].clone();
-        // The ids follow from the request, which says whether it is a stream.
+        // The ids depend on the request, which includes `stream`.
         for value in [&mut whole, &mut last] {
             value["id"] = Value::Null;
         }
@@ -121,7 +121,7 @@ async fn makes_items_of_every_kind() {
 }
 
 #[tokio::test]
-async fn refuses_what_breaks_the_published_rules() {
+async fn rejects_requests_that_break_the_published_rules() {
     let provider = start("one").await;
     let user = json!({"role": "user", "content": "Hi"});
     let call = json!({"type": "function_call", "call_id": "c", "name": "lookup", "arguments": "{}"});
@@ -165,7 +165,7 @@ async fn refuses_what_breaks_the_published_rules() {
 }
 
 #[tokio::test]
-async fn knows_only_the_responses_and_reasoning_of_its_own_account() {
+async fn accepts_only_responses_and_reasoning_of_the_account() {
     let (one, other) = (start("one").await, start("other").await);
     let twin = Provider::start(Config { key: one.key().to_owned(), ..Config::named("twin") }).await.unwrap();
     let first = answer(&one, &json!({"model": "sim", "input": "First"})).await;
@@ -194,7 +194,7 @@ async fn knows_only_the_responses_and_reasoning_of_its_own_account() {
 }
 
 #[tokio::test]
-async fn may_have_only_chat_or_want_tools_in_responses() {
+async fn faults_disable_responses_or_tools_in_chat() {
     let provider = start("one").await;
     let body = json!({"model": "sim-chatonly", "input": "Hi"});
     refusal(&provider, &body, 404).await;
@@ -209,7 +209,7 @@ async fn may_have_only_chat_or_want_tools_in_responses() {
 }
 
 #[tokio::test]
-async fn a_task_goes_on_from_result_to_result() {
+async fn task_advances_with_each_tool_result() {
     let step = |tools: &[&str]| tools.iter().map(|tool| TaskCall::new(*tool, r#"{"q":"x"}"#)).collect();
     let task = vec![step(&["missing", "lookup"]), vec![TaskCall::new("patch", "*** text")]];
     let provider = Provider::start(Config { task, ..Config::named("one") }).await.unwrap();
@@ -228,7 +228,7 @@ async fn a_task_goes_on_from_result_to_result() {
 }
 
 #[tokio::test]
-async fn each_dialect_counts_tokens_in_its_own_form() {
+async fn each_dialect_counts_tokens() {
     let provider = start("one").await;
     let (status, count) = ask(&provider, "/responses/input_tokens", &json!({"model": "sim", "input": "one two"})).await;
     assert_eq!((status, &count), (200, &json!({"object": "response.input_tokens", "input_tokens": 9})));
@@ -262,7 +262,7 @@ async fn each_dialect_counts_tokens_in_its_own_form() {
 }
 
 #[tokio::test]
-async fn a_stream_of_responses_breaks_as_others_do() {
+async fn responses_stream_breaks_like_other_streams() {
     let provider = start("one").await;
     provider.script([Fault::CutAfter(3).once(), Fault::ErrorAfter(2).once(), Fault::NoFinish.once()]);
     let body = json!({"model": "sim", "input": "Hi", "stream": true});

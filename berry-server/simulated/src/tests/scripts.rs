@@ -1,10 +1,10 @@
-//! Which requests a fault strikes.
+//! The selection of requests with faults.
 
 use super::{chat, post, soon, start};
 use crate::{Behavior, Config, Fault, Provider, Scope};
 
 #[tokio::test]
-async fn retry_after_is_told_and_once_is_once() {
+async fn once_applies_to_one_request_with_retry_after() {
     let provider = start().await;
     provider.set(Fault::Status(429).retry_after(2).once());
     let send = async || {
@@ -18,7 +18,7 @@ async fn retry_after_is_told_and_once_is_once() {
 }
 
 #[tokio::test]
-async fn percentages_strike_evenly() {
+async fn percentages_are_spread_evenly() {
     let provider = start().await;
     provider.set(Fault::Status(500).percent(25));
     let mut statuses = Vec::new();
@@ -31,7 +31,7 @@ async fn percentages_strike_evenly() {
 }
 
 #[tokio::test]
-async fn by_name_percentages_strike_too() {
+async fn percentages_in_model_names_apply() {
     let provider = start().await;
     let mut failed = 0;
     for _ in 0..10 {
@@ -43,7 +43,7 @@ async fn by_name_percentages_strike_too() {
 }
 
 #[tokio::test]
-async fn the_script_comes_before_the_name_and_the_name_before_the_rest() {
+async fn script_precedes_model_name_precedes_default() {
     let config = Config { behavior: Fault::Status(500).into(), ..Config::default() };
     let provider = Provider::start(config).await.unwrap();
     let status = async |model: &str| {
@@ -61,7 +61,7 @@ async fn the_script_comes_before_the_name_and_the_name_before_the_rest() {
 }
 
 #[tokio::test]
-async fn lists_have_faults_of_their_own() {
+async fn list_requests_have_separate_faults() {
     let provider = start().await;
     provider.set(Fault::Status(404).on(Scope::Lists));
     let list = reqwest::Client::new().get(format!("{}/models", provider.base_url()));

@@ -1,4 +1,4 @@
-//! Faults in the middle of streams.
+//! Faults within streams.
 
 use super::{Read, ask, end, post, soon, start};
 use crate::{Behavior, Config, End, Fault, Provider};
@@ -14,7 +14,7 @@ async fn stream(model: &str) -> (Read, End) {
 }
 
 #[tokio::test]
-async fn a_cut_leaves_what_came_before() {
+async fn cut_keeps_the_events_before_it() {
     for (tokens, seen) in [(0, 0), (1, 1), (40, 40), (60, 60), (1000, 60)] {
         let (read, end) = stream(&format!("sim-cut{tokens}")).await;
         assert_eq!(read.contents().len(), seen);
@@ -25,7 +25,7 @@ async fn a_cut_leaves_what_came_before() {
 }
 
 #[tokio::test]
-async fn a_break_after_the_finish_leaves_all_but_the_end() {
+async fn break_after_finish_loses_only_the_end() {
     let (read, end) = stream("sim-cutfin").await;
     assert_eq!((read.contents().len(), end), (60, End::Cut));
     assert_eq!(read.finish().as_deref(), Some("stop"));
@@ -36,11 +36,11 @@ async fn a_break_after_the_finish_leaves_all_but_the_end() {
 }
 
 #[tokio::test]
-async fn a_stall_holds_until_the_client_leaves() {
+async fn stall_lasts_until_the_client_disconnects() {
     let call = ask("sim-stall20", true).await;
     let mut body = call.response.bytes_stream();
     let mut text = Vec::new();
-    // The twentieth token is the last thing that comes.
+    // The twentieth token is the last event.
     let count = |text: &[u8]| {
         let text = String::from_utf8_lossy(text).into_owned();
         text.matches(r#""delta":{"content":"#).count()
@@ -57,10 +57,10 @@ async fn a_stall_holds_until_the_client_leaves() {
 }
 
 #[tokio::test]
-async fn a_malformed_event_is_one_more() {
+async fn malformed_event_is_additional() {
     let (read, end) = stream("sim-bad5").await;
     assert_eq!(read.contents().len(), 60);
-    // All the data but one, and but the end mark, is JSON.
+    // All data except one event and the end marker is JSON.
     assert_eq!(read.data().len(), read.events().len() + 2);
     let bad = read.data().iter().position(|d| !d.ends_with('}')).unwrap();
     assert_eq!(bad, 1 + 5);
@@ -68,7 +68,7 @@ async fn a_malformed_event_is_one_more() {
 }
 
 #[tokio::test]
-async fn ends_can_be_missing() {
+async fn end_events_can_be_missing() {
     let (read, end) = stream("sim-nodone").await;
     assert_eq!(read.finish().as_deref(), Some("stop"));
     assert!(!read.done() && read.whole && end == End::Complete);
@@ -81,7 +81,7 @@ async fn ends_can_be_missing() {
 }
 
 #[tokio::test]
-async fn error_events_come_first_or_later() {
+async fn error_event_comes_first_or_later() {
     let (read, _) = stream("sim-err").await;
     assert_eq!(read.data().len(), 2);
     assert_eq!(read.events()[0]["error"]["type"], "server_error");
@@ -93,7 +93,7 @@ async fn error_events_come_first_or_later() {
 }
 
 #[tokio::test]
-async fn the_responses_api_has_errors_and_ends_of_its_own() {
+async fn responses_api_has_its_own_errors_and_end_events() {
     let provider = start().await;
     let get = async |model: &str| {
         let body = json!({"model": model, "input": "hi", "stream": true});
@@ -111,7 +111,7 @@ async fn the_responses_api_has_errors_and_ends_of_its_own() {
 }
 
 #[tokio::test]
-async fn splits_and_line_ends_change_no_content() {
+async fn splits_and_line_ends_keep_the_content() {
     let (good, _) = stream("sim").await;
     for (token, crlf) in [("split1", false), ("split7", false), ("crlf", true), ("crlf-split3", true)] {
         let (read, end) = stream(&format!("sim-{token}")).await;
@@ -126,21 +126,21 @@ async fn splits_and_line_ends_change_no_content() {
 }
 
 #[tokio::test]
-async fn split_pieces_travel_apart() {
+async fn split_pieces_arrive_separately() {
     let call = ask("sim-split5-t2", true).await;
     let mut body = call.response.bytes_stream();
     let mut sizes = Vec::new();
     while let Some(chunk) = soon(body.next()).await {
         sizes.push(chunk.unwrap().len());
     }
-    // hyper gives out the data of each chunk by itself.
+    // hyper yields the data of each chunk separately.
     let (last, rest) = sizes.split_last().unwrap();
     assert!(rest.len() > 50 && rest.iter().all(|&size| size == 5));
     assert!(*last <= 5);
 }
 
 #[tokio::test]
-async fn huge_events_are_huge() {
+async fn huge_events_have_the_given_size() {
     let (read, _) = stream("sim-huge64-t3").await;
     let contents = read.contents();
     assert_eq!(contents.len(), 3);
@@ -149,7 +149,7 @@ async fn huge_events_are_huge() {
 }
 
 #[tokio::test]
-async fn a_drip_sends_a_byte_at_a_time() {
+async fn drip_sends_single_bytes() {
     for stream in [true, false] {
         let config = Config { echo: false, tokens: Some(0), ..Config::named("d") };
         let provider = Provider::start(config).await.unwrap();
@@ -165,7 +165,7 @@ async fn a_drip_sends_a_byte_at_a_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn tokens_keep_their_pace_and_the_head_does_not_wait() {
+async fn tokens_are_delayed_and_the_head_is_not() {
     let provider = Provider::start(Config {
         first_token: Duration::from_secs(800),
         per_token: Duration::from_secs(100),
@@ -191,13 +191,13 @@ async fn tokens_keep_their_pace_and_the_head_does_not_wait() {
 }
 
 #[tokio::test]
-async fn a_cut_comes_after_all_that_was_sent_even_when_the_reader_is_slow() {
+async fn cut_follows_all_sent_data_for_a_slow_reader() {
     let provider = start().await;
     let behavior = Behavior::from(Fault::Huge(512 * 1024)).and(Fault::CutAfter(40)).tokens(60);
     provider.set(behavior);
     let body = super::chat("sim", true);
     let response = post(&provider, "/chat/completions", &body).send().await.unwrap();
-    // More than the socket's buffers hold is waiting by now.
+    // The pending data exceeds the socket buffers.
     soon(provider.wait_for(1)).await;
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert_eq!(provider.counts().in_flight, 1);
@@ -208,7 +208,7 @@ async fn a_cut_comes_after_all_that_was_sent_even_when_the_reader_is_slow() {
 }
 
 #[tokio::test]
-async fn speech_breaks_off_too() {
+async fn speech_is_cut() {
     let provider = start().await;
     let body = json!({"model": "sim-cut2", "input": "one two three", "voice": "alloy"});
     let response = post(&provider, "/audio/speech", &body).send().await.unwrap();

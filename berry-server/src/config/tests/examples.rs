@@ -1,4 +1,4 @@
-//! The shipped files load without a warning, and the full one leaves nothing out.
+//! The example files load without warnings, and the full example is complete.
 
 use toml::de::DeTable;
 
@@ -20,14 +20,14 @@ fn example(text: &str) -> Loaded {
 }
 
 #[test]
-fn all_load_without_a_warning() {
+fn examples_load_without_warnings() {
     for text in [FULL_EXAMPLE, SMART_AI_EXAMPLE, BASIC_EXAMPLE] {
         example(text);
     }
 }
 
 #[test]
-fn none_holds_a_secret() {
+fn examples_contain_no_secret() {
     for text in [FULL_EXAMPLE, SMART_AI_EXAMPLE, BASIC_EXAMPLE] {
         for line in text.lines() {
             let secret = ["token = ", "token_sha256 = ", "api_key = "];
@@ -39,19 +39,19 @@ fn none_holds_a_secret() {
 }
 
 #[test]
-fn the_full_one_shows_every_strategy_and_the_true_defaults() {
+fn full_example_shows_every_strategy_and_the_defaults() {
     let Config { models, settings, .. } = example(FULL_EXAMPLE).config;
     for (word, strategy) in Strategy::words() {
         let shown = models.values().any(|model| model.strategy == strategy);
         assert!(shown, "{word}");
     }
-    // One default depends on the address that the server listens on, the other on what is estimated.
+    // One default depends on the address that the server listens on, the other on the limits.
     let estimate = Some(super::super::EstimateBy::Bound);
     assert_eq!(settings, Settings { public_status: Some(true), estimate, ..Settings::default() });
 }
 
 #[test]
-fn the_full_one_shows_every_key() {
+fn full_example_shows_every_key() {
     let root = DeTable::parse(FULL_EXAMPLE).unwrap();
     let reader = Reader::new(FULL_EXAMPLE, root.get_ref(), &env);
     read(&reader, root.get_ref());
@@ -63,7 +63,7 @@ fn the_full_one_shows_every_key() {
 }
 
 #[test]
-fn order_of_the_file_is_kept() {
+fn keeps_the_order_of_the_file() {
     let config = example(FULL_EXAMPLE).config;
     let models: Vec<&String> = config.models.keys().collect();
     assert_eq!(models[..3], ["chat", "steady", "fast"]);

@@ -1,4 +1,4 @@
-//! The guide's reference names every key, with its true default.
+//! The configuration guide lists every key with its default.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,15 +7,15 @@ use toml::de::DeTable;
 
 use super::super::presets::ACCEPTS;
 use super::super::reader::Reader;
-use super::super::{FULL_EXAMPLE, Settings, read};
+use super::super::{FULL_EXAMPLE, Settings, Telemetry, read};
 use super::{SMALL, good};
 
 const GUIDE: &str = include_str!("../../../docs/configuration.md");
 
-/// The keys of each kind of table, with the cell that tells the default.
-fn told() -> BTreeMap<(String, String), String> {
+/// Returns the documented keys of each kind of table, with the cell of the default.
+fn documented_keys() -> BTreeMap<(String, String), String> {
     let mut kind = String::new();
-    let mut told = BTreeMap::new();
+    let mut documented = BTreeMap::new();
     for line in GUIDE.lines() {
         if let Some(heading) = line.strip_prefix('#') {
             let name = heading.split('`').nth(1).unwrap_or_default();
@@ -25,27 +25,27 @@ fn told() -> BTreeMap<(String, String), String> {
             let cells: Vec<&str> = row.split(" | ").collect();
             let key = cells[0].trim_end_matches('`');
             assert!(!kind.is_empty(), "{line}");
-            assert!(told.insert((kind.clone(), key.to_owned()), cells[1].to_owned()).is_none(), "{line}");
+            assert!(documented.insert((kind.clone(), key.to_owned()), cells[1].to_owned()).is_none(), "{line}");
         }
     }
-    told
+    documented
 }
 
 #[test]
-fn it_names_every_key_and_no_other() {
-    let told = told();
-    let kinds: BTreeSet<&String> = told.keys().map(|(kind, _)| kind).collect();
+fn guide_lists_exactly_the_known_keys() {
+    let documented = documented_keys();
+    let kinds: BTreeSet<&String> = documented.keys().map(|(kind, _)| kind).collect();
     let root = DeTable::parse(FULL_EXAMPLE).unwrap();
     let reader = Reader::new(FULL_EXAMPLE, root.get_ref(), &|_| None);
     read(&reader, root.get_ref());
-    // A table within a table has a part of its own.
+    // A nested table has its own section.
     let inner = |kind: &str, key: &str| kind.is_empty() || kinds.contains(&format!("{kind}.{key}"));
     let known = reader.known().into_keys().filter(|(kind, key)| !inner(kind, key));
     let known: BTreeSet<_> = known.map(|(kind, key)| (kind.to_owned(), key.to_owned())).collect();
-    assert_eq!(told.into_keys().collect::<BTreeSet<_>>(), known);
+    assert_eq!(documented.into_keys().collect::<BTreeSet<_>>(), known);
 }
 
-/// The defaults as the program has them.
+/// Returns the defaults of the program.
 fn defaults() -> Value {
     let loaded = good(SMALL).config;
     let (user, provider, model) = (&loaded.users["admin"], &loaded.providers["openai"], &loaded.models["gpt_4o"]);
@@ -55,12 +55,19 @@ fn defaults() -> Value {
     assert_eq!(store.lease, 50_000);
     let team = &good(&format!("{SMALL}\n[teams.t]\n")).config.teams["t"];
     let settings = serde_json::to_value(Settings::default()).unwrap();
+    let telemetry = Telemetry::default();
     json!({
         "settings.smart_ai.confidence_adjustments": settings["smart_ai"]["confidence_adjustments"],
         "settings.smart_ai": settings["smart_ai"],
         "settings.retry_budget": settings["retry_budget"],
         "settings": settings,
         "database": { "retain_days": database.retain_days, "record_user": database.record_user },
+        "telemetry": {
+            "otlp_endpoint": telemetry.otlp_endpoint.unwrap_or_default(),
+            "service_name": telemetry.service_name,
+            "sample_ratio": telemetry.sample_ratio,
+            "metrics_interval_seconds": telemetry.metrics_interval_seconds,
+        },
         "store": { "mode": store.mode, "lease": "5%", "on_error": store.on_error, "timeout_ms": store.timeout_ms, "prefix": store.prefix },
         "teams.*": { "models": team.models, "enabled": team.enabled },
         "users.*": { "allowed_models": user.allowed_models, "enabled": user.enabled, "tags": [] },
@@ -70,6 +77,7 @@ fn defaults() -> Value {
             "backend_type": provider.backend_type,
             "stream_usage": provider.stream_usage,
             "forward_user_agent": provider.forward_user_agent,
+            "propagate_trace": provider.propagate_trace,
             "max_connections": provider.max_connections,
             "api_key_ttl_seconds": crate::config::providers::DEFAULT_KEY_TTL,
             "token_limit": provider.options.token_limit(),
@@ -105,11 +113,11 @@ fn defaults() -> Value {
 }
 
 #[test]
-fn its_defaults_are_the_programs() {
+fn guide_shows_the_defaults_of_the_program() {
     let (defaults, mut compared) = (defaults(), 0);
-    for ((kind, key), cell) in told() {
+    for ((kind, key), cell) in documented_keys() {
         let Some(cell) = cell.strip_prefix('`').and_then(|cell| cell.strip_suffix('`')) else { continue };
-        // One that is another key's value.
+        // This default is the value of another key.
         if cell.starts_with("settings.") {
             continue;
         }

@@ -1,4 +1,4 @@
-//! Whatever a file holds, a load ends, says where each error is, and tells no secret.
+//! Parsing of arbitrary text ends, reports the place of each error, and reveals no secret.
 
 use proptest::prelude::*;
 
@@ -10,7 +10,7 @@ fn env(_: &str) -> Option<String> {
     Some(SECRET.to_owned())
 }
 
-fn well_told(text: &str, errors: &Errors) -> Result<(), TestCaseError> {
+fn check_errors(text: &str, errors: &Errors) -> Result<(), TestCaseError> {
     prop_assert!(!errors.findings.is_empty());
     for finding in &errors.findings {
         prop_assert!(!finding.path.is_empty(), "{finding:?}");
@@ -28,7 +28,7 @@ fn lines() -> Vec<String> {
     FULL_EXAMPLE.lines().map(str::to_owned).collect()
 }
 
-/// Values of every type and some of none.
+/// Returns valid and invalid values of every type.
 fn value() -> impl Strategy<Value = String> {
     prop_oneof![
         Just("true".to_owned()),
@@ -49,26 +49,26 @@ fn value() -> impl Strategy<Value = String> {
 
 proptest! {
     #[test]
-    fn any_text(text in "(\\[{1,2}[a-z.\"]{0,9}\\]{1,2}\n|[a-z.]{1,5} ?= ?[\\PC]{0,9}\n|\\PC|\n){0,12}") {
+    fn parses_arbitrary_text(text in "(\\[{1,2}[a-z.\"]{0,9}\\]{1,2}\n|[a-z.]{1,5} ?= ?[\\PC]{0,9}\n|\\PC|\n){0,12}") {
         if let Err(errors) = parse(&text, &env) {
-            well_told(&text, &errors)?;
+            check_errors(&text, &errors)?;
         }
     }
 
     #[test]
-    fn lines_lost_and_swapped(lost in 0usize..260, from in 0usize..260, to in 0usize..260) {
+    fn parses_files_with_lost_and_swapped_lines(lost in 0usize..260, from in 0usize..260, to in 0usize..260) {
         let mut lines = lines();
         let count = lines.len();
         lines.swap(from % count, to % count);
         lines.remove(lost % count);
         let text = lines.join("\n");
         if let Err(errors) = parse(&text, &env) {
-            well_told(&text, &errors)?;
+            check_errors(&text, &errors)?;
         }
     }
 
     #[test]
-    fn values_replaced(changes in prop::collection::vec((0usize..260, value()), 1..6)) {
+    fn parses_files_with_replaced_values(changes in prop::collection::vec((0usize..260, value()), 1..6)) {
         let mut lines = lines();
         let count = lines.len();
         for (at, value) in changes {
@@ -80,13 +80,13 @@ proptest! {
         let text = lines.join("\n");
         match parse(&text, &env) {
             Ok(loaded) => prop_assert!(loaded.config.models.values().all(|m| !m.backends.is_empty())),
-            Err(errors) => well_told(&text, &errors)?,
+            Err(errors) => check_errors(&text, &errors)?,
         }
     }
 }
 
 #[test]
-fn depth_and_size_do_no_harm() {
+fn parses_deep_and_large_files() {
     let deep = format!("x = {}1{}", "[".repeat(100_000), "]".repeat(100_000));
     let dotted = format!("{}x = 1", "a.".repeat(20_000));
     let long = format!("[settings]\n{} = 1", "k".repeat(100_000));

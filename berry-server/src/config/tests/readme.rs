@@ -1,9 +1,9 @@
-//! Files as people have them from the old Berry's handbook keep loading, with addresses and keys replaced.
+//! The configurations of the old Berry's handbook keep loading, with addresses and keys replaced.
 
 use super::{good, load};
 use berry_tower::backend::{Billing, Probe};
 
-/// The handbook's shortest file.
+/// The shortest configuration of the handbook.
 const FIRST: &str = r#"
 # 全局设置
 [settings]
@@ -41,7 +41,7 @@ priority = 1
 enabled = true
 "#;
 
-/// Its reference chapter, table by table.
+/// The configuration of its reference chapter.
 const REFERENCE: &str = r#"
 [settings]
 # 基础设置
@@ -149,7 +149,7 @@ billing_mode = "per_token"
 tags = ["enterprise"]
 "#;
 
-/// Its chapter on strategies.
+/// The configuration of its chapter on strategies.
 const STRATEGIES: &str = r#"
 [models.cost_optimized]
 name = "cost-optimized"
@@ -273,7 +273,7 @@ priority = 1
 enabled = true
 "#;
 
-/// Its cases from practice. The last user's token has been made long enough: it had 14 characters.
+/// The configuration of its practical examples. The last user's token, which had 14 characters, was lengthened.
 const PRACTICE: &str = r#"
 # 企业配置示例
 [settings]
@@ -396,7 +396,7 @@ enabled = true
 
 const USER: &str = "[users.u]\nname = \"U\"\ntoken = \"berry-admin-token-12345\"\n";
 
-/// The providers that a chapter names without showing them.
+/// Returns the providers that a chapter uses without defining them.
 fn providers(ids: &[&str]) -> String {
     let provider = |id: &&str| {
         format!(
@@ -408,7 +408,7 @@ fn providers(ids: &[&str]) -> String {
 }
 
 #[test]
-fn the_first_file_loads_as_it_is() {
+fn loads_the_shortest_configuration() {
     let loaded = good(FIRST);
     let model = &loaded.config.models["gpt_4"];
     assert_eq!(model.strategy.as_str(), "weighted_failover");
@@ -419,7 +419,7 @@ fn the_first_file_loads_as_it_is() {
 }
 
 #[test]
-fn the_reference_loads_and_warns_of_what_will_not_work() {
+fn loads_the_reference_with_warnings() {
     let loaded = good(REFERENCE);
     let headers = &loaded.config.providers["azure"].headers;
     assert_eq!(headers["api-version"], "2024-02-01");
@@ -435,7 +435,7 @@ fn the_reference_loads_and_warns_of_what_will_not_work() {
 }
 
 #[test]
-fn the_strategies_load() {
+fn loads_the_strategies() {
     let ids = [
         "cheap-provider",
         "premium-provider",
@@ -457,7 +457,7 @@ fn the_strategies_load() {
 }
 
 #[test]
-fn the_cases_from_practice_load() {
+fn loads_the_practical_examples() {
     let ids = [
         "cheap_provider",
         "premium_provider",
@@ -477,7 +477,7 @@ fn the_cases_from_practice_load() {
 }
 
 #[test]
-fn leftovers_of_old_files_are_warnings() {
+fn deprecated_keys_are_warnings() {
     let old = FIRST
         .replace("[users.admin]", "[settings.batch_metrics]\nenabled = true\n\n[users.admin]")
         .replace("[providers.openai]", "[providers.openai]\ntags = [\"fast\"]");
@@ -488,7 +488,7 @@ fn leftovers_of_old_files_are_warnings() {
 }
 
 #[test]
-fn a_token_too_short_to_be_safe_is_refused() {
+fn rejects_a_token_that_is_too_short() {
     let errors = load(&PRACTICE.replace("dev-team-token-replaced", "dev-team-token")).unwrap_err();
     let token = errors.findings.iter().find(|f| f.path == "users.dev_team.token");
     assert!(token.unwrap().message.contains("14 characters"));

@@ -1,11 +1,11 @@
-//! The rules between tables, and what is merely warned about.
+//! Tests of the rules between tables, and of warnings.
 
 use super::{
     BACKENDS, MODEL, PROVIDER, SETTINGS, SMALL, USER, backend, good, instead, refused, second, warned, warnings, with,
 };
 
 #[test]
-fn models_are_checked() {
+fn checks_models() {
     refused(&instead("name = \"gpt-4o\"", "name = \"gpt 4o\""), "models.gpt_4o.name: must not be empty");
     refused(
         &instead("model = \"gpt-4o\"", "model = \"gpt-4\""),
@@ -27,7 +27,7 @@ fn models_are_checked() {
 }
 
 #[test]
-fn fallbacks_lead_somewhere_and_not_in_circles() {
+fn rejects_unknown_and_cyclic_fallbacks() {
     let b = |lines: &str| second("b", "b-name", lines);
     good(&b("fallbacks = [\"gpt-4o\"]"));
     refused(&b("fallbacks = [\"gpt-4\"]"), "models.b.fallbacks[0]: unknown model `gpt-4`; did you mean `gpt-4o`?");
@@ -41,7 +41,7 @@ fn fallbacks_lead_somewhere_and_not_in_circles() {
 }
 
 #[test]
-fn an_endpoint_has_one_default_model() {
+fn allows_one_default_model_per_endpoint() {
     let b = |lines: &str| second("b", "b-name", lines);
     good(&b("default_for = [\"moderations\"]"));
     refused(&b("default_for = [\"embeddings\"]"), "models.b.default_for[0]: `embeddings` has no default model");
@@ -50,15 +50,15 @@ fn an_endpoint_has_one_default_model() {
 }
 
 #[test]
-fn what_nobody_can_reach_is_warned_about() {
+fn warns_about_unreachable_models() {
     let bob = "[users.bob]\ntoken = \"another-token-of-many-characters\"\n";
     let admin = "tags = [\"admin\"]";
     warned(&instead(admin, ""), "users: no enabled user has the tag `admin`");
     let disabled = format!("{}{bob}", with(USER, "enabled = false"));
     warned(&disabled, "no enabled user has the tag `admin`");
-    let nobody = warnings(&with(USER, "enabled = false"));
-    assert_eq!(nobody.len(), 2, "{nobody:#?}");
-    assert!(nobody[1].contains("models.gpt_4o: no enabled user may reach"));
+    let no_user = warnings(&with(USER, "enabled = false"));
+    assert_eq!(no_user.len(), 2, "{no_user:#?}");
+    assert!(no_user[1].contains("models.gpt_4o: no enabled user may reach"));
     let strict = with(USER, "allowed_models = [\"b\"]");
     let strict = format!("{strict}[models.b]\nname = \"b\"\nbackends = {BACKENDS}\n");
     warned(&strict, "models.gpt_4o: no enabled user may reach this model");
@@ -72,7 +72,7 @@ fn what_nobody_can_reach_is_warned_about() {
 }
 
 #[test]
-fn tags_that_nobody_shares_are_warned_about() {
+fn warns_about_unused_tags() {
     let tagged = backend("tags = [\"vip\", \"premium\"]");
     warned(&tagged, "models.gpt_4o.backends[0].tags: no enabled user shares any");
     assert!(warnings(&backend("tags = [\"premium\"]")).is_empty());
@@ -85,7 +85,7 @@ fn tags_that_nobody_shares_are_warned_about() {
 }
 
 #[test]
-fn settings_are_warned_about_and_clamped() {
+fn warns_about_and_clamps_settings() {
     let text = with(SETTINGS, "max_retries = 2\nmax_internal_retries = 5");
     warned(&text, "settings.max_internal_retries: 5 is more than `max_retries`; 2 is used");
     assert_eq!(good(&text).config.settings.max_internal_retries, 2);
@@ -95,7 +95,7 @@ fn settings_are_warned_about_and_clamped() {
 }
 
 #[test]
-fn base_urls_are_warned_about() {
+fn warns_about_base_urls() {
     let url = |value: &str| instead("https://api.openai.com/v1", value);
     for near in ["http://localhost:1/v1", "http://127.8.0.1", "http://[::1]:80", "https://far.example.com"] {
         assert!(warnings(&url(near)).is_empty(), "{near}");

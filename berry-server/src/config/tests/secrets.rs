@@ -1,4 +1,4 @@
-//! Tokens and keys: their rules, where they come from, and that nothing shows them.
+//! Tests of tokens and keys: rules, sources, and masking.
 
 use secrecy::ExposeSecret;
 
@@ -6,7 +6,7 @@ use super::super::{Credential, load as load_file, parse};
 use super::{PROVIDER, SMALL, USER, good, instead, load, no_env, refused, warned, with};
 
 #[test]
-fn tokens_are_long_single_and_theirs_alone() {
+fn tokens_are_long_and_unique() {
     let token = |value: &str| instead("a-token-of-24-characters", value);
     refused(&token("a token with spaces in it"), "must not hold white space");
     warned(&token("only-18-characters"), "users.admin.token: has only 18 characters");
@@ -27,7 +27,7 @@ fn tokens_are_long_single_and_theirs_alone() {
 }
 
 #[test]
-fn strings_take_values_from_the_environment() {
+fn expands_environment_variables() {
     let env = |name: &str| match name {
         "TOKEN" => Some("a-token-from-the-environment".to_owned()),
         "HOST" => Some("llm.example.com".to_owned()),
@@ -50,7 +50,7 @@ fn strings_take_values_from_the_environment() {
 }
 
 #[test]
-fn a_value_from_the_environment_is_in_no_message() {
+fn messages_hide_environment_values() {
     let env = |_: &str| Some("sk-very-secret".to_owned());
     let text = instead("provider = \"openai\"", "provider = \"${KEY}\"")
         .replace("name = \"gpt-4o\"", "name = \"gpt-4o\"\nstrategy = \"${KEY}\"")
@@ -74,7 +74,7 @@ fn debug_shows_no_secret() {
 }
 
 #[test]
-fn grammar_errors_name_the_table_and_quote_nothing() {
+fn syntax_errors_name_the_table_without_quoting() {
     let text = instead("api_key = \"sk-1234567890\"", "api_key = sk-1234567890");
     let errors = load(&text).unwrap_err();
     assert_eq!(errors.findings[0].path, "providers.openai");
@@ -85,7 +85,7 @@ fn grammar_errors_name_the_table_and_quote_nothing() {
 }
 
 #[test]
-fn a_file_is_read_with_its_mode_and_encoding() {
+fn checks_file_mode_and_encoding() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("config.toml");
     let missing = load_file(&path).unwrap_err().to_string();

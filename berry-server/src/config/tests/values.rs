@@ -1,4 +1,4 @@
-//! Each rule for a single value is broken once, and the finding says where and what would be right.
+//! Tests of the rules for single values: each finding contains the path and the remedy.
 
 use berry_tower::backend::Probe;
 
@@ -6,7 +6,7 @@ use super::super::BackendType;
 use super::{BACKENDS, MODEL, PROVIDER, SETTINGS, SMALL, USER, backend, errors, good, instead, load, refused, with};
 
 #[test]
-fn the_small_file_has_the_defaults() {
+fn small_file_has_the_defaults() {
     let loaded = good(SMALL);
     assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
     let provider = &loaded.config.providers["openai"];
@@ -21,7 +21,7 @@ fn the_small_file_has_the_defaults() {
 }
 
 #[test]
-fn settings_fill_in_what_a_provider_leaves_out() {
+fn settings_are_the_defaults_of_providers() {
     let text = with(SETTINGS, "request_timeout_seconds = 900\nmax_retries = 1");
     let loaded = good(&text);
     let provider = &loaded.config.providers["openai"];
@@ -30,7 +30,7 @@ fn settings_fill_in_what_a_provider_leaves_out() {
 }
 
 #[test]
-fn all_errors_come_at_once_in_the_order_of_the_file() {
+fn reports_all_errors_in_the_order_of_the_file() {
     let text = SMALL
         .replace(SETTINGS, "[settings]\nmax_retrys = 3\nmax_retries = 11\nmask_api_keys = \"yes\"")
         .replace("provider = \"openai\"", "provider = \"opnai\"")
@@ -46,7 +46,7 @@ line 18: models.gpt_4o.backends[0].provider: unknown provider `opnai`; did you m
 }
 
 #[test]
-fn unknown_keys_are_found_at_every_level() {
+fn rejects_unknown_keys_at_every_level() {
     refused(&format!("user = 1\n{SMALL}"), "user: unknown key `user`; did you mean `users`?");
     refused(&format!("max_retries = 1\n{SMALL}"), "it belongs under `[settings]`");
     refused(&with(SETTINGS, "zzz = 1"), "settings.zzz: unknown key `zzz`; known: `health_check");
@@ -59,7 +59,7 @@ fn unknown_keys_are_found_at_every_level() {
 }
 
 #[test]
-fn numbers_keep_their_ranges() {
+fn rejects_numbers_out_of_range() {
     for key in ["health_check_interval_seconds", "circuit_breaker_failure_threshold"] {
         refused(&with(SETTINGS, &format!("{key} = 0")), "must be from 1 to");
     }
@@ -83,7 +83,7 @@ fn numbers_keep_their_ranges() {
 }
 
 #[test]
-fn words_come_from_their_lists() {
+fn rejects_unknown_words() {
     refused(&with(MODEL, "strategy = \"smart-ai\""), "unknown value `smart-ai`; did you mean `smart_ai`?");
     refused(&with(PROVIDER, "backend_type = \"mistral\""), "known: `openai`, `open_a_i`, `claude`");
     refused(&backend("probe = \"ping\""), "known: `chat`, `models`, `none`");
@@ -94,7 +94,7 @@ fn words_come_from_their_lists() {
 }
 
 #[test]
-fn a_half_written_file_is_refused() {
+fn rejects_a_half_written_file() {
     let text = errors("");
     assert_eq!(text.len(), 3, "{text:#?}");
     for table in ["users", "providers", "models"] {
@@ -110,7 +110,7 @@ fn a_half_written_file_is_refused() {
 }
 
 #[test]
-fn wrong_shapes_are_named() {
+fn reports_wrong_types() {
     refused(&format!("{SMALL}[setting]\nx = 1"), "setting: unknown key `setting`; did you mean `settings`?");
     refused(&with(USER, "allowed_models = \"gpt-4o\""), "a list of strings, not a string");
     refused(&with(USER, "allowed_models = [1]"), "users.admin.allowed_models[0]: must be a string");
@@ -124,7 +124,7 @@ fn wrong_shapes_are_named() {
 }
 
 #[test]
-fn origins_are_written_as_browsers_write_them() {
+fn checks_origins() {
     let origins = |value: &str| with(SETTINGS, &format!("cors_allowed_origins = [\"{value}\"]"));
     for fine in ["*", "https://a.example.com", "http://localhost:5173", "tauri://localhost"] {
         good(&origins(fine));
@@ -135,7 +135,7 @@ fn origins_are_written_as_browsers_write_them() {
 }
 
 #[test]
-fn users_are_checked() {
+fn checks_users() {
     refused(&instead("tags = [\"admin\"]", "tags = [\"admin\", \"a b\"]"), "users.admin.tags[1]: a tag");
     refused(&instead("tags = [\"admin\"]", "tags = [\"admin\", \"\"]"), "users.admin.tags[1]: a tag");
     refused(&with(USER, "expires_at = \"tomorrow\""), "RFC 3339");
@@ -156,7 +156,7 @@ fn users_are_checked() {
 }
 
 #[test]
-fn providers_are_checked() {
+fn checks_providers() {
     let url = |value: &str| instead("https://api.openai.com/v1", value);
     for bad in ["api.openai.com", "ftp://x", "https://", "", "/v1"] {
         refused(&url(bad), "providers.openai.base_url: ");
@@ -180,7 +180,7 @@ fn providers_are_checked() {
 }
 
 #[test]
-fn one_mistake_makes_one_error() {
+fn one_mistake_causes_one_error() {
     let list = "[\"gpt-4o\", \"gpt-4o-mini\"]";
     refused(&instead(list, "\"gpt-4o\""), "providers.openai.models: must be a list of strings, not a string");
     refused(&instead(PROVIDER, "[[providers]]"), "providers: must be a table, not an array");

@@ -212,6 +212,32 @@ mod tests {
         (head.headers, serde_json::from_slice(&body.collect().await.unwrap().to_bytes()).unwrap())
     }
 
+    /// The names of the access line's fields, of which each line has those with a value.
+    #[derive(Clone, Default)]
+    struct Schema(Arc<std::sync::OnceLock<Vec<&'static str>>>);
+
+    impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Schema {
+        fn on_event(&self, event: &tracing::Event<'_>, _: tracing_subscriber::layer::Context<'_, S>) {
+            if event.metadata().target() == record::TARGET {
+                let _ = self.0.set(event.metadata().fields().iter().map(|field| field.name()).collect());
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn guide_lists_exactly_the_fields_of_the_access_line() {
+        use tracing_subscriber::layer::SubscriberExt;
+        let schema = Schema::default();
+        let guard = tracing::subscriber::set_default(tracing_subscriber::registry().with(schema.clone()));
+        response_of_a_panic(ErrorShape::OpenAi, false).await;
+        drop(guard);
+        let fields = schema.0.get().unwrap().iter().copied().filter(|name| *name != "message");
+        let guide = include_str!("../../../docs/operations.md");
+        let table = guide.split("| field | meaning |").nth(1).unwrap().split("\n\n").next().unwrap();
+        let listed = table.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+        assert_eq!(listed.collect::<Vec<_>>(), fields.collect::<Vec<_>>());
+    }
+
     #[tokio::test]
     async fn answers_a_panic_in_the_shape_of_the_api() {
         for later in [false, true] {

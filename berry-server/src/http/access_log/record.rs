@@ -1,6 +1,9 @@
 //! The facts of one request: told to the client in headers, and to operators in one log line, metrics and history when
 //! the response has ended.
 
+#[cfg(feature = "otlp")]
+mod export;
+
 use std::{fmt, sync::Arc, time::Duration};
 
 use berry_tower::{
@@ -31,13 +34,14 @@ use crate::{
     observability::{
         Observability,
         metrics::{RequestMetrics, RouteMetrics},
+        otlp::{Otlp, RequestTrace},
         outcome::RequestOutcome,
     },
     state::Snapshot,
 };
 
 /// The target of the access line, which filters such as `RUST_LOG` name.
-const TARGET: &str = "berry_server::access";
+pub(super) const TARGET: &str = "berry_server::access";
 
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const BACKEND: HeaderName = HeaderName::from_static("x-berry-backend");
@@ -101,6 +105,8 @@ pub(crate) struct AccessRecord {
     snapshot: Arc<Snapshot>,
     observability: Observability,
     metrics: RequestMetrics,
+    /// The request's trace, if traces are exported.
+    trace: Option<RequestTrace>,
 }
 
 impl AccessRecord {
@@ -129,6 +135,7 @@ impl AccessRecord {
             snapshot: snapshot.clone(),
             observability: observability.clone(),
             metrics: observability.metrics.start(request, route, started),
+            trace: Otlp::start(&snapshot.config.telemetry, request.headers()),
         }
     }
 
@@ -139,6 +146,9 @@ impl AccessRecord {
     /// Puts the slots into the request that the layers behind fill in.
     pub(super) fn insert_slots(&self, extensions: &mut Extensions) {
         extensions.insert(self.identity.clone());
+        if let Some(trace) = &self.trace {
+            trace.insert_into(extensions);
+        }
         if self.is_model_request {
             extensions.insert(self.model_slot.clone());
         }
@@ -254,6 +264,8 @@ impl AccessRecord {
         }
         #[cfg(feature = "observability")]
         self.add_to_history(outcome, now);
+        #[cfg(feature = "otlp")]
+        self.export_trace(outcome, requested.as_ref(), now);
         let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let usage = self.progress.as_ref().and_then(Progress::usage);
         let first_output = self.progress.as_ref().and_then(Progress::first_output);

@@ -10,10 +10,10 @@ use std::sync::atomic::{
 /// Tick and count share a word, so that an addition is one compare-and-swap and never counts for another tick. Additions
 /// to an earlier tick are dropped.
 #[derive(Debug, Default)]
-pub(super) struct EpochCounter(AtomicU64);
+pub(crate) struct EpochCounter(AtomicU64);
 
 impl EpochCounter {
-    pub(super) fn add(&self, tick: u32, n: u32) {
+    pub(crate) fn add(&self, tick: u32, n: u32) {
         let add = |word| {
             let (of, count) = unpack(word);
             match of {
@@ -26,7 +26,7 @@ impl EpochCounter {
     }
 
     /// Returns the count of this tick.
-    pub(super) fn get(&self, tick: u32) -> u32 {
+    pub(crate) fn get(&self, tick: u32) -> u32 {
         let (of, count) = unpack(self.0.load(Acquire));
         if of == tick { count } else { 0 }
     }

@@ -9,6 +9,7 @@ mod series;
 mod store;
 
 pub(crate) use self::{
+    epoch_counter::EpochCounter,
     events::{Event, EventKind},
     observer::HistoryObserver,
     series::{FinishedRequest, Point, STEP},

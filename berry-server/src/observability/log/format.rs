@@ -45,18 +45,12 @@ where
     N: for<'a> FormatFields<'a> + 'static,
 {
     fn format_event(&self, _: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
-        let mut fields = JsonFields::default();
-        event.record(&mut fields);
         let metadata = event.metadata();
-        writeln!(
-            writer,
-            r#"{{"timestamp":"{}","level":"{}","target":{},"message":{},"fields":{{{}}}}}"#,
-            jiff::Timestamp::now(),
-            metadata.level(),
-            JsonString(metadata.target()),
-            JsonString(&fields.message),
-            fields.others
-        )
+        let (now, level, target) = (jiff::Timestamp::now(), metadata.level(), JsonString(metadata.target()));
+        write!(writer, r#"{{"timestamp":"{now}","level":"{level}","target":{target}"#)?;
+        let mut fields = JsonFields { writer, is_open: false, message: None, result: Ok(()) };
+        event.record(&mut fields);
+        fields.finish()
     }
 }
 
@@ -65,79 +59,136 @@ struct JsonString<'a>(&'a str);
 
 impl fmt::Display for JsonString<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (text, is_cut) = cut(self.0);
-        f.write_char('"')?;
+        write_json(f, self.0)
+    }
+}
+
+/// Writes a value as a JSON string, escaped while it is written.
+fn write_json(out: &mut impl Write, value: impl fmt::Display) -> fmt::Result {
+    out.write_char('"')?;
+    let mut escaped = JsonEscaped { out, left: MAX_VALUE_BYTES };
+    // The value is cut by an error of its writer.
+    let result = write!(escaped, "{value}");
+    let is_cut = escaped.left == 0 && result.is_err();
+    if !is_cut {
+        result?;
+    }
+    out.write_str(if is_cut { "…\"" } else { "\"" })
+}
+
+/// Escapes what is written for a JSON string, and fails once [`MAX_VALUE_BYTES`] were written.
+struct JsonEscaped<'a, W> {
+    out: &'a mut W,
+    left: usize,
+}
+
+impl<W: Write> Write for JsonEscaped<'_, W> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let end = (0..=self.left.min(text.len())).rev().find(|end| text.is_char_boundary(*end)).unwrap_or_default();
+        let mut rest = &text[..end];
         // Runs of ordinary characters are written at once.
-        let mut rest = text;
-        while let Some(at) = rest.find(|char| matches!(char, '"' | '\\') || is_unsafe(char)) {
-            f.write_str(&rest[..at])?;
-            let char = rest[at..].chars().next().unwrap_or_default();
+        while let Some(at) = rest.bytes().position(|byte| byte >= 0x80 || needs_escape(byte)) {
+            let (run, special) = rest.split_at(at);
+            self.out.write_str(run)?;
+            let char = special.chars().next().unwrap_or_default();
             match char {
-                '"' | '\\' => write!(f, "\\{char}")?,
-                '\n' => f.write_str("\\n")?,
-                '\r' => f.write_str("\\r")?,
-                '\t' => f.write_str("\\t")?,
-                _ => write!(f, "\\u{:04x}", u32::from(char))?,
+                '"' | '\\' => write!(self.out, "\\{char}")?,
+                '\n' => self.out.write_str("\\n")?,
+                '\r' => self.out.write_str("\\r")?,
+                '\t' => self.out.write_str("\\t")?,
+                char if is_unsafe(char) => write!(self.out, "\\u{:04x}", u32::from(char))?,
+                char => self.out.write_char(char)?,
             }
-            rest = &rest[at + char.len_utf8()..];
+            rest = &special[char.len_utf8()..];
         }
-        f.write_str(rest)?;
-        f.write_str(if is_cut { "…\"" } else { "\"" })
+        self.out.write_str(rest)?;
+        if end < text.len() {
+            self.left = 0;
+            return Err(fmt::Error);
+        }
+        self.left -= end;
+        Ok(())
     }
 }
 
-/// The members of `fields`, written one after the other, which is cheaper than a tree.
-#[derive(Default)]
-struct JsonFields {
-    message: String,
-    others: String,
+/// Whether an ASCII character cannot stand in a line as it is.
+const fn needs_escape(byte: u8) -> bool {
+    matches!(byte, b'"' | b'\\' | 0..=0x1f | 0x7f)
 }
 
-impl JsonFields {
-    fn put(&mut self, field: &Field, value: impl fmt::Display) {
-        let comma = if self.others.is_empty() { "" } else { "," };
-        // Writing to a string cannot fail.
-        let _ = write!(self.others, "{comma}{}:{value}", JsonString(field.name()));
+/// Writes the message and then the other fields, straight into the line. The macros of `tracing` put the message first;
+/// one that comes later stands behind the fields.
+struct JsonFields<'w> {
+    writer: Writer<'w>,
+    /// Whether the object of the other fields has begun.
+    is_open: bool,
+    message: Option<String>,
+    result: fmt::Result,
+}
+
+impl JsonFields<'_> {
+    fn put(&mut self, field: &Field, write: impl FnOnce(&mut Writer<'_>) -> fmt::Result) {
+        if self.result.is_ok() {
+            self.result = self.try_put(field.name(), write);
+        }
+    }
+
+    fn try_put(&mut self, name: &str, write: impl FnOnce(&mut Writer<'_>) -> fmt::Result) -> fmt::Result {
+        self.writer.write_str(if self.is_open { "," } else { r#","fields":{"# })?;
+        self.is_open = true;
+        write!(self.writer, "\"{name}\":")?;
+        write(&mut self.writer)
+    }
+
+    fn put_text(&mut self, field: &Field, value: impl fmt::Display) {
+        match field.name() {
+            "message" if self.is_open => self.message = Some(value.to_string()),
+            "message" if self.result.is_ok() => {
+                self.result =
+                    self.writer.write_str(r#","message":"#).and_then(|()| write_json(&mut self.writer, value));
+            }
+            _ => self.put(field, |writer| write_json(writer, value)),
+        }
+    }
+
+    fn finish(mut self) -> fmt::Result {
+        self.result?;
+        self.writer.write_str(if self.is_open { "}" } else { r#","fields":{}"# })?;
+        if let Some(message) = &self.message {
+            write!(self.writer, r#","message":{}"#, JsonString(message))?;
+        }
+        self.writer.write_str("}\n")
     }
 }
 
-impl Visit for JsonFields {
+impl Visit for JsonFields<'_> {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        let text = format!("{value:?}");
-        if field.name() == "message" {
-            self.message = text;
-        } else {
-            self.put(field, JsonString(&text));
-        }
+        self.put_text(field, format_args!("{value:?}"));
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        if field.name() == "message" {
-            value.clone_into(&mut self.message);
-        } else {
-            self.put(field, JsonString(value));
-        }
+        self.put_text(field, value);
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
-        self.put(field, value);
+        self.put(field, |writer| write!(writer, "{value}"));
     }
 
     fn record_i64(&mut self, field: &Field, value: i64) {
-        self.put(field, value);
+        self.put(field, |writer| write!(writer, "{value}"));
     }
 
     fn record_f64(&mut self, field: &Field, value: f64) {
         // JSON has neither infinity nor NaN.
         if value.is_finite() {
-            self.put(field, value);
+            self.put(field, |writer| write!(writer, "{value}"));
         } else {
-            self.put(field, "null");
+            self.put(field, |writer| writer.write_str("null"));
         }
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {
-        self.put(field, value);
+        self.put(field, |writer| write!(writer, "{value}"));
     }
 }
 
@@ -287,6 +338,7 @@ mod tests {
         for is_json in [true, false] {
             let line = line(is_json, || tracing::warn!(reason = %text, "failed"));
             assert!(line.len() < MAX_VALUE_BYTES + 512 && line.contains('…'), "{}", line.len());
+            assert!(line.len() > MAX_VALUE_BYTES && line.ends_with('\n'), "{}", line.len());
         }
     }
 }

@@ -5,6 +5,7 @@
 
 use std::{
     io::{self, Write},
+    iter,
     sync::{
         Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
@@ -18,6 +19,10 @@ use tracing_subscriber::fmt::MakeWriter;
 
 /// The most bytes of lines that wait to be written.
 pub(super) const MAX_QUEUED_BYTES: usize = 8 << 20;
+/// The size at which a batch of lines is written.
+const BATCH_BYTES: usize = 64 << 10;
+/// The pause between two batches.
+const PAUSE: Duration = Duration::from_millis(5);
 /// How long the end of the process waits until the queue is written.
 const FLUSH_TIME: Duration = Duration::from_secs(1);
 
@@ -72,32 +77,46 @@ pub(super) fn start(out: impl Write + Send + 'static) -> io::Result<(Queue, Flus
     Ok((queue.clone(), FlushGuard(queue)))
 }
 
+/// Writes lines in batches: a pause after each keeps a busy gateway from waking this thread for every line.
 fn write(mut out: impl Write, messages: &Receiver<Message>, counts: &Counts) {
-    for message in messages {
-        match message {
-            Message::Line(line) => {
-                // Nobody is left to hear of an error of standard output.
-                let _ = out.write_all(&line);
-                counts.queued_bytes.fetch_sub(line.len(), Relaxed);
+    let mut batch = Vec::new();
+    while let Ok(first) = messages.recv() {
+        for message in iter::once(first).chain(messages.try_iter()) {
+            match message {
+                Message::Line(line) => batch.extend_from_slice(&line),
+                Message::Flush(done) => {
+                    write_batch(&mut out, &mut batch, counts);
+                    let _ = out.flush();
+                    let _ = done.send(());
+                }
             }
-            Message::Flush(done) => {
-                let _ = out.flush();
-                let _ = done.send(());
+            if batch.len() >= BATCH_BYTES {
+                write_batch(&mut out, &mut batch, counts);
             }
         }
+        write_batch(&mut out, &mut batch, counts);
         let dropped = counts.dropped_lines.swap(0, Relaxed);
         if dropped > 0 {
             tracing::warn!(dropped, "log lines were dropped because standard output did not keep up");
         }
+        thread::sleep(PAUSE);
     }
+}
+
+fn write_batch(out: &mut impl Write, batch: &mut Vec<u8>, counts: &Counts) {
+    // No one can be told of an error of standard output.
+    let _ = out.write_all(batch);
+    counts.queued_bytes.fetch_sub(batch.len(), Relaxed);
+    batch.clear();
+    batch.shrink_to(BATCH_BYTES);
 }
 
 impl Queue {
     fn send(&self, line: &[u8]) {
-        let room = |queued: usize| queued.checked_add(line.len()).filter(|bytes| *bytes <= MAX_QUEUED_BYTES);
-        if self.counts.queued_bytes.fetch_update(Relaxed, Relaxed, room).is_err()
-            || self.sender.send(Message::Line(line.to_vec())).is_err()
-        {
+        let queued = self.counts.queued_bytes.fetch_add(line.len(), Relaxed);
+        let has_room = queued.saturating_add(line.len()) <= MAX_QUEUED_BYTES;
+        if !has_room || self.sender.send(Message::Line(line.to_vec())).is_err() {
+            self.counts.queued_bytes.fetch_sub(line.len(), Relaxed);
             self.counts.dropped_lines.fetch_add(1, Relaxed);
             DROPPED_LINES.fetch_add(1, Relaxed);
         }
@@ -105,7 +124,7 @@ impl Queue {
 }
 
 /// The writer of one line: the formatter writes each line in one call.
-impl Write for Queue {
+impl Write for &Queue {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         self.send(line);
         Ok(line.len())
@@ -117,10 +136,10 @@ impl Write for Queue {
 }
 
 impl<'a> MakeWriter<'a> for Queue {
-    type Writer = Self;
+    type Writer = &'a Self;
 
-    fn make_writer(&'a self) -> Self {
-        self.clone()
+    fn make_writer(&'a self) -> &'a Self {
+        self
     }
 }
 
@@ -152,10 +171,10 @@ mod tests {
 
     #[test]
     fn drops_lines_beyond_the_bound_and_never_blocks() {
-        let (mut queue, _guard, lines) = blocking();
+        let (queue, _guard, lines) = blocking();
         let line = vec![b'x'; 1 << 20];
         for _ in 0..20 {
-            queue.write_all(&line).unwrap();
+            queue.send(&line);
         }
         assert_eq!(queue.counts.dropped_lines.load(Relaxed), 12);
         assert!(queue.counts.queued_bytes.load(Relaxed) <= MAX_QUEUED_BYTES);
@@ -166,18 +185,24 @@ mod tests {
 
     #[test]
     fn writes_what_is_left_at_the_end() {
-        let (mut queue, guard, lines) = blocking();
-        queue.write_all(b"one").unwrap();
-        queue.write_all(b"two").unwrap();
-        let reader = thread::spawn(move || lines.iter().take(2).collect::<Vec<_>>());
+        let (queue, guard, lines) = blocking();
+        queue.send(b"one");
+        queue.send(b"two");
+        let reader = thread::spawn(move || {
+            let mut read = Vec::new();
+            while read.len() < 6 {
+                read.extend(lines.recv().unwrap());
+            }
+            read
+        });
         drop(guard);
-        assert_eq!(reader.join().unwrap(), [b"one".to_vec(), b"two".to_vec()]);
+        assert_eq!(reader.join().unwrap(), b"onetwo");
     }
 
     #[test]
     fn the_end_does_not_wait_for_a_reader_that_stalls() {
-        let (mut queue, guard, _lines) = blocking();
-        queue.write_all(b"one").unwrap();
+        let (queue, guard, _lines) = blocking();
+        queue.send(b"one");
         drop(guard);
     }
 }

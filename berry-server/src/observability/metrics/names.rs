@@ -31,6 +31,12 @@ macro_rules! metrics {
                 match self { $(Self::$id => $name,)+ }
             }
 
+            /// Whether the metric is in Prometheus's format too, whose names have no dots. The others are exported by OTLP
+            /// alone, and Prometheus has their content in another form.
+            pub(super) fn is_in_prometheus(self) -> bool {
+                !self.name().contains('.')
+            }
+
             /// The description.
             pub(crate) const fn help(self) -> &'static str {
                 match self { $(Self::$id => $help,)+ }
@@ -56,9 +62,11 @@ metrics! {
     Duration: "http_request_duration_seconds", Histogram(&Bounds::SECONDS), "s", "Time from the head of a request to the end of its response.";
     InFlight: "http_requests_in_flight", Gauge, "{request}", "Requests in flight.";
     Latency: "backend_latency_seconds", Histogram(&Bounds::SECONDS), "s", "Time from the start of an attempt to the head of the backend's response.";
+    AttemptDuration: "backend_request_duration_seconds", Histogram(&Bounds::SECONDS), "s", "Time from the start of an attempt to the end of its response.";
     FirstToken: "backend_time_to_first_token_seconds", Histogram(&Bounds::SECONDS), "s", "Time from the start of a streamed attempt to the first output.";
     PerOutputToken: "backend_time_per_output_token_seconds", Histogram(&Bounds::PER_TOKEN), "s", "Time per output token of a stream, after the first one.";
-    TokensPerSecond: "backend_output_tokens_per_second", Histogram(&Bounds::TOKENS_PER_SECOND), "{token}/s", "Output tokens of a successful attempt, divided by its duration.";
+    TokensPerSecond: "backend_output_tokens_per_second", Gauge, "{token}/s", "Output tokens per second of the attempts that ended in the last minute.";
+    TokenUsage: "gen_ai.client.token.usage", Histogram(&Bounds::TOKENS), "{token}", "Tokens of an attempt, as the backend counts them.";
     Retries: "berry_retries_total", Counter, "{attempt}", "Attempts after the first, by the class of the failure before.";
     RetryBudget: "berry_retry_budget_remaining", Gauge, "{attempt}", "Retries that the retry budget still allows now.";
     RateLimited: "berry_rate_limited_total", Counter, "{request}", "Requests refused by a rate limit.";
@@ -68,6 +76,7 @@ metrics! {
     Overhead: "berry_gateway_overhead_seconds", Histogram(&Bounds::OVERHEAD), "s", "Time in the gateway alone, without upstreams, to the first byte of the response.";
     Queued: "berry_requests_queued", Gauge, "{request}", "Requests that wait for a free connection slot.";
     LogLinesDropped: "berry_log_lines_dropped_total", Counter, "{line}", "Log lines that were dropped because standard output did not keep up.";
+    TelemetryDropped: "berry_telemetry_dropped_total", Counter, "{item}", "Requests and series of metrics that could not be exported by OTLP.";
     StoreUp: "berry_store_up", Gauge, "1", "1 if the shared store of limits can be reached, else 0.";
     StoreOutages: "berry_store_outages_total", Counter, "{outage}", "Outages of the shared store of limits.";
     StoreReplicas: "berry_store_replicas", Gauge, "{replica}", "Replicas that shared the store of limits lately, this one included.";

@@ -10,7 +10,7 @@ use super::{
 /// Returns all metrics as text.
 pub(super) fn encode(scrape: &Scrape) -> String {
     let mut text = String::new();
-    for (metric, series) in scrape.metrics() {
+    for (metric, series) in scrape.metrics().filter(|(metric, _)| metric.is_in_prometheus()) {
         // Writing to a string cannot fail.
         let _ = write_metric(&mut text, metric, series);
     }

@@ -257,10 +257,8 @@ pub(super) fn usage(value: Option<&Value>) -> Option<Usage> {
         prompt_tokens,
         completion_tokens,
         total_tokens: of(&["total_tokens"]).unwrap_or(prompt_tokens.saturating_add(completion_tokens)),
-        prompt_tokens_details: (cached.is_some() || written.is_some()).then(|| CachedTokens {
-            cached_tokens: cached.unwrap_or_default(),
-            cache_write_tokens: written.unwrap_or_default(),
-        }),
+        prompt_tokens_details: cached
+            .map(|cached_tokens| CachedTokens { cached_tokens, cache_write_tokens: written.unwrap_or_default() }),
         completion_tokens_details: reasoning.map(|reasoning_tokens| ReasoningTokens { reasoning_tokens }),
     })
 }

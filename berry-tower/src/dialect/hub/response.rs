@@ -96,14 +96,9 @@ pub(crate) struct CachedTokens {
     /// Tokens read from a cache.
     #[serde(default, deserialize_with = "lenient::number")]
     pub(crate) cached_tokens: u64,
-    /// Tokens written to a cache; left out where there are none, since OpenAI does not report them.
-    #[serde(default, deserialize_with = "lenient::number", skip_serializing_if = "is_zero")]
+    /// Tokens written to a cache. OpenAI's format has no place for them.
+    #[serde(default, deserialize_with = "lenient::number", skip_serializing)]
     pub(crate) cache_write_tokens: u64,
-}
-
-#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
-const fn is_zero(count: &u64) -> bool {
-    *count == 0
 }
 
 /// Details of output tokens.

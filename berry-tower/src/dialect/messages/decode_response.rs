@@ -138,10 +138,8 @@ pub(super) fn usage(usage: &Usage) -> hub::Usage {
         prompt_tokens,
         completion_tokens,
         total_tokens: prompt_tokens.saturating_add(completion_tokens),
-        prompt_tokens_details: (read.is_some() || written.is_some_and(|tokens| tokens > 0)).then(|| CachedTokens {
-            cached_tokens: read.unwrap_or_default(),
-            cache_write_tokens: written.unwrap_or_default(),
-        }),
+        prompt_tokens_details: read
+            .map(|cached_tokens| CachedTokens { cached_tokens, cache_write_tokens: written.unwrap_or_default() }),
         completion_tokens_details: None,
     }
 }

@@ -88,7 +88,10 @@ fn messages_run_from_start_to_stop() {
     let run = of(Grammar::Messages, &whole);
     assert_eq!(run.result, Ok(()));
     assert_eq!(run.sent(), whole);
-    assert_eq!(run.filter.usage(), Some(Usage { input: 17, output: 30, cached: 5, ..Usage::default() }));
+    assert_eq!(
+        run.filter.usage(),
+        Some(Usage { input: 17, output: 30, cached: 5, cache_write: 2, ..Usage::default() })
+    );
     // Without a reason for its end it is no whole message, whatever it says.
     let untold = of(Grammar::Messages, &format!("{quiet}{}{}", output[0], event("message_stop", "")));
     assert_eq!(untold.result, Err(StreamFault::Interrupted));

@@ -47,7 +47,7 @@ use self::{
 };
 use super::{
     Charge, CounterUsage, Memory, Receipt, Rule, Store, StoreFuture, StoreHealth, TakeError,
-    lease::{Drawn, LONGEST, Leases, size},
+    lease::{Drawn, LONGEST, Lease, Leases, size},
     memory::Clock,
     protocol::{Level, Used, Want, until_end},
 };
@@ -140,15 +140,6 @@ impl Redis {
         });
         Self(shared)
     }
-
-    /// Gives back what this process holds, before it ends.
-    pub async fn close(&self) {
-        let shared = &self.0;
-        for (group, taken) in shared.ended(u64::MAX) {
-            let call = scripts::settle(&shared.prefix, &group, &taken, "");
-            let _: Option<i64> = shared.link.ask(&call).await;
-        }
-    }
 }
 
 impl Shared {
@@ -176,7 +167,7 @@ impl Shared {
         for mut group in self.groups.iter_mut() {
             let ended = group.leases.end(now);
             if !ended.is_empty() {
-                let used = |(key, lease): (Arc<str>, super::lease::Lease)| Used {
+                let used = |(key, lease): (Arc<str>, Lease)| Used {
                     rule: lease.rule,
                     position: lease.position,
                     taken: lease.units,
@@ -257,7 +248,7 @@ impl Shared {
 
     /// Notes the slots of a request, so that they are held until it ends.
     fn hold(&self, group: &str, charges: &[Charge], slot: &Arc<str>) {
-        for charge in charges.iter().filter(|charge| matches!(charge.rule, Rule::Concurrent { .. })) {
+        for charge in charges.iter().filter(|it| it.amount > 0 && matches!(it.rule, Rule::Concurrent { .. })) {
             let key = scripts::key(&self.prefix, group, &charge.key);
             self.slots.entry(key.into()).or_default().push(slot.clone());
         }
@@ -400,13 +391,9 @@ impl Shared {
                     _ => LONGEST,
                 };
                 let until = asked_at.saturating_add(longest);
-                held.leases.add(
-                    &charge.key,
-                    charge.rule,
-                    granted.units.saturating_sub(want.need),
-                    granted.position,
-                    until,
-                );
+                let units = granted.units.saturating_sub(want.need);
+                let lease = Lease { rule: charge.rule, units, position: granted.position, until };
+                held.leases.add(&charge.key, lease, self.clock.now());
             }
             usages.push(granted.usage);
             taken.push(used(charge, position));
@@ -560,6 +547,16 @@ impl Store for Redis {
 
     fn health(&self) -> StoreHealth {
         self.0.link.health()
+    }
+
+    fn close(&self) -> StoreFuture<'_, ()> {
+        let shared = &self.0;
+        Box::pin(async move {
+            for (group, taken) in shared.ended(u64::MAX) {
+                let call = scripts::settle(&shared.prefix, &group, &taken, "");
+                let _: Option<i64> = shared.link.ask(&call).await;
+            }
+        })
     }
 }
 

@@ -18,7 +18,7 @@ for i, key in ipairs(KEYS) do
   else
     position, used = calendar(key, kind)
   end
-  if need > 0 and used + need > limit then
+  if need > 0 and need > limit - used then
     return { 0, now, i - 1, used, lag }
   end
   local units = math.max(0, math.min(wish, limit - used))

@@ -15,8 +15,26 @@ use crate::{Failed, TOKEN, process::Process};
 #[derive(Clone, Copy)]
 pub(crate) struct Load {
     pub(crate) model: &'static str,
+    pub(crate) payload: Payload,
     pub(crate) connections: usize,
     pub(crate) stream: bool,
+}
+
+/// The size of a request.
+#[derive(Clone, Copy)]
+pub(crate) enum Payload {
+    Small,
+    /// 256 KiB.
+    Large,
+}
+
+impl Payload {
+    fn text(self) -> String {
+        match self {
+            Self::Small => "Hello! How are you?".to_owned(),
+            Self::Large => "x".repeat(256 * 1024),
+        }
+    }
 }
 
 /// The measurements of one run; times are in microseconds.
@@ -82,10 +100,10 @@ impl Load {
         mut sender: http1::SendRequest<Full<Bytes>>,
         until: Instant,
     ) -> Result<Vec<Duration>, Failed> {
-        let Self { model, stream, .. } = self;
-        let payload = format!(
-            r#"{{"model":"{model}","stream":{stream},"messages":[{{"role":"user","content":"Hello! How are you?"}}]}}"#
-        );
+        let Self { model, payload, stream, .. } = self;
+        let text = payload.text();
+        let payload =
+            format!(r#"{{"model":"{model}","stream":{stream},"messages":[{{"role":"user","content":"{text}"}}]}}"#);
         let (payload, mut times) = (Bytes::from(payload), Vec::new());
         while times.is_empty() || Instant::now() < until {
             let request = Request::post("/v1/chat/completions")

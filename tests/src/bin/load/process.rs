@@ -1,17 +1,20 @@
 //! Starts the measured processes and reads their CPU time and memory.
 
 use std::{
-    env, fs,
+    env,
+    ffi::OsStr,
+    fs,
     io::{self, BufRead, BufReader, Read, Write},
     net::SocketAddr,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    thread,
     time::Duration,
 };
 
 use berry_simulated::{Config, Provider};
 
-use crate::{Failed, MODELS, TOKEN};
+use crate::{Failed, MODELS, TOKEN, options::Options};
 
 /// The API key of the provider.
 const KEY: &str = "sk-upstream";
@@ -21,38 +24,64 @@ pub(crate) const BEARER: &str = "Bearer sk-upstream";
 pub(crate) struct Process {
     child: Child,
     pub(crate) address: String,
+    /// The configuration and the log, if the process has them.
+    files: Vec<PathBuf>,
 }
 
 impl Process {
-    /// Starts this program in another role.
-    pub(crate) fn this(part: &str, upstream: Option<&str>) -> Result<Self, Failed> {
-        let mut command = Command::new(env::current_exe()?);
-        command.arg(part).args(upstream);
+    /// Starts this program as the provider.
+    pub(crate) fn provider(options: &Options) -> Result<Self, Failed> {
+        let cores = options.cores().map(|(_, others)| others);
+        if let Some(cores) = &cores {
+            // The load itself runs in this process.
+            let pid = std::process::id().to_string();
+            let pinned = Command::new("taskset").args(["-acp", cores, &pid]).stdout(Stdio::null()).status();
+            pinned.map_err(|error| format!("--pin needs `taskset` (util-linux): {error}"))?;
+        }
+        let mut command = on_cores(cores, env::current_exe()?);
+        command.arg("provider").env("TOKIO_WORKER_THREADS", "1");
+        Self::start(command, |line| Some(line.to_owned()))
+    }
+
+    /// Starts this program as the bare proxy.
+    pub(crate) fn bare(options: &Options, upstream: &str) -> Result<Self, Failed> {
+        let mut command = on_cores(options.cores().map(|(proxies, _)| proxies), env::current_exe()?);
+        command.args(["bare", upstream]).env("TOKIO_WORKER_THREADS", options.workers.to_string());
         Self::start(command, |line| Some(line.to_owned()))
     }
 
     /// Starts the gateway with every layer of the request path enabled.
-    pub(crate) fn berry(program: &Path, provider: &str) -> Result<Self, Failed> {
-        let file = env::temp_dir().join(format!("berry-load-{}.toml", std::process::id()));
-        fs::write(&file, configuration(provider))?;
-        let mut command = Command::new(program);
-        command.arg("--config").arg(&file).args(["--bind", "127.0.0.1:0"]);
-        command.env("RUST_LOG", "warn,berry_server=info,berry_server::access=warn").env("BERRY_LOG_FORMAT", "json");
-        let berry = Self::start(command, |line| {
+    pub(crate) fn berry(options: &Options, program: &Path, provider: &str) -> Result<Self, Failed> {
+        let file = |kind: &str| env::temp_dir().join(format!("berry-load-{}.{kind}", std::process::id()));
+        let (config, log) = (file("toml"), file("log"));
+        fs::write(&config, configuration(provider))?;
+        let mut command = on_cores(options.cores().map(|(proxies, _)| proxies), program);
+        command.arg("--config").arg(&config).args(["--bind", "127.0.0.1:0"]);
+        command.env("TOKIO_WORKER_THREADS", options.workers.to_string()).env("BERRY_LOG_FORMAT", "json");
+        let filter = if options.log { "info" } else { "warn,berry_server=info,berry_server::access=warn" };
+        command.env("RUST_LOG", filter).stdin(Stdio::piped()).stdout(fs::File::create(&log)?);
+        let child = command.spawn()?;
+        let mut berry = Self { child, address: String::new(), files: vec![config, log.clone()] };
+        let address = |line: &str| {
             let line: serde_json::Value = serde_json::from_str(line).ok()?;
             Some(line["fields"]["address"].as_str()?.to_owned())
-        });
-        fs::remove_file(file)?;
-        berry
+        };
+        for _ in 0..500 {
+            if let Some(address) = fs::read_to_string(&log)?.lines().find_map(address) {
+                berry.address = address;
+                return Ok(berry);
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        Err("the gateway did not start".into())
     }
 
     /// Starts a process and waits for the line that holds its address.
     fn start(mut command: Command, address: impl Fn(&str) -> Option<String>) -> Result<Self, Failed> {
-        let mut child =
-            command.env("TOKIO_WORKER_THREADS", "1").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         let out = BufReader::new(child.stdout.take().ok_or("no output")?);
         let found = out.lines().map_while(Result::ok).find_map(|line| address(&line));
-        Ok(Self { child, address: found.ok_or("the process ended before it listened")? })
+        Ok(Self { child, address: found.ok_or("the process ended before it listened")?, files: Vec::new() })
     }
 
     /// Returns the CPU time used so far.
@@ -77,7 +106,18 @@ impl Drop for Process {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        for file in &self.files {
+            let _ = fs::remove_file(file);
+        }
     }
+}
+
+/// Returns the command for a program, on these cores alone if any are given.
+fn on_cores(cores: Option<String>, program: impl AsRef<OsStr>) -> Command {
+    let Some(cores) = cores else { return Command::new(program) };
+    let mut command = Command::new("taskset");
+    command.args(["-c", &cores]).arg(program);
+    command
 }
 
 fn configuration(provider: &str) -> String {

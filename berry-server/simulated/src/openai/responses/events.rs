@@ -1,4 +1,4 @@
-//! The events of a stream: one item after another, each opened, filled and closed.
+//! The events of a stream. Each item in turn is added, filled and completed.
 
 use super::Response;
 use crate::body::{Piece, Role};
@@ -24,7 +24,7 @@ pub(super) fn events(response: &Response<'_>) -> Vec<Piece> {
     out.pieces
 }
 
-/// The events so far, and the number of the item under way.
+/// The events so far and the index of the current item.
 struct Events<'a> {
     response: &'a Response<'a>,
     pieces: Vec<Piece>,

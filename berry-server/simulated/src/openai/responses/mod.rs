@@ -1,4 +1,4 @@
-//! The Responses API, plain and in typed events.
+//! The Responses API, plain and streamed.
 
 mod events;
 pub(in crate::openai) mod rules;
@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 pub(crate) use self::rules::check_with_account;
 pub(crate) use self::turn::items;
 
-/// How `encrypted_content` begins.
+/// The beginning of every `encrypted_content`.
 const SEALED: &str = "gAAA";
 
 pub(super) fn answer(ask: &ModelRequest, shape: Shape, voice: &Voice, seed: u64) -> ValidResponse {
@@ -28,29 +28,29 @@ pub(super) fn answer(ask: &ModelRequest, shape: Shape, voice: &Voice, seed: u64)
     }
 }
 
-/// The number of tokens of a request.
+/// Returns the number of tokens of a request.
 pub(super) fn input_tokens(ask: &ModelRequest) -> ValidResponse {
     let tokens = turn(&ask.body).prompt;
     ValidResponse::json(json!({"object": "response.input_tokens", "input_tokens": tokens}).to_string())
 }
 
-/// The id of the response to a request with this seed.
+/// Returns the id of the response to a request with the given seed.
 pub(crate) fn id(seed: u64) -> String {
     format!("resp_{seed:016x}")
 }
 
-/// The output of the response to a request, as items for the input of the next.
+/// Returns the output of a response as input items of the next request.
 pub(crate) fn output(ask: &ModelRequest, shape: Shape, voice: &Voice, seed: u64) -> Vec<Value> {
     Response::new(ask, shape, voice, seed).items()
 }
 
-/// How the `encrypted_content` of an account begins.
+/// Returns the beginning of the `encrypted_content` of an account.
 fn seal(account: u64) -> String {
-    // A multiple of three bytes, so that the text after it does not change it.
+    // A multiple of three bytes, so that its encoding does not depend on the text after it.
     format!("{SEALED}{}", base64::encode(format!("{account:016x}::").as_bytes()))
 }
 
-/// A response, and what it is made of.
+/// The parts of a response.
 struct Response<'a> {
     ask: &'a ModelRequest,
     voice: &'a Voice,
@@ -67,7 +67,7 @@ impl<'a> Response<'a> {
         Self { ask, voice, seed, reply, usage }
     }
 
-    /// The id of an item of this kind.
+    /// Returns the id of an item of the given kind.
     fn item_id(&self, kind: &str, number: usize) -> String {
         format!("{kind}_{:016x}{number:02}", self.seed)
     }
@@ -81,7 +81,7 @@ impl<'a> Response<'a> {
         self.ask.body["include"].as_array().is_some_and(|all| all.iter().any(|one| one == name))
     }
 
-    /// The reasoning item; the summary is empty unless one was requested.
+    /// Returns the reasoning item. The summary is empty unless it was requested.
     fn reasoning(&self, summary: &[Value]) -> Value {
         let mut item = json!({"id": self.item_id("rs", 0), "type": "reasoning", "summary": summary});
         if self.includes("reasoning.encrypted_content") {
@@ -98,7 +98,7 @@ impl<'a> Response<'a> {
         }
     }
 
-    /// The content part of the message, whose text is a refusal where the model declined.
+    /// Returns the content part of the message, which is a refusal if the model declined.
     fn part(&self, text: &str) -> Value {
         match self.reply.finish {
             Finish::Declined => json!({"type": "refusal", "refusal": text}),
@@ -167,7 +167,7 @@ impl<'a> Response<'a> {
         self.resource(self.status(), &self.items(), self.usage())
     }
 
-    /// The response around its output.
+    /// Returns the response object with the given output.
     fn resource(&self, status: &str, output: &[Value], usage: Value) -> Value {
         let given = |field: &str, default: Value| match &self.ask.body[field] {
             Value::Null => default,

@@ -1,4 +1,4 @@
-//! The published rules of Responses requests that no table can say.
+//! The published rules of Responses requests that a table cannot express.
 
 use super::seal;
 use super::tables::{INPUT_CONTENT, INPUT_TOKENS, OUTPUT_CONTENT, REQUEST};
@@ -10,7 +10,7 @@ use crate::openai::rules::{given, image, is_name, words};
 use crate::refusal::Refusal;
 use serde_json::Value;
 
-/// How the id of an item begins, by its type.
+/// The prefix of an item's id, by the type of the item.
 const IDS: [(&str, &str); 5] = [
     ("message", "msg"),
     ("function_call", "fc"),
@@ -19,7 +19,7 @@ const IDS: [(&str, &str); 5] = [
     ("web_search_call", "ws"),
 ];
 
-/// Checks what a request says by itself.
+/// Checks a request without its history.
 pub(in crate::openai) fn check(ask: &ModelRequest) -> Result<(), Refusal> {
     let mut body = ask.body.clone();
     if body["input"].is_array() {
@@ -91,7 +91,7 @@ fn named_tools(body: &Value) -> Checked {
     Ok(())
 }
 
-/// In strict schemas every object is closed, and all its properties are required.
+/// Checks that every object of a strict schema forbids additional properties and requires all of its own.
 fn strict(path: &str, schema: &Value) -> Checked {
     if let Some(properties) = schema["properties"].as_object().filter(|_| schema["type"] == "object") {
         if schema["additionalProperties"] != Value::Bool(false) {
@@ -154,7 +154,7 @@ fn item_id(index: usize, item: &Value) -> Result<(), Refusal> {
     }
 }
 
-/// Checks a request with the items before it: what the account must have made, and what belongs together.
+/// Checks a request with its history: items of the account, and items that belong together.
 pub(crate) fn check_with_account(
     ask: &ModelRequest,
     account: u64,
@@ -209,7 +209,7 @@ fn reasoning_has_item(id: &str, next: Option<&Value>) -> Result<(), Refusal> {
     Err(Refusal::invalid(message).param("input"))
 }
 
-/// Every call has its output somewhere after it, and every output its call before it.
+/// Checks that every call is followed by its output, and every output preceded by its call.
 fn calls_have_outputs(all: &[Value]) -> Result<(), Refusal> {
     let mut open: Vec<&str> = Vec::new();
     for item in all {

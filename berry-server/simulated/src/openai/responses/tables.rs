@@ -131,11 +131,11 @@ const INPUT_FILE: Entry = (
     &[may("file_data", Text), may("file_id", Text), may("file_url", Text), may("filename", Text), DETAIL],
 );
 
-/// The content of messages that no assistant wrote, and the output of tools.
+/// The content of messages except the assistant's, and of tool outputs.
 pub(super) static INPUT_CONTENT: Expected =
     Either(&[Text, List(&Tagged("type", &[INPUT_TEXT, INPUT_IMAGE, INPUT_FILE]))]);
 
-/// The content of the assistant's messages.
+/// The content of assistant messages.
 pub(super) static OUTPUT_CONTENT: Expected = Either(&[
     Text,
     List(&Tagged(

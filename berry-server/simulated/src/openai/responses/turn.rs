@@ -1,4 +1,4 @@
-//! What a Responses request wants answered.
+//! Extracts the turn to answer from a Responses request.
 
 use crate::openai::content_text;
 use crate::openai::turn::data_url;
@@ -6,7 +6,7 @@ use crate::reply::{Choice, Tool, Turn, at_url, of_bytes};
 use crate::words::count;
 use serde_json::{Value, json};
 
-/// The input as items; a bare text is a message by itself, and a message may come without its type.
+/// Returns the input as items. A text becomes a message, and a message without type gets one.
 pub(crate) fn items(body: &Value) -> Vec<Value> {
     let typed = |item: &Value| {
         let mut item = item.clone();
@@ -22,7 +22,7 @@ pub(crate) fn items(body: &Value) -> Vec<Value> {
     }
 }
 
-/// The tools of a request, those of its items included, with the namespace of each.
+/// Returns the tools of a request and of its items, with their namespaces.
 pub(super) fn tools(body: &Value) -> Vec<(Option<&str>, &Value)> {
     let mut all: Vec<&Value> = body["tools"].as_array().into_iter().flatten().collect();
     for item in body["input"].as_array().into_iter().flatten().filter(|item| item["type"] == "additional_tools") {
@@ -112,7 +112,7 @@ fn json(format: &Value) -> Option<Value> {
     }
 }
 
-/// The words of the prompt, with a few more for each item as its frame.
+/// Returns the number of words of the prompt plus an overhead per item.
 fn prompt_tokens(body: &Value, items: &[Value]) -> usize {
     let words = |item: &Value| {
         let texts = [&item["content"], &item["output"]].map(content_text);

@@ -1,10 +1,10 @@
-//! What all dialects answer, each in its own shape.
+//! Responses of all dialects.
 
 use super::{ALL, PNG, PNG_BYTES, calls, finish, fold, plain, question, set, stream, text};
 use crate::Dialect;
 use serde_json::{Value, json};
 
-/// The question, with two tools.
+/// Returns a request with two tools.
 fn with_tools(dialect: Dialect) -> Value {
     let weather = json!({"type": "object", "properties": {"city": {"type": "string"}, "days": {"type": "integer"}}, "required": ["city", "days"]});
     let clock = json!({"type": "object", "properties": {}});
@@ -25,7 +25,7 @@ fn with_tools(dialect: Dialect) -> Value {
     body
 }
 
-/// The parts of a plain answer that a stream has too, without the ids, which go by the request.
+/// Returns the parts of a plain response that a stream also has, without ids, which depend on the request.
 fn comparable(dialect: Dialect, mut answer: Value) -> Value {
     if matches!(dialect, Dialect::OpenAi | Dialect::Azure) {
         answer = json!({"choices": answer["choices"], "usage": answer["usage"]});
@@ -51,7 +51,7 @@ fn without_ids(value: &mut Value) {
 }
 
 #[tokio::test]
-async fn a_stream_folds_into_the_plain_answer() {
+async fn stream_folds_into_the_plain_response() {
     let tokens =
         ["", "-think", "-tools", "-tools2-talk-think", "-tools3", "-refuse", "-filter", "-cached3", "-t0", "-pings"];
     for dialect in ALL {
@@ -71,7 +71,7 @@ async fn a_stream_folds_into_the_plain_answer() {
 }
 
 #[tokio::test]
-async fn several_tools_are_called_with_what_fits_them() {
+async fn calls_several_tools_with_valid_inputs() {
     for dialect in ALL {
         let answer = plain(dialect, "sim-tools3-talk", &with_tools(dialect)).await;
         let weather = ("weather".to_owned(), json!({"city": "How are you?", "days": 1}));
@@ -83,7 +83,7 @@ async fn several_tools_are_called_with_what_fits_them() {
 }
 
 #[tokio::test]
-async fn the_request_chooses_the_tool() {
+async fn respects_the_tool_choice() {
     let forced = [
         (Dialect::OpenAi, "/tool_choice", json!({"type": "function", "function": {"name": "clock"}})),
         (Dialect::Claude, "/tool_choice", json!({"type": "tool", "name": "clock"})),
@@ -119,7 +119,7 @@ async fn the_request_chooses_the_tool() {
     }
 }
 
-/// The first answer and the tool's result, added to the question.
+/// Adds the first response and the tool result to the request.
 fn with_result(dialect: Dialect, mut body: Value, answer: &Value) -> Value {
     let (turns, assistant, result) = match dialect {
         Dialect::Claude => {
@@ -143,7 +143,7 @@ fn with_result(dialect: Dialect, mut body: Value, answer: &Value) -> Value {
 }
 
 #[tokio::test]
-async fn a_tools_result_is_quoted() {
+async fn quotes_the_tool_result() {
     for dialect in ALL {
         for model in ["sim-tools", "sim-tools-think-talk"] {
             let body = with_tools(dialect);
@@ -157,7 +157,7 @@ async fn a_tools_result_is_quoted() {
 }
 
 #[tokio::test]
-async fn images_and_files_are_seen() {
+async fn describes_images_and_files() {
     let url = format!("data:image/png;base64,{PNG}");
     let bodies = [
         (
@@ -200,7 +200,7 @@ async fn images_and_files_are_seen() {
 }
 
 #[tokio::test]
-async fn json_mode_gives_json_that_fits() {
+async fn json_mode_returns_valid_json() {
     let schema = json!({"type": "object", "properties": {"sum": {"type": "integer"}, "why": {"type": "string"}}, "required": ["sum", "why"], "additionalProperties": false});
     let fits = json!({"sum": 1, "why": "How are you?"});
     let modes = [
@@ -231,8 +231,8 @@ async fn json_mode_gives_json_that_fits() {
 }
 
 #[tokio::test]
-async fn every_end_has_its_name() {
-    // By dialect: what ends well, at the limit, at a sequence, with a call, declined, filtered.
+async fn every_finish_reason_has_its_name() {
+    // The finish reasons by dialect: normal end, limit, stop sequence, call, refusal, filter.
     let names = |dialect| match dialect {
         Dialect::Claude => ["end_turn", "max_tokens", "stop_sequence", "tool_use", "refusal", "refusal"],
         Dialect::Gemini => ["STOP", "MAX_TOKENS", "STOP", "STOP", "SAFETY", "SAFETY"],
@@ -278,7 +278,7 @@ async fn every_end_has_its_name() {
 }
 
 #[tokio::test]
-async fn usage_is_counted_in_each_dialects_way() {
+async fn usage_follows_the_dialect() {
     let usage = async |dialect, model| {
         let answer = plain(dialect, model, &question(dialect)).await;
         answer.get("usage").or_else(|| answer.get("usageMetadata")).unwrap().clone()
@@ -300,7 +300,7 @@ async fn usage_is_counted_in_each_dialects_way() {
 }
 
 #[tokio::test]
-async fn an_answer_goes_on_from_a_prefix() {
+async fn continues_a_prefix() {
     for dialect in ALL {
         let whole = text(dialect, &plain(dialect, "sim", &question(dialect)).await);
         let (given, rest) = whole.split_at(whole.find(" answer").unwrap());

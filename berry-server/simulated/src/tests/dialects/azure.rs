@@ -1,4 +1,4 @@
-//! Azure's addresses, versions, key and errors.
+//! Azure's URLs, versions, keys and errors.
 
 use super::{client, plain, question, refusal, send, soon, start, stream};
 use crate::Dialect;
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 const AZURE: Dialect = Dialect::Azure;
 
 #[tokio::test]
-async fn the_version_and_the_deployment_stand_in_the_address() {
+async fn version_and_deployment_are_in_the_url() {
     let provider = start(AZURE).await;
     assert_eq!(provider.base_url(), format!("http://{}", provider.addr()));
     let post = async |path: &str| {
@@ -36,7 +36,7 @@ async fn the_version_and_the_deployment_stand_in_the_address() {
 }
 
 #[tokio::test]
-async fn the_key_stands_in_its_header_and_models_are_listed() {
+async fn accepts_the_key_header_and_lists_models() {
     let provider = start(AZURE).await;
     let url = format!("{}/openai/models?api-version=2024-10-21", provider.base_url());
     let get = async |name: &str, value: &str| {
@@ -50,7 +50,7 @@ async fn the_key_stands_in_its_header_and_models_are_listed() {
 }
 
 #[tokio::test]
-async fn bodies_are_openais_and_held_to_its_rules() {
+async fn bodies_follow_the_openai_rules() {
     let mut body = question(AZURE);
     body["extra"] = json!(1);
     let (status, error, _) = refusal(AZURE, &body).await;
@@ -65,7 +65,7 @@ async fn bodies_are_openais_and_held_to_its_rules() {
 }
 
 #[tokio::test]
-async fn the_content_filter_speaks_for_itself() {
+async fn content_filter_results_are_included() {
     let (_provider, response) = send(AZURE, "sim-policy", false, &question(AZURE)).await;
     assert_eq!(response.status(), 400);
     let error = response.json::<Value>().await.unwrap()["error"].clone();

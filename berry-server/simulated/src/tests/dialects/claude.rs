@@ -1,4 +1,4 @@
-//! Claude's rules, errors and grammar.
+//! Claude's rules, errors and events.
 
 use super::{PNG, client, fold, plain, question, read, refusal, refuses, request, set, soon, start, stream, text};
 use crate::{Dialect, Provider, demo_providers};
@@ -18,7 +18,7 @@ async fn get(provider: &Provider, path: &str, headers: Headers<'_>) -> (u16, Val
 }
 
 #[tokio::test]
-async fn the_key_and_the_version_stand_in_headers_of_their_own() {
+async fn requires_the_key_and_version_headers() {
     let provider = start(CLAUDE).await;
     let key = provider.key().to_owned();
     assert_eq!(provider.base_url(), format!("http://{}/v1", provider.addr()));
@@ -55,7 +55,7 @@ fn assistant(content: impl Into<Value>) -> Value {
 }
 
 #[tokio::test]
-async fn fields_are_checked_at_every_level() {
+async fn checks_fields_at_every_level() {
     let image = json!({"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": PNG}});
     let good = json!({
         "max_tokens": 20,
@@ -115,7 +115,7 @@ async fn fields_are_checked_at_every_level() {
 }
 
 #[tokio::test]
-async fn each_use_has_its_result_in_the_very_next_turn() {
+async fn each_tool_use_needs_a_result_in_the_next_turn() {
     let tool_use = |id: &str| json!({"type": "tool_use", "id": id, "name": "look", "input": {}});
     let result =
         |id: &str| json!({"type": "tool_result", "tool_use_id": id, "content": [{"type": "text", "text": "x"}]});
@@ -153,7 +153,7 @@ async fn each_use_has_its_result_in_the_very_next_turn() {
 }
 
 #[tokio::test]
-async fn thinking_has_rules_of_its_own() {
+async fn checks_the_rules_of_thinking() {
     let mut good = question(CLAUDE);
     good["max_tokens"] = json!(2000);
     good["thinking"] = json!({"type": "enabled", "budget_tokens": 1024});
@@ -185,7 +185,7 @@ async fn thinking_has_rules_of_its_own() {
 }
 
 #[tokio::test]
-async fn newer_models_refuse_what_the_older_took() {
+async fn rejects_sampling_fields_like_newer_models() {
     for (model, fields, refused) in [
         ("sim-noboth", json!({"temperature": 1, "top_p": 1}), true),
         ("sim-noboth", json!({"temperature": 1}), false),
@@ -202,7 +202,7 @@ async fn newer_models_refuse_what_the_older_took() {
 }
 
 #[tokio::test]
-async fn structured_output_wants_closed_objects() {
+async fn structured_output_requires_closed_objects() {
     let mut body = question(CLAUDE);
     let schema = json!({"type": "object", "properties": {"a": {"type": "object", "additionalProperties": false}}});
     body["output_config"] = json!({"format": {"type": "json_schema", "schema": schema}});
@@ -211,7 +211,7 @@ async fn structured_output_wants_closed_objects() {
 }
 
 #[tokio::test]
-async fn events_are_named_and_a_ping_comes_early() {
+async fn events_have_names_and_an_early_ping() {
     let read = stream(CLAUDE, "sim", &question(CLAUDE)).await;
     let lines: Vec<_> = read.text().lines().filter_map(|line| line.strip_prefix("event: ")).collect();
     let kinds: Vec<_> = read.events().iter().map(|event| event["type"].as_str().unwrap().to_owned()).collect();
@@ -225,7 +225,7 @@ async fn events_are_named_and_a_ping_comes_early() {
 }
 
 #[tokio::test]
-async fn the_demos_provider_of_this_format_answers_with_every_model() {
+async fn demo_provider_serves_every_model() {
     let demo = soon(demo_providers()).await.unwrap();
     let foreign = demo.iter().find(|one| one.dialect == CLAUDE).unwrap();
     assert_eq!((foreign.name, foreign.models.len()), ("foreign", 2));

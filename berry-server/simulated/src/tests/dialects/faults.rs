@@ -5,7 +5,7 @@ use crate::{Dialect, End, Provider};
 use serde_json::{Value, json};
 use std::time::Duration;
 
-/// How many events bear output.
+/// Returns the number of events with output.
 fn tokens(dialect: Dialect, read: &Read) -> usize {
     let bears = |event: &Value| match dialect {
         Dialect::Claude => event["type"] == "content_block_delta",
@@ -17,7 +17,7 @@ fn tokens(dialect: Dialect, read: &Read) -> usize {
     read.events().iter().filter(|event| bears(event)).count()
 }
 
-/// Whether an event tells why the answer ended.
+/// Returns whether an event has a finish reason.
 fn finished(dialect: Dialect, read: &Read) -> bool {
     let tells = |event: &Value| match dialect {
         Dialect::Claude => event["delta"]["stop_reason"].is_string(),
@@ -27,7 +27,7 @@ fn finished(dialect: Dialect, read: &Read) -> bool {
     read.events().iter().any(tells)
 }
 
-/// Whether the stream has its end mark; Gemini's have none.
+/// Returns whether the stream has its end marker. Gemini's streams have none.
 fn marked(dialect: Dialect, read: &Read) -> bool {
     match dialect {
         Dialect::Claude => read.text().contains("\"type\":\"message_stop\""),
@@ -36,7 +36,7 @@ fn marked(dialect: Dialect, read: &Read) -> bool {
     }
 }
 
-/// What a healthy stream has.
+/// Returns whether a healthy stream has an end marker.
 fn mark(dialect: Dialect) -> bool {
     dialect != Dialect::Gemini
 }
@@ -49,8 +49,8 @@ async fn broken(dialect: Dialect, model: &str) -> (Read, End) {
 }
 
 #[tokio::test]
-async fn errors_have_the_providers_status_and_shape() {
-    // Status and type, code or status word, by dialect.
+async fn errors_have_the_status_and_shape_of_the_provider() {
+    // The status and the type, code or status word of each dialect.
     let cases = [
         ("e500", [(500, "server_error"), (500, "server_error"), (500, "api_error"), (500, "INTERNAL")]),
         ("e503", [(503, "server_error"), (503, "server_error"), (503, "api_error"), (503, "UNAVAILABLE")]),
@@ -117,7 +117,7 @@ async fn errors_have_the_providers_status_and_shape() {
 }
 
 #[tokio::test]
-async fn a_policy_refusal_is_a_400_but_at_google() {
+async fn policy_refusal_is_a_400_except_for_google() {
     for dialect in ALL {
         for streamed in [false, true] {
             let (_provider, response) = send(dialect, "sim-policy", streamed, &question(dialect)).await;
@@ -134,7 +134,7 @@ async fn a_policy_refusal_is_a_400_but_at_google() {
 }
 
 #[tokio::test]
-async fn streams_break_where_they_are_told_to() {
+async fn streams_break_at_the_given_token() {
     for dialect in ALL {
         for (token, seen, has_finish, how) in [
             ("cut0", 0, false, End::Cut),
@@ -158,7 +158,7 @@ async fn streams_break_where_they_are_told_to() {
 }
 
 #[tokio::test]
-async fn a_stall_is_silence_until_the_client_leaves() {
+async fn stall_lasts_until_the_client_disconnects() {
     for dialect in ALL {
         for model in ["sim-stall5", "sim-stallfin", "sim-silent"] {
             let provider = start(dialect).await;
@@ -179,13 +179,13 @@ async fn a_stall_is_silence_until_the_client_leaves() {
 }
 
 #[tokio::test]
-async fn errors_in_a_stream_have_the_dialects_shape() {
+async fn error_events_have_the_shape_of_the_dialect() {
     for dialect in ALL {
         for (token, seen) in [("err", 0), ("err5", 5)] {
             let read = stream(dialect, &format!("sim-{token}"), &question(dialect)).await;
             assert!(read.whole);
             assert_eq!((tokens(dialect, &read), finished(dialect, &read)), (seen, false), "{dialect:?} {token}");
-            assert_eq!(marked(dialect, &read), mark(dialect), "those who fall for it see an end");
+            assert_eq!(marked(dialect, &read), mark(dialect), "the end marker follows the error");
             let events = read.events();
             let at = events.iter().position(|event| event["error"].is_object()).unwrap();
             if token == "err" {
@@ -205,7 +205,7 @@ async fn errors_in_a_stream_have_the_dialects_shape() {
 }
 
 #[tokio::test]
-async fn ends_can_be_missing() {
+async fn end_events_can_be_missing() {
     for dialect in ALL {
         let body = question(dialect);
         let read = stream(dialect, "sim-nodone", &body).await;
@@ -219,7 +219,7 @@ async fn ends_can_be_missing() {
 }
 
 #[tokio::test]
-async fn more_events_change_nothing_of_the_good_ones() {
+async fn additional_events_keep_the_valid_ones() {
     for dialect in ALL {
         let good = stream(dialect, "sim", &question(dialect)).await;
         let of_good = good.text().replace("sim", "");
@@ -235,7 +235,7 @@ async fn more_events_change_nothing_of_the_good_ones() {
 }
 
 #[tokio::test]
-async fn bytes_come_in_any_pieces_and_with_any_line_ends() {
+async fn content_survives_splits_and_line_ends() {
     for dialect in ALL {
         let answer = plain(dialect, "sim", &question(dialect)).await;
         for token in ["split7", "crlf", "crlf-split3", "d1", "drip1-t2", "huge1-t2"] {
@@ -244,7 +244,7 @@ async fn bytes_come_in_any_pieces_and_with_any_line_ends() {
             assert_eq!(marked(dialect, &read), mark(dialect));
             let crlf = read.text().contains("\r\n");
             assert_eq!(crlf, token.contains("crlf"));
-            // Azure's first chunk belongs to no choice, which the fold passes over.
+            // Azure's first chunk has no choice, which the fold ignores.
             let folded = fold(dialect, &read.events());
             match token {
                 "huge1-t2" => assert!(text(dialect, &folded).len() > 1024),
@@ -257,7 +257,7 @@ async fn bytes_come_in_any_pieces_and_with_any_line_ends() {
 }
 
 #[tokio::test]
-async fn other_bodies_than_the_one_asked_for() {
+async fn swaps_streams_and_plain_bodies() {
     for dialect in ALL {
         let body = question(dialect);
         for streamed in [false, true] {
@@ -275,7 +275,7 @@ async fn other_bodies_than_the_one_asked_for() {
 }
 
 #[tokio::test]
-async fn plain_bodies_break_off_or_are_errors() {
+async fn plain_bodies_are_truncated_or_errors() {
     for dialect in ALL {
         let body = question(dialect);
         for token in ["short", "chop", "cut5", "rst5", "bad"] {
@@ -291,7 +291,7 @@ async fn plain_bodies_break_off_or_are_errors() {
 }
 
 #[tokio::test]
-async fn usage_can_be_missing() {
+async fn usage_can_be_absent() {
     for dialect in ALL {
         let mut body = question(dialect);
         if matches!(dialect, Dialect::OpenAi | Dialect::Azure) {
@@ -304,7 +304,7 @@ async fn usage_can_be_missing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn late_heads_and_tokens_are_late() {
+async fn delays_heads_and_tokens() {
     for dialect in ALL {
         let provider: Provider = start(dialect).await;
         for (model, hours_to_head) in [("sim-head3600000", 1), ("sim-late3600000", 0)] {

@@ -1,9 +1,9 @@
-//! Streams folded into the plain answers that they stand for.
+//! Folds streams into equivalent plain responses.
 
 use crate::Dialect;
 use serde_json::{Value, json};
 
-/// The plain answer that the events make; it panics where they break the dialect's grammar.
+/// Folds events into a plain response. Panics when they violate the grammar of the dialect.
 pub(super) fn fold(dialect: Dialect, events: &[Value]) -> Value {
     match dialect {
         Dialect::Claude => claude(events),
@@ -21,7 +21,7 @@ fn openai(events: &[Value]) -> Value {
     let mut whole = json!({"choices": [], "usage": null});
     for event in events {
         if event["usage"].is_object() {
-            assert_eq!(event["choices"], json!([]), "usage comes by itself");
+            assert_eq!(event["choices"], json!([]), "the usage chunk has no choices");
             whole["usage"] = event["usage"].clone();
         }
         for choice in event["choices"].as_array().unwrap() {
@@ -31,7 +31,7 @@ fn openai(events: &[Value]) -> Value {
                 choices.push(json!({"message": {}, "finish_reason": null}));
             }
             let so_far = &mut choices[index];
-            assert!(so_far["finish_reason"].is_null(), "nothing comes after the finish");
+            assert!(so_far["finish_reason"].is_null(), "no event follows the finish reason");
             so_far["finish_reason"] = choice["finish_reason"].clone();
             let message = &mut so_far["message"];
             for (field, value) in choice["delta"].as_object().unwrap() {
@@ -97,7 +97,7 @@ fn claude(events: &[Value]) -> Value {
                     message["usage"][field] = count.clone();
                 }
             }
-            other => panic!("no event of this grammar: {other}"),
+            other => panic!("unexpected event: {other}"),
         }
     }
     message
@@ -108,9 +108,9 @@ fn claude_delta(block: &mut Value, delta: &Value) {
         "text_delta" => append(&mut block["text"], &delta["text"]),
         "thinking_delta" => append(&mut block["thinking"], &delta["thinking"]),
         "signature_delta" => append(&mut block["signature"], &delta["signature"]),
-        // The block starts with an empty object, to which nothing can be appended.
+        // The block starts with an empty object, which is replaced.
         "input_json_delta" => append(&mut block["input"], &delta["partial_json"]),
-        other => panic!("no delta of this grammar: {other}"),
+        other => panic!("unexpected delta: {other}"),
     }
 }
 
@@ -132,7 +132,7 @@ fn gemini(events: &[Value]) -> Value {
                 candidates.push(json!({"index": index}));
             }
             let so_far = &mut candidates[index];
-            assert!(so_far.get("finishReason").is_none(), "nothing comes after the finish");
+            assert!(so_far.get("finishReason").is_none(), "no event follows the finish reason");
             for field in ["finishReason", "safetyRatings"] {
                 if let Some(value) = candidate.get(field) {
                     so_far[field] = value.clone();

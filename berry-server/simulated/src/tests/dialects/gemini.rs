@@ -1,4 +1,4 @@
-//! Gemini's rules, errors and grammar.
+//! Gemini's rules, errors and events.
 
 use super::{PNG, client, plain, question, refusal, refuses, request, set, soon, start, stream};
 use crate::Dialect;
@@ -12,7 +12,7 @@ async fn send(request: reqwest::RequestBuilder) -> (u16, Value) {
 }
 
 #[tokio::test]
-async fn the_key_stands_in_its_header_and_nowhere_else() {
+async fn accepts_the_key_only_in_its_header() {
     let provider = start(GEMINI).await;
     let client = client();
     let (base, key) = (provider.base_url(), provider.key().to_owned());
@@ -38,7 +38,7 @@ async fn the_key_stands_in_its_header_and_nowhere_else() {
 }
 
 #[tokio::test]
-async fn addresses_name_the_model_and_the_verb() {
+async fn urls_contain_model_and_verb() {
     let provider = start(GEMINI).await;
     let post = async |path: &str| {
         let url = format!("{}{path}", provider.base_url());
@@ -64,7 +64,7 @@ fn model(parts: impl Into<Value>) -> Value {
 }
 
 #[tokio::test]
-async fn fields_are_checked_at_every_level() {
+async fn checks_fields_at_every_level() {
     let good = json!({
         "contents": [
             user(json!([{"text": "What is it?"}, {"inlineData": {"mimeType": "image/png", "data": PNG}}])),
@@ -137,7 +137,7 @@ async fn fields_are_checked_at_every_level() {
 }
 
 #[tokio::test]
-async fn each_call_has_a_response_of_its_name() {
+async fn each_call_needs_a_response_of_the_same_name() {
     let call = |name: &str| json!({"functionCall": {"name": name, "args": {"a": 1}}, "thoughtSignature": "c2ln"});
     let response = |name: &str| json!({"functionResponse": {"name": name, "response": {"output": "x"}}});
     let with_id = |part: Value, field: &str, id: &str| {
@@ -175,7 +175,7 @@ async fn each_call_has_a_response_of_its_name() {
 }
 
 #[tokio::test]
-async fn candidates_and_log_probabilities_come_when_asked_for() {
+async fn returns_requested_candidates_and_log_probabilities() {
     let mut body = question(GEMINI);
     body["generationConfig"] = json!({"candidateCount": 2, "responseLogprobs": true, "maxOutputTokens": 2});
     let answer = plain(GEMINI, "sim", &body).await;
@@ -189,7 +189,7 @@ async fn candidates_and_log_probabilities_come_when_asked_for() {
 }
 
 #[tokio::test]
-async fn thoughts_sign_the_first_call() {
+async fn thinking_models_sign_the_first_call() {
     let mut body = question(GEMINI);
     body["tools"] = json!([{"functionDeclarations": [{"name": "look", "description": "d"}]}]);
     let answer = plain(GEMINI, "sim-tools2-think", &body).await;
@@ -200,7 +200,7 @@ async fn thoughts_sign_the_first_call() {
 }
 
 #[tokio::test]
-async fn the_fields_that_newer_models_refuse_have_googles_names() {
+async fn rejected_fields_have_google_names() {
     let provider = start(GEMINI).await;
     for (model, field) in [("sim-nomax", "maxOutputTokens"), ("sim-nosampling", "temperature"), ("sim-noboth", "topP")]
     {

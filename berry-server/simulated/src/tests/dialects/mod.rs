@@ -1,4 +1,4 @@
-//! The dialects: what each checks, what each answers, and each fault in each of them.
+//! Tests of the dialects: rules, responses and faults.
 
 mod answers;
 mod azure;
@@ -15,12 +15,12 @@ use serde_json::{Value, json};
 
 const ALL: [Dialect; 4] = [Dialect::OpenAi, Dialect::Azure, Dialect::Claude, Dialect::Gemini];
 
-/// A grey pixel.
+/// An image of one grey pixel.
 const PNG: &str = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR42mNoAAAAggCBd81ytgAAAABJRU5ErkJggg==";
 const PNG_BYTES: usize = 67;
 
 thread_local! {
-    /// Each test has a thread of its own, and a client takes long to make.
+    /// The client of the test's thread, because creating one is slow.
     static CLIENT: reqwest::Client = reqwest::Client::new();
 }
 
@@ -33,7 +33,7 @@ async fn start(dialect: Dialect) -> Provider {
     Provider::start(config).await.unwrap()
 }
 
-/// A question, as simple as the dialect lets it be.
+/// Returns a minimal request of the dialect.
 fn question(dialect: Dialect) -> Value {
     let messages = json!([{"role": "user", "content": "How are you?"}]);
     match dialect {
@@ -43,7 +43,7 @@ fn question(dialect: Dialect) -> Value {
     }
 }
 
-/// The request that asks for an answer, key and version included.
+/// Returns a complete request with key and version.
 fn request(provider: &Provider, dialect: Dialect, model: &str, stream: bool, body: &Value) -> reqwest::RequestBuilder {
     let mut body = body.clone();
     let path = match dialect {
@@ -74,7 +74,7 @@ async fn send(dialect: Dialect, model: &str, stream: bool, body: &Value) -> (Pro
     (provider, response)
 }
 
-/// A plain answer, which has to be one.
+/// Sends a request and returns the plain response, which must be a success.
 async fn plain(dialect: Dialect, model: &str, body: &Value) -> Value {
     let (_provider, response) = send(dialect, model, false, body).await;
     let status = response.status();
@@ -83,14 +83,14 @@ async fn plain(dialect: Dialect, model: &str, body: &Value) -> Value {
     answer
 }
 
-/// A streamed answer, whole or not.
+/// Sends a request and reads the stream, which may be incomplete.
 async fn stream(dialect: Dialect, model: &str, body: &Value) -> Read {
     let (_provider, response) = send(dialect, model, true, body).await;
     assert_eq!(response.status(), 200, "{dialect:?} {model}");
     soon(read(response)).await
 }
 
-/// A refusal: the status, the body, and its message.
+/// Sends an invalid request and returns the status, body and message of the error.
 async fn refusal(dialect: Dialect, body: &Value) -> (u16, Value, String) {
     let (_provider, response) = send(dialect, "sim", false, body).await;
     let status = response.status().as_u16();
@@ -99,7 +99,7 @@ async fn refusal(dialect: Dialect, body: &Value) -> (u16, Value, String) {
     (status, body, message)
 }
 
-/// Each change makes a bad request of a good one; the refusal is a 400 that names the field.
+/// Checks that each change of a valid request is rejected with a 400 that names the field.
 async fn refuses(dialect: Dialect, good: &Value, changes: &[(&str, Value, &str)]) {
     plain(dialect, "sim", good).await;
     for (pointer, value, names) in changes {
@@ -111,7 +111,7 @@ async fn refuses(dialect: Dialect, good: &Value, changes: &[(&str, Value, &str)]
     }
 }
 
-/// Puts a value at a JSON pointer; a null takes what is there away.
+/// Sets the value at a JSON pointer. A null removes it.
 fn set(body: &mut Value, pointer: &str, value: Value) {
     let (parent, name) = pointer.rsplit_once('/').unwrap();
     match body.pointer_mut(parent).unwrap() {
@@ -124,7 +124,7 @@ fn set(body: &mut Value, pointer: &str, value: Value) {
     }
 }
 
-/// The text of a plain answer, calls and thoughts aside.
+/// Returns the text of a plain response, without calls and reasoning.
 fn text(dialect: Dialect, answer: &Value) -> String {
     let texts = |parts: &Value| -> String {
         let said = parts.as_array().into_iter().flatten().filter(|part| part["thought"] != json!(true));
@@ -137,7 +137,7 @@ fn text(dialect: Dialect, answer: &Value) -> String {
     }
 }
 
-/// The names and inputs of the calls in a plain answer.
+/// Returns the names and inputs of the calls in a plain response.
 fn calls(dialect: Dialect, answer: &Value) -> Vec<(String, Value)> {
     let name = |value: &Value| value.as_str().unwrap().to_owned();
     let parts = match dialect {
@@ -159,7 +159,7 @@ fn calls(dialect: Dialect, answer: &Value) -> Vec<(String, Value)> {
     parts.as_array().into_iter().flatten().filter_map(call).collect()
 }
 
-/// Why a plain answer ended.
+/// Returns the finish reason of a plain response.
 fn finish(dialect: Dialect, answer: &Value) -> String {
     let reason = match dialect {
         Dialect::Claude => &answer["stop_reason"],

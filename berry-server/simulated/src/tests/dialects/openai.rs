@@ -1,4 +1,4 @@
-//! OpenAI's rules for chats.
+//! OpenAI's rules for chat requests.
 
 use super::{PNG, plain, question, refusal, refuses};
 use crate::{Config, Dialect, Provider};
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 const OPENAI: Dialect = Dialect::OpenAi;
 
 #[tokio::test]
-async fn fields_are_checked_at_every_level() {
+async fn checks_fields_at_every_level() {
     let url = format!("data:image/png;base64,{PNG}");
     let function = json!({"name": "look", "description": "d", "parameters": {"type": "object"}, "strict": true});
     let good = json!({
@@ -72,7 +72,7 @@ async fn fields_are_checked_at_every_level() {
 }
 
 #[tokio::test]
-async fn each_call_is_answered() {
+async fn each_call_needs_a_tool_message() {
     let call = |id: &str| json!({"id": id, "type": "function", "function": {"name": "look", "arguments": "{}"}});
     let result = |id: &str| json!({"role": "tool", "tool_call_id": id, "content": "x"});
     let good = json!({"messages": [
@@ -101,7 +101,7 @@ async fn each_call_is_answered() {
 }
 
 #[tokio::test]
-async fn what_an_answer_carries_may_come_back() {
+async fn accepts_fields_of_earlier_responses() {
     let mut body = question(OPENAI);
     let answer = plain(OPENAI, "sim-think", &body).await;
     let messages = body["messages"].as_array_mut().unwrap();
@@ -110,7 +110,7 @@ async fn what_an_answer_carries_may_come_back() {
 }
 
 #[tokio::test]
-async fn a_lax_provider_takes_anything() {
+async fn lax_provider_accepts_any_fields() {
     let provider = Provider::start(Config { lax: true, ..Config::named("one") }).await.unwrap();
     let body = json!({"model": "sim", "x": 1});
     let response = super::super::post(&provider, "/chat/completions", &body).send().await.unwrap();

@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use axum::{Json, extract::State};
-use berry_tower::rate_limit::{Window, WindowUsage};
+use berry_tower::{
+    rate_limit::{Window, WindowUsage},
+    spend::{LimitUsage, Measure},
+};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -69,6 +72,26 @@ impl RateLimitUsage {
         }
         Self { user_id: caller.id.to_string(), limits, remaining, timestamp: moment.timestamp() }
     }
+
+    /// Adds the limits of requests that a store counts.
+    fn add(&mut self, counted: &[LimitUsage]) {
+        let own = counted.iter().filter(|it| it.subject.kind() == "user" && it.model.is_none());
+        for LimitUsage { limit, usage, .. } in own {
+            let window = limit.rule().window_name();
+            let slot = |numbers: &mut Numbers, number: u64| {
+                let slot = match (limit.measure(), &*window) {
+                    (Measure::Requests, "minute") => &mut numbers.requests_per_minute,
+                    (Measure::Requests, "hour") => &mut numbers.requests_per_hour,
+                    (Measure::Requests, "day") => &mut numbers.requests_per_day,
+                    (Measure::Concurrency, _) => &mut numbers.max_concurrent_requests,
+                    _ => return,
+                };
+                *slot = Some(u32::try_from(number).unwrap_or(u32::MAX));
+            };
+            slot(&mut self.limits, usage.limit());
+            slot(&mut self.remaining, usage.remaining());
+        }
+    }
 }
 
 /// A user's limits and what is left of them. The request spends nothing. An unknown user is a 404.
@@ -85,5 +108,8 @@ pub(super) async fn rate_limit_usage(
 ) -> Result<Json<RateLimitUsage>, Rejection> {
     let id = query.user_id.ok_or_else(|| missing("user_id"))?;
     let caller = snapshot.callers.get(&id).ok_or_else(|| no_such_user("user_id"))?;
-    Ok(Json(RateLimitUsage::of(caller, &Moment::now())))
+    let mut usage = RateLimitUsage::of(caller, &Moment::now());
+    // While the store is away, its limits are not known.
+    usage.add(&caller.account.usage(&*snapshot.store).await.unwrap_or_default());
+    Ok(Json(usage))
 }
