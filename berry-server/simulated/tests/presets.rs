@@ -18,7 +18,8 @@ const CHANGES: [(&str, fn(&mut Value)); 12] = [
     }),
     ("strict", |body| {
         let parameters = json!({"type": "object", "properties": {}});
-        body["tools"] = json!([{"type": "function", "function": {"name": "f", "strict": true, "parameters": parameters}}]);
+        body["tools"] =
+            json!([{"type": "function", "function": {"name": "f", "strict": true, "parameters": parameters}}]);
     }),
     ("developer", |body| body["messages"][0]["role"] = json!("developer")),
     ("text_parts", |body| body["messages"][1]["content"] = json!([{"type": "text", "text": "Hi"}])),
