@@ -9,6 +9,8 @@ import * as format from "./format.js";
 import { showModels } from "./models.js";
 import { offerModels } from "./playground.js";
 import { showConfiguration } from "./reload.js";
+import "./keys.js";
+import { start, view } from "./views.js";
 
 /** From one answer to the next question. */
 const PAUSE = 1500;
@@ -67,7 +69,7 @@ function showClosed(status) {
     403: "This token is not an admin's. Paste the token of a user with the tag admin.",
   }[status];
   if (words) text($("closed-text"), words);
-  else askForToken();
+  else if (view() === "overview") askForToken();
 }
 
 function online() {
@@ -95,4 +97,5 @@ onToken(() => {
   typed = setTimeout(refresh, 300);
 });
 
+start();
 refresh();

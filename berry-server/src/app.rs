@@ -6,10 +6,11 @@ use arc_swap::ArcSwap;
 use berry_tower::{
     caller::CallerId,
     collect::CollectLayer,
-    gateway::{Settings, counter, gateway},
+    gateway::{Settings, core, counter, edge},
     rate_limit::QuotaFromRequest,
 };
 use http::{Extensions, request::Parts};
+use tower_layer::Layer;
 
 use crate::{
     config::{
@@ -119,6 +120,11 @@ impl Apply for Inner {
     }
 }
 
+/// Returns the fingerprint of the caller of a request with these extensions.
+fn caller_id(extensions: &Extensions) -> Option<CallerId> {
+    Some(CallerId::of(&*extensions.get::<Arc<Caller>>()?.id))
+}
+
 /// Builds the services of a snapshot and starts its probes.
 fn run(snapshot: Snapshot, observability: &Observability, reloader: &Reloader) -> Running {
     let snapshot = Arc::new(snapshot);
@@ -133,11 +139,12 @@ fn run(snapshot: Snapshot, observability: &Observability, reloader: &Reloader) -
         .keep_alive(seconds(settings.stream_keepalive_seconds))
         .commit_after(seconds(settings.commit_after_seconds))
         .stop(process.stop_signal())
-        .collect(collect)
+        .collect(collect.clone())
         .tags(|extensions: &Extensions| extensions.get::<Arc<Caller>>().map_or(&[], |caller| &caller.tags))
-        .caller(|extensions| Some(CallerId::of(&*extensions.get::<Arc<Caller>>()?.id)))
+        .caller(caller_id)
         .tag_policy(*tag_policy)
-        .spend(spend::layer(&snapshot, None))
+        .responses_done_event(config.responses.done_event)
+        .spend(spend::layer(&snapshot))
         .render(ErrorShape::OpenAi);
     let limits = QuotaFromRequest::new(|head: &Parts| {
         RequestIdentity::fill_from(&head.extensions);
@@ -149,11 +156,20 @@ fn run(snapshot: Snapshot, observability: &Observability, reloader: &Reloader) -
         models.load().find(name).is_none_or(|model| caller.allows(model))
     };
     let messages = stack.clone().render(ErrorShape::Anthropic);
+    // As the function of the library, with the store of responses between the reading of a body and the rest.
+    macro_rules! gateway {
+        ($settings:expr, $errors:expr, $store:expr) => {{
+            let inner = core($settings, allow.clone());
+            #[cfg(feature = "database")]
+            let inner = crate::responses::StoreLayer::new($store).layer(inner);
+            edge(collect.clone().caller(caller_id).render($errors).layer(inner), keys.clone(), limits.clone(), $errors)
+        }};
+    }
     let gateways = Gateways {
         messages_counter: counter(messages.clone(), keys.clone(), limits.clone(), allow.clone()),
         openai_counter: counter(stack.clone(), keys.clone(), limits.clone(), allow.clone()),
-        messages: gateway(messages, keys.clone(), limits.clone(), allow.clone()),
-        openai: gateway(stack, keys.clone(), limits, allow),
+        messages: gateway!(messages, ErrorShape::Anthropic, None),
+        openai: gateway!(stack, ErrorShape::OpenAi, crate::responses::Responses::of(&snapshot)),
     };
     let context = Context::new(snapshot.clone(), observability.clone(), reloader.clone());
     let front = routes::front(&context, &gateways);

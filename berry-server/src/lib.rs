@@ -36,10 +36,14 @@ mod http;
 mod key_refresh;
 #[cfg(feature = "database")]
 mod keys;
+#[cfg(feature = "database")]
+mod ledger;
 mod memory;
 pub mod observability;
 mod probes;
 mod reload;
+#[cfg(feature = "database")]
+mod responses;
 mod server;
 mod spend;
 mod state;

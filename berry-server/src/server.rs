@@ -158,6 +158,10 @@ impl Server {
                 task.abort();
             }
         }
+        #[cfg(feature = "database")]
+        if let Some(ledger) = &self.app.process().ledger {
+            ledger.flush().await;
+        }
         // The other replicas can use what this one holds of the limits.
         let store = self.app.snapshot().store.clone();
         if timeout(STOP_TIMEOUT, store.close()).await.is_err() {

@@ -1,9 +1,9 @@
 //! The limits of a configuration: their store, and the layer that applies them.
 
-use std::{any::Any, sync::Arc};
+use std::sync::Arc;
 
 use berry_tower::{
-    spend::{Estimate, SpendLayer, SpendObserver},
+    spend::{Estimate, SpendLayer},
     store::{Memory, Store},
 };
 
@@ -52,14 +52,12 @@ fn shared(_: &crate::config::Store) -> Result<Arc<dyn Store>, String> {
     Err("store.url: this server is built without the feature `redis`".to_owned())
 }
 
-/// Returns the layer that applies the limits. Without any limit and observer it passes requests on.
-///
-/// The observer's context of a request is its [`Caller`].
-pub(crate) fn layer(snapshot: &Snapshot, observer: Option<Arc<dyn SpendObserver>>) -> SpendLayer {
+/// Returns the layer that applies the limits and feeds the ledger. With neither it passes requests on.
+pub(crate) fn layer(snapshot: &Snapshot) -> SpendLayer {
     let Snapshot { config, callers, store, .. } = snapshot;
     // Keys that are made at run time may have limits.
-    let may_limit = config.database.is_some() || callers.values().any(|caller| caller.account.has_limits());
-    if !may_limit && observer.is_none() {
+    let may_limit = has_database(snapshot) || callers.values().any(|caller| caller.account.has_limits());
+    if !may_limit {
         return SpendLayer::off();
     }
     let settings = &config.settings;
@@ -78,11 +76,31 @@ pub(crate) fn layer(snapshot: &Snapshot, observer: Option<Arc<dyn SpendObserver>
         .estimate_cost(estimate.unwrap_or(Estimate::Bound))
         .assume_output_tokens(settings.assume_output_tokens)
         .cap_output(settings.cap_output);
-    if observer.is_none() {
-        return layer;
-    }
-    layer.observer(observer).context(|request| {
+    observed(layer, snapshot)
+}
+
+#[cfg(feature = "database")]
+fn has_database(snapshot: &Snapshot) -> bool {
+    snapshot.process.ledger.is_some()
+}
+
+#[cfg(not(feature = "database"))]
+fn has_database(_: &Snapshot) -> bool {
+    false
+}
+
+/// Lets the ledger observe the layer.
+#[cfg(feature = "database")]
+fn observed(layer: SpendLayer, snapshot: &Snapshot) -> SpendLayer {
+    let Some(ledger) = snapshot.process.ledger.clone() else { return layer };
+    let observer: Arc<dyn berry_tower::spend::SpendObserver> = Arc::new(ledger.clone());
+    layer.observer(observer).context(move |request| {
         let caller = request.extensions().get::<Arc<Caller>>()?.clone();
-        Some(caller as Arc<dyn Any + Send + Sync>)
+        Some(ledger.context(caller, request.body().bytes()))
     })
+}
+
+#[cfg(not(feature = "database"))]
+fn observed(layer: SpendLayer, _: &Snapshot) -> SpendLayer {
+    layer
 }

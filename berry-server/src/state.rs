@@ -39,6 +39,7 @@ use crate::{
 use crate::{
     database::Database,
     keys::{Directory, FilePeople},
+    ledger::Ledger,
 };
 
 /// The state of the process, which survives reloads.
@@ -70,6 +71,9 @@ pub(crate) struct Process {
     /// The keys of the database.
     #[cfg(feature = "database")]
     pub(crate) directory: Option<Directory>,
+    /// The ledger of finished requests.
+    #[cfg(feature = "database")]
+    pub(crate) ledger: Option<Ledger>,
 }
 
 /// A number that rises and falls. Cheap to clone; clones share the number.
@@ -125,6 +129,8 @@ impl Process {
             queued: Gauge::default(),
             #[cfg(feature = "database")]
             directory: database.clone().map(Directory::new),
+            #[cfg(feature = "database")]
+            ledger: database.clone().map(Ledger::start),
             #[cfg(feature = "database")]
             database,
         }
@@ -224,6 +230,10 @@ impl Snapshot {
         #[cfg(feature = "database")]
         if let Some(directory) = &process.directory {
             directory.set_file(FilePeople::new(&config, &callers));
+        }
+        #[cfg(feature = "database")]
+        if let Some(ledger) = &process.ledger {
+            ledger.set(config.database.as_ref());
         }
         process.buffers.set_max(usize::try_from(max_buffered).unwrap_or(usize::MAX));
         Ok(Self {

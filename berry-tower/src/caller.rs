@@ -50,7 +50,7 @@ impl CallerId {
         self.id
     }
 
-    /// Whether the layer that inserted it has heard other callers lately.
+    /// Whether the layer that inserted it has seen other callers recently.
     #[cfg(feature = "breaker")]
     pub(crate) const fn is_one_of_several(self) -> bool {
         self.is_one_of_several
@@ -64,11 +64,11 @@ impl CallerId {
     }
 }
 
-/// How long a caller who was heard counts as one of several, in milliseconds.
+/// How long after its last request a caller counts as one of several, in milliseconds.
 #[cfg(feature = "breaker")]
 const KNOWN_FOR: u64 = 300_000;
 
-/// A caller who is heard again within this many milliseconds need not be written down.
+/// A caller is not recorded again within this many milliseconds.
 #[cfg(feature = "breaker")]
 const FRESH: u64 = 1_000;
 
@@ -88,7 +88,7 @@ pub(crate) const fn unpack(word: u64) -> (u32, u64) {
     ((word >> 44) as u32, word & TIME)
 }
 
-/// Two of the callers who were heard last, which is enough to know that a caller is not alone. Each
+/// Two of the most recent callers, which is enough to know that a caller is not alone. Each
 /// is one word: 20 bits of fingerprint, 44 of milliseconds. With many callers, each word is written
 /// about once a second.
 #[cfg(feature = "breaker")]
@@ -97,7 +97,7 @@ pub(crate) struct RecentCallers([AtomicU64; 2]);
 
 #[cfg(feature = "breaker")]
 impl RecentCallers {
-    /// Notes that a caller was heard at `at`.
+    /// Records a request of a caller at `at`.
     pub(crate) fn hear(&self, caller: u32, at: u64) {
         let words = self.0.each_ref().map(|word| word.load(Relaxed));
         let known = words.iter().position(|word| unpack(*word).0 == caller);
@@ -108,7 +108,7 @@ impl RecentCallers {
         }
     }
 
-    /// Whether another caller was heard in the last minutes.
+    /// Whether another caller has sent a request in the last minutes.
     pub(crate) fn has_others(&self, caller: u32, at: u64) -> bool {
         self.0.iter().any(|word| {
             let (other, heard) = unpack(word.load(Relaxed));
@@ -134,7 +134,7 @@ impl Default for Callers {
 
 #[cfg(feature = "select")]
 impl Callers {
-    /// Notes that a caller was heard now. Returns the fingerprint with what is known of others.
+    /// Records a request of a caller. Returns the fingerprint with what is known of others.
     pub(crate) fn hear(&self, caller: CallerId) -> CallerId {
         let at = u64::try_from(self.epoch.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.recent.hear(caller.short(), at);

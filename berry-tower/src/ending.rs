@@ -14,6 +14,7 @@ use tokio::time::{Sleep, sleep};
 
 use crate::{
     error::BoxError,
+    failed_response::SentEvents,
     progress::{Grammar, Progress},
     render::Refusal,
 };
@@ -40,10 +41,15 @@ pub(crate) enum Ending {
 
 impl Ending {
     /// Ends the stream of `progress` with an error event in its grammar, if the grammar has one, and
-    /// then with `error`.
-    pub(crate) fn with_error_event(progress: &Progress, refusal: &Refusal, error: BoxError) -> Self {
+    /// then with `error`. `sent` is what the client has of a Responses stream.
+    pub(crate) fn with_error_event(
+        progress: &Progress,
+        refusal: &Refusal,
+        error: BoxError,
+        sent: Option<&SentEvents>,
+    ) -> Self {
         progress.set_interrupted();
-        match error_event(progress.grammar(), refusal, progress.between_events()) {
+        match error_event(progress.grammar(), refusal, &error, progress.between_events(), sent) {
             Some(event) => Self::Event(event, error),
             None => Self::Break(error),
         }
@@ -71,15 +77,22 @@ impl Ending {
 
 /// Returns the error event of a grammar, in its API's own shape; `None` for streams without one. An
 /// event that has begun is ended first.
-fn error_event(grammar: Grammar, refusal: &Refusal, between_events: bool) -> Option<Bytes> {
-    let (code, message) = (&refusal.code, &refusal.message);
+fn error_event(
+    grammar: Grammar,
+    refusal: &Refusal,
+    error: &BoxError,
+    between_events: bool,
+    sent: Option<&SentEvents>,
+) -> Option<Bytes> {
+    let message = &refusal.message;
     let event = match grammar {
         Grammar::Chat | Grammar::Completions => {
             format!("data: {{\"error\":{}}}\n\n", refusal.openai_error())
         }
         Grammar::Responses => {
-            let data = json!({ "type": "error", "code": code, "message": message, "param": refusal.param, "sequence_number": 0 });
-            format!("event: error\ndata: {data}\n\n")
+            let none = SentEvents::default();
+            let failed = sent.unwrap_or(&none).failed(refusal, error);
+            String::from_utf8_lossy(&failed).into_owned()
         }
         Grammar::Messages => {
             let kind = crate::render::AnthropicErrors::kind(refusal.status);

@@ -93,7 +93,7 @@ const TABLE: [Facts; 13] = [
     Facts::new(Endpoint::ChatCompletions, "/chat/completions").chat(),
     Facts::new(Endpoint::Completions, "/completions").streams(),
     Facts::new(Endpoint::Embeddings, "/embeddings"),
-    Facts::new(Endpoint::Responses, "/responses").streams(),
+    Facts::new(Endpoint::Responses, "/responses").chat(),
     Facts::new(Endpoint::Moderations, "/moderations"),
     Facts::new(Endpoint::ImagesGenerations, "/images/generations").streams(),
     Facts::new(Endpoint::AudioSpeech, "/audio/speech").response(PlainResponse::Audio),

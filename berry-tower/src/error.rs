@@ -167,6 +167,13 @@ pub enum Unroutable {
         /// The reason, in words.
         why: String,
     },
+    /// The request continues what no backend of the model has stored.
+    NotStored {
+        /// The field of the body.
+        param: String,
+        /// The reason, in words.
+        why: String,
+    },
     /// Every backend has an open circuit breaker, is cooling down or is full.
     NoneAvailable {
         /// The wait until the first of them may be called again.
@@ -194,7 +201,7 @@ impl Display for Unroutable {
             Self::UnknownModel => f.write_str("the model does not exist"),
             Self::NoBackendForUser => f.write_str("no backend of this model is open to your user"),
             Self::UnsupportedEndpoint => f.write_str("no backend of this model serves this endpoint"),
-            Self::UnsupportedParameter { param, why } => {
+            Self::UnsupportedParameter { param, why } | Self::NotStored { param, why } => {
                 write!(f, "{param}: {why}")
             }
             Self::Overloaded => f.write_str("this gateway holds as many bytes as its memory allows; try again shortly"),
@@ -211,7 +218,11 @@ impl Error for Unroutable {}
 #[cfg(feature = "dialect")]
 impl From<crate::dialect::UnsupportedField> for Unroutable {
     fn from(field: crate::dialect::UnsupportedField) -> Self {
-        Self::UnsupportedParameter { param: field.param, why: field.reason }
+        let crate::dialect::UnsupportedField { param, reason: why, code } = field;
+        match code {
+            Some(_) => Self::NotStored { param, why },
+            None => Self::UnsupportedParameter { param, why },
+        }
     }
 }
 

@@ -111,7 +111,7 @@ impl Drop for Evidence {
     }
 }
 
-/// What an attempt tells the other attempts of its request.
+/// What the attempts of a request know of each other.
 #[derive(Debug, Default)]
 pub(crate) struct AttemptRecord {
     /// The backend that was called, once it is known.

@@ -118,6 +118,8 @@ pub mod error;
 pub mod error_response;
 #[cfg_attr(not(feature = "breaker"), allow(dead_code, reason = "without breakers there is nobody to file a failure"))]
 mod evidence;
+#[cfg(any(feature = "early", feature = "resume"))]
+mod failed_response;
 #[cfg(any(
     feature = "auth",
     feature = "rate-limit",
@@ -172,6 +174,8 @@ pub mod spend;
 pub mod sse;
 #[cfg(feature = "store")]
 pub mod store;
+#[cfg(any(feature = "early", feature = "resume"))]
+mod stream_events;
 mod sync;
 pub mod trace_context;
 pub mod upstream_time;

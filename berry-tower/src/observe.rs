@@ -1,4 +1,4 @@
-//! Hooks for metrics, dashboards and logs: what happens to each backend, told once as it happens.
+//! Hooks for metrics, dashboards and logs: each event of a backend is reported once, as it happens.
 //!
 //! An [`Observer`] is given to a catalogue by
 //! [`Catalog::observed_by`](crate::backend::Catalog::observed_by), and hands out one
@@ -7,17 +7,17 @@
 //! pointer, and looks nothing up. It stands with the catalogue rather than with a layer, since
 //! probes change the state of backends too, and a reload brings new ones.
 //!
-//! | hook | told by | when |
+//! | hook | called by | when |
 //! |---|---|---|
 //! | [`retried`](BackendObserver::retried) | Select | an attempt after the first has reached its backend, before its end |
 //! | [`attempt_ended`](BackendObserver::attempt_ended) | Select | once for each attempt that asked the backend, when its body has ended |
 //! | [`health_changed`](BackendObserver::health_changed) | [`BackendState`](crate::backend::BackendState) | the stage of its health is another one |
 //! | [`breaker_changed`](BackendObserver::breaker_changed) | its breaker | it has closed, opened, or become half-open |
 //!
-//! The attempts of one request alone are told to the [`RequestObserver`] in its extensions.
+//! The attempts of one request are reported to the [`RequestObserver`] in its extensions.
 //!
 //! Hooks are called on the path of requests: they must neither block nor take long. Probes are no
-//! attempts. A `Vec` of observers is an observer that tells them all.
+//! attempts. A `Vec` of observers is an observer that calls them all.
 //!
 //! ```
 //! use berry_tower::{
@@ -72,13 +72,13 @@ use crate::{
     progress::Usage,
 };
 
-/// Hands out those who are told of the backends.
+/// Creates the observers of backends.
 pub trait Observer: fmt::Debug + Send + Sync {
     /// Whom to tell of this backend; asked once for each, however many models share it.
     fn backend(&self, id: &BackendId) -> Arc<dyn BackendObserver>;
 }
 
-/// Is told of one backend. Whatever is not of interest may be left out.
+/// Observes one backend. Every method has an empty default.
 pub trait BackendObserver: fmt::Debug + Send + Sync {
     /// An attempt has ended that asked this backend.
     fn attempt_ended(&self, _attempt: &AttemptEnd<'_>) {}
@@ -94,7 +94,7 @@ pub trait BackendObserver: fmt::Debug + Send + Sync {
     fn breaker_changed(&self, _transition: Transition) {}
 }
 
-/// Is told of the attempts of one request.
+/// Observes the attempts of one request.
 pub trait AttemptObserver: fmt::Debug + Send + Sync {
     /// An attempt of the request has ended.
     fn attempt_ended(&self, attempt: &AttemptEnd<'_>);
@@ -138,7 +138,7 @@ pub struct AttemptEnd<'a> {
     pub elapsed: Duration,
     /// Tokens, as far as the backend has counted them.
     pub usage: Option<Usage>,
-    /// What failed, where no status tells it; without the provider's own words.
+    /// What failed, where no status says it; without the provider's own words.
     pub reason: Option<&'a str>,
     /// When it ended.
     pub ended: Instant,

@@ -42,7 +42,7 @@ where
         let permit = slots().acquire().await.ok();
         let done = spawn_blocking(move || {
             let value = work();
-            // The permit outlives the work even where nobody waits for the result.
+            // The permit is held until the work ends, even if the caller no longer waits for the result.
             drop(permit);
             value
         });

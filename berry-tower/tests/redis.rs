@@ -1,6 +1,8 @@
 //! The shared store against a real server, which each test starts for itself on loopback. Without
 //! `redis-server` or `valkey-server` on the machine there is nothing to test.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::{
     process::{Child, Command, Stdio},
     sync::{
@@ -11,7 +13,7 @@ use std::{
 };
 
 use berry_tower::store::{
-    Calendar, Charge, Memory, Rule, Store, TakeError,
+    Calendar, Charge, CounterUsage, Memory, Rule, Store, TakeError,
     redis::{Mode, OnError, Redis, RedisConfig},
 };
 use tokio::time::sleep;
@@ -159,7 +161,7 @@ async fn the_scripts_count_like_memory() {
             match (redis.take("g", &charges).await, memory.take("g", &charges).await) {
                 (Ok(one), Ok(other)) => {
                     let left = |receipt: &berry_tower::store::Receipt| {
-                        receipt.usages().iter().map(|usage| usage.remaining()).collect::<Vec<_>>()
+                        receipt.usages().iter().map(CounterUsage::remaining).collect::<Vec<_>>()
                     };
                     assert_eq!(left(&one), left(&other), "step {step}");
                     held.push((one, other, amounts));

@@ -107,7 +107,7 @@ impl Config {
     /// use berry_simulated::Config;
     ///
     /// assert_eq!(Config::of_preset("mistral").unwrap().preset, Some("mistral"));
-    /// assert!(Config::of_preset("nobody").is_none());
+    /// assert!(Config::of_preset("unknown").is_none());
     /// ```
     pub fn of_preset(name: &str) -> Option<Self> {
         let quirks = quirks::by_name(name)?;

@@ -8,7 +8,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use std::io::{self, IoSlice};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -113,10 +113,11 @@ impl AsyncWrite for Wire {
 /// A command to open or close the port, and the channel for its completion.
 pub(super) type Command = (bool, oneshot::Sender<io::Result<()>>);
 
-/// Accepts connections until the commands end; then they all close.
+/// Accepts connections until the commands end; then they all close. `is_shared` says how the port was bound.
 pub(super) async fn listen(
     mut listener: TcpListener,
     addr: SocketAddr,
+    is_shared: bool,
     shared: Arc<Shared>,
     mut commands: mpsc::Receiver<Command>,
 ) {
@@ -141,21 +142,39 @@ pub(super) async fn listen(
             let _ = done.send(Ok(()));
             continue;
         }
+        // A shared port is bound before the listener goes, so that no other program gets it.
+        let early = is_shared.then(|| bind(addr, true));
         drop(listener);
         lives = watch::Sender::new(());
-        let held = hold(addr);
+        let held = early.unwrap_or_else(|| bind(addr, false));
         let _ = done.send(held.as_ref().map(|_| ()).map_err(|e| e.kind().into()));
-        match refuse(held, addr, &mut commands).await {
+        match refuse(held, addr, is_shared, &mut commands).await {
             Some(again) => listener = again,
             None => return,
         }
     }
 }
 
-/// Binds the port without listening, so that connections are refused and no other process can use it.
-fn hold(addr: SocketAddr) -> io::Result<TcpSocket> {
+/// Listens on the port, or on a free one if it is 0.
+pub(super) fn listener(port: u16) -> io::Result<TcpListener> {
+    bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port)), is_shared(port))?.listen(BACKLOG)
+}
+
+/// Whether sockets of this program share the port. A port that somebody chose is not shared, so that a second program
+/// on it fails to start.
+pub(super) const fn is_shared(port: u16) -> bool {
+    cfg!(unix) && port == 0
+}
+
+/// Binds the port. Until the socket listens, connections are refused.
+///
+/// A shared port can be bound beside its listener, and no other program can use it. `SO_REUSEADDR`, which other ports
+/// have for the sake of old connections, would let another program listen on it.
+fn bind(addr: SocketAddr, is_shared: bool) -> io::Result<TcpSocket> {
     let socket = TcpSocket::new_v4()?;
-    socket.set_reuseaddr(true)?;
+    #[cfg(unix)]
+    socket.set_reuseport(is_shared)?;
+    socket.set_reuseaddr(!is_shared)?;
     socket.bind(addr)?;
     Ok(socket)
 }
@@ -164,6 +183,7 @@ fn hold(addr: SocketAddr) -> io::Result<TcpSocket> {
 async fn refuse(
     mut held: io::Result<TcpSocket>,
     addr: SocketAddr,
+    is_shared: bool,
     commands: &mut mpsc::Receiver<Command>,
 ) -> Option<TcpListener> {
     loop {
@@ -179,7 +199,7 @@ async fn refuse(
             }
             Err(error) => {
                 let _ = done.send(Err(error));
-                held = hold(addr);
+                held = bind(addr, is_shared);
             }
         }
     }

@@ -1,16 +1,15 @@
 //! A running provider, and the handle that controls and observes it.
 
 use super::config::Config;
-use super::connection::{Command, listen};
+use super::connection::{Command, is_shared, listen, listener};
 use super::fault::Behavior;
 use super::record::{Counts, RecordedRequest};
 use super::script::Script;
 use super::shared::Shared;
 use std::fmt;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
-use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 
 /// A running provider. When it is dropped, its port and its connections are closed.
@@ -29,12 +28,12 @@ impl Provider {
     ///
     /// Fails when the port cannot be bound.
     pub async fn start(config: Config) -> io::Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, config.port)).await?;
+        let (listener, is_shared) = (listener(config.port)?, is_shared(config.port));
         let addr = listener.local_addr()?;
         let (key, seed) = (config.key.clone(), config.seed);
         let shared = Arc::new(Shared::new(config));
         let (commands, orders) = mpsc::channel(1);
-        tokio::spawn(listen(listener, addr, Arc::clone(&shared), orders));
+        tokio::spawn(listen(listener, addr, is_shared, Arc::clone(&shared), orders));
         Ok(Self { addr, shared, commands, key, seed })
     }
 

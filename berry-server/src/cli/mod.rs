@@ -10,11 +10,13 @@ mod global;
 mod keys;
 mod output;
 mod presets;
+mod prices;
 mod quirks;
 mod remote;
 pub mod serve;
 mod server;
 mod stream;
+mod usage;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -25,6 +27,8 @@ use self::{
     global::Global,
     keys::{KeyCommand, OwnerCommand},
     output::{Fail, Output},
+    prices::PricesCommand,
+    usage::UsageArgs,
 };
 
 /// The command line of `berry-cli`.
@@ -118,6 +122,13 @@ enum Command {
     /// Make, change and delete teams of the running server.
     #[command(subcommand)]
     Team(OwnerCommand),
+
+    /// Show what was spent, by user, team, key, model, backend or day.
+    Usage(UsageArgs),
+
+    /// Work with tables of prices.
+    #[command(subcommand)]
+    Prices(PricesCommand),
 }
 
 impl Cli {
@@ -150,6 +161,8 @@ impl Cli {
                 Command::Key(command) => keys::key(&global, &command, &out).await,
                 Command::User(command) => keys::owner(&global, "users", &command, &out).await,
                 Command::Team(command) => keys::owner(&global, "teams", &command, &out).await,
+                Command::Usage(args) => usage::usage(&global, &args, &out).await,
+                Command::Prices(PricesCommand::Import(args)) => prices::import(&args, &out),
             }
         });
         Ok(result.unwrap_or_else(|Fail { message, json, code }| {

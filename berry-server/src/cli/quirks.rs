@@ -24,7 +24,7 @@ struct Question {
     line: &'static str,
 }
 
-/// The questions for providers of OpenAI's format, but for the name of the token limit and the efforts.
+/// The questions for providers of OpenAI's format. The name of the token limit and the efforts have questions of their own.
 const QUESTIONS: [Question; 9] = [
     Question {
         name: "stream_options",

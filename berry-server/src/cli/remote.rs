@@ -58,6 +58,31 @@ impl Remote {
         query: &[(&str, &str)],
         body: Option<&Value>,
     ) -> Result<Value, Fail> {
+        let (status, body) = self.exchange(method, path, query, body).await?;
+        let body: Option<Value> = serde_json::from_slice(&body).ok();
+        match (status.is_success(), body) {
+            (true, Some(body)) => Ok(body),
+            (true, None) => Err(Fail::new(format!("{} is not a Berry server", self.base))),
+            (false, body) => Err(self.refused(status, body)),
+        }
+    }
+
+    /// Requests a text that is no JSON.
+    pub(super) async fn text(&self, path: &[&str], query: &[(&str, &str)]) -> Result<String, Fail> {
+        let (status, body) = self.exchange(Method::GET, path, query, None).await?;
+        if status.is_success() {
+            return Ok(String::from_utf8_lossy(&body).into_owned());
+        }
+        Err(self.refused(status, serde_json::from_slice(&body).ok()))
+    }
+
+    async fn exchange(
+        &self,
+        method: Method,
+        path: &[&str],
+        query: &[(&str, &str)],
+        body: Option<&Value>,
+    ) -> Result<(StatusCode, bytes::Bytes), Fail> {
         let mut url = self.base.clone();
         if let Ok(mut segments) = url.path_segments_mut() {
             segments.pop_if_empty().extend(path);
@@ -73,12 +98,7 @@ impl Remote {
         let response = request.send().await.map_err(no_response)?;
         let status = response.status();
         let body = response.bytes().await.map_err(no_response)?;
-        let body: Option<Value> = serde_json::from_slice(&body).ok();
-        match (status.is_success(), body) {
-            (true, Some(body)) => Ok(body),
-            (true, None) => Err(Fail::new(format!("{} is not a Berry server", self.base))),
-            (false, body) => Err(self.refused(status, body)),
-        }
+        Ok((status, body))
     }
 
     /// Checks that the server is alive; needs no token.

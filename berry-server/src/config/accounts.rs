@@ -65,10 +65,10 @@ impl Teams {
         self.0.get(id)
     }
 
-    /// Returns the team of a user with its parents; that of nobody if the user has none.
+    /// Returns the user's team with its parents; an enabled chain without limits if the user has no team.
     pub(crate) fn of(&self, user: &User) -> TeamChain {
-        let nobody = || TeamChain { is_enabled: true, ..TeamChain::default() };
-        user.team.as_ref().and_then(|team| self.get(team)).map_or_else(nobody, Clone::clone)
+        let no_team = || TeamChain { is_enabled: true, ..TeamChain::default() };
+        user.team.as_ref().and_then(|team| self.get(team)).map_or_else(no_team, Clone::clone)
     }
 }
 

@@ -288,6 +288,7 @@ fn model(
                 .with_sampling(entry.sampling)
                 .with_thinking(entry.thinking)
                 .with_think_tags(entry.think_tags)
+                .with_openai_api(entry.openai_api)
                 // The catalog shares one state among backends with the same provider and model.
                 .with_state(Arc::new(BackendState::new(tuning.clone()))),
         );

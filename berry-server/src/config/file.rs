@@ -9,15 +9,15 @@ use secrecy::SecretString;
 use serde::Serialize;
 
 use berry_tower::backend::{
-    AnswerModel, Billing, ClaudeThinking, FallbackPermission, OnUnsupported, Probe, RequestOptions, Sampling,
-    StreamRecovery,
+    AnswerModel, Billing, ClaudeThinking, FallbackPermission, OnUnsupported, OpenAiApi, Probe, RequestOptions,
+    Sampling, StreamRecovery,
 };
 use berry_tower::spend::Price;
 
 use super::database::Database;
 use super::key_source::KeySource;
 use super::limits::Limits;
-use super::options::{BackendType, Strategy};
+use super::options::{BackendType, ResponseStore, Strategy};
 use super::presets::Route;
 use super::settings::Settings;
 use super::store::Store;
@@ -39,12 +39,31 @@ pub struct Config {
     pub providers: IndexMap<String, Provider>,
     /// `[models.<id>]`
     pub models: IndexMap<String, Model>,
+    /// `[responses]`
+    pub responses: Responses,
     /// `[teams.<id>]`
     pub teams: IndexMap<String, Team>,
     /// `[prices.<name>]`
     pub prices: IndexMap<String, Price>,
     /// `[store]`
     pub store: Option<Store>,
+}
+
+/// `[responses]`
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Responses {
+    /// Whether `data: [DONE]` ends streams of `/v1/responses`.
+    pub done_event: bool,
+    /// Where responses are stored.
+    pub store: ResponseStore,
+    /// The most bytes of all stored responses together.
+    pub max_stored_bytes: u64,
+}
+
+impl Default for Responses {
+    fn default() -> Self {
+        Self { done_event: true, store: ResponseStore::Off, max_stored_bytes: 1 << 30 }
+    }
 }
 
 /// `[users.<id>]`
@@ -266,6 +285,8 @@ pub struct Backend {
     pub thinking: ClaudeThinking,
     /// Whether text between `<think>` and `</think>` is reasoning.
     pub think_tags: bool,
+    /// The format in which an OpenAI-type backend is asked for conversations.
+    pub openai_api: OpenAiApi,
     /// What it costs; the table of prices counts if it is absent.
     pub price: Option<Price>,
 }

@@ -52,7 +52,7 @@ impl Limits {
     /// Returns the limits as the layers take them; `name` turns a model's id into its name.
     pub(super) fn to_spend(&self, name: &dyn Fn(&str) -> String) -> SpendLimits {
         let mut limits = SpendLimits::new();
-        let counts: [(Option<u64>, fn(SpendLimits, u64) -> SpendLimits); 7] = [
+        let counts: [Bound<u64>; 7] = [
             (self.requests_per_minute, SpendLimits::requests_per_minute),
             (self.requests_per_hour, SpendLimits::requests_per_hour),
             (self.requests_per_day, SpendLimits::requests_per_day),
@@ -64,7 +64,7 @@ impl Limits {
         for (limit, add) in counts {
             limits = limit.into_iter().fold(limits, add);
         }
-        let costs: [(Option<Money>, fn(SpendLimits, Money) -> SpendLimits); 3] = [
+        let costs: [Bound<Money>; 3] = [
             (self.cost_per_day, SpendLimits::cost_per_day),
             (self.cost_per_month, SpendLimits::cost_per_month),
             (self.cost_total, SpendLimits::cost_total),
@@ -77,6 +77,9 @@ impl Limits {
             .fold(limits, |limits, (model, of_model)| limits.for_model(name(model), of_model.to_spend(name)))
     }
 }
+
+/// A limit of the file, and the setter that adds it.
+type Bound<T> = (Option<T>, fn(SpendLimits, T) -> SpendLimits);
 
 /// The highest number that a shared store counts exactly.
 const MOST: u64 = 1 << 52;

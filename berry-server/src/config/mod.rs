@@ -54,6 +54,7 @@ pub mod presets;
 mod prices;
 mod providers;
 mod reader;
+mod responses;
 mod settings;
 mod source;
 mod store;
@@ -78,7 +79,7 @@ pub(crate) use file_version::FileVersion;
 pub use finding::{Errors, Finding};
 pub use key_source::{KeyOrigin, KeySource};
 pub use limits::Limits;
-pub use options::{BackendType, EstimateBy, StoreMode, StoreOnError, Strategy};
+pub use options::{BackendType, EstimateBy, ResponseStore, StoreMode, StoreOnError, Strategy};
 pub use settings::{ConfidenceAdjustments, RetryBudget, Settings, SmartAi};
 pub use store::Store;
 pub use teams::Team;
@@ -169,6 +170,7 @@ fn read<'r>(reader: &'r Reader<'r>, root: &'r DeTable<'r>) -> Config {
     let users = root.tables_by_id("users", "users.*");
     let providers = root.tables_by_id("providers", "providers.*");
     let models = root.tables_by_id("models", "models.*");
+    let responses = responses::read(root.table("responses", "responses"));
     let database = database::read(root.table("database", "database"));
     let store = store::read(root.table("store", "store"));
     let teams = root.tables_by_id("teams", "teams.*");
@@ -185,7 +187,9 @@ fn read<'r>(reader: &'r Reader<'r>, root: &'r DeTable<'r>) -> Config {
         database,
         telemetry,
         settings,
+        responses,
     };
+    responses::check(&config, reader);
     check::check(&config, reader);
     check_limits::check(&config, reader);
     config

@@ -2,7 +2,7 @@
 
 use super::file::{Backend, Model};
 use berry_tower::backend::{
-    AnswerModel, Billing, ClaudeThinking, FallbackPermission, OnUnsupported, Probe, Sampling, StreamRecovery,
+    AnswerModel, Billing, ClaudeThinking, FallbackPermission, OnUnsupported, OpenAiApi, Probe, Sampling, StreamRecovery,
 };
 
 use super::options::Strategy;
@@ -55,13 +55,14 @@ fn read_backend(mut t: Table<'_>) -> Backend {
         sampling: Sampling::default(),
         thinking: ClaudeThinking::default(),
         think_tags: false,
+        openai_api: OpenAiApi::default(),
         price: t.has("price").then(|| super::prices::read(t.table("price", "prices.*"))).flatten(),
     };
     t.real("weight", |weight| weight > 0.0 && weight <= 100.0, "above 0 and at most 100", &mut backend.weight);
     fields!(t => backend, whole(0..=10): priority);
     fields!(t => backend, whole(0..=u64::from(u32::MAX)): max_in_flight);
     fields!(t => backend, flag: enabled, supports_prefill, think_tags);
-    fields!(t => backend, word: billing_mode, sampling, thinking);
+    fields!(t => backend, word: billing_mode, sampling, thinking, openai_api);
     if backend.billing_mode == Billing::PerRequest {
         // Each probe would cost as much as a request.
         backend.probe = Probe::None;

@@ -4,8 +4,8 @@ use std::fmt;
 
 use berry_tower::{
     backend::{
-        AnswerModel, Billing, ClaudeThinking, FallbackPermission, OnUnsupported, Probe, ReasoningHistory, Sampling,
-        StreamRecovery, TokenLimit, strategy::NAMES,
+        AnswerModel, Billing, ClaudeThinking, FallbackPermission, OnUnsupported, OpenAiApi, Probe, ReasoningHistory,
+        Sampling, StreamRecovery, TokenLimit, strategy::NAMES,
     },
     select::TagPolicy,
 };
@@ -133,6 +133,19 @@ words! {
     }
 }
 
+words! {
+    /// Where finished responses are stored.
+    ResponseStore {
+        /// Nowhere.
+        #[default]
+        Off = "off",
+        /// In the SQLite file of `[database]`.
+        Sqlite = "sqlite",
+        /// In the PostgreSQL database of `[database]`.
+        Postgres = "postgres",
+    }
+}
+
 /// Implements [`Word`] for enums of the library with the names that they have there.
 macro_rules! library_words {
     ($($type:ty),+) => {
@@ -150,6 +163,7 @@ library_words!(
     ClaudeThinking,
     FallbackPermission,
     OnUnsupported,
+    OpenAiApi,
     Probe,
     ReasoningHistory,
     Sampling,

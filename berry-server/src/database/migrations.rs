@@ -20,7 +20,7 @@ pub(super) fn after(version: i64) -> impl Iterator<Item = (i64, &'static str)> {
 }
 
 /// The steps. One that was released is never changed.
-const STEPS: [&str; 2] = [
+const STEPS: [&str; 3] = [
     // Keys, users and teams. A key has the digest of its token, and for a while those before. Each change takes the next `version`, so that replicas ask for what is newer than what they
     // know. What is gone stays as a row, for the same reason.
     "CREATE TABLE berry_state (name TEXT PRIMARY KEY, value BIGINT NOT NULL);
@@ -64,4 +64,10 @@ const STEPS: [&str; 2] = [
          reasoning_tokens BIGINT NOT NULL, cost_nanos BIGINT NOT NULL, wasted_nanos BIGINT NOT NULL,
          PRIMARY KEY (hour, key_id, user_id, team_id, model, backend)
      );",
+    // Stored responses with the conversations that they end, both as JSON.
+    "CREATE TABLE berry_responses (
+         caller TEXT NOT NULL, id TEXT NOT NULL, created_at BIGINT NOT NULL, expires_at BIGINT NOT NULL,
+         bytes BIGINT NOT NULL, response TEXT NOT NULL, items TEXT NOT NULL, PRIMARY KEY (caller, id)
+     );
+     CREATE INDEX berry_responses_created ON berry_responses (created_at);",
 ];

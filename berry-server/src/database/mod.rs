@@ -133,8 +133,8 @@ impl Database {
     /// Creates the handle and its workers. They connect when there is work.
     pub(crate) fn new(url: &DatabaseUrl) -> Self {
         let engine = match url {
-            DatabaseUrl::Sqlite(path) => Engine::Sqlite(Sqlite::new(path.clone())),
-            DatabaseUrl::Postgres(config) => Engine::Postgres(Postgres::new((**config).clone())),
+            DatabaseUrl::Sqlite(path) => Engine::Sqlite(Sqlite::new(path)),
+            DatabaseUrl::Postgres(config) => Engine::Postgres(Postgres::new(config)),
         };
         Self(Arc::new(Inner { engine, is_available: AtomicBool::new(true), is_migrated: AtomicBool::new(false) }))
     }

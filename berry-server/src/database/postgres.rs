@@ -30,7 +30,7 @@ pub(super) struct Postgres(Vec<Sender<Job>>);
 
 impl Postgres {
     /// Starts the tasks. They end with the last handle to the queues.
-    pub(super) fn new(config: Config) -> Self {
+    pub(super) fn new(config: &Config) -> Self {
         let tls = Tls::new();
         let start = |_| {
             let (queue, jobs) = mpsc::channel(QUEUE);

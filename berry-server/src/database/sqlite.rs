@@ -1,6 +1,6 @@
 //! SQLite: one thread that reads and one that writes, each with a connection of its own.
 
-use std::{path::PathBuf, time::Duration};
+use std::{path::Path, time::Duration};
 
 use rusqlite::{Connection, ErrorCode, TransactionBehavior, params_from_iter};
 use tokio::sync::mpsc::{self, Receiver, Sender};
@@ -18,11 +18,11 @@ pub(super) struct Sqlite {
 
 impl Sqlite {
     /// Starts the threads. They end with the last handle to the queues.
-    pub(super) fn new(path: PathBuf) -> Self {
+    pub(super) fn new(path: &Path) -> Self {
         let start = |name: &str| {
             let (queue, jobs) = mpsc::channel(QUEUE);
-            let path = path.clone();
-            let started = std::thread::Builder::new().name(name.to_owned()).spawn(move || work(path, jobs));
+            let path = path.to_owned();
+            let started = std::thread::Builder::new().name(name.to_owned()).spawn(move || work(&path, jobs));
             if let Err(error) = started {
                 tracing::error!(%error, "a thread of the database could not be started");
             }
@@ -39,10 +39,10 @@ impl Sqlite {
     }
 }
 
-fn work(path: PathBuf, mut jobs: Receiver<Job>) {
+fn work(path: &Path, mut jobs: Receiver<Job>) {
     let mut open = None;
     while let Some(Job { work, reply }) = jobs.blocking_recv() {
-        let outcome = run(&path, &mut open, &work).map_err(|error| error_of(&error));
+        let outcome = run(path, &mut open, &work).map_err(|error| error_of(&error));
         if matches!(outcome, Err(DatabaseError::Unavailable(_))) {
             // The file may have been replaced.
             open = None;
@@ -53,7 +53,7 @@ fn work(path: PathBuf, mut jobs: Receiver<Job>) {
 }
 
 /// The outer error is SQLite's, the inner one that of an expectation.
-fn run(path: &PathBuf, open: &mut Option<Connection>, work: &Work) -> rusqlite::Result<Outcome> {
+fn run(path: &Path, open: &mut Option<Connection>, work: &Work) -> rusqlite::Result<Outcome> {
     let connection = match open {
         Some(connection) => connection,
         None => open.insert(connect(path)?),
@@ -80,7 +80,7 @@ fn run(path: &PathBuf, open: &mut Option<Connection>, work: &Work) -> rusqlite::
     }
 }
 
-fn connect(path: &PathBuf) -> rusqlite::Result<Connection> {
+fn connect(path: &Path) -> rusqlite::Result<Connection> {
     let connection = Connection::open(path)?;
     connection.busy_timeout(BUSY)?;
     // With a write-ahead log readers do not wait for writers. `FULL` makes a commit outlive a power failure.

@@ -34,6 +34,8 @@ const IDLE: Duration = Duration::from_secs(75);
 const WRITE: Duration = Duration::from_secs(60);
 /// The time in which a client that was refused below HTTP may read the response before the connection is closed.
 const LINGER: Duration = Duration::from_secs(2);
+/// The same for a client whose connection another one is waiting for.
+const SHORT_LINGER: Duration = Duration::from_millis(200);
 /// The most bytes that are read before a request's head is complete. It does not hold for a connection that has carried
 /// an authenticated request: there a long conversation is read in one piece.
 const MAX_HEAD: usize = 64 * 1024;
@@ -188,9 +190,9 @@ impl Connection {
     }
 
     /// Refuses the request with `response`, and ignores the rest of what the client sends.
-    fn refuse(&mut self, response: Bytes) -> &mut Refusing {
+    fn refuse(&mut self, response: Bytes, linger_for: Duration) -> &mut Refusing {
         let mut linger = Deadline::default();
-        linger.start(LINGER);
+        linger.start(linger_for);
         self.refusal.insert(Refusing { unsent: response, linger })
     }
 
@@ -240,7 +242,7 @@ impl AsyncRead for Connection {
         } else {
             let left = MAX_HEAD.saturating_sub(this.head_bytes);
             if left == 0 {
-                this.refuse(malformed::head_too_large());
+                this.refuse(malformed::head_too_large(), LINGER);
                 return this.poll_linger(cx);
             }
             let mut limited = ReadBuf::new(buf.initialize_unfilled_to(left.min(buf.remaining())));
@@ -260,6 +262,10 @@ impl AsyncRead for Connection {
             return result;
         }
         if this.state.0.is_displaced.load(Relaxed) {
+            if this.head_bytes > 0 {
+                this.refuse(malformed::displaced(), SHORT_LINGER);
+                return this.poll_linger(cx);
+            }
             // As if the client had closed it.
             return Poll::Ready(Ok(()));
         }
@@ -269,6 +275,10 @@ impl AsyncRead for Connection {
                 return Poll::Ready(Ok(()));
             }
         } else if this.head.has_passed(cx) {
+            if this.head_bytes > 0 {
+                this.refuse(malformed::head_too_slow(), LINGER);
+                return this.poll_linger(cx);
+            }
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the request's head came too slowly")));
         }
         Poll::Pending
@@ -278,7 +288,7 @@ impl AsyncRead for Connection {
 impl AsyncWrite for Connection {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         if let Some(response) = malformed::with_body(buf) {
-            self.refuse(response);
+            self.refuse(response, LINGER);
             let _ = self.poll_refusal(cx)?;
             return Poll::Ready(Ok(buf.len()));
         }

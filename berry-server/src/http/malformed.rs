@@ -14,6 +14,16 @@ pub(super) fn head_too_large() -> Bytes {
     response("HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\n", "431")
 }
 
+/// Returns the response to a head that comes too slowly.
+pub(super) fn head_too_slow() -> Bytes {
+    response("HTTP/1.1 408 Request Timeout\r\nconnection: close\r\n", "408")
+}
+
+/// Returns the response to a request that had begun when its connection was closed for another one.
+pub(super) fn displaced() -> Bytes {
+    response("HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\nretry-after: 1\r\n", "503")
+}
+
 /// Returns hyper's response with a body, if `written` is the whole of a response that hyper made by itself. All
 /// responses of the gateway have an `x-request-id`.
 pub(super) fn with_body(written: &[u8]) -> Option<Bytes> {
@@ -35,13 +45,15 @@ pub(super) fn with_body(written: &[u8]) -> Option<Bytes> {
 }
 
 fn response(head: &str, status: &str) -> Bytes {
-    let (message, code) = match status {
-        "414" => ("the path of the request is too long", r#""uri_too_long""#),
-        "431" => (HEAD_TOO_LARGE, r#""headers_too_large""#),
-        _ => ("the request is not valid HTTP/1.1", "null"),
+    const CALLER: &str = "invalid_request_error";
+    let (message, kind, code) = match status {
+        "408" => ("the head of the request came too slowly", CALLER, r#""request_timeout""#),
+        "414" => ("the path of the request is too long", CALLER, r#""uri_too_long""#),
+        "431" => (HEAD_TOO_LARGE, CALLER, r#""headers_too_large""#),
+        "503" => ("this gateway has more connections than it can serve", "server_error", r#""overloaded""#),
+        _ => ("the request is not valid HTTP/1.1", CALLER, "null"),
     };
-    let body =
-        format!(r#"{{"error":{{"message":"{message}","type":"invalid_request_error","param":null,"code":{code}}}}}"#);
+    let body = format!(r#"{{"error":{{"message":"{message}","type":"{kind}","param":null,"code":{code}}}}}"#);
     let mut response = head.to_owned();
     let _ = write!(
         response,

@@ -32,14 +32,14 @@ pub(crate) enum ChangeError {
     /// A value is wrong: its name, and the rule.
     Invalid(&'static str, String),
     /// The database does not answer.
-    Database(DatabaseError),
+    Unavailable,
 }
 
 impl From<DatabaseError> for ChangeError {
     fn from(error: DatabaseError) -> Self {
         match error {
             DatabaseError::Conflict => Self::Conflict("it was changed at the same time; try again".to_owned()),
-            error => Self::Database(error),
+            DatabaseError::Unavailable(_) | DatabaseError::Failed(_) => Self::Unavailable,
         }
     }
 }
@@ -491,5 +491,5 @@ fn checked_limits(given: Option<Json>) -> Result<String> {
 /// Reads a time as milliseconds since 1970.
 fn expiry(text: &str) -> Result<i64> {
     let message = "must be a time with its offset (RFC 3339), like `2027-01-31T00:00:00Z`";
-    text.parse::<Timestamp>().map(|at| at.as_millisecond()).map_err(|_| invalid("expires_at", message))
+    text.parse::<Timestamp>().map(Timestamp::as_millisecond).map_err(|_| invalid("expires_at", message))
 }

@@ -11,6 +11,8 @@ mod limits;
 mod people;
 mod records;
 mod refresh;
+#[cfg(test)]
+mod tests;
 mod token;
 
 pub(crate) use self::{

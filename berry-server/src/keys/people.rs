@@ -214,8 +214,8 @@ impl People {
             (None, None) => None,
         };
         let Some(owner) = owner else {
-            let nobody = Caller { id: "nobody".into(), grants: Arc::default(), key: Some(key.clone()) };
-            return (Arc::new(nobody), false);
+            let ownerless = Caller { id: "nobody".into(), grants: Arc::default(), key: Some(key.clone()) };
+            return (Arc::new(ownerless), false);
         };
         let grants = match &key.own {
             None => owner.grants.clone(),

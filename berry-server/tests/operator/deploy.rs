@@ -25,7 +25,9 @@ fn metrics(expression: &str) -> Vec<&str> {
 
 fn exists(name: &str) -> bool {
     let parts = ["_bucket", "_sum", "_count"];
-    let base = parts.iter().find_map(|part| name.strip_suffix(part).filter(|base| base.ends_with("_seconds")));
+    let base = parts.iter().find_map(|part| {
+        name.strip_suffix(part).filter(|base| base.ends_with("_seconds") || base.ends_with("_per_second"))
+    });
     documented_metrics().contains(base.unwrap_or(name))
 }
 

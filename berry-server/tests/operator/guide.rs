@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::support::{CommandOutput, program, run};
 
 /// The documents, by name.
-const DOCUMENTS: [(&str, &str); 12] = [
+const DOCUMENTS: [(&str, &str); 15] = [
     ("README", include_str!("../../README.md")),
     ("guide", include_str!("../../docs/README.md")),
     ("configuration", include_str!("../../docs/configuration.md")),
@@ -18,6 +18,9 @@ const DOCUMENTS: [(&str, &str); 12] = [
     ("strategies", include_str!("../../docs/strategies.md")),
     ("failover", include_str!("../../docs/failover.md")),
     ("protocols", include_str!("../../docs/protocols.md")),
+    ("responses", include_str!("../../docs/responses.md")),
+    ("keys", include_str!("../../docs/keys.md")),
+    ("spend", include_str!("../../docs/spend.md")),
     ("providers", include_str!("../../docs/providers.md")),
     ("agents", include_str!("../../docs/agents.md")),
     ("operations", include_str!("../../docs/operations.md")),
@@ -94,7 +97,11 @@ async fn site() -> (Server, Vec<Provider>, tempfile::TempDir) {
         .replace("${OPENAI_API_KEY}", openai.key())
         .replace("${BERRY_TOKEN}", "token-of-me-0123456789abcdef")
         .replacen("api_key = \"\" ", &format!("api_key = \"{}\" ", local.key()), 1);
-    let text = format!("{block}\n[users.app]\ntoken = \"token-of-app-0123456789abcdef\"\n");
+    let database = folder.path().join("berry.db");
+    let text = format!(
+        "{block}\n[users.app]\ntoken = \"token-of-app-0123456789abcdef\"\n[database]\nurl = \"sqlite://{}\"\n",
+        database.display()
+    );
     let path = folder.path().join("config.toml");
     fs::write(&path, text).unwrap();
     let server = Server::start(config::load(&path).unwrap(), Options::loopback()).await.unwrap();
@@ -168,7 +175,7 @@ fn every_command_and_flag_is_documented() {
     let commands = shown.split("Commands:").nth(1).unwrap().split("Options:").next().unwrap();
     let commands: Vec<&str> = commands.lines().filter_map(|line| line.strip_prefix("  ")?.split(' ').next()).collect();
     let commands: Vec<&str> = commands.into_iter().filter(|name| !name.is_empty() && *name != "help").collect();
-    assert_eq!(commands.len(), 8, "{commands:?}");
+    assert_eq!(commands.len(), 13, "{commands:?}");
     for command in commands {
         assert!(documented.contains(command), "{command}");
         for flag in long_flags(&help(env!("CARGO_BIN_EXE_berry-cli"), &[command])) {

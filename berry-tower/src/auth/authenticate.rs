@@ -86,7 +86,7 @@ where
 #[non_exhaustive]
 pub enum Rejection {
     /// The token is missing, unknown, disabled or expired. The client receives the same words in
-    /// each case, so that nobody can probe which tokens exist.
+    /// each case, so that a caller cannot probe which tokens exist.
     InvalidToken,
     /// Another refusal, sent as it is. For example, a look-up that failed should be a 503 rather
     /// than a 401.

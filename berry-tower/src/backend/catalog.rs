@@ -6,7 +6,7 @@ use arc_swap::{ArcSwap, Guard};
 use foldhash::fast::RandomState;
 
 use super::{definition::Backend, state::BackendState, strategy::Strategy, tuning::Tuning};
-use crate::{attempt::BackendId, named::named_enum, observe::Observer};
+use crate::{attempt::BackendId, dialect::Seal, named::named_enum, observe::Observer};
 
 named_enum! {
     /// What happens to a stream that is cut after its head has gone to the client.
@@ -75,6 +75,9 @@ pub struct Model {
     fallbacks: Vec<Arc<str>>,
     stream_recovery: StreamRecovery,
     on_unsupported: OnUnsupported,
+    /// What seals and opens the reasoning that its backends sign.
+    #[cfg_attr(not(feature = "select"), expect(dead_code, reason = "only a selection gives them to a conversation"))]
+    seals: Arc<[Seal]>,
     answer_model: AnswerModel,
     fallback_permission: FallbackPermission,
 }
@@ -87,12 +90,15 @@ impl Model {
         backends: impl IntoIterator<Item = Backend>,
     ) -> Self {
         let name = name.into();
+        let backends: Vec<_> = backends.into_iter().map(Arc::new).collect();
+        let seals = backends.iter().map(|backend: &Arc<Backend>| backend.seal()).collect();
         Self {
+            seals,
             id: name.clone(),
             name,
             enabled: true,
             strategy,
-            backends: backends.into_iter().map(Arc::new).collect(),
+            backends,
             fallbacks: Vec::new(),
             stream_recovery: StreamRecovery::Off,
             on_unsupported: OnUnsupported::Drop,
@@ -141,6 +147,12 @@ impl Model {
     pub const fn with_on_unsupported(mut self, on_unsupported: OnUnsupported) -> Self {
         self.on_unsupported = on_unsupported;
         self
+    }
+
+    /// What seals and opens the reasoning that the model's backends sign.
+    #[cfg(feature = "select")]
+    pub(crate) const fn seals(&self) -> &Arc<[Seal]> {
+        &self.seals
     }
 
     /// Sets the name of the model in responses.

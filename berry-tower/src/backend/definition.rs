@@ -11,19 +11,19 @@ use std::{
 use http::Uri;
 
 use super::{
-    options::{Lesson, OptionalField, Refusals},
+    options::{LearntApi, Lesson, OpenAiApi, OptionalField, Refusals},
     provider::Provider,
     state::BackendState,
     tuning::Tuning,
 };
 use crate::{
     attempt::BackendId,
-    dialect::{ClaudeThinking, Efforts, Sampling},
+    dialect::{ClaudeThinking, Dialect, Efforts, Sampling, Seal},
     endpoint::Endpoint,
     named::named_enum,
 };
 
-/// The tag that marks a backend as expensive. It restricts nobody.
+/// The tag that marks a backend as expensive. It does not restrict who may use the backend.
 pub const PREMIUM: &str = "premium";
 
 named_enum! {
@@ -87,10 +87,14 @@ pub struct Backend {
     state: Arc<BackendState>,
     picks: Arc<AtomicU64>,
     refusals: Arc<Refusals>,
+    openai_api: OpenAiApi,
+    learnt_api: Arc<LearntApi>,
     fingerprint: u64,
     addresses: [Option<Uri>; Endpoint::ALL.len()],
     /// The address for streamed conversations, which differs from the plain one at Google.
     stream_address: Option<Uri>,
+    /// The address for conversations in the format of Responses.
+    responses_address: Option<Uri>,
 }
 
 impl Backend {
@@ -99,6 +103,7 @@ impl Backend {
         let id = BackendId { provider: provider.id().clone(), model: model.into() };
         let addresses = Endpoint::ALL.map(|endpoint| provider.uri(endpoint, &id.model, false));
         let stream_address = provider.uri(Endpoint::ChatCompletions, &id.model, true);
+        let responses_address = provider.uri_in(Dialect::Responses, Endpoint::Responses, &id.model, false);
         let state = BackendState::new(Tuning::default());
         state.set_label(&id);
         let mut hasher = DefaultHasher::new();
@@ -121,8 +126,11 @@ impl Backend {
             state: Arc::new(state),
             picks: Arc::default(),
             refusals: Arc::default(),
+            openai_api: OpenAiApi::Auto,
+            learnt_api: Arc::default(),
             addresses,
             stream_address,
+            responses_address,
             fingerprint: hasher.finish(),
         }
     }
@@ -204,6 +212,14 @@ impl Backend {
     #[must_use]
     pub const fn with_thinking(mut self, thinking: ClaudeThinking) -> Self {
         self.thinking = thinking;
+        self
+    }
+
+    /// Sets the format in which a backend of OpenAI's type is asked for conversations. It has no effect on other
+    /// backends.
+    #[must_use]
+    pub const fn with_openai_api(mut self, api: OpenAiApi) -> Self {
+        self.openai_api = api;
         self
     }
 
@@ -309,6 +325,68 @@ impl Backend {
         self.refusals.efforts().unwrap_or(self.provider.request_options().efforts())
     }
 
+    /// The format in which a backend of OpenAI's type is asked for conversations: the one that was set, or the one that
+    /// the backend has been found to need. [`OpenAiApi::Auto`] means that either is possible.
+    #[must_use]
+    pub fn openai_api(&self) -> OpenAiApi {
+        match self.openai_api {
+            OpenAiApi::Auto => self.learnt_api.get(),
+            api => api,
+        }
+    }
+
+    /// Whether the backend may still be found to need one of OpenAI's two formats.
+    #[must_use]
+    pub fn may_learn_openai_api(&self) -> bool {
+        self.provider.dialect() == Dialect::OpenAi && self.openai_api() == OpenAiApi::Auto
+    }
+
+    /// Whether the backend has refused to summarize its reasoning, for which OpenAI wants an organization to be verified.
+    #[must_use]
+    pub fn refuses_reasoning_summary(&self) -> bool {
+        self.learnt_api.refuses_summary()
+    }
+
+    /// Records that the backend refuses to summarize its reasoning.
+    pub fn record_reasoning_summary_refusal(&self) {
+        self.learnt_api.refuse_summary();
+    }
+
+    /// Records the format that the backend has been found to need, where none was set.
+    pub fn record_openai_api(&self, api: OpenAiApi) {
+        self.learnt_api.set(api);
+    }
+
+    /// The format in which the backend is asked for a conversation that comes to `endpoint`, and the provider's own
+    /// format for any other request.
+    #[must_use]
+    pub fn dialect(&self, endpoint: Endpoint) -> Dialect {
+        let dialect = self.provider.dialect();
+        if dialect != Dialect::OpenAi || !endpoint.is_chat() {
+            return dialect;
+        }
+        match self.openai_api() {
+            OpenAiApi::Auto => self.provider.dialect_for(endpoint),
+            OpenAiApi::Chat => Dialect::OpenAi,
+            OpenAiApi::Responses => Dialect::Responses,
+        }
+    }
+
+    /// Whether requests to this endpoint pass to the backend as they are.
+    #[must_use]
+    pub fn speaks(&self, endpoint: Endpoint) -> bool {
+        if endpoint.is_chat() {
+            self.dialect(endpoint).format().has_endpoint(endpoint)
+        } else {
+            self.provider.speaks(endpoint)
+        }
+    }
+
+    /// What seals and opens the reasoning that the backend signs.
+    pub(super) fn seal(&self) -> Seal {
+        Seal::new(self.provider.seal_key().clone(), self.id.provider.clone(), self.id.model.clone())
+    }
+
     /// The state, which all models that list the same provider and model share.
     #[must_use]
     pub const fn state(&self) -> &Arc<BackendState> {
@@ -342,10 +420,16 @@ impl Backend {
     /// The address of an endpoint; `None` if the provider does not serve it.
     #[must_use]
     pub fn uri(&self, endpoint: Endpoint, stream: bool) -> Option<Uri> {
-        if stream && endpoint.is_chat() && self.provider.has_stream_address() {
-            self.stream_address.clone()
-        } else {
-            self.addresses[endpoint.index()].clone()
+        self.uri_in(self.dialect(endpoint), endpoint, stream)
+    }
+
+    /// The address of an endpoint in this format.
+    pub(crate) fn uri_in(&self, dialect: Dialect, endpoint: Endpoint, stream: bool) -> Option<Uri> {
+        match dialect {
+            Dialect::Responses if endpoint.is_chat() => self.responses_address.clone(),
+            Dialect::OpenAi if endpoint.is_chat() => self.addresses[Endpoint::ChatCompletions.index()].clone(),
+            _ if stream && endpoint.is_chat() && self.provider.has_stream_address() => self.stream_address.clone(),
+            _ => self.addresses[endpoint.index()].clone(),
         }
     }
 

@@ -27,7 +27,7 @@ pub use catalog::{
 };
 pub use definition::{Backend, Billing, PREMIUM, Probe};
 pub use key::RotatingKey;
-pub use options::{Lesson, OptionalField, ReasoningHistory, RequestOptions, TokenLimit};
+pub use options::{Lesson, OpenAiApi, OptionalField, ReasoningHistory, RequestOptions, TokenLimit};
 pub use provider::{InvalidProvider, Provider, secret_parts};
 pub use snapshot::BackendStateSnapshot;
 #[cfg(feature = "select")]

@@ -1,11 +1,52 @@
 //! What of OpenAI's format a provider accepts in requests.
 
-use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 
 use crate::{
     dialect::{ClaudeThinking, Efforts},
     named::named_enum,
 };
+
+named_enum! {
+    /// The format in which a backend of OpenAI's type is asked for conversations.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+    #[non_exhaustive]
+    pub enum OpenAiApi {
+        /// The caller's own format where the backend has it, until the backend has shown which one it lacks.
+        #[default]
+        Auto = "auto",
+        /// Chat completions.
+        Chat = "chat",
+        /// Responses.
+        Responses = "responses",
+    }
+}
+
+/// The format that a backend has been found to need since it was made.
+#[derive(Debug, Default)]
+pub(super) struct LearntApi(AtomicU8, AtomicBool);
+
+impl LearntApi {
+    pub(super) fn get(&self) -> OpenAiApi {
+        match self.0.load(Ordering::Relaxed) {
+            1 => OpenAiApi::Chat,
+            2 => OpenAiApi::Responses,
+            _ => OpenAiApi::Auto,
+        }
+    }
+
+    pub(super) fn refuses_summary(&self) -> bool {
+        self.1.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn refuse_summary(&self) {
+        self.1.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn set(&self, api: OpenAiApi) {
+        self.0.store(api as u8, Ordering::Relaxed);
+    }
+}
 
 /// A part of a request that some providers refuse.
 ///

@@ -56,6 +56,8 @@ pub struct Provider {
     /// one replaces an earlier one of the same name. Derived from the fields above.
     headers: HeaderMap,
     secrets: Vec<SecretString>,
+    /// Authenticates what the provider's backends sign.
+    seal_key: Arc<[u8]>,
 }
 
 /// Returned when a provider cannot be created; the text says which part is wrong.
@@ -108,6 +110,7 @@ impl Provider {
             own_headers: HeaderMap::new(),
             headers: HeaderMap::new(),
             secrets: Vec::new(),
+            seal_key: Arc::from(crate::dialect::seal_key(b"")),
         })
     }
 
@@ -237,6 +240,7 @@ impl Provider {
     /// The key has a character that no header may have.
     pub fn with_key(mut self, key: &str) -> Result<Self, InvalidProvider> {
         self.key = if key.is_empty() { None } else { Some(Key::new(key)?) };
+        self.seal_key = Arc::from(crate::dialect::seal_key(key.as_bytes()));
         self.rebuild_headers();
         Ok(self)
     }
@@ -298,6 +302,11 @@ impl Provider {
     #[must_use]
     pub const fn dialect(&self) -> Dialect {
         self.dialect
+    }
+
+    /// The key that authenticates what the provider's backends sign.
+    pub(super) const fn seal_key(&self) -> &Arc<[u8]> {
+        &self.seal_key
     }
 
     /// Whether the provider gets requests and probes.
@@ -417,7 +426,20 @@ impl Provider {
     /// Whether the provider's own format is the endpoint's, so that requests pass as they are.
     #[must_use]
     pub fn speaks(&self, endpoint: Endpoint) -> bool {
-        self.addressing.has_endpoint(endpoint) && self.dialect.format().has_endpoint(endpoint)
+        self.addressing.has_endpoint(endpoint) && self.dialect_for(endpoint).format().has_endpoint(endpoint)
+    }
+
+    /// The format in which requests to an endpoint are sent, unless a backend is told or has learnt to use another.
+    #[must_use]
+    pub fn dialect_for(&self, endpoint: Endpoint) -> Dialect {
+        match (self.dialect, endpoint) {
+            (Dialect::OpenAi, Endpoint::Responses)
+                if self.addressing.has_endpoint(endpoint) && self.chat_urls.is_none() =>
+            {
+                Dialect::Responses
+            }
+            (dialect, _) => dialect,
+        }
     }
 
     /// Whether the provider can be asked for this endpoint: in its own format, or by a translation
@@ -434,13 +456,22 @@ impl Provider {
         if !self.serves(endpoint) {
             return None;
         }
-        if let Some(urls) = self.chat_urls.as_ref().filter(|_| endpoint.is_chat()) {
+        self.uri_in(self.dialect_for(endpoint), endpoint, model, stream)
+    }
+
+    /// The address of an endpoint in this format.
+    pub(super) fn uri_in(&self, dialect: Dialect, endpoint: Endpoint, model: &str, stream: bool) -> Option<Uri> {
+        if let Some(urls) = self.chat_urls.as_ref().filter(|_| endpoint.is_chat() && dialect != Dialect::Responses) {
             return with_model(if stream { &urls.stream } else { &urls.plain }, model).parse().ok();
         }
         let name = escape(model.strip_prefix("models/").unwrap_or(model));
-        let path = self.dialect.format().path(endpoint, &name, stream);
+        let path = dialect.format().path(endpoint, &name, stream);
         match self.addressing {
             Addressing::Versioned => self.path(&path, model),
+            // The model is in the body.
+            Addressing::AzureDeployments if dialect == Dialect::Responses => {
+                format!("{}/openai/v1{path}", with_model(&self.base, model)).parse().ok()
+            }
             Addressing::AzureDeployments => {
                 let (base, version) = (with_model(&self.base, model), &self.api_version);
                 let uri = format!("{base}/openai/deployments/{}{path}?api-version={version}", escape(model));

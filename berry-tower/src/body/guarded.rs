@@ -1,4 +1,4 @@
-//! A response body that tells a guard how it ended, exactly once.
+//! A response body that reports to a guard how it ended, exactly once.
 
 use std::{
     error::Error,
@@ -28,7 +28,7 @@ pub trait Guard {
     /// A frame has been read and will be handed on. The default does nothing.
     fn frame(&mut self) {}
 
-    /// The body has ended. A guard that is never told was never given a body.
+    /// Called once when the body has ended.
     fn ended(&mut self, end: End<'_>);
 }
 
@@ -42,7 +42,7 @@ impl<G: Guard + ?Sized> Guard for Box<G> {
     }
 }
 
-/// A body that tells its guard how it ended.
+/// A body that reports to its guard how it ended.
 ///
 /// A body is complete when it returns `None`, or as soon as it says after a frame that nothing
 /// follows: by `is_end_stream`, or by a size hint of exactly 0. A server that knows the length of a
@@ -76,7 +76,7 @@ pub struct GuardedBody<B, G: Guard> {
 }
 
 impl<B, G: Guard> GuardedBody<B, G> {
-    /// Wraps `inner`. The guard of a body that is at its end already is told so at once.
+    /// Wraps `inner`. If the body is already at its end, the guard is called at once.
     pub fn new(inner: B, mut guard: G) -> Self
     where
         B: Body,
@@ -101,7 +101,7 @@ impl<B: From<Bytes>, G: Guard> From<Bytes> for GuardedBody<B, G> {
 }
 
 /// Over HTTP/2 the end of a stream may come in a frame of its own after the last byte; only the
-/// length that was announced tells that nothing follows.
+/// announced length shows that nothing follows.
 fn is_at_end(body: &impl Body) -> bool {
     body.is_end_stream() || body.size_hint().exact() == Some(0)
 }

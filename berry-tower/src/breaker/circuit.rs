@@ -58,8 +58,8 @@ impl From<Class> for Outcome {
 ///
 /// # Callers
 ///
-/// A request may come with a [`CallerId`]. Then the breaker tells a service that fails from a caller
-/// whose requests fail, as long as another caller was heard within five minutes by the breaker or by
+/// A request may come with a [`CallerId`]. Then the breaker distinguishes a service that fails from a caller
+/// whose requests fail, as long as another caller sent a request within five minutes by the breaker or by
 /// the `Select` outside of it:
 /// * The failures of one caller count once in a row, until a request of another caller fails too.
 /// * A request that fails in the same way on several backends does not count, if the layers say so;
@@ -288,7 +288,7 @@ impl Breaker {
         std::array::from_fn(|i| self.entered[i].load(Ordering::Relaxed))
     }
 
-    /// Whether another caller was heard lately, so that a failure of this one may be its own fault.
+    /// Whether another caller has sent a request recently, so that a failure of this one may be its own fault.
     pub(crate) fn is_one_of_several(&self, caller: CallerId, now: Instant) -> bool {
         self.has_others(caller, self.millis(now))
     }

@@ -277,10 +277,10 @@ where
     }
 }
 
-/// Guard of a response body that tells the breaker the outcome of the request.
+/// Guard of a response body that reports the outcome of the request to the breaker.
 #[derive(Debug)]
 pub struct Verdict<C> {
-    /// Taken when the outcome has been told.
+    /// Taken when the outcome has been reported.
     permit: Option<Permit>,
     classify: C,
     facts: RequestFacts,

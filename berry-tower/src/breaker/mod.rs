@@ -6,7 +6,7 @@
 //! * Needs: nothing. With [`find`](CircuitBreakerLayer::find) each request may have a breaker of its own;
 //!   a [`CallerId`](crate::caller::CallerId) in the extensions helps to tell a failing service from a
 //!   failing caller.
-//! * Adds: a response body that tells the breaker how it ended.
+//! * Adds: a response body that reports to the breaker how it ended.
 //! * Rejects: with [`BreakerOpen`](crate::error::BreakerOpen).
 //!
 //! What it does not do: it does not limit the number of requests, does not wait and does not retry.

@@ -19,7 +19,7 @@ use crate::{
 pub struct Permit {
     breaker: Arc<Breaker>,
     pub(super) generation: u32,
-    /// The expiry of a trial, which tells it from other trials.
+    /// The expiry of a trial, which identifies it.
     pub(super) trial: Option<u64>,
     pub(super) caller: Option<CallerId>,
 }
@@ -70,13 +70,13 @@ impl Permit {
         self.caller.is_some_and(|caller| self.breaker.is_one_of_several(caller, now))
     }
 
-    /// The address of the breaker, which tells backends apart.
+    /// The address of the breaker, which identifies the backend.
     pub(super) fn backend(&self) -> usize {
         address(&self.breaker)
     }
 }
 
-/// The address of a breaker, which tells backends apart.
+/// The address of a breaker, which identifies a backend.
 pub(crate) fn address(breaker: &Arc<Breaker>) -> usize {
     Arc::as_ptr(breaker).addr()
 }

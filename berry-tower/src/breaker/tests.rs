@@ -398,7 +398,7 @@ async fn a_trial_given_back_goes_to_another_caller() {
     assert!(call("bob", Does::Answer(200)).await.is_ok());
     assert!(state(&layer).is_closed());
 
-    // Alone, nobody has to wait.
+    // A single caller does not have to wait.
     let layer = half_open().await;
     for _ in 0..3 {
         let mut request = Request::new(Does::Hang);

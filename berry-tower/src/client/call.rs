@@ -20,6 +20,7 @@ use super::{
     body::Reader,
     decoded::Decoded,
     head::{self, HeadSettings},
+    openai_api,
     public_name::PublicName,
     refused_field,
     request_rules::{Rules, with_body_version},
@@ -29,12 +30,14 @@ use super::{
 };
 use crate::{
     attempt::Attempt,
-    backend::{AnswerModel, Backend, ClaudeThinking, Efforts, Lesson, OptionalField, ReasoningHistory, RotatingKey},
+    backend::{
+        AnswerModel, Backend, ClaudeThinking, Efforts, Lesson, OpenAiApi, OptionalField, ReasoningHistory, RotatingKey,
+    },
     body::{Buffered, ByteLease},
     classify::{self, Class, ErrorBody},
     dialect::{
         Conversation, Dialect, Dropped, Target, may_contain_foreign_thinking, may_lack_thinking,
-        without_foreign_thinking, without_signatures,
+        without_foreign_thinking, without_own_reasoning, without_signatures,
     },
     endpoint::Endpoint,
     error::{BoxError, Deadline, Failure, MissingLayer, Unroutable},
@@ -69,6 +72,8 @@ pub(super) struct Call {
     pub(super) head: (Instant, Deadline),
     /// Whether the gateway asks for token counts that the client did not ask for.
     pub(super) usage: bool,
+    /// The format in which the backend is asked.
+    dialect: Dialect,
     /// The parsed conversation, where the backend has another format.
     conversation: Option<Arc<Conversation>>,
     /// Whether the model has backends of several formats.
@@ -86,6 +91,8 @@ pub(super) struct Call {
     efforts: Efforts,
     /// The name of the model in responses, where it is not the provider's.
     public_name: Option<Arc<str>>,
+    /// A random number, from which the ids of a translated response are made.
+    seed: u128,
 }
 
 impl Call {
@@ -106,12 +113,11 @@ impl Call {
         let (requested, prefill) = (requested.clone(), prefill.map(|prefill| prefill.body.clone()));
         let endpoint = requested.endpoint.ok_or(Unroutable::UnsupportedEndpoint)?;
         let is_multi_format = request.extensions().get::<Arc<Conversation>>().is_some();
-        let conversation = (endpoint.is_chat() && !selected.backend().provider().speaks(endpoint)).then(|| {
+        let dialect = selected.backend().dialect(endpoint);
+        let conversation = (endpoint.is_chat() && !dialect.format().has_endpoint(endpoint)).then(|| {
             let known = request.extensions().get::<Arc<Conversation>>().filter(|_| prefill.is_none());
             let body = || prefill.as_ref().unwrap_or(request.body()).bytes().clone();
-            known.cloned().unwrap_or_else(|| {
-                Arc::new(Conversation::new(endpoint, body()).with_shape(requested.nodes(), requested.depth()))
-            })
+            known.cloned().unwrap_or_else(|| Arc::new(new_conversation(endpoint, body(), request, &requested)))
         });
         let request_id = (endpoint == Endpoint::Messages).then(|| request.headers().get("x-request-id").cloned());
         let (sent, timeouts) = (Instant::now(), *selected.backend().provider().timeouts());
@@ -135,6 +141,7 @@ impl Call {
             sent,
             head,
             usage: false,
+            dialect,
             conversation,
             is_multi_format,
             request_id,
@@ -145,6 +152,7 @@ impl Call {
             thinking,
             efforts,
             public_name,
+            seed: rand::random(),
         };
         if call.has_optional_fields() {
             call.rules = Rules::new(call.backend(), call.is_chat_request());
@@ -199,6 +207,7 @@ impl Call {
     fn asks_usage(&self) -> bool {
         let backend = self.backend();
         self.has_optional_fields()
+            && self.dialect.format().has_usage_option()
             && self.is_stream()
             && !self.requested.stream_options.include_usage
             && backend.accepts(OptionalField::StreamOptions)
@@ -213,7 +222,10 @@ impl Call {
     /// Returns the target of a translation.
     fn target(&self) -> Target<'_> {
         let backend = self.backend();
-        Target::new(backend.provider().dialect(), &backend.id().model)
+        Target::new(self.dialect, &backend.id().model)
+            .with_provider(&backend.id().provider)
+            .with_seed(self.seed)
+            .with_reasoning_summary(!self.backend().refuses_reasoning_summary())
             .with_sampling(backend.sampling())
             .with_think_tags(backend.think_tags())
             .with_thinking(self.thinking)
@@ -253,6 +265,8 @@ impl Call {
             {
                 without_foreign_thinking(&body)
             }
+            // Signatures of other providers, which OpenAI could not decrypt.
+            Endpoint::Responses => without_own_reasoning(&body),
             // Kept where all backends have OpenAI's format: one may be Google's, which requires them.
             Endpoint::ChatCompletions if self.is_multi_format => without_signatures(&body),
             _ => body,
@@ -298,7 +312,8 @@ impl Call {
         let backend = self.backend();
         let mut request = Request::new(client.body().replaced_by(self.upstream_body(client.body().bytes())?));
         *request.method_mut() = client.method().clone();
-        *request.uri_mut() = backend.uri(self.endpoint, self.is_stream()).ok_or(Unroutable::UnsupportedEndpoint)?;
+        *request.uri_mut() =
+            backend.uri_in(self.dialect, self.endpoint, self.is_stream()).ok_or(Unroutable::UnsupportedEndpoint)?;
         *request.headers_mut() = self.settings.request_headers(client.headers(), self.accept(), backend.provider());
         if backend.provider().propagates_trace()
             && let Some(context) = client.extensions().get::<TraceContext>()
@@ -334,6 +349,10 @@ impl Call {
         };
         drop(waiting);
         let mut error = upstream_error::parse(&raw, self.endpoint, self.backend().provider());
+        // Not every OpenAI-type backend has Responses.
+        if parts.status == StatusCode::NOT_FOUND && self.dialect == Dialect::Responses {
+            error.class.get_or_insert(Class::EndpointNotServed);
+        }
         if parts.status == StatusCode::TOO_MANY_REQUESTS
             && !parts.headers.contains_key(RETRY_AFTER)
             && let Some(wait) = upstream_error::retry_delay(&raw)
@@ -363,7 +382,7 @@ impl Call {
             parts.headers.remove(CONTENT_LENGTH);
         }
         if let Some(conversation) = &self.conversation {
-            let dropped = Dropped(conversation.dropped(self.backend().provider().dialect()));
+            let dropped = Dropped(conversation.dropped(self.dialect));
             if let Some(value) = dropped.header_value() {
                 parts.headers.insert(DROPPED, value);
                 parts.extensions.insert(dropped);
@@ -397,7 +416,9 @@ impl Call {
         }
         let reader = match commit {
             CommitPoint::Output => Reader::Stream(Box::new(
-                StreamFilter::new(grammar, self.hides_usage()).expected_choices(self.requested.choices as usize),
+                StreamFilter::new(grammar, self.hides_usage())
+                    .expected_choices(self.requested.choices as usize)
+                    .done_event(self.settings.done_event),
             )),
             CommitPoint::Whole => Reader::plain(self.endpoint),
             CommitPoint::FirstByte => Reader::Opaque,
@@ -447,9 +468,49 @@ impl Call {
 
     /// Whether the upstream receives OpenAI's chat completions, whose fields not all providers accept.
     fn has_optional_fields(&self) -> bool {
-        self.backend().provider().dialect().format().has_usage_option()
+        self.dialect.format().has_usage_option()
             && (self.conversation.is_some()
                 || matches!(self.endpoint, Endpoint::ChatCompletions | Endpoint::Completions))
+    }
+
+    /// Whether a response refuses the summary of reasoning that a translation asked for.
+    pub(super) fn refuses_summary<B>(&self, answer: &Response<B>) -> bool {
+        let error = answer.extensions().get::<ErrorBody>();
+        self.dialect == Dialect::Responses
+            && self.conversation.is_some()
+            && !self.backend().refuses_reasoning_summary()
+            && error.and_then(|error| error.param.as_deref()) == Some("reasoning.summary")
+    }
+
+    /// Returns the other one of OpenAI's formats, if a refusal says that the upstream needs it, and it can be asked in it.
+    /// The call is changed accordingly.
+    pub(super) fn switch_api<B>(&mut self, answer: &Response<B>, client: &Request<Buffered>) -> Option<OpenAiApi> {
+        if !self.endpoint.is_chat() || !self.backend().may_learn_openai_api() {
+            return None;
+        }
+        let error = answer.extensions().get::<ErrorBody>()?;
+        let api = openai_api::needed(self.dialect, answer.status(), error)?;
+        let dialect = if api == OpenAiApi::Chat { Dialect::OpenAi } else { Dialect::Responses };
+        let conversation = if dialect.format().has_endpoint(self.endpoint) {
+            None
+        } else {
+            let known = self.conversation.clone();
+            let known = known.or_else(|| client.extensions().get::<Arc<Conversation>>().cloned());
+            let known = known.filter(|_| self.prefill.is_none()).unwrap_or_else(|| {
+                let body = self.prefill.as_ref().unwrap_or(client.body()).bytes().clone();
+                Arc::new(new_conversation(self.endpoint, body, client, &self.requested))
+            });
+            known.supports(dialect).ok()?;
+            Some(known)
+        };
+        (self.dialect, self.conversation) = (dialect, conversation);
+        self.rules = if self.has_optional_fields() {
+            Rules::new(self.backend(), self.is_chat_request())
+        } else {
+            Rules::default()
+        };
+        self.usage = self.asks_usage();
+        Some(api)
     }
 
     /// Whether the upstream receives chat completions.
@@ -482,6 +543,20 @@ impl Call {
             _ => {}
         }
         before != self.upstream_body(client.body().bytes())
+    }
+}
+
+/// Returns a conversation that no layer has parsed yet.
+fn new_conversation(
+    endpoint: Endpoint,
+    body: Bytes,
+    request: &Request<Buffered>,
+    requested: &Requested,
+) -> Conversation {
+    let conversation = Conversation::new(endpoint, body).with_shape(requested.nodes(), requested.depth());
+    match request.extensions().get::<RoutedModel>() {
+        Some(model) => conversation.with_seals(model.model().seals().clone()),
+        None => conversation,
     }
 }
 

@@ -114,7 +114,7 @@ where
                 }
             }
         };
-        // An empty frame tells that the upstream is alive.
+        // An empty frame shows that the upstream is alive.
         Poll::Ready(Some(decoded.map(|bytes| Frame::data(bytes.into())).map_err(|_| {
             *this.is_over = true;
             Failure::InvalidResponse("a body that is not of its content encoding").into()

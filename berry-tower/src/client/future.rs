@@ -203,7 +203,8 @@ where
 const MAX_LESSONS: usize = 4;
 
 /// Reads a refusal. Where the upstream refuses a part of the request that can be left out or written otherwise, the
-/// request is sent again so. That is no attempt.
+/// request is sent again so, and in the other one of OpenAI's formats where the upstream lacks the first. That is no
+/// attempt.
 async fn refused<T, B>(
     mut call: Call,
     response: Response<B>,
@@ -216,6 +217,23 @@ where
     B::Error: Into<BoxError>,
 {
     let mut answer = call.convert(response).await?;
+    if call.refuses_summary(&answer) {
+        drop(answer);
+        call.selected.backend().record_reasoning_summary_refusal();
+        answer = call.convert(replay.send(&call, false).await?).await?;
+    }
+    if let Some(api) = call.switch_api(&answer, &replay.request) {
+        let status = answer.status();
+        drop(answer);
+        answer = call.convert(replay.send(&call, false).await?).await?;
+        // Remembered only where it helped: what a client sends may bring about such a refusal too.
+        if answer.status() != status {
+            call.selected.backend().record_openai_api(api);
+        }
+        if answer.status().is_success() {
+            return Ok(answer);
+        }
+    }
     let mut lessons = Vec::new();
     while lessons.len() < MAX_LESSONS {
         let Some(lesson) = call.lesson(&answer).filter(|lesson| !lessons.contains(lesson)) else { break };

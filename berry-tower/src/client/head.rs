@@ -72,11 +72,16 @@ pub(super) struct HeadSettings {
     /// The client's headers that are forwarded; `None` for the defaults.
     pub(super) forwarded: Option<Arc<[HeaderName]>>,
     pub(super) user_agent: HeaderValue,
+    /// Whether `[DONE]` ends streams of the Responses API.
+    pub(super) done_event: bool,
 }
 
 impl HeadSettings {
-    pub(super) const DEFAULT: Self =
-        Self { forwarded: None, user_agent: HeaderValue::from_static(concat!("berry/", env!("CARGO_PKG_VERSION"))) };
+    pub(super) const DEFAULT: Self = Self {
+        forwarded: None,
+        user_agent: HeaderValue::from_static(concat!("berry/", env!("CARGO_PKG_VERSION"))),
+        done_event: true,
+    };
 
     fn is_forwarded(&self, name: &HeaderName) -> bool {
         match &self.forwarded {

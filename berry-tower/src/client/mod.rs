@@ -65,6 +65,7 @@ mod error_table;
 mod future;
 mod head;
 mod history;
+mod openai_api;
 mod public_name;
 mod refused_field;
 mod request_rules;
@@ -133,6 +134,14 @@ impl<T> BackendClient<T> {
     #[must_use]
     pub fn user_agent(mut self, user_agent: HeaderValue) -> Self {
         self.settings.user_agent = user_agent;
+        self
+    }
+
+    /// Sets whether `data: [DONE]` ends streams of the Responses API, as the Open Responses specification requires. By
+    /// default it does.
+    #[must_use]
+    pub fn responses_done_event(mut self, done_event: bool) -> Self {
+        self.settings.done_event = done_event;
         self
     }
 

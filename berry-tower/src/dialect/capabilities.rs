@@ -80,6 +80,50 @@ const MESSAGES: [(&str, Class); 12] = [
     ("task_budget", Class::Optional),
 ];
 
+/// The members of a Responses request, beside those that are translated, and of its tools. What an agent sends that
+/// is newer than this table is named to it, rather than refused.
+const RESPONSES: [(&str, Class); 12] = [
+    ("stream_options", Class::Hint),
+    ("client_metadata", Class::Hint),
+    ("prompt_cache_options", Class::Hint),
+    ("moderation", Class::Optional),
+    ("context_management", Class::Optional),
+    ("generate", Class::Optional),
+    ("n", Class::Essential),
+    ("modalities", Class::Essential),
+    ("audio", Class::Essential),
+    ("stop", Class::Essential),
+    ("seed", Class::Hint),
+    ("logit_bias", Class::Hint),
+];
+
+/// The members of a tool of a Responses request.
+const RESPONSES_TOOL: [(&str, Class); 6] = [
+    ("cache_control", Class::Hint),
+    ("output_schema", Class::Hint),
+    ("defer_loading", Class::Optional),
+    ("allowed_callers", Class::Optional),
+    ("async", Class::Optional),
+    ("input_examples", Class::Optional),
+];
+
+/// The class of a Responses request's member.
+pub(super) fn responses(name: &str, value: &Value) -> Class {
+    match name {
+        "n" if *value == Value::from(1) => Class::Hint,
+        _ => RESPONSES.iter().find(|(known, _)| *known == name).map_or(Class::Optional, |(_, class)| *class),
+    }
+}
+
+/// The class of a member of a tool in a Responses request.
+pub(super) fn responses_tool(name: &str, value: &Value) -> Class {
+    match name {
+        // Every tool may be called directly and at once.
+        "defer_loading" | "async" if is_neutral(value) => Class::Hint,
+        _ => RESPONSES_TOOL.iter().find(|(known, _)| *known == name).map_or(Class::Optional, |(_, class)| *class),
+    }
+}
+
 /// The class of a chat request's member.
 pub(super) fn chat(name: &str, value: &Value) -> Class {
     match name {

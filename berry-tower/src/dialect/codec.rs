@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::hub::{Chunk, Response};
+use super::hub::{Chunk, Response, Thought};
 
 /// A body or an event that is not of the backend's format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +51,9 @@ pub(crate) enum StreamEnd {
 pub(crate) enum StreamItem {
     /// A piece of the response.
     Chunk(Chunk),
+    /// A signed block of reasoning that has just ended, for callers who get it there. All of them come again in the
+    /// last chunk, for callers who join lists.
+    Thought(Thought),
     /// The backend failed.
     Error(WireError),
     /// The stream is complete by the backend's own grammar. It comes once, last, and never for a stream

@@ -10,8 +10,9 @@ use http::HeaderValue;
 
 use super::{
     codec::{DecodeResponse, EncodeResponse, Malformed, StreamEnd, StreamItem},
-    format::{CallerFormat, DecodeOptions, Dialect, EncodedRequest, Target, caller_format},
+    format::{CallerFormat, DecodeOptions, Dialect, EncodeOptions, EncodedRequest, Target, caller_format},
     hub,
+    responses::Seal,
     surrogates::{self, SurrogateJoiner},
     unsupported::UnsupportedField,
 };
@@ -44,6 +45,8 @@ pub struct Conversation {
     refuses_optional: bool,
     /// Whether the body would become a tree that takes too much memory.
     is_oversized: bool,
+    /// What seals and opens the reasoning of the model's backends.
+    seals: Option<Arc<[Seal]>>,
     /// The memory of the trees, as counted against the budget of the request's body.
     lease: Option<ByteLease>,
 }
@@ -114,6 +117,7 @@ impl Conversation {
             encoded,
             refuses_optional: false,
             is_oversized: false,
+            seals: None,
             lease: None,
         }
     }
@@ -131,6 +135,16 @@ impl Conversation {
     pub(crate) const fn with_shape(mut self, nodes: usize, depth: usize) -> Self {
         self.is_oversized = depth > MOST_DEPTH || nodes > self.most_nodes();
         self
+    }
+
+    /// Sets what seals and opens the reasoning of the model's backends. Without it signed reasoning does not come back.
+    pub(crate) fn with_seals(mut self, seals: Arc<[Seal]>) -> Self {
+        self.seals = Some(seals);
+        self
+    }
+
+    fn seals(&self) -> &[Seal] {
+        self.seals.as_deref().unwrap_or_default()
     }
 
     /// The most JSON values of this body: most of them in few bytes would multiply the memory that a
@@ -166,7 +180,7 @@ impl Conversation {
                     format!("a request of this length to be translated holds at most {most} values, {MOST_DEPTH} deep");
                 return Err(UnsupportedField::new("messages", reason));
             }
-            self.caller()?.decode_request(&self.body)
+            self.caller()?.decode_request(&self.body, self.seals())
         };
         self.request.get_or_init(decode).as_ref()
     }
@@ -174,11 +188,8 @@ impl Conversation {
     fn encoded(&self, dialect: Dialect) -> Result<&Encoded, &UnsupportedField> {
         let encode = || {
             let (caller, decoded) = (self.caller()?, self.request().map_err(Clone::clone)?);
-            let path = |param: &str| caller.param_path(param, &self.body);
-            let request = dialect
-                .format()
-                .encode_request(decoded)
-                .map_err(|field| UnsupportedField::new(path(&field.param), field.reason))?;
+            let path = |param: &str| caller.param_path(param, decoded, &self.body);
+            let request = self.encode_decoded(dialect, decoded)?;
             let dropped = request.dropped().iter().map(|param| path(param));
             let mut dropped: Vec<_> = decoded.dropped.iter().cloned().chain(dropped).collect();
             dropped.sort_unstable();
@@ -193,6 +204,19 @@ impl Conversation {
             Ok(Encoded { request, dropped })
         };
         self.encoded[dialect.index()].get_or_init(encode).as_ref()
+    }
+
+    fn encode_decoded(
+        &self,
+        dialect: Dialect,
+        decoded: &hub::Request,
+    ) -> Result<Box<dyn EncodedRequest>, UnsupportedField> {
+        let caller = self.caller()?;
+        let path = |field: UnsupportedField| UnsupportedField {
+            param: caller.param_path(&field.param, decoded, &self.body),
+            ..field
+        };
+        dialect.format().encode_request(decoded).map_err(path)
     }
 
     /// Checks whether a backend of this format can be asked.
@@ -228,7 +252,12 @@ impl Conversation {
     /// # Errors
     /// The field of the request that the backend's format cannot express.
     pub fn encode(&self, target: &Target<'_>) -> Result<Bytes, UnsupportedField> {
-        self.encoded(target.dialect).map(|encoded| encoded.request.body(target)).map_err(Clone::clone)
+        let encoded = self.encoded(target.dialect).map_err(Clone::clone)?;
+        let foreign = self.request().ok().and_then(|request| request.without_others_reasoning(target));
+        match foreign {
+            None => Ok(encoded.request.body(target)),
+            Some(request) => Ok(self.encode_decoded(target.dialect, &request)?.body(target)),
+        }
     }
 
     /// Returns a translator of the backend's response; `created` is the time in seconds since 1970.
@@ -238,7 +267,11 @@ impl Conversation {
     pub fn translator(&self, target: &Target<'_>, created: u64) -> Result<ResponseTranslator, UnsupportedField> {
         let options = DecodeOptions { created, think_tags: target.think_tags };
         let decoder = self.encoded(target.dialect).map_err(Clone::clone)?.request.response_decoder(options);
-        let encoder = self.caller()?.response_encoder();
+        let request = self.request().map_err(Clone::clone)?;
+        let is_own =
+            |seal: &&Seal| &*seal.origin().provider == target.provider && &*seal.origin().model == target.model;
+        let seal = self.seals().iter().find(is_own).cloned();
+        let encoder = self.caller()?.response_encoder(request, EncodeOptions { created, seed: target.seed, seal });
         Ok(ResponseTranslator { decoder, encoder, items: Vec::new(), surrogates: SurrogateJoiner::default() })
     }
 }

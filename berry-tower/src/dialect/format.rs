@@ -11,6 +11,7 @@ use super::{
     gemini::Gemini,
     hub,
     messages::Messages,
+    responses::{Responses, Seal},
     unsupported::UnsupportedField,
 };
 use crate::{endpoint::Endpoint, named::named_enum};
@@ -26,11 +27,13 @@ pub enum Dialect {
     Claude,
     /// Google's `generateContent`.
     Gemini,
+    /// OpenAI's Responses.
+    Responses,
 }
 
 impl Dialect {
     /// Every format, in the order of [`index`](Self::index).
-    pub(super) const ALL: [Self; 3] = [Self::OpenAi, Self::Claude, Self::Gemini];
+    pub(super) const ALL: [Self; 4] = [Self::OpenAi, Self::Claude, Self::Gemini, Self::Responses];
 
     /// The position of the format in tables.
     pub(super) const fn index(self) -> usize {
@@ -43,6 +46,7 @@ impl Dialect {
             Self::OpenAi => &Chat,
             Self::Claude => &Messages,
             Self::Gemini => &Gemini,
+            Self::Responses => &Responses,
         }
     }
 }
@@ -95,6 +99,9 @@ pub struct Target<'a> {
     pub(crate) usage: bool,
     pub(crate) think_tags: bool,
     pub(crate) thinking: ClaudeThinking,
+    pub(crate) provider: &'a str,
+    pub(crate) seed: u128,
+    pub(crate) reasoning_summary: bool,
     pub(crate) efforts: Efforts,
     pub(crate) reasoning: bool,
 }
@@ -111,9 +118,33 @@ impl<'a> Target<'a> {
             usage: true,
             think_tags: false,
             thinking: ClaudeThinking::Auto,
+            provider: "",
+            seed: 0,
+            reasoning_summary: true,
             efforts: Efforts::ALL,
             reasoning: false,
         }
+    }
+
+    /// Sets whether a backend of Responses is asked for summaries of its reasoning; by default it is.
+    #[must_use]
+    pub const fn with_reasoning_summary(mut self, summary: bool) -> Self {
+        self.reasoning_summary = summary;
+        self
+    }
+
+    /// Sets the id of the backend's provider: reasoning that another backend has signed is left out.
+    #[must_use]
+    pub const fn with_provider(mut self, provider: &'a str) -> Self {
+        self.provider = provider;
+        self
+    }
+
+    /// Sets the random number from which the ids of a response are made whose format has ids of its own.
+    #[must_use]
+    pub const fn with_seed(mut self, seed: u128) -> Self {
+        self.seed = seed;
+        self
     }
 
     /// Sets the efforts that a Claude model accepts; all by default.
@@ -176,6 +207,17 @@ pub(crate) struct DecodeOptions {
     pub(crate) think_tags: bool,
 }
 
+/// What an encoder of responses must know beside the request.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct EncodeOptions {
+    /// The time in seconds since 1970.
+    pub(crate) created: u64,
+    /// A random number, from which ids are made.
+    pub(crate) seed: u128,
+    /// What seals the reasoning of the backend.
+    pub(crate) seal: Option<Seal>,
+}
+
 /// A wire format as providers speak it: addresses, key header, endpoints, errors, requests and responses.
 pub(crate) trait WireFormat: fmt::Debug + Sync {
     /// The version segment that is added to a base URL without one.
@@ -236,20 +278,20 @@ pub(crate) trait CallerFormat: fmt::Debug + Sync {
     /// The endpoint whose requests are of this format.
     fn endpoint(&self) -> Endpoint;
 
-    /// Decodes a request.
+    /// Decodes a request. `seals` open the reasoning that backends of the model have signed.
     ///
     /// # Errors
     /// The field that is not of the format, or that no other format can express.
-    fn decode_request(&self, body: &[u8]) -> Result<hub::Request, UnsupportedField>;
+    fn decode_request(&self, body: &[u8], seals: &[Seal]) -> Result<hub::Request, UnsupportedField>;
 
     /// Returns the caller's path for a field of the decoded request.
-    fn param_path(&self, param: &str, body: &[u8]) -> String {
-        let _ = body;
+    fn param_path(&self, param: &str, request: &hub::Request, body: &[u8]) -> String {
+        let _ = (request, body);
         param.to_owned()
     }
 
-    /// Returns an encoder of the response.
-    fn response_encoder(&self) -> Box<dyn EncodeResponse>;
+    /// Returns an encoder of the response to a decoded request.
+    fn response_encoder(&self, request: &hub::Request, options: EncodeOptions) -> Box<dyn EncodeResponse>;
 }
 
 /// A request in a backend's format.

@@ -41,6 +41,7 @@ mod gemini;
 mod hub;
 mod lenient;
 mod messages;
+mod responses;
 mod surrogates;
 mod tool_results;
 mod unsupported;
@@ -57,3 +58,5 @@ pub use unsupported::UnsupportedField;
 
 pub(crate) use chat::without_signatures;
 pub(crate) use messages::{may_contain_foreign_thinking, may_lack_thinking, without_foreign_thinking};
+pub use responses::{GrammarViolation, ResponseGrammar};
+pub(crate) use responses::{Seal, seal_key, without_own_reasoning};

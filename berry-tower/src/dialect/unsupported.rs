@@ -15,12 +15,21 @@ pub struct UnsupportedField {
     pub param: String,
     /// The reason, in words for the caller.
     pub reason: String,
+    /// The error code; `None` for `unsupported_parameter`.
+    pub code: Option<&'static str>,
 }
 
 impl UnsupportedField {
     /// A field and the reason why it cannot be expressed.
     pub fn new(param: impl Into<String>, reason: impl Into<String>) -> Self {
-        Self { param: param.into(), reason: reason.into() }
+        Self { param: param.into(), reason: reason.into(), code: None }
+    }
+
+    /// Sets the error code.
+    #[must_use]
+    pub const fn with_code(mut self, code: &'static str) -> Self {
+        self.code = Some(code);
+        self
     }
 }
 

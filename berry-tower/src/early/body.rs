@@ -21,6 +21,7 @@ use crate::{
     ending::Ending,
     error::{BoxError, Exhausted, find},
     error_response::refusal_for,
+    failed_response::SentEvents,
     progress::{CommitPoint, Grammar, Progress},
     render::Refusal,
 };
@@ -44,6 +45,8 @@ pub struct EarlyBody<F, B> {
     /// `None` for a body that is no stream and passes unchanged.
     watch: Option<Watch>,
     ending: Option<Ending>,
+    /// What the client has of a Responses stream, which its end repeats.
+    sent: Option<Box<SentEvents>>,
 }
 
 #[pin_project(project = SourceProj)]
@@ -117,14 +120,16 @@ impl<F, B> EarlyBody<F, B> {
     /// Returns the body of a response that came before its head was due.
     pub(super) fn response(body: B, progress: Option<Progress>, layer: &EarlyLayer) -> Self {
         let watch = progress.is_some().then(|| Watch::new(layer));
-        Self { source: Source::Response(body, progress), watch, ending: None }
+        let sent = sent(progress.as_ref());
+        Self { source: Source::Response(body, progress), watch, ending: None, sent }
     }
 
     /// Returns the response whose head is sent before a backend has answered.
     pub(super) fn early_response(call: Pin<Box<F>>, grammar: Grammar, layer: &EarlyLayer) -> Response<Self> {
         let progress = Progress::new(CommitPoint::Output, grammar);
         let source = Source::Pending(call, progress.clone());
-        let mut response = Response::new(Self { source, watch: Some(Watch::new(layer)), ending: None });
+        let sent = sent(Some(&progress));
+        let mut response = Response::new(Self { source, watch: Some(Watch::new(layer)), ending: None, sent });
         for (name, value) in [
             (header::CONTENT_TYPE, "text/event-stream"),
             (header::CACHE_CONTROL, "no-cache"),
@@ -140,7 +145,10 @@ impl<F, B> EarlyBody<F, B> {
     fn end(self: Pin<&mut Self>, refusal: &Refusal, error: BoxError, cx: &mut Context<'_>) -> Poll<NextFrame> {
         let this = self.project();
         match this.source.progress() {
-            Some(progress) => this.ending.insert(Ending::with_error_event(progress, refusal, error)).poll(cx),
+            Some(progress) => {
+                let ending = Ending::with_error_event(progress, refusal, error, this.sent.as_deref());
+                this.ending.insert(ending).poll(cx)
+            }
             None => Poll::Ready(Some(Err(error))),
         }
     }
@@ -214,6 +222,11 @@ where
     }
 }
 
+/// Returns an empty record of what a client has, for streams whose end repeats it.
+fn sent(progress: Option<&Progress>) -> Option<Box<SentEvents>> {
+    progress.filter(|progress| progress.grammar() == Grammar::Responses).map(|_| Box::default())
+}
+
 /// Records in the progress of an early head what its response is.
 fn announce<B>(response: &Response<B>, progress: &Progress) {
     if let Some(attempt) = response.extensions().get::<Attempt>() {
@@ -254,6 +267,11 @@ where
         let Some(watch) = this.watch else { return next };
         if next.is_ready() {
             watch.silent_since = None;
+            if let (Some(sent), Poll::Ready(Some(Ok(frame)))) = (this.sent, &next)
+                && let Some(data) = frame.data_ref()
+            {
+                sent.record(data);
+            }
             return next;
         }
         // A stream that has begun to end needs its flush, and no comment.

@@ -82,6 +82,10 @@ fn unroutable(e: &Unroutable) -> Refusal {
         Unroutable::UnsupportedParameter { param, .. } => {
             Refusal::new(StatusCode::BAD_REQUEST, CALLER, message).code("unsupported_parameter").param(param.clone())
         }
+        Unroutable::NotStored { param, .. } => {
+            let refusal = Refusal::new(StatusCode::BAD_REQUEST, CALLER, message);
+            refusal.code("previous_response_not_found").param(param.clone())
+        }
         Unroutable::NoneAvailable { retry_after: wait } | Unroutable::OnlyTriedLeft { soonest: wait } => {
             unavailable(e, *wait)
         }

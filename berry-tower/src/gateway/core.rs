@@ -92,7 +92,7 @@ where
 {
     let Settings { transport, retry_policy, classify, render, values } = settings;
     let Values { catalog, budget, total_timeout, keep_alive, commit_after, stop, .. } = values;
-    let Values { tags, caller, callers, tag_policy, .. } = values;
+    let Values { tags, caller, callers, tag_policy, responses_done_event, .. } = values;
     #[cfg(feature = "spend")]
     let spend = values.spend.render(render.clone());
     let breaker = CircuitBreakerLayer::new(BreakerPolicy::default()).find(SelectedBreaker).require();
@@ -104,7 +104,7 @@ where
         .permission(move |extensions, model| extensions.get::<I>().is_some_and(|identity| may_use(identity, model)));
     let retry = RetryLayer::new(retry_policy).budget(budget).total_timeout(total_timeout);
 
-    let service = BackendClient::new(transport);
+    let service = BackendClient::new(transport).responses_done_event(responses_done_event);
     let service = breaker.classify(classify.clone()).layer(service);
     #[cfg(feature = "spend")]
     let service = RepriceLayer::default().layer(service);

@@ -48,6 +48,7 @@ pub(super) struct Values {
     /// Shared by the services made from clones of the settings.
     pub(super) callers: Arc<Callers>,
     pub(super) tag_policy: TagPolicy,
+    pub(super) responses_done_event: bool,
     #[cfg(feature = "spend")]
     pub(super) spend: crate::spend::SpendLayer,
 }
@@ -76,6 +77,7 @@ impl<T> Settings<ApiErrors, T> {
             caller: Arc::new(|_| None),
             callers: Arc::default(),
             tag_policy: TagPolicy::Strict,
+            responses_done_event: true,
             #[cfg(feature = "spend")]
             spend: crate::spend::SpendLayer::off(),
         };
@@ -181,6 +183,13 @@ impl<R, T, P, C> Settings<R, T, P, C> {
     #[must_use]
     pub fn caller(mut self, caller: impl Fn(&Extensions) -> Option<CallerId> + Send + Sync + 'static) -> Self {
         self.values.caller = Arc::new(caller);
+        self
+    }
+
+    /// Sets whether `data: [DONE]` ends streams of the Responses API. Default: it does.
+    #[must_use]
+    pub fn responses_done_event(mut self, done_event: bool) -> Self {
+        self.values.responses_done_event = done_event;
         self
     }
 

@@ -225,7 +225,7 @@ mod tests {
         String::from_utf8(bytes.to_owned()).unwrap()
     }
 
-    /// Reads a text with this module, and tells whether `serde_json` takes it for an object.
+    /// Reads a text with this module. Returns the result, and whether `serde_json` reads an object.
     fn both(text: &str) -> (Option<Vec<(String, String)>>, bool) {
         let mut found = Vec::new();
         let read = members(text.as_bytes(), |key, value| {

@@ -50,7 +50,7 @@ fn behind(backslashes: u64, begun: bool) -> (u64, bool) {
     let backslashes = backslashes & !begun;
     let follows = backslashes << 1 | begun;
     // In a row of backslashes each second one is escaped. Adding the first of a row to the row carries
-    // to the place behind it; so the rows that begin at odd places are told from the others.
+    // to the place behind it; so rows that begin at odd places are distinguished from the others.
     let odd_starts = backslashes & !EVEN & !follows;
     let (even_rows, goes_on) = backslashes.overflowing_add(odd_starts);
     ((EVEN ^ (even_rows << 1)) & follows, goes_on)
@@ -140,7 +140,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_behind_a_backslash_is_told(backslashes: u64, dense: bool, begun: bool) {
+        fn finds_what_follows_a_backslash(backslashes: u64, dense: bool, begun: bool) {
             let backslashes = if dense { backslashes | backslashes << 1 | backslashes << 3 } else { backslashes };
             let (mut expected, mut goes_on) = (0, begun);
             for place in 0..64 {

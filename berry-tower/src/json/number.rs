@@ -40,7 +40,7 @@ pub(super) enum Number {
 
 #[cfg(feature = "sse")]
 impl Number {
-    /// Reads on as far as the number goes; tells how many bytes that is.
+    /// Reads the rest of the number. Returns its number of bytes.
     pub(super) fn read(mut self, bytes: &[u8]) -> (Self, usize) {
         let mut at = 0;
         while let Some(next) = bytes.get(at).and_then(|byte| self.next(*byte)) {

@@ -1,4 +1,4 @@
-//! Tells, while a plain JSON answer passes, whether it is one complete object, and what it says of usage and errors.
+//! Checks, while a plain JSON response passes, that it is one complete object, and reads its usage and error.
 
 // Only the client reads plain answers.
 #![cfg_attr(not(any(test, fuzzing, feature = "client")), allow(dead_code))]
@@ -10,7 +10,7 @@ use super::{
 use crate::sse::scan::Facts;
 use crate::sse::{ErrorEvent, Usage};
 
-/// What a plain answer told besides its content.
+/// The facts of a plain response besides its content.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct PlainFacts {
     /// The member `usage`, in the shape of any of the protocols.
@@ -47,7 +47,7 @@ impl ObjectCheck {
         Self(State::Begin)
     }
 
-    /// Reads the next part. An error stays an error, and [`finish`](Self::finish) tells it again.
+    /// Reads the next part. An error stays an error, and [`finish`](Self::finish) returns it again.
     pub(crate) fn push(&mut self, bytes: &[u8]) -> Result<(), NotAnObject> {
         match &mut self.0 {
             State::Begin => {

@@ -128,7 +128,7 @@ fn usage_is_read_in_every_shape() {
 }
 
 #[test]
-fn an_error_is_told_unless_it_is_null() {
+fn reports_an_error_unless_it_is_null() {
     let of = |body: &str| check(&[body.as_bytes()]).unwrap().error;
     assert_eq!(of(r#"{"error":null,"x":{"error":{"message":"deep"}}}"#), None);
     let object = of(r#"{"error":{"message":"\ud83d\ude00 no","type":"t","code":"c","param":null}}"#);

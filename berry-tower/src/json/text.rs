@@ -31,8 +31,8 @@ impl Text {
         Self { kept: Vec::new(), keep: 0, escape: Escape::None, high: None, utf8: [0; 4], utf8_len: 0 }
     }
 
-    /// Makes ready for the next string; of one that nobody `wants` only a beginning is kept, which
-    /// tells that it is not empty.
+    /// Prepares for the next string. Of one that the visitor does not `want`, only the beginning is kept,
+    /// which shows that it is not empty.
     pub(super) fn begin(&mut self, wants: bool) {
         self.kept.clear();
         self.keep = if wants { KEEP } else { 1 };
@@ -103,7 +103,7 @@ impl Text {
         }
     }
 
-    /// Reads on in an escape; tells where it has ended, if it has.
+    /// Reads the rest of an escape. Returns where it ended, if it has.
     fn cut_escape(&mut self, bytes: &[u8], from: usize) -> Result<Option<usize>, Malformed> {
         for (at, byte) in bytes.iter().enumerate().skip(from) {
             self.escape = match self.escape {

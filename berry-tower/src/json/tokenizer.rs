@@ -18,7 +18,7 @@ pub(crate) enum Word {
     Bool,
 }
 
-/// Is told what the tokenizer meets. `depth` counts the objects and arrays around it.
+/// Receives the tokens of an object. `depth` is the number of objects and arrays around a token.
 pub(crate) trait Visit {
     /// A member's name; its value comes next.
     fn key(&mut self, name: &[u8]);

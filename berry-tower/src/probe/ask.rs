@@ -36,7 +36,7 @@ impl Refused {
         Self { class, reason: reason.into(), silent: false, bound: false }
     }
 
-    /// The innermost cause is what helps: it tells a refused connection from an unknown host.
+    /// The innermost cause distinguishes a refused connection from an unknown host.
     fn failed(error: &BoxError) -> Self {
         let first: &(dyn std::error::Error + 'static) = &**error;
         let reason = match std::iter::successors(first.source(), |e| e.source()).last() {
@@ -60,14 +60,14 @@ impl fmt::Display for Refused {
 
 impl std::error::Error for Refused {}
 
-/// So much of a list is read, for the connection's sake; nobody looks at it.
+/// The most bytes of a list that are read and discarded, so that the connection can be reused.
 const LIST: usize = 4 << 20;
 
 /// Asks a provider for its list of models, with its headers and key. Who has no such list, or
 /// finds fault with the request, has answered.
 ///
 /// # Errors
-/// The answer tells against the provider or asks to slow down, or there was none.
+/// The response is a failure of the provider or a rate limit, or there was none.
 pub async fn list<T, B>(mut transport: T, provider: &Provider) -> Result<(), Refused>
 where
     T: Service<Request<Buffered>, Response = Response<B>>,
@@ -143,7 +143,7 @@ where
 /// Has a chat of one token with a backend, by the way that users' requests take.
 ///
 /// # Errors
-/// There was no good answer, whoever is to blame.
+/// There was no good response, for any reason.
 pub async fn one_token<T, B>(transport: T, backend: &Arc<Backend>) -> Result<(), Refused>
 where
     T: Service<Request<Buffered>, Response = Response<B>> + Clone + Send + 'static,

@@ -34,7 +34,7 @@ pub struct ProbeTarget {
 pub enum ModelListResult {
     /// It came, or there is no such list, or the request was at fault: the provider lives.
     Alive,
-    /// The provider answered with an error that tells against it, or asked to slow down.
+    /// The provider answered with an error of its own or a rate limit.
     Refused(Class),
     /// The provider did not answer.
     Silent(Class),

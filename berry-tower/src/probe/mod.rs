@@ -3,9 +3,9 @@
 //! [`Prober::run`] never ends. Every interval it reads the catalogue anew and asks each provider
 //! that has a backend to probe for its list of models, with the provider's headers and key; then it
 //! has a chat of one token with the backends that are not wholly healthy. All providers are asked
-//! side by side, each probe is bounded as a whole, and one that hangs delays nobody else's.
+//! side by side, each probe is bounded as a whole, and one that hangs delays no other.
 //!
-//! [`list`] and [`one_token`] ask the same questions once, for whoever wants to know the answer.
+//! [`list`] and [`one_token`] send the same requests once and return the result.
 //!
 //! A probe marks a backend unhealthy or helps it back; it counts in no counter of users' requests,
 //! and never as a failure of the circuit breaker. A change of health is written to the log.
@@ -185,7 +185,7 @@ where
     }
 }
 
-/// Probes one provider and books what was found; tells which provider it was.
+/// Probes one provider, records the result, and returns which provider it was.
 async fn check<T, B>(check: ProviderCheck, transport: T, timeout: Duration) -> Arc<str>
 where
     T: Service<Request<Buffered>, Response = Response<B>> + Clone + Send + 'static,

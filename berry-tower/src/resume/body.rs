@@ -15,7 +15,6 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project::pin_project;
 
 use super::{
-    events::Events,
     replay::{DeliveredTranscript, Replay, Step},
     replay_request::{self, ReplayRequest},
 };
@@ -25,9 +24,11 @@ use crate::{
     classify::Class,
     ending::Ending,
     error::{BoxError, Exhausted, Failure, find},
+    failed_response::SentEvents,
     inspect::Prefilled,
-    progress::Progress,
+    progress::{Grammar, Progress},
     render::Refusal,
+    stream_events::Events,
 };
 
 const RESUMED: Bytes = Bytes::from_static(b": resumed\n\n");
@@ -49,6 +50,8 @@ pub struct ResumeBody<S, B> {
     progress: Option<Progress>,
     ending: Option<Ending>,
     resumption: Option<Box<Resumption<S, B>>>,
+    /// What the client has of a Responses stream, which its end repeats.
+    sent: Option<Box<SentEvents>>,
 }
 
 impl<S, B: fmt::Debug> fmt::Debug for ResumeBody<S, B> {
@@ -242,7 +245,9 @@ where
 
 impl<S, B> ResumeBody<S, B> {
     pub(super) fn new(inner: B, progress: Option<Progress>, resumption: Option<Resumption<S, B>>) -> Self {
-        Self { inner: Some(inner), progress, ending: None, resumption: resumption.map(Box::new) }
+        let is_responses = progress.as_ref().is_some_and(|progress| progress.grammar() == Grammar::Responses);
+        let sent = is_responses.then(Box::default);
+        Self { inner: Some(inner), progress, ending: None, resumption: resumption.map(Box::new), sent }
     }
 }
 
@@ -267,11 +272,20 @@ where
                 let Some(inner) = this.inner.as_mut().as_pin_mut() else { return Poll::Ready(None) };
                 match ready!(inner.poll_frame(cx)) {
                     Some(Err(error)) => break error.into(),
-                    Some(Ok(frame)) => return Poll::Ready(Some(Ok(frame.map_data(into_bytes)))),
+                    Some(Ok(frame)) => {
+                        let frame = frame.map_data(into_bytes);
+                        if let (Some(sent), Some(data)) = (&mut this.sent, frame.data_ref()) {
+                            sent.record(data);
+                        }
+                        return Poll::Ready(Some(Ok(frame)));
+                    }
                     None => return Poll::Ready(None),
                 }
             };
             if let Some(frame) = resumption.ready.pop_front() {
+                if let (Some(sent), Some(data)) = (&mut this.sent, frame.data_ref()) {
+                    sent.record(data);
+                }
                 return Poll::Ready(Some(Ok(frame)));
             }
             if let Some(pending) = &mut resumption.pending {
@@ -313,7 +327,8 @@ where
         };
         this.inner.set(None);
         let Some(progress) = this.progress else { return Poll::Ready(Some(Err(error))) };
-        this.ending.insert(Ending::with_error_event(progress, &refusal_for(&error), error)).poll(cx)
+        let sent = this.sent.as_deref();
+        this.ending.insert(Ending::with_error_event(progress, &refusal_for(&error), error, sent)).poll(cx)
     }
 
     fn is_end_stream(&self) -> bool {
@@ -338,7 +353,7 @@ fn into_bytes<D: Buf>(mut data: D) -> Bytes {
     data.copy_to_bytes(data.remaining())
 }
 
-/// What the client of an interrupted stream is told.
+/// Returns the error for the client of an interrupted stream.
 fn refusal_for(error: &BoxError) -> Refusal {
     match find::<Failure>(&**error) {
         Some(failure @ Failure::Timeout(_)) => {

@@ -52,7 +52,6 @@
 
 mod body;
 mod chunk;
-mod events;
 mod replay;
 mod replay_request;
 

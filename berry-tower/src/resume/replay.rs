@@ -3,11 +3,10 @@
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
-use crate::body::ByteLease;
-
-use super::{
-    chunk::{CONTENT, Chunk, Piece},
-    events::{data, with_data},
+use super::chunk::{CONTENT, Chunk, Piece};
+use crate::{
+    body::ByteLease,
+    stream_events::{data, with_data},
 };
 
 const DONE: &str = "[DONE]";

@@ -1,5 +1,8 @@
 //! The loop over the attempts of one request.
 
+mod log;
+mod step;
+
 use std::{
     future::{Future, poll_fn},
     mem,
@@ -13,6 +16,10 @@ use http_body::Body;
 use tokio::time::Instant;
 use tower_service::Service;
 
+use self::{
+    log::routing_reason,
+    step::{Outcome, Step},
+};
 use super::{
     Decision, FailedAttempt, ResponseBody, RetryPolicy, Shared,
     deadline::{Expired, TotalDeadline, pause},
@@ -71,45 +78,6 @@ pub(super) struct Run<P, C> {
 struct AttemptCounts {
     attempts: u32,
     repeats: u32,
-}
-
-/// What happens next.
-#[derive(Clone, Copy, Debug)]
-enum Step {
-    /// The attempt is made as it is.
-    Call,
-    /// The same attempt is made again, since another request took the trial.
-    CallAgain,
-    /// A backend that was not tried gets the next attempt.
-    Fresh,
-    /// Any backend gets the next attempt after a wait; it is paid for.
-    Repeat(Duration),
-    /// The request moves to the next fallback.
-    Fallback(&'static str),
-    /// No further attempt is made.
-    Stop(&'static str),
-}
-
-/// What an attempt came to.
-enum Outcome<B> {
-    /// The result is passed on.
-    Done(Result<Response<B>, BoxError>),
-    /// The attempt was answered with a failure.
-    FailedResponse(Class, Response<B>),
-    /// The attempt failed without a response; `silent` as in [`RetryEligibility::after`].
-    ///
-    /// [`RetryEligibility::after`]: crate::attempt::RetryEligibility::after
-    Failed { class: Class, silent: bool, error: BoxError },
-    /// No backend was called: only tried ones are left, the soonest of which may be asked then.
-    NoFreshBackend(Duration),
-    /// No backend was called: this model or fallback has none left.
-    NoCandidates(BoxError, &'static str),
-    /// No backend was called: the model has no further fallback.
-    NoMoreFallbacks(BoxError),
-    /// No backend was called: another request took the trial.
-    TrialTaken(BoxError),
-    /// The total timeout has passed, or there is no timer for it.
-    Expired(Expired),
 }
 
 /// A response that only a fallback could better, kept while fallbacks are tried. It is so rare that
@@ -440,70 +408,13 @@ impl<P: RetryPolicy, C: Classify> Run<P, C> {
     }
 }
 
-/// The log lines that say why a request left a model. They cost nothing while the first attempt
-/// succeeds.
-impl<P, C> Run<P, C> {
-    /// Logs that a fallback's backend was picked.
-    fn log_fallback(&mut self, request: &Request<Buffered>) {
-        if self.leaving.is_none() {
-            return;
-        }
-        let Some(backend) = self.attempt.backend() else { return };
-        let (provider, backend) = (&*backend.provider, &*backend.model);
-        let (reason, fallback) = (self.leaving.take(), self.attempt.fallback_index());
-        tracing::info!(
-            request_id = request_id(request),
-            reason,
-            fallback,
-            provider,
-            backend,
-            "request moved to a fallback"
-        );
-    }
-
-    /// Logs that a fallback was tried that has no backend for the request.
-    fn log_fallback_without_backend(&mut self, request: &Request<Buffered>) {
-        let Some(reason) = self.leaving.take() else { return };
-        let fallback = self.attempt.fallback_index();
-        tracing::info!(request_id = request_id(request), reason, fallback, "request moved to a fallback");
-    }
-
-    /// Logs why no further attempt is made, where a selection could have found a backend.
-    fn log_give_up(&mut self, request: &Request<Buffered>) {
-        let Some(reason) = self.leaving.take().filter(|_| self.has_selection) else { return };
-        let (request_id, attempts) = (request_id(request), self.attempt.number() - 1);
-        let unroutable = self.routing_error.as_deref().and_then(|error| find::<Unroutable>(error));
-        let is_callers_fault =
-            unroutable.is_some_and(|error| !matches!(error, Unroutable::NoneAvailable { .. } | Unroutable::Overloaded));
-        if attempts == 0 && is_callers_fault {
-            tracing::info!(request_id, reason, attempts, "no backend left to ask");
-        } else {
-            tracing::warn!(request_id, reason, attempts, "no backend left to ask");
-        }
-    }
-}
-
 /// Whether a part of the request is why a model had no backend for it.
 fn is_callers_choice(error: &(dyn std::error::Error + 'static)) -> bool {
-    matches!(find::<Unroutable>(error), Some(Unroutable::UnsupportedParameter { .. } | Unroutable::UnsupportedEndpoint))
-}
-
-/// Says in the log why a model had no backend for the request.
-const fn routing_reason(error: &Unroutable) -> &'static str {
-    match error {
-        Unroutable::UnknownModel => "unknown model",
-        Unroutable::NoBackendForUser => "no backend for this user",
-        Unroutable::UnsupportedEndpoint => "endpoint not served",
-        Unroutable::UnsupportedParameter { .. } => "parameter not supported",
-        Unroutable::Overloaded => "no memory left",
-        Unroutable::FallbackNotPermitted => "fallback not permitted",
-        Unroutable::NoCandidates { .. } => "all backends tried",
-        Unroutable::NoneAvailable { .. } | Unroutable::OnlyTriedLeft { .. } => "all cooling down",
-    }
-}
-
-fn request_id(request: &Request<Buffered>) -> Option<&str> {
-    request.headers().get("x-request-id")?.to_str().ok()
+    let callers = |error: &Unroutable| {
+        use Unroutable::{NotStored, UnsupportedEndpoint, UnsupportedParameter};
+        matches!(error, UnsupportedParameter { .. } | NotStored { .. } | UnsupportedEndpoint)
+    };
+    find::<Unroutable>(error).is_some_and(callers)
 }
 
 impl AttemptCounts {

@@ -149,12 +149,12 @@ pub fn eligibility(backend: &Backend, view: &View, context: &SelectionContext<'_
     }
     let provider = backend.provider();
     if let Some(endpoint) = context.endpoint
-        && !provider.speaks(endpoint)
+        && !backend.speaks(endpoint)
     {
         if !provider.serves(endpoint) {
             return Eligibility::EndpointNotServed;
         }
-        let known = |said: &Conversation| said.known_unsupported(provider.dialect()).is_some();
+        let known = |said: &Conversation| said.known_unsupported(backend.dialect(endpoint)).is_some();
         if context.conversation.is_some_and(known) {
             return Eligibility::Inexpressible;
         }
@@ -302,7 +302,10 @@ impl RejectionSummary {
             RetryLater(wait) => self.retry_in = shortest(self.retry_in, wait),
             BreakerOpen(wait) | CoolingDown(wait) => self.available_in = shortest(self.available_in, wait),
             Full => self.available_in = shortest(self.available_in, Duration::from_secs(1)),
-            Inexpressible => self.inexpressible = self.inexpressible.or(Some(backend.provider().dialect())),
+            Inexpressible => {
+                let dialect = context.endpoint.map(|endpoint| backend.dialect(endpoint));
+                self.inexpressible = self.inexpressible.or(dialect);
+            }
             _ => {}
         }
     }

@@ -280,12 +280,13 @@ impl<S, C: Classify + Clone> Select<S, C> {
         }
         let endpoint = requested.endpoint;
         // The request is parsed only if a backend may need it in another format.
-        let translates = |endpoint: &Endpoint| model.backends().iter().any(|b| !b.provider().speaks(*endpoint));
+        let translates = |endpoint: &Endpoint| model.backends().iter().any(|b| !b.speaks(*endpoint));
         let conversation = endpoint.filter(|endpoint| endpoint.is_chat()).filter(translates);
         let refuses = model.on_unsupported() == OnUnsupported::Refuse;
         let conversation = conversation.map(|endpoint| {
             let (nodes, body) = (requested.nodes(), request.body());
             let conversation = Conversation::new(endpoint, body.bytes().clone()).refuse_optional(refuses);
+            let conversation = conversation.with_seals(model.seals().clone());
             let conversation = conversation.with_shape(nodes, requested.depth()).with_lease(nodes, body.new_lease());
             conversation.map(Arc::new).ok_or(Unroutable::Overloaded)
         });
@@ -297,15 +298,13 @@ impl<S, C: Classify + Clone> Select<S, C> {
             .with_attempt(attempt)
             .with_conversation(conversation.as_deref());
         let can_translate = |backend: &Backend| {
-            let provider = backend.provider();
-            let foreign = conversation.as_deref().zip(endpoint).filter(|(_, endpoint)| !provider.speaks(*endpoint));
-            foreign.is_none_or(|(conversation, _)| conversation.supports(provider.dialect()).is_ok())
+            let foreign = conversation.as_deref().zip(endpoint).filter(|(_, endpoint)| !backend.speaks(*endpoint));
+            foreign.is_none_or(|(conversation, endpoint)| conversation.supports(backend.dialect(endpoint)).is_ok())
         };
         // Known from an earlier round: a backend that can express all of the request is preferred.
         let is_known_to_drop = |backend: &Backend| {
-            let provider = backend.provider();
-            let foreign = conversation.as_deref().zip(endpoint).filter(|(_, endpoint)| !provider.speaks(*endpoint));
-            foreign.is_some_and(|(conversation, _)| conversation.is_known_to_drop(provider.dialect()))
+            let foreign = conversation.as_deref().zip(endpoint).filter(|(_, endpoint)| !backend.speaks(*endpoint));
+            foreign.is_some_and(|(conversation, endpoint)| conversation.is_known_to_drop(backend.dialect(endpoint)))
         };
         let mut lost_races = 0;
         while lost_races < MAX_LOST_RACES {

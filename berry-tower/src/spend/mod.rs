@@ -48,7 +48,8 @@
 //! let request = || Request::post("/v1/chat/completions").body(Full::<Bytes>::from(r#"{"model":"m","max_tokens":400}"#));
 //!
 //! for status in [200, 200, 429] {
-//!     let response = service.ready().await.unwrap().call(request().unwrap()).await.unwrap();
+//!     let service = ServiceExt::<Request<Full<Bytes>>>::ready(&mut service).await.unwrap();
+//!     let response = service.call(request().unwrap()).await.unwrap();
 //!     assert_eq!(response.status(), status);
 //!     response.into_body().collect().await.unwrap();
 //! }

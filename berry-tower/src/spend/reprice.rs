@@ -95,7 +95,7 @@ where
         // A store of this process is ready at once.
         let state = match taking.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(Ok(())) => State::Asking(self.inner.call(request)),
-            Poll::Ready(Err(exceeded)) => State::Refused(Some(exceeded)),
+            Poll::Ready(Err(exceeded)) => State::Refused(Some(Box::new(exceeded))),
             Poll::Pending => {
                 let mut inner = self.inner.clone();
                 // The service that was made ready is dropped: it may hold a permit.
@@ -130,7 +130,7 @@ enum State<F> {
     /// The store is asked for more.
     Taking(Pin<Box<dyn Future<Output = Result<F, BoxError>> + Send>>),
     /// A limit has too little left.
-    Refused(Option<SpendExceeded>),
+    Refused(Option<Box<SpendExceeded>>),
 }
 
 impl<F> fmt::Debug for State<F> {
@@ -162,7 +162,7 @@ where
                     return Poll::Ready(result);
                 }
                 StateProj::Refused(exceeded) => {
-                    return exceeded.take().map_or(Poll::Pending, |exceeded| Poll::Ready(Err(exceeded.into())));
+                    return exceeded.take().map_or(Poll::Pending, |exceeded| Poll::Ready(Err(exceeded as BoxError)));
                 }
                 StateProj::Taking(taking) => ready!(taking.as_mut().poll(cx))?,
             };

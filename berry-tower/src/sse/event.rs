@@ -5,7 +5,7 @@ use super::scan::Facts;
 use crate::json::Tokenizer;
 
 const DONE: &[u8] = b"[DONE]";
-const NAME: usize = 32;
+const NAME: usize = 64;
 
 /// Reads events, one after another, in constant memory.
 pub(super) struct Event {

@@ -12,6 +12,10 @@ pub(crate) enum EventType {
     Ping,
     /// `response.created`, `response.queued`, `response.in_progress`.
     ResponsePreamble,
+    /// A piece of output of the Responses API.
+    ResponseDelta,
+    /// `response.output_item.done`.
+    ItemDone,
     /// Any other event of the Responses API.
     ResponsePart,
     /// `response.completed`, `response.incomplete`.
@@ -25,7 +29,7 @@ pub(crate) enum EventType {
 }
 
 impl EventType {
-    /// Reads a type's name, of which the first 32 bytes are enough.
+    /// Reads a type's name, of which the first 64 bytes are enough.
     pub(crate) fn read(name: &[u8]) -> Self {
         match name {
             b"" => Self::None,
@@ -39,6 +43,8 @@ impl EventType {
             b"content_block_delta" => Self::BlockDelta,
             b"message_delta" => Self::MessageDelta,
             b"message_stop" => Self::MessageStop,
+            b"response.output_item.done" => Self::ItemDone,
+            _ if name.starts_with(b"response.") && name.ends_with(b".delta") => Self::ResponseDelta,
             _ if name.starts_with(b"response.") => Self::ResponsePart,
             _ => Self::Unknown,
         }

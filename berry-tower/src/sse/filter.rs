@@ -18,7 +18,7 @@ const HOLD: usize = 16 * 1024;
 /// The most bytes of a JSON body that are searched for an error.
 const MOST_JSON: usize = 64 * 1024;
 
-const DONE: Bytes = Bytes::from_static(b"data: [DONE]\n\n");
+pub(super) const DONE: Bytes = Bytes::from_static(b"data: [DONE]\n\n");
 
 /// What the filter does with the open event.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -98,6 +98,14 @@ impl StreamFilter {
     #[must_use]
     pub fn expected_choices(mut self, n: usize) -> Self {
         self.progress.expect(n.max(1));
+        self
+    }
+
+    /// Sets whether `[DONE]` follows the event that ends a response of the Responses API, whether or not the upstream
+    /// sends it.
+    #[must_use]
+    pub fn done_event(mut self, adds_done: bool) -> Self {
+        self.progress.set_adds_done(adds_done);
         self
     }
 

@@ -85,6 +85,7 @@ pub(super) struct Progress {
     /// The Messages API sent a stop reason.
     reason: bool,
     output: bool,
+    adds_done: bool,
     counts: Counts,
 }
 
@@ -98,6 +99,7 @@ impl Progress {
             ended: false,
             reason: false,
             output: false,
+            adds_done: false,
             counts: Counts::default(),
         }
     }
@@ -124,6 +126,15 @@ impl Progress {
         matches!(self.grammar, Grammar::Chat | Grammar::Completions)
     }
 
+    /// Whether `[DONE]` follows the event that ends the response.
+    pub(super) fn adds_done(&self) -> bool {
+        self.grammar == Grammar::Responses && self.adds_done
+    }
+
+    pub(super) fn set_adds_done(&mut self, adds_done: bool) {
+        self.adds_done = adds_done;
+    }
+
     /// Whether the response is complete even if the stream breaks off here.
     pub(super) fn is_whole(&self) -> bool {
         self.is_whole_at_end() && !self.choices.has_continued
@@ -148,9 +159,11 @@ impl Progress {
     fn bears_output(&self, kind: EventType, facts: &Facts) -> bool {
         match self.grammar {
             Grammar::Chat | Grammar::Completions => facts.output,
-            Grammar::Responses => {
-                matches!(kind, EventType::ResponsePart | EventType::ResponseEnd | EventType::ResponseFailed)
-            }
+            Grammar::Responses => match kind {
+                EventType::ResponseDelta => facts.delta_output,
+                EventType::ItemDone | EventType::ResponseEnd | EventType::ResponseFailed => true,
+                _ => false,
+            },
             Grammar::Messages => match kind {
                 EventType::BlockStart => facts.block_output,
                 EventType::BlockDelta => facts.delta_output,
@@ -212,7 +225,10 @@ impl Progress {
             return fault(&mut event.facts);
         }
         self.output |= self.bears_output(kind, &event.facts);
-        self.ended |= matches!(kind, EventType::ResponseEnd | EventType::ResponseFailed);
+        if matches!(kind, EventType::ResponseEnd | EventType::ResponseFailed) {
+            self.ended = true;
+            return Verdict::Close;
+        }
         Verdict::Pass
     }
 

@@ -45,7 +45,7 @@ pub(crate) struct Facts {
     pub(super) output: bool,
     /// A block of the Messages API begins with output, or is output by its kind, such as `tool_use`.
     pub(super) block_output: bool,
-    /// Whether a delta of the Messages API is not empty.
+    /// Whether a delta of the Messages or the Responses API is not empty.
     pub(super) delta_output: bool,
     /// `delta.stop_reason` is a text.
     pub(super) stop: bool,
@@ -170,6 +170,8 @@ impl Facts {
             Node::BaseStatus if number(text).is_some_and(|status| status > 0) => self.error_at_top = true,
             Node::Count(count) => *self.counts.slot(count) = number(text),
             _ if node.bears_output() && !text.is_empty() => self.bears_output(node),
+            // A delta of the Responses API is a text.
+            Node::EventDelta => self.delta_output |= !text.is_empty(),
             Node::Stop => self.stop = !text.is_empty(),
             Node::BlockType => self.block_output |= !matches!(text, b"text" | b"thinking"),
             Node::ErrorText | Node::Error | Node::ResponseError => self.error.message = owned(),

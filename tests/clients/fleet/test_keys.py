@@ -1,7 +1,12 @@
 """Keys that are made at run time: over replicas, over crashes, and with the database away."""
 
+import hashlib
+import json
+import re
+import sqlite3
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from support import wait_for
@@ -87,7 +92,7 @@ def test_no_acknowledged_key_is_lost_when_a_replica_is_killed(fleet, url):
             except OSError:
                 return
             if status == 201:
-                acknowledged.append(__import__("json").loads(body)["key"])
+                acknowledged.append(json.loads(body)["key"])
 
     for _ in range(3):
         with ThreadPoolExecutor(8) as pool:
@@ -138,3 +143,40 @@ def test_two_replicas_migrate_at_the_same_time(fleet, url):
     for replica in replicas:
         replica.cli("key", "create", "--user", "admin")
     assert len(replicas[0].cli("key", "list")["data"]) == 3
+
+
+def resident(replica):
+    """The resident memory of a replica, in MB."""
+    status = Path(f"/proc/{replica.process.running.pid}/status").read_text()
+    return int(re.search(r"VmRSS:\s+(\d+) kB", status)[1]) / 1024
+
+
+def test_a_hundred_thousand_keys_take_less_than_sixty_megabytes(fleet, tmp_path):
+    config = fleet.config(fleet.provider(), database(f"sqlite://{tmp_path}/berry.db"))
+    replica = fleet.replica(config)
+    for user in range(3):
+        replica.cli("user", "create", f"user{user}")
+    key = replica.cli("key", "create", "--user", "user1")["key"]
+    assert replica.client().chat(token=key)[0] == 200
+    replica.process.stop()
+    replica.start()
+    before = resident(replica)
+    replica.process.stop()
+    with sqlite3.connect(tmp_path / "berry.db") as connection:
+        row = "INSERT INTO berry_keys VALUES (?, 'berry-AbCd…WxYz', '', ?, NULL, '[]', '[]', '{}', 1, 0, NULL, NULL, 1)"
+        ids = [f"key_{number:012}" for number in range(100_000)]
+        connection.executemany(row, [(one, f"user{index % 3}") for index, one in enumerate(ids)])
+        digest = lambda text: hashlib.sha256(text.encode()).digest()
+        connection.executemany("INSERT INTO berry_tokens VALUES (?, ?, NULL)", [(digest(one), one) for one in ids])
+    replica.start()
+    wait_for(lambda: "berry_runtime_keys 100001" in replica.client().send("GET", "/prometheus")[2].decode())
+    assert replica.client().chat(token=ids[77_777])[0] == 200
+    taken = resident(replica) - before
+    print(f"100,000 keys take {taken:.1f} MB")
+    assert taken < 60
+    # A change copies a small part of the table.
+    started = time.monotonic()
+    replica.cli("user", "update", "user1", "--models", "other")
+    assert replica.client().chat(token=key)[0] == 403
+    assert time.monotonic() - started < 2
+    assert resident(replica) - before < 90

@@ -149,7 +149,8 @@ def restarted(redis):
 def test_traffic_goes_on_without_the_store(fleet, durable, how, on_error):
     # More than is asked for in all of the test, so that no request is refused by its limit.
     limits = "requests_per_day = 4000000"
-    provider, replicas = start(fleet, durable, limits, on_error=on_error, timeout_ms=50)
+    # Long enough for a machine under load.
+    provider, replicas = start(fleet, durable, limits, on_error=on_error, timeout_ms=250)
     begin = durable.process.kill if how == "killed" else durable.process.pause
     end = (lambda: restarted(durable)) if how == "killed" else durable.process.resume
     load, back = outage(provider, replicas, begin, end)

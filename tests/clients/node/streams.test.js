@@ -34,8 +34,8 @@ test("a broken stream of the Responses API is an error", async () => {
   const events = [];
   // That API's errors are events for the program to read; what throws is the broken connection.
   await assert.rejects(collect(asked, events));
-  assert.equal(events.at(-1).type, "error");
-  assert.equal(events.at(-1).code, "upstream_stream_interrupted");
+  assert.equal(events.at(-1).type, "response.failed");
+  assert.equal(events.at(-1).response.error.code, "upstream_stream_interrupted");
   assert.ok(!events.some((event) => event.type === "response.completed"));
 });
 

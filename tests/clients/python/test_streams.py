@@ -39,8 +39,8 @@ def test_a_broken_stream_of_the_responses_api_is_an_error(sdk, gateway):
     # That API's errors are events for the program to read; the SDK raises for the broken connection.
     with pytest.raises(openai.APIError):
         sdk.collect(ask, into=events)
-    assert events[-1].type == "error"
-    assert events[-1].code == "upstream_stream_interrupted"
+    assert events[-1].type == "response.failed"
+    assert events[-1].response.error.code == "upstream_stream_interrupted"
     assert "response.completed" not in {event.type for event in events}
 
 

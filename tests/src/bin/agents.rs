@@ -93,7 +93,7 @@ fn commands(providers: &Providers) -> std::io::Result<()> {
     for line in std::io::stdin().lock().lines() {
         let command: Value = serde_json::from_str(&line?).unwrap_or_default();
         if let Some(fault) = command.get("fault") {
-            for (name, provider) in providers.iter() {
+            for (name, provider) in providers {
                 provider.script(script(name, fault.as_str()));
                 provider.clear();
             }

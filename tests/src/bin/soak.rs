@@ -159,15 +159,19 @@ async fn send_until(addr: SocketAddr, sent: Arc<Sent>, start: u64, until: Instan
     let mut number = start;
     while Instant::now() < until {
         number += 1;
-        let (is_stream, model) = (number.is_multiple_of(STREAM), format!("m{}", number % MODELS.len() as u64));
+        let is_stream = number.is_multiple_of(STREAM);
+        // Streams meet every model too.
+        let model = format!("m{}", (number + number / STREAM) % MODELS.len() as u64);
         let ask = Ask::chat(&model, is_stream).token(TOKEN);
         sent.requests.fetch_add(1, Relaxed);
         sent.streams.fetch_add(is_stream.into(), Relaxed);
         if is_stream && (number / STREAM).is_multiple_of(ABANDONED) {
             sent.abandoned.fetch_add(1, Relaxed);
-            connection.send(&ask.bytes()).await?;
-            let mut reply = connection.head().await?;
-            let _ = connection.more(&mut reply).await;
+            if connection.send(&ask.bytes()).await.is_ok()
+                && let Ok(mut reply) = connection.head().await
+            {
+                let _ = connection.more(&mut reply).await;
+            }
             connection = Connection::open(addr).await?;
             continue;
         }

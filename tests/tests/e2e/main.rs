@@ -20,4 +20,5 @@ mod models;
 mod openai_client;
 mod presets;
 mod spend;
+mod stored_responses;
 mod verdicts;

@@ -78,13 +78,14 @@ async fn a_preset_writes_what_its_provider_accepts() {
 
 #[tokio::test]
 async fn what_a_provider_refuses_is_learned() {
-    let parts: [(&str, fn(&mut Value)); 8] = [
+    type Part = (&'static str, fn(&mut Value));
+    let parts: [Part; 8] = [
         ("tools", |body| body["tools"] = json!([tool()])),
         ("developer", |body| body["messages"][0] = json!({"role": "developer", "content": "Be brief."})),
         ("parts", |body| body["messages"][1]["content"] = json!([{"type": "text", "text": "Hi"}])),
         ("name", |body| body["messages"][1]["name"] = json!("ann")),
         ("late system", |body| {
-            body["messages"] = json!([{"role": "user", "content": "Hi"}, {"role": "system", "content": "Be brief."}])
+            body["messages"] = json!([{"role": "user", "content": "Hi"}, {"role": "system", "content": "Be brief."}]);
         }),
         ("effort", |body| body["reasoning_effort"] = json!("xhigh")),
         ("limit", |body| body["max_tokens"] = json!(64)),

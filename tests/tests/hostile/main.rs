@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "tests may panic, and so may their helpers")]
 
+mod access_log;
 mod bodies;
 mod connections;
 mod operators;

@@ -15,20 +15,28 @@ use crate::{
     upstream::{Http1, Received, Then, good, response},
 };
 
-/// A provider that fails for what a poisoned request has, as real ones do.
-pub(crate) fn answer(request: &Received) -> (Vec<u8>, Then) {
+/// The response to what a poisoned request has, as real providers give it: status, header, body.
+pub(crate) fn refusal(request: &Received) -> Option<(&'static str, &'static str, &'static str)> {
     if request.has("too-large") {
         let error = r#"{"error":{"message":"Request too large for m on tokens per min (TPM): Limit 30000, Requested 90000","type":"tokens","param":null,"code":"rate_limit_exceeded"}}"#;
-        return (response("429 Too Many Requests", "retry-after: 60\r\n", error), Then::Keep);
+        return Some(("429 Too Many Requests", "retry-after: 60\r\n", error));
     }
     if request.has("always-fails") || request.has(r#""stream":"true""#) {
         let error = r#"{"error":{"message":"internal error","type":"server_error"}}"#;
-        return (response("500 Internal Server Error", "", error), Then::Keep);
+        return Some(("500 Internal Server Error", "", error));
     }
     if request.head.contains("sqlmap") {
-        return (response("403 Forbidden", "", "<html>blocked</html>"), Then::Keep);
+        return Some(("403 Forbidden", "", "<html>blocked</html>"));
     }
-    good()
+    None
+}
+
+/// A provider that refuses poisoned requests.
+pub(crate) fn answer(request: &Received) -> (Vec<u8>, Then) {
+    match refusal(request) {
+        Some((status, headers, error)) => (response(status, headers, error), Then::Keep),
+        None => good(),
+    }
 }
 
 /// The four poisons.

@@ -58,6 +58,8 @@ pub(crate) struct Gateway {
 pub(crate) struct Start<'a> {
     /// The limit of open files.
     pub(crate) files: Option<u32>,
+    /// Whether each request has a line in the log.
+    pub(crate) access_log: bool,
     /// A file with certificates to trust.
     pub(crate) trusted: Option<&'a std::path::Path>,
 }
@@ -74,7 +76,9 @@ impl Gateway {
         let limit = start.files.map_or_else(String::new, |files| format!("ulimit -n {files} && "));
         command.arg("-c").arg(format!("{limit}exec \"$@\"")).arg("sh").arg(program());
         command.args(["--config", "config.toml", "--bind", "127.0.0.1:0"]).current_dir(folder.path());
-        command.env("RUST_LOG", "warn,berry_server=info,berry_server::access=warn").env("BERRY_LOG_FORMAT", "json");
+        let level = if start.access_log { "info" } else { "warn" };
+        command.env("RUST_LOG", format!("warn,berry_server=info,berry_server::access={level}"));
+        command.env("BERRY_LOG_FORMAT", "json");
         for proxy in ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"] {
             command.env_remove(proxy);
         }
@@ -190,6 +194,12 @@ impl Gateway {
 
     /// Ends the process and returns the lines that it logged.
     pub(crate) async fn stop(mut self) -> Vec<String> {
+        // A signal lets it write the lines that are queued.
+        self.signal("TERM");
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(5);
+        while self.is_running() && tokio::time::Instant::now() < deadline {
+            sleep(Duration::from_millis(20)).await;
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
         for _ in 0..100 {

@@ -1,12 +1,10 @@
 //! Providers that close, reset, fall silent, go away, or refuse.
 
-use std::time::Duration;
-
 use futures_util::future::join_all;
 
 use crate::{
     process::{ALICE, BOB, Gateway, Start, configuration},
-    upstream::{ANSWER, Exchange, Http1, Http2, Then, Tls, good, response, trust},
+    upstream::{ANSWER, Exchange, Http1, Http2, Then, Tls, good, response},
 };
 
 /// Sends requests one after another and several at once; all must be served.
@@ -26,7 +24,8 @@ async fn a_provider_that_breaks_connections_is_replaced_by_another() {
         let whole = response("200 OK", "", ANSWER);
         whole[..whole.len() - 40].to_vec()
     };
-    let faults: [fn() -> (Vec<u8>, Then); 4] = [
+    type Fault = fn() -> (Vec<u8>, Then);
+    let faults: [Fault; 4] = [
         || (Vec::new(), Then::Close),
         || (Vec::new(), Then::Reset),
         || (Vec::new(), Then::Silence),
@@ -51,20 +50,19 @@ async fn a_provider_that_closes_each_connection_after_its_response_serves_all() 
     all_served(&gateway, 50).await;
 }
 
-async fn over_http2(provider: &Tls, requests: usize) -> serde_json::Value {
-    let lines = "plain_timeout_seconds = 2\nmax_retries = 3";
-    let text = configuration("", "", &[("a", provider.url(), lines)]);
+async fn over_http2(provider: &Tls) -> Gateway {
+    let text = configuration("", "", &[("a", provider.url(), "plain_timeout_seconds = 2\nmax_retries = 3")]);
     let trusted = provider.certificate();
-    let gateway = Gateway::start_as(&text, Start { trusted: Some(&trusted), ..Start::default() }).await;
-    all_served(&gateway, requests).await;
-    gateway.backend("a").await
+    Gateway::start_as(&text, Start { trusted: Some(&trusted), ..Start::default() }).await
 }
 
 #[tokio::test]
 async fn connections_that_go_away_cost_no_request() {
     let after = |number: usize| if number.is_multiple_of(7) { Http2::GoAway } else { Http2::Serve };
     let provider = Tls::start(100, Exchange::answer, after).await;
-    let health = over_http2(&provider, 50).await;
+    let gateway = over_http2(&provider).await;
+    all_served(&gateway, 50).await;
+    let health = gateway.backend("a").await;
     assert!(provider.connections() > 1);
     assert_eq!(health["circuit_state"], "closed", "{health}");
 }
@@ -79,17 +77,24 @@ async fn streams_that_are_refused_are_sent_again() {
         }
     };
     let provider = Tls::start(100, serve, |_| Http2::Serve).await;
-    let health = over_http2(&provider, 50).await;
+    let gateway = over_http2(&provider).await;
+    all_served(&gateway, 50).await;
+    let health = gateway.backend("a").await;
     assert_eq!(health["circuit_state"], "closed", "{health}");
 }
 
 #[tokio::test]
 async fn a_connection_that_goes_deaf_is_replaced() {
-    // Only the first connection: the tenth request is its last.
-    let after = |number: usize| if number == 10 { Http2::Deaf } else { Http2::Serve };
+    // Only the first connection: the seventh request is its last.
+    let after = |number: usize| if number == 7 { Http2::Deaf } else { Http2::Serve };
     let provider = Tls::start(100, Exchange::answer, after).await;
-    let start = tokio::time::Instant::now();
-    over_http2(&provider, 30).await;
-    assert!(start.elapsed() < Duration::from_secs(30), "{:?}", start.elapsed());
+    let gateway = over_http2(&provider).await;
+    all_served(&gateway, 5).await;
+    // The connection goes deaf among these requests, fewer than open the breaker.
+    let replies = join_all((0..4).map(|n| gateway.chat(if n % 2 == 0 { ALICE } else { BOB }))).await;
+    let failed: Vec<_> = replies.into_iter().flatten().filter(|reply| reply.status != 200).collect();
+    assert!(failed.iter().all(|reply| reply.status == 504), "{failed:?}");
+    all_served(&gateway, 20).await;
     assert!(provider.connections() > 1);
+    assert_eq!(gateway.backend("a").await["circuit_state"], "closed");
 }

@@ -186,6 +186,20 @@ impl Exchange {
         }
     }
 
+    /// Answers with this status line and JSON.
+    pub(crate) fn fail(mut self, status: &str, error: &str) {
+        let code: u16 = status[..3].parse().unwrap();
+        let head = Response::builder().status(code).header("content-type", "application/json").body(()).unwrap();
+        if let Ok(mut body) = self.respond.send_response(head, false) {
+            let _ = body.send_data(Bytes::copy_from_slice(error.as_bytes()), true);
+        }
+    }
+
+    /// The request as a provider over HTTP/1 has it, with its body.
+    pub(crate) fn received(&self, body: Vec<u8>) -> Received {
+        Received { head: format!("{:?}", self.request.headers()).to_lowercase(), body }
+    }
+
     /// Refuses the request unprocessed.
     pub(crate) fn refuse(mut self) {
         self.respond.send_reset(Reason::REFUSED_STREAM);
@@ -245,7 +259,7 @@ impl Tls {
     {
         let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
         let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("trusted.pem"), made.cert.pem()).unwrap();
+        fs::write(folder.path().join("trusted.pem"), pem(made.cert.der())).unwrap();
         let versions = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()));
         let versions = versions.with_safe_default_protocol_versions().unwrap();
         let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
@@ -297,6 +311,23 @@ impl Tls {
     pub(crate) fn certificate(&self) -> PathBuf {
         self.folder.path().join("trusted.pem")
     }
+}
+
+/// A certificate as a PEM text.
+fn pem(der: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::new();
+    for (at, group) in der.chunks(3).enumerate() {
+        let bits = group.iter().fold(0, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - group.len()));
+        for digit in 0..4 {
+            let value = bits >> (18 - 6 * digit) & 63;
+            text.push(if digit <= group.len() { char::from(DIGITS[value as usize]) } else { '=' });
+        }
+        if at % 16 == 15 {
+            text.push('\n');
+        }
+    }
+    format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", text.trim_end())
 }
 
 /// A file with the certificates of several providers.

@@ -54,11 +54,12 @@ async fn reload_applies_changes_and_keeps_state() {
     assert_eq!(reply.status, 200);
     let none: [&str; 0] = [];
     let added = |id: &str| json!({ "added": [id], "removed": none, "changed": none });
+    let unchanged = json!({ "added": none, "removed": none, "changed": none });
     assert_eq!(
         reply.json()["changes"],
         json!({
             "settings": ["stream_keepalive_seconds"], "users": added("bob"), "models": added("second"),
-            "providers": { "added": none, "removed": none, "changed": none },
+            "providers": unchanged, "teams": unchanged, "prices": unchanged, "tables": none,
         })
     );
     assert_eq!(reply.json()["source"], file.display().to_string());

@@ -62,6 +62,7 @@ fn backend_health() -> Value {
                 "provider": "string", "model": "string", "enabled": "bool", "is_healthy": "bool",
                 "circuit_state": "string", "failure_count": "count", "last_error": "string|null",
                 "last_success": "time|null", "last_failure": "time|null", "tags": "[string]", "priority": "count",
+                "openai_api": "string",
             }],
         } },
         "timestamp": "time",

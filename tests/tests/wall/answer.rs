@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use berry_tower::dialect::ResponseGrammar;
 use futures_util::StreamExt;
 use http::{HeaderMap, StatusCode};
 use serde_json::Value;
@@ -14,6 +15,13 @@ pub(crate) enum Front {
     Chat,
     /// Anthropic's Messages.
     Messages,
+    /// OpenAI's Responses.
+    Responses,
+}
+
+impl Front {
+    /// Every API that is translated.
+    pub(crate) const ALL: [Self; 3] = [Self::Chat, Self::Messages, Self::Responses];
 }
 
 impl Front {
@@ -21,6 +29,7 @@ impl Front {
         match self {
             Self::Chat => "/v1/chat/completions",
             Self::Messages => "/v1/messages",
+            Self::Responses => "/v1/responses",
         }
     }
 }
@@ -90,7 +99,7 @@ impl Answer {
     /// The mark that says that a stream is whole.
     pub(crate) fn done(&self) -> bool {
         match self.front {
-            Front::Chat => self.data().last() == Some(&"[DONE]"),
+            Front::Chat | Front::Responses => self.data().last() == Some(&"[DONE]"),
             Front::Messages => self.events().last().is_some_and(|event| event["type"] == "message_stop"),
         }
     }
@@ -101,6 +110,11 @@ impl Answer {
                 Front::Chat => &event["choices"][0]["finish_reason"],
                 Front::Messages if self.is_stream() => &event["delta"]["stop_reason"],
                 Front::Messages => &event["stop_reason"],
+                Front::Responses if !self.is_stream() => &event["status"],
+                Front::Responses => match event["type"].as_str() {
+                    Some("response.completed" | "response.incomplete") => &event["response"]["status"],
+                    _ => &Value::Null,
+                },
             };
             reason.as_str().map(str::to_owned)
         };
@@ -118,6 +132,13 @@ impl Answer {
                 (Front::Messages, false) => {
                     value["content"].as_array().into_iter().flatten().map(|block| text(&block["text"])).collect()
                 }
+                (Front::Responses, true) if value["type"] != "response.output_text.delta" => String::new(),
+                (Front::Responses, true) => text(&value["delta"]),
+                (Front::Responses, false) => {
+                    let items = value["output"].as_array().into_iter().flatten();
+                    let parts = items.flat_map(|item| item["content"].as_array().into_iter().flatten());
+                    parts.map(|part| text(&part["text"])).collect()
+                }
             }
         };
         if self.is_stream() {
@@ -130,9 +151,13 @@ impl Answer {
     /// The code of the error that it is, or ends with; Anthropic's API has none, but a type.
     pub(crate) fn code(&self) -> Option<String> {
         let last = if self.is_stream() { self.events().pop()? } else { self.json() };
-        let error = last.get("error")?;
+        let error = match self.front {
+            Front::Responses if self.is_stream() => last["response"].get("error"),
+            _ => last.get("error"),
+        };
+        let error = error.filter(|error| !error.is_null())?;
         let name = match self.front {
-            Front::Chat => "code",
+            Front::Chat | Front::Responses => "code",
             Front::Messages => "type",
         };
         Some(error[name].as_str().unwrap_or_default().to_owned())
@@ -151,14 +176,29 @@ impl Answer {
         let ended = match (self.is_stream(), self.front) {
             (false, Front::Chat) => self.finish_reason().is_some(),
             (false, Front::Messages) => self.json()["type"] == "message" && self.finish_reason().is_some(),
+            (false, Front::Responses) => self.json()["object"] == "response" && self.finish_reason().is_some(),
+            (true, Front::Responses) => self.done() && self.finish_reason().is_some() && self.is_in_grammar(),
             (true, Front::Chat) => self.done() && self.finish_reason().is_some(),
             (true, Front::Messages) => self.done() && self.finish_reason().is_some() && self.is_in_grammar(),
         };
         self.status == 200 && self.clean && ended && self.code().is_none()
     }
 
-    /// As far as it goes, a stream of messages keeps to Anthropic's grammar.
+    /// As far as it goes, a stream of responses keeps to its grammar.
+    fn is_response(&self) -> bool {
+        let mut grammar = ResponseGrammar::new();
+        let mut name = "";
+        self.text.lines().all(|line| {
+            name = line.strip_prefix("event: ").unwrap_or(name);
+            line.strip_prefix("data: ").is_none_or(|data| grammar.event(name, data).is_ok())
+        })
+    }
+
+    /// As far as it goes, a stream of messages or of responses keeps to its grammar.
     pub(crate) fn is_in_grammar(&self) -> bool {
+        if self.front == Front::Responses {
+            return self.is_response();
+        }
         let names = self.text.lines().filter_map(|line| line.strip_prefix("event: "));
         // What one block or the message as a whole is in.
         let (mut block, mut blocks, mut state) = (None, 0, "begin");

@@ -197,6 +197,7 @@ fn check_told(what: &str, told: Told, answer: &Answer, stream: bool) {
     let name = |status, code| match answer.front {
         Front::Chat => code,
         Front::Messages => kind(status, code),
+        Front::Responses => code,
     };
     match told {
         Whole => assert!(answer.is_whole() && answer.is_stream() == stream, "{what}"),
@@ -207,7 +208,7 @@ fn check_told(what: &str, told: Told, answer: &Answer, stream: bool) {
                 "{what}"
             );
             assert!(answer.clean && !answer.is_stream(), "{what}");
-            let (body, chat) = (answer.json(), answer.front == Front::Chat);
+            let (body, chat) = (answer.json(), answer.front != Front::Messages);
             let error = &body["error"];
             // Azure's own refusals have a type that is null.
             let typed = error["type"].is_string() || chat && code == "content_filter";
@@ -220,6 +221,8 @@ fn check_told(what: &str, told: Told, answer: &Answer, stream: bool) {
             assert!(answer.front == Front::Chat || answer.is_in_grammar(), "{what}");
             // Anthropic's reason comes before the end, and is passed on.
             assert!(answer.finish_reason().is_none() || answer.front == Front::Messages, "{what}");
+            let failed = answer.events().pop().is_some_and(|event| event["type"] == "response.failed");
+            assert_eq!(failed, answer.front == Front::Responses, "{what}");
         }
     }
 }
@@ -330,4 +333,24 @@ async fn of_a_streamed_message_with_one_backend() {
 #[tokio::test(start_paused = true)]
 async fn of_a_streamed_message_with_two_backends() {
     all(true, 2, Front::Messages).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_a_plain_response_with_one_backend() {
+    all(false, 1, Front::Responses).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_a_plain_response_with_two_backends() {
+    all(false, 2, Front::Responses).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_a_streamed_response_with_one_backend() {
+    all(true, 1, Front::Responses).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_a_streamed_response_with_two_backends() {
+    all(true, 2, Front::Responses).await;
 }

@@ -41,7 +41,7 @@ async fn a_client_that_leaves_before_the_head_is_not_worked_for() {
 
 #[tokio::test(start_paused = true)]
 async fn a_client_that_leaves_in_the_middle_ends_the_stream_upstream() {
-    for front in [Front::Chat, Front::Messages] {
+    for front in Front::ALL {
         for dialect in DIALECTS {
             let wall = Plan::speaking(&[dialect, Dialect::OpenAi]).front(front).start().await;
             wall.set(0, Behavior::healthy().per_token(SECOND));
@@ -99,7 +99,9 @@ async fn a_drain_lets_streams_finish() {
 
 #[tokio::test(start_paused = true)]
 async fn a_drain_tells_the_streams_that_are_over_the_grace_period() {
-    for (front, code) in [(Front::Chat, "shutting_down"), (Front::Messages, "overloaded_error")] {
+    for (front, code) in
+        [(Front::Chat, "shutting_down"), (Front::Messages, "overloaded_error"), (Front::Responses, "shutting_down")]
+    {
         for dialect in DIALECTS {
             let plan = Plan::speaking(&[dialect]).front(front).settings("shutdown_grace_seconds = 10");
             let wall = plan.start().await;

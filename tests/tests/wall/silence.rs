@@ -20,7 +20,9 @@ fn keep_alives(answer: &Answer) -> Vec<u64> {
 
 #[tokio::test(start_paused = true)]
 async fn a_stalled_stream_is_kept_alive_and_then_ended() {
-    for (front, code) in [(Front::Chat, "upstream_timeout"), (Front::Messages, "timeout_error")] {
+    for (front, code) in
+        [(Front::Chat, "upstream_timeout"), (Front::Messages, "timeout_error"), (Front::Responses, "upstream_timeout")]
+    {
         for dialect in DIALECTS {
             let plan = Plan::speaking(&[dialect]).front(front);
             let plan = plan.settings("stream_idle_timeout_seconds = 9\nstream_keepalive_seconds = 2");
@@ -81,7 +83,8 @@ async fn a_failure_behind_an_early_head_is_an_error_event() {
         (Fault::Status(429), "upstream_rate_limited", "rate_limit_error"),
         (Fault::BadKey, "upstream_auth", "api_error"),
     ] {
-        for (front, code) in [(Front::Chat, code), (Front::Messages, kind)] {
+        let of_response = if code == "upstream_rate_limited" { "rate_limit_exceeded" } else { code };
+        for (front, code) in [(Front::Chat, code), (Front::Messages, kind), (Front::Responses, of_response)] {
             for dialect in DIALECTS {
                 let wall = Plan::speaking(&[dialect]).front(front).settings(EARLY).start().await;
                 wall.set(0, Fault::LateHead(5 * SECOND).and(fault.clone()));

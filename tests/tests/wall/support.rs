@@ -206,7 +206,7 @@ impl Wall {
         let url = format!("http://{}{path}", self.server.addr());
         let request = self.client.post(url).json(body);
         match self.front {
-            Front::Chat => request.bearer_auth(TOKEN),
+            Front::Chat | Front::Responses => request.bearer_auth(TOKEN),
             Front::Messages => request.header("x-api-key", TOKEN).header("anthropic-version", "2023-06-01"),
         }
     }
@@ -215,8 +215,14 @@ impl Wall {
     pub(crate) fn chat(&self, stream: bool) -> reqwest::RequestBuilder {
         let mut body = question(stream);
         body["model"] = self.model.as_str().into();
-        if self.front == Front::Messages {
-            body["max_tokens"] = 1000.into();
+        match self.front {
+            Front::Chat => {}
+            Front::Messages => body["max_tokens"] = 1000.into(),
+            Front::Responses => {
+                let members = body.as_object_mut().unwrap();
+                let messages = members.remove("messages").unwrap();
+                members.insert("input".to_owned(), messages);
+            }
         }
         self.request(self.front.path(), &body)
     }

@@ -61,6 +61,7 @@ fn defaults() -> Value {
         "settings.smart_ai": settings["smart_ai"],
         "settings.retry_budget": settings["retry_budget"],
         "settings": settings,
+        "responses": loaded.responses,
         "database": { "retain_days": database.retain_days, "record_user": database.record_user },
         "telemetry": {
             "otlp_endpoint": telemetry.otlp_endpoint.unwrap_or_default(),
@@ -108,6 +109,7 @@ fn defaults() -> Value {
             "sampling": backend.sampling,
             "thinking": backend.thinking,
             "think_tags": backend.think_tags,
+            "openai_api": backend.openai_api,
         },
     })
 }

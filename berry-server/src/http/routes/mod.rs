@@ -14,11 +14,15 @@ mod home;
 mod metrics;
 mod models;
 mod openapi;
+#[cfg(feature = "database")]
+mod own_usage;
 #[cfg(feature = "observability")]
 mod prometheus;
 mod refusals;
 mod smart_ai;
 mod status;
+#[cfg(feature = "database")]
+mod stored;
 mod tags;
 
 use std::convert::Infallible;
@@ -71,9 +75,12 @@ where
     let models = Router::new()
         .route("/models", get(models::list))
         .route("/v1/models", get(models::list))
-        .route("/v1/models/{*model}", get(models::one))
-        .route_layer(map_request(fill_identity))
-        .route_layer(AuthLayer::new(keys.clone()));
+        .route("/v1/models/{*model}", get(models::one));
+    #[cfg(feature = "database")]
+    let models = models
+        .route("/v1/usage", get(own_usage::own_usage))
+        .route("/v1/responses/{id}", get(stored::one).delete(stored::remove));
+    let models = models.route_layer(map_request(fill_identity)).route_layer(AuthLayer::new(keys.clone()));
     let settings = &snapshot.config.settings;
     let mut status = metrics::routes().merge(smart_ai::routes()).merge(openapi::routes(snapshot.public_status));
     #[cfg(feature = "observability")]

@@ -59,6 +59,7 @@ use super::{
         (name = tags::HEALTH, description = "For load balancers and people."),
         (name = tags::MODELS, description = "The models that the caller may use."),
         (name = tags::INFERENCE, description = "Routed by the body's `model` to one of its backends."),
+        (name = tags::USAGE, description = "What the caller itself has spent, and what is left."),
         (name = tags::STATUS, description = "Public unless `settings.public_status` is false."),
         (name = tags::ADMIN, description = "For users with the tag `admin`."),
     ),
@@ -85,6 +86,8 @@ struct Described;
     admin::people::show_team,
     admin::people::update_team,
     admin::people::delete_team,
+    admin::spending::usage,
+    super::own_usage::own_usage,
 ))]
 struct DescribedDatabase;
 
@@ -145,6 +148,12 @@ pub(super) fn document(public_status: bool) -> utoipa::openapi::OpenApi {
         let operation = <super::prometheus::__path_prometheus as utoipa::Path>::operation();
         paths.insert("/prometheus".to_owned(), PathItem::new(HttpMethod::Get, operation));
     }
+    #[cfg(feature = "database")]
+    {
+        let mut item = PathItem::new(HttpMethod::Get, <super::stored::__path_one as utoipa::Path>::operation());
+        item.delete = Some(<super::stored::__path_remove as utoipa::Path>::operation());
+        paths.insert("/v1/responses/{id}".to_owned(), item);
+    }
     // The path of the list in earlier versions.
     let mut alias = paths["/v1/models"].clone();
     if let Some(operation) = &mut alias.get {
@@ -188,7 +197,7 @@ fn described_database() -> utoipa::openapi::OpenApi {
 fn finish(operation: &mut Operation, shape: &str, public_status: bool) {
     let kind = operation.tags.iter().flatten().next().map_or("", String::as_str);
     let closed = kind == tags::ADMIN || (kind == tags::STATUS && !public_status);
-    let needs_token = closed || matches!(kind, tags::MODELS | tags::INFERENCE);
+    let needs_token = closed || matches!(kind, tags::MODELS | tags::INFERENCE | tags::USAGE);
     if needs_token {
         let mut security = vec![SecurityRequirement::new("token", [""; 0])];
         if shape == "AnthropicError" {

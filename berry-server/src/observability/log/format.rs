@@ -2,10 +2,14 @@
 //!
 //! Both escape what a client or a provider could use to forge, hide or rearrange a line, and cut long values.
 
-use std::fmt::{self, Write};
+use std::{
+    cell::Cell,
+    fmt::{self, Write},
+};
 
+use jiff::Timestamp;
 use tracing::{
-    Event, Subscriber,
+    Event, Metadata, Subscriber,
     field::{Field, Visit},
 };
 use tracing_subscriber::{
@@ -45,69 +49,90 @@ where
     N: for<'a> FormatFields<'a> + 'static,
 {
     fn format_event(&self, _: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
-        let metadata = event.metadata();
-        let (now, level, target) = (jiff::Timestamp::now(), metadata.level(), JsonString(metadata.target()));
-        write!(writer, r#"{{"timestamp":"{now}","level":"{level}","target":{target}"#)?;
-        let mut fields = JsonFields { writer, is_open: false, message: None, result: Ok(()) };
+        let line = LINE.take();
+        let mut fields = JsonFields { line, is_open: false, message: None };
+        fields.begin(event.metadata());
         event.record(&mut fields);
-        fields.finish()
+        let mut line = fields.finish();
+        let result = writer.write_str(&line);
+        line.clear();
+        line.shrink_to(MAX_KEPT_BYTES);
+        LINE.set(line);
+        result
     }
 }
 
-/// A text as a JSON string, without a character that is unsafe in a terminal.
-struct JsonString<'a>(&'a str);
+/// The size up to which a thread keeps its buffer of a line.
+const MAX_KEPT_BYTES: usize = 16 * 1024;
 
-impl fmt::Display for JsonString<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_json(f, self.0)
-    }
+thread_local! {
+    /// The buffer of this thread's lines.
+    static LINE: Cell<String> = const { Cell::new(String::new()) };
+    /// The second of this thread's last line, with its text.
+    static SECOND: Cell<(i64, [u8; SECOND_BYTES])> = const { Cell::new((i64::MIN, [0; SECOND_BYTES])) };
 }
 
-/// Writes a value as a JSON string, escaped while it is written.
-fn write_json(out: &mut impl Write, value: impl fmt::Display) -> fmt::Result {
-    out.write_char('"')?;
-    let mut escaped = JsonEscaped { out, left: MAX_VALUE_BYTES };
+/// The length of `2026-11-30T12:34:56`.
+const SECOND_BYTES: usize = 19;
+
+/// Appends the time in UTC with microseconds. Most lines share their second with the one before.
+fn push_timestamp(line: &mut String, now: Timestamp) {
+    let (mut second, mut text) = SECOND.get();
+    if second != now.as_second() {
+        second = now.as_second();
+        let new = now.strftime("%Y-%m-%dT%H:%M:%S").to_string();
+        // Years of more than four digits do not come.
+        text = new.as_bytes().try_into().unwrap_or([b'?'; SECOND_BYTES]);
+        SECOND.set((second, text));
+    }
+    line.push_str(str::from_utf8(&text).unwrap_or_default());
+    let mut digits = itoa::Buffer::new();
+    // The digit in front keeps leading zeros.
+    let digits = digits.format(1_000_000 + now.subsec_microsecond());
+    line.push('.');
+    line.push_str(&digits[1..]);
+    line.push('Z');
+}
+
+/// Appends a JSON string, without a character that is unsafe in a terminal.
+fn push_json(line: &mut String, value: impl fmt::Display) {
+    line.push('"');
+    let mut escaped = JsonEscaped { line, left: MAX_VALUE_BYTES };
     // The value is cut by an error of its writer.
-    let result = write!(escaped, "{value}");
-    let is_cut = escaped.left == 0 && result.is_err();
-    if !is_cut {
-        result?;
-    }
-    out.write_str(if is_cut { "…\"" } else { "\"" })
+    let is_cut = write!(escaped, "{value}").is_err();
+    line.push_str(if is_cut { "…\"" } else { "\"" });
 }
 
 /// Escapes what is written for a JSON string, and fails once [`MAX_VALUE_BYTES`] were written.
-struct JsonEscaped<'a, W> {
-    out: &'a mut W,
+struct JsonEscaped<'a> {
+    line: &'a mut String,
     left: usize,
 }
 
-impl<W: Write> Write for JsonEscaped<'_, W> {
+impl Write for JsonEscaped<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
+        let fits = text.len() <= self.left;
         let end = (0..=self.left.min(text.len())).rev().find(|end| text.is_char_boundary(*end)).unwrap_or_default();
+        self.left -= end;
         let mut rest = &text[..end];
-        // Runs of ordinary characters are written at once.
+        // Runs of ordinary characters are appended at once.
         while let Some(at) = rest.bytes().position(|byte| byte >= 0x80 || needs_escape(byte)) {
             let (run, special) = rest.split_at(at);
-            self.out.write_str(run)?;
+            self.line.push_str(run);
             let char = special.chars().next().unwrap_or_default();
             match char {
-                '"' | '\\' => write!(self.out, "\\{char}")?,
-                '\n' => self.out.write_str("\\n")?,
-                '\r' => self.out.write_str("\\r")?,
-                '\t' => self.out.write_str("\\t")?,
-                char if is_unsafe(char) => write!(self.out, "\\u{:04x}", u32::from(char))?,
-                char => self.out.write_char(char)?,
+                '"' => self.line.push_str("\\\""),
+                '\\' => self.line.push_str("\\\\"),
+                '\n' => self.line.push_str("\\n"),
+                '\r' => self.line.push_str("\\r"),
+                '\t' => self.line.push_str("\\t"),
+                char if is_unsafe(char) => write!(self.line, "\\u{:04x}", u32::from(char))?,
+                char => self.line.push(char),
             }
             rest = &special[char.len_utf8()..];
         }
-        self.out.write_str(rest)?;
-        if end < text.len() {
-            self.left = 0;
-            return Err(fmt::Error);
-        }
-        self.left -= end;
-        Ok(())
+        self.line.push_str(rest);
+        if fits { Ok(()) } else { Err(fmt::Error) }
     }
 }
 
@@ -116,79 +141,82 @@ const fn needs_escape(byte: u8) -> bool {
     matches!(byte, b'"' | b'\\' | 0..=0x1f | 0x7f)
 }
 
-/// Writes the message and then the other fields, straight into the line. The macros of `tracing` put the message first;
-/// one that comes later stands behind the fields.
-struct JsonFields<'w> {
-    writer: Writer<'w>,
+/// Appends the message and then the other fields to the line. The macros of `tracing` put the message first; one that
+/// comes later stands behind the fields.
+struct JsonFields {
+    line: String,
     /// Whether the object of the other fields has begun.
     is_open: bool,
     message: Option<String>,
-    result: fmt::Result,
 }
 
-impl JsonFields<'_> {
-    fn put(&mut self, field: &Field, write: impl FnOnce(&mut Writer<'_>) -> fmt::Result) {
-        if self.result.is_ok() {
-            self.result = self.try_put(field.name(), write);
-        }
+impl JsonFields {
+    fn begin(&mut self, metadata: &Metadata<'_>) {
+        self.line.push_str(r#"{"timestamp":""#);
+        push_timestamp(&mut self.line, Timestamp::now());
+        self.line.push_str(r#"","level":""#);
+        self.line.push_str(metadata.level().as_str());
+        self.line.push_str(r#"","target":"#);
+        push_json(&mut self.line, metadata.target());
     }
 
-    fn try_put(&mut self, name: &str, write: impl FnOnce(&mut Writer<'_>) -> fmt::Result) -> fmt::Result {
-        self.writer.write_str(if self.is_open { "," } else { r#","fields":{"# })?;
+    /// Appends a field's name, and returns the line for its value.
+    fn open(&mut self, field: &Field) -> &mut String {
+        self.line.push_str(if self.is_open { ",\"" } else { r#","fields":{""# });
         self.is_open = true;
-        write!(self.writer, "\"{name}\":")?;
-        write(&mut self.writer)
+        // A name is part of the program.
+        self.line.push_str(field.name());
+        self.line.push_str("\":");
+        &mut self.line
     }
 
-    fn put_text(&mut self, field: &Field, value: impl fmt::Display) {
-        match field.name() {
-            "message" if self.is_open => self.message = Some(value.to_string()),
-            "message" if self.result.is_ok() => {
-                self.result =
-                    self.writer.write_str(r#","message":"#).and_then(|()| write_json(&mut self.writer, value));
-            }
-            _ => self.put(field, |writer| write_json(writer, value)),
+    fn push_text(&mut self, field: &Field, value: impl fmt::Display) {
+        if field.name() != "message" {
+            return push_json(self.open(field), value);
+        }
+        if self.is_open {
+            self.message = Some(value.to_string());
+        } else {
+            self.line.push_str(r#","message":"#);
+            push_json(&mut self.line, value);
         }
     }
 
-    fn finish(mut self) -> fmt::Result {
-        self.result?;
-        self.writer.write_str(if self.is_open { "}" } else { r#","fields":{}"# })?;
+    fn finish(mut self) -> String {
+        self.line.push_str(if self.is_open { "}" } else { r#","fields":{}"# });
         if let Some(message) = &self.message {
-            write!(self.writer, r#","message":{}"#, JsonString(message))?;
+            self.line.push_str(r#","message":"#);
+            push_json(&mut self.line, message);
         }
-        self.writer.write_str("}\n")
+        self.line.push_str("}\n");
+        self.line
     }
 }
 
-impl Visit for JsonFields<'_> {
+impl Visit for JsonFields {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.put_text(field, format_args!("{value:?}"));
+        self.push_text(field, format_args!("{value:?}"));
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.put_text(field, value);
+        self.push_text(field, value);
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
-        self.put(field, |writer| write!(writer, "{value}"));
+        self.open(field).push_str(itoa::Buffer::new().format(value));
     }
 
     fn record_i64(&mut self, field: &Field, value: i64) {
-        self.put(field, |writer| write!(writer, "{value}"));
+        self.open(field).push_str(itoa::Buffer::new().format(value));
     }
 
     fn record_f64(&mut self, field: &Field, value: f64) {
-        // JSON has neither infinity nor NaN.
-        if value.is_finite() {
-            self.put(field, |writer| write!(writer, "{value}"));
-        } else {
-            self.put(field, |writer| writer.write_str("null"));
-        }
+        // JSON has neither infinity nor NaN. Writing to a string cannot fail.
+        let _ = if value.is_finite() { write!(self.open(field), "{value}") } else { write!(self.open(field), "null") };
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {
-        self.put(field, |writer| write!(writer, "{value}"));
+        self.open(field).push_str(if value { "true" } else { "false" });
     }
 }
 
@@ -315,6 +343,8 @@ mod tests {
         assert_eq!(value["target"], "berry_server::observability::log::format::tests");
         assert!(value["timestamp"].as_str().unwrap().ends_with('Z'));
         assert_eq!(line.matches('\n').count(), 1);
+        let shape: String = line.chars().skip(14).take(27).map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
+        assert_eq!(shape, "0000-00-00T00:00:00.000000Z");
     }
 
     #[test]

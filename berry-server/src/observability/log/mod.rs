@@ -9,6 +9,7 @@ use tracing_subscriber::{EnvFilter, Layer, layer::SubscriberExt, util::Subscribe
 
 pub use format::JsonLines;
 pub use queue::FlushGuard;
+#[cfg(feature = "observability")]
 pub(crate) use queue::dropped_lines;
 
 /// The format of log lines.

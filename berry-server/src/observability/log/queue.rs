@@ -30,6 +30,7 @@ const FLUSH_TIME: Duration = Duration::from_secs(1);
 static DROPPED_LINES: AtomicU64 = AtomicU64::new(0);
 
 /// Returns the number of lines that were dropped since the process started.
+#[cfg(feature = "observability")]
 pub(crate) fn dropped_lines() -> u64 {
     DROPPED_LINES.load(Relaxed)
 }

@@ -149,10 +149,10 @@ impl BackendObserver for Backend {
         let tick = slot(self.epoch, attempt.ended);
         let output = u32::try_from(usage.output).unwrap_or(u32::MAX);
         counts.recent_output[tick as usize % RECENT_SLOTS].add(tick, output);
-        if attempt.class == Class::Success {
-            if let Some(time) = time_per_output_token(attempt.elapsed, attempt.first_token_after, usage.output) {
-                counts.per_output_token.record(&Bounds::PER_TOKEN, time);
-            }
+        if attempt.class == Class::Success
+            && let Some(time) = time_per_output_token(attempt.elapsed, attempt.first_token_after, usage.output)
+        {
+            counts.per_output_token.record(&Bounds::PER_TOKEN, time);
         }
     }
 

@@ -80,6 +80,10 @@ metrics! {
     StoreUp: "berry_store_up", Gauge, "1", "1 if the shared store of limits can be reached, else 0.";
     StoreOutages: "berry_store_outages_total", Counter, "{outage}", "Outages of the shared store of limits.";
     StoreReplicas: "berry_store_replicas", Gauge, "{replica}", "Replicas that shared the store of limits lately, this one included.";
+    DatabaseUp: "berry_database_up", Gauge, "1", "1 if the database answered the last statement, else 0.";
+    Keys: "berry_runtime_keys", Gauge, "{key}", "Tokens of keys that were made at run time, in memory.";
+    LedgerRows: "berry_ledger_rows_total", Counter, "{row}", "Rows of the ledger that were written, or dropped because the queue was full.";
+    LedgerQueued: "berry_ledger_queued", Gauge, "{row}", "Rows of the ledger that wait to be written.";
     Health: "backend_health_status", Gauge, "1", "1 for a healthy or recovering backend, else 0.";
     Attempts: "backend_request_count_total", Counter, "{attempt}", "Attempts of users that have ended, without probes.";
     Errors: "backend_error_count_total", Counter, "{attempt}", "Failed attempts, without errors of the caller and cancelled ones.";

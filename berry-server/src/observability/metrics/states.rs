@@ -41,8 +41,23 @@ pub(super) fn read(snapshot: &Snapshot, scrape: &mut Scrape) {
         scrape.count(Metric::StoreOutages, Vec::new(), health.outages);
         scrape.gauge(Metric::StoreReplicas, Vec::new(), health.replicas as f64);
     }
+    #[cfg(feature = "database")]
+    database(snapshot, scrape);
     scrape.gauge(Metric::Queued, Vec::new(), snapshot.process.queued.get() as f64);
     scrape.count(Metric::LogLinesDropped, Vec::new(), log::dropped_lines());
+}
+
+/// Reads the state of the database, if there is one.
+#[cfg(feature = "database")]
+fn database(snapshot: &Snapshot, scrape: &mut Scrape) {
+    let process = &snapshot.process;
+    let (Some(directory), Some(ledger)) = (&process.directory, &process.ledger) else { return };
+    scrape.gauge(Metric::DatabaseUp, Vec::new(), flag(directory.database().is_available()));
+    scrape.gauge(Metric::Keys, Vec::new(), directory.len() as f64);
+    scrape.gauge(Metric::LedgerQueued, Vec::new(), ledger.queued() as f64);
+    for (result, rows) in [("written", ledger.written()), ("dropped", ledger.dropped())] {
+        scrape.count(Metric::LedgerRows, vec![("result", result.to_owned())], rows);
+    }
 }
 
 const fn flag(value: bool) -> f64 {

@@ -56,7 +56,7 @@ enum Source {
     Given(reqwest::Client),
 }
 
-/// What tells clients apart.
+/// The settings by which clients differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Needs {
     connect: Duration,

@@ -236,7 +236,7 @@ pub(super) fn error(value: &Value) -> Option<WireError> {
 }
 
 /// Reads token counts, under all the names that providers give them.
-pub(super) fn usage(value: Option<&Value>) -> Option<Usage> {
+pub(in crate::dialect) fn usage(value: Option<&Value>) -> Option<Usage> {
     let usage = value.filter(|usage| usage.as_object().is_some_and(|members| !members.is_empty()))?;
     let of = |names: &[&str]| names.iter().find_map(|name| whole(usage.get(name)).filter(|count| *count > 0));
     let detail = |lists: &[&str], name: &str| {

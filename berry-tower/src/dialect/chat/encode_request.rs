@@ -155,6 +155,9 @@ fn fit_part(part: &mut Part, role: Role, path: &str) -> Result<(), UnsupportedFi
             other
         }
         Part::File { file, other } if matches!(role, Role::User | Role::Tool) => {
+            if file.url.is_some() && file.file_data.is_none() {
+                return Err(UNKNOWN.reject(format!("{path}.file_url")));
+            }
             if file.file_data.as_deref().is_some_and(|data| DataUrl::parse(data).is_none()) {
                 return Err(UnsupportedField::new(format!("{path}.file.file_data"), "is no `data:` URL in base64"));
             }

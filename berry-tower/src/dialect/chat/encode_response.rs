@@ -20,6 +20,7 @@ impl EncodeResponse for ResponseEncoder {
     fn encode_item(&mut self, item: StreamItem, out: &mut Vec<u8>) {
         match item {
             StreamItem::Chunk(chunk) => event(&chunk, out),
+            StreamItem::Thought(_) => {}
             StreamItem::Error(error) => {
                 let (kind, code, message) =
                     (error.kind.as_deref().unwrap_or("server_error"), error.code, error.message);

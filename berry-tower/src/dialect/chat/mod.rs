@@ -10,6 +10,7 @@ mod think_tags;
 
 use std::borrow::Cow;
 
+pub(super) use decode_response::usage;
 #[cfg(test)]
 pub(super) use decode_stream::ResponseDecoder;
 pub(super) use encode_response::ResponseEncoder;
@@ -17,8 +18,9 @@ pub(crate) use signatures::without_signatures;
 
 use super::{
     codec::EncodeResponse,
-    format::{CallerFormat, EncodedRequest, WireFormat},
+    format::{CallerFormat, EncodeOptions, EncodedRequest, WireFormat},
     hub,
+    responses::Seal,
     unsupported::UnsupportedField,
 };
 use crate::endpoint::Endpoint;
@@ -33,7 +35,7 @@ impl WireFormat for Chat {
     }
 
     fn has_endpoint(&self, endpoint: Endpoint) -> bool {
-        endpoint != Endpoint::Messages
+        !matches!(endpoint, Endpoint::Messages | Endpoint::Responses)
     }
 
     fn path(&self, endpoint: Endpoint, _model: &str, _is_stream: bool) -> Cow<'static, str> {
@@ -58,11 +60,11 @@ impl CallerFormat for Chat {
         Endpoint::ChatCompletions
     }
 
-    fn decode_request(&self, body: &[u8]) -> Result<hub::Request, UnsupportedField> {
+    fn decode_request(&self, body: &[u8], _seals: &[Seal]) -> Result<hub::Request, UnsupportedField> {
         decode_request::decode_request(body)
     }
 
-    fn response_encoder(&self) -> Box<dyn EncodeResponse> {
+    fn response_encoder(&self, _request: &hub::Request, _options: EncodeOptions) -> Box<dyn EncodeResponse> {
         Box::new(ResponseEncoder)
     }
 }

@@ -107,6 +107,9 @@ pub(crate) struct File {
     /// Its name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) filename: Option<String>,
+    /// `https:`, in place of the data; no member of a chat request.
+    #[serde(skip)]
+    pub(crate) url: Option<String>,
 }
 
 /// Whether an unknown part holds reasoning, which is not sent back.

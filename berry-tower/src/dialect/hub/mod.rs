@@ -3,17 +3,19 @@
 //! Every object keeps its unrecognised members in `other`, so that a format that has them gets them and any
 //! other can name them.
 
+mod caller;
 mod chunk;
 mod content;
 mod request;
 mod response;
 mod response_message;
 
+pub(super) use caller::{CallerFacts, MessagePath, ToolName};
 pub(super) use chunk::{Chunk, ChunkChoice, Delta, FunctionDelta, ToolCallDelta};
 pub(super) use content::{Content, File, ImageUrl, Part, is_reasoning};
 pub(super) use request::{
-    CalledFunction, ExtraContent, Function, FunctionKind, Google, JsonSchema, Message, NamedFunction, Request,
-    ResponseFormat, Role, Stop, StreamOptions, Thought, Tool, ToolCall, ToolChoice, ToolMode,
+    CalledFunction, ExtraContent, Function, FunctionKind, Google, JsonSchema, Message, NamedFunction, Origin, Request,
+    ResponseFormat, Role, Stop, StreamOptions, Thought, Tool, ToolCall, ToolChoice, ToolMode, tokens,
 };
 pub(super) use response::{CachedTokens, Choice, FinishReason, ReasoningTokens, Response, Usage};
 

@@ -1,11 +1,11 @@
 //! A request.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::{Content, Other};
-use crate::dialect::{lenient, unsupported::UnsupportedField, value::Value};
+use super::{CallerFacts, Content, Other};
+use crate::dialect::{format::Target, lenient, unsupported::UnsupportedField, value::Value};
 
 /// A chat request. `null` counts as absent.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
@@ -78,6 +78,9 @@ pub(crate) struct Request {
     /// The optional fields that were dropped when the request was decoded, by the caller's names.
     #[serde(skip)]
     pub(crate) dropped: Vec<String>,
+    /// What the encoder of the response must know of the request, where the caller's format repeats parts of it.
+    #[serde(skip)]
+    pub(crate) caller: Option<Arc<CallerFacts>>,
 }
 
 impl Request {
@@ -90,10 +93,31 @@ impl Request {
         serde_path_to_error::deserialize(&mut json)
             .map_err(|error| UnsupportedField::new(error.path().to_string(), error.into_inner().to_string()))
     }
+
+    /// Returns the request without the reasoning that another backend than the target has signed; `None` if there is
+    /// none.
+    pub(crate) fn without_others_reasoning(&self, target: &Target<'_>) -> Option<Self> {
+        let is_foreign = |extra: &Option<ExtraContent>| {
+            let origin = extra.as_ref().and_then(|extra| extra.origin.as_ref());
+            origin.is_some_and(|it| *it.provider != *target.provider || *it.model != *target.model)
+        };
+        let calls = |message: &Message| message.tool_calls.iter().flatten().any(|call| is_foreign(&call.extra_content));
+        if !self.messages.iter().any(|message| is_foreign(&message.extra_content) || calls(message)) {
+            return None;
+        }
+        let mut request = self.clone();
+        for message in &mut request.messages {
+            message.extra_content = message.extra_content.take().filter(|it| !is_foreign(&Some(it.clone())));
+            for call in message.tool_calls.iter_mut().flatten() {
+                call.extra_content = call.extra_content.take().filter(|it| !is_foreign(&Some(it.clone())));
+            }
+        }
+        Some(request)
+    }
 }
 
 /// Reads a number of tokens; clients in languages without whole numbers write `100.0`.
-fn tokens<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
+pub(crate) fn tokens<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
     let value = Value::deserialize(from)?;
     match &value {
         Value::Null => Ok(None),
@@ -188,6 +212,18 @@ pub(crate) struct ExtraContent {
     /// Google's thought signature.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) google: Option<Google>,
+    /// The backend that made it, where that is known; it is sent to no other one.
+    #[serde(skip)]
+    pub(crate) origin: Option<Origin>,
+}
+
+/// A backend: its provider and the provider's model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Origin {
+    /// The provider's id.
+    pub(crate) provider: Arc<str>,
+    /// The provider's name of the model.
+    pub(crate) model: Arc<str>,
 }
 
 /// A block of reasoning.

@@ -113,7 +113,7 @@ pub(super) fn arguments(input: &Value) -> String {
 
 /// Returns reasoning that must be sent back to Anthropic.
 pub(super) fn extra(thoughts: Vec<Thought>) -> Option<ExtraContent> {
-    (!thoughts.is_empty()).then_some(ExtraContent { anthropic: Some(thoughts), google: None })
+    (!thoughts.is_empty()).then_some(ExtraContent { anthropic: Some(thoughts), ..ExtraContent::default() })
 }
 
 /// Returns the finish reason; the call of the tool for JSON output does not count.

@@ -184,7 +184,7 @@ impl ResponseDecoder {
             Block::RedactedThinking { data } => {
                 self.keep(data.len());
                 if self.has_room() {
-                    self.thoughts.push(Thought::RedactedThinking { data });
+                    self.thought(Thought::RedactedThinking { data }, out);
                 }
                 Open::Passed
             }
@@ -269,7 +269,7 @@ impl ResponseDecoder {
         match open {
             Open::Thought { thinking, signature } => {
                 if !signature.is_empty() && self.has_room() {
-                    self.thoughts.push(Thought::Thinking { thinking, signature });
+                    self.thought(Thought::Thinking { thinking, signature }, out);
                 }
             }
             Open::Call { number, input } if !input.in_pieces => {
@@ -278,6 +278,13 @@ impl ResponseDecoder {
             Open::Json(input) if !input.in_pieces => self.content(decode_response::arguments(&input.whole), out),
             Open::Text | Open::Call { .. } | Open::Json(_) | Open::Passed => {}
         }
+    }
+
+    /// Emits a whole block of reasoning, and keeps it for the last piece.
+    fn thought(&mut self, thought: Thought, out: &mut Vec<StreamItem>) {
+        self.begin(out);
+        self.thoughts.push(thought.clone());
+        out.push(StreamItem::Thought(thought));
     }
 
     /// Emits text; where JSON output is expected, text waits until it is clear that none comes.

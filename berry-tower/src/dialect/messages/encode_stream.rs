@@ -118,6 +118,7 @@ impl EncodeResponse for ResponseEncoder {
         }
         match item {
             StreamItem::Chunk(chunk) => self.chunk(chunk, out),
+            StreamItem::Thought(_) => {}
             StreamItem::Error(error) => self.fail(error, out),
             StreamItem::Done => self.finish(out),
         }

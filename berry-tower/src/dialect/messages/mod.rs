@@ -31,8 +31,9 @@ pub(super) use response::{Response, StopReason, Usage};
 
 use super::{
     codec::EncodeResponse,
-    format::{CallerFormat, EncodedRequest, WireFormat},
+    format::{CallerFormat, EncodeOptions, EncodedRequest, WireFormat},
     hub,
+    responses::Seal,
     unsupported::UnsupportedField,
 };
 use crate::endpoint::Endpoint;
@@ -83,15 +84,15 @@ impl CallerFormat for Messages {
         Endpoint::Messages
     }
 
-    fn decode_request(&self, body: &[u8]) -> Result<hub::Request, UnsupportedField> {
+    fn decode_request(&self, body: &[u8], _seals: &[Seal]) -> Result<hub::Request, UnsupportedField> {
         to_hub(&Request::parse(body)?)
     }
 
-    fn param_path(&self, param: &str, body: &[u8]) -> String {
+    fn param_path(&self, param: &str, _request: &hub::Request, body: &[u8]) -> String {
         Request::parse(body).map_or_else(|_| param.to_owned(), |request| decode_request::param_path(param, &request))
     }
 
-    fn response_encoder(&self) -> Box<dyn EncodeResponse> {
+    fn response_encoder(&self, _request: &hub::Request, _options: EncodeOptions) -> Box<dyn EncodeResponse> {
         Box::new(ResponseEncoder::default())
     }
 }

@@ -282,6 +282,17 @@ proptest! {
         prop_assert_eq!((told.thinking, told.text, told.calls), (first.thinking, first.text, first.calls));
     }
 
+    /// Every event is by the grammar, and the caller of Responses is told the same.
+    #[test]
+    fn a_caller_of_responses_is_told_the_same(said in said(false), cuts in cuts()) {
+        let (items, _) = read(&mut *reader(false), &said.stream(), &cuts);
+        let (events, is_whole) = super::responses::by_grammar(items);
+        prop_assert!(is_whole);
+        let plain = super::responses::plain(answer(&said, false));
+        prop_assert_eq!(&events.last().unwrap()["response"]["usage"], &plain["usage"]);
+        prop_assert_eq!(super::responses::said(&events.last().unwrap()["response"]), super::responses::said(&plain));
+    }
+
     #[test]
     fn a_cut_stream_is_never_whole(said in said(false), cut in any::<Index>(), cuts in cuts()) {
         let whole = said.stream();
@@ -290,6 +301,7 @@ proptest! {
         let (items, _) = read(&mut *reader(false), &whole[..cut], &cuts);
         let (all, _) = read(&mut *reader(false), &whole, &cuts);
         prop_assert!(!items.contains(&StreamItem::Done));
+        prop_assert!(!super::responses::by_grammar(items.clone()).1);
         prop_assert!(chunks(&items).all(|chunk| chunk.choices.iter().all(|choice| choice.finish_reason.is_none())));
         prop_assert_eq!(&items[..], &all[..items.len()]);
     }

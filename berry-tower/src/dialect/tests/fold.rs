@@ -38,7 +38,7 @@ pub(crate) fn fold<'a>(chunks: impl IntoIterator<Item = &'a Chunk>) -> Response 
 pub(crate) fn chunks(items: &[StreamItem]) -> impl Iterator<Item = &Chunk> {
     items.iter().filter_map(|item| match item {
         StreamItem::Chunk(chunk) => Some(chunk),
-        StreamItem::Error(_) | StreamItem::Done => None,
+        StreamItem::Thought(_) | StreamItem::Error(_) | StreamItem::Done => None,
     })
 }
 

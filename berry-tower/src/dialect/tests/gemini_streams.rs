@@ -170,12 +170,22 @@ proptest! {
     }
 
     #[test]
+    fn a_caller_of_responses_is_told_the_same(said in said(1..2), cuts in cuts()) {
+        let (items, _) = read(&mut *reader(1), &said.stream(), &cuts);
+        let (events, is_whole) = super::responses::by_grammar(items);
+        prop_assert!(is_whole);
+        let plain = super::responses::plain(reader(1).decode_response(&said.plain()).unwrap());
+        prop_assert_eq!(super::responses::said(&events.last().unwrap()["response"]), super::responses::said(&plain));
+    }
+
+    #[test]
     fn a_cut_stream_is_never_whole(said in said(1..4), cut in any::<Index>(), cuts in cuts()) {
         let whole = said.stream();
         // Up to the last byte of the last event's data.
         let last = whole.iter().rposition(|byte| *byte == b'}').unwrap();
         let (items, _) = read(&mut *reader(said.candidates.len()), &whole[..cut.index(last)], &cuts);
         prop_assert!(!items.contains(&StreamItem::Done));
+        prop_assert!(!super::responses::by_grammar(items.clone()).1);
         prop_assert!(!is_whole(&written(items)));
     }
 

@@ -64,7 +64,7 @@ fn token_counts_are_emitted_once_at_the_end() {
     reader.decode_event("", "[DONE]", &mut items).unwrap();
     let usage = items.iter().filter_map(|item| match item {
         StreamItem::Chunk(chunk) => chunk.usage.clone(),
-        StreamItem::Error(_) | StreamItem::Done => None,
+        StreamItem::Thought(_) | StreamItem::Error(_) | StreamItem::Done => None,
     });
     let usage: Vec<_> = usage.collect();
     assert_eq!(usage.len(), 1, "{items:?}");

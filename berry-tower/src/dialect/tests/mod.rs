@@ -16,6 +16,7 @@ mod lenient;
 mod messages_answers;
 mod messages_requests;
 mod perturbed;
+mod responses;
 mod wire;
 
 use bytes::Bytes;

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::dialect::{
     codec::{EncodeResponse, StreamEnd, StreamItem},
-    format::{CallerFormat, Dialect},
+    format::{CallerFormat, Dialect, EncodeOptions},
     hub,
 };
 
@@ -56,7 +56,7 @@ fn events(dialect: Dialect) -> Vec<Option<Value>> {
         .into_iter()
         .map(Some)
         .collect(),
-        Dialect::Gemini => vec![
+        Dialect::Gemini | Dialect::Responses => vec![
             gemini(json!([{"text": "word0", "thought": true}]), Value::Null),
             gemini(json!([{"text": "word1"}]), Value::Null),
             gemini(
@@ -119,7 +119,8 @@ fn is_said(text: &str) -> bool {
 fn translated(dialect: Dialect, caller: &dyn CallerFormat, events: &[Option<Value>], end: StreamEnd) -> (String, bool) {
     let question = hub::Request::parse(br#"{"model":"m","messages":[{"role":"user","content":"Hi"}]}"#).unwrap();
     let mut decoder = dialect.format().encode_request(&question).unwrap().response_decoder(super::decoding(1));
-    let (mut encoder, mut items, mut out) = (caller.response_encoder(), Vec::new(), Vec::new());
+    let (mut encoder, mut items, mut out) =
+        (caller.response_encoder(&question, EncodeOptions::default()), Vec::new(), Vec::new());
     for event in events {
         let data = event.as_ref().map_or("[DONE]".to_owned(), Value::to_string);
         let _ = decoder.decode_event("", &data, &mut items);
@@ -129,7 +130,7 @@ fn translated(dialect: Dialect, caller: &dyn CallerFormat, events: &[Option<Valu
     assert!(is_whole || !items.iter().any(|item| matches!(item, StreamItem::Done)));
     encode(&mut *encoder, items, &mut out);
     let out = String::from_utf8(out).unwrap();
-    let looks_whole = out.contains("[DONE]") || out.contains("message_stop");
+    let looks_whole = out.contains("[DONE]") || out.contains("message_stop") || out.contains("response.completed");
     assert!(is_whole || !looks_whole, "{out}");
     (out, looks_whole)
 }
@@ -143,7 +144,8 @@ fn dialects() -> impl Strategy<Value = Dialect> {
 }
 
 fn callers() -> impl Strategy<Value = &'static dyn CallerFormat> {
-    prop_oneof![Just(Dialect::OpenAi), Just(Dialect::Claude)].prop_map(|it| it.format().caller().unwrap())
+    prop_oneof![Just(Dialect::OpenAi), Just(Dialect::Claude), Just(Dialect::Responses)]
+        .prop_map(|it| it.format().caller().unwrap())
 }
 
 fn replacement() -> impl Strategy<Value = Option<Value>> {
@@ -221,7 +223,7 @@ proptest! {
             Dialect::Claude => json!({"id": "msg_1", "type": "message", "role": "assistant", "model": "m",
                 "content": [{"type": "text", "text": "word1"}, {"type": "tool_use", "id": "a", "name": "tool1", "input": {}}],
                 "stop_reason": "tool_use", "usage": {"input_tokens": 3}}),
-            Dialect::Gemini => json!({"candidates": [{"content": {"role": "model", "parts": [{"text": "word1"},
+            Dialect::Gemini | Dialect::Responses => json!({"candidates": [{"content": {"role": "model", "parts": [{"text": "word1"},
                 {"functionCall": {"name": "tool1", "args": {}}}]}, "finishReason": "STOP", "index": 0}]}),
         };
         let mut all = Vec::new();
@@ -232,7 +234,7 @@ proptest! {
         let question = hub::Request::parse(br#"{"model":"m","messages":[{"role":"user","content":"Hi"}]}"#).unwrap();
         let mut decoder = dialect.format().encode_request(&question).unwrap().response_decoder(super::decoding(1));
         if let Ok(response) = decoder.decode_response(body.to_string().as_bytes()) {
-            let out = String::from_utf8(caller.response_encoder().encode_response(response)).unwrap();
+            let out = String::from_utf8(caller.response_encoder(&question, EncodeOptions::default()).encode_response(response)).unwrap();
             for word in expected {
                 prop_assert!(out.contains(&word), "{word} is lost: {body}\n{out}");
             }

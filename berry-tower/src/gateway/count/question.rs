@@ -22,6 +22,18 @@ pub(super) enum Front {
 
 /// The fields of a Messages request that its count depends on.
 const MESSAGES: [&str; 7] = ["model", "messages", "system", "tools", "tool_choice", "thinking", "output_config"];
+/// The fields of a Responses request that its count depends on.
+const RESPONSES: [&str; 9] = [
+    "model",
+    "input",
+    "instructions",
+    "tools",
+    "tool_choice",
+    "parallel_tool_calls",
+    "reasoning",
+    "text",
+    "truncation",
+];
 /// A limit above any budget of thinking, for a request that needs one to be translated.
 const NO_LIMIT: u64 = 1_000_000;
 
@@ -75,6 +87,9 @@ impl Question {
                     serde_json::from_slice(&translated(front, body, Dialect::Gemini, model)?).ok()?;
                 whole["model"] = format!("models/{}", model.strip_prefix("models/").unwrap_or(model)).into();
                 json!({ "generateContentRequest": whole }).to_string().into()
+            }
+            (Front::Messages, Dialect::OpenAi) => {
+                kept(&translated(front, body, Dialect::Responses, model)?, &RESPONSES)
             }
             _ => return None,
         };
@@ -154,9 +169,16 @@ mod tests {
     }
 
     #[test]
+    fn asks_openai_about_messages_in_responses() {
+        let (uri, body) = question(Front::Messages, Dialect::OpenAi, "gpt", MESSAGES).unwrap();
+        assert_eq!(uri, "https://host/v1/responses/input_tokens");
+        assert_eq!((&body["model"], body.get("max_output_tokens")), (&json!("gpt"), None));
+        assert!(body["input"].to_string().contains("hi"), "{body}");
+    }
+
+    #[test]
     fn asks_nobody_about_what_cannot_be_expressed() {
         let body = r#"{"model":"m","messages":[{"role":"alien","content":"hi"}]}"#;
         assert!(question(Front::Messages, Dialect::Gemini, "gemini-x", body).is_none());
-        assert!(question(Front::Messages, Dialect::OpenAi, "gpt", MESSAGES).is_none());
     }
 }

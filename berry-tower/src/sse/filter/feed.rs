@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{Mode, Phase, StreamFilter};
+use super::{DONE, Mode, Phase, StreamFilter};
 use crate::sse::StreamFault;
 use crate::sse::grammar::Verdict;
 use crate::sse::split::Token;
@@ -142,6 +142,7 @@ impl StreamFilter {
         let verdict = match (self.mode, verdict) {
             (_, Verdict::Fault(fault)) => return Err(fault),
             (Mode::CommitPoint, verdict) => verdict,
+            (Mode::Long, Verdict::Close) => Verdict::Close,
             (Mode::Long, Verdict::Pass | Verdict::Hide) => Verdict::Pass,
             (Mode::Skip { begun: false }, Verdict::Hide) => Verdict::Hide,
             (Mode::Skip { begun: false }, _) => Verdict::Malformed,
@@ -157,6 +158,10 @@ impl StreamFilter {
         self.malformed += u64::from(verdict == Verdict::Malformed);
         if verdict == Verdict::Close {
             self.phase = Phase::Closed;
+            if self.progress.adds_done() {
+                sink.flush();
+                sink.send(DONE);
+            }
         }
         self.mode = Mode::CommitPoint;
         self.held.clear();

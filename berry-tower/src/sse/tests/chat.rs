@@ -81,7 +81,7 @@ fn done_without_a_finish_reason_is_not_handed_on() {
 }
 
 #[test]
-fn done_is_told_at_once_and_nothing_after_it_passes() {
+fn done_ends_the_stream_at_once() {
     let (filter, sent) = fed(Grammar::Chat, &[STOP, DONE, HI, "\n\n", "data: {\"error\":1}\n\n"]);
     assert_eq!(sent, format!("{STOP}{DONE}"));
     assert!(filter.closed() && !filter.between_events());
@@ -217,7 +217,7 @@ fn a_last_event_without_its_blank_line_counts_when_it_is_complete() {
 }
 
 #[test]
-fn what_is_no_event_stream_is_told_before_anything_is_handed_on() {
+fn rejects_a_body_that_is_no_event_stream_before_any_output() {
     for body in
         ["<html>", "OK", "\n\r\n  x", "database: x\n", "dat\n", "\u{feff}{}", "[1]", "ev{\"error\":1}", "\u{fb01}"]
     {

@@ -40,12 +40,26 @@ fn a_response_that_fails_before_output_is_an_error() {
 
 #[test]
 fn done_in_another_grammar_never_makes_a_stream_whole() {
-    let delta = event("response.output_text.delta", "");
+    let delta = event("response.output_text.delta", ",\"delta\":\"x\"");
     let run = of(Grammar::Responses, &format!("{delta}data: [DONE]\n\n"));
     assert_eq!(run.result, Err(StreamFault::Interrupted));
     assert_eq!(run.sent(), delta);
-    let whole = format!("{}data: [DONE]\n\n", event("response.completed", ""));
-    assert_eq!(of(Grammar::Responses, &whole).sent(), whole);
+    let end = event("response.completed", "");
+    let whole = format!("{end}data: [DONE]\n\n");
+    assert_eq!(of(Grammar::Responses, &whole).sent(), end);
+}
+
+#[test]
+fn done_follows_the_end_of_a_response_where_it_is_asked_for() {
+    for tail in ["", "data: [DONE]\n\n"] {
+        // Longer than what is held.
+        let end = event("response.completed", &format!(",\"response\":{{\"x\":\"{}\"}}", "x".repeat(40_000)));
+        let (mut filter, mut sent) = (StreamFilter::new(Grammar::Responses, false).done_event(true), Vec::new());
+        filter.push(format!("{end}{tail}").into(), &mut |bytes| sent.extend_from_slice(&bytes)).unwrap();
+        assert!(filter.closed());
+        filter.end(&mut |bytes| sent.extend_from_slice(&bytes)).unwrap();
+        assert_eq!(String::from_utf8(sent).unwrap(), format!("{end}data: [DONE]\n\n"));
+    }
 }
 
 #[test]
@@ -102,7 +116,7 @@ fn messages_run_from_start_to_stop() {
 }
 
 #[test]
-fn an_error_in_a_message_is_told_and_none_after_its_end() {
+fn reports_an_error_in_a_message_and_none_after_its_end() {
     let overloaded = event("error", ",\"error\":{\"type\":\"overloaded_error\",\"message\":\"m\"}");
     let run = of(Grammar::Messages, &overloaded);
     let told = ErrorEvent { message: Some("m".to_owned()), kind: Some("overloaded_error".to_owned()), code: None };

@@ -234,7 +234,7 @@ impl Tree {
     pub(crate) fn error(&self) -> Option<ErrorEvent> {
         let error = self.get("error").filter(|e| !e.is_null())?;
         let mut told = details(error);
-        // A flat error's members stand beside it; they are told when the object itself has none.
+        // A flat error's members stand beside it; they count when the object itself has none.
         told.message = told.message.or(self.get("message").and_then(Self::text).map(Into::into));
         told.code = told.code.or(self.get("code").and_then(code));
         Some(told)
@@ -456,9 +456,16 @@ impl Reading {
                     let error = tree.get("response").and_then(|r| r.get("error"));
                     return Some(Err(StreamFault::Error(error.map(details).unwrap_or_default())));
                 }
-                let preamble = ["response.created", "response.queued", "response.in_progress"].contains(&kind);
-                self.outcome.output |= kind.starts_with("response.") && !preamble;
-                self.ended |= ["response.completed", "response.incomplete", "response.failed"].contains(&kind);
+                let is_end = ["response.completed", "response.incomplete", "response.failed"].contains(&kind);
+                let is_delta = kind.starts_with("response.") && kind.ends_with(".delta") && kind.len() <= 64;
+                let says = tree.get("delta").is_some_and(|d| {
+                    let kept = |name: &str| !["type", "stop_reason", "stop_sequence"].contains(&name);
+                    d.text().is_some_and(|text| !text.is_empty())
+                        || d.members().filter(|(n, _)| kept(n)).any(|(_, v)| v.is_filled())
+                });
+                self.outcome.output |= is_end || is_delta && says || kind == "response.output_item.done";
+                self.ended |= is_end;
+                self.closed |= is_end;
                 true
             }
             _ => {

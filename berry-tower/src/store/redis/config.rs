@@ -46,8 +46,8 @@ impl std::error::Error for InvalidAddress {}
 
 #[derive(Clone)]
 pub(super) enum Server {
-    Single(Client),
-    Cluster(ClusterClient),
+    Single(Box<Client>),
+    Cluster(Box<ClusterClient>),
 }
 
 /// The settings of a [`Redis`](super::Redis).
@@ -73,8 +73,8 @@ impl RedisConfig {
             Some((*scheme, rest))
         });
         let server = match cluster {
-            Some((scheme, rest)) => Server::Cluster(cluster_client(scheme, rest)?),
-            None => Server::Single(Client::open(url).map_err(invalid)?),
+            Some((scheme, rest)) => Server::Cluster(Box::new(cluster_client(scheme, rest)?)),
+            None => Server::Single(Box::new(Client::open(url).map_err(invalid)?)),
         };
         Ok(Self {
             server,

@@ -13,7 +13,7 @@ use std::{
 
 use arc_swap::ArcSwapOption;
 use redis::{
-    ScriptInvocation,
+    Client, ScriptInvocation,
     aio::{ConnectionManager, ConnectionManagerConfig},
     cluster_async::ClusterConnection,
 };
@@ -152,7 +152,7 @@ impl Link {
                     .set_connection_timeout(Some(CONNECT_TIMEOUT))
                     .set_response_timeout(Some(RESPONSE_TIMEOUT))
                     .set_number_of_retries(0);
-                Connection::Single(ConnectionManager::new_lazy_with_config(client.clone(), config)?)
+                Connection::Single(ConnectionManager::new_lazy_with_config(Client::clone(client), config)?)
             }
             Server::Cluster(client) => Connection::Cluster(client.get_async_connection().await?),
         };

@@ -7,7 +7,7 @@
 //!
 //! While the store is away, what [`OnError`] says is allowed. A breaker keeps requests from waiting
 //! for it; it is asked ten times a second, and used again when it answers. Units of
-//! [`Rule::Concurrent`](super::Rule::Concurrent) that a process holds are free 30 seconds after it has died.
+//! [`Rule::Concurrent`] that a process holds are free 30 seconds after it has died.
 //!
 //! ```no_run
 //! use berry_tower::store::redis::{Mode, OnError, Redis, RedisConfig};
@@ -133,7 +133,7 @@ impl Redis {
                 let Some(shared) = kept.upgrade() else { break };
                 let is_beat = u128::from(tick) % every == 0;
                 if is_beat || shared.link.is_away() {
-                    shared.beat(is_beat && u128::from(tick) / every % u128::from(HOLD_EVERY) == 0).await;
+                    shared.beat(is_beat && (u128::from(tick) / every).is_multiple_of(u128::from(HOLD_EVERY))).await;
                 }
                 shared.end_leases(shared.clock.now());
             }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 pub(super) fn events(response: &Response<'_>) -> Vec<Piece> {
     let mut out = Events { response, pieces: Vec::new(), sequence: 0, item: 0 };
-    let started = || json!({"response": response.resource("in_progress", &[], Value::Null)});
+    let started = || json!({"response": response.resource("in_progress", &[], &Value::Null)});
     out.add(Role::Preamble, "response.created", started());
     out.add(Role::Preamble, "response.in_progress", started());
     if !response.reply.thoughts.is_empty() {

@@ -164,11 +164,11 @@ impl<'a> Response<'a> {
     }
 
     fn whole(&self) -> Value {
-        self.resource(self.status(), &self.items(), self.usage())
+        self.resource(self.status(), &self.items(), &self.usage())
     }
 
     /// Returns the response object with the given output.
-    fn resource(&self, status: &str, output: &[Value], usage: Value) -> Value {
+    fn resource(&self, status: &str, output: &[Value], usage: &Value) -> Value {
         let given = |field: &str, default: Value| match &self.ask.body[field] {
             Value::Null => default,
             value => value.clone(),
@@ -181,7 +181,14 @@ impl<'a> Response<'a> {
         let verbosity = self.ask.body["text"].get("verbosity").cloned().unwrap_or("medium".into());
         let format = self.ask.body["text"].get("format").cloned().unwrap_or(json!({"type": "text"}));
         let format = match format["type"].as_str() {
-            Some("json_schema") => with_nulls(format, &["description", "strict"]),
+            Some("json_schema") => {
+                let mut format = with_nulls(format, &["description"]);
+                // In a response it is never null.
+                if format["strict"].is_null() {
+                    format["strict"] = false.into();
+                }
+                format
+            }
             _ => format,
         };
         let tools = self.ask.body["tools"].as_array().into_iter().flatten().cloned();

@@ -84,7 +84,7 @@ async fn checks_fields_at_every_level() {
             ("/metadata/a", json!("b"), "metadata.a"),
             ("/messages", json!([]), "messages"),
             ("/messages/1/role", json!("user"), "messages.1.role"),
-            ("/messages/0/role", json!("system"), "messages.0.role"),
+            ("/messages/0/role", json!("cat"), "messages.0.role"),
             ("/messages/2", assistant(json!("x")), "messages.2.role"),
             ("/messages/2/content", json!(""), "messages.2.content"),
             ("/messages/2/content", json!([]), "messages.2.content"),

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{Json, extract::State};
-use berry_tower::backend::Model;
+use berry_tower::backend::{Dialect, Model};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -61,6 +61,10 @@ struct Health {
     tags: Vec<String>,
     /// Its priority; lower is preferred.
     priority: u8,
+    /// For OpenAI-type backends the format in which it is asked for conversations, as configured or as learnt: `auto`
+    /// while either is possible.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    openai_api: Option<&'static str>,
 }
 
 impl ModelHealth {
@@ -77,6 +81,8 @@ impl ModelHealth {
             last_failure: moment.ago(report.state.last_failure),
             tags: report.tags(),
             priority: report.backend.priority(),
+            openai_api: (report.backend.provider().dialect() == Dialect::OpenAi)
+                .then(|| report.backend.openai_api().name()),
         };
         let backends = backend_reports(model, moment).iter().map(health).collect();
         Self { model_name: model.name().to_string(), enabled: model.is_enabled(), backends }

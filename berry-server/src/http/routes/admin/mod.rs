@@ -5,10 +5,12 @@ pub(super) mod health;
 #[cfg(feature = "database")]
 pub(super) mod keys;
 #[cfg(feature = "database")]
-mod payload;
+pub(super) mod payload;
 #[cfg(feature = "database")]
 pub(super) mod people;
 pub(super) mod reload;
+#[cfg(feature = "database")]
+pub(super) mod spending;
 pub(super) mod system;
 pub(super) mod usage;
 pub(super) mod weights;
@@ -34,6 +36,7 @@ pub(super) fn routes() -> Router<Context> {
         .route("/admin/keys", get(keys::list_keys).post(keys::create_key))
         .route("/admin/keys/{id}", get(keys::show_key).patch(keys::update_key).delete(keys::revoke_key))
         .route("/admin/keys/{id}/rotate", post(keys::rotate_key))
+        .route("/admin/usage", get(spending::usage))
         .route("/admin/users", get(people::list_users).post(people::create_user))
         .route("/admin/users/{id}", get(people::show_user).patch(people::update_user).delete(people::delete_user))
         .route("/admin/teams", get(people::list_teams).post(people::create_team))

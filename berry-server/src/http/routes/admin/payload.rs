@@ -11,6 +11,7 @@ use http::StatusCode;
 use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 
 use crate::{
+    database::Database,
     http::routes::status::Rejection,
     keys::{ChangeError, Directory},
     state::Snapshot,
@@ -54,7 +55,13 @@ pub(super) fn directory(snapshot: &Arc<Snapshot>) -> Result<&Directory, Rejectio
     })
 }
 
-pub(super) fn invalid(param: Option<&'static str>, message: &str) -> Rejection {
+/// Returns the database, or the error of a server without one.
+pub(in crate::http::routes) fn database(snapshot: &Arc<Snapshot>) -> Result<&Database, Rejection> {
+    directory(snapshot)?;
+    snapshot.process.database.as_ref().ok_or_else(|| refused(ChangeError::Unavailable))
+}
+
+pub(in crate::http::routes) fn invalid(param: Option<&'static str>, message: &str) -> Rejection {
     let refusal = Refusal::new(StatusCode::BAD_REQUEST, "invalid_request_error", message.to_owned());
     match param {
         Some(param) => refusal.param(param).into(),
@@ -63,7 +70,7 @@ pub(super) fn invalid(param: Option<&'static str>, message: &str) -> Rejection {
 }
 
 /// Returns the response of a change that was refused.
-pub(super) fn refused(error: ChangeError) -> Rejection {
+pub(in crate::http::routes) fn refused(error: ChangeError) -> Rejection {
     match error {
         ChangeError::NotFound => {
             let message = "there is nothing with this id";
@@ -73,7 +80,7 @@ pub(super) fn refused(error: ChangeError) -> Rejection {
             Refusal::new(StatusCode::CONFLICT, "invalid_request_error", message).code("conflict").into()
         }
         ChangeError::Invalid(param, message) => invalid(Some(param), &message),
-        ChangeError::Database(_) => {
+        ChangeError::Unavailable => {
             let message = "the database is not available, so nothing was changed; try again shortly";
             Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "server_error", message)
                 .code("database_unavailable")

@@ -27,7 +27,7 @@ macro_rules! file {
 }
 
 /// Path, type and content of each file.
-const FILES: [(&str, &str, &str); 16] = [
+const FILES: [(&str, &str, &str); 19] = [
     file!("icon.svg", "image/svg+xml"),
     file!("style.css", STYLE),
     file!("theme.js", SCRIPT),
@@ -38,10 +38,13 @@ const FILES: [(&str, &str, &str); 16] = [
     file!("dom.js", SCRIPT),
     file!("events.js", SCRIPT),
     file!("format.js", SCRIPT),
+    file!("keys.js", SCRIPT),
     file!("models.js", SCRIPT),
     file!("playground.js", SCRIPT),
     file!("reload.js", SCRIPT),
     file!("states.js", SCRIPT),
+    file!("usage.js", SCRIPT),
+    file!("views.js", SCRIPT),
     file!("uplot.js", "vendor/uPlot.iife.min.js", SCRIPT),
     file!("uplot.css", "vendor/uPlot.min.css", STYLE),
 ];

@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{settings::SettingsReader, slots::StreamSlots};
 
-/// What a connection's byte stream tells the pool.
+/// What a connection's byte stream reports to the pool.
 #[derive(Debug, Default)]
 pub(super) struct Received(AtomicBool);
 

@@ -3,7 +3,7 @@
 use std::sync::{
     Arc,
     atomic::{
-        AtomicBool, AtomicUsize,
+        AtomicBool, AtomicU64, AtomicUsize,
         Ordering::{AcqRel, Acquire, Relaxed, Release},
     },
 };
@@ -69,8 +69,9 @@ pub(super) struct StreamSlots {
     limit: AtomicUsize,
     /// The number of streams that this side allows itself.
     own_limit: usize,
-    /// The number of response heads that have come.
-    heads: AtomicUsize,
+    made: Instant,
+    /// When the last response head came, in milliseconds since the connection was made.
+    last_head: AtomicU64,
     /// The peer's SETTINGS have come.
     has_settings: AtomicBool,
     /// No further stream is to be opened.
@@ -84,7 +85,8 @@ impl StreamSlots {
             active: AtomicUsize::new(0),
             limit: AtomicUsize::new(own_limit.min(BEFORE_SETTINGS)),
             own_limit,
-            heads: AtomicUsize::new(0),
+            made: Instant::now(),
+            last_head: AtomicU64::new(0),
             has_settings: AtomicBool::new(false),
             retired: AtomicBool::new(false),
             waiters,
@@ -114,6 +116,11 @@ impl StreamSlots {
         self.retired.load(Relaxed)
     }
 
+    /// The age of the connection at an instant, in milliseconds.
+    fn age(&self, at: Instant) -> u64 {
+        u64::try_from(at.saturating_duration_since(self.made).as_millis()).unwrap_or(u64::MAX)
+    }
+
     /// Opens no further stream.
     pub(super) fn retire(&self) {
         self.retired.store(true, Relaxed);
@@ -132,30 +139,34 @@ impl StreamSlots {
 #[derive(Debug)]
 pub(super) struct StreamSlot {
     slots: Arc<StreamSlots>,
-    /// While there is no response head: when one is due, and how many others had come.
-    unanswered: Option<(Option<Instant>, usize)>,
+    /// While a response head is due: when half of the wait for it ends, and when all of it ends.
+    unanswered: Option<(Instant, Instant)>,
 }
 
 impl StreamSlot {
     /// The request has been sent; its head is due by then.
     pub(super) fn sent(&mut self, head_due: Option<Instant>) {
-        self.unanswered = Some((head_due, self.slots.heads.load(Relaxed)));
+        self.unanswered = head_due.map(|due| {
+            let now = Instant::now();
+            (now + due.saturating_duration_since(now) / 2, due)
+        });
     }
 
     /// The response head has come.
     pub(super) fn answered(&mut self) {
         self.unanswered = None;
-        self.slots.heads.fetch_add(1, Relaxed);
+        self.slots.last_head.store(self.slots.age(Instant::now()), Relaxed);
     }
 }
 
 impl Drop for StreamSlot {
     fn drop(&mut self) {
-        // A head is overdue, and no other has come meanwhile: the connection may be deaf, though
-        // its peer still acknowledges pings. The streams that it has go on.
-        if let Some((Some(due), heads)) = self.unanswered
+        // A head is overdue, and none of another stream has come in the second half of the wait: the
+        // connection may be deaf, though its peer still acknowledges pings. The streams that it has
+        // go on.
+        if let Some((half, due)) = self.unanswered
             && Instant::now() >= due
-            && self.slots.heads.load(Relaxed) == heads
+            && self.slots.last_head.load(Relaxed) <= self.slots.age(half)
         {
             self.slots.retire();
         }
@@ -199,18 +210,25 @@ mod tests {
             slot.sent(due);
             slot
         };
-        let due = Some(Instant::now() + wait);
-        drop(sent(due));
+        let due = || Some(Instant::now() + wait);
+        drop(sent(due()));
         assert!(!slots.is_retired(), "it was given up early");
-        let (silent, mut other) = (sent(due), sent(due));
+        let (silent, mut other) = (sent(due()), sent(due()));
         advance(wait).await;
         other.answered();
         drop(silent);
-        assert!(!slots.is_retired(), "another stream was answered");
+        assert!(!slots.is_retired(), "another stream was answered shortly before");
         drop(other);
-        drop(sent(None));
+        let without_limit = sent(None);
+        advance(wait).await;
+        drop(without_limit);
         assert!(!slots.is_retired());
-        drop(sent(due));
+        // The connection goes deaf between two of the requests that it carries.
+        let (mut answered, unanswered) = (sent(due()), sent(due()));
+        answered.answered();
+        drop(answered);
+        advance(wait).await;
+        drop(unanswered);
         assert!(slots.is_retired());
     }
 }

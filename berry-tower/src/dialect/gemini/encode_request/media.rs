@@ -26,6 +26,10 @@ pub(super) fn part(part: &hub::Part, path: &str) -> Result<Part, UnsupportedFiel
                     "a file that was uploaded to another provider",
                 ));
             }
+            if let Some(url) = file.url.as_deref().filter(|_| file.file_data.is_none()) {
+                let file = FileData { mime_type: by_ending(url).map(str::to_owned), file_uri: url.to_owned() };
+                return Ok(Part { file_data: Some(file), ..Part::default() });
+            }
             // The name says nothing that the document does not, and OpenAI wants one with every file.
             let path = format!("{path}.file.file_data");
             match file.file_data.as_deref().and_then(DataUrl::parse) {
@@ -60,6 +64,7 @@ fn by_ending(url: &str) -> Option<&'static str> {
         "webp" => "image/webp",
         "heic" => "image/heic",
         "heif" => "image/heif",
+        "pdf" => "application/pdf",
         _ => return None,
     })
 }

@@ -129,7 +129,7 @@ fn assistant(blocks: &[Block], path: &str) -> Result<hub::Message, UnsupportedFi
         content: content(said),
         reasoning_content: (!reasoning.is_empty()).then_some(reasoning),
         tool_calls: (!calls.is_empty()).then_some(calls),
-        extra_content: anthropic.map(|them| hub::ExtraContent { anthropic: Some(them), google: None }),
+        extra_content: anthropic.map(|them| hub::ExtraContent { anthropic: Some(them), ..Default::default() }),
         ..hub::Message::default()
     })
 }
@@ -171,7 +171,7 @@ fn document(source: &Source, title: Option<&str>, other: Other, path: &str) -> R
     match source {
         Source::Base64 { media_type, data } => {
             let file_data = Some(format!("data:{media_type};base64,{data}"));
-            let file = hub::File { file_data, file_id: None, filename: title.map(str::to_owned) };
+            let file = hub::File { file_data, filename: title.map(str::to_owned), ..hub::File::default() };
             Ok(hub::Part::File { file, other })
         }
         Source::Text { data, .. } => {

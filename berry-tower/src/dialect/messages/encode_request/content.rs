@@ -50,6 +50,11 @@ fn block(part: &Part, i: usize, place: Place) -> Result<Option<Block>, Unsupport
             if file.file_id.is_some() {
                 return Err(UnsupportedField::new(at("file.file_id"), "the file lies with another provider"));
             }
+            if let Some(url) = file.url.as_deref().filter(|_| file.file_data.is_none()) {
+                let title = file.filename.clone().filter(|name| !name.is_empty());
+                let source = Source::Url { url: url.to_owned() };
+                return Ok(Some(Block::Document { source, title, other: keep(other) }));
+            }
             let data = file
                 .file_data
                 .as_deref()

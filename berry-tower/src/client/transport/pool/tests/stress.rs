@@ -149,9 +149,8 @@ async fn a_thousand_requests_at_once_are_answered() {
         for task in join_all(tasks).await {
             task.unwrap();
         }
-        // A request that began to connect and then took a free connection leaves a new one for later requests.
-        assert!(echo.made.load(SeqCst) <= if round == 0 { 1000 } else { 2000 });
     }
+    assert!(echo.made.load(SeqCst) <= 1000);
     assert_eq!(echo.overlaps.load(SeqCst), 0);
     let free = pools.find(&echo.uri.parse().unwrap(), LONG).unwrap();
     assert!(free.idle.take().is_some());

@@ -4,7 +4,7 @@ use bytes::{Bytes, BytesMut};
 
 /// Splits a stream into its events.
 #[derive(Debug)]
-pub(super) struct Events {
+pub(crate) struct Events {
     /// The bytes of the event that has begun.
     buffer: BytesMut,
     /// The most bytes of an event.
@@ -13,20 +13,20 @@ pub(super) struct Events {
 
 /// An event exceeds the limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct TooLong;
+pub(crate) struct TooLong;
 
 impl Events {
-    pub(super) fn new(limit: usize) -> Self {
+    pub(crate) fn new(limit: usize) -> Self {
         Self { buffer: BytesMut::new(), limit }
     }
 
     /// Adds bytes; [`next`](Self::next) returns the events that they complete.
-    pub(super) fn push(&mut self, bytes: &[u8]) {
+    pub(crate) fn push(&mut self, bytes: &[u8]) {
         self.buffer.extend_from_slice(bytes);
     }
 
     /// Returns the next whole event, with the blank line at its end.
-    pub(super) fn next(&mut self) -> Result<Option<Bytes>, TooLong> {
+    pub(crate) fn next(&mut self) -> Result<Option<Bytes>, TooLong> {
         match event_end(&self.buffer) {
             Some(at) => Ok(Some(self.buffer.split_to(at).freeze())),
             None if self.buffer.len() > self.limit => Err(TooLong),
@@ -35,12 +35,14 @@ impl Events {
     }
 
     /// Returns the number of bytes that are held.
-    pub(super) fn buffered(&self) -> usize {
+    #[cfg(feature = "resume")]
+    pub(crate) fn buffered(&self) -> usize {
         self.buffer.len()
     }
 
     /// Whether no further event has begun.
-    pub(super) fn is_between(&self) -> bool {
+    #[cfg(feature = "resume")]
+    pub(crate) fn is_between(&self) -> bool {
         self.buffer.iter().all(|b| matches!(b, b'\r' | b'\n'))
     }
 }
@@ -67,7 +69,7 @@ fn next_line(bytes: &[u8], line: usize) -> Option<usize> {
 }
 
 /// Returns the data of an event; `None` for an event without data.
-pub(super) fn data(event: &str) -> Option<String> {
+pub(crate) fn data(event: &str) -> Option<String> {
     let mut data: Option<String> = None;
     for part in lines(event).filter_map(data_line) {
         match &mut data {
@@ -82,7 +84,8 @@ pub(super) fn data(event: &str) -> Option<String> {
 }
 
 /// Returns the event with other data and its other lines unchanged.
-pub(super) fn with_data(event: &str, data: &str) -> Bytes {
+#[cfg(feature = "resume")]
+pub(crate) fn with_data(event: &str, data: &str) -> Bytes {
     let mut out = String::with_capacity(event.len() + data.len());
     for line in lines(event).filter(|line| !line.is_empty() && data_line(line).is_none()) {
         out.push_str(line);

@@ -1,0 +1,155 @@
+//! Decodes a plain response of a backend.
+
+use crate::dialect::{
+    chat,
+    codec::{Malformed, WireError},
+    hub, lenient,
+    value::Value,
+};
+
+/// A response that cannot be read, or holds what cannot be translated.
+const NOT_RESPONSES: Malformed = Malformed("a body that is no response");
+
+/// A call that only callers of Responses can be told of.
+pub(super) const CUSTOM: Malformed = Malformed("a call of a custom tool, which cannot be translated");
+
+/// Decodes a plain response.
+///
+/// # Errors
+/// The body is no response, or it holds something that cannot be translated.
+pub(super) fn decode_response(body: &[u8]) -> Result<hub::Response, Malformed> {
+    let body: Value = serde_json::from_slice(body).map_err(|_| NOT_RESPONSES)?;
+    let text = |name: &str| body.get(name).and_then(Value::as_str);
+    if !lenient::is_blank(body.get("error")) {
+        return Err(Malformed("an error in place of a response"));
+    }
+    if matches!(text("status"), Some("failed" | "cancelled" | "queued" | "in_progress")) {
+        return Err(Malformed("a response that is not finished"));
+    }
+    let items = body.get("output").ok_or(NOT_RESPONSES)?;
+    let mut message = hub::Message { role: hub::Role::Assistant, ..hub::Message::default() };
+    let mut logprobs = Vec::new();
+    for item in lenient::list(Some(items), NOT_RESPONSES)? {
+        add(item, &mut message, &mut logprobs)?;
+    }
+    let has_called = message.tool_calls.is_some();
+    if message.content.is_none() && message.refusal.is_none() && !has_called {
+        message.content = Some(hub::Content::Text(String::new()));
+    }
+    let logprobs = (!logprobs.is_empty()).then(|| Value::object([("content", Value::Array(logprobs))]));
+    let finish_reason = Some(finish(&body, has_called));
+    Ok(hub::Response {
+        id: text("id").unwrap_or_default().to_owned(),
+        object: "chat.completion".to_owned(),
+        created: lenient::whole(body.get("created_at")).unwrap_or_default(),
+        model: text("model").unwrap_or_default().to_owned(),
+        choices: vec![hub::Choice { index: 0, message, finish_reason, logprobs }],
+        usage: chat::usage(body.get("usage")),
+        other: hub::Other::new(),
+    })
+}
+
+/// Adds an item to a message.
+fn add(item: &Value, message: &mut hub::Message, logprobs: &mut Vec<Value>) -> Result<(), Malformed> {
+    if lenient::is_blank(Some(item)) {
+        return Ok(());
+    }
+    match item.get("type").and_then(Value::as_str) {
+        Some("message") => {
+            for part in lenient::list(item.get("content"), Malformed("a content that is no list"))? {
+                let (text, is_refusal) = part_text(part)?;
+                if is_refusal {
+                    message.refusal.get_or_insert_default().push_str(&text);
+                } else {
+                    push_text(message, &text);
+                }
+                logprobs.extend(part.get("logprobs").and_then(Value::as_array).unwrap_or_default().iter().cloned());
+            }
+        }
+        Some("reasoning") => {
+            let text = reasoning_text(item);
+            if !text.is_empty() {
+                let all = message.reasoning_content.get_or_insert_default();
+                if !all.is_empty() {
+                    all.push_str("\n\n");
+                }
+                all.push_str(&text);
+            }
+        }
+        Some("function_call") => {
+            let call = call(item)?;
+            message.tool_calls.get_or_insert_default().push(call);
+        }
+        Some("custom_tool_call") => return Err(CUSTOM),
+        // Tools that the provider ran itself; what came of them is in the texts.
+        Some(_) => {}
+        None => return Err(Malformed("an item without a type")),
+    }
+    Ok(())
+}
+
+fn push_text(message: &mut hub::Message, text: &str) {
+    match &mut message.content {
+        Some(hub::Content::Text(said)) => said.push_str(text),
+        content => *content = Some(hub::Content::Text(text.to_owned())),
+    }
+}
+
+/// Returns the text of a part of a message, and whether it is a refusal.
+pub(super) fn part_text(part: &Value) -> Result<(String, bool), Malformed> {
+    const NO_TEXT: Malformed = Malformed("a part without a text");
+    let text = |name: &str| match part.get(name) {
+        value if lenient::is_blank(value) => Ok(String::new()),
+        value => lenient::text(value).ok_or(NO_TEXT),
+    };
+    match part.get("type").and_then(Value::as_str) {
+        Some("output_text" | "text") => Ok((text("text")?, false)),
+        Some("refusal") => Ok((text("refusal")?, true)),
+        _ => Err(Malformed("a part of an unknown type, which cannot be translated")),
+    }
+}
+
+/// Returns the texts of a reasoning item.
+pub(super) fn reasoning_text(item: &Value) -> String {
+    let texts = |name: &str| {
+        let parts = item.get(name).and_then(Value::as_array).unwrap_or_default();
+        parts.iter().filter_map(|part| lenient::text(part.get("text"))).collect::<Vec<_>>().join("\n\n")
+    };
+    let summary = texts("summary");
+    if summary.is_empty() { texts("content") } else { summary }
+}
+
+/// Decodes a call of a function.
+pub(super) fn call(item: &Value) -> Result<hub::ToolCall, Malformed> {
+    let name = lenient::text(item.get("name")).ok_or(Malformed("a tool call without a name"))?;
+    let arguments = match item.get("arguments") {
+        Some(Value::String(text)) => text.clone(),
+        Some(object @ Value::Object(_)) => object.to_string(),
+        value if lenient::is_blank(value) => String::new(),
+        _ => return Err(Malformed("arguments of a tool call that are no object")),
+    };
+    let id = lenient::text(item.get("call_id")).or_else(|| lenient::text(item.get("id"))).unwrap_or_default();
+    Ok(hub::ToolCall { id, function: hub::CalledFunction { name, arguments }, ..hub::ToolCall::default() })
+}
+
+/// Returns the reason why a response stopped.
+pub(super) fn finish(response: &Value, has_called: bool) -> hub::FinishReason {
+    let reason = response.get("incomplete_details").and_then(|it| it.get("reason")).and_then(Value::as_str);
+    let is_incomplete = response.get("status").is_some_and(|status| *status == "incomplete");
+    match reason {
+        Some("content_filter") => hub::FinishReason::ContentFilter,
+        Some(_) => hub::FinishReason::Length,
+        None if is_incomplete => hub::FinishReason::Length,
+        None if has_called => hub::FinishReason::ToolCalls,
+        None => hub::FinishReason::Stop,
+    }
+}
+
+/// Returns the error of an event: of `error`, or of `response.failed`.
+pub(super) fn error(event: &Value) -> WireError {
+    let inner = event.get("response").and_then(|response| response.get("error")).or_else(|| event.get("error"));
+    let error = inner.filter(|error| error.as_object().is_some()).unwrap_or(event);
+    let text = |name: &str| lenient::text(error.get(name));
+    let message = text("message").or_else(|| lenient::text(inner)).unwrap_or_default();
+    WireError { kind: text("type").filter(|kind| kind != "error"), code: text("code"), message }
+}
