@@ -154,9 +154,7 @@ impl Call {
             public_name,
             seed: rand::random(),
         };
-        if call.has_optional_fields() {
-            call.rules = Rules::new(call.backend(), call.is_chat_request());
-        }
+        call.rules = call.rules_of_backend();
         call.usage = call.asks_usage();
         Ok(call)
     }
@@ -334,6 +332,9 @@ impl Call {
         B: Body<Data = Bytes>,
         B::Error: Into<BoxError>,
     {
+        if self.is_misplaced(&response) {
+            return Err(self.misplaced(response).await.into());
+        }
         if response.status().is_success() {
             return self.convert_success(response);
         }
@@ -369,6 +370,36 @@ impl Call {
         Ok(Response::from_parts(parts, ClientBody::from(raw)))
     }
 
+    /// Whether a successful response is JSON where a stream was requested: some providers tell errors so.
+    pub(super) fn is_misplaced<B>(&self, response: &Response<B>) -> bool {
+        const JSON: &str = "application/json";
+        let media = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        self.expected().0 == CommitPoint::Output
+            && response.status().is_success()
+            && media.get(..JSON.len()).is_some_and(|media| media.eq_ignore_ascii_case(JSON))
+    }
+
+    /// Reads the error in a JSON body in place of a stream.
+    async fn misplaced<B>(&self, response: Response<B>) -> Failure
+    where
+        B: Body<Data = Bytes>,
+        B::Error: Into<BoxError>,
+    {
+        let (parts, body) = response.into_parts();
+        let waiting = self.time.as_ref().map(UpstreamTime::wait);
+        let raw = match Decoded::new(body, &parts.headers) {
+            Ok(body) => timeout(ERROR_BODY, read_error(body)).await.unwrap_or_default(),
+            Err(_) => Bytes::new(),
+        };
+        drop(waiting);
+        let provider = self.backend().provider();
+        let error = upstream_error::parse(&raw, self.endpoint, provider);
+        if error.message.is_some() || error.class.is_some() {
+            return upstream_error::masked(Failure::ErrorEvent(Box::new(error)), provider);
+        }
+        Failure::InvalidResponse("a plain response where a stream was requested")
+    }
+
     /// Converts a successful response. Its body is checked while it passes.
     pub(super) fn convert_success<B>(&self, response: Response<B>) -> Result<Response<ClientBody<B>>, BoxError>
     where
@@ -396,9 +427,6 @@ impl Call {
             _ if is("text/html") => return Err(Failure::InvalidResponse("a web page").into()),
             CommitPoint::Whole if is("text/event-stream") => {
                 return Err(Failure::InvalidResponse("a stream where a plain response was requested").into());
-            }
-            CommitPoint::Output if is("application/json") => {
-                return Err(Failure::InvalidResponse("a plain response where a stream was requested").into());
             }
             CommitPoint::FirstByte if is("application/json") && self.endpoint.answers_audio() => {
                 return Err(Failure::InvalidResponse("a JSON body where audio was requested").into());
@@ -504,25 +532,35 @@ impl Call {
             Some(known)
         };
         (self.dialect, self.conversation) = (dialect, conversation);
-        self.rules = if self.has_optional_fields() {
-            Rules::new(self.backend(), self.is_chat_request())
-        } else {
-            Rules::default()
-        };
+        self.rules = self.rules_of_backend();
         self.usage = self.asks_usage();
         Some(api)
     }
 
+    /// How the request is written for the backend.
+    fn rules_of_backend(&self) -> Rules {
+        if self.has_optional_fields() || self.is_responses_request() {
+            Rules::new(self.backend(), self.is_chat_request())
+        } else {
+            Rules::default()
+        }
+    }
+
+    /// Whether the upstream receives a request of the Responses API.
+    fn is_responses_request(&self) -> bool {
+        self.dialect == Dialect::Responses && self.endpoint.is_chat()
+    }
+
     /// Whether the upstream receives chat completions.
     fn is_chat_request(&self) -> bool {
-        self.conversation.is_some() || self.endpoint == Endpoint::ChatCompletions
+        self.dialect != Dialect::Responses && (self.conversation.is_some() || self.endpoint == Endpoint::ChatCompletions)
     }
 
     /// Returns what a response teaches about the backend.
     pub(super) fn lesson<B>(&self, answer: &Response<B>) -> Option<Lesson> {
         let dialect = self.backend().provider().dialect();
         let is_thinking = dialect == Dialect::Claude && self.conversation.is_some();
-        if !is_thinking && !self.has_optional_fields() {
+        if !is_thinking && !self.has_optional_fields() && !self.is_responses_request() {
             return None;
         }
         refused_field::lesson(answer.status(), answer.extensions().get::<ErrorBody>()?, dialect)

@@ -11,6 +11,7 @@ use crate::{
     endpoint::Endpoint,
     error::Failure,
     mask,
+    sse::scan::BASE_RESP,
     render::{AnthropicErrors, OpenAiErrors, Refusal, Render, RequestSummary},
 };
 
@@ -40,10 +41,10 @@ pub(crate) fn parse(body: &[u8], endpoint: Endpoint, provider: &Provider) -> Err
     let codes = [&code, &kind, &status].into_iter().flatten().chain(&reasons);
     let dialect = provider.dialect();
     let fault = codes.filter_map(|code| error_table::by_code(dialect, code)).next();
-    let fault = fault.or_else(|| base.and_then(error_table::by_minimax));
-    // The sentence says more than the code where a limit's code covers two cases.
     let sentence = message.as_deref().and_then(|message| error_table::by_sentence(dialect, message));
-    let fault = fault.or(sentence).filter(|fault| *fault != Fault::AccountBound || endpoint == Endpoint::Responses);
+    // MiniMax's sentences say more than its numbers.
+    let fault = fault.or(sentence).or_else(|| base.and_then(error_table::by_minimax));
+    let fault = fault.filter(|fault| *fault != Fault::AccountBound || endpoint == Endpoint::Responses);
 
     // A key may be quoted in any of them.
     let shown = |text: String| clipped(mask::masked(&provider.mask(&text)));
@@ -128,6 +129,8 @@ pub(super) fn retry_delay(body: &[u8]) -> Option<u64> {
 pub(super) fn masked(failure: Failure, provider: &Provider) -> Failure {
     let Failure::ErrorEvent(mut error) = failure else { return failure };
     error.class = error.class.or_else(|| class_of(&error, provider));
+    // A mark of the readers, and no word of the provider's.
+    error.kind = error.kind.take().filter(|kind| kind != BASE_RESP);
     let ErrorBody { kind, code, param, message, reason, .. } = &mut *error;
     for text in [kind, code, param, message, reason].into_iter().flatten() {
         *text = provider.mask(text);
@@ -140,7 +143,11 @@ fn class_of(error: &ErrorBody, provider: &Provider) -> Option<crate::classify::C
     let codes = [&error.code, &error.kind, &error.reason].into_iter().flatten();
     let fault = codes.filter_map(|code| error_table::by_code(provider.dialect(), code)).next();
     let sentence = || error_table::by_sentence(provider.dialect(), error.message.as_deref()?);
-    fault.or_else(sentence).map(Fault::class)
+    let number = || {
+        error.kind.as_deref().filter(|kind| *kind == BASE_RESP)?;
+        error_table::by_minimax(error.code.as_deref()?.parse().ok()?)
+    };
+    fault.or_else(sentence).or_else(number).map(Fault::class)
 }
 
 /// The body for the client, in the shape of the API that it called: unchanged where it has that
