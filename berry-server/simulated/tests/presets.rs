@@ -35,35 +35,88 @@ const CHANGES: [(&str, fn(&mut Value)); 12] = [
     }),
 ];
 
+/// What is asked of Anthropic, each beside a plain question.
+const CLAUDE_CHANGES: [(&str, fn(&mut Value)); 4] = [
+    ("nothing", |_| {}),
+    ("budget", |body| body["thinking"] = json!({"type": "enabled", "budget_tokens": 1024})),
+    ("budget_of_newer_model", |body| {
+        body["model"] = json!("claude-opus-4-8");
+        body["thinking"] = json!({"type": "enabled", "budget_tokens": 1024});
+    }),
+    ("adaptive_of_older_model", |body| {
+        body["model"] = json!("claude-sonnet-4-5");
+        body["thinking"] = json!({"type": "adaptive"});
+    }),
+];
+
 fn chat() -> Value {
     json!({"model": "sim", "messages": [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "Hi"}]})
 }
 
-async fn post(provider: &Provider, body: &Value) -> (u16, String) {
-    let url = format!("{}/chat/completions", provider.base_url());
-    let response = reqwest::Client::new().post(url).bearer_auth(provider.key()).json(body).send().await.unwrap();
+/// A question in the provider's format, the model without its thoughts.
+fn question(dialect: Dialect) -> Value {
+    match dialect {
+        Dialect::Claude => {
+            json!({"model": "sim", "max_tokens": 2048, "messages": [{"role": "user", "content": "Hi"}]})
+        }
+        Dialect::Gemini => json!({"contents": [{"role": "user", "parts": [{"text": "Hi"}]}]}),
+        _ => chat(),
+    }
+}
+
+async fn post(provider: &Provider, dialect: Dialect, model: &str, body: &Value, stream: bool) -> (u16, String) {
+    let path = match (dialect, stream) {
+        (Dialect::Claude, _) => "/v1/messages".to_owned(),
+        (Dialect::Gemini, false) => format!("/models/{model}:generateContent"),
+        (Dialect::Gemini, true) => format!("/models/{model}:streamGenerateContent?alt=sse"),
+        (Dialect::Azure, _) => format!("/openai/deployments/{model}/chat/completions?api-version=2024-10-21"),
+        _ => "/chat/completions".to_owned(),
+    };
+    let request = reqwest::Client::new().post(format!("{}{path}", provider.base_url())).json(body);
+    let request = match dialect {
+        Dialect::Claude => request.header("x-api-key", provider.key()).header("anthropic-version", "2023-06-01"),
+        Dialect::Gemini => request.header("x-goog-api-key", provider.key()),
+        Dialect::Azure => request.header("api-key", provider.key()),
+        _ => request.bearer_auth(provider.key()),
+    };
+    let response = request.send().await.unwrap();
     (response.status().as_u16(), response.text().await.unwrap())
 }
 
 /// Everything that a provider does otherwise than OpenAI: its refusals, and an answer with thoughts.
 async fn shown(name: &str) -> Value {
-    let config = Config { tokens: Some(2), ..Config::of_preset(name).unwrap() };
+    let known = Config::of_preset(name).unwrap();
+    let dialect = known.dialect;
+    let models = ["sim", "claude-opus-4-8", "claude-sonnet-4-5"].map(str::to_owned).to_vec();
+    let config = Config { tokens: Some(2), models, ..known };
     let provider = Provider::start(config).await.unwrap();
     let mut refused = serde_json::Map::new();
-    for (part, change) in CHANGES {
-        let mut body = chat();
+    let changes: &[(&str, fn(&mut Value))] = match dialect {
+        Dialect::OpenAi => &CHANGES,
+        Dialect::Claude => &CLAUDE_CHANGES,
+        _ => &[],
+    };
+    for (part, change) in changes {
+        let mut body = question(dialect);
         change(&mut body);
-        let (status, text) = post(&provider, &body).await;
+        let (status, text) = post(&provider, dialect, "sim", &body, false).await;
         if status != 200 {
             let error: Value = serde_json::from_str(&text).unwrap();
-            refused.insert(part.to_owned(), json!({"status": status, "body": error}));
+            refused.insert((*part).to_owned(), json!({"status": status, "body": error}));
         }
     }
-    let mut thinks = chat();
-    thinks["model"] = json!("sim-think");
-    let (_, plain) = post(&provider, &thinks).await;
-    thinks["stream"] = json!(true);
-    let (_, stream) = post(&provider, &thinks).await;
+    let mut thinks = question(dialect);
+    if dialect == Dialect::Claude {
+        thinks["thinking"] = json!({"type": "enabled", "budget_tokens": 1024});
+    }
+    if dialect != Dialect::Gemini {
+        thinks["model"] = json!("sim-think");
+    }
+    let (_, plain) = post(&provider, dialect, "sim-think", &thinks, false).await;
+    if dialect != Dialect::Gemini {
+        thinks["stream"] = json!(true);
+    }
+    let (_, stream) = post(&provider, dialect, "sim-think", &thinks, true).await;
     let plain: Value = serde_json::from_str(&plain).unwrap();
     json!({"refused": refused, "plain": plain, "stream": stream.lines().filter(|line| !line.is_empty()).collect::<Vec<_>>()})
 }
@@ -71,7 +124,7 @@ async fn shown(name: &str) -> Value {
 #[tokio::test]
 async fn each_refuses_and_answers_as_its_fixture_shows() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
-    for name in Config::presets().filter(|name| Config::of_preset(name).unwrap().dialect == Dialect::OpenAi) {
+    for name in Config::presets() {
         let path = folder.join(format!("{name}.json"));
         let shown = shown(name).await;
         if std::env::var_os("BLESS").is_some() {

@@ -553,7 +553,8 @@ impl Call {
 
     /// Whether the upstream receives chat completions.
     fn is_chat_request(&self) -> bool {
-        self.dialect != Dialect::Responses && (self.conversation.is_some() || self.endpoint == Endpoint::ChatCompletions)
+        self.dialect != Dialect::Responses
+            && (self.conversation.is_some() || self.endpoint == Endpoint::ChatCompletions)
     }
 
     /// Returns what a response teaches about the backend.

@@ -131,6 +131,7 @@ struct Sentence {
 
 const OPENAI: &[Dialect] = &[Dialect::OpenAi];
 const CLAUDE: &[Dialect] = &[Dialect::Claude];
+const BEDROCK: &[Dialect] = &[Dialect::OpenAi, Dialect::Claude];
 const GEMINI: &[Dialect] = &[Dialect::Gemini];
 
 const fn row(dialects: &'static [Dialect], begins: &'static str, holds: &'static str, fault: Fault) -> Sentence {
@@ -218,10 +219,9 @@ const SENTENCES: &[Sentence] = &[
     row(CLAUDE, "input length and `max_tokens` exceed context limit", "", Fault::TooLong),
     row(CLAUDE, "Input is too long for requested model", "", Fault::TooLong),
     // Bedrock, API errors of InvokeModel
-    row(CLAUDE, "The provided model identifier is invalid", "", Fault::Model),
+    row(BEDROCK, "The provided model identifier is invalid", "", Fault::Model),
     row(CLAUDE, "Invocation of model ID ", "with on-demand throughput isn", Fault::Model),
     row(CLAUDE, "You don't have access to the model with the specified model ID", "", Fault::Model),
-    row(OPENAI, "The provided model identifier is invalid", "", Fault::Model),
     row(CLAUDE, "Your credit balance is too low", "", Fault::Account),
     row(CLAUDE, "You have reached your specified API usage limits", "", Fault::Account),
     row(CLAUDE, "This organization has been disabled", "", Fault::Account),

@@ -118,7 +118,11 @@ impl<'a> Refusal<'a> {
         let by_param = FIELDS.into_iter().find(|(_, name)| self.is_at(name));
         let named = |field: (OptionalField, &'static str)| {
             // `user` is a word of many sentences, and a field where it is quoted.
-            let at = if field.0 == OptionalField::User { quoted(self.message, field.1) } else { word(self.message, field.1) };
+            let at = if field.0 == OptionalField::User {
+                quoted(self.message, field.1)
+            } else {
+                word(self.message, field.1)
+            };
             Some((at?, field))
         };
         let first = FIELDS.into_iter().filter_map(named).min_by_key(|(at, _)| *at);

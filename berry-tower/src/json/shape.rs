@@ -245,7 +245,8 @@ mod tests {
 
     #[test]
     fn tells_whether_a_choice_says_anything() {
-        for said in [r#"[{"message":{}}]"#, r#"[{"text":""}]"#, r#"[null,{"index":1,"message":{"a":[]}}]"#, r#"{"message":{}}"#]
+        for said in
+            [r#"[{"message":{}}]"#, r#"[{"text":""}]"#, r#"[null,{"index":1,"message":{"a":[]}}]"#, r#"{"message":{}}"#]
         {
             assert!(shape(&format!(r#"{{"choices":{said}}}"#)).has_message, "{said}");
         }

@@ -1,5 +1,8 @@
 """Both SDKs against a provider with each preset, which refuses and answers as the real one does."""
 
+import json
+import os
+
 import anthropic
 import openai
 import pytest
@@ -32,9 +35,6 @@ class Answer(BaseModel):
 
 def pytest_generate_tests(metafunc):
     """A test for each preset; the names are in the fixture's line."""
-    import json
-    import os
-
     line = json.loads(os.environ.get("BERRY_FIXTURE", '{"models": {"presets": []}}'))
     metafunc.parametrize("preset", line["models"]["presets"])
 
@@ -105,3 +105,17 @@ def test_structured_output_and_a_picture(chat, preset):
     picture = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PICTURE}"}}
     question = [{"role": "user", "content": [{"type": "text", "text": "What is it?"}, picture]}]
     assert "image/png" in chat.create(model=model, messages=question).choices[0].message.content
+
+
+def test_structured_output_and_a_picture_in_messages(messages, preset):
+    model = f"preset-{preset}"
+    schema = {**Answer.model_json_schema(), "additionalProperties": False}
+    form = {"output_config": {"format": {"type": "json_schema", "schema": schema}}}
+    question = {"role": "user", "content": "The weather?"}
+    answer = messages.create(model=model, max_tokens=256, messages=[question], extra_body=form)
+    text = next(block.text for block in answer.content if block.type == "text")
+    assert Answer.model_validate_json(text).answer
+    source = {"type": "base64", "media_type": "image/png", "data": PICTURE}
+    parts = [{"type": "text", "text": "What is it?"}, {"type": "image", "source": source}]
+    seen = messages.create(model=model, max_tokens=256, messages=[{"role": "user", "content": parts}])
+    assert "image/png" in next(block.text for block in seen.content if block.type == "text")

@@ -24,7 +24,8 @@ fn allow_tools(request: &mut hub::Request) {
         Some("auto") | None => hub::ToolMode::Auto,
         Some(_) => return,
     };
-    let name = |tool: &Value| tool.get("function").unwrap_or(tool).get("name").and_then(Value::as_str).map(str::to_owned);
+    let name =
+        |tool: &Value| tool.get("function").unwrap_or(tool).get("name").and_then(Value::as_str).map(str::to_owned);
     let allowed: Vec<String> =
         choice.get("tools").and_then(Value::as_array).unwrap_or_default().iter().filter_map(name).collect();
     if let Some(tools) = &mut request.tools {
@@ -42,9 +43,11 @@ mod tests {
     #[test]
     fn a_choice_of_allowed_tools_leaves_the_others_out() {
         let tool = |name: &str| json!({ "type": "function", "function": { "name": name } });
-        let choice = |mode: &str| json!({ "type": "allowed_tools", "allowed_tools": { "mode": mode, "tools": [tool("b")] } });
+        let choice =
+            |mode: &str| json!({ "type": "allowed_tools", "allowed_tools": { "mode": mode, "tools": [tool("b")] } });
         let decoded = |mode: &str| {
-            let body = json!({ "model": "m", "messages": [], "tools": [tool("a"), tool("b")], "tool_choice": choice(mode) });
+            let body =
+                json!({ "model": "m", "messages": [], "tools": [tool("a"), tool("b")], "tool_choice": choice(mode) });
             decode_request(body.to_string().as_bytes()).unwrap()
         };
         let request = decoded("required");

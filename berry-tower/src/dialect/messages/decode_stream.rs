@@ -338,8 +338,9 @@ impl ResponseDecoder {
         if self.state == State::New {
             return Err(Malformed("the end of a message that has not begun"));
         }
-        // Without a reason the stream was cut.
-        let Some(reason) = self.stop_reason.take() else {
+        // Without a reason, or within a call, the stream was cut.
+        let is_within_call = self.open.iter().any(|(_, open)| matches!(open, Open::Call { .. } | Open::Json(_)));
+        let Some(reason) = self.stop_reason.take().filter(|_| !is_within_call) else {
             self.state = State::Over;
             return Ok(());
         };

@@ -210,7 +210,10 @@ fn document(source: &Source, title: Option<&str>, other: Other, path: &str) -> R
         Source::Other(source) if source.get("type").is_some_and(|kind| *kind == "content") => {
             let texts = source.get("content").and_then(texts);
             let text = texts.ok_or_else(|| UNKNOWN.reject(format!("{path}.source.content")))?;
-            Ok(hub::Part::Text { text: title.map_or_else(|| text.clone(), |title| format!("{title}\n\n{text}")), other })
+            Ok(hub::Part::Text {
+                text: title.map_or_else(|| text.clone(), |title| format!("{title}\n\n{text}")),
+                other,
+            })
         }
         Source::Url { .. } | Source::Other(_) => Err(UNKNOWN.reject(format!("{path}.source.type"))),
     }

@@ -18,7 +18,9 @@ const ADAPTIVE: u64 = 16384;
 pub(super) fn wanted(chat: &hub::Request, limit: Option<u64>) -> Result<Option<Thinking>, UnsupportedField> {
     match chat.other.get("thinking").filter(|value| !value.is_null()) {
         // Other vendors' switch, which has no budget.
-        Some(value) if value.get("type").is_some_and(|kind| *kind == "enabled") && value.get("budget_tokens").is_none() => {
+        Some(value)
+            if value.get("type").is_some_and(|kind| *kind == "enabled") && value.get("budget_tokens").is_none() =>
+        {
             by_effort(chat.reasoning_effort.as_deref().unwrap_or("medium"), chat, limit)
         }
         Some(value) => {
