@@ -66,7 +66,7 @@ fn question(dialect: Dialect) -> Value {
 
 async fn post(provider: &Provider, dialect: Dialect, model: &str, body: &Value, stream: bool) -> (u16, String) {
     let path = match (dialect, stream) {
-        (Dialect::Claude, _) => "/v1/messages".to_owned(),
+        (Dialect::Claude, _) => "/messages".to_owned(),
         (Dialect::Gemini, false) => format!("/models/{model}:generateContent"),
         (Dialect::Gemini, true) => format!("/models/{model}:streamGenerateContent?alt=sse"),
         (Dialect::Azure, _) => format!("/openai/deployments/{model}/chat/completions?api-version=2024-10-21"),
@@ -118,6 +118,7 @@ async fn shown(name: &str) -> Value {
     }
     let (_, stream) = post(&provider, dialect, "sim-think", &thinks, true).await;
     let plain: Value = serde_json::from_str(&plain).unwrap();
+    assert!(!refused.contains_key("nothing") && plain.get("error").is_none(), "{name}: {plain}");
     json!({"refused": refused, "plain": plain, "stream": stream.lines().filter(|line| !line.is_empty()).collect::<Vec<_>>()})
 }
 

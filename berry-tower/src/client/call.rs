@@ -571,8 +571,10 @@ impl Call {
     pub(super) fn obey(&mut self, lesson: Lesson, client: &Request<Buffered>) -> bool {
         let before = self.upstream_body(client.body().bytes());
         match lesson {
-            // It can be removed only where the gateway added it.
-            Lesson::Refuses(OptionalField::StreamOptions) => self.usage &= self.requested.stream_options.at.is_some(),
+            Lesson::Refuses(OptionalField::StreamOptions) => {
+                self.usage = false;
+                self.rules.omit(OptionalField::StreamOptions);
+            }
             Lesson::Refuses(field) => self.rules.omit(field),
             Lesson::Efforts(efforts) => {
                 self.efforts = efforts;

@@ -13,15 +13,17 @@ use super::history;
 use crate::backend::{Backend, Effort, Efforts, OptionalField, ReasoningHistory};
 
 /// The members of a request that are omitted or renamed, by name.
-const MEMBERS: [(OptionalField, &str); 4] = [
+const MEMBERS: [(OptionalField, &str); 5] = [
+    (OptionalField::StreamOptions, "stream_options"),
     (OptionalField::MaxCompletionTokens, "max_completion_tokens"),
     (OptionalField::MaxTokens, "max_tokens"),
     (OptionalField::ParallelToolCalls, "parallel_tool_calls"),
     (OptionalField::User, "user"),
 ];
 
-/// The fields that no request to a backend has, but for `stream_options`, which the gateway adds itself.
-const OMITTABLE: [OptionalField; 11] = [
+/// The fields that requests to a backend may have to go without.
+const OMITTABLE: [OptionalField; 12] = [
+    OptionalField::StreamOptions,
     OptionalField::MaxCompletionTokens,
     OptionalField::MaxTokens,
     OptionalField::ParallelToolCalls,
