@@ -55,7 +55,7 @@ pub struct HealthChange {
 
 /// An event that changes the health of a backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Event {
+pub(crate) enum Event {
     /// A user's request or a chat probe succeeded.
     Success,
     /// A user's request failed by a fault of the backend.
@@ -67,18 +67,9 @@ pub enum Event {
     ProbeFailed,
 }
 
-/// Health in one small value.
-///
-/// ```
-/// use berry_tower::backend::{HealthEvent, Recovery, Stage};
-///
-/// let mut recovery = Recovery::default().step(HealthEvent::Failure, 1_000);
-/// assert!(!recovery.due(120_999, 120_000) && recovery.due(121_000, 120_000));
-/// recovery = recovery.step(HealthEvent::Success, 121_500);
-/// assert_eq!(recovery.stage(), Stage::Returning);
-/// ```
+/// The health of a backend in one small value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Recovery {
+pub(crate) struct Recovery {
     /// Successes in a row since it was unhealthy, at most [`FULL`].
     successes: u8,
     /// The start of the trial interval, in milliseconds.
@@ -95,8 +86,7 @@ impl Default for Recovery {
 
 impl Recovery {
     /// Returns the state after `event` at `now`, in milliseconds.
-    #[must_use]
-    pub const fn step(self, event: Event, now: u64) -> Self {
+    pub(crate) const fn step(self, event: Event, now: u64) -> Self {
         match event {
             Event::Success if self.successes < FULL => Self { successes: self.successes + 1, ..self },
             Event::Alive if self.successes == 0 => Self { successes: 1, ..self },
@@ -109,8 +99,7 @@ impl Recovery {
     }
 
     /// Returns the stage of recovery.
-    #[must_use]
-    pub const fn stage(self) -> Stage {
+    pub(crate) const fn stage(self) -> Stage {
         match self.successes {
             0 => Stage::Unhealthy,
             1 | 2 => Stage::Returning,
@@ -120,8 +109,7 @@ impl Recovery {
     }
 
     /// Whether it is unhealthy and `interval` milliseconds have passed since its last failure.
-    #[must_use]
-    pub const fn due(self, now: u64, interval: u64) -> bool {
+    pub(crate) const fn due(self, now: u64, interval: u64) -> bool {
         self.successes == 0 && now >= self.since.saturating_add(interval)
     }
 

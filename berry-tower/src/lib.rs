@@ -77,6 +77,24 @@
 //! [`Store`](store::Store) (feature `store`) keeps the counters of limits: [`Memory`](store::Memory) in the process,
 //! `store::redis::Redis` (feature `redis`, not a part of `full`) for several processes.
 //!
+//! # Where things happen
+//!
+//! For a reader of the source, by file of its folder:
+//!
+//! | what happens | where | who reads it |
+//! |---|---|---|
+//! | a 429 of an upstream becomes a cool-down | `client/call/response.rs` (`convert`) parses the error and its wait, `classify/mod.rs` (`ModelApiVerdict`) makes it `Class::RateLimited`, `select/lease.rs` (`answered`) counts it, `backend/state.rs` (`judge`, `cool_down`) stores its end | `backend/state.rs` (`view`), by which `select/candidates.rs` (`eligibility`) leaves the backend out; if no other is left, `retry/run.rs` (`decide`) waits or moves on |
+//! | the end of a stream is judged | `sse/filter.rs` (`end`, `broken`), which `client/body.rs` (`Reader`) calls; the body fails with `Failure::Interrupted` | `resume/body.rs` (`poll_frame`), `select/lease.rs` (`ended`) |
+//! | the error event of a stream is written | `ending.rs` (`with_error_event`) | called by `resume/body.rs` for an interrupted stream, and by `early/body.rs` at a shutdown or after an early head |
+//! | a response or an error is judged | `classify/mod.rs` (`Classify`), once per attempt and layer | `select/lease.rs` (health, statistics), `breaker/layer.rs`, `retry/run.rs` |
+//! | a breaker opens or closes | `breaker/circuit.rs` (`Breaker`), by the rules of `breaker/state.rs`; `evidence.rs` (`AttemptRecord`) weighs the failures of one request | `backend/state.rs` (`view`), `breaker/layer.rs` |
+//! | a request moves to a fallback, or ends without a backend | `retry/run.rs` (`fallback`), with the reason of `retry/policy.rs` (`stop_reason`) | `retry/run/log.rs` (`log_fallback`, `log_give_up`): one line with the request id and the reason |
+//! | a backend keeps its state when the models are replaced | `backend/catalog.rs` (`derive`, `state_for`), by provider and model; `backend/state.rs` (`restarted`) is what it keeps when the address or the key is another one | – |
+//! | a strategy is found by its name | `backend/strategy/mod.rs` (`TABLE`) | configurations, tests |
+//! | a wire format is found | `dialect/format.rs` (`WireFormat`) | `backend/provider/`, `client/call/`, `dialect/conversation.rs` |
+//! | an endpoint is found | `endpoint.rs` (`TABLE`) | every layer that reads [`Requested`](inspect::Requested) |
+//! | an event of a backend reaches metrics | `observe.rs` (`BackendObserver`) | observers of the application |
+//!
 //! # Features
 //!
 //! One for each layer, none of them on by default. `edge` is the outer part of the standard stack,

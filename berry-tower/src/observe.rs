@@ -74,29 +74,29 @@ use crate::{
 
 /// Creates the observers of backends.
 pub trait Observer: fmt::Debug + Send + Sync {
-    /// Whom to tell of this backend; asked once for each, however many models share it.
+    /// Returns the observer of a backend; called once for each, however many models share it.
     fn backend(&self, id: &BackendId) -> Arc<dyn BackendObserver>;
 }
 
 /// Observes one backend. Every method has an empty default.
 pub trait BackendObserver: fmt::Debug + Send + Sync {
-    /// An attempt has ended that asked this backend.
+    /// Called when an attempt on this backend has ended.
     fn attempt_ended(&self, _attempt: &AttemptEnd<'_>) {}
 
-    /// An attempt on this backend is a retry, for the model of this public name, of an attempt that
-    /// ended with this class: there or elsewhere.
+    /// Called when an attempt on this backend is a retry: with the public name of its model, and the class
+    /// of the failed attempt before it, on this backend or another.
     fn retried(&self, _model: &Arc<str>, _reason: Class) {}
 
-    /// Its health has changed.
+    /// Called when its health has changed.
     fn health_changed(&self, _change: HealthChange, _cause: Cause) {}
 
-    /// Its circuit breaker has changed.
+    /// Called when its circuit breaker has changed.
     fn breaker_changed(&self, _transition: Transition) {}
 }
 
 /// Observes the attempts of one request.
 pub trait AttemptObserver: fmt::Debug + Send + Sync {
-    /// An attempt of the request has ended.
+    /// Called when an attempt of the request has ended.
     fn attempt_ended(&self, attempt: &AttemptEnd<'_>);
 }
 
@@ -104,7 +104,7 @@ pub trait AttemptObserver: fmt::Debug + Send + Sync {
 #[derive(Clone, Debug)]
 pub struct RequestObserver(pub Arc<dyn AttemptObserver>);
 
-/// What a change of health comes from.
+/// The cause of a change of health.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Cause {
@@ -128,19 +128,19 @@ pub struct AttemptEnd<'a> {
     pub number: u32,
     /// The verdict.
     pub class: Class,
-    /// The status of the answer, if there was one.
+    /// The status of the response, if there was one.
     pub status: Option<StatusCode>,
-    /// From the choice of the backend to the head of its answer.
+    /// The time from the choice of the backend to the head of its response.
     pub head_after: Option<Duration>,
-    /// From the choice of the backend to the first output of a stream.
+    /// The time from the choice of the backend to the first output of a stream.
     pub first_token_after: Option<Duration>,
-    /// From the choice of the backend to the end.
+    /// The time from the choice of the backend to the end.
     pub elapsed: Duration,
     /// Tokens, as far as the backend has counted them.
     pub usage: Option<Usage>,
     /// What failed, where no status says it; without the provider's own words.
     pub reason: Option<&'a str>,
-    /// When it ended.
+    /// The time of its end.
     pub ended: Instant,
     /// The selected backend, with its provider.
     pub selected: &'a Arc<Backend>,

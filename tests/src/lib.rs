@@ -4,6 +4,8 @@
 
 pub mod clock;
 pub mod connection;
+#[cfg(test)]
+mod contributing;
 pub mod gateway;
 pub mod reply;
 pub mod request;

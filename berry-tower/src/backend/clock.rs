@@ -7,9 +7,9 @@ use std::{
 
 /// A timestamp in milliseconds since an epoch, which only grows. It starts unset.
 #[derive(Debug, Default)]
-pub(super) struct Last(AtomicU64);
+pub(super) struct AtomicTimestamp(AtomicU64);
 
-impl Last {
+impl AtomicTimestamp {
     /// Returns the same timestamp in a value of its own.
     pub(super) fn copied(&self) -> Self {
         Self(AtomicU64::new(self.0.load(Ordering::Acquire)))

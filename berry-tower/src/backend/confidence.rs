@@ -4,24 +4,15 @@ use super::tuning::SmartAi;
 use crate::classify::Class;
 
 /// The value to which the confidence in an idle backend drifts.
-pub const NEUTRAL: f64 = 0.5;
+pub(super) const NEUTRAL: f64 = 0.5;
 
 /// The lowest confidence of a trusted backend.
-pub const TRUSTED: f64 = 0.6;
+pub(super) const TRUSTED: f64 = 0.6;
 
 const HOUR: u64 = 3_600_000;
 
 /// Returns the confidence after an outcome; neutral classes leave it as it is.
-///
-/// ```
-/// use berry_tower::{backend::{SmartAi, confidence}, classify::Class};
-///
-/// let tuning = SmartAi::default();
-/// assert_eq!(confidence::after(1.0, Class::Network, &tuning), 0.7);
-/// assert_eq!(confidence::after(0.1, Class::Auth, &tuning), tuning.min_confidence);
-/// ```
-#[must_use]
-pub fn after(confidence: f64, class: Class, tuning: &SmartAi) -> f64 {
+pub(super) fn after(confidence: f64, class: Class, tuning: &SmartAi) -> f64 {
     match tuning.adjustments.of(class) {
         None => confidence,
         Some(change) if change < 0.0 => tidy(confidence + change).max(tuning.min_confidence),
@@ -35,28 +26,18 @@ fn tidy(confidence: f64) -> f64 {
 }
 
 /// Returns the confidence after a failed connectivity check.
-#[must_use]
-pub const fn halved(confidence: f64, tuning: &SmartAi) -> f64 {
+pub(super) const fn halved(confidence: f64, tuning: &SmartAi) -> f64 {
     (confidence / 2.0).max(tuning.min_confidence)
 }
 
 /// Returns the confidence after a successful chat probe: at least that of a new backend. Otherwise a
 /// backend at the floor would get too few requests to regain its share.
-#[must_use]
-pub const fn proven(confidence: f64, tuning: &SmartAi) -> f64 {
+pub(super) const fn proven(confidence: f64, tuning: &SmartAi) -> f64 {
     confidence.max(tuning.initial_confidence)
 }
 
 /// Returns the confidence as it is read `idle` milliseconds after the last request.
-///
-/// ```
-/// use berry_tower::backend::{SmartAi, confidence};
-///
-/// let day = 24 * 3_600_000;
-/// assert_eq!(confidence::read(1.0, day, &SmartAi::default()), 0.5 + 0.5 * 0.9);
-/// ```
-#[must_use]
-pub const fn read(confidence: f64, idle: u64, tuning: &SmartAi) -> f64 {
+pub(super) const fn read(confidence: f64, idle: u64, tuning: &SmartAi) -> f64 {
     if !tuning.time_decay || idle <= HOUR {
         return confidence;
     }
@@ -73,14 +54,7 @@ pub const fn read(confidence: f64, idle: u64, tuning: &SmartAi) -> f64 {
 }
 
 /// Returns the share of its weight that a backend of this confidence keeps.
-///
-/// ```
-/// use berry_tower::backend::confidence::trust;
-///
-/// assert_eq!([trust(0.9), trust(0.5), trust(0.1)], [0.9, 0.25, 0.05]);
-/// ```
-#[must_use]
-pub const fn trust(confidence: f64) -> f64 {
+pub(super) const fn trust(confidence: f64) -> f64 {
     if confidence >= 0.8 {
         confidence
     } else if confidence >= TRUSTED {
@@ -108,6 +82,11 @@ mod tests {
     }
 
     #[test]
+    fn less_confidence_leaves_less_of_the_weight() {
+        assert_eq!([0.9, 0.7, 0.5, 0.1].map(trust), [0.9, 0.8 * 0.7, 0.25, 0.05]);
+    }
+
+    #[test]
     fn every_class_has_its_own_step() {
         let tuning = SmartAi::default();
         for (class, after_it) in [
@@ -125,5 +104,7 @@ mod tests {
         }
         assert_eq!(after(0.7, Class::Success, &tuning), 0.8);
         assert_eq!(halved(0.06, &tuning), tuning.min_confidence);
+        assert_eq!(after(1.0, Class::Network, &tuning), 0.7);
+        assert_eq!(after(0.1, Class::Auth, &tuning), tuning.min_confidence);
     }
 }

@@ -336,24 +336,26 @@ impl Backend {
     }
 
     /// Whether the backend may still be found to need one of OpenAI's two formats.
-    #[must_use]
-    pub fn may_learn_openai_api(&self) -> bool {
+    #[cfg_attr(not(feature = "client"), allow(dead_code, reason = "only the client calls it"))]
+    pub(crate) fn may_learn_openai_api(&self) -> bool {
         self.provider.dialect() == Dialect::OpenAi && self.openai_api() == OpenAiApi::Auto
     }
 
     /// Whether the backend has refused to summarize its reasoning, for which OpenAI wants an organization to be verified.
-    #[must_use]
-    pub fn refuses_reasoning_summary(&self) -> bool {
+    #[cfg_attr(not(feature = "client"), allow(dead_code, reason = "only the client calls it"))]
+    pub(crate) fn refuses_reasoning_summary(&self) -> bool {
         self.learnt_api.refuses_summary()
     }
 
     /// Records that the backend refuses to summarize its reasoning.
-    pub fn record_reasoning_summary_refusal(&self) {
+    #[cfg_attr(not(feature = "client"), allow(dead_code, reason = "only the client calls it"))]
+    pub(crate) fn record_reasoning_summary_refusal(&self) {
         self.learnt_api.refuse_summary();
     }
 
     /// Records the format that the backend has been found to need, where none was set.
-    pub fn record_openai_api(&self, api: OpenAiApi) {
+    #[cfg_attr(not(feature = "client"), allow(dead_code, reason = "only the client calls it"))]
+    pub(crate) fn record_openai_api(&self, api: OpenAiApi) {
         self.learnt_api.set(api);
     }
 

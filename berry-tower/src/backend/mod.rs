@@ -1,12 +1,12 @@
 //! Backends: how a provider is reached, the state that each backend has, the strategies that choose
 //! among backends, and the catalogue of models that they serve.
 
-mod address;
 mod catalog;
 mod clock;
-pub mod confidence;
+mod confidence;
 mod definition;
 mod key;
+mod model;
 mod options;
 mod provider;
 mod snapshot;
@@ -19,14 +19,12 @@ mod view;
 pub use crate::{
     attempt::BackendId,
     dialect::{ClaudeThinking, Dialect, Effort, Efforts, Sampling},
-    health::{Event as HealthEvent, HealthChange, Recovery, Stage},
+    health::{HealthChange, Stage},
 };
-pub use catalog::{
-    AnswerModel, Catalog, CatalogRef, CatalogSnapshot, FallbackPermission, InvalidCatalog, Model, OnUnsupported,
-    StreamRecovery,
-};
+pub use catalog::{Catalog, CatalogRef, CatalogSnapshot, InvalidCatalog};
 pub use definition::{Backend, Billing, PREMIUM, Probe};
 pub use key::RotatingKey;
+pub use model::{AnswerModel, FallbackPermission, Model, OnUnsupported, StreamRecovery};
 pub use options::{Lesson, OpenAiApi, OptionalField, ReasoningHistory, RequestOptions, TokenLimit};
 pub use provider::{InvalidProvider, Provider, secret_parts};
 pub use snapshot::BackendStateSnapshot;

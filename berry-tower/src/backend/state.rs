@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::{
     BackendId,
-    clock::{Float, Last, millis},
+    clock::{AtomicTimestamp, Float, millis},
     confidence,
     snapshot::BackendStateSnapshot,
     tuning::Tuning,
@@ -85,11 +85,11 @@ pub struct BackendState {
     trial: AtomicU64,
     in_flight: AtomicU32,
     /// Ends of the cool-downs that upstreams asked for, and of the default one.
-    asked: Last,
-    unasked: Last,
+    requested_cooldown: AtomicTimestamp,
+    default_cooldown: AtomicTimestamp,
     /// The moving average of the time to the first byte, in seconds.
     average: Float,
-    measured: Last,
+    measured: AtomicTimestamp,
     /// The moving average of the time to the first output of a stream, in seconds; NaN at first.
     first_token: Float,
     confidence: Float,
@@ -98,12 +98,12 @@ pub struct BackendState {
     streak: AtomicI64,
     /// The index of its class plus one; 0 for none.
     last_error: AtomicU8,
-    success: Last,
-    failure: Last,
-    request: Last,
-    probe: Last,
+    success: AtomicTimestamp,
+    failure: AtomicTimestamp,
+    request: AtomicTimestamp,
+    probe: AtomicTimestamp,
     connectivity: AtomicU8,
-    connected: Last,
+    connected: AtomicTimestamp,
     observer: OnceLock<Arc<dyn BackendObserver>>,
 }
 
@@ -117,21 +117,21 @@ impl BackendState {
             recovery: AtomicU64::new(Recovery::default().pack()),
             trial: AtomicU64::new(0),
             in_flight: AtomicU32::new(0),
-            asked: Last::default(),
-            unasked: Last::default(),
+            requested_cooldown: AtomicTimestamp::default(),
+            default_cooldown: AtomicTimestamp::default(),
             average: Float::new(0.0),
-            measured: Last::default(),
+            measured: AtomicTimestamp::default(),
             first_token: Float::new(f64::NAN),
             confidence: Float::new(tuning.smart_ai.initial_confidence),
             outcomes: Default::default(),
             streak: AtomicI64::new(0),
             last_error: AtomicU8::new(0),
-            success: Last::default(),
-            failure: Last::default(),
-            request: Last::default(),
-            probe: Last::default(),
+            success: AtomicTimestamp::default(),
+            failure: AtomicTimestamp::default(),
+            request: AtomicTimestamp::default(),
+            probe: AtomicTimestamp::default(),
             connectivity: AtomicU8::new(0),
-            connected: Last::default(),
+            connected: AtomicTimestamp::default(),
             observer: OnceLock::new(),
             tuning: ArcSwap::from_pointee(tuning),
         }
@@ -142,8 +142,7 @@ impl BackendState {
     ///
     /// Requests that are in flight on this state do not count in the new one, so that a late failure
     /// of a wrong key does not tell against the corrected one.
-    #[must_use]
-    pub fn restarted(&self) -> Self {
+    pub(crate) fn restarted(&self) -> Self {
         fn copy(of: &AtomicU64) -> AtomicU64 {
             AtomicU64::new(of.load(Ordering::Relaxed))
         }
@@ -170,7 +169,7 @@ impl BackendState {
     }
 
     /// Names its circuit breaker in the log; the first name stays.
-    pub fn set_label(&self, id: &BackendId) {
+    pub(crate) fn set_label(&self, id: &BackendId) {
         self.breaker.set_label(id.to_string());
     }
 
@@ -219,14 +218,14 @@ impl BackendState {
         let interval = millis(tuning.recovery_interval);
         let recovery = Recovery::unpack(self.recovery.load(Ordering::Acquire));
         let trial_free = self.trial.load(Ordering::Acquire) <= at;
-        let (asked, unasked) = (self.asked.left(at), self.unasked.left(at));
+        let (requested_cooldown, default_cooldown) = (self.requested_cooldown.left(at), self.default_cooldown.left(at));
         let idle = self.request.get().map_or(0, |last| at.saturating_sub(last));
         View {
             stage: recovery.stage(),
             due_for_trial: trial_free && recovery.due(at, interval),
             trial_free,
-            cooling: asked.max(unasked),
-            cooling_default: asked.is_none() && unasked.is_some(),
+            cooling: requested_cooldown.max(default_cooldown),
+            cooling_default: requested_cooldown.is_none() && default_cooldown.is_some(),
             breaker_reopens_in: self.breaker.reopens_in(now),
             in_flight: self.in_flight.load(Ordering::Acquire),
             latency: self.fresh_latency(at, interval),
@@ -272,7 +271,7 @@ impl BackendState {
     }
 
     /// Records the time to the first byte of a successful attempt.
-    pub fn first_byte(&self, elapsed: Duration, now: Instant) {
+    pub fn record_first_byte(&self, elapsed: Duration, now: Instant) {
         let at = self.millis(now);
         let interval = millis(self.tuning.load().recovery_interval);
         let stale = self.measured.get().is_none_or(|last| at.saturating_sub(last) > interval);
@@ -284,7 +283,8 @@ impl BackendState {
     }
 
     /// Records the time to the first output of a successful stream.
-    pub fn first_token(&self, elapsed: Duration) {
+    #[cfg(feature = "select")]
+    pub(crate) fn record_first_token(&self, elapsed: Duration) {
         let sample = elapsed.as_secs_f64();
         self.first_token.update(|a| if a.is_nan() { sample } else { a + ALPHA * (sample - a) });
     }
@@ -363,7 +363,7 @@ impl BackendState {
     }
 
     /// Records the outcome of a connectivity check of `smart_ai`.
-    pub fn connectivity(&self, ok: bool, now: Instant) {
+    pub fn record_connectivity(&self, ok: bool, now: Instant) {
         self.connected.mark(self.millis(now));
         self.connectivity.store(if ok { 1 } else { 2 }, Ordering::Relaxed);
         if !ok {
@@ -402,8 +402,8 @@ impl BackendState {
 
     fn cool_down(&self, retry_after: Option<Duration>, at: u64) {
         let (end, wait) = match retry_after {
-            Some(wait) => (&self.asked, wait.min(MAX_RETRY_AFTER)),
-            None => (&self.unasked, DEFAULT_COOL_DOWN),
+            Some(wait) => (&self.requested_cooldown, wait.min(MAX_RETRY_AFTER)),
+            None => (&self.default_cooldown, DEFAULT_COOL_DOWN),
         };
         end.mark(at.saturating_add(millis(wait)));
     }

@@ -100,4 +100,10 @@ impl View {
     pub const fn trust(&self) -> f64 {
         confidence::trust(self.confidence)
     }
+
+    /// Whether `smart_ai` counts on it: the confidence is at least 0.6.
+    #[must_use]
+    pub const fn is_trusted(&self) -> bool {
+        self.confidence >= confidence::TRUSTED
+    }
 }

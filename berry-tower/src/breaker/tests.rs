@@ -117,7 +117,7 @@ async fn half_open() -> CircuitBreakerLayer {
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_way_to_fail_counts_and_the_others_do_not() {
+async fn counts_failures_of_the_service_only() {
     for (does, failures) in [
         (Does::Answer(200), 0),
         (Does::Answer(101), 0),
@@ -139,7 +139,7 @@ async fn each_way_to_fail_counts_and_the_others_do_not() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn ordinary_responses_never_open_it() {
+async fn ordinary_responses_never_open_the_breaker() {
     for status in [101, 204, 302, 304, 400, 401, 403, 404, 410, 451] {
         let layer = CircuitBreakerLayer::new(policy(1));
         for _ in 0..5 {
@@ -149,7 +149,7 @@ async fn ordinary_responses_never_open_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_trial_that_goes_well_closes_it_and_one_that_does_not_opens_it_again() {
+async fn good_trial_closes_and_failed_trial_reopens() {
     for (does, after) in [
         (Does::Answer(200), "closed"),
         (Does::Answer(400), "half_open"),
@@ -164,7 +164,7 @@ async fn a_trial_that_goes_well_closes_it_and_one_that_does_not_opens_it_again()
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_plain_head_ends_a_trial_and_a_body_that_fails_later_is_a_failure() {
+async fn plain_head_ends_a_trial_and_a_later_body_failure_counts() {
     let layer = half_open().await;
     let mut service = layer.layer(service_fn(serve));
     // Its client reads no further for a day.
@@ -177,7 +177,7 @@ async fn a_plain_head_ends_a_trial_and_a_body_that_fails_later_is_a_failure() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_first_output_of_a_stream_ends_a_trial() {
+async fn first_output_of_a_stream_ends_a_trial() {
     let layer = half_open().await;
     let mut service = layer.layer(service_fn(serve));
     let progress = Progress::new(CommitPoint::Output, Grammar::Chat);
@@ -198,7 +198,7 @@ async fn the_first_output_of_a_stream_ends_a_trial() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_leaves_before_the_head_gives_the_trial_back() {
+async fn cancelled_trial_is_given_back() {
     let layer = half_open().await;
     let mut service = layer.layer(service_fn(serve));
     let call = service.ready().await.unwrap().call(Request::new(Does::Hang));
@@ -212,7 +212,7 @@ async fn a_client_that_leaves_before_the_head_gives_the_trial_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stuck_trial_expires() {
+async fn stuck_trial_expires() {
     let layer = half_open().await;
     let mut service = layer.layer(service_fn(serve));
     let stuck = service.ready().await.unwrap().call(Request::new(Does::Hang));
@@ -232,7 +232,7 @@ async fn a_stuck_trial_expires() {
 }
 
 #[tokio::test]
-async fn a_service_that_panics_has_failed() {
+async fn panic_of_the_service_is_a_failure() {
     for does in [Does::Panic, Does::PanicInBody] {
         let layer = CircuitBreakerLayer::new(policy(3));
         for _ in 0..3 {
@@ -252,7 +252,7 @@ async fn a_service_that_panics_has_failed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_open_time_grows_while_trials_fail() {
+async fn open_time_grows_while_trials_fail() {
     let layer = CircuitBreakerLayer::new(policy(1).with_backoff(2.0, 200 * SECOND));
     ask(&layer, Does::Fail).await;
     for open_for in [60, 120, 200, 200] {
@@ -264,7 +264,7 @@ async fn the_open_time_grows_while_trials_fail() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_success_rate_opens_it_without_a_row_of_failures() {
+async fn low_success_rate_opens_without_consecutive_failures() {
     let rate = SuccessRate::new(0.5, 10 * SECOND, 8);
     let layer = CircuitBreakerLayer::new(policy(9).with_success_rate(rate));
     for number in 0..20 {
@@ -278,7 +278,7 @@ async fn a_success_rate_opens_it_without_a_row_of_failures() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn all_listeners_hear_of_a_change() {
+async fn notifies_all_listeners_of_a_change() {
     let layer = CircuitBreakerLayer::new(policy(1));
     let heard = Arc::new(AtomicU32::new(0));
     for weight in [1, 10] {
@@ -293,7 +293,7 @@ async fn all_listeners_hear_of_a_change() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_breaker_found_in_the_request_takes_the_place_of_the_layers_own() {
+async fn breaker_of_the_request_replaces_that_of_the_layer() {
     let layer = CircuitBreakerLayer::new(policy(2)).find(|e: &http::Extensions| e.get::<Arc<Breaker>>().cloned());
     let found = Arc::new(Breaker::new(policy(1)));
     let mut request = Request::new(Does::Fail);
@@ -308,7 +308,7 @@ async fn a_breaker_found_in_the_request_takes_the_place_of_the_layers_own() {
 }
 
 #[tokio::test]
-async fn readiness_is_the_inner_services_own() {
+async fn passes_readiness_through() {
     let layer = CircuitBreakerLayer::new(policy(2));
     let (mock, mut handle) = tower_test::mock::pair::<Request<()>, Response<http_body_util::Empty<Bytes>>>();
     let mut service = tower_test::mock::Spawn::new(layer.layer(mock));
@@ -346,7 +346,7 @@ async fn extreme_policies_do_not_panic() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_model_apis_verdict_may_be_chosen() {
+async fn accepts_the_verdicts_of_model_apis() {
     let layer = CircuitBreakerLayer::new(policy(1)).classify(ModelApiVerdict);
     let response = layer.layer(service_fn(serve)).oneshot(Request::new(Does::Answer(401))).await;
     drop(response.unwrap());
@@ -354,7 +354,7 @@ async fn a_model_apis_verdict_may_be_chosen() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_caller_who_is_alone_opens_it_as_ever() {
+async fn failures_of_the_only_caller_open_the_breaker() {
     let layer = CircuitBreakerLayer::new(policy(5));
     for _ in 0..5 {
         assert!(ask_as(&layer, Some("alice"), Does::Answer(500)).await);
@@ -363,7 +363,7 @@ async fn a_caller_who_is_alone_opens_it_as_ever() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_burst_of_one_caller_does_not_shut_out_another() {
+async fn failures_of_one_of_several_callers_do_not_open_the_breaker() {
     let layer = CircuitBreakerLayer::new(policy(5));
     assert!(ask_as(&layer, Some("bob"), Does::Answer(200)).await);
     for round in 0..30 {
@@ -383,7 +383,7 @@ async fn a_burst_of_one_caller_does_not_shut_out_another() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_trial_given_back_goes_to_another_caller() {
+async fn trial_that_is_given_back_goes_to_another_caller() {
     let layer = half_open().await;
     let call = |caller: &str, does| {
         let mut request = Request::new(does);
@@ -409,7 +409,7 @@ async fn a_trial_given_back_goes_to_another_caller() {
 }
 
 #[test]
-fn classes_have_their_outcomes() {
+fn each_class_has_its_outcome() {
     use super::Outcome;
     for (class, outcome) in [
         (Class::Success, Outcome::Success),

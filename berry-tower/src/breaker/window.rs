@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn the_rate_counts_from_the_least_number_of_requests_on() {
+    fn rate_needs_the_minimum_number_of_requests() {
         let window = window();
         assert!(!window.count(true, 500) && !window.count(true, 500) && !window.count(true, 500));
         assert!(window.count(true, 500));
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_older_than_the_window_is_forgotten() {
+    fn forgets_requests_older_than_the_window() {
         let window = window();
         (0..3).for_each(|_| assert!(!window.count(true, 500)));
         assert!(window.count(true, 599));
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn it_counts_under_threads() {
+    fn counts_requests_of_several_threads() {
         let window = Window::new(Some(SuccessRate::new(0.5, Duration::from_secs(3600), 8_000)));
         let below = std::thread::scope(|scope| {
             let count = || (0..2_000).filter(|_| window.count(true, 1)).count();
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn it_may_be_off_and_no_number_overflows() {
+    fn extreme_settings_do_not_overflow() {
         assert!(!Window::default().count(true, u64::MAX));
         let endless = Window::new(Some(SuccessRate::new(f64::INFINITY, Duration::MAX, 0)));
         assert!(endless.count(true, u64::MAX));

@@ -13,6 +13,9 @@
 //! It fails with a [`Failure`](crate::error::Failure), before the head or in the body, so that every
 //! outcome is known innermost, before an outer layer sees a byte.
 //!
+//! It does not: choose a backend, retry (but for the two kinds of request below), follow redirects, cache
+//! responses, or keep cookies.
+//!
 //! Two kinds of request are sent again at once, which counts as no attempt: one that the upstream has
 //! [not processed](Unprocessed), on a fresh connection, and one of which the upstream refuses a part
 //! that can be left out or written otherwise ([`OptionalField`](crate::backend::OptionalField), values of

@@ -34,6 +34,8 @@
 //!
 //! Needs: nothing. Adds: a body of type [`Buffered`]. Rejects with 400 (incomplete or not decodable),
 //! 408 (too slow), 413 (too large), 415 (unsupported coding) and 503 (over the budget).
+//!
+//! Does not: read the body's content, keep trailers, write a body to disk, or limit the body of a response.
 
 mod coding;
 #[cfg(feature = "decompress")]

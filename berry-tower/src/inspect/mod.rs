@@ -31,6 +31,10 @@
 //! Needs: `Request<Buffered>`. Adds: [`Requested`]. Rejects with 400: a body that is no JSON object
 //! with a `model`, that has a key twice or one that a backend could take for another, or whose
 //! `stream` is no boolean.
+//!
+//! Does not: check the other members of a request, which the backend judges; read bodies of other APIs than
+//! those of [`Endpoint`](crate::endpoint::Endpoint); or say whether the model exists, which
+//! [`Select`](crate::select) does.
 
 mod form;
 mod future;

@@ -153,7 +153,7 @@ mod tests {
         }
 
         #[test]
-        fn nearly_all_of_a_good_string_is_passed(inside in inside()) {
+        fn skips_most_of_a_valid_string(inside in inside()) {
             let passed = escaped(inside.as_bytes());
             prop_assert!(passed <= inside.len());
             // What does not fill a chunk is left, an escape or a character over its border, and digits over the end.
@@ -162,7 +162,7 @@ mod tests {
         }
 
         #[test]
-        fn nothing_bad_is_passed(
+        fn skips_nothing_invalid(
             good in inside(),
             bad in select(vec![&b"\""[..], b"\n", b"\0", b"\\x", b"\\v", b"\\\n", b"\\u12g4", b"\\u\"", b"\xff", b"\xe4\xb8x", b"\\\xc3\xa9"]),
             more in inside(),

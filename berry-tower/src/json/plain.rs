@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_byte_that_is_special_is_found_at_every_place() {
+    fn finds_the_first_special_byte_at_every_position() {
         for length in 0..200 {
             let all = vec![b'x'; length];
             assert_eq!((ascii(&all), text(&all)), (length, length));
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_next_to_special_is_not() {
+    fn neighbours_of_special_bytes_are_plain() {
         let mut all: Vec<u8> = (0x20..=0x7f).filter(|byte| !matches!(byte, b'"' | b'\\')).collect();
         for shift in 0..all.len() {
             let turned = [&all[shift..], &all[..shift], b"\\"].concat();

@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn tells_missing_from_empty_and_filled_members() {
+    fn distinguishes_missing_empty_and_filled_members() {
         for (value, expected) in [
             ("null", Presence::Missing),
             ("[]", Presence::Empty),
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn tells_failures() {
+    fn recognises_failures() {
         assert!(shape(r#"{"status":"failed","output":[]}"#).is_failed);
         assert!(!shape(r#"{"status":"completed","x":{"status":"failed"}}"#).is_failed);
         assert!(shape(r#"{"base_resp":{"status_msg":"x","status_code":1004},"choices":null}"#).has_error_code);

@@ -16,7 +16,7 @@ fn check(parts: &[&[u8]]) -> Result<PlainFacts, NotAnObject> {
 }
 
 #[test]
-fn one_complete_object_is_one() {
+fn accepts_one_complete_object() {
     for body in [
         "{}",
         " \r\n\t{ } \n",
@@ -28,7 +28,7 @@ fn one_complete_object_is_one() {
 }
 
 #[test]
-fn anything_else_is_none() {
+fn rejects_anything_but_one_object() {
     for body in [
         "",
         " ",
@@ -79,7 +79,7 @@ fn anything_else_is_none() {
 }
 
 #[test]
-fn nesting_has_a_limit() {
+fn limits_nesting() {
     let nested = |n: usize| format!("{{\"a\":{}{}}}", "[".repeat(n), "]".repeat(n));
     for (depth, fits) in [(126, true), (127, false)] {
         let body = nested(depth);
@@ -89,7 +89,7 @@ fn nesting_has_a_limit() {
 }
 
 #[test]
-fn what_follows_a_whole_object_may_be_white_space() {
+fn accepts_white_space_after_an_object() {
     let of = |parts: &[&str]| check(&parts.iter().map(|part| part.as_bytes()).collect::<Vec<_>>());
     let whole = of(&[r#"{"usage":{"input_tokens":1},"error":7}"#]);
     assert!(whole.as_ref().is_ok_and(|facts| facts.usage.is_some() && facts.error.is_some()));
@@ -105,7 +105,7 @@ fn what_follows_a_whole_object_may_be_white_space() {
 }
 
 #[test]
-fn usage_is_read_in_every_shape() {
+fn reads_usage_in_every_shape() {
     let of = |body: &str| check(&[body.as_bytes()]).unwrap().usage;
     let chat = r#"{"choices":[{"usage":{"prompt_tokens":1}}],"usage":{"prompt_tokens":12,"completion_tokens":5,"prompt_tokens_details":{"cached_tokens":4}}}"#;
     assert_eq!(of(chat), Some(Usage { input: 12, output: 5, cached: 4, ..Usage::default() }));
@@ -199,7 +199,7 @@ fn body() -> impl Strategy<Value = String> {
 
 proptest! {
     #[test]
-    fn a_long_text_is_judged_the_same_however_it_is_cut(
+    fn verdict_on_a_long_string_does_not_depend_on_cuts(
         pieces in collection::vec(sample::select(vec![
             "x", "some words ", "\\n", "\\\"", "\\\\", "\\u00e9", "\\ud83d", "é", "中文",
         ]), 0..100),
@@ -222,7 +222,7 @@ proptest! {
     }
 
     #[test]
-    fn it_agrees_with_serde_json_however_the_body_is_cut(
+    fn agrees_with_serde_json_for_any_cuts(
         body in body(),
         cut in any::<Option<sample::Index>>(),
         spoil in any::<Option<(sample::Index, u8)>>(),

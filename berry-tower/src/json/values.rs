@@ -31,7 +31,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn counts_no_less_than_the_values_and_nothing_in_strings() {
+    fn counts_values_outside_of_strings() {
         for (json, least, most) in [
             ("1", 1, 1),
             ("[1,2,3]", 4, 4),

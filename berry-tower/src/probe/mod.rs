@@ -10,6 +10,9 @@
 //! A probe marks a backend unhealthy or helps it back; it counts in no counter of users' requests,
 //! and never as a failure of the circuit breaker. A change of health is written to the log.
 //!
+//! It does not open a breaker, measure the latency that strategies read, or probe a backend whose
+//! [`Probe`](crate::backend::Probe) is `None`.
+//!
 //! ```
 //! use berry_tower::{
 //!     backend::{Backend, Catalog, Model, Provider, Stage, strategy::Random},
@@ -207,7 +210,7 @@ where
         async move {
             let backend = &target.backend;
             if target.connectivity {
-                backend.state().connectivity(listing.is_connected(), Instant::now());
+                backend.state().record_connectivity(listing.is_connected(), Instant::now());
             }
             let outcome = match target.after(listing, Instant::now()) {
                 NextStep::Done(outcome) => outcome,

@@ -109,7 +109,7 @@ async fn some(millis: u64) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_provider_that_hangs_delays_no_other() {
+async fn hanging_provider_delays_no_other() {
     let world = World::default();
     world.set("hung", Does { hangs: true, ..WELL });
     world.set("dead", Does { list: 503, chat: 503, hangs: false });
@@ -131,7 +131,7 @@ async fn a_provider_that_hangs_delays_no_other() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_is_charged_by_the_request_or_off_is_never_asked() {
+async fn never_probes_disabled_backends_or_those_billed_per_request() {
     let world = World::default();
     let by_request = |host: &str| Backend::new(provider(host), "x").with_billing(Billing::PerRequest);
     let off = Backend::new(provider("off"), "x").with_enabled(false);
@@ -157,7 +157,7 @@ async fn who_is_charged_by_the_request_or_off_is_never_asked() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_missing_list_is_not_ill_health_and_a_refused_one_lets_the_chat_decide() {
+async fn missing_model_list_is_no_failure_and_a_refused_one_leaves_the_verdict_to_the_chat() {
     let world = World::default();
     for (host, list, chat) in
         [("404", 404, 500), ("405", 405, 500), ("403", 403, 200), ("401", 401, 401), ("400", 400, 1)]
@@ -178,7 +178,7 @@ async fn a_missing_list_is_not_ill_health_and_a_refused_one_lets_the_chat_decide
 }
 
 #[tokio::test(start_paused = true)]
-async fn chats_bring_a_backend_back_and_leave_the_counters_alone() {
+async fn chat_probes_restore_health_and_count_as_no_request() {
     let world = World::default();
     world.set("p", Does { chat: 299, ..WELL });
     let key = Provider::new("p", "http://p").unwrap().with_key("sk-key").unwrap();
@@ -212,7 +212,7 @@ async fn chats_bring_a_backend_back_and_leave_the_counters_alone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn failed_probes_open_no_breaker_and_a_429_cools_down() {
+async fn failed_probes_open_no_breaker_and_a_429_starts_a_cool_down() {
     let world = World::default();
     world.set("dead", Does { list: 500, chat: 500, hangs: false });
     world.set("busy", Does { list: 429, chat: 200, hangs: false });
@@ -226,7 +226,7 @@ async fn failed_probes_open_no_breaker_and_a_429_cools_down() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn connectivity_is_checked_for_smart_models_at_its_own_interval() {
+async fn checks_connectivity_of_smart_ai_models_at_its_own_interval() {
     let world = World::default();
     world.set("dead", Does { list: 500, chat: 200, hangs: false });
     let backends = || [Backend::new(provider("dead"), "x")];
@@ -250,7 +250,7 @@ async fn connectivity_is_checked_for_smart_models_at_its_own_interval() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_round_reads_the_catalogue_anew() {
+async fn reads_the_catalogue_in_each_round() {
     let world = World::default();
     let catalog = catalog([Backend::new(provider("old"), "x")]);
     let probes = tokio::spawn(world.prober(&catalog).run());
@@ -262,7 +262,7 @@ async fn each_round_reads_the_catalogue_anew() {
 }
 
 #[test]
-fn what_is_due_depends_on_the_state_alone() {
+fn due_probes_depend_on_the_state_alone() {
     let listed_only = Backend::new(provider("a"), "listed").with_probe(Probe::Models);
     let claude = Provider::new("c", "http://c").unwrap().with_dialect(crate::backend::Dialect::Claude);
     let claude = Backend::new(Arc::new(claude), "y");

@@ -1,11 +1,20 @@
-use std::convert::Infallible;
+use std::{
+    convert::Infallible,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
 
-use http::HeaderName;
+use bytes::Bytes;
+use http::{HeaderName, Request, Response, StatusCode, request::Parts};
+use http_body::Body;
 use http_body_util::{BodyExt, Full, combinators::BoxBody};
 use tokio::time::advance;
-use tower::{BoxError, ServiceExt, service_fn};
+use tower::{BoxError, Layer, Service, ServiceExt, service_fn};
 
 use super::*;
+use crate::render::Refusal;
 
 /// `Full` is boxed so that its end is only known once it has been read.
 #[derive(Debug)]

@@ -33,7 +33,7 @@ pub struct SelectedBreaker;
 
 impl FindBreaker for SelectedBreaker {
     fn find(&self, extensions: &Extensions) -> Option<Arc<Breaker>> {
-        extensions.get::<Selected>().map(|selected| selected.backend.state().breaker().clone())
+        extensions.get::<Selected>().map(|selected| selected.backend().state().breaker().clone())
     }
 
     fn missing(&self) -> &'static str {
@@ -158,7 +158,7 @@ impl<C: Classify> Lease<C> {
             return self.end(class, Weight::Alone);
         }
         self.progress = head.extensions.get().cloned();
-        self.backend.state().first_byte(now - self.started, now);
+        self.backend.state().record_first_byte(now - self.started, now);
         if self.progress.is_none() {
             self.prove();
         } else if self.trial.is_some() && self.backend.state().is_healthy() {
@@ -230,7 +230,7 @@ impl<C: Classify> Lease<C> {
         if class == Class::Success
             && let Some(after) = self.first_token_after()
         {
-            self.backend.state().first_token(after);
+            self.backend.state().record_first_token(after);
         }
         self.report_end(class, now);
         let counted = self.backend.state().count(class, now);

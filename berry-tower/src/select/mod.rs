@@ -9,6 +9,9 @@
 //! * Adds: [`Selected`] and [`RoutedModel`] to the request, and the [`Conversation`] if the model has
 //!   backends of another format; [`ServedBy`] and [`RoutedModel`] to the response.
 //! * Fails with: [`Unroutable`] if no backend is available, and [`MissingLayer`].
+//! * Does not: retry, wait for a backend, or check the health of one that gets no requests; for these
+//!   there are [`Retry`](crate::retry) and [`Prober`](crate::probe::Prober). It refuses no request because of an
+//!   open breaker, but leaves its backend out.
 //!
 //! ```
 //! use berry_tower::{
@@ -49,6 +52,7 @@
 
 pub mod candidates;
 mod lease;
+mod selected;
 
 use std::{
     fmt,
@@ -67,6 +71,7 @@ use tower_service::Service;
 
 pub use candidates::TagPolicy;
 pub use lease::{Lease, SelectedBreaker};
+pub use selected::{RoutedModel, Selected};
 
 pub use crate::attempt::ServedBy;
 use crate::{
@@ -81,59 +86,6 @@ use crate::{
     inspect::Requested,
 };
 use candidates::{Candidates, SelectionContext, candidates};
-
-/// The backend that a request goes to; in its extensions, put by [`Select`].
-#[derive(Clone, Debug)]
-pub struct Selected {
-    backend: Arc<Backend>,
-    is_last_resort: bool,
-}
-
-impl Selected {
-    /// Selects a backend, which is not the last resort.
-    #[must_use]
-    pub const fn new(backend: Arc<Backend>) -> Self {
-        Self { backend, is_last_resort: false }
-    }
-
-    /// Says whether no candidate remains besides this backend.
-    #[must_use]
-    pub const fn with_last_resort(mut self, is_last_resort: bool) -> Self {
-        self.is_last_resort = is_last_resort;
-        self
-    }
-
-    /// The backend.
-    #[must_use]
-    pub const fn backend(&self) -> &Arc<Backend> {
-        &self.backend
-    }
-
-    /// Whether no candidate remains besides this backend: the first-token deadline is not enforced.
-    #[must_use]
-    pub const fn is_last_resort(&self) -> bool {
-        self.is_last_resort
-    }
-}
-
-/// The model that a request is for, or the fallback that replaces it; in the extensions of requests
-/// and responses, put by [`Select`].
-#[derive(Clone, Debug)]
-pub struct RoutedModel(Arc<Model>);
-
-impl RoutedModel {
-    /// Wraps a model.
-    #[must_use]
-    pub const fn new(model: Arc<Model>) -> Self {
-        Self(model)
-    }
-
-    /// The model.
-    #[must_use]
-    pub const fn model(&self) -> &Arc<Model> {
-        &self.0
-    }
-}
 
 /// The maximum number of picks whose slot or trial another request took first.
 const MAX_LOST_RACES: usize = 4;
@@ -243,6 +195,14 @@ impl<S, C: Clone> Layer<S> for SelectLayer<C> {
 pub struct Select<S, C = ModelApiVerdict> {
     inner: S,
     layer: Arc<SelectLayer<C>>,
+}
+
+impl<S> Select<S> {
+    /// Wraps `inner` and selects among the models of `catalog`, for users without tags, with
+    /// [`ModelApiVerdict`]. A [`SelectLayer`] has the other settings.
+    pub fn new(inner: S, catalog: Catalog) -> Self {
+        SelectLayer::new(catalog).layer(inner)
+    }
 }
 
 impl<S, C> Select<S, C> {
@@ -388,7 +348,7 @@ where
                 lease.describe(&request);
                 let selected = Selected::new(lease.backend().clone()).with_last_resort(is_last_resort);
                 request.extensions_mut().insert(selected);
-                request.extensions_mut().insert(RoutedModel(lease.model().clone()));
+                request.extensions_mut().insert(RoutedModel::new(lease.model().clone()));
                 if let Some(conversation) = conversation {
                     request.extensions_mut().insert(conversation);
                 }
@@ -446,7 +406,7 @@ where
                 let (mut head, body) = response.into_parts();
                 lease.answered(&head);
                 head.extensions.insert(ServedBy(lease.backend().id().clone()));
-                head.extensions.insert(RoutedModel(lease.model().clone()));
+                head.extensions.insert(RoutedModel::new(lease.model().clone()));
                 Ok(Response::from_parts(head, GuardedBody::new(body, lease)))
             }
             Err(error) => {

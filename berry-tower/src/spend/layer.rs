@@ -17,9 +17,11 @@ use tower_service::Service;
 
 use super::{
     Account, Cost, Estimate, Measure, SpendGuard, SpendObserver, SpendOutcome,
+    bill::RequestEnd,
     estimate::Estimates,
+    guard::Pending,
     refusal,
-    reservation::{Demand, Facts, Pending, RequestEnd, Reservation},
+    reservation::{Demand, Facts, Reservation},
     spender::Spender,
 };
 use crate::{
@@ -41,8 +43,8 @@ pub struct SpendLayer<R = ApiErrors> {
 }
 
 impl SpendLayer {
-    /// Counts requests in `store`. `account` finds those whom a request is counted for in what outer
-    /// layers have put into its extensions; a request without an account is not limited.
+    /// Counts requests in `store`. `account` returns the account that a request is counted for, from what
+    /// outer layers have put into its extensions; a request without an account is not limited.
     pub fn new(
         store: Arc<dyn Store>,
         account: impl Fn(&Extensions) -> Option<Account> + Send + Sync + 'static,
@@ -72,7 +74,7 @@ impl<R> SpendLayer<R> {
         self
     }
 
-    /// Sets what requests cost. Default: nobody knows, so that limits of cost allow everything.
+    /// Sets what requests cost. By default nothing has a price, so that limits of cost allow everything.
     #[must_use]
     pub fn cost(self, cost: impl Cost + 'static) -> Self {
         self.edit(|spender| spender.cost = Arc::new(cost))
@@ -104,7 +106,7 @@ impl<R> SpendLayer<R> {
         self.edit(|spender| spender.cap_output = cap)
     }
 
-    /// Sets whom to tell what each request has used.
+    /// Sets the observer, which is called once for each request that has ended.
     #[must_use]
     pub fn observer(self, observer: impl Into<Option<Arc<dyn SpendObserver>>>) -> Self {
         let observer = observer.into();
@@ -142,6 +144,18 @@ pub struct Spend<S, R = ApiErrors> {
     inner: S,
     spender: Option<Arc<Spender>>,
     render: R,
+}
+
+impl<S> Spend<S> {
+    /// Wraps `inner` and counts requests in `store`, for those whom `account` returns. A [`SpendLayer`] has
+    /// the other settings.
+    pub fn new(
+        inner: S,
+        store: Arc<dyn Store>,
+        account: impl Fn(&Extensions) -> Option<Account> + Send + Sync + 'static,
+    ) -> Self {
+        SpendLayer::new(store, account).layer(inner)
+    }
 }
 
 impl<S, R> Spend<S, R> {

@@ -57,7 +57,9 @@
 //! ```
 
 mod account;
+mod bill;
 mod estimate;
+mod guard;
 mod layer;
 mod money;
 mod prices;
@@ -73,13 +75,14 @@ mod usage;
 pub use self::{
     account::{Account, Measure, SpendLimit, SpendLimits, Subject},
     estimate::Estimate,
+    guard::SpendGuard,
     layer::{ResponseFuture, Spend, SpendLayer},
     money::{InvalidMoney, Money},
     prices::{Cost, Price, Prices, Rates, Used},
     record::{SpendObserver, SpendOutcome, SpendRecord},
     refusal::{LimitReached, SpendExceeded},
     reprice::{Reprice, RepriceFuture, RepriceLayer},
-    reservation::{Reservation, SpendGuard},
+    reservation::Reservation,
     usage::LimitUsage,
 };
 #[cfg(doc)]

@@ -1,4 +1,4 @@
-//! What a request has cost, told once when it has ended.
+//! The record of a request that has ended: what it used and cost.
 
 use std::{any::Any, fmt, sync::Arc, time::Duration};
 
@@ -42,7 +42,7 @@ impl SpendOutcome {
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct SpendRecord<'a> {
-    /// Those whom it was counted for.
+    /// The account that it was counted for.
     pub account: Option<&'a Account>,
     /// The value that the layer's `context` function returned for the request.
     pub context: Option<&'a Arc<dyn Any + Send + Sync>>,
@@ -80,7 +80,7 @@ pub struct SpendRecord<'a> {
     pub first_token_after: Option<Duration>,
 }
 
-/// Is told what each request has used, for a ledger or metrics.
+/// Receives a record of each request that has ended, for a ledger or metrics.
 ///
 /// It is called on the path of requests: it must neither block nor take long.
 pub trait SpendObserver: fmt::Debug + Send + Sync {

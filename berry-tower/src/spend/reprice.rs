@@ -16,7 +16,7 @@ use tower_service::Service;
 use super::{Reservation, SpendExceeded, reservation::take_more};
 use crate::{attempt::BackendId, body::Buffered, error::BoxError, progress::Progress};
 
-/// Finds the public name of the model and the backend that a request goes to.
+/// Returns the public name of the model and the backend that a request goes to.
 type FindBackend = fn(&Extensions) -> Option<(Arc<str>, BackendId)>;
 
 /// [`Layer`] that applies [`Reprice`].
@@ -64,6 +64,32 @@ impl<S> Layer<S> for RepriceLayer {
 pub struct Reprice<S> {
     inner: S,
     find: FindBackend,
+}
+
+#[cfg(feature = "select")]
+impl<S> Reprice<S> {
+    /// Wraps `inner`, and finds the backend as `RepriceLayer::default` does.
+    #[must_use]
+    pub fn new(inner: S) -> Self {
+        RepriceLayer::default().layer(inner)
+    }
+}
+
+impl<S> Reprice<S> {
+    /// Returns a reference to the inner service.
+    pub const fn get_ref(&self) -> &S {
+        &self.inner
+    }
+
+    /// Returns a mutable reference to the inner service.
+    pub const fn get_mut(&mut self) -> &mut S {
+        &mut self.inner
+    }
+
+    /// Returns the inner service.
+    pub fn into_inner(self) -> S {
+        self.inner
+    }
 }
 
 impl<S, B> Service<Request<Buffered>> for Reprice<S>

@@ -8,18 +8,18 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use http::{HeaderValue, StatusCode};
+use http::HeaderValue;
 use tokio::time::Instant;
 
 use super::{
     Account, Measure, Money, SpendExceeded, SpendLimit, SpendOutcome, SpendRecord, Used,
+    bill::{Bill, RequestEnd, settle},
     estimate::{Estimates, Tokens},
     refusal,
     spender::Spender,
 };
 use crate::{
     attempt::BackendId,
-    body::{End, Guard},
     endpoint::Endpoint,
     progress::{Progress, Usage},
     store::{Charge, Receipt},
@@ -55,10 +55,10 @@ struct State {
 }
 
 /// An attempt, and what it has used so far.
-struct AttemptUse {
-    model: Arc<str>,
-    backend: BackendId,
-    progress: Option<Progress>,
+pub(super) struct AttemptUse {
+    pub(super) model: Arc<str>,
+    pub(super) backend: BackendId,
+    pub(super) progress: Option<Progress>,
 }
 
 /// What the facts of a request are, besides its body.
@@ -227,171 +227,6 @@ impl Reservation {
 impl fmt::Debug for Reservation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Reservation").field("model", &self.0.model).finish_non_exhaustive()
-    }
-}
-
-/// How a request ended.
-#[derive(Debug)]
-pub(super) struct RequestEnd {
-    pub(super) outcome: SpendOutcome,
-    pub(super) status: Option<StatusCode>,
-    pub(super) attempts: Option<u32>,
-    pub(super) progress: Option<Progress>,
-    pub(super) usage: Option<Usage>,
-}
-
-impl RequestEnd {
-    pub(super) const fn without_response(outcome: SpendOutcome) -> Self {
-        Self { outcome, status: None, attempts: None, progress: None, usage: None }
-    }
-
-    fn is_delivered(&self) -> bool {
-        self.status.is_some_and(|status| status.is_success())
-    }
-}
-
-/// Who pays for what of a request.
-struct Bill<'a> {
-    billed: Option<&'a AttemptUse>,
-    usage: Option<Usage>,
-    cost: Option<Money>,
-    wasted_usage: Usage,
-    wasted: Money,
-}
-
-impl<'a> Bill<'a> {
-    /// The caller pays for the last attempt whose output it got; all others are wasted.
-    fn of(spender: &Spender, end: &RequestEnd, attempts: &'a [AttemptUse], model: &str) -> Self {
-        let has_output = |attempt: &AttemptUse| {
-            let progress = attempt.progress.as_ref();
-            progress.is_some_and(|progress| progress.output_seen() || progress.finished() || !progress.is_stream())
-        };
-        let at = attempts.iter().rposition(has_output).filter(|_| end.is_delivered());
-        let billed = at.map(|at| &attempts[at]);
-        let usage = match billed {
-            Some(attempt) => attempt.progress.as_ref().and_then(Progress::usage),
-            None if attempts.is_empty() => end.progress.as_ref().and_then(Progress::usage),
-            None => None,
-        };
-        let usage = usage.or(end.usage);
-        let (named, backend) = billed.map_or((model, None), |it| (&*it.model, Some(&it.backend)));
-        let cost = usage.and_then(|usage| spender.cost.cost(&Used::new(named, backend, usage)));
-        let (mut wasted_usage, mut wasted) = (Usage::default(), Money::ZERO);
-        for (_, attempt) in attempts.iter().enumerate().filter(|(i, _)| Some(*i) != at) {
-            let Some(usage) = attempt.progress.as_ref().and_then(Progress::usage) else { continue };
-            wasted_usage = sum(wasted_usage, usage);
-            let used = Used::new(&attempt.model, Some(&attempt.backend), usage);
-            wasted += spender.cost.cost(&used).unwrap_or_default();
-        }
-        Self { billed, usage, cost, wasted_usage, wasted }
-    }
-
-    /// Returns the tokens and the cost that count against the limits; `None` is what was reserved.
-    fn settled(&self, end: &RequestEnd, estimates: &Estimates, spender: &Spender, model: &str) -> Option<(u64, Money)> {
-        if let Some(usage) = self.usage {
-            return Some((usage.input.saturating_add(usage.output), self.cost.unwrap_or_default()));
-        }
-        let progress = self.billed.and_then(|attempt| attempt.progress.as_ref()).or(end.progress.as_ref());
-        match end.outcome {
-            // A complete response that does not tell its tokens.
-            SpendOutcome::Complete if end.is_delivered() => None,
-            // The client has got a part of a response whose tokens would have been told at its end.
-            SpendOutcome::Cancelled | SpendOutcome::Interrupted
-                if end.is_delivered() && progress.is_some_and(Progress::output_seen) =>
-            {
-                let output = progress.map_or(0, Progress::events).min(estimates.bound.output);
-                let usage = Usage { input: estimates.likely.input, output, ..Usage::default() };
-                let (named, backend) = self.billed.map_or((model, None), |it| (&*it.model, Some(&it.backend)));
-                let cost = spender.cost.cost(&Used::new(named, backend, usage)).unwrap_or_default();
-                Some((usage.input.saturating_add(output), cost))
-            }
-            _ => Some((0, Money::ZERO)),
-        }
-    }
-}
-
-fn sum(a: Usage, b: Usage) -> Usage {
-    Usage {
-        input: a.input.saturating_add(b.input),
-        output: a.output.saturating_add(b.output),
-        cached: a.cached.saturating_add(b.cached),
-        cache_write: a.cache_write.saturating_add(b.cache_write),
-        reasoning: a.reasoning.saturating_add(b.reasoning),
-    }
-}
-
-/// Settles what was taken. Of several receipts, the first ones are used up first.
-fn settle(spender: &Spender, taken: Vec<(Receipt, Vec<(SpendLimit, u64)>)>, settled: Option<(u64, Money)>) {
-    let last = taken.len().saturating_sub(1);
-    let mut cost = settled.map(|(_, cost)| cost.nanos());
-    for (i, (receipt, limits)) in taken.into_iter().enumerate() {
-        let of_cost = limits.iter().find(|(limit, _)| limit.measure() == Measure::Cost).map(|(_, units)| *units);
-        let cost_here = match (of_cost, &mut cost) {
-            (Some(units), Some(left)) => {
-                let here = if i == last { *left } else { units.min(*left) };
-                *left -= here;
-                Some(here)
-            }
-            _ => None,
-        };
-        let used = |(limit, units): &(SpendLimit, u64)| match limit.measure() {
-            Measure::Requests => *units,
-            Measure::Concurrency => 0,
-            Measure::Tokens => settled.map_or(*units, |(tokens, _)| tokens),
-            Measure::Cost => cost_here.unwrap_or(*units),
-        };
-        let used: Vec<u64> = limits.iter().map(used).collect();
-        let is_unchanged = limits.iter().zip(&used).all(|((_, units), used)| units == used);
-        if !is_unchanged {
-            spender.settle(receipt, used);
-        }
-    }
-}
-
-/// Settles a reservation when the body of the response has ended.
-#[derive(Debug)]
-pub struct SpendGuard(pub(super) Option<(Reservation, RequestEnd)>);
-
-impl Guard for SpendGuard {
-    fn ended(&mut self, end: End<'_>) {
-        let Some((reservation, mut request_end)) = self.0.take() else { return };
-        let progress = request_end.progress.as_ref();
-        let is_interrupted = progress.is_some_and(Progress::is_interrupted);
-        request_end.outcome = match end {
-            _ if !request_end.is_delivered() => SpendOutcome::Failed,
-            End::Complete if is_interrupted => SpendOutcome::Interrupted,
-            End::Complete => SpendOutcome::Complete,
-            End::Failed(_) => SpendOutcome::Interrupted,
-            End::Dropped if progress.is_some_and(Progress::finished) => SpendOutcome::Complete,
-            End::Dropped => SpendOutcome::Cancelled,
-        };
-        request_end.attempts = progress.and_then(Progress::attempts).max(request_end.attempts);
-        reservation.finish(&request_end);
-    }
-}
-
-/// Settles a reservation whose request ends without a response.
-#[derive(Debug)]
-pub(super) struct Pending(pub(super) Option<Reservation>);
-
-impl Pending {
-    pub(super) fn disarm(&mut self) {
-        self.0 = None;
-    }
-
-    pub(super) fn fail(&mut self, error: &(dyn std::error::Error + 'static)) {
-        let Some(reservation) = self.0.take() else { return };
-        let is_refused = crate::error::find::<SpendExceeded>(error).is_some();
-        let outcome = if is_refused { SpendOutcome::Refused } else { SpendOutcome::Failed };
-        reservation.finish(&RequestEnd::without_response(outcome));
-    }
-}
-
-impl Drop for Pending {
-    fn drop(&mut self) {
-        if let Some(reservation) = self.0.take() {
-            reservation.finish(&RequestEnd::without_response(SpendOutcome::Cancelled));
-        }
     }
 }
 

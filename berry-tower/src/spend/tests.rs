@@ -271,3 +271,20 @@ async fn a_dearer_attempt_reserves_more_and_failed_ones_are_wasted() {
     assert_eq!(exceeded.refusal().code.as_deref(), Some("insufficient_quota"));
     assert_eq!(log.last().outcome, SpendOutcome::Refused);
 }
+
+#[tokio::test]
+async fn constructors_wrap_a_service_as_the_layers_do() {
+    let service = |_: Request<Buffered>| async { Ok::<_, Infallible>(Response::new(Full::new(Bytes::new()))) };
+    let limits = SpendLimits::new().requests_per_minute(1);
+    let spent = account(limits);
+    let mut spend = Spend::new(service_fn(service), Arc::new(Memory::new()), move |_| Some(spent.clone()));
+    assert_eq!(spend.get_ref() as *const _, spend.get_mut() as *const _);
+    for status in [200, 429] {
+        let mut request = Request::post(CHAT).body(Buffered::from(r#"{"model":"m"}"#)).unwrap();
+        let requested = crate::inspect::Requested::read(request.body().bytes()).unwrap().with_path(CHAT);
+        request.extensions_mut().insert(requested);
+        assert_eq!(spend.ready().await.unwrap().call(request).await.unwrap().status(), status);
+    }
+    let mut inner = spend.into_inner();
+    assert_eq!(inner.call(Request::default()).await.unwrap().status(), 200);
+}

@@ -57,7 +57,7 @@ pub struct Charge {
 
 impl Charge {
     /// Creates a charge of `amount` units on the counter `key`. An amount of 0 takes nothing and
-    /// tells how much is left.
+    /// reads how much is left.
     pub fn new(key: impl Into<Arc<str>>, rule: Rule, amount: u64) -> Self {
         Self { key: key.into(), rule, amount }
     }
@@ -117,8 +117,8 @@ impl CounterUsage {
 
 /// The proof that units were taken, with which they are settled.
 ///
-/// If it is dropped instead, all of them count as used; those of [`Rule::Concurrent`] are freed only
-/// if the store does so by itself.
+/// If it is dropped instead, all of them count as used. Units of [`Rule::Concurrent`] then stay taken until
+/// the store frees them.
 pub struct Receipt {
     usages: Vec<CounterUsage>,
     state: Box<dyn Any + Send + Sync>,
@@ -210,9 +210,9 @@ pub trait Store: fmt::Debug + Send + Sync {
 pub struct StoreHealth {
     /// Whether the counters that processes share can be reached.
     pub is_available: bool,
-    /// How often they could not, since the start.
+    /// The number of outages since the start.
     pub outages: u64,
-    /// The processes that shared the counters lately, this one included.
+    /// The number of processes that shared the counters lately, this one included.
     pub replicas: u64,
 }
 

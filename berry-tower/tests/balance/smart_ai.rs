@@ -115,7 +115,7 @@ fn idle_confidence_decays_and_outcomes_apply_to_the_decayed_value() {
     assert_eq!(live.view(later).confidence, 0.85);
     live.record(Class::Server, later);
     assert_eq!(live.view(later).confidence, 0.65);
-    live.connectivity(false, later);
+    live.record_connectivity(false, later);
     assert_eq!(live.view(later).confidence, 0.325);
 }
 

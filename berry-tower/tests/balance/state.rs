@@ -145,13 +145,13 @@ fn only_a_chat_probe_half_opens_an_open_breaker() {
 fn latency_is_a_moving_average_that_expires() {
     let (state, now) = new_state();
     assert_eq!(state.view(now).latency, None);
-    state.first_byte(Duration::from_millis(100), now);
-    state.first_byte(Duration::from_millis(200), now);
+    state.record_first_byte(Duration::from_millis(100), now);
+    state.record_first_byte(Duration::from_millis(200), now);
     assert!(near(state.view(now).latency.unwrap(), 0.130));
     let later = now + INTERVAL + Duration::from_millis(5);
     assert_eq!(state.view(later).latency, None);
     assert!(state.snapshot(later).average_latency.is_some());
-    state.first_byte(Duration::from_millis(40), later);
+    state.record_first_byte(Duration::from_millis(40), later);
     assert!(near(state.view(later).latency.unwrap(), 0.040), "an expired average is discarded");
 }
 

@@ -185,7 +185,7 @@ impl<'a> Engine<'a> {
         let live = &self.model.backends()[site].state();
         permit.settle(outcome.class, now);
         if !outcome.class.is_error() {
-            live.first_byte(self.now - at, now);
+            live.record_first_byte(self.now - at, now);
         }
         live.record(outcome.class, now);
         if let Some(trial) = trial {
@@ -251,7 +251,7 @@ impl<'a> Engine<'a> {
         let site = self.run.site(&self.model, &target.backend);
         let live = target.backend.state();
         if target.connectivity {
-            live.connectivity(listing.is_connected(), now);
+            live.record_connectivity(listing.is_connected(), now);
         }
         let outcome = match target.after(listing, now) {
             NextStep::Done(outcome) => outcome,

@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use berry_tower::backend::{Backend, Model, confidence::TRUSTED, strategy::Candidate};
+use berry_tower::backend::{Backend, Model, strategy::Candidate};
 use tokio::time::Instant;
 
 use super::{Kind, Setup, Trouble};
@@ -60,7 +60,7 @@ impl Run {
         }
         let cheap = |b: &Arc<Backend>| {
             let Candidate { view, .. } = Candidate::new(b, b.state().view(now));
-            !b.is_premium() && view.is_free() && view.confidence >= TRUSTED
+            !b.is_premium() && view.is_free() && view.is_trusted()
         };
         if model.backends().iter().any(cheap) {
             self.while_cheap[0] += 1;

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::{answer::Answer, support::Plan};
 
 #[tokio::test(start_paused = true)]
-async fn a_long_plain_answer_is_committed_and_ends_uncleanly_when_it_breaks_off() {
+async fn long_plain_response_that_breaks_off_ends_uncleanly() {
     for fault in [Fault::Short, Fault::Chopped] {
         let wall = Plan::of(2).start().await;
         wall.set(0, fault.and(Fault::Huge(100 << 10)));
@@ -21,7 +21,7 @@ async fn a_long_plain_answer_is_committed_and_ends_uncleanly_when_it_breaks_off(
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_long_plain_answer_that_is_whole_passes() {
+async fn long_plain_response_passes() {
     let wall = Plan::of(1).start().await;
     wall.set(0, Fault::Huge(100 << 10));
     let answer = wall.ask(false).await;
@@ -31,7 +31,7 @@ async fn a_long_plain_answer_that_is_whole_passes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_endpoint_fails_over_what_is_no_answer() {
+async fn every_endpoint_fails_over_from_an_invalid_response() {
     let chat = json!([{ "role": "user", "content": "Hello" }]);
     let bodies: [(&str, Value); 7] = [
         ("/v1/chat/completions", json!({ "model": "m", "messages": chat })),
@@ -63,7 +63,7 @@ async fn every_endpoint_fails_over_what_is_no_answer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn streams_of_other_apis_end_honestly_too() {
+async fn cut_streams_of_other_apis_never_look_complete() {
     let bodies = [
         ("/v1/completions", json!({ "model": "m", "prompt": "Hello", "stream": true })),
         ("/v1/responses", json!({ "model": "m", "input": "Hello", "stream": true })),

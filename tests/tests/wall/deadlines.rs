@@ -18,7 +18,7 @@ fn between(took: Duration, least: f64, most: f64) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn failover_before_the_first_token_costs_the_failed_attempt_and_nothing_more() {
+async fn failover_adds_only_the_time_of_the_failed_attempt() {
     let wall = Plan::of(2).start().await;
     wall.set(1, Fault::LateFirstToken(SECOND / 2));
     wall.set(0, Fault::LateHead(2 * SECOND).and(Fault::Status(500)));
@@ -32,7 +32,7 @@ async fn failover_before_the_first_token_costs_the_failed_attempt_and_nothing_mo
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_head_with_nothing_after_it_is_silence_and_is_asked_once() {
+async fn head_without_a_body_is_silence_and_is_not_retried() {
     for backends in [1, 2] {
         let settings = "stream_idle_timeout_seconds = 5\nfirst_token_timeout_seconds = 60";
         let wall = Plan::of(backends).settings(settings).start().await;
@@ -53,7 +53,7 @@ async fn a_head_with_nothing_after_it_is_silence_and_is_asked_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn all_attempts_together_have_a_deadline_which_tells_against_nobody() {
+async fn total_timeout_counts_against_no_backend() {
     for stream in [false, true] {
         let wall = Plan::of(1).settings("total_timeout_seconds = 6").start().await;
         wall.set(0, Fault::LateHead(10 * SECOND));
@@ -74,7 +74,7 @@ async fn all_attempts_together_have_a_deadline_which_tells_against_nobody() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stream_that_goes_on_is_bound_by_silence_alone() {
+async fn only_silence_ends_a_running_stream() {
     let settings = "total_timeout_seconds = 6\nfirst_token_timeout_seconds = 3\nstream_idle_timeout_seconds = 5";
     let wall = Plan::of(2).settings(settings).start().await;
     wall.set(0, Behavior::healthy().per_token(2 * SECOND));
@@ -85,7 +85,7 @@ async fn a_stream_that_goes_on_is_bound_by_silence_alone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_upstream_that_sends_a_byte_a_second_is_slow_and_not_silent() {
+async fn one_byte_per_second_is_not_silence() {
     let settings = "stream_idle_timeout_seconds = 2\nstream_keepalive_seconds = 15\ntotal_timeout_seconds = 0";
     for stream in [false, true] {
         let wall = Plan::of(1).tokens(3).settings(settings).start().await;
@@ -106,7 +106,7 @@ async fn an_upstream_that_sends_a_byte_a_second_is_slow_and_not_silent() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_slow_reader_is_no_silent_upstream() {
+async fn slow_reader_does_not_time_out_the_upstream() {
     let wall = Plan::of(1).settings("stream_idle_timeout_seconds = 5\nstream_keepalive_seconds = 2").start().await;
     wall.set(0, Fault::Huge(256 << 10));
     let began = Instant::now();
@@ -121,7 +121,7 @@ async fn a_slow_reader_is_no_silent_upstream() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_slow_reader_holds_the_upstream_back() {
+async fn slow_reader_applies_back_pressure_upstream() {
     let wall = Plan::of(1).settings("stream_keepalive_seconds = 0").start().await;
     wall.set(0, Fault::Huge(1 << 20));
     let response = wall.chat(true).send().await.unwrap();

@@ -296,61 +296,61 @@ async fn all(stream: bool, backends: usize, front: Front) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_a_plain_answer_with_one_backend() {
+async fn faults_of_a_plain_answer_with_one_backend() {
     all(false, 1, Front::Chat).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_a_plain_answer_with_two_backends() {
+async fn faults_of_a_plain_answer_with_two_backends() {
     all(false, 2, Front::Chat).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_a_stream_with_one_backend() {
+async fn faults_of_a_stream_with_one_backend() {
     all(true, 1, Front::Chat).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_a_stream_with_two_backends() {
+async fn faults_of_a_stream_with_two_backends() {
     all(true, 2, Front::Chat).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_a_plain_message_with_one_backend() {
+async fn faults_of_a_plain_message_with_one_backend() {
     all(false, 1, Front::Messages).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_a_plain_message_with_two_backends() {
+async fn faults_of_a_plain_message_with_two_backends() {
     all(false, 2, Front::Messages).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_a_streamed_message_with_one_backend() {
+async fn faults_of_a_streamed_message_with_one_backend() {
     all(true, 1, Front::Messages).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_a_streamed_message_with_two_backends() {
+async fn faults_of_a_streamed_message_with_two_backends() {
     all(true, 2, Front::Messages).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_a_plain_response_with_one_backend() {
+async fn faults_of_a_plain_response_with_one_backend() {
     all(false, 1, Front::Responses).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_a_plain_response_with_two_backends() {
+async fn faults_of_a_plain_response_with_two_backends() {
     all(false, 2, Front::Responses).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_a_streamed_response_with_one_backend() {
+async fn faults_of_a_streamed_response_with_one_backend() {
     all(true, 1, Front::Responses).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_a_streamed_response_with_two_backends() {
+async fn faults_of_a_streamed_response_with_two_backends() {
     all(true, 2, Front::Responses).await;
 }

@@ -25,7 +25,7 @@ async fn is_left(wall: &Wall, calls: &[usize]) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_leaves_before_the_head_is_not_worked_for() {
+async fn disconnect_before_the_head_ends_the_attempts() {
     for stream in [false, true] {
         for fault in [Fault::Silent, Fault::LateFirstToken(60 * SECOND)] {
             let wall = Plan::of(2).start().await;
@@ -40,7 +40,7 @@ async fn a_client_that_leaves_before_the_head_is_not_worked_for() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_leaves_in_the_middle_ends_the_stream_upstream() {
+async fn disconnect_amid_a_stream_ends_it_upstream() {
     for front in Front::ALL {
         for dialect in DIALECTS {
             let wall = Plan::speaking(&[dialect, Dialect::OpenAi]).front(front).start().await;
@@ -56,7 +56,7 @@ async fn a_client_that_leaves_in_the_middle_ends_the_stream_upstream() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_leaves_a_silent_stream_ends_it_upstream() {
+async fn disconnect_from_a_silent_stream_ends_it_upstream() {
     let wall = Plan::of(2).start().await;
     wall.set(0, Fault::StallAfter(5));
     let mut response = wall.chat(true).send().await.unwrap();
@@ -67,7 +67,7 @@ async fn a_client_that_leaves_a_silent_stream_ends_it_upstream() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_leaves_while_a_retry_is_waited_for_is_not_retried() {
+async fn disconnect_during_a_back_off_ends_the_attempts() {
     let wall = Plan::of(1).start().await;
     wall.set(0, Fault::Status(429).retry_after(5));
     assert!(timeout(2 * SECOND, wall.ask(true)).await.is_err());
@@ -84,7 +84,7 @@ async fn begun(wall: &Wall, front: Front) -> tokio::task::JoinHandle<Answer> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_drain_lets_streams_finish() {
+async fn drain_lets_streams_finish() {
     let wall = Plan::of(1).settings("shutdown_grace_seconds = 90").start().await;
     wall.set(0, Behavior::healthy().per_token(SECOND));
     let stream = begun(&wall, Front::Chat).await;
@@ -98,7 +98,7 @@ async fn a_drain_lets_streams_finish() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_drain_tells_the_streams_that_are_over_the_grace_period() {
+async fn drain_ends_streams_beyond_the_grace_period_with_an_error_event() {
     for (front, code) in
         [(Front::Chat, "shutting_down"), (Front::Messages, "overloaded_error"), (Front::Responses, "shutting_down")]
     {
@@ -120,7 +120,7 @@ async fn a_drain_tells_the_streams_that_are_over_the_grace_period() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_drain_tells_a_stream_whose_head_went_early() {
+async fn drain_ends_a_stream_with_an_early_head_with_an_error_event() {
     let settings = "shutdown_grace_seconds = 10\ncommit_after_seconds = 1";
     let wall = Plan::of(1).settings(settings).start().await;
     wall.set(0, Fault::Silent);
@@ -132,7 +132,7 @@ async fn a_drain_tells_a_stream_whose_head_went_early() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_question_is_the_same_for_all() {
+async fn all_tests_send_the_same_request() {
     let wall = Plan::of(2).start().await;
     wall.set(0, Fault::Status(500));
     wall.ask(false).await;

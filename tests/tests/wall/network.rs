@@ -11,7 +11,7 @@ use crate::support::Plan;
 const SECOND: Duration = Duration::from_secs(1);
 
 #[tokio::test(start_paused = true)]
-async fn who_speaks_no_tls_or_has_no_name_is_failed_over() {
+async fn fails_over_from_backends_without_tls_or_dns() {
     let plain = Provider::start(Default::default()).await.unwrap();
     for url in [format!("https://{}/v1", plain.addr()), "http://no-such-host.invalid/v1".to_owned()] {
         for stream in [false, true] {
@@ -31,7 +31,7 @@ async fn who_speaks_no_tls_or_has_no_name_is_failed_over() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_primary_that_was_down_comes_back() {
+async fn primary_serves_again_after_an_outage() {
     let settings = "recovery_check_interval_seconds = 10\nhealth_check_interval_seconds = 3600";
     let wall = Plan::of(2).settings(settings).start().await;
     wall.providers[0].down().await.unwrap();
@@ -52,7 +52,7 @@ async fn a_primary_that_was_down_comes_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_breaker_opens_probes_and_returns() {
+async fn breaker_opens_and_closes_after_a_trial() {
     let settings = "circuit_breaker_failure_threshold = 3\ncircuit_breaker_timeout_seconds = 20\n\
         health_check_interval_seconds = 3600\nrecovery_check_interval_seconds = 3600";
     let wall = Plan::of(1).settings(settings).start().await;
@@ -82,7 +82,7 @@ async fn a_breaker_opens_probes_and_returns() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_fallback_takes_over_when_the_model_has_nobody_left() {
+async fn falls_back_when_no_backend_is_left() {
     for stream in [false, true] {
         let wall = Plan::of(2).last_is_fallback().start().await;
         wall.set(0, Fault::Status(500));
@@ -95,7 +95,7 @@ async fn a_fallback_takes_over_when_the_model_has_nobody_left() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_too_long_goes_to_the_fallback_at_once_and_a_refusal_does_not() {
+async fn context_overflow_falls_back_at_once_and_a_refusal_does_not() {
     for stream in [false, true] {
         let wall = Plan::of(2).last_is_fallback().start().await;
         wall.set(0, Fault::ContextLength);
@@ -114,7 +114,7 @@ async fn what_is_too_long_goes_to_the_fallback_at_once_and_a_refusal_does_not() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_long_wait_is_not_waited_and_is_passed_on() {
+async fn passes_on_a_retry_after_that_is_too_long() {
     let wall = Plan::of(1).start().await;
     wall.set(0, Fault::Status(429).retry_after(30));
     let answer = wall.ask(true).await;

@@ -14,7 +14,7 @@ use crate::{
 const TICK: Duration = Duration::from_millis(500);
 
 #[tokio::test(start_paused = true)]
-async fn every_token_comes_when_it_would_without_a_gateway() {
+async fn adds_no_delay_to_any_token() {
     let wall = Plan::of(1).provider("stream_usage = false").start().await;
     wall.set(0, Behavior::from(Fault::LateFirstToken(TICK * 3)).per_token(TICK));
     let through = wall.ask(true).await;
@@ -36,7 +36,7 @@ async fn every_token_comes_when_it_would_without_a_gateway() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn slow_readers_slow_nobody_else() {
+async fn slow_reader_delays_no_other_stream() {
     let wall = Plan::of(1).settings("stream_keepalive_seconds = 0").start().await;
     wall.set(0, Behavior::from(Fault::Huge(4 << 10)).per_token(TICK));
     let began = Instant::now();

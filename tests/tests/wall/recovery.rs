@@ -36,7 +36,7 @@ fn is_cut(answer: &Answer) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_cut_stream_goes_on_elsewhere_as_if_nothing_had_happened() {
+async fn resumes_a_cut_stream_on_another_backend() {
     for fault in [Fault::CutAfter(40), Fault::ResetAfter(1), Fault::ErrorAfter(20), Fault::NoFinish] {
         let wall = wall(2, REPLAY).await;
         wall.set(0, fault.clone());
@@ -51,7 +51,7 @@ async fn a_cut_stream_goes_on_elsewhere_as_if_nothing_had_happened() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stalled_stream_goes_on_elsewhere_and_the_client_hears_meanwhile_that_it_lives() {
+async fn resumes_a_stalled_stream_and_sends_keep_alives_meanwhile() {
     let wall = wall(2, REPLAY).await;
     wall.set(0, Fault::StallAfter(20));
     wall.set(1, Fault::LateFirstToken(Duration::from_secs(4)));
@@ -63,7 +63,7 @@ async fn a_stalled_stream_goes_on_elsewhere_and_the_client_hears_meanwhile_that_
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_resumption_is_an_attempt() {
+async fn counts_each_resumption_as_an_attempt() {
     // Three backends, the third of which is well.
     let wall = wall(3, REPLAY).await;
     wall.set(0, Fault::CutAfter(10));
@@ -89,7 +89,7 @@ async fn each_resumption_is_an_attempt() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_fallback_resumes_too_and_names_itself() {
+async fn resumes_on_a_fallback_and_names_it() {
     let wall = Plan::of(2).settings(SETTINGS).model(REPLAY).last_is_fallback().start().await;
     wall.set(0, Fault::CutAfter(40).once());
     // The backend alone would do; it must not be there.
@@ -100,7 +100,7 @@ async fn a_fallback_resumes_too_and_names_itself() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_budget_bounds_resumptions() {
+async fn retry_budget_limits_resumptions() {
     let settings = format!("{SETTINGS}\n[settings.retry_budget]\nratio = 0.0\nmin_per_second = 0");
     let wall = Plan::of(2).settings(&settings).model(REPLAY).start().await;
     wall.set(0, Fault::CutAfter(40));
@@ -109,7 +109,7 @@ async fn the_budget_bounds_resumptions() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn another_answer_is_never_spliced_in() {
+async fn never_joins_two_different_responses() {
     for model in [REPLAY, PREFILL] {
         let wall = wall(2, model).await;
         wall.set(0, Fault::CutAfter(40));
@@ -127,7 +127,7 @@ async fn another_answer_is_never_spliced_in() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_prefix_is_sent_to_those_that_go_on_from_it() {
+async fn sends_a_prefix_to_backends_that_continue_from_it() {
     let wall = Plan::of(2).settings(SETTINGS).model(PREFILL).backend("supports_prefill = true").start().await;
     wall.set(0, Fault::CutAfter(40));
     let answer = wall.ask(true).await;
@@ -142,7 +142,7 @@ async fn a_prefix_is_sent_to_those_that_go_on_from_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_no_plain_text_is_not_resumed() {
+async fn resumes_plain_text_only() {
     let tools = json!([{ "type": "function", "function": { "name": "look", "parameters": {} } }]);
     let cases = [
         json!({ "n": 2 }),
@@ -165,7 +165,7 @@ async fn what_is_no_plain_text_is_not_resumed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn completions_are_resumed_too() {
+async fn resumes_completions() {
     let wall = wall(2, REPLAY).await;
     let body = json!({ "model": "m", "prompt": "Hello", "stream": true });
     let text = |answer: &Answer| -> String {
@@ -179,7 +179,7 @@ async fn completions_are_resumed_too() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_leaves_while_it_is_resumed_is_not_worked_for() {
+async fn disconnect_during_a_resumption_ends_it() {
     let wall = wall(3, REPLAY).await;
     wall.set(0, Fault::CutAfter(10));
     wall.set(1, Fault::Silent);
@@ -201,7 +201,7 @@ const PAIRS: [[Dialect; 2]; 4] = [
 ];
 
 #[tokio::test(start_paused = true)]
-async fn a_stream_that_is_cut_in_one_format_goes_on_in_another() {
+async fn resumes_in_another_format() {
     for pair in PAIRS {
         for fault in [Fault::CutAfter(40), Fault::ErrorAfter(20), Fault::NoFinish, Fault::StallAfter(20)] {
             let wall = Plan::speaking(&pair).settings(SETTINGS).model(REPLAY).start().await;
@@ -221,7 +221,7 @@ async fn a_stream_that_is_cut_in_one_format_goes_on_in_another() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn claude_goes_on_from_a_prefix() {
+async fn claude_continues_from_a_prefix() {
     for first in [Dialect::OpenAi, Dialect::Claude, Dialect::Gemini] {
         let plan = Plan::speaking(&[first, Dialect::Claude]).settings(SETTINGS).model(PREFILL);
         let wall = plan.backend("supports_prefill = true").start().await;
@@ -239,7 +239,7 @@ async fn claude_goes_on_from_a_prefix() {
 
 /// Anthropic takes no beginning that ends in white space: then the question is asked anew.
 #[tokio::test(start_paused = true)]
-async fn claude_is_asked_anew_where_the_prefix_ends_in_white_space() {
+async fn claude_replays_if_the_prefix_ends_in_white_space() {
     let plan = Plan::speaking(&[Dialect::OpenAi, Dialect::Claude]).settings(SETTINGS).model(PREFILL);
     let wall = plan.backend("supports_prefill = true").start().await;
     // It stops before its second word, and says so only here.

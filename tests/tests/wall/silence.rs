@@ -19,7 +19,7 @@ fn keep_alives(answer: &Answer) -> Vec<u64> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stalled_stream_is_kept_alive_and_then_ended() {
+async fn keeps_a_stalled_stream_alive_until_its_deadline() {
     for (front, code) in
         [(Front::Chat, "upstream_timeout"), (Front::Messages, "timeout_error"), (Front::Responses, "upstream_timeout")]
     {
@@ -38,7 +38,7 @@ async fn a_stalled_stream_is_kept_alive_and_then_ended() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_an_early_head_nothing_goes_before_the_commit_point() {
+async fn sends_nothing_before_the_commit_point_without_an_early_head() {
     let wall = Plan::of(1).settings("stream_keepalive_seconds = 2").start().await;
     wall.set(0, Fault::LateFirstToken(11 * SECOND));
     let answer = wall.ask(true).await;
@@ -47,7 +47,7 @@ async fn without_an_early_head_nothing_goes_before_the_commit_point() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_healthy_stream_hears_no_keep_alive_and_none_comes_after_the_end() {
+async fn sends_no_keep_alive_to_a_healthy_or_ended_stream() {
     let wall = Plan::of(1).settings("stream_keepalive_seconds = 2").start().await;
     wall.set(0, Behavior::healthy().per_token(SECOND));
     let answer = wall.ask(true).await;
@@ -58,7 +58,7 @@ async fn a_healthy_stream_hears_no_keep_alive_and_none_comes_after_the_end() {
 const EARLY: &str = "commit_after_seconds = 3\nstream_keepalive_seconds = 2\nrequest_timeout_seconds = 30";
 
 #[tokio::test(start_paused = true)]
-async fn an_early_head_goes_before_anyone_has_answered_and_failover_goes_on_behind_it() {
+async fn fails_over_after_an_early_head() {
     let wall = Plan::of(2).settings(EARLY).start().await;
     wall.set(0, Fault::LateHead(8 * SECOND).and(Fault::Status(500)));
     let answer = wall.ask(true).await;
@@ -77,7 +77,7 @@ async fn an_early_head_goes_before_anyone_has_answered_and_failover_goes_on_behi
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failure_behind_an_early_head_is_an_error_event() {
+async fn failure_after_an_early_head_is_an_error_event() {
     for (fault, code, kind) in [
         (Fault::Status(500), "upstream_error", "api_error"),
         (Fault::Status(429), "upstream_rate_limited", "rate_limit_error"),
@@ -102,7 +102,7 @@ async fn a_failure_behind_an_early_head_is_an_error_event() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn plain_answers_have_no_early_head() {
+async fn plain_responses_have_no_early_head() {
     let wall = Plan::of(1).settings(EARLY).start().await;
     wall.set(0, Fault::LateHead(8 * SECOND));
     let answer = wall.ask(false).await;
@@ -110,7 +110,7 @@ async fn plain_answers_have_no_early_head() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_leaves_an_early_head_leaves_the_upstream_too() {
+async fn disconnect_after_an_early_head_ends_the_attempt() {
     let wall = Plan::of(2).settings(EARLY).start().await;
     wall.set(0, Fault::Silent);
     let response = wall.chat(true).send().await.unwrap();

@@ -23,7 +23,7 @@ async fn ask_with(wall: &Wall, options: Value) -> Answer {
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_is_asked_for_and_hidden() {
+async fn requests_usage_and_hides_it() {
     let wall = Plan::of(1).start().await;
     let answer = wall.ask(true).await;
     assert!(answer.is_whole() && !shows_usage(&answer));
@@ -34,7 +34,7 @@ async fn it_is_asked_for_and_hidden() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_asks_for_it_gets_it() {
+async fn client_that_requests_usage_gets_it() {
     let wall = Plan::of(1).start().await;
     let answer = ask_with(&wall, json!({ "include_usage": true })).await;
     assert!(answer.is_whole() && shows_usage(&answer));
@@ -43,7 +43,7 @@ async fn a_client_that_asks_for_it_gets_it() {
 
 /// Who translates knows the tokens without asking for them.
 #[tokio::test(start_paused = true)]
-async fn translated_it_is_shown_to_who_asks_for_it() {
+async fn translated_stream_has_usage_if_requested() {
     for dialect in [Dialect::Claude, Dialect::Gemini] {
         let wall = Plan::speaking(&[dialect]).start().await;
         let hidden = wall.ask(true).await;
@@ -58,7 +58,7 @@ async fn translated_it_is_shown_to_who_asks_for_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refusal_of_it_is_no_attempt_and_is_remembered() {
+async fn refusal_of_stream_options_counts_as_no_attempt_and_is_learned() {
     let wall = Plan::of(1).start().await;
     wall.set(0, Fault::RefuseStreamOptions);
     for calls in [&[true, false][..], &[true, false, false]] {
@@ -79,14 +79,14 @@ async fn a_refusal_of_it_is_no_attempt_and_is_remembered() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_provider_can_be_spared_it() {
+async fn stream_usage_false_requests_no_usage() {
     let wall = Plan::of(1).provider("stream_usage = false").start().await;
     assert!(wall.ask(true).await.is_whole());
     assert_eq!(asks_usage(&wall), [false]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stream_passes_byte_for_byte() {
+async fn stream_passes_byte_for_byte() {
     for fault in [Fault::Crlf, Fault::Split(3), Fault::Huge(40 << 10)] {
         let wall = Plan::of(1).tokens(8).provider("stream_usage = false").start().await;
         wall.set(0, fault);

@@ -1,4 +1,4 @@
-//! The eight strategies: how a model picks one of the backends that are available to a request.
+//! The strategies: how a model picks one of the backends that are available to a request.
 //!
 //! | name | picks |
 //! |---|---|
@@ -11,6 +11,7 @@
 //! | `smart_weighted_failover` | by weight, reduced while a backend recovers |
 //! | `smart_ai` | mostly the backend with the highest confidence, sparing premium backends |
 //!
+//! Each has a file of this folder and a row of `TABLE`, by which the configuration, the tests and the simulator find it.
 //! A strategy is pure: it decides by its [`Candidate`]s and by the random numbers that it is given.
 
 mod draw;
@@ -117,17 +118,31 @@ pub trait Strategy: Send + Sync + Debug {
     }
 }
 
-/// The names of the eight strategies.
-pub const NAMES: [&str; 8] = [
-    "random",
-    "weighted_random",
-    "round_robin",
-    "least_latency",
-    "failover",
-    "weighted_failover",
-    "smart_weighted_failover",
-    "smart_ai",
+/// A strategy's name, and its constructor. Only `smart_ai` reads the parameters.
+type Row = (&'static str, fn(&SmartAi) -> Arc<dyn Strategy>);
+
+/// The strategies, in the order of [`NAMES`].
+const TABLE: [Row; 8] = [
+    ("random", |_| Arc::new(Random)),
+    ("weighted_random", |_| Arc::new(WeightedRandom)),
+    ("round_robin", |_| Arc::new(RoundRobin::default())),
+    ("least_latency", |_| Arc::new(LeastLatency)),
+    ("failover", |_| Arc::new(Failover)),
+    ("weighted_failover", |_| Arc::new(WeightedFailover)),
+    ("smart_weighted_failover", |_| Arc::new(SmartWeightedFailover)),
+    ("smart_ai", |tuning| Arc::new(SmartAiStrategy::new(tuning))),
 ];
+
+/// The names of the strategies.
+pub const NAMES: [&str; TABLE.len()] = {
+    let mut names = [""; TABLE.len()];
+    let mut i = 0;
+    while i < names.len() {
+        names[i] = TABLE[i].0;
+        i += 1;
+    }
+    names
+};
 
 /// Creates a strategy by its name; only `smart_ai` reads `tuning`.
 ///
@@ -141,15 +156,5 @@ pub const NAMES: [&str; 8] = [
 /// ```
 #[must_use]
 pub fn by_name(name: &str, tuning: &SmartAi) -> Option<Arc<dyn Strategy>> {
-    Some(match name {
-        "random" => Arc::new(Random),
-        "weighted_random" => Arc::new(WeightedRandom),
-        "round_robin" => Arc::new(RoundRobin::default()),
-        "least_latency" => Arc::new(LeastLatency),
-        "failover" => Arc::new(Failover),
-        "weighted_failover" => Arc::new(WeightedFailover),
-        "smart_weighted_failover" => Arc::new(SmartWeightedFailover),
-        "smart_ai" => Arc::new(SmartAiStrategy::new(tuning)),
-        _ => return None,
-    })
+    TABLE.iter().find(|(known, _)| *known == name).map(|(_, create)| create(tuning))
 }

@@ -4,7 +4,7 @@ use super::{
     Candidate, Strategy,
     draw::{add_shares, draw, unit},
 };
-use crate::backend::{SmartAi, confidence::TRUSTED};
+use crate::backend::SmartAi;
 
 /// Over this confidence a backend that is not premium has the bonus.
 const STABLE: f64 = 0.9;
@@ -30,7 +30,7 @@ impl SmartAiStrategy {
 
     /// Tells which candidates are the best.
     fn best<'a>(&'a self, candidates: &'a [Candidate<'a>]) -> impl Fn(usize) -> Option<f64> + 'a {
-        let spare = |c: &Candidate<'_>| !c.backend.is_premium() && c.view.confidence >= TRUSTED;
+        let spare = |c: &Candidate<'_>| !c.backend.is_premium() && c.view.is_trusted();
         let any = candidates.iter().any(spare);
         let among = move |c: &Candidate<'_>| !any || spare(c);
         let highest = candidates.iter().filter(|c| among(c)).map(|c| self.effective_weight(c)).max_by(f64::total_cmp);

@@ -28,7 +28,7 @@ fn open_until(until: u64) -> State {
 }
 
 #[test]
-fn a_late_outcome_neither_closes_nor_counts() {
+fn late_outcome_neither_closes_nor_counts() {
     let early = Machine::default();
     let open = settle(settle(early, Finding::Failure, 0), Finding::Failure, 0);
     assert_eq!(open.state(), open_until(100));
@@ -42,7 +42,7 @@ fn a_late_outcome_neither_closes_nor_counts() {
 }
 
 #[test]
-fn a_rate_limit_leaves_a_row_of_failures_as_it_is_but_fails_a_trial() {
+fn rate_limit_keeps_the_failure_count_but_fails_a_trial() {
     let once = settle(Machine::default(), Finding::Failure, 0);
     assert_eq!(settle(once, Finding::RateLimited, 0), once);
     let trial = Machine { phase: Phase::HalfOpen { failed_trials: 0, trial: Some(9) }, generation: 2 };
@@ -51,7 +51,7 @@ fn a_rate_limit_leaves_a_row_of_failures_as_it_is_but_fails_a_trial() {
 }
 
 #[test]
-fn a_trial_expires_and_its_late_end_still_counts() {
+fn expired_trial_still_counts_at_its_late_end() {
     let open = Machine { phase: Phase::Open { failed_trials: 0, until: 100 }, generation: 1 };
     let first = open.step(Event::Acquire, 100, &LIMITS);
     assert_eq!(first.admits(129), Admission::Refused { until: None });
@@ -65,7 +65,7 @@ fn a_trial_expires_and_its_late_end_still_counts() {
 }
 
 #[test]
-fn the_open_time_grows_with_each_failed_trial_up_to_its_maximum() {
+fn open_time_grows_with_each_failed_trial_up_to_its_maximum() {
     let limits = Limits { backoff: 2.0, max_open_for: 350, ..LIMITS };
     let mut machine = Machine::default();
     (0..2).for_each(|_| machine = settle_by(machine, Finding::Failure, 0, &limits));
@@ -82,7 +82,7 @@ fn the_open_time_grows_with_each_failed_trial_up_to_its_maximum() {
 }
 
 #[test]
-fn a_burst_of_one_caller_counts_once_until_another_caller_fails_too() {
+fn failures_of_one_caller_count_once_until_another_caller_fails() {
     let limits = Limits { failure_threshold: 4, ..LIMITS };
     let run = |findings: &[Finding]| {
         findings.iter().fold(Machine::default(), |machine, &finding| settle_by(machine, finding, 0, &limits)).state()
@@ -100,7 +100,7 @@ fn a_burst_of_one_caller_counts_once_until_another_caller_fails_too() {
 }
 
 #[test]
-fn a_word_holds_any_machine() {
+fn packs_and_unpacks_any_state() {
     for generation in [0, 1, GENERATION] {
         for phase in [
             Phase::Closed { failures: 0, run: Run::Unknown },
@@ -217,7 +217,7 @@ mod histories {
 
     proptest! {
         #[test]
-        fn one_trial_at_most_and_exactly_the_threshold(history in history()) {
+        fn allows_one_trial_and_opens_at_the_threshold(history in history()) {
             let mut world = World::default();
             for step in &history {
                 let (before, row, doubtful) = (world.machine.state(), world.row, world.doubtful);
@@ -235,7 +235,7 @@ mod histories {
         }
 
         #[test]
-        fn it_always_closes_again(history in history()) {
+        fn always_closes_after_good_trials(history in history()) {
             let mut world = World::default();
             history.iter().for_each(|step| world.live(step));
             // Whatever is under way is lost, and the time of an open one passes.
@@ -252,7 +252,7 @@ mod histories {
         }
 
         #[test]
-        fn an_open_one_lets_nothing_through_before_its_time(history in history(), ask in 0u64..200) {
+        fn open_breaker_rejects_until_its_time(history in history(), ask in 0u64..200) {
             let mut world = World::default();
             history.iter().for_each(|step| world.live(step));
             if let State::Open { until } = world.machine.state() {

@@ -20,10 +20,10 @@ pub(super) const CUSTOM: Malformed = Malformed("a call of a custom tool, which c
 pub(super) fn decode_response(body: &[u8]) -> Result<hub::Response, Malformed> {
     let body: Value = serde_json::from_slice(body).map_err(|_| NOT_RESPONSES)?;
     let text = |name: &str| body.get(name).and_then(Value::as_str);
-    if !lenient::is_blank(body.get("error")) {
+    if has_failed(&body) {
         return Err(Malformed("an error in place of a response"));
     }
-    if matches!(text("status"), Some("failed" | "cancelled" | "queued" | "in_progress")) {
+    if matches!(text("status"), Some("queued" | "in_progress")) {
         return Err(Malformed("a response that is not finished"));
     }
     let items = body.get("output").filter(|items| !items.is_null()).ok_or(NOT_RESPONSES)?;
@@ -54,19 +54,20 @@ fn add(item: &Value, message: &mut hub::Message, logprobs: &mut Vec<Value>) -> R
     if lenient::is_blank(Some(item)) {
         return Ok(());
     }
-    match item.get("type").and_then(Value::as_str) {
-        Some("message") => {
-            for part in lenient::list(item.get("content"), Malformed("a content that is no list"))? {
-                let (text, is_refusal) = part_text(part)?;
+    match item_type(item)? {
+        "message" => {
+            for (text, is_refusal) in parts(item)? {
                 if is_refusal {
                     message.refusal.get_or_insert_default().push_str(&text);
                 } else {
                     push_text(message, &text);
                 }
-                logprobs.extend(part.get("logprobs").and_then(Value::as_array).unwrap_or_default().iter().cloned());
             }
+            let parts = item.get("content").and_then(Value::as_array).unwrap_or_default();
+            let of_part = |part: &'_ Value| part.get("logprobs").and_then(Value::as_array).map(<[Value]>::to_vec);
+            logprobs.extend(parts.iter().filter_map(of_part).flatten());
         }
-        Some("reasoning") => {
+        "reasoning" => {
             let text = reasoning_text(item);
             if !text.is_empty() {
                 let all = message.reasoning_content.get_or_insert_default();
@@ -76,16 +77,75 @@ fn add(item: &Value, message: &mut hub::Message, logprobs: &mut Vec<Value>) -> R
                 all.push_str(&text);
             }
         }
-        Some("function_call") => {
+        "function_call" => {
             let call = call(item)?;
             message.tool_calls.get_or_insert_default().push(call);
         }
-        Some("custom_tool_call") => return Err(CUSTOM),
-        // Tools that the provider ran itself; what came of them is in the texts.
-        Some(_) => {}
-        None => return Err(Malformed("an item without a type")),
+        kind => {
+            check_type(kind)?;
+            check_hosted(item)?;
+        }
     }
     Ok(())
+}
+
+/// Returns the type of an item; where it is missing, its members show it.
+pub(super) fn item_type(item: &Value) -> Result<&str, Malformed> {
+    let has = |name: &str| item.get(name).is_some();
+    match item.get("type").and_then(Value::as_str).filter(|kind| !kind.is_empty()) {
+        Some(kind) => Ok(kind),
+        None if has("arguments") && has("name") => Ok("function_call"),
+        None if has("summary") => Ok("reasoning"),
+        None if has("content") => Ok("message"),
+        None => Err(Malformed("an item without a type")),
+    }
+}
+
+/// Checks that an item's type is not one that the caller would have to act on.
+pub(super) fn check_type(kind: &str) -> Result<(), Malformed> {
+    match kind {
+        "custom_tool_call" => Err(CUSTOM),
+        "computer_call" | "local_shell_call" | "shell_call" | "apply_patch_call" | "mcp_approval_request" => {
+            Err(Malformed("a call of a hosted tool, which cannot be translated"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Checks that an item of a tool that the provider ran has no output that only the item holds. The output of the other
+/// tools is in the texts.
+pub(super) fn check_hosted(item: &Value) -> Result<(), Malformed> {
+    let has = |name: &str| !lenient::is_blank(item.get(name));
+    match item.get("type").and_then(Value::as_str) {
+        Some("image_generation_call") if has("result") => Err(Malformed("a picture, which cannot be translated")),
+        Some("code_interpreter_call") if has("outputs") => {
+            Err(Malformed("the output of code, which cannot be translated"))
+        }
+        Some(kind) if !is_hosted(kind) && ["content", "summary", "arguments"].into_iter().any(has) => {
+            Err(Malformed("output of an unknown type, which cannot be translated"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether a type is that of a tool that the provider ran, or of its result.
+fn is_hosted(kind: &str) -> bool {
+    ["_call", "_output", "_tools", "_response"].iter().any(|end| kind.ends_with(end))
+}
+
+/// Whether a response says that it failed.
+pub(super) fn has_failed(response: &Value) -> bool {
+    let status = response.get("status").and_then(Value::as_str);
+    !lenient::is_blank(response.get("error")) || matches!(status, Some("failed" | "cancelled"))
+}
+
+/// Returns the texts of a message, and whether each is a refusal.
+pub(super) fn parts(item: &Value) -> Result<Vec<(String, bool)>, Malformed> {
+    let content = item.get("content");
+    if let Some(text) = lenient::text(content) {
+        return Ok(vec![(text, false)]);
+    }
+    lenient::list(content, Malformed("a content that is no list"))?.iter().map(part_text).collect()
 }
 
 fn push_text(message: &mut hub::Message, text: &str) {
@@ -96,15 +156,21 @@ fn push_text(message: &mut hub::Message, text: &str) {
 }
 
 /// Returns the text of a part of a message, and whether it is a refusal.
-pub(super) fn part_text(part: &Value) -> Result<(String, bool), Malformed> {
+fn part_text(part: &Value) -> Result<(String, bool), Malformed> {
     const NO_TEXT: Malformed = Malformed("a part without a text");
     let text = |name: &str| match part.get(name) {
         value if lenient::is_blank(value) => Ok(String::new()),
         value => lenient::text(value).ok_or(NO_TEXT),
     };
-    match part.get("type").and_then(Value::as_str) {
+    if let Some(text) = lenient::text(Some(part)) {
+        return Ok((text, false));
+    }
+    match part.get("type").and_then(Value::as_str).filter(|kind| !kind.is_empty()) {
         Some("output_text" | "text") => Ok((text("text")?, false)),
         Some("refusal") => Ok((text("refusal")?, true)),
+        None if lenient::is_blank(Some(part)) => Ok((String::new(), false)),
+        None if part.get("text").is_some() => Ok((text("text")?, false)),
+        None if part.get("refusal").is_some() => Ok((text("refusal")?, true)),
         _ => Err(Malformed("a part of an unknown type, which cannot be translated")),
     }
 }
@@ -122,14 +188,19 @@ pub(super) fn reasoning_text(item: &Value) -> String {
 /// Decodes a call of a function.
 pub(super) fn call(item: &Value) -> Result<hub::ToolCall, Malformed> {
     let name = lenient::text(item.get("name")).ok_or(Malformed("a tool call without a name"))?;
-    let arguments = match item.get("arguments") {
-        Some(Value::String(text)) => text.clone(),
-        Some(object @ Value::Object(_)) => object.to_string(),
-        value if lenient::is_blank(value) => String::new(),
-        _ => return Err(Malformed("arguments of a tool call that are no object")),
-    };
+    let arguments = arguments(item)?.unwrap_or_default();
     let id = lenient::text(item.get("call_id")).or_else(|| lenient::text(item.get("id"))).unwrap_or_default();
     Ok(hub::ToolCall { id, function: hub::CalledFunction { name, arguments }, ..hub::ToolCall::default() })
+}
+
+/// Returns the arguments of a call, or of an event about one.
+pub(super) fn arguments(value: &Value) -> Result<Option<String>, Malformed> {
+    match value.get("arguments") {
+        value if lenient::is_blank(value) => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text.clone())),
+        Some(object @ Value::Object(_)) => Ok(Some(object.to_string())),
+        _ => Err(Malformed("arguments of a tool call that are no object")),
+    }
 }
 
 /// Returns the reason why a response stopped.
@@ -150,6 +221,7 @@ pub(super) fn error(event: &Value) -> WireError {
     let inner = event.get("response").and_then(|response| response.get("error")).or_else(|| event.get("error"));
     let error = inner.filter(|error| error.as_object().is_some()).unwrap_or(event);
     let text = |name: &str| lenient::text(error.get(name));
-    let message = text("message").or_else(|| lenient::text(inner)).unwrap_or_default();
+    let message = text("message").or_else(|| lenient::text(inner));
+    let message = message.unwrap_or_else(|| "the provider says that the response failed".to_owned());
     WireError { kind: text("type").filter(|kind| kind != "error"), code: text("code"), message }
 }

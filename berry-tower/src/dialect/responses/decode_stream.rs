@@ -1,18 +1,24 @@
 //! Decodes the stream of a backend.
 
-use super::decode_response::{self, CUSTOM};
+mod items;
+
+use self::items::{Found, Item, Kind};
+use super::decode_response;
 use crate::dialect::{
     chat,
     codec::{DecodeResponse, Malformed, StreamEnd, StreamItem},
-    hub::{Chunk, ChunkChoice, Delta, FunctionDelta, FunctionKind, Response, Role, ToolCallDelta, Usage},
+    hub::{Chunk, ChunkChoice, Delta, FunctionDelta, Response, Role, ToolCallDelta, Usage},
     lenient,
     value::Value,
 };
 
-/// The most items of a response.
-const MOST: usize = 1024;
+/// The longest event that is compared with the one before it, in bytes.
+const MOST_COMPARED: usize = 4096;
 
 /// Decodes the response to one request.
+///
+/// The end of an item and the end of the response repeat what came in pieces. They are compared with the pieces: what is
+/// missing is emitted, and a stream that lost a piece in the middle fails.
 #[derive(Debug, Default)]
 pub(super) struct ResponseDecoder {
     id: String,
@@ -23,28 +29,12 @@ pub(super) struct ResponseDecoder {
     has_begun: bool,
     has_reasoning: bool,
     is_over: bool,
+    /// The last event, by which one that was sent twice is recognised.
+    last: String,
 }
 
-/// An item of the response.
-#[derive(Debug)]
-struct Item {
-    id: String,
-    at: Option<u64>,
-    kind: Kind,
-    /// Whether a piece of it has come.
-    has_piece: bool,
-    is_done: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    Message,
-    Reasoning,
-    /// A call, by its number.
-    Call(u32),
-    /// An item that is skipped.
-    Hosted,
-}
+/// What separates two paragraphs of reasoning.
+const PARAGRAPH: &str = "\n\n";
 
 /// A piece of the output.
 enum Piece {
@@ -53,16 +43,18 @@ enum Piece {
     Reasoning(String),
 }
 
+/// An event whose data is not of the format.
+const NOT_RESPONSES: Malformed = Malformed("an event that is none of Responses");
+
 impl ResponseDecoder {
-    fn decode(&mut self, event: &Value, out: &mut Vec<StreamItem>) -> Result<(), Malformed> {
+    fn decode(&mut self, name: &str, event: &Value, out: &mut Vec<StreamItem>) -> Result<(), Malformed> {
         if event.as_object().is_none() {
-            return Err(Malformed("an event that is none of Responses"));
+            return Err(NOT_RESPONSES);
         }
-        let kind = event.get("type").and_then(Value::as_str).unwrap_or_default();
-        let is_failed = matches!(kind, "error" | "response.failed" | "response.cancelled");
-        if is_failed || kind.is_empty() && !lenient::is_blank(event.get("error")) {
-            self.is_over = true;
-            out.push(StreamItem::Error(decode_response::error(event)));
+        let kind = event.get("type").and_then(Value::as_str).filter(|kind| !kind.is_empty()).unwrap_or(name);
+        if matches!(kind, "error" | "response.failed" | "response.cancelled") || !lenient::is_blank(event.get("error"))
+        {
+            self.fail(event, out);
             return Ok(());
         }
         match kind {
@@ -70,34 +62,39 @@ impl ResponseDecoder {
             "response.output_item.added" => {
                 self.added(event, out)?;
             }
-            "response.output_item.done" => return self.item_done(event, out),
+            "response.output_item.done" => self.item_done(event, out)?,
             "response.output_text.delta" => {
                 let logprobs = event.get("logprobs").filter(|it| !lenient::is_blank(Some(it)));
                 let logprobs = logprobs.map(|it| Value::object([("content", it.clone())]));
-                return self.piece(event, Kind::Message, |text| Piece::Text(text, logprobs), out);
+                self.piece(event, Kind::Message, |text| Piece::Text(text, logprobs), out)?;
             }
-            "response.refusal.delta" => return self.piece(event, Kind::Message, Piece::Refusal, out),
+            "response.refusal.delta" => self.piece(event, Kind::Message, Piece::Refusal, out)?,
             "response.reasoning_summary_text.delta" | "response.reasoning_text.delta" | "response.reasoning.delta" => {
-                return self.piece(event, Kind::Reasoning, Piece::Reasoning, out);
+                self.piece(event, Kind::Reasoning, Piece::Reasoning, out)?;
             }
-            "response.reasoning_summary_part.added"
-                if self.has_reasoning && lenient::whole(event.get("summary_index")).is_some_and(|index| index > 0) =>
-            {
-                self.say(Piece::Reasoning("\n\n".to_owned()), out);
+            "response.output_text.done" => self.part_done(event, "text", Kind::Message, out)?,
+            "response.refusal.done" => self.part_done(event, "refusal", Kind::Message, out)?,
+            "response.reasoning_summary_text.done" | "response.reasoning_text.done" => {
+                self.part_done(event, "text", Kind::Reasoning, out)?;
             }
-            "response.function_call_arguments.delta" => {
-                let number = self.call(event)?;
-                let arguments = delta(event)?;
-                if !arguments.is_empty() {
-                    self.arguments(number, arguments, out);
-                }
+            "response.function_call_arguments.delta" => self.arguments_delta(event, out)?,
+            "response.function_call_arguments.done" => self.arguments_done(event, out)?,
+            "response.custom_tool_call_input.delta" | "response.custom_tool_call_input.done" => {
+                return Err(decode_response::CUSTOM);
             }
-            "response.custom_tool_call_input.delta" | "response.custom_tool_call_input.done" => return Err(CUSTOM),
-            "response.completed" | "response.incomplete" => return self.finish(event.get("response"), out),
+            "response.output_audio.delta" | "response.audio.delta" => {
+                return Err(Malformed("audio, which cannot be translated"));
+            }
+            "response.completed" | "response.incomplete" => self.finish(event, out)?,
             // Events that repeat what has come, or tell of tools that the provider runs.
             _ => {}
         }
         Ok(())
+    }
+
+    fn fail(&mut self, event: &Value, out: &mut Vec<StreamItem>) {
+        self.is_over = true;
+        out.push(StreamItem::Error(decode_response::error(event)));
     }
 
     fn begin(&mut self, response: Option<&Value>, out: &mut Vec<StreamItem>) {
@@ -115,80 +112,7 @@ impl ResponseDecoder {
         }
     }
 
-    /// Finds the item that an event is about.
-    fn find(&self, event: &Value) -> Option<usize> {
-        let item = event.get("item").unwrap_or(event);
-        let id = lenient::text(event.get("item_id")).or_else(|| lenient::text(item.get("id")));
-        let at = lenient::whole(event.get("output_index"));
-        let by_id = id.and_then(|id| self.items.iter().position(|item| item.id == id));
-        by_id.or_else(|| self.items.iter().position(|item| at.is_some() && item.at == at))
-    }
-
-    /// Adds an item; returns its position.
-    fn added(&mut self, event: &Value, out: &mut Vec<StreamItem>) -> Result<usize, Malformed> {
-        let item = event.get("item").filter(|item| item.as_object().is_some());
-        let item = item.ok_or(Malformed("an item that is no object"))?;
-        if let Some(known) = self.find(event) {
-            return Ok(known);
-        }
-        if self.items.len() >= MOST {
-            return Err(Malformed("more than 1024 items"));
-        }
-        let kind = match item.get("type").and_then(Value::as_str) {
-            Some("message") => Kind::Message,
-            Some("reasoning") => Kind::Reasoning,
-            Some("function_call") => {
-                let call = decode_response::call(item)?;
-                let number = self.calls;
-                self.calls += 1;
-                let function = FunctionDelta { name: Some(call.function.name), arguments: Some(String::new()) };
-                let kind = Some(FunctionKind::Function);
-                let delta = ToolCallDelta {
-                    index: number,
-                    id: Some(call.id),
-                    kind,
-                    function: Some(function),
-                    extra_content: None,
-                };
-                self.begin(None, out);
-                self.give(Delta { tool_calls: Some(vec![delta]), ..Delta::default() }, None, out);
-                Kind::Call(number)
-            }
-            Some("custom_tool_call") => return Err(CUSTOM),
-            Some(_) => Kind::Hosted,
-            None => return Err(Malformed("an item without a type")),
-        };
-        let (id, at) = (lenient::text(item.get("id")).unwrap_or_default(), lenient::whole(event.get("output_index")));
-        self.items.push(Item { id, at, kind, has_piece: false, is_done: false });
-        Ok(self.items.len() - 1)
-    }
-
-    /// Finishes an item. What of it has not come in pieces is emitted.
-    fn item_done(&mut self, event: &Value, out: &mut Vec<StreamItem>) -> Result<(), Malformed> {
-        let at = self.added(event, out)?;
-        let item = event.get("item").unwrap_or(event);
-        let Item { kind, has_piece, is_done, .. } = self.items[at];
-        self.items[at].is_done = true;
-        if is_done || has_piece {
-            return Ok(());
-        }
-        match kind {
-            Kind::Message => {
-                for part in lenient::list(item.get("content"), Malformed("a content that is no list"))? {
-                    let (text, is_refusal) = decode_response::part_text(part)?;
-                    self.say(if is_refusal { Piece::Refusal(text) } else { Piece::Text(text, None) }, out);
-                }
-            }
-            Kind::Reasoning => self.say(Piece::Reasoning(decode_response::reasoning_text(item)), out),
-            Kind::Call(number) => {
-                let arguments = decode_response::call(item)?.function.arguments;
-                self.arguments(number, arguments, out);
-            }
-            Kind::Hosted => {}
-        }
-        Ok(())
-    }
-
+    /// Handles a piece of text, a refusal or reasoning.
     fn piece(
         &mut self,
         event: &Value,
@@ -197,36 +121,113 @@ impl ResponseDecoder {
         out: &mut Vec<StreamItem>,
     ) -> Result<(), Malformed> {
         let text = delta(event)?;
-        match self.find(event) {
-            Some(at) if self.items[at].kind != kind => return Err(Malformed("a piece of another kind than its item")),
-            Some(at) => self.items[at].has_piece |= !text.is_empty(),
-            // Some servers do not announce their items.
-            None if self.items.len() < MOST => {
-                let id = lenient::text(event.get("item_id")).unwrap_or_default();
-                let at = lenient::whole(event.get("output_index"));
-                self.items.push(Item { id, at, kind, has_piece: !text.is_empty(), is_done: false });
-            }
-            None => return Err(Malformed("more than 1024 items")),
+        if text.is_empty() {
+            return Ok(());
         }
+        let at = self.find_or_add(event, kind)?;
+        let item = &mut self.items[at];
+        if kind == Kind::Reasoning {
+            let part = lenient::whole(event.get("summary_index").or_else(|| event.get("content_index")));
+            if item.begin_part(part) {
+                item.said.add(PARAGRAPH);
+                self.say(Piece::Reasoning(PARAGRAPH.to_owned()), out);
+            } else {
+                self.separate(at, out);
+            }
+        }
+        self.items[at].said.add(&text);
         self.say(piece(text), out);
         Ok(())
     }
 
-    /// Returns the number of the call that an event is about.
-    fn call(&mut self, event: &Value) -> Result<u32, Malformed> {
-        let at = self.find(event).ok_or(Malformed("a piece of a tool call that has not begun"))?;
-        let item = &mut self.items[at];
-        item.has_piece = true;
-        match item.kind {
-            Kind::Call(number) => Ok(number),
-            _ => Err(Malformed("a piece of another kind than its item")),
+    /// Separates the reasoning of an item that begins from that of the items before it.
+    fn separate(&mut self, at: usize, out: &mut Vec<StreamItem>) {
+        if self.has_reasoning && self.items[at].said.is_empty() {
+            self.say(Piece::Reasoning(PARAGRAPH.to_owned()), out);
         }
+    }
+
+    /// Handles the whole of a part: it counts where no piece of its item has come.
+    fn part_done(&mut self, event: &Value, name: &str, kind: Kind, out: &mut Vec<StreamItem>) -> Result<(), Malformed> {
+        let Some(text) = lenient::text(event.get(name)) else { return Ok(()) };
+        let at = self.find_or_add(event, kind)?;
+        if self.items[at].said.is_empty() && !self.items[at].is_done {
+            if kind == Kind::Reasoning {
+                self.separate(at, out);
+            }
+            self.items[at].said.add(&text);
+            let piece = match name {
+                "refusal" => Piece::Refusal(text),
+                _ if kind == Kind::Reasoning => Piece::Reasoning(text),
+                _ => Piece::Text(text, None),
+            };
+            self.say(piece, out);
+        }
+        Ok(())
+    }
+
+    fn arguments_delta(&mut self, event: &Value, out: &mut Vec<StreamItem>) -> Result<(), Malformed> {
+        let arguments = delta(event)?;
+        let number = self.call_mut(event)?.push(&arguments)?;
+        if !arguments.is_empty() {
+            self.arguments(number, arguments, out);
+        }
+        Ok(())
+    }
+
+    fn arguments_done(&mut self, event: &Value, out: &mut Vec<StreamItem>) -> Result<(), Malformed> {
+        let Some(whole) = decode_response::arguments(event)? else { return Ok(()) };
+        let (number, rest) = self.call_mut(event)?.complete(&whole)?;
+        if !rest.is_empty() {
+            self.arguments(number, rest, out);
+        }
+        Ok(())
     }
 
     fn arguments(&mut self, number: u32, arguments: String, out: &mut Vec<StreamItem>) {
         let function = FunctionDelta { name: None, arguments: Some(arguments) };
         let call = ToolCallDelta { index: number, function: Some(function), ..ToolCallDelta::default() };
         self.give(Delta { tool_calls: Some(vec![call]), ..Delta::default() }, None, out);
+    }
+
+    /// Finishes an item. What of it has not come in pieces is emitted.
+    fn item_done(&mut self, event: &Value, out: &mut Vec<StreamItem>) -> Result<(), Malformed> {
+        let at = self.added(event, out)?;
+        let item = event.get("item").unwrap_or(event);
+        if std::mem::replace(&mut self.items[at].is_done, true) {
+            return Ok(());
+        }
+        match self.items[at].kind {
+            Kind::Message => {
+                let parts = decode_response::parts(item)?;
+                let whole: String = parts.iter().map(|(text, _)| &**text).collect();
+                let rest = self.items[at].said.rest(&whole)?.len();
+                let mut skipped = whole.len() - rest;
+                for (mut text, is_refusal) in parts {
+                    let known = skipped.min(text.len());
+                    skipped -= known;
+                    text.drain(..known);
+                    self.say(if is_refusal { Piece::Refusal(text) } else { Piece::Text(text, None) }, out);
+                }
+            }
+            Kind::Reasoning => {
+                let whole = decode_response::reasoning_text(item);
+                let rest = self.items[at].said.rest(&whole)?.to_owned();
+                if !rest.is_empty() {
+                    self.separate(at, out);
+                }
+                self.say(Piece::Reasoning(rest), out);
+            }
+            Kind::Call(_) => {
+                let call = decode_response::call(item)?;
+                let (number, rest) = self.items[at].finish_call(&call)?;
+                if !rest.is_empty() {
+                    self.arguments(number, rest, out);
+                }
+            }
+            Kind::Hosted => decode_response::check_hosted(item)?,
+        }
+        Ok(())
     }
 
     fn say(&mut self, piece: Piece, out: &mut Vec<StreamItem>) {
@@ -242,8 +243,8 @@ impl ResponseDecoder {
         if text.is_empty() {
             return;
         }
-        self.has_reasoning |= delta.reasoning_content.is_some();
         self.begin(None, out);
+        self.has_reasoning |= delta.reasoning_content.is_some();
         self.give(delta, logprobs, out);
     }
 
@@ -263,29 +264,45 @@ impl ResponseDecoder {
         }));
     }
 
-    fn finish(&mut self, response: Option<&Value>, out: &mut Vec<StreamItem>) -> Result<(), Malformed> {
-        let response = response.filter(|it| it.as_object().is_some()).ok_or(Malformed("an end without a response"))?;
-        self.begin(Some(response), out);
-        // An item that never ended may have a gap.
-        if self.items.iter().any(|item| matches!(item.kind, Kind::Call(_)) && !item.is_done && !item.has_piece) {
-            return Err(Malformed("a tool call that is not complete"));
+    fn finish(&mut self, event: &Value, out: &mut Vec<StreamItem>) -> Result<(), Malformed> {
+        let response = event.get("response").filter(|it| it.as_object().is_some());
+        let response = response.ok_or(Malformed("an end without a response"))?;
+        if decode_response::has_failed(response) {
+            self.fail(event, out);
+            return Ok(());
         }
-        if self.items.is_empty() {
-            for (at, item) in
-                lenient::list(response.get("output"), Malformed("an output that is no list"))?.iter().enumerate()
-            {
-                let event = Value::object([("item", item.clone()), ("output_index", (at as u64).into())]);
+        self.begin(Some(response), out);
+        let output = lenient::list(response.get("output"), Malformed("an output that is no list"))?;
+        // Without positions an item of the output cannot be told from one that has come.
+        let is_numbered = self.items.iter().all(Item::has_position);
+        for (at, item) in output.iter().enumerate().filter(|(_, item)| !lenient::is_blank(Some(item))) {
+            let event = Value::object([("item", item.clone()), ("output_index", (at as u64).into())]);
+            if is_numbered || !matches!(self.find(&event), Found::None) {
                 self.item_done(&event, out)?;
             }
         }
-        let finish_reason = Some(decode_response::finish(response, self.calls > 0));
-        self.chunk(vec![ChunkChoice { finish_reason, ..ChunkChoice::default() }], None, out);
+        let finish_reason = decode_response::finish(response, self.calls > 0);
+        if self.items.iter().any(|item| item.is_cut(&finish_reason)) {
+            return Err(Malformed("a tool call that is not complete"));
+        }
+        self.chunk(vec![ChunkChoice { finish_reason: Some(finish_reason), ..ChunkChoice::default() }], None, out);
         if let Some(usage) = chat::usage(response.get("usage")) {
             self.chunk(Vec::new(), Some(usage), out);
         }
         self.is_over = true;
         out.push(StreamItem::Done);
         Ok(())
+    }
+
+    /// Whether an event is the last one once more. Only numbers tell it from one that says the same.
+    fn is_repeated(&mut self, data: &str, event: &Value) -> bool {
+        let is_numbered = lenient::whole(event.get("sequence_number")).is_some_and(|number| number > 0);
+        let is_repeated = is_numbered && self.last == data;
+        self.last.clear();
+        if data.len() <= MOST_COMPARED {
+            self.last.push_str(data);
+        }
+        is_repeated
     }
 }
 
@@ -302,12 +319,15 @@ impl DecodeResponse for ResponseDecoder {
         decode_response::decode_response(body)
     }
 
-    fn decode_event(&mut self, _name: &str, data: &str, out: &mut Vec<StreamItem>) -> Result<(), Malformed> {
+    fn decode_event(&mut self, name: &str, data: &str, out: &mut Vec<StreamItem>) -> Result<(), Malformed> {
         if self.is_over || data.trim() == "[DONE]" {
             return Ok(());
         }
-        let event: Value = serde_json::from_str(data).map_err(|_| Malformed("an event that is none of Responses"))?;
-        if let Err(malformed) = self.decode(&event, out) {
+        let event: Value = serde_json::from_str(data).map_err(|_| NOT_RESPONSES)?;
+        if self.is_repeated(data, &event) {
+            return Ok(());
+        }
+        if let Err(malformed) = self.decode(name, &event, out) {
             self.is_over = true;
             out.push(lenient::broken(malformed));
         }

@@ -13,6 +13,7 @@ mod grammar;
 mod items;
 mod own_reasoning;
 mod request;
+mod said;
 mod tool_names;
 
 use std::borrow::Cow;

@@ -123,7 +123,7 @@ fn sorted(mut told: Told) -> Told {
 
 proptest! {
     #[test]
-    fn what_is_sent_may_be_sent(request in request()) {
+    fn encoded_requests_are_valid(request in request()) {
         let chat = read(&request);
         for sampling in [Sampling::All, Sampling::Temperature, Sampling::None] {
             let body = sent(&chat, sampling);
@@ -135,7 +135,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_sent_says_what_the_caller_said(request in request()) {
+    fn encoded_requests_preserve_the_conversation(request in request()) {
         let chat = read(&request);
         let body = sent(&chat, Sampling::All);
         let back = messages::to_hub(&messages::Request::parse(body.to_string().as_bytes()).unwrap()).unwrap();
@@ -161,7 +161,7 @@ proptest! {
     }
 
     #[test]
-    fn no_id_is_too_odd(ids in prop::collection::vec(prop_oneof!["(?s).{0,5}", "(a|_2|_3|:){0,3}"], 1..8)) {
+    fn accepts_any_tool_call_id(ids in prop::collection::vec(prop_oneof!["(?s).{0,5}", "(a|_2|_3|:){0,3}"], 1..8)) {
         let mut conversation = vec![json!({"role": "user", "content": "Go on."})];
         for id in &ids {
             let call = json!({"id": id, "type": "function", "function": {"name": "weather", "arguments": ""}});

@@ -263,18 +263,18 @@ fn assert_same(said: &Said, json: bool, cuts: &Cuts) {
 
 proptest! {
     #[test]
-    fn a_stream_says_what_the_plain_answer_says(said in said(false), cuts in cuts()) {
+    fn stream_and_plain_response_agree(said in said(false), cuts in cuts()) {
         assert_same(&said, false, &cuts);
     }
 
     #[test]
-    fn a_json_answer_is_unwrapped_alike(said in said(true), cuts in cuts()) {
+    fn structured_output_is_unwrapped_alike(said in said(true), cuts in cuts()) {
         assert_same(&said, true, &cuts);
     }
 
     /// Anthropic's answers in Anthropic's format again say what they said.
     #[test]
-    fn a_caller_of_messages_is_told_the_same(said in said(false), cuts in cuts()) {
+    fn messages_caller_gets_the_same_content(said in said(false), cuts in cuts()) {
         let (items, _) = read(&mut *reader(false), &said.stream(), &cuts);
         let told = Told::plain(&ResponseEncoder::default().encode_response(answer(&said, false)));
         prop_assert_eq!(&Told::stream(&written(items)), &told);
@@ -284,7 +284,7 @@ proptest! {
 
     /// Every event is by the grammar, and the caller of Responses is told the same.
     #[test]
-    fn a_caller_of_responses_is_told_the_same(said in said(false), cuts in cuts()) {
+    fn responses_caller_gets_the_same_content(said in said(false), cuts in cuts()) {
         let (items, _) = read(&mut *reader(false), &said.stream(), &cuts);
         let (events, is_whole) = super::responses::by_grammar(items);
         prop_assert!(is_whole);
@@ -294,7 +294,7 @@ proptest! {
     }
 
     #[test]
-    fn a_cut_stream_is_never_whole(said in said(false), cut in any::<Index>(), cuts in cuts()) {
+    fn cut_stream_is_never_complete(said in said(false), cut in any::<Index>(), cuts in cuts()) {
         let whole = said.stream();
         // Up to the last byte of the last event's data.
         let cut = cut.index(whole.iter().rposition(|byte| *byte == b'}').unwrap());
@@ -307,7 +307,7 @@ proptest! {
     }
 
     #[test]
-    fn after_an_error_nothing_comes(said in said(false), at in any::<Index>(), cuts in cuts()) {
+    fn sends_nothing_after_an_error(said in said(false), at in any::<Index>(), cuts in cuts()) {
         let mut text = String::from_utf8(said.stream()).unwrap();
         let ends: Vec<usize> = text.match_indices("event: ").map(|(at, _)| at).collect();
         let error = json!({"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}});
@@ -323,7 +323,7 @@ proptest! {
     /// Events that are left out, doubled or out of order: never a panic, and the end comes once, last, and
     /// only after a `message_stop`.
     #[test]
-    fn whatever_comes_is_survived(said in said(true), picks in vec(any::<Index>(), 0..20), garbage in ".{0,40}") {
+    fn arbitrary_events_do_not_panic(said in said(true), picks in vec(any::<Index>(), 0..20), garbage in ".{0,40}") {
         let text = String::from_utf8(said.stream()).unwrap();
         let mut events: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("data: ")).collect();
         events.push(&garbage);

@@ -67,7 +67,7 @@ fn conversation(said: &[Value], id: &str) -> Value {
 }
 
 #[test]
-fn what_google_signed_comes_back_to_google_alone() {
+fn signatures_of_gemini_return_to_gemini_only() {
     let parts = json!([{"text": "Look.", "thought": true},
         {"functionCall": {"name": "weather", "args": {"a": 1}, "id": "call_1"}, "thoughtSignature": "c2ln+/="}]);
     let answer = json!({"candidates": [{"content": {"parts": parts}, "finishReason": "STOP"}], "responseId": "r"});
@@ -95,7 +95,7 @@ fn what_google_signed_comes_back_to_google_alone() {
 }
 
 #[test]
-fn after_may_contain_foreign_thinking_a_model_is_told_not_to_think() {
+fn thinking_is_off_after_foreign_thinking() {
     let call = json!({"type": "tool_use", "id": "a", "name": "f", "input": {}});
     let own = json!({"type": "thinking", "thinking": "hm", "signature": "c2ln"});
     let foreign = json!({"type": "thinking", "thinking": "hm", "signature": "berry:unsigned"});
@@ -127,7 +127,7 @@ fn block() -> impl Strategy<Value = Value> {
 proptest! {
     /// The types' own reading, less what is foreign, is what the bytes read as.
     #[test]
-    fn nothing_but_may_contain_foreign_thinking_is_taken_out(turns in vec(vec(block(), 0..4), 0..4), pretty in any::<bool>()) {
+    fn removes_only_foreign_thinking(turns in vec(vec(block(), 0..4), 0..4), pretty in any::<bool>()) {
         let mut messages = vec![json!({"role": "user", "content": "Hi"})];
         messages.extend(turns.into_iter().map(|blocks| json!({"role": "assistant", "content": blocks})));
         let mut request = json!({"model": "m", "max_tokens": 9, "messages": messages, "something": {"new": 1.50}});
@@ -158,7 +158,7 @@ proptest! {
     }
 
     #[test]
-    fn no_body_is_too_strange(body in ".{0,60}", picks in vec(any::<Index>(), 0..12)) {
+    fn arbitrary_bodies_do_not_panic(body in ".{0,60}", picks in vec(any::<Index>(), 0..12)) {
         let words = [r#"{"messages":["#, r#"{"role":"assistant","content":["#, r#"{"type":"thinking","signature":"#, "\"\"", "}", "]", ",", "null"];
         let built: String = picks.iter().map(|pick| words[pick.index(words.len())]).collect();
         for body in [body, built] {
@@ -195,7 +195,7 @@ fn decoded(deltas: &[Value]) -> Vec<u8> {
 }
 
 #[test]
-fn calls_that_are_not_counted_are_told_apart() {
+fn distinguishes_tool_calls_without_an_index() {
     let told = Told::stream(&decoded(&[
         call("a", "f", "{\"x\":"),
         call("a", "", "1}"),
@@ -208,7 +208,7 @@ fn calls_that_are_not_counted_are_told_apart() {
 }
 
 #[test]
-fn calls_without_an_id_get_one_of_their_own() {
+fn tool_calls_without_an_id_get_one() {
     let ids = |answer: &str| {
         let delta = |at: u32| json!({"tool_calls": [{"index": at, "function": {"name": "f", "arguments": "{}"}}]});
         let told = Told::stream(&written(vec![chunk(&delta(0), answer), chunk(&delta(1), answer), StreamItem::Done]));
@@ -222,7 +222,7 @@ fn calls_without_an_id_get_one_of_their_own() {
 }
 
 #[test]
-fn a_cut_call_is_an_object_and_says_why() {
+fn cut_tool_call_is_an_object_with_the_reason() {
     let call = json!({"id": "a", "type": "function", "function": {"name": "f", "arguments": "{\"x\":"}});
     let choice = json!({"message": {"role": "assistant", "tool_calls": [call]}, "finish_reason": "tool_calls"});
     let answer = chat::ResponseDecoder::new(1, false)
@@ -234,7 +234,7 @@ fn a_cut_call_is_an_object_and_says_why() {
 }
 
 #[test]
-fn a_call_without_input_has_an_empty_one() {
+fn tool_call_without_input_has_an_empty_object() {
     let said = [json!({"type": "tool_use", "id": "a", "name": "f"})];
     let read = messages::Request::parse(conversation(&said, "a").to_string().as_bytes()).unwrap();
     let chat = to_hub(&read).unwrap();
@@ -245,7 +245,7 @@ fn a_call_without_input_has_an_empty_one() {
 
 /// Nothing is kept of what says nothing, and only so much of what is said in the midst of a call.
 #[test]
-fn what_waits_for_a_call_is_bounded() {
+fn bounds_what_waits_for_a_tool_call() {
     let mut writer = ResponseEncoder::default();
     let mut out = Vec::new();
     writer.encode_item(chunk(&call("a", "f", "{"), "chatcmpl-a"), &mut out);
@@ -260,7 +260,7 @@ fn what_waits_for_a_call_is_bounded() {
 }
 
 #[test]
-fn openai_s_bounds() {
+fn respects_the_limits_of_openai() {
     let ask = |more: Value| {
         let mut request = json!({"model": "m", "messages": [{"role": "user", "content": "Hi"}]});
         request.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());

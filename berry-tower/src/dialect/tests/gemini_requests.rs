@@ -217,7 +217,7 @@ fn quarters(range: std::ops::Range<i32>) -> impl Strategy<Value = f64> {
 
 proptest! {
     #[test]
-    fn a_conversation_is_kept(messages in conversation()) {
+    fn conversation_is_preserved(messages in conversation()) {
         let request = json!({"model": "m", "messages": messages});
         let read = hub::Request::parse(request.to_string().as_bytes()).unwrap();
         let request = gemini::GeminiRequest::from_hub(&read).unwrap();
@@ -228,7 +228,7 @@ proptest! {
     }
 
     #[test]
-    fn what_shapes_the_answer_is_kept(
+    fn generation_settings_are_preserved(
         numbers in (of(1u64..9999), of(0u64..9999), of(0u64..20), of(1u64..8), of(any::<i32>())),
         chances in (of(quarters(0..9)), of(quarters(0..5)), of(quarters(-8..9)), of(quarters(-8..9))),
         stop in of(vec("[a-z]{1,3}", 1..5)),

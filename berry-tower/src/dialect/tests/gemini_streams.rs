@@ -154,7 +154,7 @@ fn reader(candidates: usize) -> Box<dyn DecodeResponse> {
 
 proptest! {
     #[test]
-    fn a_stream_says_what_the_plain_answer_says(said in said(1..4), cuts in cuts()) {
+    fn stream_and_plain_response_agree(said in said(1..4), cuts in cuts()) {
         let (items, malformed) = read(&mut *reader(said.candidates.len()), &said.stream(), &cuts);
         prop_assert_eq!(malformed, 0);
         prop_assert_eq!(items.iter().filter(|item| **item == StreamItem::Done).count(), 1);
@@ -163,14 +163,14 @@ proptest! {
     }
 
     #[test]
-    fn a_caller_of_messages_is_told_the_same(said in said(1..2), cuts in cuts()) {
+    fn messages_caller_gets_the_same_content(said in said(1..2), cuts in cuts()) {
         let (items, _) = read(&mut *reader(1), &said.stream(), &cuts);
         let plain = messages::ResponseEncoder::default().encode_response(reader(1).decode_response(&said.plain()).unwrap());
         prop_assert_eq!(Told::stream(&written(items)), Told::plain(&plain));
     }
 
     #[test]
-    fn a_caller_of_responses_is_told_the_same(said in said(1..2), cuts in cuts()) {
+    fn responses_caller_gets_the_same_content(said in said(1..2), cuts in cuts()) {
         let (items, _) = read(&mut *reader(1), &said.stream(), &cuts);
         let (events, is_whole) = super::responses::by_grammar(items);
         prop_assert!(is_whole);
@@ -179,7 +179,7 @@ proptest! {
     }
 
     #[test]
-    fn a_cut_stream_is_never_whole(said in said(1..4), cut in any::<Index>(), cuts in cuts()) {
+    fn cut_stream_is_never_complete(said in said(1..4), cut in any::<Index>(), cuts in cuts()) {
         let whole = said.stream();
         // Up to the last byte of the last event's data.
         let last = whole.iter().rposition(|byte| *byte == b'}').unwrap();
@@ -190,7 +190,7 @@ proptest! {
     }
 
     #[test]
-    fn after_an_error_nothing_comes(said in said(1..3), at in any::<Index>(), in_list in any::<bool>()) {
+    fn sends_nothing_after_an_error(said in said(1..3), at in any::<Index>(), in_list in any::<bool>()) {
         let mut text = String::from_utf8(said.stream()).unwrap();
         let starts: Vec<usize> = text.match_indices("data: ").map(|(at, _)| at).collect();
         let error = json!({"error": {"code": 503, "message": "Busy", "status": "UNAVAILABLE", "details": []}});
@@ -203,7 +203,7 @@ proptest! {
     }
 
     #[test]
-    fn whatever_comes_is_survived(said in said(1..4), picks in vec(any::<Index>(), 0..20), garbage in ".{0,40}") {
+    fn arbitrary_events_do_not_panic(said in said(1..4), picks in vec(any::<Index>(), 0..20), garbage in ".{0,40}") {
         let text = String::from_utf8(said.stream()).unwrap();
         let mut events: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("data: ")).collect();
         events.extend([&*garbage, "[]", "{}", "[{\"candidates\":[{\"index\":9}]}]", "{\"candidates\":[{\"index\":-1}]}"]);

@@ -37,7 +37,7 @@ fn google() -> Box<dyn DecodeResponse> {
 }
 
 #[test]
-fn a_chunk_with_nulls_and_empty_texts() {
+fn reads_a_chunk_with_nulls_and_empty_strings() {
     let call = json!({"index": null, "id": null, "type": "", "function": {"name": null, "arguments": "{"}});
     let delta = json!({"role": "", "content": "Hi", "refusal": null, "tool_calls": [call], "extra_content": 7});
     let choice = json!({"index": null, "delta": delta, "finish_reason": "", "logprobs": null});
@@ -73,7 +73,7 @@ fn token_counts_are_emitted_once_at_the_end() {
 }
 
 #[test]
-fn a_plain_answer_with_nulls_and_holes() {
+fn reads_a_plain_response_with_nulls_and_missing_members() {
     let call = json!({"id": "a", "function": {"name": "time", "arguments": "{}"}});
     let answer = |message: Value| {
         let body = json!({"id": null, "created": 1.5, "choices": [{"message": message, "finish_reason": "stop"}],
@@ -89,7 +89,7 @@ fn a_plain_answer_with_nulls_and_holes() {
 }
 
 #[test]
-fn what_a_request_lacks_is_still_refused() {
+fn rejects_requests_with_missing_members() {
     let error = hub::Request::parse(br#"{"model":"m","messages":[{"content":"Hi"}]}"#).unwrap_err();
     assert_eq!(error.param, "messages[0]");
 }
@@ -128,7 +128,7 @@ fn fails(reader: &mut dyn DecodeResponse, bad: &Value, then: &[&str]) {
 }
 
 #[test]
-fn after_the_end_nothing_is_read() {
+fn reads_nothing_after_the_end() {
     let finish = json!({"choices": [{"delta": {}, "finish_reason": "stop"}]});
     let (mut reader, mut items) = (ResponseDecoder::new(1, false), item(&mut ResponseDecoder::new(1, false), &finish));
     items.extend(item(&mut reader, &finish));
@@ -141,7 +141,7 @@ fn after_the_end_nothing_is_read() {
 }
 
 #[test]
-fn google_s_counts_and_lists_may_be_null() {
+fn reads_null_counts_and_lists_of_gemini() {
     let event = json!({"candidates": [{"content": {"parts": null}, "finishReason": "STOP"}], "responseId": null,
                        "usageMetadata": {"promptTokenCount": 3, "thoughtsTokenCount": null}});
     let answer = google().decode_response(event.to_string().as_bytes()).unwrap();
@@ -150,14 +150,14 @@ fn google_s_counts_and_lists_may_be_null() {
 }
 
 #[test]
-fn after_an_error_the_rest_of_a_list_is_not_read() {
+fn reads_nothing_of_a_list_after_an_error() {
     let said = json!({"candidates": [{"content": {"parts": [{"text": "Hi"}]}, "finishReason": "STOP"}]});
     let list = json!([{"error": {"code": 503, "message": "Busy", "status": "UNAVAILABLE"}}, said]);
     assert!(matches!(item(&mut *google(), &list)[..], [StreamItem::Error(_)]));
 }
 
 #[test]
-fn hints_of_another_type_do_not_refuse_a_request() {
+fn accepts_hints_of_another_type() {
     for (name, value) in [("seed", json!(1.5)), ("seed", json!(1e300)), ("seed", json!("x")), ("stream", json!("yes"))]
     {
         let mut request = json!({"model": "m", "messages": [{"role": "user", "content": "Hi"}]});
@@ -169,7 +169,7 @@ fn hints_of_another_type_do_not_refuse_a_request() {
 
 /// What is kept of an answer is bounded: beyond it signatures are dropped, and text waits no more.
 #[test]
-fn what_is_kept_of_an_answer_is_bounded() {
+fn bounds_what_is_held_of_a_response() {
     let question = json!({"model": "m", "messages": [{"role": "user", "content": "Hi"}],
                           "response_format": {"type": "json_object"}});
     let question = hub::Request::parse(question.to_string().as_bytes()).unwrap();

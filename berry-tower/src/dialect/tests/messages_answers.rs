@@ -211,7 +211,7 @@ pub(crate) fn written(items: Vec<StreamItem>) -> Vec<u8> {
 
 proptest! {
     #[test]
-    fn a_stream_says_what_the_plain_answer_says(said in said(), cuts in cuts()) {
+    fn stream_and_plain_response_agree(said in said(), cuts in cuts()) {
         let (items, malformed) = read(&mut ResponseDecoder::new(1, false), &said.stream(), &cuts);
         prop_assert_eq!(malformed, 0);
         let answer = ResponseDecoder::new(1, false).decode_response(&said.plain()).unwrap();
@@ -219,7 +219,7 @@ proptest! {
     }
 
     #[test]
-    fn a_cut_stream_is_never_whole(said in said(), cut in any::<Index>(), cuts in cuts()) {
+    fn cut_stream_is_never_complete(said in said(), cut in any::<Index>(), cuts in cuts()) {
         let whole = said.stream();
         let text = std::str::from_utf8(&whole).unwrap();
         // Up to the last byte of the reason's event.
@@ -234,7 +234,7 @@ proptest! {
     /// After an error, or after the end, a writer says no more; whatever the pieces are, it never panics, and
     /// it begins once.
     #[test]
-    fn whatever_comes_is_survived(said in said(), picks in vec(any::<Index>(), 0..30), fails in any::<bool>()) {
+    fn arbitrary_events_do_not_panic(said in said(), picks in vec(any::<Index>(), 0..30), fails in any::<bool>()) {
         let (items, _) = read(&mut ResponseDecoder::new(1, false), &said.stream(), &super::wire::Cuts::At(Vec::new()));
         let mut items: Vec<_> = picks.iter().map(|pick| items[pick.index(items.len())].clone()).collect();
         if fails {
@@ -249,7 +249,7 @@ proptest! {
 }
 
 #[test]
-fn half_a_call_is_never_told_as_whole() {
+fn partial_tool_call_is_never_sent_as_complete() {
     let piece = |index: u32, id: Option<&str>, arguments: &str| {
         let call = json!({"index": index, "id": id, "function": {"name": id, "arguments": arguments}});
         let chunk = json!({"choices": [{"index": 0, "delta": {"tool_calls": [call]}}]});

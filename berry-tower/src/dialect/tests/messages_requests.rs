@@ -139,7 +139,7 @@ fn plain(mut request: messages::Request) -> messages::Request {
 
 proptest! {
     #[test]
-    fn what_anthropic_says_comes_back(request in request()) {
+    fn messages_requests_round_trip(request in request()) {
         let read = messages::Request::parse(request.to_string().as_bytes()).unwrap();
         let chat = to_hub(&read).unwrap();
         let again = super::body_of(&messages::MessagesRequest::from_hub(&chat).unwrap(), "m", Sampling::All, chat.stream == Some(true));
@@ -149,7 +149,7 @@ proptest! {
 
     /// What OpenAI's format has no words for is named, and what is sent holds nothing of others.
     #[test]
-    fn openai_is_sent_its_own_words_alone(request in request()) {
+    fn chat_requests_have_only_fields_of_the_chat_format(request in request()) {
         let chat = to_hub(&messages::Request::parse(request.to_string().as_bytes()).unwrap()).unwrap();
         let shows = |message: &hub::Message| match &message.content {
             Some(hub::Content::Parts(parts)) if message.role == hub::Role::Tool => {
@@ -180,7 +180,7 @@ proptest! {
 }
 
 #[test]
-fn thoughts_shape_an_effort() {
+fn thinking_budget_becomes_an_effort() {
     let effort = |thinking: Value, config: Value| {
         let request =
             json!({"model": "m", "max_tokens": 9, "messages": [], "thinking": thinking, "output_config": config});

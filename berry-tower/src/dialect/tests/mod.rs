@@ -17,6 +17,7 @@ mod messages_answers;
 mod messages_requests;
 mod perturbed;
 mod responses;
+mod responses_streams;
 mod wire;
 
 use bytes::Bytes;

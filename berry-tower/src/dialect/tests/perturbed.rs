@@ -56,7 +56,8 @@ fn events(dialect: Dialect) -> Vec<Option<Value>> {
         .into_iter()
         .map(Some)
         .collect(),
-        Dialect::Gemini | Dialect::Responses => vec![
+        Dialect::Responses => responses(),
+        Dialect::Gemini => vec![
             gemini(json!([{"text": "word0", "thought": true}]), Value::Null),
             gemini(json!([{"text": "word1"}]), Value::Null),
             gemini(
@@ -66,6 +67,72 @@ fn events(dialect: Dialect) -> Vec<Option<Value>> {
             gemini(json!([]), json!("STOP")),
         ],
     }
+}
+
+/// The events of a stream of Responses, numbered.
+fn responses() -> Vec<Option<Value>> {
+    let reasoning = |parts: Value| json!({"type": "reasoning", "id": "rs_1", "summary": parts});
+    let message = |status: &str, parts: Value| json!({"type": "message", "id": "msg_1", "status": status, "role": "assistant", "content": parts});
+    let call = |at: u32, arguments: &str| json!({"type": "function_call", "id": format!("fc_{at}"), "call_id": format!("call_{at}"), "name": format!("tool{at}"), "arguments": arguments});
+    let summary = json!({"type": "summary_text", "text": "word0"});
+    let part = json!({"type": "output_text", "text": "word1 word2", "annotations": [], "logprobs": []});
+    let item = |kind: &str, at: u32, item: Value| json!({"type": format!("response.output_item.{kind}"), "output_index": at, "item": item});
+    let about = |kind: &str, at: u32, id: &str, more: Value| {
+        let mut event = json!({"type": format!("response.{kind}"), "output_index": at, "item_id": id});
+        event.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        event
+    };
+    let response = |status: &str, output: Value, usage: Value| json!({"id": "resp_1", "object": "response", "created_at": 1, "status": status, "model": "m", "error": null, "incomplete_details": null, "output": output, "usage": usage});
+    let output = json!([
+        reasoning(json!([summary])),
+        message("completed", json!([part])),
+        call(1, "{\"x\":\"word3\"}"),
+        call(2, "{}")
+    ]);
+    let usage = json!({"input_tokens": 3, "input_tokens_details": {"cached_tokens": 1}, "output_tokens": 4,
+        "output_tokens_details": {"reasoning_tokens": 1}, "total_tokens": 7});
+    let events = [
+        json!({"type": "response.created", "response": response("in_progress", json!([]), Value::Null)}),
+        json!({"type": "response.in_progress", "response": response("in_progress", json!([]), Value::Null)}),
+        item("added", 0, reasoning(json!([]))),
+        about(
+            "reasoning_summary_part.added",
+            0,
+            "rs_1",
+            json!({"summary_index": 0, "part": {"type": "summary_text", "text": ""}}),
+        ),
+        about("reasoning_summary_text.delta", 0, "rs_1", json!({"summary_index": 0, "delta": "word0"})),
+        about("reasoning_summary_text.done", 0, "rs_1", json!({"summary_index": 0, "text": "word0"})),
+        about("reasoning_summary_part.done", 0, "rs_1", json!({"summary_index": 0, "part": summary})),
+        item("done", 0, reasoning(json!([summary]))),
+        item("added", 1, message("in_progress", json!([]))),
+        about(
+            "content_part.added",
+            1,
+            "msg_1",
+            json!({"content_index": 0, "part": {"type": "output_text", "text": ""}}),
+        ),
+        about("output_text.delta", 1, "msg_1", json!({"content_index": 0, "delta": "word1", "logprobs": []})),
+        about("output_text.delta", 1, "msg_1", json!({"content_index": 0, "delta": " word2", "logprobs": []})),
+        about("output_text.done", 1, "msg_1", json!({"content_index": 0, "text": "word1 word2", "logprobs": []})),
+        about("content_part.done", 1, "msg_1", json!({"content_index": 0, "part": part})),
+        item("done", 1, message("completed", json!([part]))),
+        item("added", 2, call(1, "")),
+        about("function_call_arguments.delta", 2, "fc_1", json!({"delta": "{\"x\":"})),
+        about("function_call_arguments.delta", 2, "fc_1", json!({"delta": "\"word3\"}"})),
+        about("function_call_arguments.done", 2, "fc_1", json!({"arguments": "{\"x\":\"word3\"}"})),
+        item("done", 2, call(1, "{\"x\":\"word3\"}")),
+        item("added", 3, call(2, "")),
+        about("function_call_arguments.delta", 3, "fc_2", json!({"delta": "{}"})),
+        about("function_call_arguments.done", 3, "fc_2", json!({"arguments": "{}"})),
+        item("done", 3, call(2, "{}")),
+        json!({"type": "response.completed", "response": response("completed", output, usage)}),
+    ];
+    let numbered = events.into_iter().enumerate().map(|(at, mut event)| {
+        event["sequence_number"] = at.into();
+        Some(event)
+    });
+    numbered.collect()
 }
 
 /// The paths to all members and elements of a value.
@@ -80,6 +147,16 @@ fn paths(value: &Value, at: &str, out: &mut Vec<String>) {
         Value::Array(elements) => elements.iter().enumerate().for_each(|(at, value)| child(at.to_string(), value)),
         _ => {}
     }
+}
+
+/// The position of the event that says why the stream ended. Behind it, the stream is whole.
+fn last(events: &[Option<Value>]) -> usize {
+    let ends = ["\"finish_reason\":\"", "\"finishReason\":\"", "message_stop", "response.completed"];
+    let is_end = |event: &Value| {
+        let text = event.to_string();
+        ends.iter().any(|end| text.contains(end))
+    };
+    events.iter().rposition(|event| event.as_ref().is_some_and(is_end)).unwrap()
 }
 
 /// Replaces or removes what is at a path.
@@ -140,7 +217,7 @@ fn encode(encoder: &mut dyn EncodeResponse, items: Vec<StreamItem>, out: &mut Ve
 }
 
 fn dialects() -> impl Strategy<Value = Dialect> {
-    prop_oneof![Just(Dialect::OpenAi), Just(Dialect::Claude), Just(Dialect::Gemini)]
+    prop_oneof![1 => Just(Dialect::OpenAi), 1 => Just(Dialect::Claude), 1 => Just(Dialect::Gemini), 2 => Just(Dialect::Responses)]
 }
 
 fn callers() -> impl Strategy<Value = &'static dyn CallerFormat> {
@@ -151,6 +228,11 @@ fn callers() -> impl Strategy<Value = &'static dyn CallerFormat> {
 fn replacement() -> impl Strategy<Value = Option<Value>> {
     let values = vec![json!(null), json!(""), json!([]), json!({}), json!(7), json!("x"), json!(true)];
     prop_oneof![1 => Just(None), 7 => prop::sample::select(values).prop_map(Some)]
+}
+
+/// Values that say no more than the absence of a member.
+fn nothing() -> impl Strategy<Value = Option<Value>> {
+    prop::sample::select(vec![None, Some(json!(null)), Some(json!("")), Some(json!([])), Some(json!({}))])
 }
 
 proptest! {
@@ -184,6 +266,32 @@ proptest! {
     }
 
     #[test]
+    fn several_changed_members_make_no_cut_stream_whole(
+        dialect in dialects(),
+        caller in callers(),
+        changes in proptest::collection::vec((any::<Index>(), any::<Index>(), nothing()), 1..5),
+        cut in any::<Index>(),
+    ) {
+        let mut events = events(dialect);
+        events.truncate(cut.index(last(&events) + 1));
+        for (which, path, by) in changes {
+            if events.is_empty() {
+                break;
+            }
+            let which = which.index(events.len());
+            if let Some(event) = &mut events[which] {
+                let mut all = Vec::new();
+                paths(event, "", &mut all);
+                if !all.is_empty() {
+                    change(event, &all[path.index(all.len())], by);
+                }
+            }
+        }
+        let (out, is_whole) = translated(dialect, caller, &events, StreamEnd::Clean);
+        prop_assert!(!is_whole, "{out}");
+    }
+
+    #[test]
     fn a_duplicated_event_loses_nothing_quietly(dialect in dialects(), caller in callers(), which in any::<Index>()) {
         let mut events = events(dialect);
         let which = which.index(events.len());
@@ -197,12 +305,7 @@ proptest! {
     #[test]
     fn a_cut_stream_does_not_look_whole(dialect in dialects(), caller in callers(), cut in any::<Index>()) {
         let mut events = events(dialect);
-        // Behind the event that says why it ended, it is whole.
-        let end = events.iter().rposition(|event| event.as_ref().is_some_and(|event| {
-            let text = event.to_string();
-            ["\"finish_reason\":\"", "\"finishReason\":\"", "message_stop"].iter().any(|end| text.contains(end))
-        }));
-        events.truncate(cut.index(end.unwrap() + 1));
+        events.truncate(cut.index(last(&events) + 1));
         for end in [StreamEnd::Clean, StreamEnd::Broken] {
             let (out, is_whole) = translated(dialect, caller, &events, end);
             prop_assert!(!is_whole, "{out}");
@@ -223,7 +326,8 @@ proptest! {
             Dialect::Claude => json!({"id": "msg_1", "type": "message", "role": "assistant", "model": "m",
                 "content": [{"type": "text", "text": "word1"}, {"type": "tool_use", "id": "a", "name": "tool1", "input": {}}],
                 "stop_reason": "tool_use", "usage": {"input_tokens": 3}}),
-            Dialect::Gemini | Dialect::Responses => json!({"candidates": [{"content": {"role": "model", "parts": [{"text": "word1"},
+            Dialect::Responses => responses().pop().unwrap().unwrap()["response"].take(),
+            Dialect::Gemini => json!({"candidates": [{"content": {"role": "model", "parts": [{"text": "word1"},
                 {"functionCall": {"name": "tool1", "args": {}}}]}, "finishReason": "STOP", "index": 0}]}),
         };
         let mut all = Vec::new();

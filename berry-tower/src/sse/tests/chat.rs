@@ -31,7 +31,7 @@ fn events_in_one_frame_go_out_as_one_piece_of_that_frame() {
 }
 
 #[test]
-fn the_preamble_bears_no_output() {
+fn preamble_has_no_output() {
     for quiet in [
         ROLE,
         ": comment\n\n",
@@ -48,7 +48,7 @@ fn the_preamble_bears_no_output() {
 }
 
 #[test]
-fn every_kind_of_output_is_seen() {
+fn recognises_every_kind_of_output() {
     for delta in [
         "\"content\":\"x\"",
         "\"content\":[{\"type\":\"text\"}]",
@@ -71,7 +71,7 @@ fn every_kind_of_output_is_seen() {
 }
 
 #[test]
-fn done_without_a_finish_reason_is_not_handed_on() {
+fn withholds_done_without_a_finish_reason() {
     let run = chat(&format!("{HI}{DONE}"));
     assert_eq!(run.result, Err(StreamFault::Interrupted));
     assert_eq!(run.sent(), HI);
@@ -88,7 +88,7 @@ fn done_ends_the_stream_at_once() {
 }
 
 #[test]
-fn a_missing_done_is_added() {
+fn adds_a_missing_done() {
     for stream in [STOP.to_owned(), format!("{STOP}{USAGE}")] {
         let run = chat(&stream);
         assert_eq!(run.result, Ok(()));
@@ -97,7 +97,7 @@ fn a_missing_done_is_added() {
 }
 
 #[test]
-fn a_cut_after_the_last_finish_reason_is_no_fault() {
+fn cut_after_the_last_finish_reason_is_no_fault() {
     let filter = || StreamFilter::new(Grammar::Chat, false);
     let cut = format!("{HI}{STOP}data: {{\"choices\":[],\"usa");
     let whole = run(filter(), &[cut.as_bytes()], false);
@@ -135,7 +135,7 @@ fn every_choice_needs_a_finish_reason() {
 }
 
 #[test]
-fn of_a_finish_reason_given_twice_the_last_counts() {
+fn last_of_two_finish_reasons_counts() {
     for (twice, whole) in [("\"stop\",\"finish_reason\":null", false), ("null,\"finish_reason\":\"stop\"", true)] {
         let stream = format!("data: {{\"choices\":[{{\"finish_reason\":{twice}}}]}}\n\n");
         assert_eq!(chat(&stream).result.is_ok(), whole);
@@ -237,7 +237,7 @@ fn rejects_a_body_that_is_no_event_stream_before_any_output() {
 }
 
 #[test]
-fn nothing_at_all_is_no_output() {
+fn empty_stream_has_no_output() {
     for body in ["", "\n\n", "\u{feff}", ": comment\n\n", "da", "data", ROLE] {
         assert_eq!(chat(body).result, Err(StreamFault::NoOutput), "{body:?}");
     }
@@ -251,7 +251,7 @@ fn a_byte_order_mark_passes() {
 }
 
 #[test]
-fn a_long_event_is_handed_on_as_it_comes_and_read_all_the_same() {
+fn emits_a_long_event_in_pieces_and_reads_it() {
     let text = "x".repeat(1 << 20);
     let event =
         format!("data: {{\"choices\":[{{\"delta\":{{\"content\":\"{text}\"}},\"finish_reason\":\"stop\"}}]}}\n\n");
@@ -276,7 +276,7 @@ fn a_long_event_is_handed_on_as_it_comes_and_read_all_the_same() {
 }
 
 #[test]
-fn a_long_event_that_turns_out_bad_is_a_fault() {
+fn malformed_long_event_is_a_fault() {
     let text = "x".repeat(20_000);
     let open = format!("data: {{\"a\":\"{text}\"");
     for bad in [format!("{HI}{open}]\n\n{STOP}"), format!("{HI}{open}")] {
@@ -320,7 +320,7 @@ fn after_a_fault_it_stays_one() {
 }
 
 #[test]
-fn a_choice_that_goes_on_after_its_finish_has_not_finished() {
+fn choice_that_continues_after_its_finish_reason_has_not_finished() {
     let early = "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"\"},\"finish_reason\":\"stop\"}]}\n\n";
     assert_eq!(chat(&format!("{early}{HI}")).result, Err(StreamFault::Interrupted));
     assert_eq!(chat(&format!("{early}{HI}{DONE}")).result, Err(StreamFault::Interrupted));

@@ -39,7 +39,7 @@ fn a_response_that_fails_before_output_is_an_error() {
 }
 
 #[test]
-fn done_in_another_grammar_never_makes_a_stream_whole() {
+fn done_of_another_grammar_never_completes_a_stream() {
     let delta = event("response.output_text.delta", ",\"delta\":\"x\"");
     let run = of(Grammar::Responses, &format!("{delta}data: [DONE]\n\n"));
     assert_eq!(run.result, Err(StreamFault::Interrupted));
@@ -129,7 +129,7 @@ fn reports_an_error_in_a_message_and_none_after_its_end() {
 }
 
 #[test]
-fn what_is_opaque_passes_untouched() {
+fn opaque_bodies_pass_unchanged() {
     let bytes: &[&[u8]] = &[b"\0\xff<html>", b"data: [DONE]\n\n", b"{"];
     let whole = run(StreamFilter::new(Grammar::Opaque, true), bytes, true);
     assert_eq!(whole.result, Ok(()));

@@ -122,7 +122,7 @@ fn same(one: &Run, other: &Run) -> bool {
 
 proptest! {
     #[test]
-    fn the_cuts_do_not_matter_and_the_plain_reading_agrees(
+    fn result_does_not_depend_on_cuts_and_agrees_with_the_reference(
         Text(bytes) in stream(),
         cuts in collection::vec(any::<sample::Index>(), 0..40),
         grammar in grammars(),
@@ -149,7 +149,7 @@ proptest! {
     }
 
     #[test]
-    fn long_events_come_to_the_same_however_they_are_cut(
+    fn result_of_long_events_does_not_depend_on_cuts(
         Text(bytes) in stream(),
         cuts in collection::vec(any::<sample::Index>(), 0..40),
         grammar in grammars(),
@@ -169,7 +169,7 @@ proptest! {
 
     /// `[DONE]` reaches the client only when every choice that it saw has a finish reason.
     #[test]
-    fn a_truncated_answer_never_looks_whole(
+    fn truncated_response_never_looks_complete(
         Text(bytes) in stream(),
         cuts in collection::vec(any::<sample::Index>(), 0..10),
         hold in prop_oneof![Just(16 * 1024), 1..200usize],

@@ -5,7 +5,7 @@ use super::{Bytes, Grammar, StreamFilter};
 const STOP: &str = "data: {\"choices\":[{\"finish_reason\":\"stop\"}]}";
 
 #[test]
-fn an_event_is_handed_on_the_moment_its_blank_line_is_there() {
+fn emits_an_event_with_its_blank_line() {
     for (end, held_until) in
         [("\n\n", 2), ("\r\n\r\n", 3), ("\r\r", 2), ("\n\r", 2), ("\r\n\n", 3), ("\n\r\n", 2), ("\r\r\n", 2)]
     {
@@ -23,7 +23,7 @@ fn an_event_is_handed_on_the_moment_its_blank_line_is_there() {
 }
 
 #[test]
-fn a_line_feed_shares_the_fate_of_its_event() {
+fn line_feed_belongs_to_its_event() {
     let mut filter = StreamFilter::new(Grammar::Chat, false);
     let mut sent = Vec::new();
     for frame in ["data: oops\r\n\r", "\n", STOP, "\r\n\r", "\ndata: [DONE]\r\r", "\n", "\n"] {
@@ -47,7 +47,7 @@ fn several_lines_of_data_are_one_object() {
 }
 
 #[test]
-fn a_name_is_not_judged_by_its_beginning() {
+fn compares_whole_field_names() {
     let mut filter = StreamFilter::new(Grammar::Chat, false).holding(8);
     let mut sent = Vec::new();
     for frame in ["event: error", "ful\n\n", STOP, "\n\n"] {

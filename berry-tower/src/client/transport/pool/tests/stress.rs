@@ -150,7 +150,7 @@ async fn a_thousand_requests_at_once_are_answered() {
             task.unwrap();
         }
     }
-    // How many are free at a moment depends on the machine; some are used again on every one.
+    // Later rounds reuse connections. How many depends on when hyper sees the end of each response.
     assert!(echo.made.load(SeqCst) < 3000);
     assert_eq!(echo.overlaps.load(SeqCst), 0);
     let free = pools.find(&echo.uri.parse().unwrap(), LONG).unwrap();
