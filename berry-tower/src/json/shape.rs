@@ -28,6 +28,8 @@ pub(crate) struct Shape {
     pub(crate) is_failed: bool,
     /// A choice has a message, a text or a delta.
     pub(crate) has_message: bool,
+    /// A choice has one of them that is null.
+    pub(crate) has_null_message: bool,
     /// A choice has a finish reason of a model that failed.
     pub(crate) has_error_finish: bool,
     /// `base_resp.status_code` is not 0.
@@ -147,7 +149,9 @@ impl ShapeReader {
     }
 
     pub(super) fn word(&mut self, word: Word) {
-        self.is_message &= word == Word::Bool;
+        if word == Word::Null {
+            self.shape.has_null_message |= std::mem::take(&mut self.is_message);
+        }
         if self.depth != 1 || word == Word::Bool {
             self.value(Presence::Filled);
         }
@@ -253,6 +257,8 @@ mod tests {
         for said in ["[]", "[null]", "[{}]", r#"[{"message":null,"index":0}]"#, r#"[{"a":{"message":{}}}]"#] {
             assert!(!shape(&format!(r#"{{"choices":{said},"message":"x"}}"#)).has_message, "{said}");
         }
+        assert!(shape(r#"{"choices":[{"message":null,"index":0}]}"#).has_null_message);
+        assert!(!shape(r#"{"choices":[{"index":0}],"message":null}"#).has_null_message);
     }
 
     #[test]
