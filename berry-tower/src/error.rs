@@ -139,6 +139,34 @@ impl Error for Failure {
     }
 }
 
+/// Marks the failure of a request that was lost with a connection which several requests shared.
+///
+/// A transport wraps the errors of all requests but the first of a lost connection in it, if the
+/// upstream had answered on that connection before. Circuit breakers and health do not count them, so
+/// that one broken connection does not look like as many failures as it carried requests.
+#[derive(Debug)]
+pub struct LostTogether(BoxError);
+
+impl LostTogether {
+    /// Wraps the error of the connection.
+    #[must_use]
+    pub fn new(error: impl Into<BoxError>) -> Self {
+        Self(error.into())
+    }
+}
+
+impl Display for LostTogether {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Display::fmt(&self.0, f)
+    }
+}
+
+impl Error for LostTogether {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&*self.0)
+    }
+}
+
 /// Whether a limit of tokens or cost refused an attempt before a backend was called.
 #[cfg_attr(not(feature = "retry"), allow(dead_code, reason = "used by Retry and Select"))]
 pub(crate) fn is_over_limit(error: &(dyn Error + 'static)) -> bool {

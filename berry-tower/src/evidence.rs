@@ -1,7 +1,7 @@
 //! What the failed attempts of one request say about their backends, decided once the request is.
 //!
-//! A request that fails in the same way on two backends is probably at fault itself, and one that
-//! another backend serves is not. So a failure is *filed* when it happens and *decided* later: when
+//! A request that fails in the same way on two backends is probably at fault itself. One that another
+//! backend serves is not, but the first may refuse its caller only, as a firewall does. So a failure is *filed* when it happens and *decided* later: when
 //! another backend has served the request, when one has called it faulty, or when it is over.
 //!
 //! The list is only appended to, by compare-and-swap, and nothing is allocated before a failure.
@@ -19,8 +19,10 @@ use crate::{attempt::BackendId, classify::Class};
 /// How much a failure says about the backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Weight {
-    /// The backend is at fault: another one served the request, or no request can cause such a failure.
+    /// The backend is at fault: no request can cause such a failure.
     Certain,
+    /// Another backend served the request: this one is at fault, or refuses the caller.
+    ServedElsewhere,
     /// Nothing is known but that it failed.
     Alone,
     /// The request failed in the same way on another backend, or another backend refused it.
@@ -90,7 +92,7 @@ impl Evidence {
     /// `backend` has served the request.
     fn served(&self, backend: usize) {
         for failure in self.iter() {
-            failure.decide(if failure.backend == backend { Weight::Alone } else { Weight::Certain });
+            failure.decide(if failure.backend == backend { Weight::Alone } else { Weight::ServedElsewhere });
         }
     }
 
@@ -194,9 +196,9 @@ mod tests {
     }
 
     #[test]
-    fn a_backend_that_serves_the_request_makes_the_failures_of_others_certain() {
+    fn a_backend_that_serves_the_request_tells_against_the_others() {
         let failures = [(1, Class::Server), (2, Class::Server), (3, Class::Network)];
-        let expected = [(0, Weight::Certain), (1, Weight::Certain), (2, Weight::Alone)];
+        let expected = [(0, Weight::ServedElsewhere), (1, Weight::ServedElsewhere), (2, Weight::Alone)];
         assert_eq!(decided(&failures, |record| record.served(3)), expected, "once each");
     }
 

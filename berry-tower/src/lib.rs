@@ -65,7 +65,7 @@
 //! |---|---|---|---|
 //! | the identity, a type of the application | Auth | RateLimit's key function, ModelPermission, Select (tags), handlers | no key: no limit, unless `.require_key()`; permission: 500 |
 //! | [`Requested`](inspect::Requested) | Inspect | ModelPermission, Early, Select, BackendClient | 500 that names the layer |
-//! | [`Attempt`](attempt::Attempt) | Retry, also on the response | Select | Select works alone and excludes nobody |
+//! | [`Attempt`](attempt::Attempt) | Retry, also on the response | Select | Select works alone and excludes no backend |
 //! | [`Reservation`](spend::Reservation) | Spend | Reprice | the price of the backend is not followed |
 //! | [`Selected`](select::Selected) | Select | CircuitBreaker, BackendClient | client: 500; breaker: its own single state |
 //! | [`Conversation`](dialect::Conversation) | Select, where a model has backends of another format | BackendClient | it reads the body itself |

@@ -2,6 +2,7 @@
 
 mod answer;
 mod rules;
+mod signatures;
 mod tables;
 mod turn;
 
@@ -80,6 +81,10 @@ impl Wire for Claude {
 
     fn check(&self, ask: &ModelRequest) -> Result<(), Refusal> {
         rules::check(ask)
+    }
+
+    fn check_account(&self, ask: &ModelRequest, account: u64) -> Result<(), Refusal> {
+        rules::check_signatures(ask, account)
     }
 
     fn list(&self, voice: &Voice, models: &[String]) -> String {

@@ -172,6 +172,12 @@ pub(super) trait Wire: std::fmt::Debug + Sync {
     /// Checks a request against the rules that the provider has published.
     fn check(&self, ask: &ModelRequest) -> Result<(), Refusal>;
 
+    /// Checks what a request holds of the account's earlier responses.
+    fn check_account(&self, ask: &ModelRequest, account: u64) -> Result<(), Refusal> {
+        let _ = (ask, account);
+        Ok(())
+    }
+
     /// Returns the format's name for one of OpenAI's fields, as a dotted path.
     fn field(&self, name: &'static str) -> &'static str {
         name

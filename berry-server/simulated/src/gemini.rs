@@ -2,6 +2,7 @@
 
 mod answer;
 mod rules;
+mod signatures;
 mod tables;
 mod turn;
 
@@ -86,6 +87,10 @@ impl Wire for Gemini {
 
     fn check(&self, ask: &ModelRequest) -> Result<(), Refusal> {
         if ask.kind == Kind::CountTokens { rules::check_count(&ask.body, &ask.model) } else { rules::check(&ask.body) }
+    }
+
+    fn check_account(&self, ask: &ModelRequest, account: u64) -> Result<(), Refusal> {
+        if ask.kind == Kind::CountTokens { Ok(()) } else { signatures::check(&ask.body, account) }
     }
 
     fn field(&self, name: &'static str) -> &'static str {

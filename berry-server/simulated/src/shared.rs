@@ -81,6 +81,10 @@ impl Shared {
             return (Err(Refusal::unknown_model(&ask.model)), None);
         };
         let checked = if self.config.lax { Ok(()) } else { self.check(&ask) };
+        let checked = checked.and_then(|()| match self.config.lax {
+            true => Ok(()),
+            false => self.wire.check_account(&ask, self.voice.account),
+        });
         (checked.map(|()| ask), behavior.map(Arc::new))
     }
 

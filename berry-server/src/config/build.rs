@@ -132,8 +132,12 @@ impl RoutedProvider {
         file: &super::Provider,
         settings: &Settings,
         keys: &ProviderKeys,
+        secret: &[u8],
     ) -> Result<Self, backend::InvalidProvider> {
-        let built = |route| provider(id, file, settings, route, keys).map(Arc::new);
+        let built = |route| {
+            let provider = provider(id, file, settings, route, keys)?;
+            Ok::<_, backend::InvalidProvider>(Arc::new(provider.with_seal_secret(secret)))
+        };
         let routes = file.routes.iter().map(|route| Ok((route.route, built(Some(route))?)));
         Ok(Self { usual: built(None)?, routes: routes.collect::<Result<_, _>>()? })
     }
@@ -151,8 +155,10 @@ pub fn build(config: &Config, before: &HashMap<String, Arc<Caller>>, keys: &Prov
     let settings = &config.settings;
     let tuning = tuning(settings);
     let mut providers = HashMap::new();
+    let secret = seal_secret(config);
     for (id, provider) in &config.providers {
-        let built = RoutedProvider::new(id, provider, settings, keys).map_err(|e| format!("providers.{id}: {e}"))?;
+        let built =
+            RoutedProvider::new(id, provider, settings, keys, &secret).map_err(|e| format!("providers.{id}: {e}"))?;
         providers.insert(id.as_str(), built);
     }
     let models = config.models.iter().map(|(id, model)| self::model(id, model, &providers, &tuning, settings));
@@ -170,6 +176,13 @@ pub fn build(config: &Config, before: &HashMap<String, Arc<Caller>>, keys: &Prov
         .with_max_retries(settings.max_retries)
         .with_max_same_backend_retries(settings.max_internal_retries);
     Ok(Built { models, tuning, plan, keys, callers, tag_policy: settings.tag_policy })
+}
+
+/// The secret of the server: no caller knows the tokens of all. It is the same for all replicas and after a restart.
+fn seal_secret(config: &Config) -> Vec<u8> {
+    let mut users: Vec<_> = config.users.iter().collect();
+    users.sort_unstable_by_key(|(id, _)| *id);
+    users.into_iter().flat_map(|(_, user)| user.credential.digest()).collect()
 }
 
 /// Converts seconds to a duration, and 0 to `None`, which means "off".

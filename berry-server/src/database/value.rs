@@ -60,7 +60,7 @@ impl<T: Into<Self>> From<Option<T>> for Value {
 }
 
 impl Value {
-    /// The type that PostgreSQL is told.
+    /// The type of the parameter in PostgreSQL.
     pub(super) const fn postgres_type(&self) -> Type {
         match self {
             Self::Null => Type::UNKNOWN,

@@ -273,7 +273,7 @@ async fn accept(
 ) -> (TcpStream, Arc<Place>) {
     loop {
         if slots.are_short() {
-            // A connection without a slot is in nobody's way until the reserve is used up.
+            // A connection without a slot delays no other until the reserve is used up.
             open.displace_longest_idle(slots.reserve.available_permits() > 0);
         }
         let may_accept = slots.free.available_permits() > 0 || slots.reserve.available_permits() > 0;

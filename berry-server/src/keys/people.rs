@@ -78,7 +78,7 @@ impl FilePeople {
     }
 }
 
-/// Someone whom keys belong to.
+/// A user or a team that keys belong to.
 #[derive(Clone, Debug)]
 struct Owner {
     /// The id of callers with these keys.

@@ -76,7 +76,7 @@ impl LedgerRow {
         }
     }
 
-    /// A row of nobody.
+    /// A row without an account.
     #[cfg(test)]
     pub(super) fn example(finished_at: i64, model: &str, usage: Usage) -> Self {
         Self {

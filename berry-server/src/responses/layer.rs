@@ -9,7 +9,7 @@ use std::{
 };
 
 use berry_tower::{
-    body::{Buffered, ResponseBody},
+    body::{Buffered, ByteLease, ResponseBody},
     render::{OpenAiErrors, Refusal, Render, RequestSummary},
 };
 use bytes::Bytes;
@@ -35,6 +35,9 @@ use crate::config::build::Caller;
 const PATH: &str = "/v1/responses";
 /// How long the end of a response waits until it is stored.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// The memory that a parsed body takes for each of its bytes.
+const TREE_RATIO: usize = 6;
 
 /// [`Layer`] that applies [`Store`]. Without a store it passes everything.
 #[derive(Clone, Debug)]
@@ -100,6 +103,12 @@ async fn serve<S, B>(
 where
     S: Service<Request<Buffered>, Response = Response<B>>,
 {
+    // The conversation is kept until its response is stored.
+    let mut lease = request.body().new_lease();
+    let mut has_room = |bytes: usize| lease.as_mut().is_none_or(|lease| lease.try_grow(bytes * TREE_RATIO));
+    if !has_room(request.body().bytes().len()) {
+        return Ok(refused(overloaded()));
+    }
     let Some(mut conversation) = conversation::Request::read(request.body().bytes()) else {
         return Ok(inner.call(request).await?.map(StoredBody::pass));
     };
@@ -115,8 +124,12 @@ where
                 return Ok(refused(refusal.code("store_unavailable").retry_after(Duration::from_secs(1))));
             }
         };
+        if !has_room(record.bytes) {
+            return Ok(refused(overloaded()));
+        }
         conversation.go_on_from(record.items);
-        let body = Value::from(conversation.body.clone()).to_string();
+        // Writing JSON into a text cannot fail.
+        let body = serde_json::to_string(&conversation.body).unwrap_or_default();
         *request.body_mut() = request.body().replaced_by(body.into());
         request.headers_mut().remove(CONTENT_LENGTH);
     }
@@ -125,14 +138,16 @@ where
         return Ok(response.map(StoredBody::pass));
     }
     let media = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let capture = Capture::new(media.starts_with("text/event-stream"));
+    let capture = Capture::new(media.starts_with("text/event-stream"), lease.as_ref().map(ByteLease::sibling));
     let save = move |response: Value| -> Saving {
+        let lease = lease;
         let mut items = conversation.input();
         items.extend(response["output"].as_array().into_iter().flatten().cloned());
         let id = response["id"].as_str().unwrap_or_default().to_owned();
-        let record = Record { id, response: response.to_string(), items };
+        let record = Record { id, response: response.to_string(), items, bytes: 0 };
         let (responses, caller) = (responses.clone(), caller.clone());
         Box::pin(async move {
+            let _lease = lease;
             if record.id.is_empty() {
                 return;
             }
@@ -150,6 +165,13 @@ where
         held: None,
         is_over: false,
     }))
+}
+
+fn overloaded() -> Refusal {
+    let message = "the bytes that are held of requests and responses reach their limit; try again shortly";
+    Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "server_error", message)
+        .code("overloaded")
+        .retry_after(Duration::from_secs(1))
 }
 
 fn not_found(id: &str) -> Refusal {

@@ -32,6 +32,8 @@ pub(crate) struct Record {
     pub(crate) response: String,
     /// The conversation that it ends, as input items.
     pub(super) items: Vec<Json>,
+    /// The length of the items as JSON.
+    pub(super) bytes: usize,
 }
 
 /// The stored responses. Cheap to clone.
@@ -65,6 +67,7 @@ impl Responses {
             id: id.to_owned(),
             response: row.text(0).to_owned(),
             items: serde_json::from_str(row.text(1)).unwrap_or_default(),
+            bytes: row.text(1).len(),
         }))
     }
 

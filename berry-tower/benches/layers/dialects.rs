@@ -46,6 +46,52 @@ pub(crate) fn translated_streams(c: &mut Criterion) {
     group.finish();
 }
 
+/// Measures the translation of one kind of delta event of every backend into every front, Responses on one side.
+pub(crate) fn translated_responses(c: &mut Criterion) {
+    let mut group = c.benchmark_group("translated_responses");
+    group.throughput(Throughput::Elements(EVENTS as u64));
+    let piece = "fifty characters of a text that comes in a stream.";
+    let chat_start = r#"{"id":"c","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":null}]}"#;
+    let chat = format!(
+        r#"{{"id":"c","object":"chat.completion.chunk","created":1,"model":"m","choices":[{{"index":0,"delta":{{"content":"{piece}"}},"finish_reason":null}}]}}"#
+    );
+    let claude_start = r#"{"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}"#;
+    let claude =
+        format!(r#"{{"type":"content_block_delta","index":0,"delta":{{"type":"text_delta","text":"{piece}"}}}}"#);
+    let gemini = format!(
+        r#"{{"candidates":[{{"content":{{"role":"model","parts":[{{"text":"{piece}"}}]}},"index":0}}],"modelVersion":"m","responseId":"r"}}"#
+    );
+    let item = r#"{"type":"response.output_item.added","sequence_number":2,"output_index":0,"item":{"id":"msg_1","type":"message","status":"in_progress","content":[],"role":"assistant"}}"#;
+    let responses = format!(
+        r#"{{"type":"response.output_text.delta","item_id":"msg_1","output_index":0,"content_index":0,"delta":"{piece}","logprobs":[],"obfuscation":"abcdefgh"}}"#
+    );
+    let (to_responses, to_chat) = (responses_body(), chat_body(1));
+    for (name, request, dialect, start, delta) in [
+        ("from_chat", &to_responses, Dialect::OpenAi, chat_start, &chat),
+        ("from_claude", &to_responses, Dialect::Claude, claude_start, &claude),
+        ("from_gemini", &to_responses, Dialect::Gemini, &*gemini, &gemini),
+        ("to_chat", &to_chat, Dialect::Responses, item, &responses),
+    ] {
+        let run = |mut translator: ResponseTranslator| {
+            let mut out = Vec::new();
+            for event in std::iter::once(start).chain(std::iter::repeat_n(&**delta, EVENTS)) {
+                out.clear();
+                translator.translate_event("", event, &mut out).expect("a valid event");
+                black_box(&out);
+            }
+        };
+        let translator = || request.translator(&Target::new(dialect, "m"), 0).expect("a request");
+        group.bench_function(name, |b| b.iter_batched(translator, run, BatchSize::SmallInput));
+    }
+    group.finish();
+}
+
+/// Returns a request for a response.
+fn responses_body() -> Conversation {
+    let body = r#"{"model":"any","input":"Go on.","stream":true}"#;
+    Conversation::new(Endpoint::Responses, body.into())
+}
+
 /// Returns a conversation with the given number of turns.
 fn chat_body(turns: usize) -> Conversation {
     let text = "a sentence of the conversation, neither long nor short. ".repeat(10);

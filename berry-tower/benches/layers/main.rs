@@ -13,5 +13,10 @@ use criterion::{criterion_group, criterion_main};
 
 criterion_group!(layers, alone::layers, alone::inspect, stack::whole);
 criterion_group!(pure, pieces::stream_filter, pieces::strategies, pieces::limiter);
-criterion_group!(translation, dialects::translated_streams, dialects::translated_requests);
+criterion_group!(
+    translation,
+    dialects::translated_streams,
+    dialects::translated_responses,
+    dialects::translated_requests
+);
 criterion_main!(layers, pure, translation);

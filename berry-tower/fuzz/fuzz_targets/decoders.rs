@@ -12,13 +12,13 @@ use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
 
-const ENDPOINTS: [Endpoint; 2] = [Endpoint::ChatCompletions, Endpoint::Messages];
-const DIALECTS: [Dialect; 3] = [Dialect::OpenAi, Dialect::Claude, Dialect::Gemini];
+const ENDPOINTS: [Endpoint; 3] = [Endpoint::ChatCompletions, Endpoint::Messages, Endpoint::Responses];
+const DIALECTS: [Dialect; 4] = [Dialect::OpenAi, Dialect::Claude, Dialect::Gemini, Dialect::Responses];
 
 fuzz_target!(|input: &[u8]| {
     let Some((&how, input)) = input.split_first() else { return };
-    let endpoint = ENDPOINTS[usize::from(how & 1)];
-    let dialect = DIALECTS[usize::from(how >> 1) % DIALECTS.len()];
+    let endpoint = ENDPOINTS[usize::from(how & 3) % ENDPOINTS.len()];
+    let dialect = DIALECTS[usize::from(how >> 2 & 3)];
     let at = input.windows(2).position(|pair| pair == b"\n\n").unwrap_or(input.len());
     let (request, response) = input.split_at(at);
     let stream = how & 128 != 0;

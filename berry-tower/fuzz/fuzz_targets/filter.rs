@@ -55,7 +55,7 @@ fuzz_target!(|input: &[u8]| {
     assert_eq!(result, cut_result);
     assert_eq!(format!("{one:?}"), format!("{cut:?}"));
 
-    if bytes.len() <= 16 * 1024 {
+    if bytes.len() <= 16 * 1024 && !reference::has_rewritten_numbers(bytes) {
         if let Some(plain) = reference::judge(bytes, grammar, hide, expected, clean) {
             assert_eq!(
                 sent.escape_ascii().to_string(),

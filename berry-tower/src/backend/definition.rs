@@ -208,7 +208,7 @@ impl Backend {
         self
     }
 
-    /// Sets how a translated request tells a Claude model to think.
+    /// Sets how a translated request asks a Claude model to think.
     #[must_use]
     pub const fn with_thinking(mut self, thinking: ClaudeThinking) -> Self {
         self.thinking = thinking;
@@ -309,7 +309,7 @@ impl Backend {
         self.think_tags
     }
 
-    /// How a translated request tells a Claude model to think: as it was set, or for
+    /// How a translated request asks a Claude model to think: as it was set, or for
     /// [`Auto`](ClaudeThinking::Auto) as the backend's refusals have taught.
     #[must_use]
     pub fn thinking(&self) -> ClaudeThinking {

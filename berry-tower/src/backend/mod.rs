@@ -6,6 +6,8 @@ mod clock;
 mod confidence;
 mod definition;
 mod key;
+#[cfg_attr(not(feature = "client"), allow(dead_code, reason = "only the client reads responses"))]
+mod made_ids;
 mod model;
 mod options;
 mod provider;
@@ -24,6 +26,8 @@ pub use crate::{
 pub use catalog::{Catalog, CatalogRef, CatalogSnapshot, InvalidCatalog};
 pub use definition::{Backend, Billing, PREMIUM, Probe};
 pub use key::RotatingKey;
+#[cfg(feature = "select")]
+pub(crate) use made_ids::IdHash;
 pub use model::{AnswerModel, FallbackPermission, Model, OnUnsupported, StreamRecovery};
 pub use options::{Lesson, OpenAiApi, OptionalField, ReasoningHistory, RequestOptions, TokenLimit};
 pub use provider::{InvalidProvider, Provider, secret_parts};

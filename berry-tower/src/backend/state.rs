@@ -15,6 +15,7 @@ use super::{
     BackendId,
     clock::{AtomicTimestamp, Float, millis},
     confidence,
+    made_ids::MadeIds,
     snapshot::BackendStateSnapshot,
     tuning::Tuning,
     view::View,
@@ -62,7 +63,7 @@ pub enum ProbeOutcome {
 /// The state of one backend, in atomics.
 ///
 /// A change of health is returned for the caller to log; the circuit breaker logs its own changes. An
-/// observer hears of both.
+/// observer is called for both.
 ///
 /// ```
 /// use berry_tower::{backend::{BackendState, Stage, Tuning}, classify::Class};
@@ -105,6 +106,8 @@ pub struct BackendState {
     connectivity: AtomicU8,
     connected: AtomicTimestamp,
     observer: OnceLock<Arc<dyn BackendObserver>>,
+    #[cfg_attr(not(feature = "select"), allow(dead_code, reason = "only a selection looks ids up"))]
+    made_ids: MadeIds,
 }
 
 impl BackendState {
@@ -133,6 +136,7 @@ impl BackendState {
             connectivity: AtomicU8::new(0),
             connected: AtomicTimestamp::default(),
             observer: OnceLock::new(),
+            made_ids: MadeIds::default(),
             tuning: ArcSwap::from_pointee(tuning),
         }
     }
@@ -173,7 +177,7 @@ impl BackendState {
         self.breaker.set_label(id.to_string());
     }
 
-    /// Sets the observer, which hears of all that happens from now on. The first one stays; `observer` is
+    /// Sets the observer, which is called for all events from now on. The first one stays; `observer` is
     /// called only for that one.
     pub fn observe(&self, observer: impl FnOnce() -> Arc<dyn BackendObserver>) {
         let mut is_new = false;
@@ -185,6 +189,12 @@ impl BackendState {
             let observer = observer.clone();
             self.breaker.on_change(move |transition| observer.breaker_changed(transition));
         }
+    }
+
+    /// The ids that the backend has made and that only its account knows.
+    #[cfg(feature = "select")]
+    pub(crate) const fn made_ids(&self) -> &MadeIds {
+        &self.made_ids
     }
 
     /// The observer.

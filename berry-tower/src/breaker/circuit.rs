@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use super::{
     permit::Permit,
     policy::{BreakerPolicy, millis},
+    served::ServedCallers,
     state::{Admission, Event, Finding, Fingerprint, Limits, Machine, Outcome, Phase, State},
     window::Window,
 };
@@ -62,11 +63,12 @@ impl From<Class> for Outcome {
 /// whose requests fail, as long as another caller sent a request within five minutes by the breaker or by
 /// the `Select` outside of it:
 /// * The failures of one caller count once in a row, until a request of another caller fails too.
-/// * A request that fails in the same way on several backends does not count, if the layers say so;
-///   one that another backend has served always counts.
+/// * A request that fails in the same way on several backends does not count, if the layers say so.
+/// * Each failure of a request that another backend has served counts, unless this service has served
+///   other callers at least twice within the last minute: then it may refuse this one caller only.
 /// * A caller whose trial ended without a success leaves the next second to the trials of others.
 ///
-/// Without a `CallerId`, and for a caller who is alone, every failure counts.
+/// Without a `CallerId`, and for the only caller, every failure counts.
 ///
 /// [`failure_threshold`]: BreakerPolicy::with_failure_threshold
 /// [`success_rate`]: BreakerPolicy::with_success_rate
@@ -95,6 +97,7 @@ pub struct Breaker {
     policy: Policy,
     window: Window,
     callers: RecentCallers,
+    served: ServedCallers,
     /// The caller whose trial ended without a success, and until when others go first.
     yielding: std::sync::atomic::AtomicU64,
     /// Changes to closed, half-open, open.
@@ -176,6 +179,7 @@ impl Breaker {
             policy: limits,
             window: Window::new(policy.success_rate()),
             callers: RecentCallers::default(),
+            served: ServedCallers::default(),
             yielding: Default::default(),
             entered: Default::default(),
             epoch: Instant::now(),
@@ -308,6 +312,11 @@ impl Breaker {
         self.yielding.store(pack(caller, at.saturating_add(YIELDS)), Ordering::Relaxed);
     }
 
+    /// Notes that the service serves a request of this caller.
+    pub(super) fn record_served(&self, caller: CallerId, now: Instant) {
+        self.served.record(caller.short(), self.millis(now));
+    }
+
     /// Takes in the outcome of a permit. Returns the generation after it, if it was not too late.
     pub(super) fn settle(&self, permit: &Permit, outcome: Outcome, weight: Weight, now: Instant) -> Settled {
         let at = self.millis(now);
@@ -317,6 +326,9 @@ impl Breaker {
             (Outcome::RateLimited, ..) => Finding::RateLimited,
             (Outcome::Neutral, ..) => Finding::Neutral,
             (Outcome::Failure, Some(caller), Weight::Alone) => Finding::FailureOf(caller),
+            (Outcome::Failure, Some(caller), Weight::ServedElsewhere) if self.served.has_others(caller, at) => {
+                Finding::FailureOf(caller)
+            }
             (Outcome::Failure, Some(caller), Weight::Shared) => Finding::SharedFailureOf(caller),
             (Outcome::Failure, ..) => Finding::Failure,
         };

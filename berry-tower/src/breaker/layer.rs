@@ -21,7 +21,7 @@ use crate::{
     body::{End, Guard, GuardedBody},
     caller::CallerId,
     classify::{Class, Classify, ErrorBody, HttpVerdict, RequestFacts},
-    error::{BoxError, Failure, MissingLayer, Panicked, Unroutable, find},
+    error::{BoxError, Failure, LostTogether, MissingLayer, Panicked, Unroutable, find},
     evidence::{AttemptRecord, Weight},
     progress::Progress,
 };
@@ -323,6 +323,11 @@ impl<C: Classify> Verdict<C> {
             self.permit = None;
             return;
         }
+        // One lost connection tells once against the service, however many requests it carried.
+        if find::<LostTogether>(error).is_some() {
+            self.permit = None;
+            return;
+        }
         // No request can bring it about that there is no connection.
         let certain = Failure::find(error).is_some_and(Failure::is_connect);
         let weight = if certain { Weight::Certain } else { Weight::Alone };
@@ -333,9 +338,7 @@ impl<C: Classify> Verdict<C> {
     fn prove(&mut self) {
         self.is_proven = true;
         let Some(permit) = &mut self.permit else { return };
-        if permit.is_trial() {
-            permit.prove(Instant::now());
-        }
+        permit.prove(Instant::now());
         if let Some(record) = &self.record {
             record.served(permit.backend());
         }

@@ -16,6 +16,7 @@ mod find;
 mod layer;
 mod permit;
 mod policy;
+mod served;
 mod state;
 mod window;
 

@@ -22,6 +22,8 @@ pub struct Permit {
     /// The expiry of a trial, which identifies it.
     pub(super) trial: Option<u64>,
     pub(super) caller: Option<CallerId>,
+    /// Whether the service is known to serve the request.
+    is_served: bool,
 }
 
 impl Permit {
@@ -31,7 +33,7 @@ impl Permit {
         trial: Option<u64>,
         caller: Option<CallerId>,
     ) -> Self {
-        Self { breaker, generation, trial, caller }
+        Self { breaker, generation, trial, caller, is_served: false }
     }
 
     /// Whether it is the one trial of a half-open breaker.
@@ -44,6 +46,7 @@ impl Permit {
     /// take long; if it fails later, that is a failure of a closed breaker. Other permits stay as
     /// they are.
     pub fn prove(&mut self, now: Instant) -> Option<Transition> {
+        self.serve(now);
         self.trial?;
         let settled = self.breaker.settle(self, Outcome::Success, Weight::Alone, now);
         self.trial = None;
@@ -53,12 +56,24 @@ impl Permit {
         settled.transition
     }
 
+    /// Records once that the service serves the request.
+    fn serve(&mut self, now: Instant) {
+        if let Some(caller) = self.caller
+            && !std::mem::replace(&mut self.is_served, true)
+        {
+            self.breaker.record_served(caller, now);
+        }
+    }
+
     /// Tells the breaker the outcome of the request.
     pub fn settle(self, outcome: impl Into<Outcome>, now: Instant) -> Option<Transition> {
         self.settle_with(outcome.into(), Weight::Alone, now)
     }
 
     pub(super) fn settle_with(mut self, outcome: Outcome, weight: Weight, now: Instant) -> Option<Transition> {
+        if outcome == Outcome::Success {
+            self.serve(now);
+        }
         let transition = self.breaker.settle(&self, outcome, weight, now).transition;
         // Nothing is left to give back.
         self.trial = None;

@@ -23,7 +23,7 @@ use super::{Breaker, BreakerPolicy, CircuitBreaker, CircuitBreakerLayer, State, 
 use crate::{
     caller::CallerId,
     classify::{Class, ModelApiVerdict},
-    error::{BoxError, BreakerOpen, MissingLayer},
+    error::{BoxError, BreakerOpen, Failure, LostTogether, MissingLayer},
     progress::{CommitPoint, Grammar, Progress},
 };
 
@@ -135,6 +135,20 @@ async fn counts_failures_of_the_service_only() {
         ask(&layer, Does::Fail).await;
         ask(&layer, does.clone()).await;
         assert_eq!(state(&layer), State::Closed { failures }, "{does:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_is_lost_with_several_requests_counts_once() {
+    let lost = |is_first| async move {
+        let failure = Failure::ConnectionLost("reset".into());
+        let error: BoxError = if is_first { failure.into() } else { LostTogether::new(failure).into() };
+        Err::<Response<Frames>, _>(error)
+    };
+    let layer = CircuitBreakerLayer::new(policy(2));
+    for is_first in [true, false, false, false] {
+        assert!(layer.layer(service_fn(move |_: Request<()>| lost(is_first))).oneshot(Request::new(())).await.is_err());
+        assert_eq!(state(&layer), State::Closed { failures: 1 });
     }
 }
 

@@ -14,6 +14,7 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project::pin_project;
 
 use super::{
+    account_ids::IdReader,
     burst::{self, Burst},
     decoded::Decoded,
     public_name::PublicName,
@@ -52,6 +53,8 @@ pub struct ClientBody<B> {
     provider: Option<Arc<Provider>>,
     /// Puts the public name of the model into the response.
     public_name: Option<Box<PublicName>>,
+    /// Reads the ids that only the backend's account knows.
+    ids: Option<Box<IdReader>>,
 }
 
 /// What is read of the bytes as they pass.
@@ -137,8 +140,14 @@ impl<B> ClientBody<B> {
         provider: Arc<Provider>,
     ) -> Self {
         let (ready, progress, provider) = (VecDeque::new(), Some(progress), Some(provider));
-        let (burst, end, public_name) = (Burst::None, None, None);
-        Self { upstream: Some(upstream), reader, progress, ready, burst, end, watch, provider, public_name }
+        let (burst, end, public_name, ids) = (Burst::None, None, None, None);
+        Self { upstream: Some(upstream), reader, progress, ready, burst, end, watch, provider, public_name, ids }
+    }
+
+    /// Reads the ids that only the backend's account knows.
+    pub(super) fn with_ids(mut self, ids: Option<IdReader>) -> Self {
+        self.ids = ids.map(Box::new);
+        self
     }
 
     /// Puts the public name of the model into the response.
@@ -153,8 +162,8 @@ impl<B> From<Bytes> for ClientBody<B> {
         let ready = if bytes.is_empty() { VecDeque::new() } else { [bytes].into() };
         let watch = Watch::new(Duration::ZERO, None, None);
         let (reader, burst, end) = (Reader::Opaque, Burst::None, Some(Ok(())));
-        let (progress, provider, public_name) = (None, None, None);
-        Self { upstream: None, reader, progress, ready, burst, end, watch, provider, public_name }
+        let (progress, provider, public_name, ids) = (None, None, None, None);
+        Self { upstream: None, reader, progress, ready, burst, end, watch, provider, public_name, ids }
     }
 }
 
@@ -194,6 +203,9 @@ where
                     // These APIs define no trailers.
                     let bytes = frame.into_data().unwrap_or_default();
                     this.watch.any_byte_received |= !bytes.is_empty() || upstream.any_byte_received();
+                    if let Some(ids) = this.ids.as_mut() {
+                        ids.read(&bytes);
+                    }
                     let read = this.reader.read(bytes, ready, progress);
                     if seen() {
                         this.watch.output_seen();

@@ -226,6 +226,8 @@ const SENTENCES: &[Sentence] = &[
     row(CLAUDE, "You have reached your specified API usage limits", "", Fault::Account),
     row(CLAUDE, "This organization has been disabled", "", Fault::Account),
     row(CLAUDE, "Your account is disabled", "", Fault::Account),
+    // Anthropic, recorded responses: reasoning that another vendor of the format has signed
+    row(CLAUDE, "messages.", "Invalid `signature` in `thinking` block", Fault::AccountBound),
     // Gemini API, recorded responses
     row(GEMINI, "The input token count", "exceeds the maximum number of tokens", Fault::TooLong),
     // Vertex, recorded responses
@@ -234,6 +236,9 @@ const SENTENCES: &[Sentence] = &[
     row(GEMINI, "User location is not supported for the API use", "", Fault::Account),
     row(GEMINI, "API key not valid", "", Fault::Account),
     row(GEMINI, "API key expired", "", Fault::Account),
+    // Gemini API, recorded responses: reasoning that another project or model has signed
+    row(GEMINI, "Corrupted thought signature", "", Fault::AccountBound),
+    row(GEMINI, "Thought signature is not valid", "", Fault::AccountBound),
 ];
 
 /// What stands before a vendor's sentence where another server passes it on.

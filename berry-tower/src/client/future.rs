@@ -2,6 +2,7 @@
 //! is boxed when it happens.
 
 use std::{
+    error::Error,
     fmt,
     future::{Future, poll_fn},
     pin::Pin,
@@ -19,7 +20,7 @@ use super::{ClientBody, Unprocessed, call::Call, head::HeadSettings};
 use crate::{
     backend::RotatingKey,
     body::Buffered,
-    error::{BoxError, Failure, find},
+    error::{BoxError, Failure, LostTogether, find},
     upstream_time::{UpstreamTime, Waiting},
 };
 
@@ -127,7 +128,7 @@ where
                     let (Some(call), Some(replay)) = (call.take(), replay.take()) else { return Poll::Pending };
                     match result {
                         Err(failure) if is_unprocessed(&failure) => Box::pin(resend(call, replay)),
-                        Err(failure) => return Poll::Ready(Err(failure.into())),
+                        Err(failure) => return Poll::Ready(Err(into_error(failure))),
                         Ok(response) if call.is_misplaced(&response) => {
                             Box::pin(async move { call.convert(response).await })
                         }
@@ -143,6 +144,18 @@ where
             stage.set(Stage::Recovering(recovery));
         }
     }
+}
+
+/// The failure as an error. A transport reports the silence of a connection that has gone deaf as its loss.
+pub(super) fn into_error(failure: Failure) -> BoxError {
+    match failure {
+        Failure::ConnectionLost(error) if error.is::<LostTogether>() && is_timeout(&*error) => error,
+        failure => failure.into(),
+    }
+}
+
+fn is_timeout(error: &(dyn Error + 'static)) -> bool {
+    matches!(Failure::find(error), Some(Failure::Timeout(_)))
 }
 
 /// Whether the upstream has not processed the request, so that it may be sent again.
@@ -205,8 +218,8 @@ where
 /// The most lessons that one request teaches.
 const MAX_LESSONS: usize = 4;
 
-/// Reads a refusal. Where the upstream refuses a part of the request that can be left out or written otherwise, the
-/// request is sent again so, and in the other one of OpenAI's formats where the upstream lacks the first. That is no
+/// Reads a refusal. Where the upstream refuses a part of the request that can be left out or written otherwise, such as
+/// reasoning that was signed for another account or before another history, the request is sent again so, and in the other one of OpenAI's formats where the upstream lacks the first. That is no
 /// attempt.
 async fn refused<T, B>(
     mut call: Call,
@@ -223,6 +236,10 @@ where
     if call.refuses_summary(&answer) {
         drop(answer);
         call.selected.backend().record_reasoning_summary_refusal();
+        answer = call.convert(replay.send(&call, false).await?).await?;
+    }
+    if call.omit_signatures(&answer, &replay.request) {
+        drop(answer);
         answer = call.convert(replay.send(&call, false).await?).await?;
     }
     if let Some(api) = call.switch_api(&answer, &replay.request) {

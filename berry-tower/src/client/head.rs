@@ -8,7 +8,7 @@ use http::{
 };
 use sha2::{Digest, Sha256};
 
-use crate::backend::Provider;
+use crate::{backend::Provider, caller::CallerId};
 
 /// The client's headers that go to the upstream by default. `accept`, `accept-encoding` and
 /// `user-agent` are the gateway's own.
@@ -92,7 +92,13 @@ impl HeadSettings {
 
     /// The headers for the upstream: the client's by the allow-list, then the gateway's, then the
     /// provider's own and its key.
-    pub(super) fn request_headers(&self, client: &HeaderMap, accept: HeaderValue, provider: &Provider) -> HeaderMap {
+    pub(super) fn request_headers(
+        &self,
+        client: &HeaderMap,
+        caller: Option<CallerId>,
+        accept: HeaderValue,
+        provider: &Provider,
+    ) -> HeaderMap {
         let mut headers = HeaderMap::with_capacity(USUAL);
         for (name, value) in client {
             if self.is_forwarded(name) {
@@ -101,7 +107,7 @@ impl HeadSettings {
             }
         }
         if let Some(key) = headers.get_mut(IDEMPOTENCY_KEY) {
-            *key = scoped(key, client);
+            *key = scoped(key, client, caller);
         }
         headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static("application/json"));
         headers.insert(ACCEPT, accept);
@@ -130,11 +136,16 @@ impl HeadSettings {
 
 /// An idempotency key of one caller. All callers share the gateway's account at the provider, so one
 /// that chose another's key would get the other's answer.
-fn scoped(key: &HeaderValue, client: &HeaderMap) -> HeaderValue {
+fn scoped(key: &HeaderValue, client: &HeaderMap, caller: Option<CallerId>) -> HeaderValue {
     /// The longest key that providers take.
     const MAX_KEY: usize = 255;
-    let caller = client.get(AUTHORIZATION).or_else(|| client.get(API_KEY)).map_or(&[][..], HeaderValue::as_bytes);
-    let digest = hex(&Sha256::digest(caller)[..8]);
+    let token = || client.get(AUTHORIZATION).or_else(|| client.get(API_KEY)).map_or(&[][..], HeaderValue::as_bytes);
+    // An authentication outside may have removed the token.
+    let digest = match caller {
+        Some(caller) => Sha256::digest(caller.get().to_be_bytes()),
+        None => Sha256::digest(token()),
+    };
+    let digest = hex(&digest[..8]);
     let key = match key.to_str() {
         Ok(text) if digest.len() + 1 + text.len() <= MAX_KEY => Cow::Borrowed(text),
         _ => Cow::Owned(hex(&Sha256::digest(key.as_bytes())[..16])),
@@ -183,7 +194,7 @@ mod tests {
 
     fn sent(client: &[(&'static str, &'static str)], provider: &Provider) -> HeaderMap {
         let accept = HeaderValue::from_static("application/json");
-        HeadSettings::DEFAULT.request_headers(&headers(client), accept, provider)
+        HeadSettings::DEFAULT.request_headers(&headers(client), None, accept, provider)
     }
 
     #[test]
@@ -228,13 +239,20 @@ mod tests {
         assert_eq!(of_a, key("Bearer a", "k1"));
         assert_ne!(of_a, key("Bearer b", "k1"));
         assert!(of_a.to_str().unwrap().ends_with("-k1") && !of_a.to_str().unwrap().contains("Bearer"));
+        let (client, any) = (headers(&[("idempotency-key", "k1")]), HeaderValue::from_static("*/*"));
+        let of = |caller: &str| {
+            let caller = Some(CallerId::of(caller));
+            HeadSettings::DEFAULT.request_headers(&client, caller, any.clone(), &provider())[IDEMPOTENCY_KEY].clone()
+        };
+        assert_eq!(of("alice"), of("alice"));
+        assert_ne!(of("alice"), of("bob"), "the token has been removed");
     }
 
     #[test]
     fn an_allow_list_of_ones_own_replaces_the_default() {
         let own = HeadSettings { forwarded: Some([HeaderName::from_static("x-team")].into()), ..HeadSettings::DEFAULT };
         let client = headers(&[("x-team", "a"), ("openai-beta", "b")]);
-        let sent = own.request_headers(&client, HeaderValue::from_static("*/*"), &provider());
+        let sent = own.request_headers(&client, None, HeaderValue::from_static("*/*"), &provider());
         assert!(sent.contains_key("x-team") && !sent.contains_key("openai-beta"));
     }
 

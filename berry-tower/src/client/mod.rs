@@ -60,11 +60,13 @@
 //! # }
 //! ```
 
+mod account_ids;
 mod body;
 mod burst;
 mod call;
 mod decoded;
 mod error_table;
+mod foreign_signature;
 mod future;
 mod head;
 mod history;
@@ -188,7 +190,7 @@ where
 /// Returns the headers of a request to a provider that is made beside the client's own.
 #[cfg(feature = "gateway")]
 pub(crate) fn upstream_headers(client: &http::HeaderMap, provider: &crate::backend::Provider) -> http::HeaderMap {
-    HeadSettings::DEFAULT.request_headers(client, HeaderValue::from_static("application/json"), provider)
+    HeadSettings::DEFAULT.request_headers(client, None, HeaderValue::from_static("application/json"), provider)
 }
 
 /// Returns the instant after a wait; `Duration::MAX` never comes.

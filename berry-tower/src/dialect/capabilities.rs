@@ -101,13 +101,15 @@ const CHAT: [(&str, Class); 70] = [
 ];
 
 /// The members of a Messages request, its tools and its `thinking`, beside those that every format has.
-const MESSAGES: [(&str, Class); 16] = [
+const MESSAGES: [(&str, Class); 17] = [
     ("cache_control", Class::Hint),
     ("user_profile_id", Class::Hint),
     // Bedrock and Vertex have these headers in the body.
     ("anthropic_version", Class::Hint),
     ("anthropic_beta", Class::Hint),
     ("betas", Class::Hint),
+    // What to do with reasoning of a changed conversation, which goes to Anthropic alone.
+    ("block_binding", Class::Hint),
     ("context_management", Class::Optional),
     ("speed", Class::Optional),
     ("thread", Class::Optional),

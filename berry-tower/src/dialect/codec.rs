@@ -88,6 +88,11 @@ pub(crate) trait EncodeResponse: Send + Sync + fmt::Debug {
     /// Encodes a whole plain response as JSON.
     fn encode_response(&mut self, response: Response) -> Vec<u8>;
 
+    /// Tells the time in seconds since 1970, for formats whose responses have the time of their end.
+    fn set_time(&mut self, now: u64) {
+        let _ = now;
+    }
+
     /// Encodes one item of a stream as the events that express it.
     fn encode_item(&mut self, item: StreamItem, out: &mut Vec<u8>);
 }

@@ -286,6 +286,11 @@ pub struct ResponseTranslator {
 }
 
 impl ResponseTranslator {
+    /// Tells the time in seconds since 1970, at which the next part of the response has come.
+    pub fn set_time(&mut self, now: u64) {
+        self.encoder.set_time(now);
+    }
+
     /// Translates a whole plain response.
     ///
     /// # Errors

@@ -104,6 +104,7 @@ pub struct Target<'a> {
     pub(crate) reasoning_summary: bool,
     pub(crate) efforts: Efforts,
     pub(crate) reasoning: bool,
+    pub(crate) signed_reasoning: bool,
 }
 
 impl<'a> Target<'a> {
@@ -123,6 +124,7 @@ impl<'a> Target<'a> {
             reasoning_summary: true,
             efforts: Efforts::ALL,
             reasoning: false,
+            signed_reasoning: true,
         }
     }
 
@@ -159,6 +161,14 @@ impl<'a> Target<'a> {
     #[must_use]
     pub const fn with_reasoning(mut self, reasoning: bool) -> Self {
         self.reasoning = reasoning;
+        self
+    }
+
+    /// Sets whether the request has the reasoning of earlier turns that Anthropic or Google has signed; by default it
+    /// has.
+    #[must_use]
+    pub const fn with_signed_reasoning(mut self, signed: bool) -> Self {
+        self.signed_reasoning = signed;
         self
     }
 

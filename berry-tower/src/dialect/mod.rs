@@ -57,6 +57,8 @@ pub use format::{ClaudeThinking, Dialect, Sampling, Target};
 pub use unsupported::UnsupportedField;
 
 pub(crate) use chat::without_signatures;
-pub(crate) use messages::{may_contain_foreign_thinking, may_lack_thinking, without_foreign_thinking};
+pub(crate) use messages::{
+    may_contain_foreign_thinking, may_lack_thinking, without_foreign_thinking, without_thinking,
+};
 pub use responses::{GrammarViolation, ResponseGrammar};
 pub(crate) use responses::{Seal, seal_key, without_own_reasoning};

@@ -179,7 +179,7 @@ impl<R, T, P, C> Settings<R, T, P, C> {
 
     /// Sets the function that finds a caller's fingerprint in the request's extensions, by which circuit
     /// breakers tell a failing backend from a failing caller, and by which the budget of bodies is divided.
-    /// Default: callers are not told apart.
+    /// Default: callers are not distinguished.
     #[must_use]
     pub fn caller(mut self, caller: impl Fn(&Extensions) -> Option<CallerId> + Send + Sync + 'static) -> Self {
         self.values.caller = Arc::new(caller);

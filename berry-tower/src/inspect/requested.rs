@@ -292,7 +292,7 @@ impl StreamOptions {
             Some(Usage { members: 0, .. }) => (false, edit(at.clone(), r#"{"include_usage":true}"#)),
             Some(_) => (false, edit(at.start + 1..at.start + 1, r#""include_usage":true,"#)),
             None if raw == "null" => (false, edit(at.clone(), r#"{"include_usage":true}"#)),
-            // The backend tells the client what is wrong with it.
+            // The backend reports the error to the client.
             None => (false, None),
         };
         Self { include_usage, at: Some(at), edit }

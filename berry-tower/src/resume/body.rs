@@ -15,7 +15,8 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project::pin_project;
 
 use super::{
-    replay::{DeliveredTranscript, Replay, Step},
+    recorded::{Delivered, Later},
+    replay::Step,
     replay_request::{self, ReplayRequest},
 };
 use crate::{
@@ -32,8 +33,15 @@ use crate::{
 };
 
 const RESUMED: Bytes = Bytes::from_static(b": resumed\n\n");
-/// The longest event of the first response that is read; a stream with a longer one is not resumed.
-const MAX_FIRST_EVENT: usize = 32 << 10;
+/// Returns the longest event of the first response that is read; a stream with a longer one is not resumed.
+const fn max_first_event(grammar: Grammar) -> usize {
+    match grammar {
+        // Its first events repeat the tools of the request.
+        Grammar::Responses => 1 << 20,
+        _ => 32 << 10,
+    }
+}
+
 /// The longest event of a later response.
 const MAX_LATER_EVENT: usize = 4 << 20;
 /// The bytes of an incomplete event that are held without counting against the budget.
@@ -83,24 +91,25 @@ pub(super) struct Resumption<S, B> {
 
 enum Stage {
     /// The first response passes and is recorded.
-    First(DeliveredTranscript),
+    First(Delivered),
     /// A later response is compared with the record.
-    Later(Replay),
+    Later(Later),
 }
 
 impl<S, B> Resumption<S, B> {
     pub(super) fn new(replay: ReplayRequest<S>, attempt: Attempt, reading: Progress, keep_text: bool) -> Self {
         let ReplayRequest { service, request } = replay;
         let lease = request.body().new_lease();
-        let whole = Progress::new(reading.commit_point(), reading.grammar());
+        let grammar = reading.grammar();
+        let whole = Progress::new(reading.commit_point(), grammar);
         let this = Self {
             service,
             request,
             attempt,
             reading,
             whole,
-            events: Events::new(MAX_FIRST_EVENT),
-            stage: Stage::First(DeliveredTranscript::new(keep_text, lease.as_ref().map(ByteLease::sibling))),
+            events: Events::new(max_first_event(grammar)),
+            stage: Stage::First(Delivered::new(grammar, keep_text, lease.as_ref().map(ByteLease::sibling))),
             lease,
             pending: None,
             interruption: None,
@@ -163,18 +172,25 @@ impl<S, B> Resumption<S, B> {
                         Step::Differs => return Err(()),
                     }
                 }
-                let held = Some(self.events.buffered()).filter(|held| *held > UNCOUNTED).unwrap_or_default();
-                if self.lease.as_mut().is_some_and(|lease| !lease.try_resize(held)) {
-                    return Err(());
-                }
             }
         }
-        Ok(())
+        let held = Some(self.events.buffered()).filter(|held| *held > UNCOUNTED).unwrap_or_default();
+        if self.lease.as_mut().is_none_or(|lease| lease.try_resize(held)) {
+            return Ok(());
+        }
+        match &mut self.stage {
+            Stage::First(delivered) => {
+                delivered.give_up();
+                self.events = Events::new(0);
+                Ok(())
+            }
+            Stage::Later(_) => Err(()),
+        }
     }
 
     /// Takes the record of what the client has.
-    fn take_delivered(&mut self) -> DeliveredTranscript {
-        match mem::replace(&mut self.stage, Stage::First(DeliveredTranscript::default())) {
+    fn take_delivered(&mut self) -> Delivered {
+        match mem::replace(&mut self.stage, Stage::First(Delivered::default())) {
             Stage::First(delivered) => delivered,
             Stage::Later(replay) => replay.into_delivered(),
         }
@@ -237,8 +253,7 @@ where
         self.whole.set_continued_by(&self.attempt);
         let continues = extensions.get::<Prefilled>().is_some();
         let delivered = self.take_delivered();
-        self.stage =
-            Stage::Later(if continues { Replay::continuing(delivered) } else { Replay::from_start(delivered) });
+        self.stage = Stage::Later(if continues { delivered.continued() } else { delivered.repeated() });
         Some(response.into_body())
     }
 }

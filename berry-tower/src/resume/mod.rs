@@ -47,13 +47,16 @@
 //!
 //! # Limits
 //!
-//! Only streams of chat and text completions are resumed, and of them none with tool calls, several
-//! choices, log-probabilities or structured output.
+//! Only streams of chat and text completions and of Responses are resumed, and of them none with tool
+//! calls, several choices, log-probabilities or structured output.
 
 mod body;
 mod chunk;
+mod recorded;
 mod replay;
 mod replay_request;
+mod responses;
+mod transcript;
 
 use std::{
     future::Future,

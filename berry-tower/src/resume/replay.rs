@@ -1,9 +1,11 @@
 //! Compares a second response with what the client has of the first: two pure state machines.
 
 use bytes::Bytes;
-use sha2::{Digest, Sha256};
 
-use super::chunk::{CONTENT, Chunk, Piece};
+use super::{
+    chunk::{CONTENT, Chunk},
+    transcript::{KeptText, Transcript},
+};
 use crate::{
     body::ByteLease,
     stream_events::{data, with_data},
@@ -15,82 +17,6 @@ const DONE: &str = "[DONE]";
 const PROBE_BYTES: usize = 32;
 /// The least equal bytes that show it.
 const MIN_EQUAL_BYTES: usize = 4;
-
-/// The text of a response, as a hash and a length.
-#[derive(Clone, Debug, Default)]
-struct Transcript {
-    digest: Sha256,
-    length: u64,
-    channel: Option<u8>,
-}
-
-impl Transcript {
-    /// Returns the bytes that mark a change to another channel. No text contains the first of them.
-    fn channel_mark(&self, channel: u8) -> Option<[u8; 2]> {
-        (self.channel != Some(channel)).then_some([0xff, channel])
-    }
-
-    fn add(&mut self, channel: u8, text: &str) {
-        if text.is_empty() {
-            return;
-        }
-        if let Some(mark) = self.channel_mark(channel) {
-            self.digest.update(mark);
-            self.length += mark.len() as u64;
-            self.channel = Some(channel);
-        }
-        self.digest.update(text);
-        self.length += text.len() as u64;
-    }
-
-    /// Adds the text until the length is `limit` and returns the rest; `None` when the limit is
-    /// inside a character or a mark.
-    fn add_up_to<'a>(&mut self, piece: &'a Piece, limit: u64) -> Option<&'a str> {
-        if piece.text.is_empty() {
-            return Some("");
-        }
-        let mark = self.channel_mark(piece.channel).map_or(0, |mark| mark.len() as u64);
-        let room = limit.checked_sub(self.length + mark).filter(|room| *room > 0)?;
-        let at = usize::try_from(room).unwrap_or(usize::MAX).min(piece.text.len());
-        let (here, rest) = piece.text.split_at_checked(at)?;
-        self.add(piece.channel, here);
-        Some(rest)
-    }
-
-    fn equals(&self, other: &Self) -> bool {
-        self.length == other.length && self.digest.clone().finalize() == other.digest.clone().finalize()
-    }
-}
-
-/// The most bytes of text that are kept as an assistant prefix. A longer response is sent again from
-/// the beginning.
-const MAX_TEXT: usize = 256 << 10;
-
-/// The text of a response, as far as it is kept.
-#[derive(Debug, Default)]
-struct KeptText {
-    text: String,
-    /// Counts the text against the budget of the request.
-    lease: Option<ByteLease>,
-}
-
-impl KeptText {
-    /// Adds to the text; returns `false` if there is no room.
-    fn push(&mut self, more: &str) -> bool {
-        let length = self.text.len() + more.len();
-        if length > MAX_TEXT {
-            return false;
-        }
-        if length > self.text.capacity() {
-            self.text.reserve(more.len());
-            if self.lease.as_mut().is_some_and(|lease| !lease.try_resize(self.text.capacity())) {
-                return false;
-            }
-        }
-        self.text.push_str(more);
-        true
-    }
-}
 
 /// What the client has of a response.
 #[derive(Debug, Default)]
@@ -111,7 +37,7 @@ impl DeliveredTranscript {
     /// Returns an empty transcript, which keeps the text itself if `keep_text` is set, and counts it
     /// against `lease`.
     pub(super) fn new(keep_text: bool, lease: Option<ByteLease>) -> Self {
-        Self { text: keep_text.then(|| KeptText { text: String::new(), lease }), ..Self::default() }
+        Self { text: keep_text.then(|| KeptText::new(lease)), ..Self::default() }
     }
 
     /// Records an event that the client gets.
@@ -165,7 +91,7 @@ impl DeliveredTranscript {
 
     /// The text so far, if it may serve as an assistant prefix.
     pub(super) fn prefix(&self) -> Option<&str> {
-        self.text.as_ref().map(|kept| &*kept.text).filter(|text| !text.is_empty())
+        self.text.as_ref().map(KeptText::as_str).filter(|text| !text.is_empty())
     }
 }
 
@@ -198,15 +124,51 @@ pub(super) struct Replay {
 
 /// The beginning of a response that was asked to continue from a prefix.
 #[derive(Debug, Default)]
-struct Probe {
+pub(super) struct Probe {
     events: Vec<Bytes>,
     text: String,
+}
+
+impl Probe {
+    /// Adds an event.
+    pub(super) fn push(&mut self, event: Bytes) {
+        self.events.push(event);
+    }
+
+    /// Adds a text of an event.
+    pub(super) fn push_text(&mut self, text: &str) {
+        self.text.push_str(text);
+    }
+
+    /// Whether the response starts over; `None` if that is not known yet. `is_decided` says that no more text comes
+    /// that could be compared.
+    pub(super) fn starts_over(&self, prefix: &str, is_decided: bool) -> Option<bool> {
+        let enough = prefix.len().min(PROBE_BYTES);
+        if !is_decided && self.text.len() < enough {
+            return None;
+        }
+        let equal = self.text.bytes().zip(prefix.bytes()).take(enough).take_while(|(a, b)| a == b).count();
+        Some(equal == enough || (equal == self.text.len() && equal >= MIN_EQUAL_BYTES))
+    }
+
+    /// Reads the events that were held back.
+    pub(super) fn replay(self, mut step: impl FnMut(&Bytes) -> Step) -> Step {
+        let mut out = Vec::new();
+        for event in &self.events {
+            match step(event) {
+                Step::Skip => {}
+                Step::Pass(events) => out.extend(events),
+                Step::Differs => return Step::Differs,
+            }
+        }
+        if out.is_empty() { Step::Skip } else { Step::Pass(out) }
+    }
 }
 
 impl Replay {
     /// Compares a response that starts from the beginning, and skips the part that the client has.
     pub(super) fn from_start(delivered: DeliveredTranscript) -> Self {
-        let is_skipping = delivered.transcript.length > 0;
+        let is_skipping = delivered.transcript.length() > 0;
         Self::new(delivered, is_skipping, None)
     }
 
@@ -239,33 +201,22 @@ impl Replay {
     pub(super) fn event(&mut self, event: &Bytes) -> Step {
         let Some(mut probe) = self.probe.take() else { return self.step(event) };
         let chunk = std::str::from_utf8(event).ok().and_then(data).and_then(|data| Chunk::read(&data));
-        probe.events.push(event.clone());
+        probe.push(event.clone());
         let mut is_decided = false;
         if let Some(chunk) = chunk {
             is_decided = chunk.finished || chunk.opaque;
             for piece in &chunk.pieces {
                 is_decided |= piece.channel != CONTENT;
-                probe.text.push_str(&piece.text);
+                probe.push_text(&piece.text);
             }
         }
-        let prefix = self.delivered.prefix().unwrap_or_default().as_bytes();
-        let enough = prefix.len().min(PROBE_BYTES);
-        if !is_decided && probe.text.len() < enough {
+        let Some(starts_over) = probe.starts_over(self.delivered.prefix().unwrap_or_default(), is_decided) else {
             self.probe = Some(probe);
             return Step::Skip;
-        }
-        let equal = probe.text.bytes().zip(prefix.iter().copied()).take(enough).take_while(|(a, b)| a == b).count();
+        };
         // A response that starts over is compared like any other.
-        self.is_skipping = equal == enough || (equal == probe.text.len() && equal >= MIN_EQUAL_BYTES);
-        let mut out = Vec::new();
-        for event in &probe.events {
-            match self.step(event) {
-                Step::Skip => {}
-                Step::Pass(events) => out.extend(events),
-                Step::Differs => return Step::Differs,
-            }
-        }
-        if out.is_empty() { Step::Skip } else { Step::Pass(out) }
+        self.is_skipping = starts_over;
+        probe.replay(|event| self.step(event))
     }
 
     fn step(&mut self, event: &Bytes) -> Step {
@@ -318,8 +269,9 @@ impl Replay {
                 texts.push(None);
                 continue;
             }
-            let rest = self.compared.add_up_to(piece, self.delivered.transcript.length).ok_or(Differs)?;
-            if self.compared.length == self.delivered.transcript.length {
+            let limit = self.delivered.transcript.length();
+            let rest = self.compared.add_up_to(piece.channel, &piece.text, limit).ok_or(Differs)?;
+            if self.compared.length() == limit {
                 if !self.compared.equals(&self.delivered.transcript) {
                     return Err(Differs);
                 }

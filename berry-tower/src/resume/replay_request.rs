@@ -31,11 +31,20 @@ struct BodyOptions<'a> {
     top_logprobs: Option<&'a RawValue>,
     #[serde(borrow)]
     best_of: Option<&'a RawValue>,
-    response_format: Option<ResponseFormat>,
+    response_format: Option<Format>,
+    /// Where Responses have the format.
+    text: Option<Text>,
+    #[serde(borrow)]
+    include: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
-struct ResponseFormat {
+struct Text {
+    format: Option<Format>,
+}
+
+#[derive(Deserialize)]
+struct Format {
     r#type: Option<String>,
 }
 
@@ -46,8 +55,9 @@ impl<S> ReplayRequest<S> {
         S: Clone,
     {
         let requested = request.extensions().get::<Requested>()?;
-        let has_chunks = matches!(requested.endpoint, Some(Endpoint::ChatCompletions | Endpoint::Completions));
-        (requested.stream && has_chunks && requested.choices <= 1)
+        let is_compared =
+            matches!(requested.endpoint, Some(Endpoint::ChatCompletions | Endpoint::Completions | Endpoint::Responses));
+        (requested.stream && is_compared && requested.choices <= 1)
             .then(|| Box::new(Self { service: service.clone(), request: request.clone() }))
     }
 
@@ -57,8 +67,10 @@ impl<S> ReplayRequest<S> {
         let Ok(options) = serde_json::from_slice::<BodyOptions<'_>>(body) else { return false };
         let is_off = |value: Option<&RawValue>| value.is_none_or(|value| matches!(value.get(), "false" | "0" | "null"));
         let one_candidate = options.best_of.is_none_or(|value| matches!(value.get(), "1" | "null"));
-        let is_text = options.response_format.is_none_or(|format| format.r#type.as_deref() == Some("text"));
-        is_off(options.logprobs) && is_off(options.top_logprobs) && one_candidate && is_text
+        let format = options.response_format.or_else(|| options.text.and_then(|text| text.format));
+        let is_text = format.is_none_or(|format| format.r#type.as_deref() == Some("text"));
+        let has_logprobs = options.include.is_some_and(|include| include.get().contains("logprobs"));
+        !has_logprobs && is_off(options.logprobs) && is_off(options.top_logprobs) && one_candidate && is_text
     }
 }
 
@@ -74,7 +86,7 @@ where
     S::Error: Into<BoxError>,
 {
     let mut request = request.clone();
-    let requested = request.extensions().get::<Requested>().filter(|r| r.endpoint == Some(Endpoint::ChatCompletions));
+    let requested = request.extensions().get::<Requested>();
     let prefill =
         delivered.zip(requested).and_then(|(text, requested)| Prefill::new(requested, request.body().bytes(), text));
     let extensions = request.extensions_mut();

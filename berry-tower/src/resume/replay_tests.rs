@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::resume::transcript::MAX_TEXT;
 
 /// Returns a stream of this text, split into chunks at `cuts` (in characters), with a preamble.
 fn stream(id: &str, text: &str, cuts: &[usize], with_role: bool) -> Vec<String> {
@@ -243,10 +244,4 @@ fn keeps_a_bounded_text_for_a_prefix() {
     let mut delivered = DeliveredTranscript::new(true, Some(small.lease()));
     delivered.record(event(2000).as_bytes());
     assert!(delivered.prefix().is_none() && delivered.is_resumable(), "the budget has no room");
-}
-
-impl Clone for KeptText {
-    fn clone(&self) -> Self {
-        Self { text: self.text.clone(), lease: None }
-    }
 }

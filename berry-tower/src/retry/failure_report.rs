@@ -1,4 +1,4 @@
-//! Which of several failed attempts the client hears of.
+//! The choice of the failure to report, of several failed attempts.
 
 use http::{StatusCode, response::Parts};
 

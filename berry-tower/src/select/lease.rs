@@ -13,7 +13,7 @@ use crate::{
     breaker::{Breaker, FindBreaker, address},
     caller::CallerId,
     classify::{Class, Classify, ErrorBody, RequestFacts},
-    error::{BreakerOpen, Failure, MissingLayer, Unroutable, find, is_over_limit},
+    error::{BreakerOpen, Failure, LostTogether, MissingLayer, Unroutable, find, is_over_limit},
     evidence::{AttemptRecord, Claim, Weight},
     observe::{AttemptEnd, RequestObserver},
     progress::Progress,
@@ -180,8 +180,13 @@ impl<C: Classify> Lease<C> {
     fn end_with(&mut self, error: &(dyn Error + 'static)) {
         self.reason = reason(error);
         // No request can bring it about that there is no connection.
-        let certain = Failure::find(error).is_some_and(Failure::is_connect);
-        let weight = if certain { Weight::Certain } else { Weight::Alone };
+        let weight = if Failure::find(error).is_some_and(Failure::is_connect) {
+            Weight::Certain
+        } else if find::<LostTogether>(error).is_some() {
+            Weight::Shared
+        } else {
+            Weight::Alone
+        };
         self.end(self.classify.error(&self.facts, error), weight);
     }
 
@@ -245,7 +250,7 @@ impl<C: Classify> Lease<C> {
                 _ => {}
             }
         }
-        if !(self.is_judged && class == Class::Success) {
+        if weight != Weight::Shared && !(self.is_judged && class == Class::Success) {
             judge(&self.backend, counted, now);
         }
         self.end_trial();

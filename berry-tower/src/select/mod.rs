@@ -50,6 +50,7 @@
 //! # }
 //! ```
 
+mod account_ids;
 pub mod candidates;
 mod lease;
 mod selected;
@@ -274,6 +275,7 @@ impl<S, C: Classify + Clone> Select<S, C> {
             {
                 list.retain(|it| !is_known_to_drop(it.backend));
             }
+            account_ids::prefer_maker(&mut list, model, endpoint, request.body().bytes());
             let picked = model.strategy().pick(&list, &mut rand::random::<f64>);
             let Some(chosen) = list.get(picked).or(list.last()) else { break };
             // A translation is expensive, so only the picked backend's is tried. Its result is kept

@@ -1,4 +1,4 @@
-//! What the selection tells other layers, in the extensions of requests and responses.
+//! The extensions of requests and responses that name the selected model and backend.
 
 use std::sync::Arc;
 

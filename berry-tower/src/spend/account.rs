@@ -319,7 +319,7 @@ impl Account {
 }
 
 impl Default for Account {
-    /// Creates an account of nobody.
+    /// Creates an account without subjects.
     fn default() -> Self {
         Self::new([])
     }

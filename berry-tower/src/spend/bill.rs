@@ -81,7 +81,7 @@ impl<'a> Bill<'a> {
         match end.outcome {
             // A complete response that does not tell its tokens.
             SpendOutcome::Complete if end.is_delivered() => None,
-            // The client has got a part of a response whose tokens would have been told at its end.
+            // The client has a part of a response whose token counts come at its end.
             SpendOutcome::Cancelled | SpendOutcome::Interrupted
                 if end.is_delivered() && progress.is_some_and(Progress::output_seen) =>
             {

@@ -1,4 +1,4 @@
-//! How many tokens a request may use, told from its body before it is sent.
+//! Estimates of the tokens that a request may use, from its body, before it is sent.
 
 use std::sync::{
     Arc,

@@ -160,7 +160,7 @@ impl<'a> Used<'a> {
 
 /// Computes what a request costs. A closure `Fn(&Used<'_>) -> Option<Money>` will do.
 pub trait Cost: Send + Sync {
-    /// Returns what these tokens cost; `None` if nobody knows.
+    /// Returns what these tokens cost; `None` if there is no price.
     fn cost(&self, used: &Used<'_>) -> Option<Money>;
 
     /// Returns the most that a request may cost that uses at most these tokens. Without a backend it

@@ -1,4 +1,4 @@
-//! What a client is told of its limits: refusals and headers.
+//! Refusals and headers that report limits to the client.
 
 use std::{borrow::Cow, time::Duration};
 

@@ -182,7 +182,7 @@ impl Reservation {
         }
     }
 
-    /// Settles the reservation and tells the observer, once.
+    /// Settles the reservation and calls the observer, once.
     pub(super) fn finish(&self, end: &RequestEnd) {
         let mut state = self.state();
         if std::mem::replace(&mut state.is_settled, true) {

@@ -111,6 +111,11 @@ impl TestPool {
         self.catalog.load().models()[0].backends()[backend].state().breaker().state(Instant::now()).is_closed()
     }
 
+    /// The number of state changes of a backend's breaker.
+    fn transitions(&self, backend: usize) -> u64 {
+        self.catalog.load().models()[0].backends()[backend].state().breaker().transitions().iter().sum()
+    }
+
     fn stage(&self, backend: usize) -> Stage {
         self.catalog.load().models()[0].backends()[backend].state().view(Instant::now()).stage
     }
@@ -171,6 +176,74 @@ async fn outage_of_one_backend_opens_its_breaker_at_the_threshold() {
         assert!(!pool.is_closed(0), "{outage:?}");
         assert_eq!(pool.calls(0), 2 + 5, "{outage:?}");
         assert!(pool.is_closed(1) && pool.stage(1) == Stage::Healthy, "{outage:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn failures_of_one_caller_at_one_backend_open_no_breaker_while_it_serves_others() {
+    for failure in FAILURES {
+        // Those that let each backend serve Bob.
+        for strategy in ["round_robin", "random", "weighted_random"] {
+            let pool = TestPool::new(strategy, 3);
+            while (0..3).any(|backend| pool.calls(backend) < 2) {
+                assert!(pool.ask("bob", |_| Reply::Good).await);
+            }
+            // Each backend refuses other requests of Alice, and another backend serves each of them.
+            for refusing in [0, 1, 2].repeat(3) {
+                let reply = move |at| if at == refusing { failure } else { Reply::Good };
+                let burst = join_all((0..30).map(|_| pool.ask("alice", reply)));
+                let (served, bob) = tokio::join!(burst, pool.ask("bob", |_| Reply::Good));
+                assert!(served.iter().all(|served| *served), "{strategy}, {failure:?}");
+                assert!(bob, "{strategy}, {failure:?}: during the burst");
+                for _ in 0..10 {
+                    assert!(pool.ask("bob", |_| Reply::Good).await, "{strategy}, {failure:?}: after the burst");
+                    sleep(Duration::from_millis(200)).await;
+                }
+            }
+            let opened: u64 = (0..3).map(|backend| pool.transitions(backend)).sum();
+            assert_eq!(opened, 0, "{strategy}, {failure:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn outage_of_one_backend_is_noticed_by_several_callers_at_the_threshold() {
+    for outage in FAILURES {
+        let pool = TestPool::new("failover", 2);
+        for _ in 0..5 {
+            for caller in ["alice", "bob"] {
+                assert!(pool.ask(caller, |_| Reply::Good).await);
+            }
+        }
+        for _ in 0..5 {
+            for caller in ["alice", "bob"] {
+                assert!(pool.ask(caller, move |at| if at == 0 { outage } else { Reply::Good }).await);
+            }
+        }
+        assert!(!pool.is_closed(0) && pool.is_closed(1), "{outage:?}");
+        assert_eq!(pool.calls(0), 10 + 5, "{outage:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn outage_of_a_busy_backend_that_one_caller_meets_is_noticed_once_others_are_served_no_longer() {
+    for outage in FAILURES {
+        let pool = TestPool::new("failover", 2);
+        for _ in 0..5 {
+            for caller in ["alice", "bob"] {
+                assert!(pool.ask(caller, |_| Reply::Good).await);
+            }
+        }
+        let meet = || pool.ask("alice", move |at| if at == 0 { outage } else { Reply::Good });
+        for _ in 0..10 {
+            assert!(meet().await);
+        }
+        assert!(pool.is_closed(0), "{outage:?}: the backend may refuse this caller only");
+        sleep(Duration::from_secs(61)).await;
+        for _ in 0..5 {
+            assert!(meet().await);
+        }
+        assert!(!pool.is_closed(0), "{outage:?}");
     }
 }
 

@@ -34,6 +34,9 @@ EDIT = [
 ]
 TASK = [READ, EDIT, READ]
 
+# What a provider answers to teach the gateway in which format it is to be asked.
+LESSONS = {"chat": ("/v1/responses", 404), "responses": ("/v1/chat/completions", 400)}
+
 
 class Gateway:
     """The program `agents`: a gateway, and the providers behind it."""
@@ -57,6 +60,17 @@ class Gateway:
     def report(self):
         """The requests that each provider has seen since the fault was set."""
         return self.command(report=True)
+
+    def accepted(self):
+        """The report, once it is clear that no provider refused a request but to teach its format, each at most once."""
+        report = self.report()
+        for name, requests in report.items():
+            refused = [request for request in requests if request["status"] and 400 <= request["status"] < 500]
+            lesson = [r for r in refused if (r["path"], r["status"]) == LESSONS.get(name)]
+            assert len(lesson) <= 1, f"{name} taught the same twice"
+            refused = [request for request in refused if request not in lesson and request["status"] != 429]
+            assert not refused, f"{name} refused {[(r['path'], r['status']) for r in refused]}"
+        return report
 
     def close(self):
         self.process.stdin.close()
@@ -118,23 +132,25 @@ def bin_of(name):
     return str(HERE / "node_modules" / ".bin" / name)
 
 
-def claude_code(gateway, work, pool):
-    env = environment(
-        ANTHROPIC_BASE_URL=gateway.base_url.removesuffix("/v1"),
-        ANTHROPIC_AUTH_TOKEN=gateway.token,
-        ANTHROPIC_MODEL=pool,
-        ANTHROPIC_DEFAULT_HAIKU_MODEL=pool,
-        CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC="1",
-        DISABLE_AUTOUPDATER="1",
-        DISABLE_TELEMETRY="1",
-        DISABLE_ERROR_REPORTING="1",
-    )
+def claude_code(gateway, work, pool, *arguments, prompt=PROMPT, **more):
+    settings = {
+        "ANTHROPIC_BASE_URL": gateway.base_url.removesuffix("/v1"),
+        "ANTHROPIC_AUTH_TOKEN": gateway.token,
+        "ANTHROPIC_MODEL": pool,
+        "ANTHROPIC_DEFAULT_HAIKU_MODEL": pool,
+        "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
+        "DISABLE_AUTOUPDATER": "1",
+        "DISABLE_TELEMETRY": "1",
+        "DISABLE_ERROR_REPORTING": "1",
+    }
+    env = environment(**settings | more)
     tools = "Read,Edit"
-    command = [bin_of("claude"), "--print", PROMPT, "--allowedTools", tools, "--permission-mode", "acceptEdits"]
-    return run([*command, "--output-format", "stream-json", "--verbose"], work, env, f"claude-{pool}")
+    command = [bin_of("claude"), "--print", prompt, "--allowedTools", tools, "--permission-mode", "acceptEdits"]
+    command += ["--output-format", "stream-json", "--verbose", *arguments]
+    return run(command, work, env, f"claude-{pool}")
 
 
-def opencode(gateway, work, pool):
+def opencode(gateway, work, pool, package="@ai-sdk/openai-compatible"):
     settings = {
         "$schema": "https://opencode.ai/config.json",
         "autoupdate": False,
@@ -144,7 +160,7 @@ def opencode(gateway, work, pool):
         "permission": {"edit": "allow", "read": "allow", "bash": "allow"},
         "provider": {
             "berry": {
-                "npm": "@ai-sdk/openai-compatible",
+                "npm": package,
                 "options": {"baseURL": gateway.base_url, "apiKey": gateway.token},
                 "models": {pool: {"name": pool, "reasoning": True, "tool_call": True}},
             }
@@ -161,14 +177,14 @@ def opencode(gateway, work, pool):
     return run(command, work, env, f"opencode-{pool}")
 
 
-def codex(gateway, work, pool):
+def codex(gateway, work, pool, *arguments, prompt=PROMPT, settings=""):
     home = WORK / "home" / ".codex"
-    home.mkdir()
+    home.mkdir(exist_ok=True)
     (home / "config.toml").write_text(
         f'model = "gpt-5.5-{pool}"\n'
         'model_provider = "berry"\n'
-        'model_reasoning_effort = "low"\n'
         'model_reasoning_summary = "auto"\n'
+        f"{settings}\n"
         "check_for_update_on_startup = false\n"
         "[analytics]\nenabled = false\n"
         "[feedback]\nenabled = false\n"
@@ -180,7 +196,8 @@ def codex(gateway, work, pool):
         'wire_api = "responses"\n'
     )
     env = environment(CODEX_HOME=str(home), BERRY_TOKEN=gateway.token)
-    command = [bin_of("codex"), "exec", "--skip-git-repo-check", "--dangerously-bypass-approvals-and-sandbox", PROMPT]
+    command = [bin_of("codex"), "exec", "--skip-git-repo-check", "--dangerously-bypass-approvals-and-sandbox"]
+    command += [*arguments, prompt]
     return run(command, work, env, f"codex-{pool}")
 
 

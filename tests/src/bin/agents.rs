@@ -49,8 +49,9 @@ const POOLS: [(&str, &[&str], &str); 9] = [
     ("dead-then-gemini", &["dead", "gemini"], "failover"),
 ];
 
-/// Each pool has a second name, by which Codex takes it for a model that it knows, and gives it all of its tools.
-const MODEL: &str = "gpt-5.5-";
+/// What each pool's further names begin with, by which the agents take it for a model that they know: Codex gives it all of
+/// its tools, and Claude Code thinks adaptively or with a budget.
+const MODELS: [&str; 3] = ["gpt-5.5-", "claude-opus-5-5-", "claude-sonnet-4-5-"];
 
 type Providers = BTreeMap<&'static str, Provider>;
 
@@ -148,7 +149,7 @@ fn configuration(providers: &Providers) -> String {
         );
     }
     for (prefix, (name, backends, strategy)) in
-        ["", MODEL].into_iter().flat_map(|prefix| POOLS.map(|pool| (prefix, pool)))
+        [""].into_iter().chain(MODELS).flat_map(|prefix| POOLS.map(|pool| (prefix, pool)))
     {
         let id = format!("{}{name}", prefix.replace('.', "-"));
         let _ = writeln!(text, "[models.{id}]\nname = \"{prefix}{name}\"\nstrategy = \"{strategy}\"");

@@ -78,6 +78,19 @@ async fn forwards_only_allowed_headers() {
 }
 
 #[tokio::test]
+async fn an_idempotency_key_of_one_user_is_not_that_of_another() {
+    let bob = "token-of-bob-0123456789abcdef";
+    let gateway = Gateway::builder().provider("a").tables(&format!("[users.bob]\ntoken = \"{bob}\"")).start().await;
+    let ask = Ask::chat("pool", false).header("idempotency-key", "once");
+    for ask in [ask.clone(), ask.clone().token(bob), ask] {
+        assert_eq!(gateway.ask(&ask).await.status, 200);
+    }
+    let keys: Vec<_> =
+        gateway.providers[0].calls().iter().map(|call| call.header("idempotency-key").to_owned()).collect();
+    assert!(keys[0] == keys[2] && keys[0] != keys[1], "{keys:?}");
+}
+
+#[tokio::test]
 async fn account_headers_are_not_forwarded() {
     let gateway = Gateway::single().await;
     for reply in [gateway.plain().await, gateway.stream().await] {

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod abandon;
+mod account_ids;
 mod breaker;
 mod bytes;
 mod connections;
@@ -19,6 +20,7 @@ mod messages;
 mod models;
 mod openai_client;
 mod presets;
+mod reasoning;
 mod spend;
 mod stored_responses;
 mod verdicts;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use berry_tests::Ask;
 use futures_util::future::join_all;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
 use crate::{
     process::{ALICE, BOB, Gateway, Start, configuration, idle},
@@ -30,7 +30,7 @@ async fn at_64_files_requests_are_served_or_refused_and_no_backend_is_blamed() {
     }
     sleep(Duration::from_millis(500)).await;
     let health = Ask::new(http::Method::GET, "/livez");
-    let reply = timeout(Duration::from_secs(10), gateway.ask(&health)).await.expect("a response in time");
+    let reply = gateway.ask(&health).await;
     assert_eq!(reply.status, 200);
     drop(connections);
     let ask = Ask::chat("m", true).token(ALICE);
@@ -41,7 +41,7 @@ async fn at_64_files_requests_are_served_or_refused_and_no_backend_is_blamed() {
             _ => panic!("{reply:?}"),
         }
     }
-    let reply = timeout(Duration::from_secs(10), gateway.chat(BOB)).await.expect("a response in time");
+    let reply = gateway.chat(BOB).await;
     assert_eq!(reply.unwrap().status, 200);
     for backend in ["a", "b"] {
         let health = gateway.backend(backend).await;

@@ -72,14 +72,13 @@ async fn served(poison: Ask) -> (usize, usize) {
         });
     }
     let (until, mut served, mut all) = (Instant::now() + attack_time(2), 0, 0);
-    while Instant::now() < until || all < 100 {
+    while Instant::now() < until || all < 100 || sent.load(Relaxed) < 20 {
         let reply = gateway.chat(BOB).await;
         all += 1;
         served += usize::from(reply.is_some_and(|reply| reply.status == 200));
     }
     stop.store(true, Relaxed);
     while attack.join_next().await.is_some() {}
-    assert!(sent.load(Relaxed) >= 10, "the attack took place");
     (served, all)
 }
 

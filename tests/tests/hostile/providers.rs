@@ -51,7 +51,7 @@ async fn a_provider_that_closes_each_connection_after_its_response_serves_all() 
 }
 
 async fn over_http2(provider: &Tls) -> Gateway {
-    let text = configuration("", "", &[("a", provider.url(), "plain_timeout_seconds = 2\nmax_retries = 3")]);
+    let text = configuration("", "", &[("a", provider.url(), "plain_timeout_seconds = 10\nmax_retries = 3")]);
     let trusted = provider.certificate();
     Gateway::start_as(&text, Start { trusted: Some(&trusted), ..Start::default() }).await
 }
@@ -90,8 +90,8 @@ async fn a_connection_that_goes_deaf_is_replaced() {
     let provider = Tls::start(100, Exchange::answer, after).await;
     let gateway = over_http2(&provider).await;
     all_served(&gateway, 5).await;
-    // The connection goes deaf among these requests, fewer than open the breaker.
-    let replies = join_all((0..4).map(|n| gateway.chat(if n % 2 == 0 { ALICE } else { BOB }))).await;
+    // The connection goes deaf among these requests: more than open the breaker, if each of them counted.
+    let replies = join_all((0..12).map(|n| gateway.chat(if n % 2 == 0 { ALICE } else { BOB }))).await;
     let failed: Vec<_> = replies.into_iter().flatten().filter(|reply| reply.status != 200).collect();
     assert!(failed.iter().all(|reply| reply.status == 504), "{failed:?}");
     all_served(&gateway, 20).await;

@@ -12,11 +12,11 @@ use berry_tests::Ask;
 use futures_util::future::join_all;
 use tokio::{
     sync::watch,
-    time::{Instant, timeout},
+    time::{Instant, sleep, timeout},
 };
 
 use crate::{
-    process::{ALICE, BOB, Gateway, Start, configuration},
+    process::{ALICE, BOB, Gateway, PATIENCE, Start, configuration},
     upstream::{Http2, Tls, end_of_stream, event, trust},
 };
 
@@ -46,8 +46,11 @@ async fn a_thousand_streams_pass_over_providers_that_allow_a_hundred_each() {
         Tls::start(100, serve(open.clone(), going.clone()), |_| Http2::Serve).await,
     ];
     let (_folder, trusted) = trust(&[&tls[0], &tls[1]]);
-    let providers = [("a", tls[0].url(), ""), ("b", tls[1].url(), "")];
-    let text = configuration("", "strategy = \"round_robin\"", &providers);
+    // On a busy machine a stream may wait long for its connection.
+    let patient = "connect_timeout_seconds = 120\ntimeout_seconds = 120";
+    let providers = [("a", tls[0].url(), patient), ("b", tls[1].url(), patient)];
+    let settings = "stream_idle_timeout_seconds = 300\nfirst_token_timeout_seconds = 300";
+    let text = configuration(settings, "strategy = \"round_robin\"", &providers);
     let gateway = Gateway::start_as(&text, Start { trusted: Some(&trusted), ..Start::default() }).await;
     let streams = (0..STREAMS).map(|n| {
         let ask = Ask::chat("m", true).token(if n % 10 == 0 { BOB } else { ALICE });
@@ -57,10 +60,10 @@ async fn a_thousand_streams_pass_over_providers_that_allow_a_hundred_each() {
     let all_open = async {
         let wait = async {
             while open.load(Relaxed) < STREAMS {
-                tokio::time::sleep(Duration::from_millis(20)).await;
+                sleep(Duration::from_millis(20)).await;
             }
         };
-        let waited = timeout(Duration::from_secs(40), wait).await;
+        let waited = timeout(PATIENCE / 2, wait).await;
         go.send_replace(true);
         waited.is_ok()
     };
@@ -106,13 +109,14 @@ async fn clients_that_do_not_read_delay_no_one_else() {
         assert_eq!(connection.head().await.unwrap().status, 200);
         unread.push(connection);
     }
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    sleep(Duration::from_millis(500)).await;
+    let start = Instant::now();
     for _ in 0..20 {
-        let start = Instant::now();
         let reply = gateway.chat(BOB).await.unwrap();
         assert!(reply.is_good_chat(), "{reply:?}");
-        assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
     }
+    // A stalled connection would delay each response for about a minute.
+    assert!(start.elapsed() < Duration::from_secs(60), "{:?}", start.elapsed());
     let memory = gateway.memory().saturating_sub(before);
     assert!(memory < 100, "{memory} MiB for ten clients");
 }

@@ -159,9 +159,9 @@ async fn overhead_excludes_upstream_time() {
     assert_eq!(samples.get("berry_gateway_overhead_seconds_count"), 2.0);
     let all = samples.sum("http_request_duration_seconds_sum{method=\"POST\"");
     assert!(all >= 4.0, "{all}");
-    // Even on a busy machine the overhead stays below the delays of the upstreams.
+    // On a busy machine the overhead may be long too, but the delays of the upstreams are no part of it.
     let own = samples.get("berry_gateway_overhead_seconds_sum");
-    assert!(own > 0.0 && own < 1.5, "{own}");
+    assert!(own > 0.0 && all - own >= 3.9, "{own} of {all}");
 }
 
 #[tokio::test]

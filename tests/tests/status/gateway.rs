@@ -12,7 +12,7 @@ pub(crate) const USER: &str = "token-of-some-user";
 pub(crate) const VIP: &str = "token-of-vip-users";
 
 /// The longest wait for a condition.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) struct Gateway {
     pub(crate) providers: Vec<Provider>,

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::{
     answer::{Answer, Front},
-    support::{DIALECTS, Plan, Wall},
+    support::{FORMATS, Format, Plan, Wall},
 };
 
 const SETTINGS: &str = "request_timeout_seconds = 7\nplain_timeout_seconds = 9\n\
@@ -152,8 +152,8 @@ fn streamed() -> Vec<Case> {
 
 /// What comes of it where the first backend speaks another format than OpenAI's: each provider has
 /// its own words for some of it, and its own way to end a stream.
-fn as_told_by(dialect: Dialect, case: Case) -> Case {
-    let name = case.name;
+fn as_told_by(format: Format, case: Case) -> Case {
+    let (name, Format(dialect, _)) = (case.name, format);
     let cut = |code, class, case: Case| Case { alone: (Part(code), 1), beside: (Part(code), [1, 0]), class, ..case };
     match (dialect, name) {
         // A 404 of all backends is told as it came.
@@ -275,10 +275,10 @@ fn check_state(what: &str, class: &str, state: &berry_tower::backend::BackendSta
 /// other formats has its turn.
 async fn all(stream: bool, backends: usize, front: Front) {
     let (mut cases, mut pools) = (Vec::new(), Vec::new());
-    for (at, first) in DIALECTS.into_iter().enumerate() {
+    for (at, first) in FORMATS.into_iter().enumerate() {
         let more = if stream { streamed() } else { plain() };
         for (turn, case) in either(stream).into_iter().chain(more).enumerate() {
-            let beside = DIALECTS[(at + 1 + turn % 3) % DIALECTS.len()];
+            let beside = FORMATS[(at + 1 + turn % 4) % FORMATS.len()];
             let pool = [first, beside][..backends].to_vec();
             cases.push((format!("{}, stream {stream}, {pool:?} to {front:?}", case.name), as_told_by(first, case)));
             pools.push(pool);

@@ -7,8 +7,8 @@ use serde_json::json;
 use tokio::time::sleep;
 
 use crate::{
-    answer::Answer,
-    support::{Plan, TOKENS, Wall, question},
+    answer::{Answer, Front},
+    support::{FORMATS, Format, Plan, TOKENS, Wall, question},
 };
 
 const SETTINGS: &str = "stream_idle_timeout_seconds = 5\nstream_keepalive_seconds = 2\nfirst_token_timeout_seconds = 3";
@@ -251,4 +251,79 @@ async fn claude_replays_if_the_prefix_ends_in_white_space() {
     assert!(answer.content().ends_with(' '), "{answer:?}");
     let sent = wall.providers[1].calls()[0].json();
     assert_eq!(sent["messages"].as_array().unwrap().len(), 1, "{sent}");
+}
+
+/// The response is one piece, resumed once, and all of it is of the first stream's id.
+fn is_resumed_response(answer: &Answer) {
+    assert!(answer.is_whole(), "{answer:?}");
+    assert_eq!(answer.text.matches(": resumed\n\n").count(), 1, "{answer:?}");
+    let events = answer.events();
+    let ids: Vec<_> = events.iter().filter_map(|event| event["response"]["id"].as_str()).collect();
+    assert!(ids.len() == 3 && ids.iter().all(|id| *id == ids[0]), "{ids:?}");
+    let text = &events.last().unwrap()["response"]["output"][0]["content"][0]["text"];
+    assert_eq!(*text, answer.content());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_response_that_is_cut_in_one_format_goes_on_in_another() {
+    let mut pools = Vec::new();
+    for (at, first) in FORMATS.into_iter().enumerate() {
+        pools.extend([vec![first, first], vec![first, FORMATS[(at + 1) % FORMATS.len()]]]);
+    }
+    for fault in [Fault::CutAfter(40), Fault::ErrorAfter(20), Fault::NoFinish, Fault::StallAfter(20)] {
+        let plan = Plan::pools(pools.clone()).front(Front::Responses).settings(SETTINGS).model(REPLAY);
+        for (wall, pool) in plan.start_all().await.iter().zip(&pools) {
+            wall.set(0, fault.clone());
+            let answer = wall.ask(true).await;
+            is_resumed_response(&answer);
+            assert_eq!(wall.counts(), [1, 1], "{pool:?} {fault:?}");
+            assert_eq!((wall.outcomes(1, "success"), wall.outcomes(0, "success")), (1, 0));
+            wall.next_works(&answer).await;
+        }
+    }
+    // But not where it says something else.
+    let plan = Plan::pools(pools.clone()).front(Front::Responses).settings(SETTINGS).model(REPLAY);
+    for wall in plan.start_all().await {
+        wall.set(0, Fault::CutAfter(40));
+        wall.set(1, Behavior::healthy().tokens(30));
+        let answer = wall.ask(true).await;
+        assert_eq!(answer.code().as_deref(), Some("upstream_stream_interrupted"), "{answer:?}");
+        assert!(!answer.clean && answer.is_in_grammar() && !answer.text.contains(": resumed"), "{answer:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_response_goes_on_from_a_prefix() {
+    for first in FORMATS {
+        let plan = Plan::speaking(&[first, Format(Dialect::Claude, None)]).settings(SETTINGS).model(PREFILL);
+        let wall = plan.front(Front::Responses).backend("supports_prefill = true").start().await;
+        wall.set(0, Fault::CutAfter(40));
+        let answer = wall.ask(true).await;
+        is_resumed_response(&answer);
+        let sent = wall.providers[1].calls()[0].json();
+        let last = sent["messages"].as_array().unwrap().last().unwrap().clone();
+        let prefix = last["content"].as_str().or(last["content"][0]["text"].as_str()).unwrap();
+        assert_eq!(last["role"], "assistant", "{sent}");
+        assert!(answer.content().starts_with(prefix) && prefix.len() > 50, "{sent}");
+        wall.next_works(&answer).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_response_with_a_call_or_a_schema_is_not_resumed() {
+    let tools = json!([{ "type": "function", "name": "look", "parameters": { "type": "object" } }]);
+    let cases = [
+        json!({ "tools": tools, "tool_choice": "required" }),
+        json!({ "text": { "format": { "type": "json_object" } }, "input": "How are you, as JSON?" }),
+    ];
+    for case in cases {
+        let wall = Plan::of(2).front(Front::Responses).settings(SETTINGS).model(REPLAY).start().await;
+        wall.set(0, Fault::CutAfter(2));
+        let mut body = json!({ "model": "m", "stream": true, "input": "How are you?" });
+        body.as_object_mut().unwrap().extend(case.as_object().unwrap().clone());
+        let answer = wall.send(wall.request("/v1/responses", &body)).await;
+        assert_eq!(answer.code().as_deref(), Some("upstream_stream_interrupted"), "{answer:?}");
+        assert!(!answer.clean && !answer.text.contains(": resumed"));
+        assert_eq!(wall.counts(), [1, 0], "{case}");
+    }
 }

@@ -15,13 +15,32 @@ pub(crate) const TOKEN: &str = "a-token-of-the-wall";
 /// How many tokens a healthy answer has.
 pub(crate) const TOKENS: usize = 60;
 
-/// All formats that a backend may speak.
+/// All kinds of providers.
 pub(crate) const DIALECTS: [Dialect; 4] = [Dialect::OpenAi, Dialect::Azure, Dialect::Claude, Dialect::Gemini];
+
+/// All formats in which a backend is asked.
+pub(crate) const FORMATS: [Format; 5] = [
+    Format(Dialect::OpenAi, Some("chat")),
+    Format(Dialect::OpenAi, Some("responses")),
+    Format(Dialect::Azure, None),
+    Format(Dialect::Claude, None),
+    Format(Dialect::Gemini, None),
+];
+
+/// The kind of a provider, and in which of OpenAI's formats it is asked, unless the gateway decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Format(pub(crate) Dialect, pub(crate) Option<&'static str>);
+
+impl From<Dialect> for Format {
+    fn from(dialect: Dialect) -> Self {
+        Self(dialect, None)
+    }
+}
 
 /// What a gateway is to be made of.
 pub(crate) struct Plan {
     /// Of each pool, the formats of its backends.
-    pools: Vec<Vec<Dialect>>,
+    pools: Vec<Vec<Format>>,
     front: Front,
     settings: String,
     model: String,
@@ -39,12 +58,12 @@ impl Plan {
     }
 
     /// Of one model's backends that speak these formats, in order.
-    pub(crate) fn speaking(dialects: &[Dialect]) -> Self {
-        Self::pools(vec![dialects.to_vec()])
+    pub(crate) fn speaking(formats: &[impl Into<Format> + Copy]) -> Self {
+        Self::pools(vec![formats.iter().map(|format| (*format).into()).collect()])
     }
 
     /// Of several models, which share nothing but the gateway; each has a wall of its own.
-    pub(crate) fn pools(pools: Vec<Vec<Dialect>>) -> Self {
+    pub(crate) fn pools(pools: Vec<Vec<Format>>) -> Self {
         let backends = pools.iter().map(Vec::len).sum();
         Self {
             pools,
@@ -114,7 +133,7 @@ impl Plan {
     /// Starts it, for all its models.
     pub(crate) async fn start_all(self) -> Vec<Wall> {
         let mut providers = Vec::new();
-        for (i, dialect) in self.pools.iter().flatten().enumerate() {
+        for (i, Format(dialect, _)) in self.pools.iter().flatten().enumerate() {
             let name = format!("p{i}");
             let config = Config { tokens: Some(self.tokens), dialect: *dialect, ..Config::named(&name) };
             providers.push(Provider::start(config).await.unwrap());
@@ -140,7 +159,7 @@ impl Plan {
 
     fn file(&self, providers: &[Provider]) -> String {
         let mut file = format!("[settings]\n{}\n[users.me]\ntoken = \"{TOKEN}\"\ntags = [\"admin\"]\n", self.settings);
-        for ((i, provider), dialect) in providers.iter().enumerate().zip(self.pools.iter().flatten()) {
+        for ((i, provider), Format(dialect, _)) in providers.iter().enumerate().zip(self.pools.iter().flatten()) {
             let url = self.urls[i].clone().unwrap_or_else(|| provider.base_url());
             let (key, more, kind) = (provider.key(), &self.provider, dialect.backend_type());
             let version = if *dialect == Dialect::Azure { "api_version = \"2024-10-21\"\n" } else { "" };
@@ -173,9 +192,12 @@ impl Plan {
 
     fn entry(&self, file: &mut String, model: &str, first: usize, at: usize) {
         let i = first + at;
+        let format = self.pools.iter().flatten().nth(i);
+        let api = format.and_then(|format| format.1).map(|api| format!("openai_api = \"{api}\"\n"));
         let _ = writeln!(
             file,
-            "[[models.{model}.backends]]\nprovider = \"p{i}\"\nmodel = \"sim\"\npriority = {at}\nprobe = \"none\"\n{}",
+            "[[models.{model}.backends]]\nprovider = \"p{i}\"\nmodel = \"sim\"\npriority = {at}\nprobe = \"none\"\n{}{}",
+            api.unwrap_or_default(),
             self.backend
         );
     }

@@ -1,20 +1,19 @@
 //! Responses, plain and streamed.
 
+use super::signatures::sign;
 use super::turn::turn;
-use crate::base64;
 use crate::body::{Piece, Role};
 use crate::dialect::{ModelRequest, Shape, Wire};
 use crate::layout::ValidResponse;
 use crate::reply::{Call, Finish, Reply, Usage};
 use crate::words::Voice;
 use serde_json::{Value, json};
-use std::hash::{DefaultHasher, Hash, Hasher};
 
 pub(super) fn answer(ask: &ModelRequest, shape: Shape, voice: &Voice, seed: u64) -> ValidResponse {
     let turn = turn(&ask.body);
     let reply = turn.reply(shape, voice, 0);
     let usage = Usage::of(&turn, shape, std::slice::from_ref(&reply));
-    let answer = Answer { ask, reply, usage, seed };
+    let answer = Answer { ask, reply, usage, seed, account: voice.account };
     if shape.stream {
         ValidResponse::events(answer.events(shape.no_usage))
     } else {
@@ -22,21 +21,19 @@ pub(super) fn answer(ask: &ModelRequest, shape: Shape, voice: &Voice, seed: u64)
     }
 }
 
-/// Returns the signature of thoughts, which the provider verifies in later requests.
-pub(super) fn signature(thoughts: &str) -> String {
-    let mut hasher = DefaultHasher::new();
-    thoughts.hash(&mut hasher);
-    base64::encode(format!("signed by the simulation {:016x}", hasher.finish()).as_bytes())
-}
-
 struct Answer<'a> {
     ask: &'a ModelRequest,
     reply: Reply,
     usage: Usage,
     seed: u64,
+    account: u64,
 }
 
 impl Answer<'_> {
+    fn sign(&self, thoughts: &str) -> String {
+        sign(self.account, &self.ask.body, thoughts)
+    }
+
     /// Returns the stop reason and the stop sequence, if any.
     fn stop(&self) -> (&'static str, Value) {
         let reason = match &self.reply.finish {
@@ -96,7 +93,7 @@ impl Answer<'_> {
         let mut content = Vec::new();
         if !thoughts.is_empty() {
             let thoughts = thoughts.concat();
-            let signature = signature(&thoughts);
+            let signature = self.sign(&thoughts);
             content.push(json!({"type": "thinking", "thinking": thoughts, "signature": signature}));
         }
         if !text.is_empty() {
@@ -120,7 +117,7 @@ impl Answer<'_> {
             for thought in thoughts {
                 out.delta(Role::Token, &json!({"type": "thinking_delta", "thinking": thought}));
             }
-            let signature = signature(&thoughts.concat());
+            let signature = self.sign(&thoughts.concat());
             out.delta(Role::Preamble, &json!({"type": "signature_delta", "signature": signature}));
             out.stop();
         }

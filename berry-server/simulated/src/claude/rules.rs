@@ -2,7 +2,7 @@
 //! provider: consecutive turns of one role, which the provider joins, are rejected, so that translators
 //! produce alternating turns.
 
-use super::answer::signature;
+use super::signatures;
 use super::tables::{COUNT, REQUEST};
 use super::turn::{blocks, has_thinking};
 use crate::base64::decoded_len;
@@ -24,6 +24,11 @@ pub(super) fn check(ask: &ModelRequest) -> Result<(), Refusal> {
         REQUEST.check(&body, false).map_err(words)?;
     }
     rules(&body).map_err(words)
+}
+
+/// Checks the signatures of thinking blocks.
+pub(super) fn check_signatures(ask: &ModelRequest, account: u64) -> Result<(), Refusal> {
+    signatures::check(&ask.body, account).map_err(words)
 }
 
 /// Takes out the fields that a request may have because it asks for the beta feature that they belong to.
@@ -136,9 +141,6 @@ fn content(path: &str, content: &Value, may_be_empty: bool) -> Checked {
                 return rule(&format!("{at}.text"), "text content blocks must contain non-whitespace text");
             }
             Some("image" | "document") => source(&format!("{at}.source"), &block["source"])?,
-            Some("thinking") if block["signature"] != signature(block["thinking"].as_str().unwrap_or_default()) => {
-                return rule(&format!("{at}.signature"), "Invalid `signature` in `thinking` block");
-            }
             Some("tool_result") if block["content"].is_array() => {
                 self::content(&format!("{at}.content"), &block["content"], true)?;
             }
@@ -263,7 +265,8 @@ fn thinking(body: &Value, messages: &[Value]) -> Checked {
     }
     let (first, is_use) = (blocks(&messages[index]), |block: &Value| block["type"] == "tool_use");
     let thinks = |block: &Value| matches!(block["type"].as_str(), Some("thinking" | "redacted_thinking"));
-    if first.iter().any(is_use) && !first.first().is_some_and(thinks) {
+    // Adaptive thinking may leave out a turn.
+    if thinking["type"] == "enabled" && first.iter().any(is_use) && !first.first().is_some_and(thinks) {
         return rule(
             &format!("messages.{index}.content.0.type"),
             "Expected `thinking` or `redacted_thinking`: when thinking is enabled, a final assistant message with \

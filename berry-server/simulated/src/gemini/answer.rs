@@ -1,7 +1,7 @@
 //! Responses, plain and as events of the same shape.
 
+use super::signatures::sign;
 use super::turn::turn;
-use crate::base64;
 use crate::body::{Piece, Role};
 use crate::dialect::{ModelRequest, Shape, event};
 use crate::layout::ValidResponse;
@@ -19,7 +19,8 @@ pub(super) fn answer(ask: &ModelRequest, shape: Shape, voice: &Voice, seed: u64)
     let replies: Vec<_> = (0..count).map(|number| turn.reply(shape, voice, number)).collect();
     let usage = Usage::of(&turn, shape, &replies);
     let with_logprobs = ask.body["generationConfig"]["responseLogprobs"] == Value::Bool(true);
-    let answer = Answer { ask, seed, usage, no_usage: shape.no_usage && shape.stream, with_logprobs };
+    let signature = sign(voice.account, seed);
+    let answer = Answer { ask, seed, signature, usage, no_usage: shape.no_usage && shape.stream, with_logprobs };
     match (shape.blocked, shape.stream) {
         (true, true) => ValidResponse::events(vec![event(Role::Finish, answer.blocked())]),
         (true, false) => ValidResponse::json(answer.blocked().to_string()),
@@ -51,6 +52,7 @@ fn thought(text: &str) -> Value {
 struct Answer<'a> {
     ask: &'a ModelRequest,
     seed: u64,
+    signature: String,
     usage: Usage,
     no_usage: bool,
     with_logprobs: bool,
@@ -89,6 +91,15 @@ impl Answer<'_> {
         usage
     }
 
+    /// Returns the last text of a reply. Thinking models sign a reply without calls there.
+    fn last_text(&self, last: &str, reply: &Reply) -> Value {
+        let mut part = text(last);
+        if !reply.thoughts.is_empty() && reply.calls.is_empty() {
+            part["thoughtSignature"] = self.signature.as_str().into();
+        }
+        part
+    }
+
     fn call(&self, number: usize, call: &Call, signed: bool) -> Value {
         let mut part = json!({"functionCall": {"name": call.name, "args": call.input()}});
         // Thinking models add ids to calls and sign the first call.
@@ -96,7 +107,7 @@ impl Answer<'_> {
             part["functionCall"]["id"] = format!("{:016x}{number}", self.seed).into();
         }
         if signed && number == 0 {
-            part["thoughtSignature"] = base64::encode(format!("signed {:016x}", self.seed).as_bytes()).into();
+            part["thoughtSignature"] = self.signature.as_str().into();
         }
         part
     }
@@ -110,7 +121,7 @@ impl Answer<'_> {
             parts.push(thought(&reply.thoughts.concat()));
         }
         if !reply.text.is_empty() {
-            parts.push(text(&reply.text.concat()));
+            parts.push(self.last_text(&reply.text.concat(), reply));
         }
         let calls = reply.calls.iter().enumerate();
         parts.extend(calls.map(|(number, call)| self.call(number, call, !reply.thoughts.is_empty())));
@@ -155,7 +166,7 @@ impl Answer<'_> {
             let candidate = match reply.finish {
                 Finish::Declined => self.declined(index),
                 _ => {
-                    let mut last = self.step(index, text(""));
+                    let mut last = self.step(index, self.last_text("", reply));
                     last["finishReason"] = finish(reply).into();
                     last
                 }

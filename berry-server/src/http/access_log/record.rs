@@ -1,4 +1,4 @@
-//! The facts of one request: told to the client in headers, and to operators in one log line, metrics and history when
+//! The facts of one request: sent to the client in headers, and to operators in one log line, metrics and history when
 //! the response has ended.
 
 #[cfg(feature = "otlp")]

@@ -6,6 +6,8 @@
 #[cfg(test)]
 mod tests;
 
+use std::sync::{Arc, OnceLock};
+
 use axum::{
     Router,
     response::{IntoResponse, Response},
@@ -118,10 +120,11 @@ const ROUTED_ERRORS: [(&str, &str); 9] = [
 const UNAVAILABLE: (&str, &str) = ("503", "Every backend is out of service or overloaded.");
 const BUG: (&str, &str) = ("500", "Internal error.");
 
-/// The route.
+/// The route. The document is made for the first request, since making it takes several megabytes.
 pub(super) fn routes(public_status: bool) -> Router<Context> {
-    let document = serde_json::to_vec(&document(public_status)).map(Bytes::from).unwrap_or_default();
-    let answer = move || std::future::ready(json_response(document.clone()));
+    let document = Arc::new(OnceLock::new());
+    let make = move || serde_json::to_vec(&self::document(public_status)).map(Bytes::from).unwrap_or_default();
+    let answer = move || std::future::ready(json_response(document.get_or_init(make).clone()));
     Router::new().route("/openapi.json", get(answer))
 }
 

@@ -105,7 +105,7 @@ fn write(mut out: impl Write, messages: &Receiver<Message>, counts: &Counts) {
 }
 
 fn write_batch(out: &mut impl Write, batch: &mut Vec<u8>, counts: &Counts) {
-    // No one can be told of an error of standard output.
+    // An error of standard output cannot be reported anywhere.
     let _ = out.write_all(batch);
     counts.queued_bytes.fetch_sub(batch.len(), Relaxed);
     batch.clear();

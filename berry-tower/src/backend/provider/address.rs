@@ -78,7 +78,7 @@ impl Provider {
         self.addressing.has_endpoint(endpoint) && self.dialect_for(endpoint).format().has_endpoint(endpoint)
     }
 
-    /// The format in which requests to an endpoint are sent, unless a backend is told or has learnt to use another.
+    /// The format in which requests to an endpoint are sent, unless a backend is set to use another, or has learnt to.
     pub(crate) fn dialect_for(&self, endpoint: Endpoint) -> Dialect {
         match (self.dialect, endpoint) {
             (Dialect::OpenAi, Endpoint::Responses)

@@ -241,6 +241,16 @@ impl Provider {
         Ok(self)
     }
 
+    /// Sets the secret of the server by which reasoning is authenticated that the provider's models sign, for a provider
+    /// without a lasting key of its own. Without it, the secret is random and ends with the process.
+    #[must_use]
+    pub fn with_seal_secret(mut self, secret: &[u8]) -> Self {
+        if self.key.is_none() {
+            self.seal_key = Arc::from(crate::dialect::seal_key(secret));
+        }
+        self
+    }
+
     /// Adds a header that goes with every request and probe. It replaces the format's own header
     /// and the key's header of the same name.
     ///

@@ -9,7 +9,7 @@ use crate::{
     backend::{ClaudeThinking, Lesson, OpenAiApi, OptionalField},
     body::Buffered,
     classify::ErrorBody,
-    client::{openai_api, refused_field},
+    client::{foreign_signature, openai_api, refused_field},
     dialect::{Conversation, Dialect},
 };
 
@@ -52,6 +52,17 @@ impl Call {
         self.rules = self.rules_of_backend();
         self.usage = self.asks_usage();
         Some(api)
+    }
+
+    /// Leaves out the signed reasoning if a response refuses a signature. Returns whether that makes it another request.
+    pub(in crate::client) fn omit_signatures<B>(&mut self, answer: &Response<B>, client: &Request<Buffered>) -> bool {
+        let error = answer.extensions().get::<ErrorBody>();
+        if !error.is_some_and(|error| foreign_signature::is_refused(self.dialect, answer.status(), error)) {
+            return false;
+        }
+        let before = self.upstream_body(client.body().bytes());
+        self.omits_signatures = true;
+        before != self.upstream_body(client.body().bytes())
     }
 
     /// Returns what a response teaches about the backend.

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Request};
 use tokio::time::{Instant, timeout_at};
 
-use super::{after, head::HeadSettings, request_rules::Rules};
+use super::{after, future::into_error, head::HeadSettings, request_rules::Rules};
 use crate::{
     backend::{AnswerModel, Backend, ClaudeThinking, Efforts, OptionalField, RotatingKey},
     body::{Buffered, ByteLease},
@@ -53,6 +53,8 @@ pub(super) struct Call {
     efforts: Efforts,
     /// The name of the model in responses, where it is not the provider's.
     public_name: Option<Arc<str>>,
+    /// Whether to leave out all reasoning that has been signed, since the upstream has refused a signature.
+    omits_signatures: bool,
     /// A random number, from which the ids of a translated response are made.
     seed: u128,
 }
@@ -114,6 +116,7 @@ impl Call {
             thinking,
             efforts,
             public_name,
+            omits_signatures: false,
             seed: rand::random(),
         };
         call.rules = call.rules_of_backend();
@@ -130,7 +133,7 @@ impl Call {
         let _waiting = self.time.as_ref().map(UpstreamTime::wait);
         match timeout_at(self.head.0, future).await {
             Ok(Ok(value)) => Ok(value),
-            Ok(Err(error)) => Err(Failure::from_transport(error.into()).into()),
+            Ok(Err(error)) => Err(into_error(Failure::from_transport(error.into()))),
             Err(_) => Err(Failure::Timeout(self.head.1).into()),
         }
     }

@@ -11,7 +11,7 @@ use crate::{
     client::{Upstream, request_rules::with_body_version},
     dialect::{
         Dialect, Target, may_contain_foreign_thinking, may_lack_thinking, without_foreign_thinking,
-        without_own_reasoning, without_signatures,
+        without_own_reasoning, without_signatures, without_thinking,
     },
     endpoint::Endpoint,
     error::{BoxError, Unroutable},
@@ -32,6 +32,7 @@ impl Call {
             .with_think_tags(backend.think_tags())
             .with_thinking(self.thinking)
             .with_efforts(self.efforts)
+            .with_signed_reasoning(!self.omits_signatures)
             .with_reasoning(matches!(self.rules.history(), ReasoningHistory::ToolCalls | ReasoningHistory::Keep))
             .with_stream(self.is_stream())
             .with_usage(self.usage)
@@ -61,6 +62,7 @@ impl Call {
             self.requested.with_model(body, &id.model)
         };
         let body = match self.endpoint {
+            Endpoint::Messages if self.omits_signatures => without_thinking(&body),
             // Anthropic verifies the signature of thinking blocks, which other backends do not have.
             Endpoint::Messages
                 if may_contain_foreign_thinking(&body) || self.is_multi_format && may_lack_thinking(&body) =>
@@ -98,7 +100,9 @@ impl Call {
         *request.method_mut() = client.method().clone();
         *request.uri_mut() =
             backend.uri_in(self.dialect, self.endpoint, self.is_stream()).ok_or(Unroutable::UnsupportedEndpoint)?;
-        *request.headers_mut() = self.settings.request_headers(client.headers(), self.accept(), backend.provider());
+        let caller = client.extensions().get().copied();
+        *request.headers_mut() =
+            self.settings.request_headers(client.headers(), caller, self.accept(), backend.provider());
         if backend.provider().propagates_trace()
             && let Some(context) = client.extensions().get::<TraceContext>()
         {

@@ -1,6 +1,6 @@
 //! The conversion of the backend's response.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::{
@@ -16,8 +16,16 @@ use crate::{
     body::ByteLease,
     classify::{self, Class, ErrorBody},
     client::{
-        ClientBody, after, body::Reader, decoded::Decoded, head, public_name::PublicName, translated::Translated,
-        upstream_error, watch::Watch,
+        ClientBody,
+        account_ids::IdReader,
+        after,
+        body::Reader,
+        decoded::Decoded,
+        head,
+        public_name::PublicName,
+        translated::{self, Translated},
+        upstream_error,
+        watch::Watch,
     },
     dialect::{Dialect, Dropped},
     endpoint::Endpoint,
@@ -202,7 +210,10 @@ impl Call {
         });
         let provider = self.backend().provider().clone();
         let body = self.translated(body)?;
-        let body = ClientBody::new(body, reader, progress, watch, provider).with_public_name(public_name);
+        // A translated response has no ids of the account's.
+        let ids = if self.conversation.is_none() { IdReader::new(self.backend(), self.endpoint) } else { None };
+        let body = ClientBody::new(body, reader, progress, watch, provider);
+        let body = body.with_public_name(public_name).with_ids(ids);
         Ok(Response::from_parts(parts, body))
     }
 
@@ -230,9 +241,8 @@ impl Call {
         B::Error: Into<BoxError>,
     {
         let Some(conversation) = &self.conversation else { return Ok(Translated::Untouched(body)) };
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let provider = self.backend().provider();
-        let translator = conversation.translator(&self.target(), now)?;
+        let translator = conversation.translator(&self.target(), translated::now())?;
         let lease = self.lease.as_ref().map(ByteLease::sibling);
         Ok(if self.is_stream() {
             Translated::stream(body, translator, lease)

@@ -120,6 +120,7 @@ where
     pub(super) fn finish(self: Pin<&mut Self>, is_clean: bool) -> Bytes {
         let mut out = Vec::new();
         if let Some(translator) = self.project().translator {
+            translator.set_time(super::now());
             translator.translate_end(is_clean, &mut out);
         }
         out.into()
@@ -132,6 +133,7 @@ fn translated_event(translator: &mut ResponseTranslator, event: &Event) -> Bytes
     }
     let name = if event.event == "message" { "" } else { &*event.event };
     let mut out = Vec::new();
+    translator.set_time(super::now());
     let read = translator.translate_event(name, &event.data, &mut out);
     if read.is_ok() { out.into() } else { MALFORMED }
 }

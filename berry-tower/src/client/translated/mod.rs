@@ -13,6 +13,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
+    time::SystemTime,
 };
 
 use bytes::Bytes;
@@ -121,6 +122,11 @@ where
             Self::Plain(_) | Self::Stream(_) => SizeHint::default(),
         }
     }
+}
+
+/// The time in seconds since 1970.
+pub(super) fn now() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 fn over_budget() -> Failure {

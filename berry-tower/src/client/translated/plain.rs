@@ -61,6 +61,7 @@ impl Work {
             return Err(Failure::InvalidResponse("a response of too many values"));
         }
         self.hold(read.len(), values)?;
+        self.translator.set_time(super::now());
         let invalid = |read, what| invalid_response(read, what, &self.provider);
         match self.translator.translate_response(read) {
             Ok(response) => Ok(response.into()),

@@ -3,6 +3,8 @@
 use std::{error::Error, io};
 
 use crate::error::{BoxError, Failure};
+#[cfg(feature = "client-hyper")]
+use crate::error::{Deadline, LostTogether};
 
 /// Error numbers of a system that lacks something of its own: descriptors of the process or the
 /// system, buffers.
@@ -44,6 +46,18 @@ pub(super) fn lost(error: BoxError) -> Failure {
 /// The failure of a connection attempt whose look-up of the name had no thread.
 pub(super) fn no_resolver_thread() -> Failure {
     Failure::LocalResource("no thread is free to look up the provider's name".into())
+}
+
+/// Whether an error ends an HTTP/2 connection with all its streams, and not one stream only.
+#[cfg(feature = "client-hyper")]
+pub(super) fn ends_connection(error: &(dyn Error + 'static)) -> bool {
+    !crate::error::find::<h2::Error>(error).is_some_and(h2::Error::is_reset)
+}
+
+/// The silence of a connection that has gone deaf, for requests after the first that finds it so.
+#[cfg(feature = "client-hyper")]
+pub(super) fn deaf() -> Failure {
+    Failure::ConnectionLost(LostTogether::new(Failure::Timeout(Deadline::Head)).into())
 }
 
 /// Whether an HTTP/2 peer has not processed the request: it refused the stream, or its GOAWAY names

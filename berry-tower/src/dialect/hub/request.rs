@@ -94,12 +94,13 @@ impl Request {
             .map_err(|error| UnsupportedField::new(error.path().to_string(), error.into_inner().to_string()))
     }
 
-    /// Returns the request without the reasoning that another backend than the target has signed; `None` if there is
-    /// none.
+    /// Returns the request without the reasoning that another backend than the target has signed, or without all signed
+    /// reasoning where the target is to get none; `None` if there is none.
     pub(crate) fn without_others_reasoning(&self, target: &Target<'_>) -> Option<Self> {
         let is_foreign = |extra: &Option<ExtraContent>| {
             let origin = extra.as_ref().and_then(|extra| extra.origin.as_ref());
-            origin.is_some_and(|it| *it.provider != *target.provider || *it.model != *target.model)
+            let is_unwanted = extra.is_some() && !target.signed_reasoning;
+            is_unwanted || origin.is_some_and(|it| *it.provider != *target.provider || *it.model != *target.model)
         };
         let calls = |message: &Message| message.tool_calls.iter().flatten().any(|call| is_foreign(&call.extra_content));
         if !self.messages.iter().any(|message| is_foreign(&message.extra_content) || calls(message)) {

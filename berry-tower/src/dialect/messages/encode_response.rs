@@ -4,6 +4,7 @@ use super::{Block, EventError, Other, Response, Role, StopReason, Usage, foreign
 use crate::dialect::{
     codec::WireError,
     hub,
+    responses::Seal,
     value::{Object, Value},
 };
 
@@ -92,14 +93,15 @@ pub(super) fn thought(thought: hub::Thought) -> Block {
     }
 }
 
-/// Encodes Google's signature of a call as the block before it.
-pub(super) fn google_thought(extra: Option<hub::ExtraContent>) -> Option<Block> {
+/// Encodes Google's signature of a call as the block before it; `None` without a seal, by which the backend would know
+/// it again.
+pub(super) fn google_thought(extra: Option<hub::ExtraContent>, seal: Option<&Seal>) -> Option<Block> {
     let signature = extra?.google?.thought_signature?;
-    Some(Block::RedactedThinking { data: foreign_thinking::of_google(&signature) })
+    Some(Block::RedactedThinking { data: foreign_thinking::of_google(&signature, seal?) })
 }
 
 /// Encodes a plain response with this id as blocks of reasoning, text and calls. Returns also whether a call was cut.
-pub(super) fn blocks(message: hub::Message, id: &str) -> (Vec<Block>, bool) {
+pub(super) fn blocks(message: hub::Message, id: &str, seal: Option<&Seal>) -> (Vec<Block>, bool) {
     let mut blocks = thoughts(message.reasoning_content.unwrap_or_default(), message.extra_content);
     let mut text = match message.content {
         None => String::new(),
@@ -112,7 +114,7 @@ pub(super) fn blocks(message: hub::Message, id: &str) -> (Vec<Block>, bool) {
     }
     let mut is_cut = false;
     for (at, call) in (0..).zip(message.tool_calls.into_iter().flatten()) {
-        blocks.extend(google_thought(call.extra_content));
+        blocks.extend(google_thought(call.extra_content, seal));
         let input = input(&call.function.arguments);
         is_cut |= input.is_none();
         let (id, input) = (call_id(&call.id, id, at), Value::from(input.unwrap_or_default()));

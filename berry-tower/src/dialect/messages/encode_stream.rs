@@ -4,6 +4,7 @@ use super::{Block, Delta, Event, MessageDelta, Other, StopReason, encode_respons
 use crate::dialect::{
     codec::{EncodeResponse, StreamItem, WireError},
     hub,
+    responses::Seal,
     value::Value,
 };
 
@@ -43,6 +44,15 @@ pub(crate) struct ResponseEncoder {
     held_bytes: usize,
     finish: Option<hub::FinishReason>,
     usage: Option<hub::Usage>,
+    /// What binds signatures of Google's to the backend.
+    seal: Option<Seal>,
+}
+
+impl ResponseEncoder {
+    /// An encoder of a backend's response, which has the backend's seal.
+    pub(crate) fn new(seal: Option<Seal>) -> Self {
+        Self { seal, ..Self::default() }
+    }
 }
 
 /// A piece of text or reasoning.
@@ -101,7 +111,7 @@ impl EncodeResponse for ResponseEncoder {
         if let Some(choice) = answer.choices.into_iter().next() {
             let has_called = choice.message.tool_calls.as_ref().is_some_and(|calls| !calls.is_empty());
             told.stop_reason = Some(encode_response::stop_reason(choice.finish_reason, has_called));
-            let (content, is_cut) = encode_response::blocks(choice.message, &id);
+            let (content, is_cut) = encode_response::blocks(choice.message, &id, self.seal.as_ref());
             told.content = content;
             if is_cut {
                 // A tool must not run with incomplete input.
@@ -286,7 +296,8 @@ impl ResponseEncoder {
         let number = u32::try_from(at).unwrap_or(u32::MAX);
         let Call { id, name, arguments, extra_content, state } = &mut self.calls[at];
         *state = CallState::Open;
-        let (thought, partial_json) = (encode_response::google_thought(extra_content.take()), arguments.clone());
+        let (thought, partial_json) =
+            (encode_response::google_thought(extra_content.take(), self.seal.as_ref()), arguments.clone());
         let id = encode_response::call_id(id, &self.id, number);
         let block = Block::ToolUse { id, name: name.clone(), input: Value::object([]), other: Other::new() };
         if let Some(thought) = thought {

@@ -8,23 +8,28 @@ use memchr::memmem;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::dialect::{
+    hub,
+    responses::envelope::{self, Kind, Seal},
+};
+
 /// The prefix of all marks; Anthropic's signatures are base64 and never begin with it.
 const MARK: &str = "berry:";
 
 /// The signature of unsigned reasoning.
 pub(super) const UNSIGNED: &str = "berry:unsigned";
 
-/// The prefix of Google's signature of a call, in a redacted block before it.
-const GOOGLE: &str = "berry:google:";
-
-/// Returns block data that holds Google's signature of the call that follows.
-pub(super) fn of_google(signature: &str) -> String {
-    format!("{GOOGLE}{signature}")
+/// Returns block data that holds Google's signature of the call that follows, bound to the backend of the seal.
+pub(super) fn of_google(signature: &str, seal: &Seal) -> String {
+    seal.close(Kind::GoogleCall, signature, "")
 }
 
-/// Returns Google's signature from a block's data.
-pub(super) fn google(data: &str) -> Option<&str> {
-    data.strip_prefix(GOOGLE)
+/// Returns Google's signature from a block's data, with the backend that made it; `None` if none of these did.
+pub(super) fn google(data: &str, seals: &[Seal]) -> Option<(String, hub::Origin)> {
+    match envelope::open(data, "", seals)? {
+        (Kind::GoogleCall, signature, origin) => Some((signature.to_owned(), origin)),
+        _ => None,
+    }
 }
 
 /// Whether a signature or redacted data is not Anthropic's.
@@ -55,7 +60,13 @@ pub(crate) fn may_lack_thinking(body: &[u8]) -> bool {
 /// switched off, since Anthropic would refuse the turn. A body that is no Messages request is returned unchanged.
 #[must_use]
 pub(crate) fn without_foreign_thinking(body: &Bytes) -> Bytes {
-    rewritten(body).map_or_else(|| body.clone(), Bytes::from)
+    rewritten(body, |it| it.is_foreign()).map_or_else(|| body.clone(), Bytes::from)
+}
+
+/// Removes all reasoning from a Messages request to Anthropic, as [`without_foreign_thinking`] removes that of others.
+#[must_use]
+pub(crate) fn without_thinking(body: &Bytes) -> Bytes {
+    rewritten(body, |it| it.is_thought()).map_or_else(|| body.clone(), Bytes::from)
 }
 
 #[derive(Deserialize)]
@@ -67,7 +78,7 @@ struct Body<'a> {
 }
 
 #[derive(Deserialize)]
-struct Kind<'a> {
+struct Typed<'a> {
     #[serde(borrow, rename = "type")]
     kind: Cow<'a, str>,
 }
@@ -104,15 +115,15 @@ impl Block<'_> {
     }
 }
 
-/// Returns the body without foreign reasoning, or `None` if nothing changes.
-fn rewritten(body: &[u8]) -> Option<String> {
+/// Returns the body without some of the reasoning, or `None` if nothing changes.
+fn rewritten(body: &[u8], is_unwanted: impl Fn(&Block<'_>) -> bool) -> Option<String> {
     let text = std::str::from_utf8(body).ok()?;
     let Body { messages, thinking } = serde_json::from_str(text).ok()?;
     let turns: Vec<&RawValue> = serde_json::from_str(messages.get()).ok()?;
     let (mut kept, mut is_changed, mut lacks_thought) = (Vec::with_capacity(turns.len()), false, false);
     for turn in turns {
         let turn = turn.get();
-        match rest(turn) {
+        match rest(turn, &is_unwanted) {
             None => {
                 if let Some(lacks) = lacks_thinking(turn) {
                     lacks_thought = lacks;
@@ -129,7 +140,7 @@ fn rewritten(body: &[u8]) -> Option<String> {
         }
     }
     let messages = is_changed.then(|| (place(text, messages.get()), format!("[{}]", kept.join(","))));
-    let is_enabled = |it: &&RawValue| serde_json::from_str::<Kind<'_>>(it.get()).is_ok_and(|it| it.kind == "enabled");
+    let is_enabled = |it: &&RawValue| serde_json::from_str::<Typed<'_>>(it.get()).is_ok_and(|it| it.kind == "enabled");
     let thinking = thinking.filter(|it| lacks_thought && is_enabled(it));
     let mut edits: Vec<_> = messages.into_iter().collect();
     edits.extend(thinking.map(|it| (place(text, it.get()), r#"{"type":"disabled"}"#.to_owned())));
@@ -143,12 +154,12 @@ fn rewritten(body: &[u8]) -> Option<String> {
     Some(out)
 }
 
-/// Removes foreign reasoning from a turn. Returns the rest and whether it calls tools without beginning with
-/// reasoning; `Some(None)` if nothing is left, and `None` if the turn has no foreign reasoning.
-fn rest(turn: &str) -> Option<Option<(String, bool)>> {
+/// Removes some of the reasoning from a turn. Returns the rest and whether it calls tools without beginning with
+/// reasoning; `Some(None)` if nothing is left, and `None` if there was nothing to remove.
+fn rest(turn: &str, is_unwanted: impl Fn(&Block<'_>) -> bool) -> Option<Option<(String, bool)>> {
     let Turn { content, .. } = serde_json::from_str(turn).ok()?;
     let all: Vec<&RawValue> = serde_json::from_str(content.get()).ok()?;
-    let kept: Vec<_> = all.iter().filter(|raw| !block(raw).is_some_and(|it| it.is_foreign())).collect();
+    let kept: Vec<_> = all.iter().filter(|raw| !block(raw).is_some_and(|it| is_unwanted(&it))).collect();
     if kept.len() == all.len() {
         return None;
     }

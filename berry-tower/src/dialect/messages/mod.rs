@@ -23,7 +23,9 @@ pub(super) use decode_stream::ResponseDecoder;
 pub(super) use encode_request::MessagesRequest;
 pub(super) use encode_stream::ResponseEncoder;
 pub(super) use event::{Delta, Event, EventError, MessageDelta};
-pub(crate) use foreign_thinking::{may_contain_foreign_thinking, may_lack_thinking, without_foreign_thinking};
+pub(crate) use foreign_thinking::{
+    may_contain_foreign_thinking, may_lack_thinking, without_foreign_thinking, without_thinking,
+};
 pub(super) use request::{
     CustomTool, Message, Metadata, OutputConfig, OutputFormat, Request, Role, Thinking, Tool, ToolChoice,
 };
@@ -84,15 +86,15 @@ impl CallerFormat for Messages {
         Endpoint::Messages
     }
 
-    fn decode_request(&self, body: &[u8], _seals: &[Seal]) -> Result<hub::Request, UnsupportedField> {
-        to_hub(&Request::parse(body)?)
+    fn decode_request(&self, body: &[u8], seals: &[Seal]) -> Result<hub::Request, UnsupportedField> {
+        to_hub(&Request::parse(body)?, seals)
     }
 
     fn param_path(&self, param: &str, _request: &hub::Request, body: &[u8]) -> String {
         Request::parse(body).map_or_else(|_| param.to_owned(), |request| decode_request::param_path(param, &request))
     }
 
-    fn response_encoder(&self, _request: &hub::Request, _options: EncodeOptions) -> Box<dyn EncodeResponse> {
-        Box::new(ResponseEncoder::default())
+    fn response_encoder(&self, _request: &hub::Request, options: EncodeOptions) -> Box<dyn EncodeResponse> {
+        Box::new(ResponseEncoder::new(options.seal))
     }
 }

@@ -14,6 +14,8 @@ pub(super) struct Head {
     pub(super) caller: Arc<hub::CallerFacts>,
     pub(super) options: EncodeOptions,
     pub(super) model: String,
+    /// The time in seconds since 1970.
+    now: u64,
 }
 
 /// How a response ended, or that it has not.
@@ -27,7 +29,13 @@ pub(super) enum Ended {
 
 impl Head {
     pub(super) fn new(caller: Option<Arc<hub::CallerFacts>>, options: EncodeOptions) -> Self {
-        Self { caller: caller.unwrap_or_default(), options, model: String::new() }
+        let now = options.created;
+        Self { caller: caller.unwrap_or_default(), options, model: String::new(), now }
+    }
+
+    /// Sets the time, which a response that ends now has as that of its end.
+    pub(super) fn set_time(&mut self, now: u64) {
+        self.now = self.now.max(now);
     }
 
     /// Returns the id of the response.
@@ -85,7 +93,7 @@ impl Head {
             self.response_id()
         );
         match ended {
-            Ended::Completed => out.push_str(&created.to_string()),
+            Ended::Completed => out.push_str(&self.now.to_string()),
             Ended::Not | Ended::Incomplete(_) => out.push_str("null"),
         }
         out.push_str(r#","error":null,"incomplete_details":"#);

@@ -1,4 +1,5 @@
-//! Envelopes: what Claude and Gemini want back with a turn, as the `encrypted_content` of a reasoning item.
+//! Envelopes: what Claude and Gemini want back with a turn, as the `encrypted_content` of a reasoning item, and
+//! what Gemini wants back as the data of a redacted block of Messages.
 //!
 //! An envelope is authenticated with a key of the backend's provider and bound to the provider, its model and the
 //! reasoning's text. One that does not fit, such as one that another backend made, is left out of the request.
@@ -30,23 +31,23 @@ const CODE: usize = 16;
 /// The number of bytes that tell backends apart.
 const TAG: usize = 4;
 
-/// Derives the key of a provider's seals from its API key, so that every instance of a gateway opens the envelopes of
-/// the others. For a provider without a key it is a random one, which a restart forgets.
-pub(crate) fn seal_key(api_key: &[u8]) -> [u8; 32] {
+/// Derives the key of a provider's seals from its API key or from a secret of the server, so that every instance of a
+/// gateway opens the envelopes of the others. Without a secret it is a random one, which a restart forgets.
+pub(crate) fn seal_key(secret: &[u8]) -> [u8; 32] {
     static RANDOM: OnceLock<[u64; 4]> = OnceLock::new();
     let mut hash = Sha256::new_with_prefix(b"berry: seals of reasoning");
-    if api_key.is_empty() {
+    if secret.is_empty() {
         for random in RANDOM.get_or_init(|| [0; 4].map(|_: u64| RandomState::new().hash_one(0_u8))) {
             hash.update(random.to_le_bytes());
         }
     }
-    hash.update(api_key);
+    hash.update(secret);
     hash.finalize().into()
 }
 
 /// What an envelope holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(in crate::dialect) enum Kind {
     /// Anthropic's signature of the reasoning.
     Thinking,
     /// Anthropic's encrypted reasoning.
@@ -110,7 +111,7 @@ impl Seal {
     }
 
     /// Returns an envelope with this data, for reasoning with this text.
-    pub(super) fn close(&self, kind: Kind, data: &str, text: &str) -> String {
+    pub(in crate::dialect) fn close(&self, kind: Kind, data: &str, text: &str) -> String {
         let kind = kind.letter();
         let Some(mac) = self.mac(&[kind, data, text]) else { return UNSIGNED.to_owned() };
         format!("{VERSION}{kind}:{}:{}:{data}", self.tag, hex(&mac.finalize().into_bytes()[..CODE]))
@@ -136,7 +137,11 @@ struct Parts<'a> {
 }
 
 /// Returns what an envelope holds and the backend that made it; `None` if none of these did.
-pub(super) fn open<'a>(envelope: &'a str, text: &str, seals: &[Seal]) -> Option<(Kind, &'a str, hub::Origin)> {
+pub(in crate::dialect) fn open<'a>(
+    envelope: &'a str,
+    text: &str,
+    seals: &[Seal],
+) -> Option<(Kind, &'a str, hub::Origin)> {
     let mut parts = envelope.strip_prefix(VERSION)?.splitn(4, ':');
     let letter = parts.next()?;
     let kind = Kind::ALL.into_iter().find(|kind| kind.letter() == letter)?;

@@ -7,7 +7,7 @@ mod decode_stream;
 mod encode_request;
 mod encode_response;
 mod encode_stream;
-mod envelope;
+pub(super) mod envelope;
 mod events;
 mod grammar;
 mod items;

@@ -138,7 +138,7 @@ proptest! {
     fn encoded_requests_preserve_the_conversation(request in request()) {
         let chat = read(&request);
         let body = sent(&chat, Sampling::All);
-        let back = messages::to_hub(&messages::Request::parse(body.to_string().as_bytes()).unwrap()).unwrap();
+        let back = messages::to_hub(&messages::Request::parse(body.to_string().as_bytes()).unwrap(), &[]).unwrap();
         prop_assert_eq!(sorted(told(&back)), sorted(told(&chat)));
         let thinks = body.get("thinking").is_some();
         prop_assert!(thinks || back.temperature == chat.temperature.map(|t| t.min(1.0)));

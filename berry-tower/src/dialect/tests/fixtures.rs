@@ -119,7 +119,7 @@ fn examples_of_gemini() {
 #[test]
 fn examples_of_messages() {
     let request = |body: &[u8]| {
-        let read = messages::Request::parse(body).and_then(|request| messages::to_hub(&request));
+        let read = messages::Request::parse(body).and_then(|request| messages::to_hub(&request, &[]));
         read.map(|request| serde_json::to_vec(&request).unwrap()).map_err(|error| error.param)
     };
     let answer = |_: &Pair, body: &[u8]| {

@@ -4,28 +4,34 @@
 use crate::dialect::{
     chat,
     codec::{DecodeResponse, EncodeResponse, StreamItem},
-    format::{EncodedRequest, Sampling},
+    format::{Dialect, EncodedRequest, Sampling, Target},
     gemini, hub,
     messages::{
         self, Block, Content, Event, ResponseEncoder, StopReason, may_contain_foreign_thinking, to_hub,
         without_foreign_thinking,
     },
+    responses::Seal,
 };
 use bytes::Bytes;
 use proptest::{collection::vec, prelude::*, sample::Index};
 use serde_json::{Value, json};
 
-use super::messages_answers::{Told, events, is_whole, written};
+use super::messages_answers::{Told, events, is_whole, written, written_by};
 
 fn google(answer: &Value) -> (Vec<u8>, Vec<u8>) {
     let question = hub::Request::parse(br#"{"model":"m","messages":[{"role":"user","content":"Hi"}]}"#).unwrap();
     let reader = || gemini::GeminiRequest::from_hub(&question).unwrap().response_decoder(super::decoding(1));
     let body = answer.to_string();
-    let plain = ResponseEncoder::default().encode_response(reader().decode_response(body.as_bytes()).unwrap());
+    let encoder = || ResponseEncoder::new(Some(seal("gemini")));
+    let plain = encoder().encode_response(reader().decode_response(body.as_bytes()).unwrap());
     let (mut reader, mut items) = (reader(), Vec::new());
     reader.decode_event("", &body, &mut items).unwrap();
     reader.decode_end(crate::dialect::codec::StreamEnd::Clean, &mut items);
-    (plain, written(items))
+    (plain, written_by(encoder(), items))
+}
+
+fn seal(provider: &str) -> Seal {
+    Seal::new([1; 32].into(), provider.into(), "m".into())
 }
 
 /// What a client sends back of a stream: its blocks.
@@ -77,7 +83,16 @@ fn signatures_of_gemini_return_to_gemini_only() {
     assert_eq!(plain["content"], json!(said));
 
     let body = conversation(&said, "call_1").to_string();
-    let chat = to_hub(&messages::Request::parse(body.as_bytes()).unwrap()).unwrap();
+    let request = messages::Request::parse(body.as_bytes()).unwrap();
+    let chat = to_hub(&request, &[seal("other"), seal("gemini")]).unwrap();
+    let target = |provider| Target::new(Dialect::Gemini, "m").with_provider(provider);
+    assert!(chat.without_others_reasoning(&target("gemini")).is_none());
+    for other in [chat.without_others_reasoning(&target("other")).unwrap(), to_hub(&request, &[seal("other")]).unwrap()]
+    {
+        let asked = gemini::GeminiRequest::from_hub(&other).unwrap();
+        let signature = asked.request().contents[1].parts[0].thought_signature.as_deref();
+        assert_eq!(signature, Some("skip_thought_signature_validator"));
+    }
     let asked = gemini::GeminiRequest::from_hub(&chat).unwrap();
     let turn = &asked.request().contents[1];
     assert_eq!(turn.parts.len(), 1);
@@ -237,7 +252,7 @@ fn cut_tool_call_is_an_object_with_the_reason() {
 fn tool_call_without_input_has_an_empty_object() {
     let said = [json!({"type": "tool_use", "id": "a", "name": "f"})];
     let read = messages::Request::parse(conversation(&said, "a").to_string().as_bytes()).unwrap();
-    let chat = to_hub(&read).unwrap();
+    let chat = to_hub(&read, &[]).unwrap();
     assert_eq!(chat.messages[1].tool_calls.as_ref().unwrap()[0].function.arguments, "{}");
     let Content::Blocks(blocks) = &read.messages[1].content else { panic!() };
     assert!(matches!(&blocks[0], Block::ToolUse { .. }));

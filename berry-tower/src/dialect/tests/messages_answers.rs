@@ -204,7 +204,11 @@ impl Said {
 }
 
 pub(crate) fn written(items: Vec<StreamItem>) -> Vec<u8> {
-    let (mut writer, mut out) = (ResponseEncoder::default(), Vec::new());
+    written_by(ResponseEncoder::default(), items)
+}
+
+pub(crate) fn written_by(mut writer: ResponseEncoder, items: Vec<StreamItem>) -> Vec<u8> {
+    let mut out = Vec::new();
     items.into_iter().for_each(|item| writer.encode_item(item, &mut out));
     out
 }

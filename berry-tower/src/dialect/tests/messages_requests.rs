@@ -141,7 +141,7 @@ proptest! {
     #[test]
     fn messages_requests_round_trip(request in request()) {
         let read = messages::Request::parse(request.to_string().as_bytes()).unwrap();
-        let chat = to_hub(&read).unwrap();
+        let chat = to_hub(&read, &[]).unwrap();
         let again = super::body_of(&messages::MessagesRequest::from_hub(&chat).unwrap(), "m", Sampling::All, chat.stream == Some(true));
         let again = messages::Request::parse(&again).unwrap();
         prop_assert_eq!(plain(again), plain(read));
@@ -150,7 +150,7 @@ proptest! {
     /// What OpenAI's format has no words for is named, and what is sent holds nothing of others.
     #[test]
     fn chat_requests_have_only_fields_of_the_chat_format(request in request()) {
-        let chat = to_hub(&messages::Request::parse(request.to_string().as_bytes()).unwrap()).unwrap();
+        let chat = to_hub(&messages::Request::parse(request.to_string().as_bytes()).unwrap(), &[]).unwrap();
         let shows = |message: &hub::Message| match &message.content {
             Some(hub::Content::Parts(parts)) if message.role == hub::Role::Tool => {
                 !parts.iter().all(|part| matches!(part, hub::Part::Text { .. }))
@@ -184,7 +184,7 @@ fn thinking_budget_becomes_an_effort() {
     let effort = |thinking: Value, config: Value| {
         let request =
             json!({"model": "m", "max_tokens": 9, "messages": [], "thinking": thinking, "output_config": config});
-        to_hub(&messages::Request::parse(request.to_string().as_bytes()).unwrap())
+        to_hub(&messages::Request::parse(request.to_string().as_bytes()).unwrap(), &[])
             .map(|chat| chat.reasoning_effort)
             .map_err(|error| error.param)
     };

@@ -116,6 +116,14 @@ fn depth(data: &[u8]) -> usize {
     most
 }
 
+/// Whether `serde_json` may write a number otherwise than it came: with an exponent, or as a long float.
+#[cfg(fuzzing)]
+pub(crate) fn has_rewritten_numbers(bytes: &[u8]) -> bool {
+    let has_exponent = bytes.windows(2).any(|pair| pair[0].is_ascii_digit() && matches!(pair[1], b'e' | b'E'));
+    let is_float = |part: &[u8]| part.contains(&b'.') && part.len() > 15;
+    has_exponent || bytes.split(|byte| !byte.is_ascii_digit() && *byte != b'.').any(is_float)
+}
+
 /// Like `Value`, with members that come twice kept.
 #[derive(Debug)]
 pub(crate) enum Tree {
@@ -424,7 +432,8 @@ impl Reading {
         if tree.has_twins() {
             return None;
         }
-        let name = &*String::from_utf8_lossy(&event.name);
+        // Of the line `event` as much is kept as any known type has.
+        let name = &*String::from_utf8_lossy(&event.name[..event.name.len().min(64)]);
         let kind = match tree.get("type").and_then(Tree::text) {
             None | Some("") => name,
             Some(kind) => kind,
@@ -457,7 +466,7 @@ impl Reading {
                     return Some(Err(StreamFault::Error(error.map(details).unwrap_or_default())));
                 }
                 let is_end = ["response.completed", "response.incomplete", "response.failed"].contains(&kind);
-                let is_delta = kind.starts_with("response.") && kind.ends_with(".delta") && kind.len() <= 64;
+                let is_delta = kind.starts_with("response.") && kind.ends_with(".delta");
                 let says = tree.get("delta").is_some_and(|d| {
                     let kept = |name: &str| !["type", "stop_reason", "stop_sequence"].contains(&name);
                     d.text().is_some_and(|text| !text.is_empty())
@@ -475,6 +484,7 @@ impl Reading {
                     return Some(Err(if output { StreamFault::Interrupted } else { StreamFault::NoOutput }));
                 }
                 self.ended |= kind == "message_stop";
+                self.closed |= kind == "message_stop";
                 true
             }
         };

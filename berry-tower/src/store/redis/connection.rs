@@ -125,7 +125,7 @@ impl Link {
         }
     }
 
-    /// Opens the breaker; one line in the log tells of each outage.
+    /// Opens the breaker; each outage is logged by one line.
     fn lost(&self, reason: &str) {
         if self.is_away.swap(true, Relaxed) {
             return;

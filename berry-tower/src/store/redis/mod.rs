@@ -73,7 +73,7 @@ struct Shared {
     next_slot: AtomicU64,
     clock: Clock,
     groups: DashMap<Arc<str>, GroupLeases, RandomState>,
-    /// What was left of each counter when it was heard of last.
+    /// What was left of each counter at the last response of the store.
     left: DashMap<Arc<str>, u64, RandomState>,
     /// The counters while the store is away, and those that have begun there with what was left.
     local: Memory,

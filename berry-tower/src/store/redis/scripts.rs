@@ -97,7 +97,7 @@ pub(super) fn settle(prefix: &str, group: &str, settled: &[Used], slot: &str) ->
     call
 }
 
-/// Returns the call by which a process tells that it is alive.
+/// Returns the call by which a process shows that it is alive.
 pub(super) fn beat(prefix: &str, process: &str) -> ScriptInvocation<'static> {
     let mut call = BEAT.prepare_invoke();
     call.key(format!("{{{prefix}}}:replicas")).arg(process);

@@ -173,14 +173,23 @@ async fn checks_the_rules_of_thinking() {
             ("/tool_choice", json!({"type": "tool", "name": "look"}), "tool_choice"),
             ("/temperature", json!(0.5), "temperature"),
             ("/top_k", json!(5), "top_k"),
-            ("/messages/1/content/0/signature", json!("made up"), "messages.1.content.0.signature"),
-            ("/messages/1/content/0/thinking", json!("Other"), "messages.1.content.0.signature"),
+            ("/messages/1/content/0/signature", json!("made up"), "messages.1.content.0: Invalid `signature`"),
+            ("/messages/1/content/0/thinking", json!("Other"), "messages.1.content.0: Invalid `signature`"),
+            ("/messages/0/content", json!("Another"), "bound to a different conversation"),
+            ("/tools/0/description", json!("Another"), "bound to a different conversation"),
             ("/messages/1/content", json!([first["content"][1]]), "messages.1.content.0.type"),
             ("/messages/-", assistant(json!("So")), "messages.3"),
         ],
     )
     .await;
     good["temperature"] = json!(1);
+    // The same content as blocks, with a mark of the cache, is no other conversation.
+    let text = good["messages"][0]["content"].take();
+    good["messages"][0]["content"] = json!([{"type": "text", "text": text, "cache_control": {"type": "ephemeral"}}]);
+    plain(CLAUDE, "sim", &good).await;
+    // Adaptive thinking may leave out a turn.
+    good["thinking"] = json!({"type": "adaptive"});
+    good["messages"][1]["content"] = json!([first["content"][1]]);
     plain(CLAUDE, "sim", &good).await;
 }
 

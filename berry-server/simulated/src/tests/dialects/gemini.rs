@@ -138,7 +138,7 @@ async fn checks_fields_at_every_level() {
 
 #[tokio::test]
 async fn each_call_needs_a_response_of_the_same_name() {
-    let call = |name: &str| json!({"functionCall": {"name": name, "args": {"a": 1}}, "thoughtSignature": "c2ln"});
+    let call = |name: &str| json!({"functionCall": {"name": name, "args": {"a": 1}}, "thoughtSignature": "skip_thought_signature_validator"});
     let response = |name: &str| json!({"functionResponse": {"name": name, "response": {"output": "x"}}});
     let with_id = |part: Value, field: &str, id: &str| {
         let mut part = part;
@@ -197,6 +197,43 @@ async fn thinking_models_sign_the_first_call() {
     let signed: Vec<_> = parts.iter().map(|part| part["thoughtSignature"].is_string()).collect();
     assert_eq!(signed, [false, true, false]);
     assert_eq!(parts[0]["thought"], true);
+}
+
+#[tokio::test]
+async fn accepts_only_signatures_of_the_account_and_misses_none_in_the_current_turn() {
+    let provider = start(GEMINI).await;
+    let mut body = question(GEMINI);
+    body["tools"] = json!([{"functionDeclarations": [{"name": "look", "description": "d"}]}]);
+    body["generationConfig"] = json!({"thinkingConfig": {"includeThoughts": true}});
+    let (_, answer) = send(request(&provider, GEMINI, "sim-tools-think", false, &body)).await;
+    let said = answer["candidates"][0]["content"].clone();
+    let result = user(json!([{"functionResponse": {"name": "look", "response": {"result": "x"}}}]));
+    body["contents"].as_array_mut().unwrap().extend([said, result]);
+    let (status, answer) = send(request(&provider, GEMINI, "sim-tools-think", false, &body)).await;
+    assert_eq!(status, 200, "{answer}");
+    assert!(answer["candidates"][0]["content"]["parts"][1]["thoughtSignature"].is_string());
+    let at = "/contents/1/parts/1/thoughtSignature";
+    for (signature, expected) in [
+        (json!("skip_thought_signature_validator"), None),
+        (json!("c2lnbmVkIGJ5IGFub3RoZXI="), Some("Corrupted thought signature.")),
+        (Value::Null, Some("missing a thought_signature")),
+    ] {
+        set(&mut body, at, signature);
+        let (status, answer) = send(request(&provider, GEMINI, "sim-tools-think", false, &body)).await;
+        match expected {
+            None => assert_eq!(status, 200, "{answer}"),
+            Some(words) => {
+                let message = answer["error"]["message"].as_str().unwrap();
+                assert!(status == 400 && message.contains(words), "{message}");
+            }
+        }
+    }
+    body["contents"]
+        .as_array_mut()
+        .unwrap()
+        .extend([model(json!([{"text": "Yes."}])), user(json!([{"text": "And?"}]))]);
+    let (status, answer) = send(request(&provider, GEMINI, "sim-tools-think", false, &body)).await;
+    assert_eq!(status, 200, "{answer}");
 }
 
 #[tokio::test]

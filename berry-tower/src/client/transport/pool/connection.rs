@@ -33,6 +33,13 @@ pub(super) trait Connection: Send + Sync {
     /// Polls for the response to the request that was sent.
     fn poll_answer(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome>;
 
+    /// Whether the connection has gone deaf, which another of its requests has found before: the
+    /// response head is overdue.
+    fn is_known_deaf(self: Pin<&mut Self>) -> bool;
+
+    /// Whether the connection ended with several requests, and another one of them has failed before.
+    fn is_known_lost(&self) -> bool;
+
     /// Whether a byte has come since the request was sent; unknown counts as yes.
     fn any_byte_received(&self) -> bool;
 
@@ -99,6 +106,20 @@ where
             slot.answered();
         }
         Poll::Ready(answer)
+    }
+
+    fn is_known_deaf(self: Pin<&mut Self>) -> bool {
+        match self.project().role {
+            Role::Http1(_) => false,
+            Role::Http2(slot) => slot.is_known_deaf(),
+        }
+    }
+
+    fn is_known_lost(&self) -> bool {
+        match &self.role {
+            Role::Http1(_) => false,
+            Role::Http2(slot) => slot.is_known_lost(),
+        }
     }
 
     fn any_byte_received(&self) -> bool {

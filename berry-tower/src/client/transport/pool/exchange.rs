@@ -18,7 +18,7 @@ use super::{super::failure, Pool, connection::BoxConnection};
 use crate::{
     body::Buffered,
     client::transport::{Unprocessed, Upstream},
-    error::Failure,
+    error::{BoxError, Failure, LostTogether},
 };
 
 /// The future of a response. It is small: what is large is in the connection.
@@ -69,7 +69,14 @@ impl Future for Exchange {
                     };
                     continue;
                 }
-                Self::Sent(sent) => ready!(sent.connection.as_mut().poll_answer(cx)),
+                Self::Sent(sent) => match sent.connection.as_mut().poll_answer(cx) {
+                    Poll::Ready(answer) => answer,
+                    Poll::Pending if sent.connection.as_mut().is_known_deaf() => {
+                        *self = Self::Done;
+                        return Poll::Ready(Err(failure::deaf()));
+                    }
+                    Poll::Pending => return Poll::Pending,
+                },
                 Self::Done => return Poll::Pending,
             };
             let Self::Sent(sent) = mem::replace(&mut *self, Self::Done) else { return Poll::Pending };
@@ -112,7 +119,20 @@ impl Sent {
             // The upstream closed an idle connection while the request was on its way.
             self.reused && !self.connection.any_byte_received()
         };
-        if unprocessed { Failure::ConnectionLost(Unprocessed::boxed(error)) } else { failure::lost(error.into()) }
+        if unprocessed {
+            Failure::ConnectionLost(Unprocessed::boxed(error))
+        } else {
+            failure::lost(mark(error, &self.connection))
+        }
+    }
+}
+
+/// Marks the error of a connection that was lost with several requests, unless it is the first.
+fn mark(error: hyper::Error, connection: &BoxConnection) -> BoxError {
+    if failure::ends_connection(&error) && connection.is_known_lost() {
+        LostTogether::new(error).into()
+    } else {
+        error.into()
     }
 }
 
@@ -140,10 +160,16 @@ pub(in super::super) struct Pooled {
 
 impl Body for Pooled {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BoxError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let frame = ready!(Pin::new(&mut self.incoming).poll_frame(cx));
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let frame = ready!(Pin::new(&mut self.incoming).poll_frame(cx)).map(|frame| {
+            let connection = self.lease.as_ref().and_then(|lease| lease.connection.as_ref());
+            frame.map_err(|error| match connection {
+                Some(connection) => mark(error, connection),
+                None => error.into(),
+            })
+        });
         if self.lease.is_some() && (!matches!(frame, Some(Ok(_))) || self.incoming.is_end_stream()) {
             self.lease = None;
         }

@@ -78,6 +78,10 @@ pub(super) struct StreamSlots {
     retired: AtomicBool,
     /// The connection was made for one request, and opens no other stream until that has its response head.
     held: AtomicBool,
+    /// A response head has come.
+    has_answered: AtomicBool,
+    /// A request has failed with the connection.
+    has_failed: AtomicBool,
     waiters: Arc<Waiters>,
 }
 
@@ -92,6 +96,8 @@ impl StreamSlots {
             has_settings: AtomicBool::new(false),
             retired: AtomicBool::new(false),
             held: AtomicBool::new(false),
+            has_answered: AtomicBool::new(false),
+            has_failed: AtomicBool::new(false),
             waiters,
         }
     }
@@ -141,13 +147,20 @@ impl StreamSlots {
         self.retired.store(true, Relaxed);
     }
 
+    /// Notes that a request has failed with the connection. Returns whether that is known: one had
+    /// failed before. While the peer has never answered, each failure is news, since the peer may be
+    /// at fault rather than the connection.
+    fn fail(&self) -> bool {
+        self.has_answered.load(Relaxed) && self.has_failed.swap(true, AcqRel)
+    }
+
     /// Reserves a stream, if one is free.
     pub(super) fn reserve(self: &Arc<Self>) -> Option<StreamSlot> {
         let limit = self.limit.load(Acquire);
         let limit = if self.held.load(Acquire) { limit.min(1) } else { limit };
         let next = |active: usize| (active < limit).then_some(active + 1);
         self.active.fetch_update(AcqRel, Acquire, next).ok()?;
-        Some(StreamSlot { slots: self.clone(), unanswered: None })
+        Some(StreamSlot { slots: self.clone(), unanswered: None, has_found_deaf: false })
     }
 }
 
@@ -157,6 +170,8 @@ pub(super) struct StreamSlot {
     slots: Arc<StreamSlots>,
     /// While a response head is due: when half of the wait for it ends, and when all of it ends.
     unanswered: Option<(Instant, Instant)>,
+    /// Whether this request is the first that found the connection deaf.
+    has_found_deaf: bool,
 }
 
 impl StreamSlot {
@@ -172,20 +187,41 @@ impl StreamSlot {
     pub(super) fn answered(&mut self) {
         self.unanswered = None;
         self.slots.release();
+        self.slots.has_answered.store(true, Relaxed);
         self.slots.last_head.store(self.slots.age(Instant::now()), Relaxed);
+    }
+}
+
+impl StreamSlot {
+    /// Whether the head is overdue, and none of another stream has come in the second half of the
+    /// wait: the connection may be deaf, though its peer still acknowledges pings.
+    fn is_deaf(&self) -> bool {
+        self.unanswered.is_some_and(|(half, due)| {
+            Instant::now() >= due && self.slots.last_head.load(Relaxed) <= self.slots.age(half)
+        })
+    }
+
+    /// Whether the connection has gone deaf, and another request has found that before.
+    pub(super) fn is_known_deaf(&mut self) -> bool {
+        if self.has_found_deaf || !self.is_deaf() {
+            return false;
+        }
+        let is_known = self.slots.fail();
+        self.has_found_deaf = !is_known;
+        is_known
+    }
+
+    /// Whether the connection has ended, and another request has failed with it before.
+    pub(super) fn is_known_lost(&self) -> bool {
+        self.slots.fail()
     }
 }
 
 impl Drop for StreamSlot {
     fn drop(&mut self) {
         self.slots.release();
-        // A head is overdue, and none of another stream has come in the second half of the wait: the
-        // connection may be deaf, though its peer still acknowledges pings. The streams that it has
-        // go on.
-        if let Some((half, due)) = self.unanswered
-            && Instant::now() >= due
-            && self.slots.last_head.load(Relaxed) <= self.slots.age(half)
-        {
+        // The streams that it has go on.
+        if self.is_deaf() {
             self.slots.retire();
         }
         self.slots.active.fetch_sub(1, AcqRel);

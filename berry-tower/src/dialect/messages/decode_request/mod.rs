@@ -8,6 +8,7 @@ pub(super) use param_path::param_path;
 use super::{Block, Content, CustomTool, OutputConfig, OutputFormat, Request, Thinking, Tool, ToolChoice};
 use crate::dialect::{
     capabilities, hub,
+    responses::Seal,
     unsupported::{Rejector, UnsupportedField},
     value::Value,
 };
@@ -15,12 +16,12 @@ use crate::dialect::{
 /// Rejects members that no other format has.
 const UNKNOWN: Rejector = Rejector::new("a translation of this request");
 
-/// Decodes a Messages request. Reasoning is kept with its signatures in `extra_content.anthropic`; `metadata` and
-/// `service_tier` are hints.
+/// Decodes a Messages request. Reasoning is kept with its signatures in `extra_content`, of which `seals` open Google's;
+/// `metadata` and `service_tier` are hints.
 ///
 /// # Errors
 /// The field of the Messages request that only Anthropic can express.
-pub(crate) fn to_hub(request: &Request) -> Result<hub::Request, UnsupportedField> {
+pub(crate) fn to_hub(request: &Request, seals: &[Seal]) -> Result<hub::Request, UnsupportedField> {
     let mut dropped = Vec::new();
     UNKNOWN.members("", &request.other, capabilities::messages, &mut dropped)?;
     let (tool_choice, parallel_tool_calls) = choice(request.tool_choice.as_ref())?;
@@ -35,7 +36,7 @@ pub(crate) fn to_hub(request: &Request) -> Result<hub::Request, UnsupportedField
         (tool_choice, parallel_tool_calls)
     };
     let mut messages: Vec<_> = request.system.as_ref().map(system).transpose()?.flatten().into_iter().collect();
-    turns::messages(&request.messages, &mut messages, &mut dropped)?;
+    turns::messages(&request.messages, seals, &mut messages, &mut dropped)?;
     let user = request.metadata.as_ref().and_then(|metadata| metadata.user_id.clone());
     Ok(hub::Request {
         model: request.model.clone(),

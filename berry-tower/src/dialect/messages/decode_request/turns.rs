@@ -7,6 +7,7 @@ use crate::dialect::{
         Block, Content, Message, Other, Role, Source,
         foreign_thinking::{self, is_foreign},
     },
+    responses::Seal,
     unsupported::UnsupportedField,
     value::Value,
 };
@@ -14,6 +15,7 @@ use crate::dialect::{
 /// Decodes the turns; a turn with tool results becomes several messages.
 pub(super) fn messages(
     turns: &[Message],
+    seals: &[Seal],
     out: &mut Vec<hub::Message>,
     dropped: &mut Vec<String>,
 ) -> Result<(), UnsupportedField> {
@@ -37,7 +39,7 @@ pub(super) fn messages(
         };
         match turn.role {
             Role::User => user(blocks, &path, out)?,
-            Role::Assistant => out.push(assistant(blocks, &path)?),
+            Role::Assistant => out.push(assistant(blocks, seals, &path)?),
             Role::System => {
                 let parts = blocks.iter().enumerate().map(|(at, it)| part(it, &format!("{path}.content[{at}]")));
                 if let Some(content) = content(parts.collect::<Result<_, _>>()?) {
@@ -87,7 +89,7 @@ fn result(block: &Block, path: &str) -> Result<hub::Message, UnsupportedField> {
     })
 }
 
-fn assistant(blocks: &[Block], path: &str) -> Result<hub::Message, UnsupportedField> {
+fn assistant(blocks: &[Block], seals: &[Seal], path: &str) -> Result<hub::Message, UnsupportedField> {
     let (mut said, mut calls, mut thoughts, mut reasoning) = (Vec::new(), Vec::new(), Vec::new(), String::new());
     let mut google = None;
     for (at, block) in blocks.iter().enumerate() {
@@ -96,8 +98,9 @@ fn assistant(blocks: &[Block], path: &str) -> Result<hub::Message, UnsupportedFi
             Block::ToolUse { id, name, input, .. } => {
                 let arguments = if input.is_null() { "{}".to_owned() } else { input.to_string() };
                 let function = hub::CalledFunction { name: name.clone(), arguments };
-                let extra_content = google.take().map(|signature: &str| hub::ExtraContent {
-                    google: Some(hub::Google { thought_signature: Some(signature.to_owned()) }),
+                let extra_content = google.take().map(|(signature, origin)| hub::ExtraContent {
+                    google: Some(hub::Google { thought_signature: Some(signature) }),
+                    origin: Some(origin),
                     ..hub::ExtraContent::default()
                 });
                 calls.push(hub::ToolCall { id: id.clone(), function, extra_content, ..hub::ToolCall::default() });
@@ -112,7 +115,7 @@ fn assistant(blocks: &[Block], path: &str) -> Result<hub::Message, UnsupportedFi
             }
             // Tools that Anthropic ran itself in an earlier turn; what came of them is in the texts.
             Block::Other(block) if is_hosted(block) => {}
-            Block::RedactedThinking { data } if is_foreign(data) => google = foreign_thinking::google(data),
+            Block::RedactedThinking { data } if is_foreign(data) => google = foreign_thinking::google(data, seals),
             Block::RedactedThinking { data } => {
                 thoughts.push(hub::Thought::RedactedThinking { data: data.clone() });
             }

@@ -132,8 +132,8 @@ impl Thought {
 
 /// The first version of each family of Claude models that refuses a thinking budget and takes only adaptive
 /// thinking (Anthropic, "Adaptive thinking", as of Claude Opus 4.7).
-const ADAPTIVE_ONLY: [(&str, (u32, u32)); 4] =
-    [("opus", (4, 7)), ("sonnet", (4, 7)), ("haiku", (4, 7)), ("mythos", (0, 0))];
+const ADAPTIVE_ONLY: [(&str, (u32, u32)); 5] =
+    [("opus", (4, 7)), ("sonnet", (4, 7)), ("haiku", (4, 7)), ("fable", (0, 0)), ("mythos", (0, 0))];
 
 /// Whether a model takes only adaptive thinking, by its name: `claude-opus-4-7`, with a provider's prefix and a
 /// date behind it or not.
@@ -153,9 +153,13 @@ mod tests {
 
     #[test]
     fn knows_the_families_that_take_no_budget() {
-        for model in
-            ["claude-opus-4-7", "anthropic/claude-opus-4.8", "eu.anthropic.claude-sonnet-5-v1:0", "claude-opus-5"]
-        {
+        for model in [
+            "claude-fable-5-1",
+            "claude-opus-4-7",
+            "anthropic/claude-opus-4.8",
+            "eu.anthropic.claude-sonnet-5-v1:0",
+            "claude-opus-5",
+        ] {
             assert!(takes_adaptive_only(model), "{model}");
         }
         for model in

@@ -9,6 +9,7 @@ use super::decode_stream::ResponseDecoder;
 use crate::dialect::{
     capabilities,
     codec::DecodeResponse,
+    effort::Effort,
     format::{DecodeOptions, EncodedRequest, Target},
     hub,
     unsupported::{Rejector, UnsupportedField},
@@ -140,7 +141,9 @@ pub(super) fn encode_request(request: &hub::Request) -> Result<ResponsesRequest,
 
 impl EncodedRequest for ResponsesRequest {
     fn body(&self, target: &Target<'_>) -> Bytes {
-        let reasoning = self.effort.as_deref().map(|effort| {
+        let reasoning = self.effort.as_deref().map(|name| {
+            let nearest = Effort::from_name(name).and_then(|effort| target.efforts.nearest(effort));
+            let effort = if let Some(nearest) = nearest { nearest.name() } else { name };
             let summary = (effort != "none" && target.reasoning_summary).then_some("auto");
             Reasoning { effort, summary }
         });

@@ -248,6 +248,10 @@ impl ResponseEncoder {
 }
 
 impl EncodeResponse for ResponseEncoder {
+    fn set_time(&mut self, now: u64) {
+        self.head.set_time(now);
+    }
+
     fn encode_response(&mut self, response: hub::Response) -> Vec<u8> {
         self.head.response(response)
     }

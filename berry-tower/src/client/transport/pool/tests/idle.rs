@@ -49,6 +49,14 @@ impl FakeConnection {
 impl Connection for FakeConnection {
     fn send(self: Pin<&mut Self>, _request: Request<Buffered>, _head_due: Option<Instant>) {}
 
+    fn is_known_deaf(self: Pin<&mut Self>) -> bool {
+        false
+    }
+
+    fn is_known_lost(&self) -> bool {
+        false
+    }
+
     fn any_byte_received(&self) -> bool {
         true
     }

@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use tokio::time::Instant;
 
 use super::*;
-use crate::client;
+use crate::{client, error::LostTogether};
 
 #[tokio::test]
 async fn one_connection_serves_many_requests() {
@@ -194,4 +194,52 @@ async fn a_connection_whose_head_is_overdue_gets_no_further_request() {
     let silent = Exchange::new(pools.find(silent.uri(), LONG).unwrap(), silent);
     assert!(tokio::time::timeout_at(due, silent).await.is_err());
     assert_eq!(read(&pools, &upstream.uri("/")).await.unwrap(), "2");
+}
+
+/// A request to a path that holds it, whose head is due at once.
+fn overdue(pools: &Arc<Pools>, uri: &str, due: Instant) -> Exchange {
+    let request = http::Request::post(uri)
+        .extension(client::Upstream::new(LONG).with_head_due(due))
+        .body(Buffered::default())
+        .unwrap();
+    Exchange::new(pools.find(request.uri(), LONG).unwrap(), request)
+}
+
+#[tokio::test]
+async fn one_of_the_requests_on_a_deaf_connection_tells_against_the_upstream() {
+    let upstream = Upstream::new(Speaks::Http2).await;
+    let pools = trusting(&upstream);
+    assert_eq!(read(&pools, &upstream.uri("/")).await.unwrap(), "1");
+    let due = Instant::now() + Duration::from_millis(20);
+    let silent = (0..5).map(|_| tokio::time::timeout_at(due, overdue(&pools, &upstream.uri("/held"), due)));
+    let (mut timeouts, mut together) = (0, 0);
+    for answer in join_all(silent).await {
+        match answer {
+            Err(_) => timeouts += 1,
+            Ok(Err(failure)) => together += usize::from(crate::error::find::<LostTogether>(&failure).is_some()),
+            Ok(Ok(_)) => {}
+        }
+    }
+    assert_eq!((timeouts, together), (1, 4));
+}
+
+#[tokio::test]
+async fn one_of_the_requests_of_a_lost_connection_tells_against_the_upstream() {
+    for is_known in [false, true] {
+        let upstream = Upstream::new(Speaks::Http2).await;
+        let pools = trusting(&upstream);
+        if is_known {
+            assert_eq!(read(&pools, &upstream.uri("/")).await.unwrap(), "1");
+        }
+        let held: Vec<_> = (0..5).map(|_| tokio::spawn(ask(&pools, &upstream.uri("/held")))).collect();
+        upstream.wait_for(|counts| counts.requests == 5 + usize::from(is_known)).await;
+        upstream.close();
+        let mut together = 0;
+        for answer in held {
+            let failure = answer.await.unwrap().err().unwrap();
+            assert_eq!(failure.class(), crate::classify::Class::Network, "{failure:?}");
+            together += usize::from(crate::error::find::<LostTogether>(&failure).is_some());
+        }
+        assert_eq!(together, if is_known { 4 } else { 0 }, "a peer that never answered may be at fault");
+    }
 }

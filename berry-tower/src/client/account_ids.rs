@@ -1,0 +1,178 @@
+//! Reads the ids out of a response that only the backend's account knows, as its bytes pass.
+
+use std::{
+    fmt,
+    sync::{Arc, LazyLock},
+};
+
+use memchr::memmem::Finder;
+
+use crate::{
+    backend::{Backend, IdHash},
+    endpoint::Endpoint,
+};
+
+/// Finds the names of the members that hold ids, with the quotes.
+static NAMES: LazyLock<[Finder<'static>; 4]> =
+    LazyLock::new(|| ["\"id\"", "\"encrypted_content\"", "\"container_id\"", "\"file_id\""].map(Finder::new));
+
+/// Returns the end of the first name that ends behind a position.
+fn name_end(bytes: &[u8], behind: usize) -> Option<usize> {
+    let end = |name: &Finder<'_>| Some(name.find(bytes)? + name.needle().len());
+    NAMES.iter().filter_map(end).filter(|end| *end > behind).min()
+}
+
+/// The bytes that are kept of a piece, in which a name may have begun.
+const TAIL: usize = 32;
+
+/// Envelopes of reasoning begin with it. They are bound to their backend anyway.
+const OWN: &[u8] = b"berry:";
+
+/// Reads ids, and records them at the backend.
+pub(super) struct IdReader {
+    backend: Arc<Backend>,
+    /// Whether only ids of containers and files count.
+    is_messages: bool,
+    /// The last bytes, for names that are split.
+    tail: Vec<u8>,
+    value: Value,
+}
+
+/// The value that is being read.
+#[derive(Clone, Copy, Debug, Default)]
+enum Value {
+    /// None.
+    #[default]
+    None,
+    /// A name was found; the value has not begun.
+    Before,
+    /// Within the value: its hash and its first bytes.
+    Inside(IdHash, [u8; 10], usize),
+}
+
+impl fmt::Debug for IdReader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IdReader").finish_non_exhaustive()
+    }
+}
+
+impl IdReader {
+    /// Reads the responses of an endpoint with ids; `None` for any other endpoint.
+    pub(super) fn new(backend: &Arc<Backend>, endpoint: Endpoint) -> Option<Self> {
+        let is_messages = endpoint == Endpoint::Messages;
+        (is_messages || endpoint == Endpoint::Responses).then(|| Self {
+            backend: backend.clone(),
+            is_messages,
+            tail: Vec::new(),
+            value: Value::None,
+        })
+    }
+
+    /// Reads the next bytes.
+    pub(super) fn read(&mut self, mut bytes: &[u8]) {
+        loop {
+            bytes = match &mut self.value {
+                Value::None => match self.find(bytes) {
+                    Some(rest) => rest,
+                    None => return,
+                },
+                Value::Before => {
+                    let is_between = |byte: &&u8| !matches!(byte, b':' | b' ' | b'\t' | b'\r' | b'\n');
+                    let Some(at) = bytes.iter().position(|byte| is_between(&byte)) else { return };
+                    let is_text = bytes[at] == b'"';
+                    self.value = if is_text { Value::Inside(IdHash::default(), [0; 10], 0) } else { Value::None };
+                    &bytes[at + usize::from(is_text)..]
+                }
+                Value::Inside(hash, first, length) => {
+                    let end = memchr::memchr(b'"', bytes);
+                    let part = &bytes[..end.unwrap_or(bytes.len())];
+                    hash.add(part);
+                    for byte in part {
+                        let Some(place) = first.get_mut(*length) else { break };
+                        (*place, *length) = (*byte, *length + 1);
+                    }
+                    let (hash, first, length) = (*hash, *first, *length);
+                    let Some(end) = end else { return };
+                    self.value = Value::None;
+                    self.record(hash, &first[..length]);
+                    &bytes[end + 1..]
+                }
+            };
+        }
+    }
+
+    fn record(&self, hash: IdHash, first: &[u8]) {
+        let counts = !self.is_messages || [&b"container"[..], b"file"].iter().any(|kind| first.starts_with(kind));
+        if counts && !first.is_empty() && !first.starts_with(OWN) {
+            self.backend.state().made_ids().record(hash.finish());
+        }
+    }
+
+    /// Finds the next name; returns what follows it. What of a name may have begun is kept.
+    fn find<'a>(&mut self, bytes: &'a [u8]) -> Option<&'a [u8]> {
+        if !self.tail.is_empty() {
+            let known = self.tail.len();
+            self.tail.extend_from_slice(&bytes[..bytes.len().min(TAIL)]);
+            // A name that ends in the tail was found before.
+            if let Some(end) = name_end(&self.tail, known) {
+                self.tail.clear();
+                self.value = Value::Before;
+                return Some(&bytes[end - known..]);
+            }
+            if bytes.len() < TAIL {
+                let surplus = self.tail.len().saturating_sub(TAIL);
+                self.tail.drain(..surplus);
+                return None;
+            }
+            self.tail.clear();
+        }
+        match name_end(bytes, 0) {
+            Some(end) => {
+                self.value = Value::Before;
+                Some(&bytes[end..])
+            }
+            None => {
+                self.tail.extend_from_slice(&bytes[bytes.len().saturating_sub(TAIL)..]);
+                None
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::Provider;
+
+    fn hash(id: &str) -> u64 {
+        let mut hash = IdHash::default();
+        hash.add(id.as_bytes());
+        hash.finish()
+    }
+
+    #[test]
+    fn finds_ids_wherever_the_bytes_are_split() {
+        let body = r#"{"id": "resp_1","output":[{"type":"reasoning","id":"rs_2","encrypted_content" : "gAAAA"},
+            {"encrypted_content":"berry:1:u","item_id":"no"},{"id":7,"container_id":null,"file_id":"file-3"}],"x":{"id":"z"}}"#;
+        for size in 1..body.len() {
+            let provider = Provider::new("p", "http://127.0.0.1:9").unwrap();
+            let backend = Arc::new(Backend::new(Arc::new(provider), "m"));
+            let mut reader = IdReader::new(&backend, Endpoint::Responses).unwrap();
+            body.as_bytes().chunks(size).for_each(|bytes| reader.read(bytes));
+            let has = |id: &str| backend.state().made_ids().contains(hash(id));
+            for id in ["resp_1", "rs_2", "gAAAA", "file-3", "z"] {
+                assert!(has(id), "{id} in pieces of {size}");
+            }
+            for id in ["no", "berry:1:u", "7"] {
+                assert!(!has(id), "{id} in pieces of {size}");
+            }
+        }
+        let provider = Provider::new("p", "http://127.0.0.1:9").unwrap();
+        let backend = Arc::new(Backend::new(Arc::new(provider), "m"));
+        let mut reader = IdReader::new(&backend, Endpoint::Messages).unwrap();
+        reader.read(br#"{"id":"msg_1","container":{"id":"container_1"}}"#);
+        assert!(backend.state().made_ids().contains(hash("container_1")));
+        assert!(!backend.state().made_ids().contains(hash("msg_1")));
+        assert!(IdReader::new(&backend, Endpoint::ChatCompletions).is_none());
+    }
+}
