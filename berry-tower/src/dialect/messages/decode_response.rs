@@ -18,7 +18,7 @@ pub(super) fn translate(answer: Response, json_tool: Option<&str>, created: u64)
         check(&block)?;
         said.block(block, json_tool);
     }
-    let finish_reason = Some(finish(answer.stop_reason, said.calls.len()));
+    let finish_reason = Some(finish(answer.stop_reason.as_ref(), said.calls.len()));
     Ok(hub::Response {
         id: answer.id,
         object: "chat.completion".to_owned(),
@@ -121,7 +121,7 @@ pub(super) fn extra(thoughts: Vec<Thought>) -> Option<ExtraContent> {
 }
 
 /// Returns the finish reason; the call of the tool for JSON output does not count.
-pub(super) fn finish(reason: Option<StopReason>, calls: usize) -> FinishReason {
+pub(super) fn finish(reason: Option<&StopReason>, calls: usize) -> FinishReason {
     match reason {
         Some(StopReason::MaxTokens | StopReason::ModelContextWindowExceeded) => FinishReason::Length,
         Some(StopReason::Refusal) => FinishReason::ContentFilter,

@@ -358,7 +358,7 @@ impl ResponseDecoder {
             extra_content: extra(std::mem::take(&mut self.thoughts)),
             ..Delta::default()
         };
-        let finish_reason = Some(finish(Some(reason), self.calls as usize));
+        let finish_reason = Some(finish(Some(&reason), self.calls as usize));
         let last = ChunkChoice { delta, finish_reason, ..ChunkChoice::default() };
         out.push(StreamItem::Chunk(self.chunk(vec![last])));
         out.push(StreamItem::Chunk(Chunk {

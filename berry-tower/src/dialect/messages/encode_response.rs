@@ -74,7 +74,7 @@ pub(super) fn tokens(usage: Option<&hub::Usage>) -> Usage {
 }
 
 /// Returns the stop reason; some providers call a tool and report a normal stop.
-pub(super) fn stop_reason(reason: Option<hub::FinishReason>, has_called: bool) -> StopReason {
+pub(super) fn stop_reason(reason: Option<&hub::FinishReason>, has_called: bool) -> StopReason {
     match reason {
         // Clients of Messages know a closed set of reasons.
         Some(hub::FinishReason::Stop | hub::FinishReason::Other(_)) | None if has_called => StopReason::ToolUse,

@@ -110,7 +110,7 @@ impl EncodeResponse for ResponseEncoder {
         // This format has one choice.
         if let Some(choice) = answer.choices.into_iter().next() {
             let has_called = choice.message.tool_calls.as_ref().is_some_and(|calls| !calls.is_empty());
-            told.stop_reason = Some(encode_response::stop_reason(choice.finish_reason, has_called));
+            told.stop_reason = Some(encode_response::stop_reason(choice.finish_reason.as_ref(), has_called));
             let (content, is_cut) = encode_response::blocks(choice.message, &id, self.seal.as_ref());
             told.content = content;
             if is_cut {
@@ -371,7 +371,7 @@ impl ResponseEncoder {
         }
         self.is_over = true;
         self.close(out);
-        let stop_reason = Some(encode_response::stop_reason(self.finish.take(), !self.calls.is_empty()));
+        let stop_reason = Some(encode_response::stop_reason(self.finish.take().as_ref(), !self.calls.is_empty()));
         let delta = MessageDelta { stop_reason, stop_sequence: None, other: Other::new() };
         event(&Event::MessageDelta { delta, usage: encode_response::tokens(self.usage.as_ref()) }, out);
         event(&Event::MessageStop, out);
