@@ -5,6 +5,10 @@ from conftest import AFTER, FILE, claude_code, codex, opencode
 
 POOLS = ["on-chat", "on-responses", "on-claude", "on-gemini", "on-mixed"]
 
+# Those that a request of Messages is translated for. What passes to Claude as it is can hold what the simulated provider does
+# not take: an effort of one turn, turns that the provider would join, a budget of -1.
+TRANSLATED = pytest.mark.parametrize("pool", ["on-chat", "on-responses", "on-gemini"], indirect=True)
+
 
 @pytest.fixture(params=POOLS)
 def pool(request, gateway):
@@ -43,12 +47,14 @@ def test_claude_code_by_an_alias_with_an_effort(gateway, work, pool):
     finished(claude_code(gateway, work, pool, "--model", "sonnet", "--effort", "high", **names))
 
 
+@TRANSLATED
 @pytest.mark.parametrize("family", ["claude-opus-5-5", "claude-sonnet-4-5"])
 def test_claude_code_takes_it_for_a_model_that_it_knows(gateway, work, pool, family):
     names = {"ANTHROPIC_MODEL": f"{family}-{pool}", "MAX_THINKING_TOKENS": "4000"}
     finished(claude_code(gateway, work, pool, **names))
 
 
+@TRANSLATED
 def test_claude_code_continues_compacts_and_counts(gateway, work, pool):
     finished(claude_code(gateway, work, pool))
     for prompt in ["What have you changed?", "/context", "/compact", "And now?"]:
@@ -56,6 +62,10 @@ def test_claude_code_continues_compacts_and_counts(gateway, work, pool):
         assert again.returncode == 0, (prompt, again.stdout[-4000:])
 
 
-@pytest.mark.parametrize("package", ["@ai-sdk/openai", "@ai-sdk/anthropic"])
-def test_opencode_by_other_sdks(gateway, work, pool, package):
-    finished(opencode(gateway, work, pool, package))
+def test_opencode_by_the_sdk_of_responses(gateway, work, pool):
+    finished(opencode(gateway, work, pool, "@ai-sdk/openai"))
+
+
+@TRANSLATED
+def test_opencode_by_the_sdk_of_messages(gateway, work, pool):
+    finished(opencode(gateway, work, pool, "@ai-sdk/anthropic"))
