@@ -2,12 +2,16 @@
 //!
 //! `BLESS=1 cargo test -p berry-simulated --test presets` writes the fixtures anew.
 
-use berry_simulated::{Config, Dialect, Provider};
-use serde_json::{Value, json};
 use std::path::Path;
 
+use berry_simulated::{Config, Dialect, Provider};
+use serde_json::{Value, json};
+
+/// A change of a plain request, and its name in the fixtures.
+type Change = (&'static str, fn(&mut Value));
+
 /// What is asked of every provider of OpenAI's format, each beside a plain chat.
-const CHANGES: [(&str, fn(&mut Value)); 12] = [
+const CHANGES: [Change; 12] = [
     ("nothing", |_| {}),
     ("max_tokens", |body| body["max_tokens"] = json!(2)),
     ("max_completion_tokens", |body| body["max_completion_tokens"] = json!(2)),
@@ -31,12 +35,12 @@ const CHANGES: [(&str, fn(&mut Value)); 12] = [
     ("reasoning_content", |body| {
         let told = json!({"role": "assistant", "content": "Yes.", "reasoning_content": "I think."});
         let asked = json!({"role": "user", "content": "Go on."});
-        body["messages"].as_array_mut().unwrap().extend([told, asked]);
+        body["messages"].as_array_mut().expect("messages").extend([told, asked]);
     }),
 ];
 
 /// What is asked of Anthropic, each beside a plain question.
-const CLAUDE_CHANGES: [(&str, fn(&mut Value)); 4] = [
+const CLAUDE_CHANGES: [Change; 4] = [
     ("nothing", |_| {}),
     ("budget", |body| body["thinking"] = json!({"type": "enabled", "budget_tokens": 1024})),
     ("budget_of_newer_model", |body| {
@@ -79,19 +83,19 @@ async fn post(provider: &Provider, dialect: Dialect, model: &str, body: &Value, 
         Dialect::Azure => request.header("api-key", provider.key()),
         _ => request.bearer_auth(provider.key()),
     };
-    let response = request.send().await.unwrap();
-    (response.status().as_u16(), response.text().await.unwrap())
+    let response = request.send().await.expect("a response");
+    (response.status().as_u16(), response.text().await.expect("a body"))
 }
 
 /// Everything that a provider does otherwise than OpenAI: its refusals, and an answer with thoughts.
 async fn shown(name: &str) -> Value {
-    let known = Config::of_preset(name).unwrap();
+    let known = Config::of_preset(name).expect("a preset");
     let dialect = known.dialect;
     let models = ["sim", "claude-opus-4-8", "claude-sonnet-4-5"].map(str::to_owned).to_vec();
     let config = Config { tokens: Some(2), models, ..known };
-    let provider = Provider::start(config).await.unwrap();
+    let provider = Provider::start(config).await.expect("a free port");
     let mut refused = serde_json::Map::new();
-    let changes: &[(&str, fn(&mut Value))] = match dialect {
+    let changes: &[Change] = match dialect {
         Dialect::OpenAi => &CHANGES,
         Dialect::Claude => &CLAUDE_CHANGES,
         _ => &[],
@@ -101,7 +105,7 @@ async fn shown(name: &str) -> Value {
         change(&mut body);
         let (status, text) = post(&provider, dialect, "sim", &body, false).await;
         if status != 200 {
-            let error: Value = serde_json::from_str(&text).unwrap();
+            let error: Value = serde_json::from_str(&text).expect("an error in JSON");
             refused.insert((*part).to_owned(), json!({"status": status, "body": error}));
         }
     }
@@ -117,7 +121,7 @@ async fn shown(name: &str) -> Value {
         thinks["stream"] = json!(true);
     }
     let (_, stream) = post(&provider, dialect, "sim-think", &thinks, true).await;
-    let plain: Value = serde_json::from_str(&plain).unwrap();
+    let plain: Value = serde_json::from_str(&plain).expect("an answer in JSON");
     assert!(!refused.contains_key("nothing") && plain.get("error").is_none(), "{name}: {plain}");
     json!({"refused": refused, "plain": plain, "stream": stream.lines().filter(|line| !line.is_empty()).collect::<Vec<_>>()})
 }
