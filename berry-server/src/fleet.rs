@@ -189,7 +189,7 @@ mod tests {
     }
 
     /// Returns a replica with its store and models.
-    fn replica(store: Arc<Joined>) -> (Fleet, Catalog) {
+    fn replica(store: &Arc<Joined>) -> (Fleet, Catalog) {
         let snapshot = snapshot();
         let fleet = Fleet::default();
         let catalog = Catalog::new(snapshot.catalog.load().models().iter().map(|model| (**model).clone())).unwrap();
@@ -204,7 +204,7 @@ mod tests {
     async fn another_replicas_pause_is_a_doubt_that_one_success_ends() {
         let (here, there) = (Arc::new(Joined::default()), Arc::new(Joined::default()));
         here.2.set(there.clone()).unwrap();
-        let ((_fleet, catalog), (_other, heard)) = (replica(here), replica(there));
+        let ((_fleet, catalog), (_other, heard)) = (replica(&here), replica(&there));
         let state = |catalog: &Catalog| catalog.load().states().next().unwrap().1.clone();
         let now = Instant::now();
         assert!(state(&heard).view(now).is_healthy());
@@ -225,7 +225,7 @@ mod tests {
     async fn a_change_of_keys_wakes_the_other_replica() {
         let (here, there) = (Arc::new(Joined::default()), Arc::new(Joined::default()));
         here.2.set(there.clone()).unwrap();
-        let ((fleet, _catalog), (other, _heard)) = (replica(here), replica(there));
+        let ((fleet, _catalog), (other, _heard)) = (replica(&here), replica(&there));
         fleet.announce_keys();
         other.keys_changed().await;
     }

@@ -32,7 +32,17 @@ enum Part {
     Reasoning,
     /// A turn with tool calls that has no `reasoning_content`, or a blank one.
     CallWithoutReasoning,
+    /// A budget for thinking, asked of a model that decides by itself how much it thinks.
+    Budget,
+    /// Adaptive thinking, asked of a model that takes a budget.
+    Adaptive,
 }
+
+/// Claude models that take no budget.
+const ADAPTIVE_ONLY: [&str; 4] = ["claude-opus-4-7", "claude-opus-4-8", "claude-opus-5", "claude-sonnet-5"];
+/// Claude models that take a budget only.
+const BUDGET_ONLY: [&str; 5] =
+    ["claude-3-7-", "claude-sonnet-4-5", "claude-opus-4-5", "claude-haiku-4-5", "claude-opus-4-1"];
 
 /// A part, and the message of the refusal; `{}` stands for the index of the message or tool.
 type Rule = (Part, &'static str);
@@ -108,7 +118,22 @@ static QUIRKS: [Quirks; 21] = [
         Extra::Nothing,
     ),
     Quirks { dialect: Dialect::Azure, ..openai("azure", &[], ErrorShape::OpenAi, Extra::Nothing) },
-    Quirks { dialect: Dialect::Claude, ..openai("anthropic", &[], ErrorShape::OpenAi, Extra::Nothing) },
+    // https://docs.anthropic.com/en/docs/build-with-claude/adaptive-thinking; recorded responses.
+    Quirks {
+        dialect: Dialect::Claude,
+        ..openai(
+            "anthropic",
+            &[
+                (
+                    Part::Budget,
+                    "\"thinking.type.enabled\" is not supported for this model. Use \"thinking.type.adaptive\" and \"output_config.effort\" to control thinking behavior.",
+                ),
+                (Part::Adaptive, "adaptive thinking is not supported on this model"),
+            ],
+            ErrorShape::OpenAi,
+            Extra::Nothing,
+        )
+    },
     Quirks { dialect: Dialect::Gemini, ..openai("gemini", &[], ErrorShape::OpenAi, Extra::Nothing) },
     // https://docs.mistral.ai/api/: the schema forbids unknown members; recorded responses.
     openai(
@@ -266,7 +291,7 @@ pub(super) fn by_name(name: &str) -> Option<&'static Quirks> {
 impl Quirks {
     /// Refuses a chat as the provider does.
     pub(super) fn check(&self, ask: &ModelRequest) -> Result<(), Refusal> {
-        if ask.kind != Kind::Chat {
+        if !matches!(ask.kind, Kind::Chat | Kind::Messages) {
             return Ok(());
         }
         for (part, message) in self.rules {
@@ -404,7 +429,14 @@ impl Part {
         };
         let has = |value: &Value| !value.is_null();
         let text = |value: &Value| value.as_str().is_some_and(|text| !text.is_empty());
+        let is_of = |models: &[&str]| {
+            let model = body["model"].as_str().unwrap_or_default();
+            models.iter().any(|known| model.starts_with(known))
+        };
+        let thinks = |how: &str| (body["thinking"]["type"] == how).then(|| ("thinking".to_owned(), 0));
         match self {
+            Self::Budget => thinks("enabled").filter(|_| is_of(&ADAPTIVE_ONLY)),
+            Self::Adaptive => thinks("adaptive").filter(|_| is_of(&BUDGET_ONLY)),
             Self::Member(name) => has(&body[name]).then(|| (name.to_owned(), 0)),
             Self::Strict => {
                 let at = list("tools").iter().position(|tool| has(&tool["function"]["strict"]))?;

@@ -51,6 +51,7 @@ const CODES: &[(&str, Fault, &str)] = &[
     ("billing_hard_limit_reached", Fault::Account, "OpenAI, images API"),
     ("billing_not_active", Fault::Account, "OpenAI, error codes"),
     ("account_deactivated", Fault::Account, "OpenAI, error codes"),
+    ("organization_deactivated", Fault::Account, "OpenAI, recorded responses"),
     ("invalid_organization", Fault::Account, "OpenAI, error codes"),
     ("unsupported_country_region_territory", Fault::Account, "OpenAI, error codes"),
     ("model_not_found", Fault::Model, "OpenAI, error codes"),
@@ -93,6 +94,8 @@ const CODES: &[(&str, Fault, &str)] = &[
     ("invalid_model", Fault::Model, "Mistral, recorded responses"),
     // https://api-docs.deepseek.com/quick_start/error_codes
     ("insufficient_balance", Fault::Account, "DeepSeek, error codes"),
+    // https://docs.together.ai/docs/error-codes
+    ("model_not_available", Fault::Model, "Together, recorded responses"),
     // llama.cpp, tools/server: ERROR_TYPE_EXCEED_CONTEXT_SIZE
     ("exceed_context_size_error", Fault::TooLong, "llama.cpp, server"),
     // https://docs.github.com/rest/models
@@ -113,6 +116,7 @@ const MINIMAX: &[(i64, Fault)] = &[
     (1026, Fault::Content),
     (1027, Fault::Content),
     (1039, Fault::RateLimit),
+    (2013, Fault::Content),
     (2049, Fault::Account),
     (2056, Fault::Account),
 ];
@@ -127,6 +131,7 @@ struct Sentence {
 
 const OPENAI: &[Dialect] = &[Dialect::OpenAi];
 const CLAUDE: &[Dialect] = &[Dialect::Claude];
+const BEDROCK: &[Dialect] = &[Dialect::OpenAi, Dialect::Claude];
 const GEMINI: &[Dialect] = &[Dialect::Gemini];
 
 const fn row(dialects: &'static [Dialect], begins: &'static str, holds: &'static str, fault: Fault) -> Sentence {
@@ -182,6 +187,22 @@ const SENTENCES: &[Sentence] = &[
     // OpenRouter, errors
     row(OPENAI, "No endpoints found for ", "", Fault::Model),
     row(OPENAI, "Insufficient credits", "", Fault::Account),
+    row(OPENAI, "This request requires more credits", "", Fault::Account),
+    // xAI, recorded responses
+    row(OPENAI, "Incorrect API key provided", "", Fault::Account),
+    row(OPENAI, "Your team has either used all available credits", "", Fault::Account),
+    row(OPENAI, "Model not found: ", "", Fault::Model),
+    // Together, recorded responses
+    row(OPENAI, "Unable to access ", "model", Fault::Model),
+    // MiniMax, recorded responses
+    row(OPENAI, "invalid params, context window exceeds limit", "", Fault::TooLong),
+    // OpenAI, recorded responses
+    row(OPENAI, "Your input exceeds the context window of this model", "", Fault::TooLong),
+    row(OPENAI, "Input tokens exceed the configured limit of ", "", Fault::TooLong),
+    // GitHub Copilot, recorded responses
+    row(OPENAI, "prompt token count of ", "exceeds the limit of ", Fault::TooLong),
+    // Moonshot's coding endpoint, recorded responses
+    row(OPENAI, "Your request exceeded model token limit", "", Fault::TooLong),
     row(OPENAI, "Key limit exceeded", "", Fault::Account),
     // DeepSeek, error codes
     row(OPENAI, "Insufficient Balance", "", Fault::Account),
@@ -197,6 +218,10 @@ const SENTENCES: &[Sentence] = &[
     row(CLAUDE, "prompt is too long", "", Fault::TooLong),
     row(CLAUDE, "input length and `max_tokens` exceed context limit", "", Fault::TooLong),
     row(CLAUDE, "Input is too long for requested model", "", Fault::TooLong),
+    // Bedrock, API errors of InvokeModel
+    row(BEDROCK, "The provided model identifier is invalid", "", Fault::Model),
+    row(CLAUDE, "Invocation of model ID ", "with on-demand throughput isn", Fault::Model),
+    row(CLAUDE, "You don't have access to the model with the specified model ID", "", Fault::Model),
     row(CLAUDE, "Your credit balance is too low", "", Fault::Account),
     row(CLAUDE, "You have reached your specified API usage limits", "", Fault::Account),
     row(CLAUDE, "This organization has been disabled", "", Fault::Account),
@@ -205,6 +230,8 @@ const SENTENCES: &[Sentence] = &[
     row(CLAUDE, "messages.", "Invalid `signature` in `thinking` block", Fault::AccountBound),
     // Gemini API, recorded responses
     row(GEMINI, "The input token count", "exceeds the maximum number of tokens", Fault::TooLong),
+    // Vertex, recorded responses
+    row(GEMINI, "Unable to submit request because the input token count", "", Fault::TooLong),
     row(GEMINI, "The input token count", "but model only supports up to", Fault::TooLong),
     row(GEMINI, "User location is not supported for the API use", "", Fault::Account),
     row(GEMINI, "API key not valid", "", Fault::Account),
@@ -212,6 +239,15 @@ const SENTENCES: &[Sentence] = &[
     // Gemini API, recorded responses: reasoning that another project or model has signed
     row(GEMINI, "Corrupted thought signature", "", Fault::AccountBound),
     row(GEMINI, "Thought signature is not valid", "", Fault::AccountBound),
+];
+
+/// What stands before a vendor's sentence where another server passes it on.
+const PREFIXES: [&str; 3] = [
+    // Bedrock, API errors of InvokeModel
+    "The model returned the following errors: ",
+    "ValidationException: ",
+    // LiteLLM, recorded responses
+    "litellm.BadRequestError: ",
 ];
 
 /// The meaning of a code, from any vendor or from this one.
@@ -228,15 +264,24 @@ pub(super) fn by_minimax(code: i64) -> Option<Fault> {
 
 /// The meaning of a message from a vendor of this format.
 pub(super) fn by_sentence(dialect: Dialect, message: &str) -> Option<Fault> {
+    let message = PREFIXES.iter().find_map(|prefix| message.strip_prefix(prefix)).unwrap_or(message);
     if message.starts_with("Request too large for ") && OPENAI.contains(&dialect) {
         // https://platform.openai.com/docs/guides/rate-limits; Groq answers so with 413.
         return Some(if asks_for_more_than_the_limit(message) { Fault::OverLimitAlone } else { Fault::RateLimit });
+    }
+    if OPENAI.contains(&dialect) && message.strip_suffix(" is not a valid model ID").is_some_and(is_one_word) {
+        // OpenRouter, recorded responses
+        return Some(Fault::Model);
     }
     let says = |row: &&Sentence| {
         row.dialects.contains(&dialect) && message.strip_prefix(row.begins).is_some_and(|rest| rest.contains(row.holds))
     };
     let overflows = || dialect.format().is_context_overflow(message).then_some(Fault::TooLong);
     SENTENCES.iter().find(says).map(|row| row.fault).or_else(overflows)
+}
+
+fn is_one_word(text: &str) -> bool {
+    !text.is_empty() && !text.contains(char::is_whitespace)
 }
 
 /// Whether `Limit L, Requested R` has a request that could never fit.
@@ -261,6 +306,10 @@ mod tests {
         assert_eq!(by_sentence(Dialect::Claude, "prompt is too long: 9 > 8"), Some(Fault::TooLong));
         assert_eq!(openai("The model `x` does not exist or you do not have access to it."), Some(Fault::Model));
         assert_eq!(openai("The model `x` is fine"), None);
+        assert_eq!(openai("vendor/x is not a valid model ID"), Some(Fault::Model));
+        assert_eq!(openai("You said: x is not a valid model ID"), None);
+        let told = "The model returned the following errors: prompt is too long: 9 > 8";
+        assert_eq!(by_sentence(Dialect::Claude, told), Some(Fault::TooLong));
     }
 
     #[test]

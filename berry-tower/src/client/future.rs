@@ -129,6 +129,9 @@ where
                     match result {
                         Err(failure) if is_unprocessed(&failure) => Box::pin(resend(call, replay)),
                         Err(failure) => return Poll::Ready(Err(into_error(failure))),
+                        Ok(response) if call.is_misplaced(&response) => {
+                            Box::pin(async move { call.convert(response).await })
+                        }
                         Ok(response) if response.status().is_success() => {
                             return Poll::Ready(call.convert_success(response));
                         }
@@ -184,7 +187,7 @@ where
         Err(error) if find::<Failure>(&*error).is_some_and(is_unprocessed) => return resend(call, replay).await,
         response => response?,
     };
-    if response.status().is_success() { call.convert_success(response) } else { refused(call, response, replay).await }
+    if response.status().is_success() { call.convert(response).await } else { refused(call, response, replay).await }
 }
 
 /// Sends a request that was not processed once more, on a connection of its own. That is no
@@ -197,7 +200,7 @@ where
     B::Error: Into<BoxError>,
 {
     let response = replay.send(&call, true).await?;
-    if response.status().is_success() { call.convert_success(response) } else { refused(call, response, replay).await }
+    if response.status().is_success() { call.convert(response).await } else { refused(call, response, replay).await }
 }
 
 impl<T, B> Replay<T>

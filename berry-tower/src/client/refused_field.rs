@@ -11,12 +11,14 @@ use crate::{
 
 /// The fields that are looked for by their names in a refusal. Where a text names both names of the token limit,
 /// the first that it names is the refused one.
-const FIELDS: [(OptionalField, &str); 7] = [
+const FIELDS: [(OptionalField, &str); 8] = [
     (OptionalField::StreamOptions, "stream_options"),
     (OptionalField::MaxCompletionTokens, "max_completion_tokens"),
     (OptionalField::MaxTokens, "max_tokens"),
     (OptionalField::ParallelToolCalls, "parallel_tool_calls"),
     (OptionalField::ReasoningEffort, "reasoning_effort"),
+    // Of the Responses API.
+    (OptionalField::ReasoningEffort, "reasoning.effort"),
     (OptionalField::Strict, "strict"),
     (OptionalField::User, "user"),
 ];
@@ -62,7 +64,10 @@ pub(super) fn lesson(status: StatusCode, error: &ErrorBody, dialect: Dialect) ->
     }
     let refusal = Refusal::new(error);
     match dialect {
-        Dialect::OpenAi => refusal.efforts("reasoning_effort").or_else(|| refusal.field().map(Lesson::Refuses)),
+        Dialect::OpenAi => {
+            let efforts = refusal.efforts("reasoning_effort").or_else(|| refusal.efforts("reasoning.effort"));
+            efforts.or_else(|| refusal.field().map(Lesson::Refuses))
+        }
         Dialect::Claude => refusal.efforts("effort").or_else(|| refusal.thinking().map(Lesson::Thinking)),
         _ => None,
     }
@@ -98,7 +103,7 @@ impl<'a> Refusal<'a> {
 
     /// Whether a step of the field's path has this name.
     fn is_at(&self, name: &str) -> bool {
-        self.param.split(['.', '[', ']']).any(|step| step == name)
+        self.param == name || self.param.split(['.', '[', ']']).any(|step| step == name)
     }
 
     fn names(&self, name: &str) -> bool {
@@ -111,9 +116,16 @@ impl<'a> Refusal<'a> {
 
     fn unknown(&self) -> Option<OptionalField> {
         let by_param = FIELDS.into_iter().find(|(_, name)| self.is_at(name));
-        // `user` is a word of many sentences.
-        let named = FIELDS.into_iter().filter(|(field, _)| *field != OptionalField::User);
-        let first = named.filter_map(|field| Some((word(self.message, field.1)?, field))).min_by_key(|(at, _)| *at);
+        let named = |field: (OptionalField, &'static str)| {
+            // `user` is a word of many sentences, and a field where it is quoted.
+            let at = if field.0 == OptionalField::User {
+                quoted(self.message, field.1)
+            } else {
+                word(self.message, field.1)
+            };
+            Some((at?, field))
+        };
+        let first = FIELDS.into_iter().filter_map(named).min_by_key(|(at, _)| *at);
         let (field, _) = by_param.or(first.map(|(_, field)| field))?;
         // The gateway puts in `stream_options` by itself, so its name alone is enough.
         (field == OptionalField::StreamOptions || self.says_unknown()).then_some(field)
@@ -182,6 +194,12 @@ impl<'a> Refusal<'a> {
     }
 }
 
+/// Where a text has a name in quotes.
+fn quoted(text: &str, name: &str) -> Option<usize> {
+    let is_quoted = |quote: char| text.find(&format!("{quote}{name}{quote}"));
+    ['\'', '"', '`'].into_iter().find_map(is_quoted)
+}
+
 /// Where a text has a name that is no part of a longer one.
 fn word(text: &str, name: &str) -> Option<usize> {
     let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
@@ -224,6 +242,12 @@ mod tests {
             ),
             ("user", "user: Extra inputs are not permitted", Some(OptionalField::User)),
             ("", "the user is not supported", None),
+            (
+                "",
+                "[{'type': 'extra_forbidden', 'loc': ('body', 'user'), 'msg': 'Extra inputs are not permitted'}]",
+                Some(OptionalField::User),
+            ),
+            ("", "Unknown parameter: 'user'.", Some(OptionalField::User)),
             ("", "unknown field `my_max_tokens`", None),
             ("max_tokens", "max_tokens must be at least 1", None),
             ("messages", "Extra inputs are not permitted", None),

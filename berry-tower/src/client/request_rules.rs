@@ -13,15 +13,17 @@ use super::history;
 use crate::backend::{Backend, Effort, Efforts, OptionalField, ReasoningHistory};
 
 /// The members of a request that are omitted or renamed, by name.
-const MEMBERS: [(OptionalField, &str); 4] = [
+const MEMBERS: [(OptionalField, &str); 5] = [
+    (OptionalField::StreamOptions, "stream_options"),
     (OptionalField::MaxCompletionTokens, "max_completion_tokens"),
     (OptionalField::MaxTokens, "max_tokens"),
     (OptionalField::ParallelToolCalls, "parallel_tool_calls"),
     (OptionalField::User, "user"),
 ];
 
-/// The fields that no request to a backend has, but for `stream_options`, which the gateway adds itself.
-const OMITTABLE: [OptionalField; 11] = [
+/// The fields that requests to a backend may have to go without.
+const OMITTABLE: [OptionalField; 12] = [
+    OptionalField::StreamOptions,
     OptionalField::MaxCompletionTokens,
     OptionalField::MaxTokens,
     OptionalField::ParallelToolCalls,
@@ -59,7 +61,10 @@ impl Rules {
         let mut rules = Self {
             omitted: 0,
             efforts: backend.efforts(),
-            history: backend.provider().request_options().reasoning_history(),
+            history: match is_chat {
+                true => backend.provider().request_options().reasoning_history(),
+                false => ReasoningHistory::default(),
+            },
         };
         for field in OMITTABLE {
             if !backend.accepts(field) && (is_chat || field != OptionalField::MaxTokens) {
@@ -120,6 +125,7 @@ impl Rules {
         }
         match key {
             "reasoning_effort" => self.effort(value),
+            "reasoning" => Edit::of(self.reasoning(value)),
             "tools" if self.omits(OptionalField::Strict) => Edit::of(without_strict(value.get())),
             "tool_choice" if self.omits(OptionalField::RequiredToolChoice) && is_required(value.get()) => {
                 Edit::Replace("\"auto\"".to_owned())
@@ -127,6 +133,25 @@ impl Rules {
             "messages" => Edit::of(history::rewritten(value.get(), self)),
             _ => Edit::Keep,
         }
+    }
+
+    /// The member `reasoning` of the Responses API with another effort, or without one.
+    fn reasoning(&self, value: &RawValue) -> Option<String> {
+        let Members(members) = serde_json::from_str(value.get()).ok()?;
+        let (_, effort) = members.iter().find(|(key, _)| key == "effort")?;
+        let edit = self.effort(effort);
+        if edit == Edit::Keep {
+            return None;
+        }
+        let mut out = Writer::with_capacity(value.get().len());
+        for (key, value) in &members {
+            match &edit {
+                Edit::Replace(effort) if key == "effort" => out.member(key, effort),
+                _ if key == "effort" => {}
+                _ => out.member(key, value.get()),
+            }
+        }
+        Some(out.into_text())
     }
 
     fn effort(&self, value: &RawValue) -> Edit {
@@ -334,6 +359,27 @@ pub(super) mod tests {
         assert_eq!(apply(rules, r#"{"reasoning_effort": "high"}"#), r#"{"reasoning_effort": "high"}"#);
         assert_eq!(apply(rules, r#"{"reasoning_effort": "odd"}"#), r#"{"reasoning_effort": "odd"}"#);
         assert_eq!(apply(omitting(&[OptionalField::ReasoningEffort]), r#"{"reasoning_effort":"low"}"#), "{}");
+    }
+
+    #[test]
+    fn maps_the_effort_of_the_responses_api() {
+        let mut rules = Rules::default();
+        rules.limit_efforts(Efforts::of(&[Effort::Low, Effort::High]));
+        assert_eq!(
+            apply(rules, r#"{"reasoning":{"summary":"auto","effort":"xhigh"}}"#),
+            r#"{"reasoning":{"summary":"auto","effort":"high"}}"#
+        );
+        let kept = r#"{"reasoning":{ "effort":"low"},"input":[]}"#;
+        assert_eq!(apply(rules, kept), kept);
+        assert_eq!(
+            apply(omitting(&[OptionalField::ReasoningEffort]), r#"{"reasoning":{"effort":"low"}}"#),
+            r#"{"reasoning":{}}"#
+        );
+        let tools = r#"{"tools":[{"type":"function","name":"f","strict":true}],"user":"u"}"#;
+        assert_eq!(
+            apply(omitting(&[OptionalField::Strict, OptionalField::User]), tools),
+            r#"{"tools":[{"type":"function","name":"f"}]}"#
+        );
     }
 
     #[test]

@@ -12,10 +12,13 @@ use crate::{
     error::Failure,
     mask,
     render::{AnthropicErrors, OpenAiErrors, Refusal, Render, RequestSummary},
+    sse::scan::BASE_RESP,
 };
 
 /// The bytes of an error's body that are read.
 pub(crate) const MAX_BODY: usize = 64 * 1024;
+/// The longest body that is no JSON and is shown.
+const MAX_PLAIN_TEXT: usize = 1024;
 /// The longest `type`, `code` and `param` that are shown.
 const MAX_WORD: usize = 200;
 
@@ -23,13 +26,21 @@ const MAX_WORD: usize = 200;
 /// `message`), llama.cpp, DashScope, MiniMax (`base_resp`), and as a plain text. Its
 /// [class](ErrorBody::class) is set where the [table](error_table) knows what the error means.
 pub(crate) fn parse(body: &[u8], endpoint: Endpoint, provider: &Provider) -> ErrorBody {
-    let value: Value = serde_json::from_slice(body).unwrap_or_default();
+    let json = serde_json::from_slice::<Value>(body);
+    let plain = if json.is_err() { plain_text(body) } else { None };
+    let value = json.unwrap_or_default();
     // Google wraps the error of a stream in a list.
     let value = value.get(0).unwrap_or(&value);
     let none = Map::new();
     let top = value.as_object().unwrap_or(&none);
     let error = top.get("error").and_then(Value::as_object).unwrap_or(top);
+    if let Some(inner) = passed_on(error).map(|raw| parse(&raw, endpoint, provider))
+        && (inner.message.is_some() || inner.class.is_some())
+    {
+        return inner;
+    }
     let (message, field) = message(top, error);
+    let message = message.or(plain);
     let word = |names: &[&str]| names.iter().find_map(|name| error.get(*name).and_then(scalar));
     let details = error.get("details").and_then(Value::as_array).into_iter().flatten();
     let reasons: Vec<String> = details.filter_map(|detail| detail.get("reason").and_then(scalar)).collect();
@@ -40,10 +51,10 @@ pub(crate) fn parse(body: &[u8], endpoint: Endpoint, provider: &Provider) -> Err
     let codes = [&code, &kind, &status].into_iter().flatten().chain(&reasons);
     let dialect = provider.dialect();
     let fault = codes.filter_map(|code| error_table::by_code(dialect, code)).next();
-    let fault = fault.or_else(|| base.and_then(error_table::by_minimax));
-    // The sentence says more than the code where a limit's code covers two cases.
     let sentence = message.as_deref().and_then(|message| error_table::by_sentence(dialect, message));
-    let fault = fault.or(sentence).filter(|fault| *fault != Fault::AccountBound || endpoint == Endpoint::Responses);
+    // MiniMax's sentences say more than its numbers.
+    let fault = fault.or(sentence).or_else(|| base.and_then(error_table::by_minimax));
+    let fault = fault.filter(|fault| *fault != Fault::AccountBound || endpoint == Endpoint::Responses);
 
     // A key may be quoted in any of them.
     let shown = |text: String| clipped(mask::masked(&provider.mask(&text)));
@@ -55,6 +66,23 @@ pub(crate) fn parse(body: &[u8], endpoint: Endpoint, provider: &Provider) -> Err
         message: message.map(|text| mask::masked(&provider.mask(&text))),
         reason: reasons.into_iter().next(),
         class: fault.map(Fault::class),
+    }
+}
+
+/// The error of another provider that OpenRouter passes on, as JSON: `{"message":"Provider returned error",
+/// "metadata":{"raw":"…"}}` (https://openrouter.ai/docs/api-reference/errors).
+fn passed_on(error: &Map<String, Value>) -> Option<Vec<u8>> {
+    let raw = error.get("metadata")?.get("raw")?;
+    error.get("message").filter(|message| **message == "Provider returned error")?;
+    let text = match raw {
+        Value::String(text) => text,
+        raw => return Some(raw.to_string().into_bytes()),
+    };
+    let is_json = serde_json::from_str::<Value>(text).is_ok_and(|value| value.is_object() || value.is_array());
+    match text.as_str() {
+        "" => None,
+        json if is_json => Some(json.as_bytes().to_vec()),
+        text => Some(serde_json::json!({ "message": text }).to_string().into_bytes()),
     }
 }
 
@@ -78,12 +106,15 @@ fn clipped(mut text: String) -> String {
 fn message(top: &Map<String, Value>, error: &Map<String, Value>) -> (Option<String>, Option<String>) {
     let base = top.get("base_resp").and_then(|base| base.get("status_msg"));
     let values = [error.get("message"), error.get("detail"), top.get("error"), error.get("msg"), base];
-    for value in values.into_iter().flatten() {
+    // Baidu's, and those of frameworks that list errors.
+    let rarer = ["error_msg", "error_message", "errors"].map(|name| error.get(name));
+    for value in values.into_iter().chain(rarer).flatten() {
         let value = value.get("detail").unwrap_or(value);
+        let value = value.get("message").unwrap_or(value);
         match value {
             Value::String(text) => return (Some(text.clone()), None),
             Value::Array(problems) => {
-                if let Some(found) = validation(problems) {
+                if let Some(found) = validation(problems).or_else(|| Some((Some(listed(problems)?), None))) {
                     return found;
                 }
             }
@@ -91,6 +122,19 @@ fn message(top: &Map<String, Value>, error: &Map<String, Value>) -> (Option<Stri
         }
     }
     (None, None)
+}
+
+/// The messages of a list of errors as one text.
+fn listed(errors: &[Value]) -> Option<String> {
+    let texts = errors.iter().filter_map(|error| error.get("message").unwrap_or(error).as_str());
+    let text = texts.collect::<Vec<_>>().join("; ");
+    (!text.is_empty()).then_some(text)
+}
+
+/// A body that is no JSON but a short text.
+fn plain_text(body: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(body.get(..MAX_PLAIN_TEXT.min(body.len()))?).ok()?.trim();
+    (body.len() <= MAX_PLAIN_TEXT && !text.is_empty() && !text.starts_with(['<', '{', '['])).then(|| text.to_owned())
 }
 
 /// FastAPI's list of validation problems, `{loc, msg}` each, as one text and the first field.
@@ -128,6 +172,8 @@ pub(super) fn retry_delay(body: &[u8]) -> Option<u64> {
 pub(super) fn masked(failure: Failure, provider: &Provider) -> Failure {
     let Failure::ErrorEvent(mut error) = failure else { return failure };
     error.class = error.class.or_else(|| class_of(&error, provider));
+    // A mark of the readers, and no word of the provider's.
+    error.kind = error.kind.take().filter(|kind| kind != BASE_RESP);
     let ErrorBody { kind, code, param, message, reason, .. } = &mut *error;
     for text in [kind, code, param, message, reason].into_iter().flatten() {
         *text = provider.mask(text);
@@ -140,7 +186,11 @@ fn class_of(error: &ErrorBody, provider: &Provider) -> Option<crate::classify::C
     let codes = [&error.code, &error.kind, &error.reason].into_iter().flatten();
     let fault = codes.filter_map(|code| error_table::by_code(provider.dialect(), code)).next();
     let sentence = || error_table::by_sentence(provider.dialect(), error.message.as_deref()?);
-    fault.or_else(sentence).map(Fault::class)
+    let number = || {
+        error.kind.as_deref().filter(|kind| *kind == BASE_RESP)?;
+        error_table::by_minimax(error.code.as_deref()?.parse().ok()?)
+    };
+    fault.or_else(sentence).or_else(number).map(Fault::class)
 }
 
 /// The body for the client, in the shape of the API that it called: unchanged where it has that
@@ -217,6 +267,16 @@ mod tests {
         assert_eq!(parse(r#"{"error":"text"}"#).message.as_deref(), Some("text"));
         assert_eq!(parse(r#"{"detail":"text"}"#).message.as_deref(), Some("text"));
         assert_eq!(parse("<html>").message, None);
+        for body in [
+            "text",
+            r#"{"detail":{"message":"text"}}"#,
+            r#"{"errors":[{"message":"text"}]}"#,
+            r#"{"errors":["text"]}"#,
+            r#"{"error":{"code":400,"errors":[{"message":"text"}]}}"#,
+            r#"{"error_code":336003,"error_msg":"text"}"#,
+        ] {
+            assert_eq!(parse(body).message.as_deref(), Some("text"), "{body}");
+        }
     }
 
     #[test]
@@ -261,6 +321,20 @@ mod tests {
             r#"{"error":{"code":400,"message":"User location is not supported","status":"FAILED_PRECONDITION"}}"#;
         assert_eq!(class(Dialect::Gemini, Endpoint::ChatCompletions, location), Some(Class::Auth));
         assert_eq!(chat(location), None);
+    }
+
+    #[test]
+    fn reads_the_error_that_a_router_passes_on() {
+        let parse = |raw: &str| {
+            let metadata = serde_json::json!({ "raw": raw, "provider_name": "X" });
+            let error = serde_json::json!({ "message": "Provider returned error", "code": 400, "metadata": metadata });
+            let body = serde_json::json!({ "error": error }).to_string();
+            parse(body.as_bytes(), Endpoint::ChatCompletions, &provider())
+        };
+        let long = parse(r#"{"error":{"message":"too long","code":"context_length_exceeded"}}"#);
+        assert_eq!((long.class, long.message.as_deref()), (Some(Class::TooLong), Some("too long")));
+        assert_eq!(parse("Model Not Exist").class, Some(Class::Model));
+        assert_eq!(parse("").message.as_deref(), Some("Provider returned error"));
     }
 
     #[test]

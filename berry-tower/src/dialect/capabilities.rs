@@ -22,9 +22,10 @@ pub(super) enum Class {
 }
 
 /// The members of a chat request, beside those that every format has.
-const CHAT: [(&str, Class); 34] = [
+const CHAT: [(&str, Class); 70] = [
     // Hints for what the response is like, and for the provider's caches and books.
     ("seed", Class::Hint),
+    ("random_seed", Class::Hint),
     ("logit_bias", Class::Hint),
     ("user", Class::Hint),
     ("service_tier", Class::Hint),
@@ -55,6 +56,24 @@ const CHAT: [(&str, Class); 34] = [
     ("reasoning_format", Class::Optional),
     ("reasoning_split", Class::Optional),
     ("extra_body", Class::Optional),
+    ("thinking", Class::Optional),
+    ("think", Class::Optional),
+    ("clear_thinking", Class::Optional),
+    ("preserve_thinking", Class::Optional),
+    ("prompt_mode", Class::Optional),
+    ("return_reasoning", Class::Optional),
+    ("disable_reasoning", Class::Optional),
+    ("separate_reasoning", Class::Optional),
+    ("stream_reasoning", Class::Optional),
+    ("search_parameters", Class::Optional),
+    ("search_mode", Class::Optional),
+    ("search_domain_filter", Class::Optional),
+    ("search_recency_filter", Class::Optional),
+    ("return_images", Class::Optional),
+    ("return_related_questions", Class::Optional),
+    ("citation_options", Class::Optional),
+    ("tool_stream", Class::Optional),
+    ("reasoning_history", Class::Optional),
     // … and of sampling.
     ("min_p", Class::Optional),
     ("top_a", Class::Optional),
@@ -62,11 +81,33 @@ const CHAT: [(&str, Class); 34] = [
     ("safe_prompt", Class::Optional),
     ("keep_alive", Class::Optional),
     ("options", Class::Optional),
+    ("mirostat", Class::Optional),
+    ("mirostat_tau", Class::Optional),
+    ("mirostat_eta", Class::Optional),
+    ("mirostat_lr", Class::Optional),
+    ("mirostat_target", Class::Optional),
+    ("num_ctx", Class::Optional),
+    ("num_predict", Class::Optional),
+    ("repeat_penalty", Class::Optional),
+    ("repeat_last_n", Class::Optional),
+    ("typical_p", Class::Optional),
+    ("ignore_eos", Class::Optional),
+    ("min_tokens", Class::Optional),
+    ("skip_special_tokens", Class::Optional),
+    ("length_penalty", Class::Optional),
+    ("do_sample", Class::Optional),
+    ("cache_prompt", Class::Optional),
+    ("id_slot", Class::Optional),
 ];
 
 /// The members of a Messages request, its tools and its `thinking`, beside those that every format has.
-const MESSAGES: [(&str, Class); 13] = [
+const MESSAGES: [(&str, Class); 17] = [
     ("cache_control", Class::Hint),
+    ("user_profile_id", Class::Hint),
+    // Bedrock and Vertex have these headers in the body.
+    ("anthropic_version", Class::Hint),
+    ("anthropic_beta", Class::Hint),
+    ("betas", Class::Hint),
     // What to do with reasoning of a changed conversation, which goes to Anthropic alone.
     ("block_binding", Class::Hint),
     ("context_management", Class::Optional),

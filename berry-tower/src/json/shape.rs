@@ -4,6 +4,7 @@
 #![cfg_attr(not(any(test, feature = "client")), allow(dead_code))]
 
 use super::tokenizer::{Visit, Word};
+use crate::sse::scan::is_failed_finish;
 
 /// The value of a member.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -25,7 +26,11 @@ pub(crate) struct Shape {
     pub(crate) output: Presence,
     /// `status` is `failed`.
     pub(crate) is_failed: bool,
-    /// A choice has the finish reason `error`.
+    /// A choice has a message, a text or a delta.
+    pub(crate) has_message: bool,
+    /// A choice has one of them that is null.
+    pub(crate) has_null_message: bool,
+    /// A choice has a finish reason of a model that failed.
     pub(crate) has_error_finish: bool,
     /// `base_resp.status_code` is not 0.
     pub(crate) has_error_code: bool,
@@ -53,6 +58,8 @@ pub(super) struct ShapeReader {
     member: Member,
     /// The next value decides about a flag.
     is_of_use: bool,
+    /// The next value is what a choice says.
+    is_message: bool,
 }
 
 impl ShapeReader {
@@ -67,6 +74,7 @@ impl ShapeReader {
     }
 
     fn value(&mut self, presence: Presence) {
+        self.shape.has_message |= std::mem::take(&mut self.is_message);
         // Inside a member of the top the first value fills it.
         let presence = match self.depth {
             1 => presence,
@@ -79,6 +87,9 @@ impl ShapeReader {
     }
 
     pub(super) fn key(&mut self, name: &[u8]) {
+        // One choice stands for a list of one.
+        self.is_message = matches!((self.depth, self.member), (2 | 3, Member::Choices))
+            && matches!(name, b"message" | b"text" | b"delta");
         self.is_of_use = match (self.depth, self.member) {
             (1, _) => {
                 self.member = match name {
@@ -97,7 +108,7 @@ impl ShapeReader {
                 self.member == Member::Status
             }
             (2, Member::BaseResp) => name == b"status_code",
-            (3, Member::Choices) => name == b"finish_reason",
+            (2 | 3, Member::Choices) => name == b"finish_reason",
             _ => false,
         };
     }
@@ -121,7 +132,8 @@ impl ShapeReader {
         if self.is_of_use {
             match self.member {
                 Member::Status => self.shape.is_failed = text == b"failed",
-                Member::Choices => self.shape.has_error_finish |= text == b"error",
+                Member::BaseResp => self.shape.has_error_code = !matches!(text, b"" | b"0"),
+                Member::Choices => self.shape.has_error_finish |= is_failed_finish(text),
                 _ => {}
             }
         }
@@ -137,6 +149,9 @@ impl ShapeReader {
     }
 
     pub(super) fn word(&mut self, word: Word) {
+        if word == Word::Null {
+            self.shape.has_null_message |= std::mem::take(&mut self.is_message);
+        }
         if self.depth != 1 || word == Word::Bool {
             self.value(Presence::Filled);
         }
@@ -233,11 +248,26 @@ mod tests {
     }
 
     #[test]
+    fn tells_whether_a_choice_says_anything() {
+        for said in
+            [r#"[{"message":{}}]"#, r#"[{"text":""}]"#, r#"[null,{"index":1,"message":{"a":[]}}]"#, r#"{"message":{}}"#]
+        {
+            assert!(shape(&format!(r#"{{"choices":{said}}}"#)).has_message, "{said}");
+        }
+        for said in ["[]", "[null]", "[{}]", r#"[{"message":null,"index":0}]"#, r#"[{"a":{"message":{}}}]"#] {
+            assert!(!shape(&format!(r#"{{"choices":{said},"message":"x"}}"#)).has_message, "{said}");
+        }
+        assert!(shape(r#"{"choices":[{"message":null,"index":0}]}"#).has_null_message);
+        assert!(!shape(r#"{"choices":[{"index":0}],"message":null}"#).has_null_message);
+    }
+
+    #[test]
     fn recognises_failures() {
         assert!(shape(r#"{"status":"failed","output":[]}"#).is_failed);
         assert!(!shape(r#"{"status":"completed","x":{"status":"failed"}}"#).is_failed);
         assert!(shape(r#"{"base_resp":{"status_msg":"x","status_code":1004},"choices":null}"#).has_error_code);
         assert!(!shape(r#"{"base_resp":{"status_code":0,"status_msg":""}}"#).has_error_code);
+        assert!(shape(r#"{"choices":[{"finish_reason":"insufficient_system_resource"}]}"#).has_error_finish);
         assert!(shape(r#"{"choices":[{"index":0,"finish_reason":"error","message":{}}]}"#).has_error_finish);
         assert!(
             !shape(r#"{"choices":[{"finish_reason":"stop","message":{"finish_reason":"error"}}]}"#).has_error_finish

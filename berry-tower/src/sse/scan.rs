@@ -6,6 +6,9 @@ use super::event_type::EventType;
 use super::place::Node;
 use crate::json::{KEEP, Visit, Word};
 
+/// The kind of an error whose code is MiniMax's `base_resp.status_code`.
+pub(crate) const BASE_RESP: &str = "base_resp";
+
 /// The depth below which no member matters.
 const LEVELS: usize = 6;
 
@@ -155,9 +158,10 @@ impl Facts {
                 self.choice.finished = !text.is_empty();
                 self.output |= self.choice.finished;
                 // Some providers report a failure of the model this way.
-                if text == b"error" {
+                if is_failed_finish(text) {
                     self.error_at_top = true;
-                    self.error.message.get_or_insert_with(|| "the model failed (finish_reason: error)".to_owned());
+                    let reason = String::from_utf8_lossy(text);
+                    self.error.message.get_or_insert_with(|| format!("the model failed (finish_reason: {reason})"));
                 }
             }
             Node::Object if text == b"error" => self.error_at_top = true,
@@ -167,7 +171,11 @@ impl Facts {
                     self.error.message = owned();
                 }
             }
-            Node::BaseStatus if number(text).is_some_and(|status| status > 0) => self.error_at_top = true,
+            Node::BaseStatus if number(text).is_some_and(|status| status > 0) => {
+                self.error_at_top = true;
+                self.error.kind = Some(BASE_RESP.to_owned());
+                self.error.code = owned();
+            }
             Node::Count(count) => *self.counts.slot(count) = number(text),
             _ if node.bears_output() && !text.is_empty() => self.bears_output(node),
             // A delta of the Responses API is a text.
@@ -193,6 +201,7 @@ impl Facts {
             Node::Index => self.choice.index = choice_index(digits),
             Node::BaseStatus => {
                 self.error_at_top |= !matches!(digits, b"0" | b"-0");
+                self.error.kind = Some(BASE_RESP.to_owned());
                 self.error.code = Some(String::from_utf8_lossy(&digits[..digits.len().min(KEEP)]).into_owned());
             }
             Node::ErrorCode => self.error.code = whole(digits).map(|n| n.to_string()),
@@ -295,6 +304,12 @@ impl Visit for Facts {
             self.take_word(word);
         }
     }
+}
+
+/// Whether a finish reason says that the model failed: `error` of OpenRouter, and DeepSeek's for a response that ended
+/// for want of resources.
+pub(crate) fn is_failed_finish(reason: &[u8]) -> bool {
+    matches!(reason, b"error" | b"insufficient_system_resource")
 }
 
 /// The index of a choice, if it is one that a choice may have.

@@ -94,6 +94,9 @@ const MODELS: [Pool; 23] = [
     ("members-only", &[("guarded", "sim")], ""),
 ];
 
+/// What the models of a provider with a preset do, by the end of their names.
+const PRESET_BEHAVIOURS: [&str; 3] = ["", "-tools", "-think"];
+
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
     let left = Provider::start(Config::named("left")).await?;
@@ -114,13 +117,20 @@ async fn main() -> Result<(), Box<dyn Error>> {
         ("claude", &claude, "backend_type = \"claude\""),
         ("gemini", &gemini, "backend_type = \"gemini\""),
     ];
+    let mut presets = Vec::new();
+    // The simulated providers have no addresses with the model in them.
+    for name in Config::presets().filter(|name| *name != "vertex") {
+        let config = Config::of_preset(name).ok_or("a known preset")?;
+        presets.push((name, Provider::start(config).await?));
+    }
     let spare: Vec<String> = (1..=SPARE).map(|n| n.to_string()).collect();
     // Clients test reload, which needs a file.
     let mut config_file = tempfile::Builder::new().suffix(".toml").tempfile()?;
     config_file.write_all(config_text(&providers, &spare).as_bytes())?;
+    config_file.write_all(preset_text(&presets).as_bytes())?;
     let loaded = config::load(config_file.path())?;
     let server = Server::start(loaded, Options::loopback()).await?;
-    writeln!(std::io::stdout(), "{}", description(&server, &spare))?;
+    writeln!(std::io::stdout(), "{}", description(&server, &spare, &presets))?;
     // The parent process holds the other end of the pipe, which closes however the parent ends.
     tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new())).await??;
     server.shutdown().await;
@@ -132,7 +142,7 @@ fn token(user: &str) -> String {
 }
 
 /// Describes the gateway to the clients.
-fn description(server: &Server, spare: &[String]) -> Value {
+fn description(server: &Server, spare: &[String], presets: &[(&str, Provider)]) -> Value {
     let names = |prefix: &str| spare.iter().map(|n| format!("{prefix}-{n}")).collect::<Vec<_>>();
     let tokens: BTreeMap<_, _> = USERS.iter().map(|(user, _)| (*user, token(user))).collect();
     let mut tokens = json!(tokens);
@@ -142,6 +152,7 @@ fn description(server: &Server, spare: &[String]) -> Value {
         named.chain(typed().map(|(name, ..)| name)).map(|n| (n.replace('-', "_"), n)).collect();
     let mut models = json!(models);
     models["rate_limited"] = json!(names("rate-limited"));
+    models["presets"] = presets.iter().map(|(name, _)| *name).collect();
     json!({ "base_url": format!("http://{}/v1", server.addr()), "tokens": tokens, "models": models })
 }
 
@@ -182,6 +193,24 @@ fn config_text(providers: &[(&str, &Provider, &str)], spare: &[String]) -> Strin
             text,
             "[providers.{name}]\nname = \"{name}\"\nbase_url = \"{url}\"\napi_key = \"{key}\"\nmodels = {models}\n{lines}"
         );
+    }
+    text
+}
+
+/// Returns the configuration of a provider with each preset, and its models `preset-NAME` with the suffixes.
+fn preset_text(presets: &[(&str, Provider)]) -> String {
+    let mut text = String::new();
+    for (preset, provider) in presets {
+        let (url, key, name) = (provider.base_url(), provider.key(), format!("preset-{preset}"));
+        let models = PRESET_BEHAVIOURS.map(|suffix| format!("sim{suffix}"));
+        let _ = writeln!(
+            text,
+            "[providers.{name}]\npreset = \"{preset}\"\nbase_url = \"{url}\"\napi_key = \"{key}\"\nmodels = {models:?}"
+        );
+        for (suffix, model) in PRESET_BEHAVIOURS.iter().zip(&models) {
+            let _ = writeln!(text, "[models.{name}{suffix}]\nname = \"{name}{suffix}\"");
+            add_backend(&mut text, &format!("{name}{suffix}"), &name, model, "");
+        }
     }
     text
 }

@@ -68,10 +68,14 @@ async fn refusal_of_stream_options_counts_as_no_attempt_and_is_learned() {
         assert_eq!(asks_usage(&wall), calls);
     }
     assert_eq!((wall.outcomes(0, "success"), wall.state(0).requests()), (2, 2));
-    // Whoever asks for it is told what the backend says of it.
+    // The caller's own is left out too.
     let answer = ask_with(&wall, json!({ "include_usage": true })).await;
-    assert_eq!(answer.status, 400);
-    assert_eq!(wall.outcomes(0, "caller"), 1);
+    assert!(answer.is_whole(), "{answer:?}");
+    assert_eq!(asks_usage(&wall), [true, false, false, false]);
+    let fresh = Plan::of(1).provider("stream_usage = false").start().await;
+    fresh.set(0, Fault::RefuseStreamOptions);
+    assert!(ask_with(&fresh, json!({ "include_usage": true })).await.is_whole());
+    assert_eq!(asks_usage(&fresh), [false]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -9,7 +9,7 @@ use crate::{
     backend::{ClaudeThinking, Lesson, OpenAiApi, OptionalField},
     body::Buffered,
     classify::ErrorBody,
-    client::{foreign_signature, openai_api, refused_field, request_rules::Rules},
+    client::{foreign_signature, openai_api, refused_field},
     dialect::{Conversation, Dialect},
 };
 
@@ -49,11 +49,7 @@ impl Call {
             Some(known)
         };
         (self.dialect, self.conversation) = (dialect, conversation);
-        self.rules = if self.has_optional_fields() {
-            Rules::new(self.backend(), self.is_chat_request())
-        } else {
-            Rules::default()
-        };
+        self.rules = self.rules_of_backend();
         self.usage = self.asks_usage();
         Some(api)
     }
@@ -73,7 +69,7 @@ impl Call {
     pub(in crate::client) fn lesson<B>(&self, answer: &Response<B>) -> Option<Lesson> {
         let dialect = self.backend().provider().dialect();
         let is_thinking = dialect == Dialect::Claude && self.conversation.is_some();
-        if !is_thinking && !self.has_optional_fields() {
+        if !is_thinking && !self.has_optional_fields() && !self.is_responses_request() {
             return None;
         }
         refused_field::lesson(answer.status(), answer.extensions().get::<ErrorBody>()?, dialect)
@@ -83,8 +79,10 @@ impl Call {
     pub(in crate::client) fn obey(&mut self, lesson: Lesson, client: &Request<Buffered>) -> bool {
         let before = self.upstream_body(client.body().bytes());
         match lesson {
-            // It can be removed only where the gateway added it.
-            Lesson::Refuses(OptionalField::StreamOptions) => self.usage &= self.requested.stream_options.at.is_some(),
+            Lesson::Refuses(OptionalField::StreamOptions) => {
+                self.usage = false;
+                self.rules.omit(OptionalField::StreamOptions);
+            }
             Lesson::Refuses(field) => self.rules.omit(field),
             Lesson::Efforts(efforts) => {
                 self.efforts = efforts;

@@ -119,9 +119,7 @@ impl Call {
             omits_signatures: false,
             seed: rand::random(),
         };
-        if call.has_optional_fields() {
-            call.rules = Rules::new(call.backend(), call.is_chat_request());
-        }
+        call.rules = call.rules_of_backend();
         call.usage = call.asks_usage();
         Ok(call)
     }
@@ -177,9 +175,24 @@ impl Call {
                 || matches!(self.endpoint, Endpoint::ChatCompletions | Endpoint::Completions))
     }
 
+    /// How the request is written for the backend.
+    fn rules_of_backend(&self) -> Rules {
+        if self.has_optional_fields() || self.is_responses_request() {
+            Rules::new(self.backend(), self.is_chat_request())
+        } else {
+            Rules::default()
+        }
+    }
+
+    /// Whether the upstream receives a request of the Responses API.
+    fn is_responses_request(&self) -> bool {
+        self.dialect == Dialect::Responses && self.endpoint.is_chat()
+    }
+
     /// Whether the upstream receives chat completions.
     fn is_chat_request(&self) -> bool {
-        self.conversation.is_some() || self.endpoint == Endpoint::ChatCompletions
+        self.dialect != Dialect::Responses
+            && (self.conversation.is_some() || self.endpoint == Endpoint::ChatCompletions)
     }
 }
 

@@ -66,6 +66,9 @@ impl Call {
         B: Body<Data = Bytes>,
         B::Error: Into<BoxError>,
     {
+        if self.is_misplaced(&response) {
+            return Err(self.misplaced(response).await.into());
+        }
         if response.status().is_success() {
             return self.convert_success(response);
         }
@@ -101,6 +104,36 @@ impl Call {
         Ok(Response::from_parts(parts, ClientBody::from(raw)))
     }
 
+    /// Whether a successful response is JSON where a stream was requested: some providers tell errors so.
+    pub(in crate::client) fn is_misplaced<B>(&self, response: &Response<B>) -> bool {
+        const JSON: &str = "application/json";
+        let media = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        self.expected().0 == CommitPoint::Output
+            && response.status().is_success()
+            && media.get(..JSON.len()).is_some_and(|media| media.eq_ignore_ascii_case(JSON))
+    }
+
+    /// Reads the error in a JSON body in place of a stream.
+    async fn misplaced<B>(&self, response: Response<B>) -> Failure
+    where
+        B: Body<Data = Bytes>,
+        B::Error: Into<BoxError>,
+    {
+        let (parts, body) = response.into_parts();
+        let waiting = self.time.as_ref().map(UpstreamTime::wait);
+        let raw = match Decoded::new(body, &parts.headers) {
+            Ok(body) => timeout(ERROR_BODY, read_error(body)).await.unwrap_or_default(),
+            Err(_) => Bytes::new(),
+        };
+        drop(waiting);
+        let provider = self.backend().provider();
+        let error = upstream_error::parse(&raw, self.endpoint, provider);
+        if error.message.is_some() || error.class.is_some() {
+            return upstream_error::masked(Failure::ErrorEvent(Box::new(error)), provider);
+        }
+        Failure::InvalidResponse("a plain response where a stream was requested")
+    }
+
     /// Converts a successful response. Its body is checked while it passes.
     pub(in crate::client) fn convert_success<B>(
         &self,
@@ -131,9 +164,6 @@ impl Call {
             _ if is("text/html") => return Err(Failure::InvalidResponse("a web page").into()),
             CommitPoint::Whole if is("text/event-stream") => {
                 return Err(Failure::InvalidResponse("a stream where a plain response was requested").into());
-            }
-            CommitPoint::Output if is("application/json") => {
-                return Err(Failure::InvalidResponse("a plain response where a stream was requested").into());
             }
             CommitPoint::FirstByte if is("application/json") && self.endpoint.answers_audio() => {
                 return Err(Failure::InvalidResponse("a JSON body where audio was requested").into());

@@ -190,6 +190,12 @@ pub(super) fn finish_reason(choice: &Value) -> Option<FinishReason> {
     })
 }
 
+/// Whether a choice stopped because the model failed: `error` of OpenRouter, and DeepSeek's for a response that ended
+/// for want of resources.
+pub(super) fn is_failure(reason: &FinishReason) -> bool {
+    matches!(reason, FinishReason::Other(reason) if matches!(reason.as_str(), "error" | "insufficient_system_resource"))
+}
+
 /// Returns the reason in keeping with what was said: one that called a tool stopped for its call, and one
 /// that did not call any just stopped.
 pub(super) fn consistent(reason: FinishReason, has_called: bool) -> FinishReason {
@@ -224,7 +230,7 @@ pub(super) fn error(value: &Value) -> Option<WireError> {
         && let Some(status) = whole(base.get("status_code")).filter(|status| *status != 0)
     {
         let message = text(base.get("status_msg")).unwrap_or_default();
-        return Some(WireError { kind: None, code: Some(status.to_string()), message });
+        return Some(WireError { kind: Some("base_resp".to_owned()), code: Some(status.to_string()), message });
     }
     // FastAPI, and the Chinese platforms' `{"code","msg"}`.
     if member("choices").is_none()
@@ -314,7 +320,7 @@ fn decode_choice(choice: &Value, at: usize, split_thoughts: &impl Fn(&mut Said))
         return Err(Malformed("a tool call without a name"));
     }
     let reason = finish_reason(choice);
-    if matches!(&reason, Some(FinishReason::Other(reason)) if reason == "error") {
+    if reason.as_ref().is_some_and(is_failure) {
         return Err(Malformed("a response that the model failed to give"));
     }
     let has_called = !said.calls.is_empty();

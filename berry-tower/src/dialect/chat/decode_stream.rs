@@ -114,8 +114,8 @@ impl ResponseDecoder {
             choice.tags.split(&mut said);
         }
         let reason = decode_response::finish_reason(value);
-        if matches!(&reason, Some(FinishReason::Other(reason)) if reason == "error") {
-            let message = "the model failed (finish_reason: error)".to_owned();
+        if let Some(FinishReason::Other(name)) = reason.as_ref().filter(|reason| decode_response::is_failure(reason)) {
+            let message = format!("the model failed (finish_reason: {name})");
             self.fail(WireError { kind: None, code: None, message }, out);
             return Ok(());
         }

@@ -78,12 +78,30 @@ pub(crate) enum Part {
 
 /// A picture.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(from = "WrittenUrl")]
 pub(crate) struct ImageUrl {
     /// `https:`, or `data:` with the picture itself in base64.
     pub(crate) url: String,
     /// The detail: `low`, `high`, `auto`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) detail: Option<String>,
+}
+
+/// A picture as clients write it: some write the mere URL.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum WrittenUrl {
+    Url(String),
+    Object { url: String, detail: Option<String> },
+}
+
+impl From<WrittenUrl> for ImageUrl {
+    fn from(written: WrittenUrl) -> Self {
+        match written {
+            WrittenUrl::Url(url) => Self { url, detail: None },
+            WrittenUrl::Object { url, detail } => Self { url, detail },
+        }
+    }
 }
 
 /// A sound.

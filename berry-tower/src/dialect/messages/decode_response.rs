@@ -106,9 +106,13 @@ impl Said {
     }
 }
 
-/// Returns a call's input as JSON text, `{}` if it is missing.
+/// Returns a call's input as JSON text, `{}` if it is missing. Some servers send the text itself.
 pub(super) fn arguments(input: &Value) -> String {
-    if input.is_null() { "{}".to_owned() } else { input.to_string() }
+    match input {
+        input if is_blank(Some(input)) => "{}".to_owned(),
+        Value::String(text) => text.clone(),
+        input => input.to_string(),
+    }
 }
 
 /// Returns reasoning that must be sent back to Anthropic.
@@ -121,11 +125,16 @@ pub(super) fn finish(reason: Option<StopReason>, calls: usize) -> FinishReason {
     match reason {
         Some(StopReason::MaxTokens | StopReason::ModelContextWindowExceeded) => FinishReason::Length,
         Some(StopReason::Refusal) => FinishReason::ContentFilter,
-        Some(StopReason::Other(reason)) => FinishReason::Other(reason),
-        Some(StopReason::ToolUse) | None if calls > 0 => FinishReason::ToolCalls,
-        Some(StopReason::EndTurn | StopReason::StopSequence | StopReason::PauseTurn | StopReason::ToolUse) | None => {
-            FinishReason::Stop
-        }
+        // What a newer reason means is not known, but the response is whole.
+        Some(StopReason::ToolUse | StopReason::Other(_)) | None if calls > 0 => FinishReason::ToolCalls,
+        Some(
+            StopReason::EndTurn
+            | StopReason::StopSequence
+            | StopReason::PauseTurn
+            | StopReason::ToolUse
+            | StopReason::Other(_),
+        )
+        | None => FinishReason::Stop,
     }
 }
 

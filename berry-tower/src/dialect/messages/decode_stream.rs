@@ -338,11 +338,16 @@ impl ResponseDecoder {
         if self.state == State::New {
             return Err(Malformed("the end of a message that has not begun"));
         }
-        // Without a reason, or within a block, the stream was cut.
-        let Some(reason) = self.stop_reason.take().filter(|_| self.open.is_empty()) else {
+        // Without a reason, or within a call, the stream was cut.
+        let is_within_call = self.open.iter().any(|(_, open)| matches!(open, Open::Call { .. } | Open::Json(_)));
+        let Some(reason) = self.stop_reason.take().filter(|_| !is_within_call) else {
             self.state = State::Over;
             return Ok(());
         };
+        // Some servers do not end the blocks.
+        for (_, open) in std::mem::take(&mut self.open) {
+            self.close(open, out);
+        }
         if !self.json {
             let held = std::mem::take(&mut self.held);
             self.content(held, out);

@@ -76,12 +76,12 @@ pub(super) fn tokens(usage: Option<&hub::Usage>) -> Usage {
 /// Returns the stop reason; some providers call a tool and report a normal stop.
 pub(super) fn stop_reason(reason: Option<hub::FinishReason>, has_called: bool) -> StopReason {
     match reason {
-        Some(hub::FinishReason::Stop) | None if has_called => StopReason::ToolUse,
-        Some(hub::FinishReason::Stop) | None => StopReason::EndTurn,
+        // Clients of Messages know a closed set of reasons.
+        Some(hub::FinishReason::Stop | hub::FinishReason::Other(_)) | None if has_called => StopReason::ToolUse,
+        Some(hub::FinishReason::Stop | hub::FinishReason::Other(_)) | None => StopReason::EndTurn,
         Some(hub::FinishReason::Length) => StopReason::MaxTokens,
         Some(hub::FinishReason::ToolCalls) => StopReason::ToolUse,
         Some(hub::FinishReason::ContentFilter) => StopReason::Refusal,
-        Some(hub::FinishReason::Other(reason)) => StopReason::Other(reason),
     }
 }
 

@@ -26,7 +26,7 @@ pub(super) fn decode_response(body: &[u8]) -> Result<hub::Response, Malformed> {
     if matches!(text("status"), Some("queued" | "in_progress")) {
         return Err(Malformed("a response that is not finished"));
     }
-    let items = body.get("output").ok_or(NOT_RESPONSES)?;
+    let items = body.get("output").filter(|items| !items.is_null()).ok_or(NOT_RESPONSES)?;
     let mut message = hub::Message { role: hub::Role::Assistant, ..hub::Message::default() };
     let mut logprobs = Vec::new();
     for item in lenient::list(Some(items), NOT_RESPONSES)? {

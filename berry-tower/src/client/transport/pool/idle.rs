@@ -109,15 +109,26 @@ impl Idle {
     }
 
     /// Adds an HTTP/2 connection and opens a stream on it, or on another that has room; then the new
-    /// one is dropped. `None` when there are `max` connections and none has room.
+    /// one is dropped. A fresh one takes the place of one that carries no request where there are `max` connections, and
+    /// is [held](StreamSlots::hold). `None` when there are `max` connections and none has room.
     pub(super) fn share(&self, made: Shared, max: usize, is_fresh: bool) -> Option<BoxConnection> {
         let mut state = self.lock();
         if !is_fresh && let Some(stream) = state.open_stream() {
             return Some(stream);
         }
         state.shared.retain(|(_, shared)| !shared.is_over());
+        if is_fresh && state.shared.len() >= max {
+            // One that carries no request makes room.
+            let unused = state.shared.iter().position(|(_, shared)| shared.slots.active() == 0);
+            if let Some(at) = unused {
+                state.shared.remove(at);
+            }
+        }
         if state.shared.len() >= max {
             return state.open_stream();
+        }
+        if is_fresh {
+            made.slots.hold();
         }
         let stream = made.open_stream();
         let turn = state.turn;

@@ -76,6 +76,8 @@ pub(super) struct StreamSlots {
     has_settings: AtomicBool,
     /// No further stream is to be opened.
     retired: AtomicBool,
+    /// The connection was made for one request, and opens no other stream until that has its response head.
+    held: AtomicBool,
     /// A response head has come.
     has_answered: AtomicBool,
     /// A request has failed with the connection.
@@ -93,9 +95,22 @@ impl StreamSlots {
             last_head: AtomicU64::new(0),
             has_settings: AtomicBool::new(false),
             retired: AtomicBool::new(false),
+            held: AtomicBool::new(false),
             has_answered: AtomicBool::new(false),
             has_failed: AtomicBool::new(false),
             waiters,
+        }
+    }
+
+    /// Holds the connection for the next stream, until that has its response head or is dropped: what the upstream
+    /// does to another stream must not fail a request a second time.
+    pub(super) fn hold(&self) {
+        self.held.store(true, Release);
+    }
+
+    fn release(&self) {
+        if self.held.swap(false, AcqRel) {
+            self.waiters.notify_all();
         }
     }
 
@@ -142,6 +157,7 @@ impl StreamSlots {
     /// Reserves a stream, if one is free.
     pub(super) fn reserve(self: &Arc<Self>) -> Option<StreamSlot> {
         let limit = self.limit.load(Acquire);
+        let limit = if self.held.load(Acquire) { limit.min(1) } else { limit };
         let next = |active: usize| (active < limit).then_some(active + 1);
         self.active.fetch_update(AcqRel, Acquire, next).ok()?;
         Some(StreamSlot { slots: self.clone(), unanswered: None, has_found_deaf: false })
@@ -170,6 +186,7 @@ impl StreamSlot {
     /// The response head has come.
     pub(super) fn answered(&mut self) {
         self.unanswered = None;
+        self.slots.release();
         self.slots.has_answered.store(true, Relaxed);
         self.slots.last_head.store(self.slots.age(Instant::now()), Relaxed);
     }
@@ -202,6 +219,7 @@ impl StreamSlot {
 
 impl Drop for StreamSlot {
     fn drop(&mut self) {
+        self.slots.release();
         // The streams that it has go on.
         if self.is_deaf() {
             self.slots.retire();
@@ -234,6 +252,22 @@ mod tests {
             drop(all);
             assert_eq!(slots.active(), 0);
         }
+    }
+
+    #[test]
+    fn a_held_connection_has_one_stream_until_its_head_has_come() {
+        let slots = slots(4);
+        slots.set_peer_limit(4);
+        slots.hold();
+        let mut first = slots.reserve().unwrap();
+        assert!(slots.reserve().is_none());
+        first.answered();
+        assert!(slots.reserve().is_some());
+        drop(first);
+        slots.hold();
+        drop(slots.reserve().unwrap());
+        let both = (slots.reserve(), slots.reserve());
+        assert!(both.0.is_some() && both.1.is_some(), "the stream was dropped without a head");
     }
 
     #[tokio::test(start_paused = true)]

@@ -165,7 +165,36 @@ pub(super) fn part(block: &Block, path: &str) -> Result<hub::Part, UnsupportedFi
             Ok(hub::Part::ImageUrl { image_url: hub::ImageUrl { url, detail: None }, other: hints(other) })
         }
         Block::Document { source, title, other } => document(source, title.as_deref(), hints(other), path),
+        Block::Other(block) => {
+            let text = text_of(block).ok_or_else(|| UNKNOWN.reject(format!("{path}.type")))?;
+            Ok(hub::Part::Text { text, other: Other::new() })
+        }
         _ => Err(UNKNOWN.reject(format!("{path}.type"))),
+    }
+}
+
+/// Returns what a block of Anthropic's alone says as a text: a result of a search, or the name of a tool that was found.
+fn text_of(block: &Value) -> Option<String> {
+    let text = |name: &str| block.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
+    match text("type")? {
+        "tool_reference" => Some(format!("Tool: {}", text("tool_name")?)),
+        "search_result" => {
+            let head = [text("title"), text("source")].into_iter().flatten().map(str::to_owned);
+            Some(head.chain(texts(block.get("content")?)).collect::<Vec<_>>().join("\n"))
+        }
+        _ => None,
+    }
+}
+
+/// The texts of a content that holds nothing else; `None` for any other.
+fn texts(content: &Value) -> Option<String> {
+    match content {
+        Value::String(text) => Some(text.clone()),
+        Value::Array(blocks) => {
+            let text = |block: &Value| block.get("text").and_then(Value::as_str).map(str::to_owned);
+            Some(blocks.iter().map(text).collect::<Option<Vec<_>>>()?.join("\n"))
+        }
+        _ => None,
     }
 }
 
@@ -180,6 +209,14 @@ fn document(source: &Source, title: Option<&str>, other: Other, path: &str) -> R
         Source::Text { data, .. } => {
             let text = title.map_or_else(|| data.clone(), |title| format!("{title}\n\n{data}"));
             Ok(hub::Part::Text { text, other })
+        }
+        Source::Other(source) if source.get("type").is_some_and(|kind| *kind == "content") => {
+            let texts = source.get("content").and_then(texts);
+            let text = texts.ok_or_else(|| UNKNOWN.reject(format!("{path}.source.content")))?;
+            Ok(hub::Part::Text {
+                text: title.map_or_else(|| text.clone(), |title| format!("{title}\n\n{text}")),
+                other,
+            })
         }
         Source::Url { .. } | Source::Other(_) => Err(UNKNOWN.reject(format!("{path}.source.type"))),
     }

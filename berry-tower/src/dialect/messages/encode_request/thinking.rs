@@ -17,6 +17,12 @@ const ADAPTIVE: u64 = 16384;
 /// Returns the thinking that the request asks for: by `thinking`, or else by `reasoning_effort`.
 pub(super) fn wanted(chat: &hub::Request, limit: Option<u64>) -> Result<Option<Thinking>, UnsupportedField> {
     match chat.other.get("thinking").filter(|value| !value.is_null()) {
+        // Other vendors' switch, which has no budget.
+        Some(value)
+            if value.get("type").is_some_and(|kind| *kind == "enabled") && value.get("budget_tokens").is_none() =>
+        {
+            by_effort(chat.reasoning_effort.as_deref().unwrap_or("medium"), chat, limit)
+        }
         Some(value) => {
             let thinking = value.read::<Thinking>().filter(|thinking| !matches!(thinking, Thinking::Other(_)));
             let thinking =
@@ -24,7 +30,7 @@ pub(super) fn wanted(chat: &hub::Request, limit: Option<u64>) -> Result<Option<T
             check(&thinking, chat, limit)?;
             Ok(Some(thinking))
         }
-        None => by_effort(chat, limit),
+        None => chat.reasoning_effort.as_deref().map_or(Ok(None), |effort| by_effort(effort, chat, limit)),
     }
 }
 
@@ -45,16 +51,16 @@ fn check(thinking: &Thinking, chat: &hub::Request, limit: Option<u64>) -> Result
 }
 
 /// Returns thinking by effort; `None` where the token limit leaves no room for it.
-fn by_effort(chat: &hub::Request, limit: Option<u64>) -> Result<Option<Thinking>, UnsupportedField> {
-    let budget: u64 = match chat.reasoning_effort.as_deref() {
-        None | Some("none" | "minimal") => return Ok(None),
-        Some("low") => 1024,
-        Some("medium") => 4096,
-        Some("high") => 16384,
-        Some("xhigh") => 24576,
+fn by_effort(effort: &str, chat: &hub::Request, limit: Option<u64>) -> Result<Option<Thinking>, UnsupportedField> {
+    let budget: u64 = match effort {
+        "none" | "minimal" => return Ok(None),
+        "low" => 1024,
+        "medium" => 4096,
+        "high" => 16384,
+        "xhigh" => 24576,
         // With the default limit of output tokens this is what every model can write.
-        Some("max") => 27904,
-        Some(_) => {
+        "max" => 27904,
+        _ => {
             let why = "it is none, minimal, low, medium, high, xhigh or max";
             return Err(UnsupportedField::new("reasoning_effort", why));
         }

@@ -1,7 +1,8 @@
 //! HTTP/2 connections.
 
-use futures_util::future::join_all;
+use std::num::NonZeroU32;
 
+use futures_util::future::join_all;
 use tokio::time::Instant;
 
 use super::*;
@@ -36,6 +37,24 @@ async fn a_dropped_request_leaves_the_connection_to_the_others() {
     drop(ask(&pools, &upstream.uri("/long")).await.unwrap());
     assert_eq!(read(&pools, &upstream.uri("/")).await.unwrap(), "1");
     assert_eq!(upstream.counts().made, 1);
+}
+
+#[tokio::test]
+async fn a_fresh_connection_takes_the_place_of_one_without_requests() {
+    let upstream = Upstream::new(Speaks::Http2).await;
+    let pools = trusting(&upstream);
+    let read_fresh = async || {
+        let settings = client::Upstream::new(LONG).with_max_connections(NonZeroU32::new(2)).with_fresh_connection();
+        let mut request = http::Request::post(upstream.uri("/")).body(Buffered::from("{}")).unwrap();
+        request.extensions_mut().insert(settings);
+        let pool = pools.find(request.uri(), LONG).unwrap();
+        text(Exchange::new(pool, request).await.unwrap()).await
+    };
+    assert_eq!(read(&pools, &upstream.uri("/")).await.unwrap(), "1");
+    for number in ["2", "3", "4"] {
+        assert_eq!(read_fresh().await, number);
+    }
+    upstream.wait_for(|counts| counts.open == 2).await;
 }
 
 #[tokio::test]
