@@ -424,6 +424,7 @@ async fn access_log_has_the_documented_fields() {
         provider("spare", &spare),
         model("first", "main", "fallbacks = [\"second\"]\nstream_recovery = \"off\""),
         model("second", "spare", ""),
+        "[prices.first]\ninput = \"1\"\noutput = \"2\"\n".to_owned(),
     ];
     fs::write(folder.path().join("config.toml"), file.concat()).unwrap();
     let mut command = berry(folder.path());
@@ -452,6 +453,9 @@ async fn access_log_has_the_documented_fields() {
     let text = |line: &serde_json::Map<_, _>, field: &str| line[field].as_str().unwrap().to_owned();
     assert_eq!((text(complete, "model"), text(complete, "served_model")), ("first".into(), "first".into()));
     assert_eq!((text(complete, "backend"), text(complete, "provider")), ("main:sim".into(), "main".into()));
+    let count = |field: &str| complete[field].as_f64().unwrap();
+    let cost = (count("input_tokens") + 2.0 * count("output_tokens")) / 1e6;
+    assert!((count("cost") - cost).abs() < 1e-9 && cost > 0.0, "{complete:?}");
     assert_eq!((&complete["attempts"], &complete["status"], &complete["user"]), (&1.into(), &200.into(), &"me".into()));
 
     main.script([Fault::CutAfter(3).once()]);
