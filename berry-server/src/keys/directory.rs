@@ -98,6 +98,7 @@ impl Directory {
     }
 
     /// Returns the number of keys in memory, refused ones included.
+    #[cfg_attr(not(feature = "observability"), allow(dead_code, reason = "only metrics tell it"))]
     pub(crate) fn len(&self) -> usize {
         self.0.keys.len()
     }

@@ -102,11 +102,13 @@ impl Ledger {
     }
 
     /// The number of rows that were written.
+    #[cfg_attr(not(feature = "observability"), allow(dead_code, reason = "only metrics tell it"))]
     pub(crate) fn written(&self) -> u64 {
         self.counts.written.load(Relaxed)
     }
 
     /// The number of rows that were lost, since the queue was full or the database rejected them.
+    #[cfg_attr(not(feature = "observability"), allow(dead_code, reason = "only metrics tell it"))]
     pub(crate) fn dropped(&self) -> u64 {
         self.counts.dropped.load(Relaxed)
     }
