@@ -207,7 +207,8 @@ fn translated(dialect: Dialect, caller: &dyn CallerFormat, events: &[Option<Valu
     assert!(is_whole || !items.iter().any(|item| matches!(item, StreamItem::Done)));
     encode(&mut *encoder, items, &mut out);
     let out = String::from_utf8(out).unwrap();
-    let looks_whole = out.contains("[DONE]") || out.contains("message_stop") || out.contains("response.completed");
+    let ends = ["data: [DONE]", "event: message_stop", "event: response.completed"];
+    let looks_whole = out.lines().any(|line| ends.contains(&line));
     assert!(is_whole || !looks_whole, "{out}");
     (out, looks_whole)
 }
