@@ -168,8 +168,7 @@ mod named;
 #[cfg(feature = "backend")]
 pub mod observe;
 #[cfg(any(feature = "inspect", feature = "decompress"))]
-#[cfg_attr(not(feature = "inspect"), allow(dead_code, reason = "Collect uses a part of it"))]
-mod offload;
+pub mod offload;
 #[cfg(feature = "permission")]
 pub mod permission;
 #[cfg(feature = "probe")]

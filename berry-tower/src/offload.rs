@@ -1,4 +1,18 @@
 //! Runs long computations outside of the runtime's worker threads.
+//!
+//! [`Collect`](crate::collect) decodes large bodies in this way, and the gateway translates them so. A
+//! layer of your own that parses bodies may do the same:
+//!
+//! ```
+//! use berry_tower::offload::{is_large, offload};
+//!
+//! # #[tokio::main(flavor = "current_thread")] async fn main() {
+//! let body = "1 2 3".repeat(100_000);
+//! let count = move || body.split(' ').count();
+//! assert!(is_large(500_000));
+//! assert_eq!(offload(count).await, 200_001);
+//! # }
+//! ```
 
 #[cfg(feature = "gateway")]
 use std::task::{Context, Poll, ready};
@@ -16,20 +30,24 @@ use tower_service::Service;
 use crate::body::Buffered;
 
 /// The size in bytes from which the work on a body would delay other requests noticeably.
-pub(crate) const LARGE: usize = 256 * 1024;
+pub const LARGE: usize = 256 * 1024;
 
 /// The future of work that runs on another thread.
-pub(crate) type Offloaded<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+pub type Offloaded<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// Whether work on so many bytes belongs on another thread.
-pub(crate) const fn is_large(bytes: usize) -> bool {
+#[must_use]
+pub const fn is_large(bytes: usize) -> bool {
     bytes > LARGE
 }
 
 /// Runs `work` on a thread of the blocking pool. Each process runs at most as many at once as it has
 /// CPUs, so that large bodies can neither fill the pool nor multiply the memory that one takes.
-/// Outside of a Tokio runtime it runs in place.
-pub(crate) fn offload<T, F>(work: F) -> Offloaded<T>
+/// Outside of a Tokio runtime it runs in place. If the result is no longer awaited, the work still ends.
+///
+/// # Panics
+/// The future panics as `work` does.
+pub fn offload<T, F>(work: F) -> Offloaded<T>
 where
     F: FnOnce() -> T + Send + 'static,
     T: Send + 'static,

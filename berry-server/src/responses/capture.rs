@@ -8,7 +8,7 @@ use super::records::MAX_BYTES;
 /// The types of the events that end a stream with a response to store.
 const ENDS: [&str; 2] = ["response.completed", "response.incomplete"];
 
-/// What has passed of a body, as far as the response may be in it.
+/// The bytes of a body that may hold the finished response.
 #[derive(Debug, Default)]
 pub(super) struct Capture {
     bytes: Vec<u8>,

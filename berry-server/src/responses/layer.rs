@@ -10,6 +10,7 @@ use std::{
 
 use berry_tower::{
     body::{Buffered, ByteLease, ResponseBody},
+    offload::{is_large, offload},
     render::{OpenAiErrors, Refusal, Render, RequestSummary},
 };
 use bytes::Bytes;
@@ -35,9 +36,6 @@ use crate::config::build::Caller;
 const PATH: &str = "/v1/responses";
 /// How long the end of a response waits until it is stored.
 const PATIENCE: Duration = Duration::from_secs(2);
-
-/// The memory that a parsed body takes for each of its bytes.
-const TREE_RATIO: usize = 6;
 
 /// [`Layer`] that applies [`Store`]. Without a store it passes everything.
 #[derive(Clone, Debug)]
@@ -105,11 +103,13 @@ where
 {
     // The conversation is kept until its response is stored.
     let mut lease = request.body().new_lease();
-    let mut has_room = |bytes: usize| lease.as_mut().is_none_or(|lease| lease.try_grow(bytes * TREE_RATIO));
-    if !has_room(request.body().bytes().len()) {
+    let mut has_room =
+        |json: &[u8]| lease.as_mut().is_none_or(|lease| lease.try_grow(conversation::parsed_bytes(json)));
+    let body = request.body().bytes().clone();
+    if !has_room(&body) {
         return Ok(refused(overloaded()));
     }
-    let Some(mut conversation) = conversation::Request::read(request.body().bytes()) else {
+    let Some(mut conversation) = off_worker(body.len(), move || conversation::Request::read(&body)).await else {
         return Ok(inner.call(request).await?.map(StoredBody::pass));
     };
     if let Some(id) = conversation.previous() {
@@ -124,15 +124,22 @@ where
                 return Ok(refused(refusal.code("store_unavailable").retry_after(Duration::from_secs(1))));
             }
         };
-        if !has_room(record.bytes) {
+        if !has_room(record.items.as_bytes()) {
             return Ok(refused(overloaded()));
         }
-        conversation.go_on_from(record.items);
-        // Writing JSON into a text cannot fail.
-        let body = serde_json::to_string(&conversation.body).unwrap_or_default();
+        let bytes = request.body().bytes().len() + record.items.len();
+        let continued = move || {
+            conversation.continue_from(serde_json::from_str(&record.items).unwrap_or_default());
+            // Writing JSON into a text cannot fail.
+            let body = serde_json::to_string(&conversation.body).unwrap_or_default();
+            (conversation, body)
+        };
+        let body;
+        (conversation, body) = off_worker(bytes, continued).await;
         *request.body_mut() = request.body().replaced_by(body.into());
         request.headers_mut().remove(CONTENT_LENGTH);
     }
+    let bytes = request.body().bytes().len();
     let response = inner.call(request).await?;
     if !response.status().is_success() || !conversation.stores() {
         return Ok(response.map(StoredBody::pass));
@@ -140,17 +147,17 @@ where
     let media = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let capture = Capture::new(media.starts_with("text/event-stream"), lease.as_ref().map(ByteLease::sibling));
     let save = move |response: Value| -> Saving {
-        let lease = lease;
-        let mut items = conversation.input();
-        items.extend(response["output"].as_array().into_iter().flatten().cloned());
-        let id = response["id"].as_str().unwrap_or_default().to_owned();
-        let record = Record { id, response: response.to_string(), items, bytes: 0 };
-        let (responses, caller) = (responses.clone(), caller.clone());
         Box::pin(async move {
             let _lease = lease;
-            if record.id.is_empty() {
+            let id = response["id"].as_str().unwrap_or_default().to_owned();
+            if id.is_empty() {
                 return;
             }
+            let write = move || {
+                let items = conversation.with_output(&response["output"]);
+                Record { id, response: response.to_string(), items }
+            };
+            let record = off_worker(bytes, write).await;
             match timeout(PATIENCE, responses.store(&caller, &record)).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => tracing::warn!(%error, "a response could not be stored"),
@@ -165,6 +172,11 @@ where
         held: None,
         is_over: false,
     }))
+}
+
+/// Runs `work` on so many bytes, on another thread if it takes long.
+async fn off_worker<T: Send + 'static>(bytes: usize, work: impl FnOnce() -> T + Send + 'static) -> T {
+    if is_large(bytes) { offload(work).await } else { work() }
 }
 
 fn overloaded() -> Refusal {

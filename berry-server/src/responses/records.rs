@@ -8,8 +8,6 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use serde_json::Value as Json;
-
 use crate::{
     config::ResponseStore,
     database::{Database, DatabaseError, Statement, Value},
@@ -30,10 +28,8 @@ pub(crate) struct Record {
     pub(super) id: String,
     /// The response, as JSON.
     pub(crate) response: String,
-    /// The conversation that it ends, as input items.
-    pub(super) items: Vec<Json>,
-    /// The length of the items as JSON.
-    pub(super) bytes: usize,
+    /// The conversation that it ends: a JSON list of input items.
+    pub(super) items: String,
 }
 
 /// The stored responses. Cheap to clone.
@@ -66,15 +62,13 @@ impl Responses {
         Ok(rows.first().map(|row| Record {
             id: id.to_owned(),
             response: row.text(0).to_owned(),
-            items: serde_json::from_str(row.text(1)).unwrap_or_default(),
-            bytes: row.text(1).len(),
+            items: row.text(1).to_owned(),
         }))
     }
 
     /// Stores a response of this caller. One that is too long is not stored.
     pub(super) async fn store(&self, caller: &str, record: &Record) -> Result<(), DatabaseError> {
-        let items = Json::from(record.items.clone()).to_string();
-        let bytes = items.len() + record.response.len();
+        let bytes = record.items.len() + record.response.len();
         if bytes > MAX_BYTES {
             tracing::debug!(bytes, "a response is too long to be stored");
             return Ok(());
@@ -90,7 +84,7 @@ impl Responses {
             millis(now + KEPT).into(),
             (bytes as u64).into(),
             record.response.as_str().into(),
-            items.into(),
+            record.items.as_str().into(),
         ];
         self.database.transaction(vec![Statement::new(sql, params)]).await?;
         if self.stored.fetch_add(1, Relaxed).is_multiple_of(CLEAN_EVERY) {

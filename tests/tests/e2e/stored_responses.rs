@@ -1,4 +1,4 @@
-//! Stored responses: conversations that go on by the id of a response, whichever backend answers.
+//! Stored responses: a request continues a conversation by the id of a response, whichever backend answers.
 
 use berry_simulated::{Config, Dialect, Provider};
 use berry_tests::{Ask, Builder, Gateway, Reply};
@@ -40,13 +40,15 @@ fn last_event(reply: &Reply) -> Value {
 }
 
 #[tokio::test]
-async fn goes_on_from_a_stored_response_at_every_backend() {
+async fn continues_a_stored_response_at_every_backend() {
     let folder = tempfile::tempdir().unwrap();
     let gateway = gateway(&folder).start().await;
     let mut previous = Value::Null;
     for turn in 0..6 {
+        // One turn is long enough to be read on another thread.
+        let more = "more ".repeat(if turn == 2 { 100_000 } else { 0 });
         let body = json!({
-            "model": "pool", "input": format!("turn-{turn}"), "previous_response_id": previous, "stream": turn % 2 == 1,
+            "model": "pool", "input": format!("turn-{turn} {more}"), "previous_response_id": previous, "stream": turn % 2 == 1,
         });
         let reply = ask(&gateway, &body).await;
         assert_eq!(reply.status, 200, "{turn}: {reply:?}");
