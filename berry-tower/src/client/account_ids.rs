@@ -12,14 +12,36 @@ use crate::{
     endpoint::Endpoint,
 };
 
+const NAMES_COUNT: usize = 4;
+
 /// Finds the names of the members that hold ids, with the quotes.
-static NAMES: LazyLock<[Finder<'static>; 4]> =
+static NAMES: LazyLock<[Finder<'static>; NAMES_COUNT]> =
     LazyLock::new(|| ["\"id\"", "\"encrypted_content\"", "\"container_id\"", "\"file_id\""].map(Finder::new));
 
-/// Returns the end of the first name that ends behind a position.
-fn name_end(bytes: &[u8], behind: usize) -> Option<usize> {
-    let end = |name: &Finder<'_>| Some(name.find(bytes)? + name.needle().len());
-    NAMES.iter().filter_map(end).filter(|end| *end > behind).min()
+/// The names in a piece. Each kind of name is searched through the piece once, however many of another kind there are.
+struct Names<'a> {
+    bytes: &'a [u8],
+    /// The next name of each kind; `None` before the first search.
+    next: Option<[Option<usize>; NAMES_COUNT]>,
+}
+
+impl<'a> Names<'a> {
+    const fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes, next: None }
+    }
+
+    /// Returns the end of the first name that begins at `from` or later. `from` never decreases.
+    fn end_from(&mut self, from: usize) -> Option<usize> {
+        let is_new = self.next.is_none();
+        let next = self.next.get_or_insert_default();
+        for (name, at) in NAMES.iter().zip(&mut *next) {
+            if is_new || at.is_some_and(|at| at < from) {
+                *at = name.find(&self.bytes[from..]).map(|found| from + found);
+            }
+        }
+        let ends = NAMES.iter().zip(next).filter_map(|(name, at)| Some((*at)? + name.needle().len()));
+        ends.min()
+    }
 }
 
 /// The bytes that are kept of a piece, in which a name may have begun.
@@ -69,23 +91,25 @@ impl IdReader {
     }
 
     /// Reads the next bytes.
-    pub(super) fn read(&mut self, mut bytes: &[u8]) {
+    pub(super) fn read(&mut self, bytes: &[u8]) {
+        let (mut names, mut at) = (Names::new(bytes), 0);
         loop {
-            bytes = match &mut self.value {
-                Value::None => match self.find(bytes) {
-                    Some(rest) => rest,
+            let rest = &bytes[at..];
+            match &mut self.value {
+                Value::None => match self.find(&mut names, at) {
+                    Some(end) => at = end,
                     None => return,
                 },
                 Value::Before => {
-                    let is_between = |byte: &&u8| !matches!(byte, b':' | b' ' | b'\t' | b'\r' | b'\n');
-                    let Some(at) = bytes.iter().position(|byte| is_between(&byte)) else { return };
-                    let is_text = bytes[at] == b'"';
+                    let is_between = |byte: &u8| matches!(byte, b':' | b' ' | b'\t' | b'\r' | b'\n');
+                    let Some(begin) = rest.iter().position(|byte| !is_between(byte)) else { return };
+                    let is_text = rest[begin] == b'"';
                     self.value = if is_text { Value::Inside(IdHash::default(), [0; 10], 0) } else { Value::None };
-                    &bytes[at + usize::from(is_text)..]
+                    at += begin + usize::from(is_text);
                 }
                 Value::Inside(hash, first, length) => {
-                    let end = memchr::memchr(b'"', bytes);
-                    let part = &bytes[..end.unwrap_or(bytes.len())];
+                    let end = memchr::memchr(b'"', rest);
+                    let part = &rest[..end.unwrap_or(rest.len())];
                     hash.add(part);
                     for byte in part {
                         let Some(place) = first.get_mut(*length) else { break };
@@ -95,9 +119,9 @@ impl IdReader {
                     let Some(end) = end else { return };
                     self.value = Value::None;
                     self.record(hash, &first[..length]);
-                    &bytes[end + 1..]
+                    at += end + 1;
                 }
-            };
+            }
         }
     }
 
@@ -108,16 +132,18 @@ impl IdReader {
         }
     }
 
-    /// Finds the next name; returns what follows it. What of a name may have begun is kept.
-    fn find<'a>(&mut self, bytes: &'a [u8]) -> Option<&'a [u8]> {
+    /// Finds the next name that begins at `at` or later, or that began in the piece before, and returns its end. What
+    /// of a name may have begun at the end of the piece is kept.
+    fn find(&mut self, names: &mut Names<'_>, at: usize) -> Option<usize> {
+        let bytes = names.bytes;
         if !self.tail.is_empty() {
             let known = self.tail.len();
             self.tail.extend_from_slice(&bytes[..bytes.len().min(TAIL)]);
-            // A name that ends in the tail was found before.
-            if let Some(end) = name_end(&self.tail, known) {
+            // The tail has no whole name: each is found when its last byte comes.
+            if let Some(end) = Names::new(&self.tail).end_from(0) {
                 self.tail.clear();
                 self.value = Value::Before;
-                return Some(&bytes[end - known..]);
+                return Some(end - known);
             }
             if bytes.len() < TAIL {
                 let surplus = self.tail.len().saturating_sub(TAIL);
@@ -126,16 +152,12 @@ impl IdReader {
             }
             self.tail.clear();
         }
-        match name_end(bytes, 0) {
-            Some(end) => {
-                self.value = Value::Before;
-                Some(&bytes[end..])
-            }
-            None => {
-                self.tail.extend_from_slice(&bytes[bytes.len().saturating_sub(TAIL)..]);
-                None
-            }
+        let end = names.end_from(at);
+        match end {
+            Some(_) => self.value = Value::Before,
+            None => self.tail.extend_from_slice(&bytes[at.max(bytes.len().saturating_sub(TAIL))..]),
         }
+        end
     }
 }
 
