@@ -223,5 +223,27 @@ pub(super) fn error(event: &Value) -> WireError {
     let text = |name: &str| lenient::text(error.get(name));
     let message = text("message").or_else(|| lenient::text(inner));
     let message = message.unwrap_or_else(|| "the provider says that the response failed".to_owned());
-    WireError { kind: text("type").filter(|kind| kind != "error"), code: text("code"), message }
+    // Without an error of its own, the event's type names the event.
+    let kind = text("type").filter(|kind| kind != "error" && !kind.starts_with("response."));
+    WireError { kind, code: text("code"), message }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::error;
+
+    #[test]
+    fn the_name_of_an_event_is_no_type_of_its_error() {
+        for (event, kind, message) in [
+            (json!({"type": "error", "message": "a"}), None, "a"),
+            (json!({"type": "error", "error": {"type": "server_error", "message": "b"}}), Some("server_error"), "b"),
+            (json!({"type": "response.completed", "response": {"error": "c"}}), None, "c"),
+            (json!({"type": "invalid_request_error", "message": "d"}), Some("invalid_request_error"), "d"),
+        ] {
+            let error = error(&serde_json::from_value(event.clone()).unwrap());
+            assert_eq!((error.kind.as_deref(), &*error.message), (kind, message), "{event}");
+        }
+    }
 }
