@@ -1,5 +1,5 @@
-//! What replicas tell each other over the store: that a backend should not be asked for a while, and that keys have
-//! changed. No request waits for it, and without it each replica finds out by itself.
+//! Notices between replicas over the store: a backend is paused, or keys have changed. No request waits for a notice, and
+//! without it each replica finds out by itself.
 
 use std::{
     fmt,
@@ -73,7 +73,7 @@ impl Fleet {
         }
     }
 
-    /// Tells the other replicas that keys, users or teams have changed.
+    /// Notifies the other replicas that keys, users or teams have changed.
     #[cfg_attr(not(feature = "database"), expect(dead_code, reason = "only a database has keys that change"))]
     pub(crate) fn announce_keys(&self) {
         self.announce(Notice::new(KEYS, ""));
@@ -95,7 +95,7 @@ impl Inner {
         match notice.topic() {
             KEYS => self.keys_changed.notify_one(),
             PAUSED => self.doubt(notice.text()),
-            // A newer replica may tell more.
+            // A newer replica may send other notices.
             _ => {}
         }
     }
@@ -137,7 +137,7 @@ impl BackendObserver for Announcer {
     fn paused(&self, left: Duration) {
         let millis = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
         let until = self.fleet.millis().saturating_add(millis);
-        // Of many responses with the same `Retry-After` one is told.
+        // Many responses with the same `Retry-After` are announced once.
         let is_news = |last: u64| (until > last.saturating_add(ANNOUNCE_AFTER)).then_some(until);
         if self.until.fetch_update(Relaxed, Relaxed, is_news).is_ok() {
             let text = format!("{millis}\n{}\n{}", self.id.provider, self.id.model);

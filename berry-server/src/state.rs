@@ -67,7 +67,7 @@ pub(crate) struct Process {
     pub(crate) buffers: ByteBudget,
     /// The number of requests that wait for a free connection slot.
     pub(crate) queued: Gauge,
-    /// What the replicas tell each other.
+    /// The notices between replicas.
     pub(crate) fleet: Fleet,
     /// The database of the configuration at the start; a reload does not replace it.
     #[cfg(feature = "database")]

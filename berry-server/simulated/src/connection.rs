@@ -160,8 +160,8 @@ pub(super) fn listener(port: u16) -> io::Result<TcpListener> {
     bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port)), is_shared(port))?.listen(BACKLOG)
 }
 
-/// Whether sockets of this program share the port. A port that somebody chose is not shared, so that a second program
-/// on it fails to start.
+/// Whether several sockets of this program may bind the port: only if the system chooses it. A second program on a
+/// configured port fails to start.
 pub(super) const fn is_shared(port: u16) -> bool {
     cfg!(unix) && port == 0
 }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 /// A change of a plain request, and its name in the fixtures.
 type Change = (&'static str, fn(&mut Value));
 
-/// What is asked of every provider of OpenAI's format, each beside a plain chat.
+/// The requests to every provider of OpenAI's format, as changes of a plain chat.
 const CHANGES: [Change; 12] = [
     ("nothing", |_| {}),
     ("max_tokens", |body| body["max_tokens"] = json!(2)),
@@ -39,7 +39,7 @@ const CHANGES: [Change; 12] = [
     }),
 ];
 
-/// What is asked of Anthropic, each beside a plain question.
+/// The requests to Anthropic, as changes of a plain question.
 const CLAUDE_CHANGES: [Change; 4] = [
     ("nothing", |_| {}),
     ("budget", |body| body["thinking"] = json!({"type": "enabled", "budget_tokens": 1024})),

@@ -178,7 +178,8 @@ pub fn build(config: &Config, before: &HashMap<String, Arc<Caller>>, keys: &Prov
     Ok(Built { models, tuning, plan, keys, callers, tag_policy: settings.tag_policy })
 }
 
-/// The secret of the server: no caller knows the tokens of all. It is the same for all replicas and after a restart.
+/// The secret of the server, from the tokens of all users. It is the same for all replicas and after a restart. Whoever
+/// knows all tokens could seal reasoning, but only in conversations of these users.
 fn seal_secret(config: &Config) -> Vec<u8> {
     let mut users: Vec<_> = config.users.iter().collect();
     users.sort_unstable_by_key(|(id, _)| *id);

@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{config::build::Caller, database::Database, fleet::Fleet};
 
-/// How often the database is asked whether anything has changed, unless another replica tells of a change.
+/// The interval at which changes are read from the database, unless a notice of another replica comes before.
 const POLL: Duration = Duration::from_secs(1);
 
 /// The keys, users and teams of the database. Cheap to clone.

@@ -323,7 +323,7 @@ impl<C: Classify> Verdict<C> {
             self.permit = None;
             return;
         }
-        // One lost connection tells once against the service, however many requests it carried.
+        // A lost connection counts as one failure, however many requests it carried.
         if find::<LostTogether>(error).is_some() {
             self.permit = None;
             return;

@@ -1,4 +1,4 @@
-//! The callers whom a service has served recently.
+//! The callers that a service has served recently.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -41,7 +41,7 @@ impl Entry {
     }
 }
 
-/// Three of the callers whom a service has served last: one may be the caller whose requests fail,
+/// Three of the callers that a service has served last: one may be the caller whose requests fail,
 /// and the others show that the service works. With many requests, each word is written about once a
 /// second.
 #[derive(Debug, Default)]

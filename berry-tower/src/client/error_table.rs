@@ -241,7 +241,7 @@ const SENTENCES: &[Sentence] = &[
     row(GEMINI, "Thought signature is not valid", "", Fault::AccountBound),
 ];
 
-/// What stands before a vendor's sentence where another server passes it on.
+/// The prefixes that other servers put before a vendor's sentence.
 const PREFIXES: [&str; 3] = [
     // Bedrock, API errors of InvokeModel
     "The model returned the following errors: ",

@@ -82,7 +82,7 @@ pub(crate) trait DecodeResponse: Send + Sync + fmt::Debug {
     /// the response is not whole.
     fn decode_end(&mut self, end: StreamEnd, out: &mut Vec<StreamItem>);
 
-    /// Returns the tokens that the stream has told until now, which the items may have only at the end.
+    /// Returns the tokens that the stream has reported so far; the items may have them only at the end.
     fn usage(&self) -> Option<Usage> {
         None
     }

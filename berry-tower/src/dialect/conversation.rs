@@ -320,7 +320,7 @@ impl ResponseTranslator {
         self.encode(out);
     }
 
-    /// Returns the tokens that the backend's stream has told until now.
+    /// Returns the tokens that the backend's stream has reported so far.
     pub(crate) fn usage(&self) -> Option<Usage> {
         let usage = self.decoder.usage()?;
         let details = usage.prompt_tokens_details.unwrap_or_default();

@@ -78,13 +78,13 @@ impl<'a> Bill<'a> {
         let is_part = matches!(end.outcome, SpendOutcome::Cancelled | SpendOutcome::Interrupted)
             && end.is_delivered()
             && progress.is_some_and(Progress::output_seen);
-        // The tokens of a part would have been told at the end of the response.
+        // The token counts would have come at the end of the response.
         let events = progress.filter(|_| is_part).map_or(0, Progress::events).min(estimates.bound.output);
         match self.usage {
             Some(usage) if usage.output >= events => {
                 Some((usage.input.saturating_add(usage.output), self.cost.unwrap_or_default()))
             }
-            // A complete response that does not tell its tokens.
+            // A complete response without token counts.
             None if end.outcome == SpendOutcome::Complete && end.is_delivered() => None,
             None if !is_part => Some((0, Money::ZERO)),
             told => {

@@ -147,7 +147,7 @@ pub struct Spend<S, R = ApiErrors> {
 }
 
 impl<S> Spend<S> {
-    /// Wraps `inner` and counts requests in `store`, for those whom `account` returns. A [`SpendLayer`] has
+    /// Wraps `inner` and counts requests in `store`, for the accounts that `account` returns. A [`SpendLayer`] has
     /// the other settings.
     pub fn new(
         inner: S,

@@ -1,4 +1,4 @@
-"""What replicas tell each other over the store, and stores that are clusters or want TLS."""
+"""Notices between replicas over the store, and stores that are clusters or need TLS."""
 
 import os
 import socket

@@ -159,7 +159,7 @@ fn usage_of(event: &Value, known: Tokens) -> Option<Tokens> {
         let cached = number(&usage["input_tokens_details"]["cached_tokens"]);
         return Some(Tokens { input: number(&usage["input_tokens"]), cached, output });
     }
-    // Anthropic counts what a cache has given apart, and may tell the input only at the beginning.
+    // Anthropic counts tokens of the cache separately, and may report the input only at the beginning.
     if !usage["input_tokens"].is_u64() {
         return Some(Tokens { output, ..known });
     }
@@ -394,7 +394,7 @@ async fn a_stream_that_stalls_is_in_the_ledger() {
     }
 }
 
-/// A caller who leaves pays for what the provider has told until then.
+/// A caller who leaves pays for the tokens that the provider has reported so far.
 #[tokio::test]
 async fn a_caller_who_leaves_is_in_the_ledger() {
     for kind in KINDS {

@@ -38,8 +38,7 @@ impl Site {
     }
 }
 
-/// All providers refuse what is poisoned. What one refuses and another serves tells against the first: see
-/// `outage_of_one_backend_opens_its_breaker_at_the_threshold`.
+/// All providers refuse the poisoned requests, as real ones would.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn all_attacks_at_once_leave_other_tenants_served_and_nothing_behind() {
     let serve = |mut exchange: Exchange| async move {

@@ -104,7 +104,7 @@ impl Call {
         Ok(Response::from_parts(parts, ClientBody::from(raw)))
     }
 
-    /// Whether a successful response is JSON where a stream was requested: some providers tell errors so.
+    /// Whether a successful response is JSON where a stream was requested: some providers report errors so.
     pub(in crate::client) fn is_misplaced<B>(&self, response: &Response<B>) -> bool {
         const JSON: &str = "application/json";
         let media = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();

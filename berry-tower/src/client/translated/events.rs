@@ -57,7 +57,7 @@ where
         Self { events, received, seen: 0, translator, translating, end: None, over: false }
     }
 
-    /// Returns the tokens that the upstream has told until now.
+    /// Returns the tokens that the upstream has reported so far.
     pub(super) fn usage(&self) -> Option<Usage> {
         self.translator.as_ref()?.usage()
     }

@@ -84,7 +84,7 @@ where
         }
     }
 
-    /// Returns the tokens that the upstream has told until now, where the translated stream may tell them
+    /// Returns the tokens that the upstream has reported so far; the translated stream may report them
     /// only at its end.
     pub(super) fn usage(&self) -> Option<Usage> {
         match self {

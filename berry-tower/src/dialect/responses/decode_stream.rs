@@ -273,7 +273,7 @@ impl ResponseDecoder {
         }
         self.begin(Some(response), out);
         let output = lenient::list(response.get("output"), Malformed("an output that is no list"))?;
-        // Without positions an item of the output cannot be told from one that has come.
+        // Without positions it is unknown whether an item of the output has already come.
         let is_numbered = self.items.iter().all(Item::has_position);
         for (at, item) in output.iter().enumerate().filter(|(_, item)| !lenient::is_blank(Some(item))) {
             let event = Value::object([("item", item.clone()), ("output_index", (at as u64).into())]);
@@ -294,7 +294,7 @@ impl ResponseDecoder {
         Ok(())
     }
 
-    /// Whether an event is the last one once more. Only numbers tell it from one that says the same.
+    /// Whether an event repeats the last one. Without numbers, two equal events may both be meant.
     fn is_repeated(&mut self, data: &str, event: &Value) -> bool {
         let is_numbered = lenient::whole(event.get("sequence_number")).is_some_and(|number| number > 0);
         let is_repeated = is_numbered && self.last == data;

@@ -97,7 +97,7 @@ impl Item {
         }
     }
 
-    /// The events between the beginning and the end of the item, without what tells which item it is.
+    /// The events between the beginning and the end of the item, without its id and position.
     fn events(&self, style: Style) -> Vec<Value> {
         let mut out = Vec::new();
         let mut event = |kind: &str, index: Option<(&str, usize)>, name: &str, value: Value| {
