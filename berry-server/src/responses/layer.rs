@@ -165,13 +165,8 @@ where
             }
         })
     };
-    Ok(response.map(|body| StoredBody {
-        inner: ResponseBody::new(body),
-        capture: Some((capture, Box::new(save))),
-        saving: None,
-        held: None,
-        is_over: false,
-    }))
+    let storing = Storing { capture: Some((capture, Box::new(save))), saving: None, held: None, is_over: false };
+    Ok(response.map(|body| StoredBody { inner: ResponseBody::new(body), storing: Some(Box::new(storing)) }))
 }
 
 /// Runs `work` on so many bytes, on another thread if it takes long.
@@ -195,7 +190,7 @@ fn not_found(id: &str) -> Refusal {
 
 fn refused<B>(refusal: Refusal) -> Response<StoredBody<B>> {
     let response = OpenAiErrors.render(refusal, &RequestSummary::default());
-    response.map(|body| StoredBody { inner: body.into(), ..StoredBody::empty() })
+    response.map(|body| StoredBody { inner: body.into(), storing: None })
 }
 
 type Saving = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -206,6 +201,11 @@ type Save = Box<dyn FnOnce(Value) -> Saving + Send>;
 pub(crate) struct StoredBody<B> {
     #[pin]
     inner: ResponseBody<B>,
+    /// Boxed, since most responses are not stored.
+    storing: Option<Box<Storing>>,
+}
+
+struct Storing {
     capture: Option<(Capture, Save)>,
     saving: Option<Saving>,
     /// The frame that waits until the response is stored.
@@ -213,19 +213,42 @@ pub(crate) struct StoredBody<B> {
     is_over: bool,
 }
 
-impl<B> StoredBody<B> {
-    fn empty() -> Self {
-        Self { inner: ResponseBody::default(), capture: None, saving: None, held: None, is_over: false }
+impl Storing {
+    /// Begins to store the response that has been found.
+    fn save(&mut self, found: Option<(Value, Save)>) {
+        self.saving = found.map(|(response, save)| save(response));
     }
 
+    fn finish(&mut self) -> Option<(Value, Save)> {
+        self.capture.take().and_then(|(capture, save)| Some((capture.finish()?, save)))
+    }
+
+    /// Takes a frame, and returns it unless it waits until the response is stored.
+    fn take(&mut self, frame: Frame<Bytes>, is_last: bool) -> Option<Frame<Bytes>> {
+        let Some((capture, _)) = &mut self.capture else { return Some(frame) };
+        let found = match frame.data_ref().and_then(|data| capture.push(data)) {
+            Some(response) => self.capture.take().map(|(_, save)| (response, save)),
+            None if is_last => self.finish(),
+            None => None,
+        };
+        self.save(found);
+        if self.saving.is_none() {
+            return Some(frame);
+        }
+        self.held = Some(frame);
+        None
+    }
+}
+
+impl<B> StoredBody<B> {
     fn pass(inner: B) -> Self {
-        Self { inner: ResponseBody::new(inner), ..Self::empty() }
+        Self { inner: ResponseBody::new(inner), storing: None }
     }
 }
 
 impl<B> Default for StoredBody<B> {
     fn default() -> Self {
-        Self::empty()
+        Self { inner: ResponseBody::default(), storing: None }
     }
 }
 
@@ -235,50 +258,46 @@ impl<B: Body<Data = Bytes>> Body for StoredBody<B> {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         let mut this = self.project();
+        let Some(storing) = this.storing else { return this.inner.poll_frame(cx) };
         loop {
-            if let Some(saving) = this.saving {
+            if let Some(saving) = &mut storing.saving {
                 ready!(saving.as_mut().poll(cx));
-                *this.saving = None;
+                storing.saving = None;
             }
-            if let Some(frame) = this.held.take() {
+            if let Some(frame) = storing.held.take() {
                 return Poll::Ready(Some(Ok(frame)));
             }
-            if *this.is_over {
+            if storing.is_over {
                 return Poll::Ready(None);
             }
             match ready!(this.inner.as_mut().poll_frame(cx)) {
                 Some(Ok(frame)) => {
-                    let Some((capture, _)) = this.capture else { return Poll::Ready(Some(Ok(frame))) };
-                    let found = frame.data_ref().and_then(|data| capture.push(data));
-                    let last = this.inner.is_end_stream();
-                    let found = match (found, last) {
-                        (None, true) => this.capture.take().and_then(|(capture, save)| Some((capture.finish()?, save))),
-                        (None, false) => None,
-                        (Some(response), _) => this.capture.take().map(|(_, save)| (response, save)),
-                    };
-                    let Some((response, save)) = found else { return Poll::Ready(Some(Ok(frame))) };
-                    *this.saving = Some(save(response));
-                    *this.held = Some(frame);
+                    if let Some(frame) = storing.take(frame, this.inner.is_end_stream()) {
+                        return Poll::Ready(Some(Ok(frame)));
+                    }
                 }
                 Some(Err(error)) => {
-                    *this.capture = None;
+                    storing.capture = None;
                     return Poll::Ready(Some(Err(error)));
                 }
                 None => {
-                    *this.is_over = true;
-                    let found = this.capture.take().and_then(|(capture, save)| Some((capture.finish()?, save)));
-                    *this.saving = found.map(|(response, save)| save(response));
+                    storing.is_over = true;
+                    let found = storing.finish();
+                    storing.save(found);
                 }
             }
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.saving.is_none() && self.held.is_none() && (self.is_over || self.inner.is_end_stream())
+        let is_storing = |storing: &Storing| storing.saving.is_some() || storing.held.is_some();
+        let is_over = self.storing.as_ref().is_some_and(|storing| storing.is_over);
+        !self.storing.as_deref().is_some_and(is_storing) && (is_over || self.inner.is_end_stream())
     }
 
     fn size_hint(&self) -> SizeHint {
-        if self.held.is_none() { self.inner.size_hint() } else { SizeHint::default() }
+        let is_held = self.storing.as_ref().is_some_and(|storing| storing.held.is_some());
+        if is_held { SizeHint::default() } else { self.inner.size_hint() }
     }
 }
 

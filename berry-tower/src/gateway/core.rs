@@ -9,6 +9,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use super::{
+    boxed_body::BoxedBody,
     endpoint_guard::EndpointGuard,
     settings::{Settings, Values},
 };
@@ -110,7 +111,7 @@ where
     let service = RepriceLayer::default().layer(service);
     let service = Offload::new(select.classify(classify.clone()).layer(service));
     let service = CommitLayer.layer(service);
-    let service = retry.classify(classify).layer(service);
+    let service = BoxedBody(retry.classify(classify).layer(service));
     let service = ResumeLayer.layer(service);
     let service = EarlyLayer::new(keep_alive).commit_after(commit_after).stop_on(stop).layer(service);
     #[cfg(feature = "spend")]

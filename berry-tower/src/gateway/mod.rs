@@ -13,6 +13,7 @@
 //! `edge` needs the feature of the same name; the rest needs `gateway`.
 
 #[cfg(feature = "gateway")]
+mod boxed_body;
 mod core;
 #[cfg(feature = "gateway")]
 mod count;

@@ -90,6 +90,8 @@ struct Described;
     admin::people::delete_team,
     admin::spending::usage,
     super::own_usage::own_usage,
+    super::stored::one,
+    super::stored::remove,
 ))]
 struct DescribedDatabase;
 
@@ -150,12 +152,6 @@ pub(super) fn document(public_status: bool) -> utoipa::openapi::OpenApi {
     {
         let operation = <super::prometheus::__path_prometheus as utoipa::Path>::operation();
         paths.insert("/prometheus".to_owned(), PathItem::new(HttpMethod::Get, operation));
-    }
-    #[cfg(feature = "database")]
-    {
-        let mut item = PathItem::new(HttpMethod::Get, <super::stored::__path_one as utoipa::Path>::operation());
-        item.delete = Some(<super::stored::__path_remove as utoipa::Path>::operation());
-        paths.insert("/v1/responses/{id}".to_owned(), item);
     }
     // The path of the list in earlier versions.
     let mut alias = paths["/v1/models"].clone();

@@ -15,11 +15,14 @@ pub(crate) struct Options {
     pub(crate) log: bool,
     /// Whether a run only checks that the program works.
     pub(crate) quick: bool,
+    /// The cores of this machine, counted before this process pins itself to some of them.
+    machine_cores: usize,
 }
 
 impl Options {
     pub(crate) fn parse(arguments: &[String]) -> Result<Self, Failed> {
-        let mut options = Self { workers: 1, pin: false, log: false, quick: false };
+        let machine_cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        let mut options = Self { workers: 1, pin: false, log: false, quick: false, machine_cores };
         let mut arguments = arguments.iter();
         while let Some(argument) = arguments.next() {
             match argument.as_str() {
@@ -40,7 +43,7 @@ impl Options {
     ///
     /// A proxy with a worker on every core shares them with the load.
     pub(crate) fn cores(&self) -> Option<(String, String)> {
-        let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        let cores = self.machine_cores;
         let first = cores.saturating_sub(self.workers);
         let others = if first == 0 { format!("0-{}", cores - 1) } else { format!("0-{}", first - 1) };
         self.pin.then(|| (format!("{first}-{}", cores - 1), others))

@@ -58,6 +58,19 @@ async fn describes_exactly_the_methods_of_each_route() {
 }
 
 #[tokio::test]
+async fn answers_without_a_token_are_described() {
+    let app = app("");
+    for (path, item) in told()["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            let request = Request::builder().method(Method::from_bytes(method.to_uppercase().as_bytes()).unwrap());
+            let request = request.uri(path.replace("{model}", "m")).body(none()).unwrap();
+            let status = app.serve(request).await.unwrap().status();
+            assert!(operation["responses"][status.as_str()].is_object(), "{method} {path}: {status}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn document_is_public_only_if_status_is() {
     let ask = async |settings: &str, token: Option<&str>| {
         let mut request = Request::get("/openapi.json");
