@@ -1,20 +1,21 @@
 //! The progress of a response body, shared by the body and those who watch it.
 
-use std::{
-    fmt,
-    sync::{
-        Arc, OnceLock,
-        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
-    },
+mod continuation;
+mod usage;
+
+use std::sync::{
+    Arc, OnceLock,
+    atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
 };
 
 use tokio::time::Instant;
 
-use crate::{
-    attempt::{Attempt, BackendId},
-    body::ByteBudget,
-    sync,
-};
+use crate::{attempt::Attempt, body::ByteBudget};
+use continuation::Latest;
+use usage::UsageCell;
+
+pub use continuation::Continuation;
+pub use usage::Usage;
 
 /// The grammar of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,21 +31,6 @@ pub enum Grammar {
     Messages,
     /// Anything else, such as speech. It passes unchanged and ends as the upstream ends it.
     Opaque,
-}
-
-/// The numbers of tokens, as the upstream counted them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Usage {
-    /// Tokens of the request, those read from a cache included.
-    pub input: u64,
-    /// Tokens of the response.
-    pub output: u64,
-    /// How many of `input` were read from a cache.
-    pub cached: u64,
-    /// How many of `input` were written to a cache.
-    pub cache_write: u64,
-    /// How many of `output` are reasoning.
-    pub reasoning: u64,
 }
 
 /// The part of a response that must be there before its head is passed on.
@@ -287,123 +273,12 @@ impl Progress {
     }
 }
 
-/// The backend that provides the rest of a response whose head named another one, or none.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Continuation {
-    /// The backend.
-    pub backend: BackendId,
-    /// 0 for the model that the request names, k for its k-th fallback.
-    pub fallback_index: u32,
-}
-
-/// The last of a few values, readable without a lock. Earlier values are kept until all are dropped.
-#[derive(Default)]
-struct Latest(OnceLock<Box<(Continuation, Self)>>);
-
-impl Latest {
-    fn get(&self) -> Option<&Continuation> {
-        let (mut value, mut rest) = self.0.get().map(|node| (&node.0, &node.1))?;
-        while let Some(node) = rest.0.get() {
-            (value, rest) = (&node.0, &node.1);
-        }
-        Some(value)
-    }
-
-    fn set(&self, value: Continuation) {
-        let mut end = self;
-        let mut node = Box::new((value, Self::default()));
-        loop {
-            match end.0.set(node) {
-                Ok(()) => return,
-                Err(back) => node = back,
-            }
-            match end.0.get() {
-                Some(next) => end = &next.1,
-                // A cell that refuses a value has one.
-                None => return,
-            }
-        }
-    }
-}
-
-impl fmt::Debug for Latest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.get(), f)
-    }
-}
-
-/// The numbers of tokens, read and written as one: a sequence lock whose data are atomics.
-///
-/// The version is 0 before the first write, odd during one, and even after it.
-#[derive(Debug)]
-struct UsageCell {
-    version: sync::AtomicU64,
-    usage: [sync::AtomicU64; 5],
-}
-
-impl UsageCell {
-    fn new() -> Self {
-        let zero = || sync::AtomicU64::new(0);
-        Self { version: zero(), usage: [zero(), zero(), zero(), zero(), zero()] }
-    }
-
-    fn load(&self) -> Option<Usage> {
-        loop {
-            let version = self.version.load(sync::Ordering::Acquire);
-            if version == 0 {
-                return None;
-            }
-            if let Some(usage) = self.read(version) {
-                return Some(usage);
-            }
-            sync::spin_loop();
-        }
-    }
-
-    /// Usually one body writes. Several writers wait for each other.
-    fn store(&self, usage: Usage) {
-        let version = loop {
-            let version = self.version.load(sync::Ordering::Acquire);
-            if version.is_multiple_of(2) {
-                // The count is set at every frame and changes seldom.
-                if version > 0 && self.read(version) == Some(usage) {
-                    return;
-                }
-                let odd = version + 1;
-                if self.version.compare_exchange(version, odd, sync::Ordering::Acquire, sync::Ordering::Relaxed).is_ok()
-                {
-                    break odd;
-                }
-            }
-            sync::spin_loop();
-        };
-        sync::fence(sync::Ordering::Release);
-        let counts = [usage.input, usage.output, usage.cached, usage.cache_write, usage.reasoning];
-        for (word, count) in self.usage.iter().zip(counts) {
-            word.store(count, sync::Ordering::Relaxed);
-        }
-        self.version.store(version + 1, sync::Ordering::Release);
-    }
-
-    /// Returns the counts of this version, unless they are being replaced.
-    fn read(&self, version: u64) -> Option<Usage> {
-        if !version.is_multiple_of(2) {
-            return None;
-        }
-        let counts = self.usage.each_ref().map(|word| word.load(sync::Ordering::Relaxed));
-        let [input, output, cached, cache_write, reasoning] = counts;
-        sync::fence(sync::Ordering::Acquire);
-        let is_unchanged = self.version.load(sync::Ordering::Relaxed) == version;
-        is_unchanged.then_some(Usage { input, output, cached, cache_write, reasoning })
-    }
-}
-
 #[cfg(all(test, not(loom)))]
 mod tests {
     use std::thread;
 
     use super::*;
+    use crate::attempt::BackendId;
 
     const fn usage(tokens: u64) -> Usage {
         Usage { input: tokens, output: tokens, cached: tokens, cache_write: tokens, reasoning: tokens }

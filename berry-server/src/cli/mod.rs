@@ -17,6 +17,7 @@ pub mod serve;
 mod server;
 mod stream;
 mod usage;
+mod values;
 
 use std::{path::PathBuf, process::ExitCode};
 

@@ -55,6 +55,7 @@
 
 mod budget;
 mod deadline;
+mod failed_attempt;
 mod failure_report;
 mod policy;
 mod response_body;
@@ -77,7 +78,8 @@ use tower_service::Service;
 
 pub use budget::Budget;
 pub use deadline::MissingTimer;
-pub use policy::{BackoffPolicy, Decision, FailedAttempt, IdempotentPolicy, RetryPolicy};
+pub use failed_attempt::FailedAttempt;
+pub use policy::{BackoffPolicy, Decision, IdempotentPolicy, RetryPolicy};
 pub use response_body::ResponseBody;
 
 use crate::{

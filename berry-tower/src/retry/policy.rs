@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use http::StatusCode;
-
-use crate::classify::{Class, RequestFacts};
+use super::failed_attempt::FailedAttempt;
+use crate::classify::Class;
 
 /// What follows a failed attempt.
 ///
@@ -25,173 +24,6 @@ pub enum Decision {
     /// Continues with the next fallback of the model. Without a selection behind Retry there is no
     /// fallback, and this is `Stop`.
     Fallback,
-}
-
-/// A failed attempt, as a [`RetryPolicy`] sees it.
-///
-/// ```
-/// use berry_tower::{classify::{Class, RequestFacts}, retry::FailedAttempt};
-///
-/// let request = RequestFacts::default();
-/// let failed = FailedAttempt::new(&request, Class::Server).with_attempts(2);
-/// assert_eq!((failed.attempts(), failed.repeats()), (2, 0));
-/// ```
-#[derive(Clone, Debug)]
-pub struct FailedAttempt<'a> {
-    request: &'a RequestFacts,
-    class: Class,
-    status: Option<StatusCode>,
-    attempts: u32,
-    repeats: u32,
-    retry_after: Option<Duration>,
-    remaining: Option<Duration>,
-    jitter: f64,
-    has_selection: bool,
-    only_tried_left: bool,
-}
-
-impl<'a> FailedAttempt<'a> {
-    /// Returns the first attempt of `request` on its only service, failed with `class`, without a
-    /// deadline.
-    ///
-    /// A rate limit's wait becomes [`retry_after`](Self::retry_after).
-    #[must_use]
-    pub const fn new(request: &'a RequestFacts, class: Class) -> Self {
-        let retry_after = match class {
-            Class::RateLimited { retry_after } => retry_after,
-            _ => None,
-        };
-        Self {
-            request,
-            class,
-            status: None,
-            attempts: 1,
-            repeats: 0,
-            retry_after,
-            remaining: None,
-            jitter: 0.0,
-            has_selection: false,
-            only_tried_left: true,
-        }
-    }
-
-    /// Sets the status of the response that failed.
-    #[must_use]
-    pub const fn with_status(mut self, status: Option<StatusCode>) -> Self {
-        self.status = status;
-        self
-    }
-
-    /// Sets the number of attempts on the model so far.
-    #[must_use]
-    pub const fn with_attempts(mut self, attempts: u32) -> Self {
-        self.attempts = attempts;
-        self
-    }
-
-    /// Sets how many of the attempts were on backends that had been tried before.
-    #[must_use]
-    pub const fn with_repeats(mut self, repeats: u32) -> Self {
-        self.repeats = repeats;
-        self
-    }
-
-    /// Sets the time until the soonest tried backend may be asked again.
-    #[must_use]
-    pub const fn with_retry_after(mut self, retry_after: Option<Duration>) -> Self {
-        self.retry_after = retry_after;
-        self
-    }
-
-    /// Sets the time that is left before the total timeout.
-    #[must_use]
-    pub const fn with_remaining(mut self, remaining: Option<Duration>) -> Self {
-        self.remaining = remaining;
-        self
-    }
-
-    /// Sets the random number, at least 0 and below 1.
-    #[must_use]
-    pub const fn with_jitter(mut self, jitter: f64) -> Self {
-        self.jitter = jitter;
-        self
-    }
-
-    /// Says that a selection stands behind Retry, and whether it has only backends left that the
-    /// request has tried.
-    #[must_use]
-    pub const fn with_selection(mut self, only_tried_left: bool) -> Self {
-        self.has_selection = true;
-        self.only_tried_left = only_tried_left;
-        self
-    }
-
-    /// The facts of the request.
-    #[must_use]
-    pub const fn request(&self) -> &'a RequestFacts {
-        self.request
-    }
-
-    /// How the attempt failed.
-    #[must_use]
-    pub const fn class(&self) -> Class {
-        self.class
-    }
-
-    /// The status of the response, if the attempt was answered with one.
-    #[must_use]
-    pub const fn status(&self) -> Option<StatusCode> {
-        self.status
-    }
-
-    /// The number of attempts so far, on the model or the fallback that the request is at.
-    #[must_use]
-    pub const fn attempts(&self) -> u32 {
-        self.attempts
-    }
-
-    /// How many of the [`attempts`](Self::attempts) were on backends that had been tried before.
-    /// Without a selection this is every attempt after the first.
-    #[must_use]
-    pub const fn repeats(&self) -> u32 {
-        self.repeats
-    }
-
-    /// The time until a tried backend accepts requests again: the soonest one when
-    /// [`only_tried_left`](Self::only_tried_left), else the one that failed just now. `None` when
-    /// no backend asked for a wait.
-    #[must_use]
-    pub const fn retry_after(&self) -> Option<Duration> {
-        self.retry_after
-    }
-
-    /// The time that is left before the total timeout; `None` without one.
-    #[must_use]
-    pub const fn remaining(&self) -> Option<Duration> {
-        self.remaining
-    }
-
-    /// A random number, uniform over [0, 1), for a back-off with jitter.
-    #[must_use]
-    pub const fn jitter(&self) -> f64 {
-        self.jitter
-    }
-
-    /// Whether a selection stands behind Retry, which knows several backends and fallbacks.
-    #[must_use]
-    pub const fn has_selection(&self) -> bool {
-        self.has_selection
-    }
-
-    /// Whether every backend that may still be asked was tried by this request. Without a selection
-    /// this is always so.
-    ///
-    /// With a selection, this is false right after the failure. When the selection then finds no
-    /// backend that was not tried, the policy is asked again, and this is true.
-    #[must_use]
-    pub const fn only_tried_left(&self) -> bool {
-        self.only_tried_left
-    }
 }
 
 /// Decides whether and when a failed attempt is followed by another. Which backend gets it is for
@@ -308,16 +140,16 @@ impl BackoffPolicy {
     }
 
     const fn has_attempts_left(&self, failed: &FailedAttempt<'_>) -> bool {
-        failed.attempts <= self.max_retries
-            && (!failed.only_tried_left || failed.repeats < self.max_same_backend_retries)
+        failed.attempts() <= self.max_retries
+            && (!failed.only_tried_left() || failed.repeats() < self.max_same_backend_retries)
     }
 
     fn wait(&self, failed: &FailedAttempt<'_>) -> Duration {
-        match failed.retry_after {
+        match failed.retry_after() {
             Some(wait) if !wait.is_zero() => wait,
             _ => {
-                let doubled = self.backoff.saturating_mul(1 << failed.repeats.min(16));
-                let seconds = doubled.min(self.max_backoff).as_secs_f64() * failed.jitter.clamp(0.0, 1.0);
+                let doubled = self.backoff.saturating_mul(1 << failed.repeats().min(16));
+                let seconds = doubled.min(self.max_backoff).as_secs_f64() * failed.jitter().clamp(0.0, 1.0);
                 Duration::try_from_secs_f64(seconds).unwrap_or(self.max_backoff)
             }
         }
@@ -332,28 +164,28 @@ impl Default for BackoffPolicy {
 
 impl RetryPolicy for BackoffPolicy {
     fn decide(&self, failed: &FailedAttempt<'_>) -> Decision {
-        match failed.class {
+        match failed.class() {
             Class::TooLong => return Decision::Fallback,
             class if !class.fails_over() => return Decision::Stop,
             // The one service will not change its mind about these within a request.
-            Class::Auth | Class::Model | Class::EndpointNotServed if !failed.has_selection => return Decision::Stop,
+            Class::Auth | Class::Model | Class::EndpointNotServed if !failed.has_selection() => return Decision::Stop,
             _ => {}
         }
         if !self.has_attempts_left(failed) {
             return Decision::Fallback;
         }
-        if !failed.only_tried_left {
+        if !failed.only_tried_left() {
             return Decision::RetryNow;
         }
         let wait = self.wait(failed);
-        if wait > self.max_wait || failed.remaining.is_some_and(|remaining| wait >= remaining) {
+        if wait > self.max_wait || failed.remaining().is_some_and(|remaining| wait >= remaining) {
             return Decision::Fallback;
         }
         Decision::RetryAfter(wait)
     }
 
     fn stop_reason(&self, failed: &FailedAttempt<'_>) -> &'static str {
-        match failed.class {
+        match failed.class() {
             Class::TooLong => "too long",
             _ if !self.has_attempts_left(failed) => "attempts spent",
             _ => "wait too long",
@@ -391,11 +223,11 @@ impl<P> IdempotentPolicy<P> {
 
 impl<P: RetryPolicy> RetryPolicy for IdempotentPolicy<P> {
     fn decide(&self, failed: &FailedAttempt<'_>) -> Decision {
-        if failed.request.method().is_idempotent() { self.inner.decide(failed) } else { Decision::Stop }
+        if failed.request().method().is_idempotent() { self.inner.decide(failed) } else { Decision::Stop }
     }
 
     fn stop_reason(&self, failed: &FailedAttempt<'_>) -> &'static str {
-        if failed.request.method().is_idempotent() { self.inner.stop_reason(failed) } else { "not idempotent" }
+        if failed.request().method().is_idempotent() { self.inner.stop_reason(failed) } else { "not idempotent" }
     }
 }
 

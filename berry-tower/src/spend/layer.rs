@@ -3,15 +3,13 @@
 use std::{
     any::Any,
     future::poll_fn,
-    pin::Pin,
     sync::Arc,
-    task::{Context, Poll, Waker, ready},
+    task::{Context, Poll, Waker},
 };
 
 use bytes::Bytes;
 use http::{Extensions, Request, Response, StatusCode};
 use http_body::Body;
-use pin_project::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 
@@ -19,18 +17,17 @@ use super::{
     Account, Cost, Estimate, Measure, SpendGuard, SpendObserver, SpendOutcome,
     bill::RequestEnd,
     estimate::Estimates,
+    future::{ResponseFuture, Tracked},
     guard::Pending,
     refusal,
     reservation::{Demand, Facts, Reservation},
     spender::Spender,
 };
 use crate::{
-    attempt::Attempt,
     body::{Buffered, GuardedBody, ResponseBody},
     error::BoxError,
     gate::Gate,
     inspect::Requested,
-    progress::{Progress, Usage},
     render::{ApiErrors, Refusal, Render, RequestSummary},
     store::{CounterUsage, Receipt, Store, TakeError},
 };
@@ -364,68 +361,4 @@ fn refuse<R: Render, F>(
         refusal::write_headers(response.headers_mut(), reservation.endpoint(), &[usage], now);
     }
     Gate::Refused(Some(response))
-}
-
-/// The inner service's future, with what the request has reserved.
-#[pin_project]
-#[derive(Debug)]
-struct Tracked<F> {
-    #[pin]
-    future: F,
-    pending: Pending,
-    usages: Vec<(Measure, CounterUsage)>,
-}
-
-impl<F, B, E> Future for Tracked<F>
-where
-    F: Future<Output = Result<Response<B>, E>>,
-    E: Into<BoxError>,
-    B: Body<Error: Into<BoxError>>,
-{
-    type Output = Result<Response<GuardedBody<B, SpendGuard>>, BoxError>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        Poll::Ready(match ready!(this.future.poll(cx)) {
-            Ok(response) => {
-                let Some(reservation) = this.pending.0.take() else {
-                    return Poll::Ready(Ok(response.map(|body| GuardedBody::new(body, SpendGuard(None)))));
-                };
-                let (mut head, body) = response.into_parts();
-                let now = reservation.spender().unix_seconds();
-                refusal::write_headers(&mut head.headers, reservation.endpoint(), this.usages, now);
-                let end = RequestEnd {
-                    outcome: SpendOutcome::Failed,
-                    status: Some(head.status),
-                    attempts: head.extensions.get::<Attempt>().map(Attempt::number),
-                    progress: head.extensions.get::<Progress>().cloned(),
-                    usage: head.extensions.get::<Usage>().copied(),
-                };
-                Ok(Response::from_parts(head, GuardedBody::new(body, SpendGuard(Some((reservation, end))))))
-            }
-            Err(error) => {
-                let error = error.into();
-                this.pending.fail(&*error);
-                Err(error)
-            }
-        })
-    }
-}
-
-/// Response future of [`Spend`].
-#[pin_project]
-#[derive(Debug)]
-pub struct ResponseFuture<F>(#[pin] Gate<Tracked<F>, BoxError>);
-
-impl<F, B, E> Future for ResponseFuture<F>
-where
-    F: Future<Output = Result<Response<B>, E>>,
-    E: Into<BoxError>,
-    B: Body<Error: Into<BoxError>>,
-{
-    type Output = Result<Response<ResponseBody<GuardedBody<B, SpendGuard>>>, BoxError>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.project().0.poll(cx)
-    }
 }

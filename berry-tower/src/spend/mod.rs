@@ -59,6 +59,7 @@
 mod account;
 mod bill;
 mod estimate;
+mod future;
 mod guard;
 mod layer;
 mod money;
@@ -75,8 +76,9 @@ mod usage;
 pub use self::{
     account::{Account, Measure, SpendLimit, SpendLimits, Subject},
     estimate::Estimate,
+    future::ResponseFuture,
     guard::SpendGuard,
-    layer::{ResponseFuture, Spend, SpendLayer},
+    layer::{Spend, SpendLayer},
     money::{InvalidMoney, Money},
     prices::{Cost, Price, Prices, Rates, Used},
     record::{SpendObserver, SpendOutcome, SpendRecord},

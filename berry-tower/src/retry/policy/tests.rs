@@ -1,4 +1,5 @@
 use super::*;
+use crate::classify::RequestFacts;
 
 fn decide(retry_after: u64, repeats: u32, remaining: Option<u64>, jitter: f64) -> Decision {
     let request = RequestFacts::default();
