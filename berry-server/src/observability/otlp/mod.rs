@@ -6,6 +6,7 @@
 
 mod clock;
 mod conventions;
+mod exemplars;
 mod exporter;
 mod metrics;
 mod protobuf;
