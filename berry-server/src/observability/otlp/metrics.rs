@@ -1,11 +1,11 @@
 //! Encodes the metrics, with cumulative sums.
 
 use super::{
+    attributes::Attributes,
     conventions as names,
     exemplars::{Exemplar, Exemplars},
     protobuf::Message,
     resource,
-    spans::Attributes,
 };
 use crate::{
     config::Telemetry,
