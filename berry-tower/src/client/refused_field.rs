@@ -24,7 +24,7 @@ const FIELDS: [(OptionalField, &str); 8] = [
 ];
 
 /// How servers say that they do not know a field, rather than that its value is wrong.
-const UNKNOWN_FIELD: [&str; 9] = [
+const UNKNOWN_FIELD: [&str; 13] = [
     // OpenAI
     "unsupported parameter",
     "unrecognized request argument",
@@ -38,6 +38,12 @@ const UNKNOWN_FIELD: [&str; 9] = [
     // serde: unknown field `x`
     "unknown field",
     "unexpected keyword",
+    // Google's endpoint in OpenAI's format: Unknown name "x": Cannot find field.
+    "cannot find field",
+    // jsonschema: Additional properties are not allowed ('x' was unexpected)
+    "additional properties are not allowed",
+    "not recognized",
+    "unrecognized",
 ];
 
 /// What stands before the values that a field may have.
@@ -117,9 +123,9 @@ impl<'a> Refusal<'a> {
     fn unknown(&self) -> Option<OptionalField> {
         let by_param = FIELDS.into_iter().find(|(_, name)| self.is_at(name));
         let named = |field: (OptionalField, &'static str)| {
-            // `user` is a word of many sentences, and a field where it is quoted.
+            // `user` is a word of many sentences, and a field where it is quoted or what a sentence is about.
             let at = if field.0 == OptionalField::User {
-                quoted(self.message, field.1)
+                quoted(self.message, field.1).or_else(|| at_the_end(self.message, field.1))
             } else {
                 word(self.message, field.1)
             };
@@ -200,6 +206,12 @@ fn quoted(text: &str, name: &str) -> Option<usize> {
     ['\'', '"', '`'].into_iter().find_map(is_quoted)
 }
 
+/// Where a text ends in a colon and a name.
+fn at_the_end(text: &str, name: &str) -> Option<usize> {
+    let before = text.trim_end_matches(['.', ' ']).strip_suffix(name)?;
+    before.ends_with(": ").then_some(before.len())
+}
+
 /// Where a text has a name that is no part of a longer one.
 fn word(text: &str, name: &str) -> Option<usize> {
     let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
@@ -242,6 +254,19 @@ mod tests {
             ),
             ("user", "user: Extra inputs are not permitted", Some(OptionalField::User)),
             ("", "the user is not supported", None),
+            ("", "Unrecognized request argument supplied: user", Some(OptionalField::User)),
+            ("", "this name is not supported for the user", None),
+            (
+                "",
+                "Invalid JSON payload received. Unknown name \"parallel_tool_calls\": Cannot find field.",
+                Some(OptionalField::ParallelToolCalls),
+            ),
+            (
+                "",
+                "Additional properties are not allowed ('reasoning_effort' was unexpected)",
+                Some(OptionalField::ReasoningEffort),
+            ),
+            ("", "The parameter `max_tokens` is not recognized", Some(OptionalField::MaxTokens)),
             (
                 "",
                 "[{'type': 'extra_forbidden', 'loc': ('body', 'user'), 'msg': 'Extra inputs are not permitted'}]",
