@@ -250,6 +250,56 @@ async fn vertex_has_the_model_in_the_address_and_a_key_that_changes() {
     }
 }
 
+const GEMINI: &str =
+    r#"{"candidates":[{"content":{"role":"model","parts":[{"text":"Hi"}]},"finishReason":"STOP","index":0}]}"#;
+
+#[tokio::test]
+async fn vertex_reaches_gemini_and_streams_by_their_addresses() {
+    for (model, answer, plain, streamed) in [
+        ("claude-x", CLAUDE, "anthropic/models/claude-x:rawPredict", "anthropic/models/claude-x:streamRawPredict"),
+        (
+            "gemini-y",
+            GEMINI,
+            "google/models/gemini-y:generateContent",
+            "google/models/gemini-y:streamGenerateContent?alt=sse",
+        ),
+    ] {
+        let (url, mut requests) = upstream(answer).await;
+        let tables = format!(
+            r#"
+            [providers.vertex]
+            preset = "vertex"
+            base_url = "{url}"
+            region = "r1"
+            project = "p1"
+            api_key = "ya29.a-token-of-vertex"
+            models = ["{model}"]
+            [models.there]
+            name = "there"
+            [[models.there.backends]]
+            provider = "vertex"
+            model = "{model}"
+            probe = "none"
+            "#
+        );
+        let gateway = Gateway::builder().provider("a").tables(&tables).start().await;
+        for (stream, path) in [(false, plain), (true, streamed)] {
+            let reply = gateway.ask(&Ask::chat("there", stream)).await;
+            // The upstream knows only plain answers.
+            assert_eq!(reply.status == 200, !stream, "{reply:?}");
+            let sent = loop {
+                let sent = soon(requests.recv()).await.unwrap();
+                if sent.starts_with("POST ") {
+                    break sent;
+                }
+            };
+            let line = format!("POST /v1/projects/p1/locations/r1/publishers/{path} HTTP/1.1");
+            assert_eq!(sent.lines().next(), Some(&*line));
+        }
+        drop(requests);
+    }
+}
+
 #[tokio::test]
 async fn another_backend_answers_while_a_key_cannot_be_got() {
     let (url, _requests) = upstream(CLAUDE).await;
