@@ -4,7 +4,7 @@
 use http::StatusCode;
 
 use crate::{
-    backend::{ClaudeThinking, Effort, Efforts, Lesson, OptionalField},
+    backend::{ClaudeThinking, Effort, Efforts, Lesson, OptionalField, ReasoningHistory},
     classify::ErrorBody,
     dialect::Dialect,
 };
@@ -72,7 +72,8 @@ pub(super) fn lesson(status: StatusCode, error: &ErrorBody, dialect: Dialect) ->
     match dialect {
         Dialect::OpenAi => {
             let efforts = refusal.efforts("reasoning_effort").or_else(|| refusal.efforts("reasoning.effort"));
-            efforts.or_else(|| refusal.field().map(Lesson::Refuses))
+            let history = || refusal.reasoning_history().map(Lesson::ReasoningHistory);
+            efforts.or_else(history).or_else(|| refusal.field().map(Lesson::Refuses))
         }
         Dialect::Claude => refusal.efforts("effort").or_else(|| refusal.thinking().map(Lesson::Thinking)),
         _ => None,
@@ -159,6 +160,17 @@ impl<'a> Refusal<'a> {
         const TEXT: [&str; 6] =
             ["valid string", "expected a string", "must be a string", "be a string", "not a string", "only text"];
         (self.names("content") && self.says(&TEXT)).then_some(OptionalField::TextParts)
+    }
+
+    /// What is to become of the reasoning in assistant turns.
+    fn reasoning_history(&self) -> Option<ReasoningHistory> {
+        let is_in_message = self.param.contains("messages") && self.is_at("reasoning");
+        if (is_in_message || self.names("reasoning_content")) && self.says_unknown() {
+            return Some(ReasoningHistory::Remove);
+        }
+        // DeepSeek and Moonshot want it with every tool call.
+        const NEEDED: [&str; 3] = ["must be passed back", "missing", "is required"];
+        (self.names("reasoning_content") && self.says(&NEEDED)).then_some(ReasoningHistory::ToolCalls)
     }
 
     /// Whether the name of a message's author is refused.
@@ -295,6 +307,30 @@ mod tests {
         }
         let forbidden = lesson(StatusCode::FORBIDDEN, &error("stream_options", ""), Dialect::OpenAi);
         assert_eq!(forbidden, None);
+    }
+
+    #[test]
+    fn learns_what_becomes_of_reasoning_in_the_history() {
+        let (remove, needed) = (ReasoningHistory::Remove, ReasoningHistory::ToolCalls);
+        for (param, message, expected) in [
+            ("messages.1.assistant.reasoning_content", "Extra inputs are not permitted", Some(remove)),
+            ("", "Unknown parameter: 'messages[1].reasoning_content'.", Some(remove)),
+            (
+                "",
+                "'messages.2' : for 'role:assistant' the following must be satisfied[('messages.2' : property 'reasoning_content' is unsupported)]",
+                Some(remove),
+            ),
+            ("messages.1.reasoning", "Extra inputs are not permitted", Some(remove)),
+            ("", "The `reasoning_content` in the thinking mode must be passed back to the API.", Some(needed)),
+            (
+                "",
+                "thinking is enabled but reasoning_content is missing in assistant tool call message at index 2",
+                Some(needed),
+            ),
+            ("", "reasoning_content must be a string", None),
+        ] {
+            assert_eq!(openai(param, message), expected.map(Lesson::ReasoningHistory), "{param} {message}");
+        }
     }
 
     #[test]

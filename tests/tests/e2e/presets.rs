@@ -76,10 +76,14 @@ async fn a_preset_writes_what_its_provider_accepts() {
     }
 }
 
+fn add_messages(body: &mut Value, more: Vec<Value>) {
+    body["messages"].as_array_mut().unwrap().extend(more);
+}
+
 #[tokio::test]
 async fn what_a_provider_refuses_is_learned() {
     type Part = (&'static str, fn(&mut Value));
-    let parts: [Part; 8] = [
+    let parts: [Part; 10] = [
         ("tools", |body| body["tools"] = json!([tool()])),
         ("developer", |body| body["messages"][0] = json!({"role": "developer", "content": "Be brief."})),
         ("parts", |body| body["messages"][1]["content"] = json!([{"type": "text", "text": "Hi"}])),
@@ -92,6 +96,16 @@ async fn what_a_provider_refuses_is_learned() {
         ("required", |body| {
             body["tools"] = json!([tool()]);
             body["tool_choice"] = json!("required");
+        }),
+        ("reasoning", |body| {
+            let said = json!({"role": "assistant", "content": "Yes?", "reasoning_content": "A greeting."});
+            add_messages(body, vec![said, json!({"role": "user", "content": "Go on."})]);
+        }),
+        ("call without reasoning", |body| {
+            body["tools"] = json!([tool()]);
+            let call = json!({"id": "c1", "type": "function", "function": {"name": "look", "arguments": "{}"}});
+            let called = json!({"role": "assistant", "content": null, "tool_calls": [call]});
+            add_messages(body, vec![called, json!({"role": "tool", "tool_call_id": "c1", "content": "a tree"})]);
         }),
     ];
     for preset in presets().filter(|name| Config::of_preset(name).unwrap().dialect == Dialect::OpenAi) {
