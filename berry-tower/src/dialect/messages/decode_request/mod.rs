@@ -10,7 +10,7 @@ use crate::dialect::{
     capabilities,
     effort::Effort,
     hub,
-    responses::Seal,
+    responses::envelope::Seal,
     unsupported::{Rejector, UnsupportedField},
     value::Value,
 };
