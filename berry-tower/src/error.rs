@@ -79,7 +79,7 @@ impl Display for Unroutable {
             Self::UnsupportedParameter { param, why } | Self::NotStored { param, why } => {
                 write!(f, "{param}: {why}")
             }
-            Self::Overloaded => f.write_str("this gateway holds as many bytes as its memory allows; try again shortly"),
+            Self::Overloaded => f.write_str("this server holds as many bytes as its memory allows; try again shortly"),
             Self::FallbackNotPermitted => f.write_str("the API key may not use a fallback of this model"),
             Self::NoneAvailable { .. } | Self::OnlyTriedLeft { .. } | Self::NoCandidates { .. } => {
                 f.write_str("every backend of this model is out of service at the moment; try again later")

@@ -121,9 +121,8 @@ impl Display for Failure {
 impl Error for Failure {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
-            Self::Connect(e) | Self::ConnectionLost(e) | Self::LocalResource(e) => Some(&**e),
-            // Its text is the transport's error's own, so the chain goes on behind that error.
-            Self::Transport(e) => e.source(),
+            // The chain repeats the text of a transport's error, so that its type can be found.
+            Self::Connect(e) | Self::ConnectionLost(e) | Self::LocalResource(e) | Self::Transport(e) => Some(&**e),
             _ => None,
         }
     }
