@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::{
     Account, Measure, Money, SpendExceeded, SpendLimit, SpendOutcome, SpendRecord, Used,
-    bill::{Bill, RequestEnd, settle},
+    bill::{AttemptUse, Bill, RequestEnd, settle},
     estimate::{Estimates, Tokens},
     refusal,
     spender::Spender,
@@ -52,13 +52,6 @@ struct State {
     cost: Money,
     attempts: Vec<AttemptUse>,
     is_settled: bool,
-}
-
-/// An attempt, and what it has used so far.
-pub(super) struct AttemptUse {
-    pub(super) model: Arc<str>,
-    pub(super) backend: BackendId,
-    pub(super) progress: Option<Progress>,
 }
 
 /// What the facts of a request are, besides its body.
@@ -196,6 +189,13 @@ impl Reservation {
             spender.usual.record(model, usage.output);
         }
         let settled = bill.settled(end, estimates, spender, model);
+        let mut limits = taken.iter().flat_map(|(_, limits)| limits);
+        if let (Some(report), Some((tokens, _))) = (&spender.overshoot, settled)
+            && let Some((_, reserved)) = limits.find(|(limit, _)| limit.measure() == Measure::Tokens)
+            && tokens > *reserved
+        {
+            report(tokens - reserved);
+        }
         settle(spender, taken, settled);
         let Some(observer) = &spender.observer else { return };
         let first_output = end.progress.as_ref().and_then(Progress::first_output);

@@ -60,6 +60,10 @@ impl Call {
         if !error.is_some_and(|error| foreign_signature::is_refused(self.dialect, answer.status(), error)) {
             return false;
         }
+        // Another backend may be of the account that can decrypt it.
+        if self.dialect == Dialect::Responses && !self.selected.is_last_resort() {
+            return false;
+        }
         let before = self.upstream_body(client.body().bytes());
         self.omits_signatures = true;
         before != self.upstream_body(client.body().bytes())
@@ -88,6 +92,7 @@ impl Call {
                 self.efforts = efforts;
                 self.rules.limit_efforts(efforts);
             }
+            Lesson::ReasoningHistory(history) if self.is_chat_request() => self.rules.set_history(history),
             Lesson::Thinking(thinking) if self.backend().thinking() == ClaudeThinking::Auto => self.thinking = thinking,
             _ => {}
         }

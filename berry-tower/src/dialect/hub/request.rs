@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{CallerFacts, Content, Other};
-use crate::dialect::{format::Target, lenient, unsupported::UnsupportedField, value::Value};
+use crate::dialect::{lenient, target::Target, unsupported::UnsupportedField, value::Value};
 
 /// A chat request. `null` counts as absent.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
@@ -387,8 +387,8 @@ pub(crate) struct JsonSchema {
 pub(crate) struct ToolCall {
     /// The id to which the result refers.
     pub(crate) id: String,
-    /// `function`.
-    #[serde(rename = "type")]
+    /// `function`; some clients leave it out.
+    #[serde(default, rename = "type")]
     pub(crate) kind: FunctionKind,
     /// The function and its arguments.
     pub(crate) function: CalledFunction,

@@ -1,4 +1,4 @@
-//! Reasoning of other providers' models in requests to OpenAI, which could not decrypt it.
+//! Reasoning in requests to OpenAI that it cannot decrypt: that of other providers' models, or of another account.
 
 use std::borrow::Cow;
 
@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::envelope;
+use crate::dialect::value::Object;
 
 #[derive(Deserialize)]
 struct Body<'a> {
@@ -30,23 +31,40 @@ pub(crate) fn without_own_reasoning(body: &Bytes) -> Bytes {
     if memmem::find(body, b"\"berry:").is_none() {
         return body.clone();
     }
-    rewritten(body).map_or_else(|| body.clone(), Bytes::from)
+    rewritten(body, envelope::is_ours, |item| item.get().into()).map_or_else(|| body.clone(), Bytes::from)
 }
 
-fn rewritten(body: &[u8]) -> Option<String> {
+/// Removes all encrypted reasoning from a request that passes to OpenAI, and the ids of the other items, by which OpenAI
+/// would miss it.
+#[must_use]
+pub(crate) fn without_encrypted_reasoning(body: &Bytes) -> Bytes {
+    rewritten(body, |_| true, without_id).map_or_else(|| body.clone(), Bytes::from)
+}
+
+fn without_id(item: &RawValue) -> Cow<'_, str> {
+    let Ok(mut members) = serde_json::from_str::<Object>(item.get()) else { return item.get().into() };
+    match members.shift_remove("id") {
+        Some(_) => serde_json::to_string(&members).map_or_else(|_| item.get().into(), Cow::Owned),
+        None => item.get().into(),
+    }
+}
+
+/// Returns the body without the reasoning whose encrypted content is unwanted, `None` if it has none.
+fn rewritten(body: &[u8], is_unwanted: impl Fn(&str) -> bool, kept: fn(&RawValue) -> Cow<'_, str>) -> Option<String> {
     let text = std::str::from_utf8(body).ok()?;
     let Body { input } = serde_json::from_str(text).ok()?;
     let items: Vec<&RawValue> = serde_json::from_str(input.get()).ok()?;
-    let is_own = |item: &&RawValue| {
+    let is_removed = |item: &&&RawValue| {
         let item: Option<Item<'_>> = serde_json::from_str(item.get()).ok();
         item.is_some_and(|item| {
-            item.kind.as_deref() == Some("reasoning") && item.encrypted_content.is_some_and(|it| envelope::is_ours(&it))
+            item.kind.as_deref() == Some("reasoning") && item.encrypted_content.is_some_and(|it| is_unwanted(&it))
         })
     };
-    let kept: Vec<_> = items.iter().filter(|item| !is_own(item)).map(|item| item.get()).collect();
-    if kept.len() == items.len() {
+    let left: Vec<_> = items.iter().filter(|item| !is_removed(item)).collect();
+    if left.len() == items.len() {
         return None;
     }
+    let kept: Vec<_> = left.into_iter().map(|item| kept(item)).collect();
     let start = input.get().as_ptr() as usize - text.as_ptr() as usize;
     let mut out = text.to_owned();
     out.replace_range(start..start + input.get().len(), &format!("[{}]", kept.join(",")));
@@ -56,6 +74,20 @@ fn rewritten(body: &[u8]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn removes_encrypted_reasoning_and_the_ids_that_belong_to_it() {
+        let request = |items: &str| Bytes::from(format!(r#"{{ "model":"m", "input": [{items}] }}"#));
+        let reasoning = r#"{"type":"reasoning","id":"rs_1","encrypted_content":"gAAAA","summary":[]}"#;
+        let call = r#"{"type":"function_call","id":"fc_1","call_id":"c","name":"f","arguments":"{}"}"#;
+        let user = r#"{ "role":"user","content":"Hi" }"#;
+        assert_eq!(
+            without_encrypted_reasoning(&request(&format!("{user},{reasoning},{call}"))),
+            request(&format!(r#"{user},{}"#, call.replace(r#""id":"fc_1","#, "")))
+        );
+        let clean = request(call);
+        assert_eq!(without_encrypted_reasoning(&clean), clean);
+    }
 
     #[test]
     fn removes_only_reasoning_that_was_made_here() {

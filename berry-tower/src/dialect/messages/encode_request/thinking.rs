@@ -2,9 +2,9 @@
 
 use crate::dialect::{
     effort::Effort,
-    format::{ClaudeThinking, Target},
     hub,
     messages::{OutputConfig, Thinking},
+    target::{ClaudeThinking, Target},
     unsupported::UnsupportedField,
 };
 
@@ -32,6 +32,11 @@ pub(super) fn wanted(chat: &hub::Request, limit: Option<u64>) -> Result<Option<T
         }
         None => chat.reasoning_effort.as_deref().map_or(Ok(None), |effort| by_effort(effort, chat, limit)),
     }
+}
+
+/// Returns the name of the field by which the request asks for thinking.
+pub(super) fn field(chat: &hub::Request) -> &'static str {
+    if chat.other.get("thinking").is_some_and(|value| !value.is_null()) { "thinking" } else { "reasoning_effort" }
 }
 
 fn check(thinking: &Thinking, chat: &hub::Request, limit: Option<u64>) -> Result<(), UnsupportedField> {
