@@ -111,11 +111,12 @@ where
     let service = RepriceLayer::default().layer(service);
     let service = Offload::new(select.classify(classify.clone()).layer(service));
     let service = CommitLayer.layer(service);
-    let service = BoxedBody(retry.classify(classify).layer(service));
+    let service = retry.classify(classify).layer(service);
     let service = ResumeLayer.layer(service);
     let service = EarlyLayer::new(keep_alive).commit_after(commit_after).stop_on(stop).layer(service);
     #[cfg(feature = "spend")]
     let service = spend.layer(service);
+    let service = BoxedBody(service);
     let service = ModelPermissionLayer::new(allow).render(render.clone()).layer(service);
     let service = InspectLayer::new().render(render.clone()).layer(service);
     EndpointGuard { inner: service, render }

@@ -80,7 +80,9 @@ pub struct Lease<C: Classify> {
 
 impl<C: Classify> Lease<C> {
     /// Reserves a slot, and the trial if the request is one. Returns `None` when another request was first.
-    pub(super) fn take(chosen: &Candidate<'_>, model: &Arc<Model>, classify: C, now: Instant) -> Option<Self> {
+    ///
+    /// Boxed, since it goes from the selection through the future into the body, and is large.
+    pub(super) fn take(chosen: &Candidate<'_>, model: &Arc<Model>, classify: C, now: Instant) -> Option<Box<Self>> {
         let state = chosen.backend.state();
         if !state.try_enter(chosen.backend.max_in_flight()) {
             return None;
@@ -95,7 +97,7 @@ impl<C: Classify> Lease<C> {
         }
         let (backend, model) = (chosen.backend.clone(), model.clone());
         backend.record_pick();
-        Some(Self {
+        Some(Box::new(Self {
             backend,
             model,
             classify,
@@ -118,7 +120,7 @@ impl<C: Classify> Lease<C> {
             status: None,
             reason: None,
             is_recorded: false,
-        })
+        }))
     }
 
     /// The backend.

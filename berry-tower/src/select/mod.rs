@@ -309,7 +309,7 @@ impl<S, C: Classify + Clone> Select<S, C> {
 
 /// The lease on the chosen backend, the last-resort flag, and the parsed conversation.
 struct Selection<C: Classify> {
-    lease: Lease<C>,
+    lease: Box<Lease<C>>,
     is_last_resort: bool,
     conversation: Option<Arc<Conversation>>,
 }
@@ -332,7 +332,7 @@ where
     C: Classify + Clone,
     B: Body,
 {
-    type Response = Response<GuardedBody<B, Lease<C>>>;
+    type Response = Response<GuardedBody<B, Box<Lease<C>>>>;
     type Error = BoxError;
     type Future = ResponseFuture<S::Future, C>;
 
@@ -379,7 +379,7 @@ enum State<F, C: Classify> {
         #[pin]
         future: F,
         /// The slot on the backend; moved to the response's body.
-        lease: Option<Lease<C>>,
+        lease: Option<Box<Lease<C>>>,
     },
     /// No backend is available.
     Refused(Option<BoxError>),
@@ -392,7 +392,7 @@ where
     E: Into<BoxError>,
     B: Body,
 {
-    type Output = Result<Response<GuardedBody<B, Lease<C>>>, BoxError>;
+    type Output = Result<Response<GuardedBody<B, Box<Lease<C>>>>, BoxError>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let (future, lease) = match self.project().state.project() {

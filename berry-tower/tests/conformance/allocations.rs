@@ -18,10 +18,10 @@ use http_body_util::{BodyExt, Full, StreamBody};
 use tower::{ServiceExt, service_fn};
 
 /// The allocations of a plain request, from its head to the end of its response, without those of the
-/// connections.
-const PLAIN: u64 = 46;
+/// connections. Two are boxes around a lease and a body, since moving them from layer to layer costs more.
+const PLAIN: u64 = 48;
 /// The allocations of a streamed request with ten events.
-const STREAM: u64 = 67;
+const STREAM: u64 = 68;
 /// The additional allocations for a hundred more events.
 const MORE_EVENTS: u64 = 4;
 

@@ -8,7 +8,7 @@ use std::{convert::Infallible, fmt, future::Future, pin::Pin, sync::Arc, time::D
 use axum::{Router, body::Body};
 use berry_tower::{
     backend::Model,
-    drain::{DrainLayer, RequestBody, ResponseBody},
+    drain::{DrainLayer, RequestBody},
     endpoint::Endpoint,
     inspect::DefaultModel,
 };
@@ -30,7 +30,7 @@ use super::{
 use crate::{
     config::Settings,
     http::{
-        access_log::{AccessLogBody, AccessLogLayer},
+        access_log::AccessLogLayer,
         body_log::{BodyLogLayer, LoggedBody},
         error_shape::ErrorShape,
     },
@@ -59,11 +59,8 @@ pub(crate) type IncomingBody = Either<Incoming, Body>;
 /// The body of a request to the gateway, logged or not.
 pub(crate) type RoutedRequestBody = Either<RequestBody<IncomingBody>, LoggedBody<RequestBody<IncomingBody>>>;
 
-/// The body of a response: the gateway's, boxed before the layers around it move it, or the router's.
-pub(crate) type OutgoingBody = Either<ResponseBody<AccessLogBody<Body>, IncomingBody>, Body>;
-
 /// The future of a response.
-pub(crate) type Answer = Pin<Box<dyn Future<Output = Result<Response<OutgoingBody>, Infallible>> + Send>>;
+pub(crate) type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
 type Serve = Arc<dyn Fn(Request<IncomingBody>) -> Answer + Send + Sync>;
 
 /// The endpoints of model requests by path, and the router for everything else.
@@ -124,12 +121,11 @@ impl Front {
                 None => serve(request),
                 Some(cors) => {
                     let serve = serve.clone();
-                    let served = service_fn(move |request| serve(request).map_ok(|response| response.map(Body::new)));
-                    Box::pin(cors.layer(served).oneshot(request).map_ok(from_router))
+                    Box::pin(cors.layer(service_fn(move |request| serve(request))).oneshot(request))
                 }
             };
         }
-        Box::pin(self.router.clone().oneshot(request.map(Body::new)).map_ok(from_router))
+        Box::pin(self.router.clone().oneshot(request.map(Body::new)))
     }
 }
 
@@ -137,10 +133,6 @@ impl Front {
 pub(super) fn drain_layer(settings: &Settings) -> DrainLayer {
     let bytes = settings.max_request_body_bytes.saturating_add(DRAIN_EXTRA_BYTES);
     DrainLayer::new().max_bytes(bytes).max_time(DRAIN_TIME)
-}
-
-fn from_router(response: Response<Body>) -> Response<OutgoingBody> {
-    response.map(Either::Right)
 }
 
 /// Puts the outer layers around a gateway, and the body log if it is on.
@@ -154,10 +146,10 @@ where
 {
     let around = ServiceBuilder::new().layer(drain_layer(settings)).layer(access_log);
     match body_log {
-        Some(log) => boxed(around.service(log.layer(gateway).map_response(box_body))),
+        Some(log) => boxed(around.service(log.layer(gateway))),
         None => {
             let unlogged = |request: Request<RequestBody<IncomingBody>>| request.map(Either::Left);
-            boxed(around.service(gateway.map_request(unlogged).map_response(box_body)))
+            boxed(around.service(gateway.map_request(unlogged)))
         }
     }
 }
@@ -187,26 +179,14 @@ fn with_default_model(serve: Serve, model: Option<DefaultModel>) -> Serve {
     })
 }
 
-fn box_body<B>(response: Response<B>) -> Response<Body>
+/// Boxes the future and the body of a response. The gateway's body is small, so that it is not boxed before.
+fn boxed<S, B>(service: S) -> Serve
 where
+    S: Service<Request<IncomingBody>, Response = Response<B>, Error = Infallible>,
+    S: Clone + Send + Sync + 'static,
+    S::Future: Send,
     B: http_body::Body<Data = Bytes> + Send + 'static,
     B::Error: Into<axum::BoxError>,
 {
-    response.map(Body::new)
-}
-
-fn boxed<S>(service: S) -> Serve
-where
-    S: Service<
-            Request<IncomingBody>,
-            Response = Response<ResponseBody<AccessLogBody<Body>, IncomingBody>>,
-            Error = Infallible,
-        >,
-    S: Clone + Send + Sync + 'static,
-    S::Future: Send,
-{
-    Arc::new(move |request| {
-        let response = service.clone().oneshot(request);
-        Box::pin(response.map_ok(|response| response.map(Either::Left)))
-    })
+    Arc::new(move |request| Box::pin(service.clone().oneshot(request).map_ok(|response| response.map(Body::new))))
 }

@@ -9,9 +9,7 @@ use http::{
     header::{ALLOW, CONNECTION, UPGRADE},
     request::Parts,
 };
-use http_body_util::Either;
 
-use super::front::OutgoingBody;
 use crate::http::{access_log::request_id, error_shape::ErrorShape};
 
 /// Returns the error response in OpenAI's shape.
@@ -20,7 +18,7 @@ pub(super) fn refuse(refusal: &Refusal) -> Response {
 }
 
 /// Returns the 503 of a request on a connection beyond the limit.
-pub(crate) fn overloaded<B>(request: &Request<B>) -> http::Response<OutgoingBody> {
+pub(crate) fn overloaded<B>(request: &Request<B>) -> Response {
     let message = "this gateway serves as many connections as MAX_CONNECTIONS allows; try again shortly";
     let refusal = Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "server_error", message)
         .code("overloaded")
@@ -28,7 +26,7 @@ pub(crate) fn overloaded<B>(request: &Request<B>) -> http::Response<OutgoingBody
         .header(CONNECTION, HeaderValue::from_static("close"));
     let id = request_id(request.headers());
     let summary = RequestSummary::from(request).with_request_id(Some(id.clone()));
-    let mut response = ApiErrors.render(refusal, &summary).map(|body| Either::Right(Body::from(body)));
+    let mut response = ApiErrors.render(refusal, &summary).map(Body::from);
     response.headers_mut().insert(HeaderName::from_static("x-request-id"), id);
     response
 }
