@@ -61,4 +61,4 @@ pub(crate) use messages::{
     may_contain_foreign_thinking, may_lack_thinking, without_foreign_thinking, without_thinking,
 };
 pub use responses::{GrammarViolation, ResponseGrammar};
-pub(crate) use responses::{Seal, seal_key, without_own_reasoning};
+pub(crate) use responses::{Seal, seal_key, without_encrypted_reasoning, without_own_reasoning};

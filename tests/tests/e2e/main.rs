@@ -12,6 +12,7 @@ mod dead_backends;
 mod drain;
 mod errors;
 mod fallbacks;
+mod field_names;
 mod forms;
 mod headers;
 mod ledger;

@@ -10,8 +10,8 @@ use crate::{
     body::Buffered,
     client::{Upstream, request_rules::with_body_version},
     dialect::{
-        Dialect, Target, may_contain_foreign_thinking, may_lack_thinking, without_foreign_thinking,
-        without_own_reasoning, without_signatures, without_thinking,
+        Dialect, Target, may_contain_foreign_thinking, may_lack_thinking, without_encrypted_reasoning,
+        without_foreign_thinking, without_own_reasoning, without_signatures, without_thinking,
     },
     endpoint::Endpoint,
     error::{BoxError, Unroutable},
@@ -69,6 +69,7 @@ impl Call {
             {
                 without_foreign_thinking(&body)
             }
+            Endpoint::Responses if self.omits_signatures => without_encrypted_reasoning(&body),
             // Signatures of other providers, which OpenAI could not decrypt.
             Endpoint::Responses => without_own_reasoning(&body),
             // Kept where all backends have OpenAI's format: one may be Google's, which requires them.

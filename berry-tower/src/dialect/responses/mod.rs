@@ -28,7 +28,7 @@ use crate::endpoint::Endpoint;
 
 pub(crate) use envelope::{Seal, seal_key};
 pub use grammar::{GrammarViolation, ResponseGrammar};
-pub(crate) use own_reasoning::without_own_reasoning;
+pub(crate) use own_reasoning::{without_encrypted_reasoning, without_own_reasoning};
 
 /// OpenAI's Responses.
 #[derive(Clone, Copy, Debug)]

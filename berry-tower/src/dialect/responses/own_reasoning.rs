@@ -1,4 +1,4 @@
-//! Reasoning of other providers' models in requests to OpenAI, which could not decrypt it.
+//! Encrypted reasoning in requests to OpenAI that it could not decrypt.
 
 use std::borrow::Cow;
 
@@ -30,20 +30,29 @@ pub(crate) fn without_own_reasoning(body: &Bytes) -> Bytes {
     if memmem::find(body, b"\"berry:").is_none() {
         return body.clone();
     }
-    rewritten(body).map_or_else(|| body.clone(), Bytes::from)
+    without_reasoning(body, envelope::is_ours)
 }
 
-fn rewritten(body: &[u8]) -> Option<String> {
+/// Removes all reasoning items that are encrypted.
+#[must_use]
+pub(crate) fn without_encrypted_reasoning(body: &Bytes) -> Bytes {
+    without_reasoning(body, |_| true)
+}
+
+fn without_reasoning(body: &Bytes, is_removed: fn(&str) -> bool) -> Bytes {
+    rewritten(body, is_removed).map_or_else(|| body.clone(), Bytes::from)
+}
+
+fn rewritten(body: &[u8], is_removed: fn(&str) -> bool) -> Option<String> {
     let text = std::str::from_utf8(body).ok()?;
     let Body { input } = serde_json::from_str(text).ok()?;
     let items: Vec<&RawValue> = serde_json::from_str(input.get()).ok()?;
-    let is_own = |item: &&RawValue| {
+    let is_kept = |item: &&&RawValue| {
         let item: Option<Item<'_>> = serde_json::from_str(item.get()).ok();
-        item.is_some_and(|item| {
-            item.kind.as_deref() == Some("reasoning") && item.encrypted_content.is_some_and(|it| envelope::is_ours(&it))
-        })
+        let encrypted = item.filter(|item| item.kind.as_deref() == Some("reasoning"));
+        encrypted.and_then(|item| item.encrypted_content).is_none_or(|encrypted| !is_removed(&encrypted))
     };
-    let kept: Vec<_> = items.iter().filter(|item| !is_own(item)).map(|item| item.get()).collect();
+    let kept: Vec<_> = items.iter().filter(is_kept).map(|item| item.get()).collect();
     if kept.len() == items.len() {
         return None;
     }
@@ -58,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn removes_only_reasoning_that_was_made_here() {
+    fn removes_only_what_cannot_be_decrypted() {
         let request = |items: &str| Bytes::from(format!(r#"{{ "model":"m", "input": [{items}], "stream":true }}"#));
         let theirs = r#"{"type":"reasoning","encrypted_content":"gAAAA","summary":[]}"#;
         let user = r#"{"role":"user","content":"\"berry:1:u\""}"#;
@@ -67,5 +76,8 @@ mod tests {
         assert_eq!(without_own_reasoning(&mixed), request(&format!("{theirs},{user}")));
         let clean = request(&format!("{theirs},{user}"));
         assert_eq!(without_own_reasoning(&clean).as_ptr(), clean.as_ptr());
+        let readable = r#"{"type":"reasoning","summary":[],"encrypted_content":null}"#;
+        let mixed = request(&format!("{readable},{theirs},{own},{user}"));
+        assert_eq!(without_encrypted_reasoning(&mixed), request(&format!("{readable},{user}")));
     }
 }

@@ -218,7 +218,11 @@ fn document(source: &Source, title: Option<&str>, other: Other, path: &str) -> R
                 other,
             })
         }
-        Source::Url { .. } | Source::Other(_) => Err(UNKNOWN.reject(format!("{path}.source.type"))),
+        Source::Url { url } => {
+            let (url, filename) = (Some(url.clone()), title.map(str::to_owned));
+            Ok(hub::Part::File { file: hub::File { url, filename, ..hub::File::default() }, other })
+        }
+        Source::Other(_) => Err(UNKNOWN.reject(format!("{path}.source.type"))),
     }
 }
 
