@@ -23,6 +23,7 @@ mod models;
 mod openai_client;
 mod presets;
 mod reasoning;
+mod responses;
 mod spend;
 mod stored_responses;
 mod verdicts;
