@@ -130,7 +130,7 @@ fn caller_id(extensions: &Extensions) -> Option<CallerId> {
 /// Builds the services of a snapshot and starts its probes.
 fn run(snapshot: Snapshot, observability: &Observability, reloader: &Reloader) -> Running {
     let snapshot = Arc::new(snapshot);
-    snapshot.process.fleet.join(&snapshot);
+    snapshot.process.fleet.join(&snapshot.store, &snapshot.catalog);
     let Snapshot { process, config, catalog, keys, tag_policy, backoff, retry_budget, .. } = &*snapshot;
     let settings = &config.settings;
     let max_body = usize::try_from(settings.max_request_body_bytes).unwrap_or(usize::MAX);

@@ -18,8 +18,6 @@ use berry_tower::{
 };
 use tokio::{sync::Notify, time::Instant};
 
-use crate::state::Snapshot;
-
 /// The topic of a backend that should not be asked. The text has three lines: milliseconds, provider, model.
 const PAUSED: &str = "paused";
 /// The topic of a change of keys, users or teams.
@@ -55,14 +53,14 @@ impl fmt::Debug for Fleet {
 
 impl Fleet {
     /// Uses the store and the models of a configuration from now on.
-    pub(crate) fn join(&self, snapshot: &Snapshot) {
-        let link = (snapshot.store.clone(), snapshot.catalog.clone());
+    pub(crate) fn join(&self, store: &Arc<dyn Store>, catalog: &Catalog) {
+        let link = (store.clone(), catalog.clone());
         let before = self.0.link.swap(Some(Arc::new(link)));
-        if before.is_some_and(|before| Arc::ptr_eq(&before.0, &snapshot.store)) {
+        if before.is_some_and(|before| Arc::ptr_eq(&before.0, store)) {
             return;
         }
         let inner = Arc::downgrade(&self.0);
-        snapshot.store.on_notice(Box::new(move |notice| {
+        store.on_notice(Box::new(move |notice| {
             if let Some(inner) = inner.upgrade() {
                 inner.hear(notice);
             }

@@ -48,6 +48,7 @@ mod responses;
 mod server;
 mod spend;
 mod state;
+mod store;
 
 pub use reload::{Changed, Changes};
 pub use server::{Options, Server};

@@ -1,56 +1,13 @@
-//! The limits of a configuration: their store, and the layer that applies them.
+//! The layer that applies the limits of a configuration.
 
 use std::sync::Arc;
 
-use berry_tower::{
-    spend::{Estimate, Prices, SpendLayer},
-    store::{Memory, Store},
-};
+use berry_tower::spend::{Estimate, Prices, SpendLayer};
 
 use crate::{
-    config::{Config, EstimateBy, build::Caller},
+    config::{EstimateBy, build::Caller},
     state::Snapshot,
 };
-
-/// Returns the store of a configuration: that of `before`, unless `[store]` has changed.
-pub(crate) fn store(config: &Config, before: Option<&Snapshot>) -> Result<Arc<dyn Store>, String> {
-    if let Some(before) = before.filter(|before| before.config.store == config.store) {
-        return Ok(before.store.clone());
-    }
-    match &config.store {
-        None => Ok(Arc::new(Memory::new())),
-        Some(store) => shared(store),
-    }
-}
-
-#[cfg(feature = "redis")]
-fn shared(store: &crate::config::Store) -> Result<Arc<dyn Store>, String> {
-    use std::time::Duration;
-
-    use berry_tower::store::redis::{Mode, OnError, Redis, RedisConfig};
-    use secrecy::ExposeSecret;
-
-    use crate::config::{StoreMode, StoreOnError};
-
-    let config = RedisConfig::from_url(store.url.expose_secret()).map_err(|error| format!("store.url: {error}"))?;
-    let mode = match store.mode {
-        StoreMode::Strict => Mode::Strict,
-        StoreMode::Leased => Mode::Leased { millionths: store.lease },
-    };
-    let on_error = match store.on_error {
-        StoreOnError::Share => OnError::Share,
-        StoreOnError::Local => OnError::Local,
-        StoreOnError::Deny => OnError::Deny,
-    };
-    let config =
-        config.mode(mode).on_error(on_error).timeout(Duration::from_millis(store.timeout_ms)).prefix(&store.prefix);
-    Ok(Arc::new(Redis::start(config)))
-}
-
-#[cfg(not(feature = "redis"))]
-fn shared(_: &crate::config::Store) -> Result<Arc<dyn Store>, String> {
-    Err("store.url: this server is built without the feature `redis`".to_owned())
-}
 
 /// Returns the layer that applies the limits and feeds the ledger. With neither it passes requests on.
 pub(crate) fn layer(snapshot: &Snapshot) -> SpendLayer {

@@ -35,7 +35,7 @@ use crate::{
         build::{Built, Caller, ProviderKeys, build},
     },
     fleet::Fleet,
-    memory, spend,
+    memory,
 };
 #[cfg(feature = "database")]
 use crate::{
@@ -226,7 +226,7 @@ impl Snapshot {
         catalog.replace(models).map_err(|error| error.to_string())?;
         catalog.retune(&tuning);
         let retry_budget = retry_budget(&config, before);
-        let store = spend::store(&config, before)?;
+        let store = store(&config, before)?;
         let prices = Arc::new(accounts::prices(&config));
         let public_status = config.settings.public_status.unwrap_or(process.is_loopback);
         let max_buffered = match config.settings.max_buffered_bytes {
@@ -261,6 +261,14 @@ impl Snapshot {
             store,
             prices,
         })
+    }
+}
+
+/// Returns the store of `before` if `[store]` is unchanged, otherwise a new one.
+fn store(config: &Config, before: Option<&Snapshot>) -> Result<Arc<dyn Store>, String> {
+    match before.filter(|before| before.config.store == config.store) {
+        Some(before) => Ok(before.store.clone()),
+        None => crate::store::open(config.store.as_ref()),
     }
 }
 

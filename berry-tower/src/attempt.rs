@@ -1,28 +1,10 @@
 //! The attempts of a request: [`Retry`](crate::retry) creates an [`Attempt`] for each, and
 //! [`Select`](crate::select) records the backend that it picks.
 
-use std::{
-    fmt::{self, Display},
-    iter::successors,
-    sync::Arc,
-};
+use std::{iter::successors, sync::Arc};
 
+pub use crate::backend_id::BackendId;
 use crate::{classify::Class, evidence::AttemptRecord};
-
-/// Identifies a backend by its provider and the provider's name of the model.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct BackendId {
-    /// The provider's id.
-    pub provider: Arc<str>,
-    /// The provider's name of the model.
-    pub model: Arc<str>,
-}
-
-impl Display for BackendId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.provider, self.model)
-    }
-}
 
 /// The backend that served a response; an extension of responses, inserted by
 /// [`Select`](crate::select).

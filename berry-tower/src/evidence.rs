@@ -14,7 +14,7 @@ use std::{
     },
 };
 
-use crate::{attempt::BackendId, classify::Class};
+use crate::{backend_id::BackendId, classify::Class};
 
 /// How much a failure says about the backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,6 +1,8 @@
 //! Reads JSON without building a tree.
 
 pub(crate) mod escaped;
+#[cfg(feature = "sse")]
+mod malformed;
 pub(crate) mod number;
 #[cfg(feature = "sse")]
 mod object_check;

@@ -107,6 +107,7 @@ pub mod attempt;
 pub mod auth;
 #[cfg(feature = "backend")]
 pub mod backend;
+mod backend_id;
 pub mod body;
 #[cfg(feature = "breaker")]
 pub mod breaker;

@@ -1,11 +1,13 @@
 //! Azure's variant of OpenAI's wire format: deployment URLs, an API version in the query, and different
 //! key headers and errors.
 
-use super::body::Role;
-use super::dialect::{Kind, ModelRequest, Route, Shape, Target, Wire, brings, event, header_map, quoted};
-use super::layout::ValidResponse;
+use super::model_request::{Kind, ModelRequest, Route, Target};
 use super::openai::{self, OpenAi};
+use super::piece::{Role, event};
 use super::refusal::Refusal;
+use super::shape::Shape;
+use super::valid_response::ValidResponse;
+use super::wire::{Wire, brings, header_map, quoted};
 use super::words::Voice;
 use bytes::Bytes;
 use http::request::Parts;

@@ -1,5 +1,6 @@
 //! The response body: pieces with their delays, and the end that a fault requires.
 
+use super::piece::{Piece, Role};
 use super::record::{End, Entry};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
@@ -9,34 +10,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::time::{Instant, Sleep, sleep_until};
-
-/// The role of a piece in its response.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Role {
-    /// Before any output.
-    Preamble,
-    /// Output.
-    Token,
-    /// The end of the output.
-    Finish,
-    /// Token counts.
-    Usage,
-    /// The end of the stream.
-    Done,
-}
-
-/// A piece of a response: an event of a stream, or a whole plain body.
-#[derive(Clone, Debug)]
-pub(super) struct Piece {
-    pub(super) data: Bytes,
-    pub(super) role: Role,
-}
-
-impl Piece {
-    pub(super) fn new(role: Role, data: impl Into<Bytes>) -> Self {
-        Self { data: data.into(), role }
-    }
-}
 
 /// How a body ends after its last piece.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

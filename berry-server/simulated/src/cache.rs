@@ -1,9 +1,10 @@
 //! A cache of parsed requests and built responses, which makes load tests cheap.
 
-use super::dialect::{ModelRequest, Shape, Target};
 use super::fault::Behavior;
-use super::layout::ValidResponse;
+use super::model_request::{ModelRequest, Target};
 use super::refusal::Refusal;
+use super::shape::Shape;
+use super::valid_response::ValidResponse;
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use std::hash::{DefaultHasher, Hash, Hasher};

@@ -6,10 +6,13 @@ mod signatures;
 mod tables;
 mod turn;
 
-use super::dialect::{Kind, ModelRequest, Route, Shape, Target, Wire, brings, header_map, quoted};
-use super::layout::ValidResponse;
+use self::rules::invalid;
+use super::model_request::{Kind, ModelRequest, Route, Target};
 use super::openai;
 use super::refusal::Refusal;
+use super::shape::Shape;
+use super::valid_response::ValidResponse;
+use super::wire::{Wire, brings, header_map, quoted};
 use super::words::Voice;
 use bytes::Bytes;
 use http::request::Parts;
@@ -125,7 +128,7 @@ impl Wire for Claude {
     }
 
     fn ping(&self) -> Bytes {
-        Bytes::from_static(b"event: ping\ndata: {\"type\": \"ping\"}\n\n")
+        answer::ping()
     }
 }
 
@@ -137,11 +140,6 @@ fn one(voice: &Voice, model: &str) -> Value {
         "display_name": format!("Simulated {model}"),
         "created_at": created.unwrap_or_default().to_string(),
     })
-}
-
-/// Returns an error that names the field as Anthropic does.
-fn invalid(path: &str, what: &str) -> Refusal {
-    Refusal::invalid(format!("{path}: {what}")).param(path.to_owned())
 }
 
 /// Returns the status and the error object. OpenAI's codes become Anthropic's messages.

@@ -1,5 +1,6 @@
 //! The sockets: accepts, refuses and resets connections, and observes when data has been sent.
 
+use super::link::Link;
 use super::record::Record;
 use super::serve::serve;
 use super::shared::Shared;
@@ -11,7 +12,6 @@ use std::io::{self, IoSlice};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -22,37 +22,6 @@ const BACKLOG: u32 = 4096;
 /// The pause after a failed accept, which may fail repeatedly.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(5);
 
-/// The handle of a response on its connection.
-#[derive(Debug, Default)]
-pub(super) struct Link {
-    pub(super) number: u64,
-    flushes: AtomicU64,
-    wants_flush: AtomicBool,
-    reset: AtomicBool,
-    stopped: AtomicBool,
-}
-
-impl Link {
-    /// Returns how often all written data has reached the socket.
-    pub(super) fn flushes(&self) -> u64 {
-        self.flushes.load(Relaxed)
-    }
-
-    /// Wakes the task of the connection after the next flush.
-    pub(super) fn want_flush(&self) {
-        self.wants_flush.store(true, Relaxed);
-    }
-
-    /// Makes the connection end with a TCP reset instead of a close.
-    pub(super) fn reset(&self) {
-        self.reset.store(true, Relaxed);
-    }
-
-    pub(super) fn is_stopped(&self) -> bool {
-        self.stopped.load(Relaxed)
-    }
-}
-
 /// A socket that counts flushes and controls how it is closed.
 #[derive(Debug)]
 struct Wire {
@@ -62,7 +31,7 @@ struct Wire {
 
 impl Drop for Wire {
     fn drop(&mut self) {
-        if self.link.reset.load(Relaxed) {
+        if self.link.is_reset() {
             // On failure the peer sees a close instead of a reset, which cannot be reported.
             let _ = self.socket.set_zero_linger();
         }
@@ -95,15 +64,14 @@ impl AsyncWrite for Wire {
     /// Counts a flush. hyper flushes the socket when its own buffer is empty, so all data has been sent.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(Pin::new(&mut self.socket).poll_flush(cx))?;
-        self.link.flushes.fetch_add(1, Relaxed);
-        if self.link.wants_flush.swap(false, Relaxed) {
+        if self.link.flushed() {
             cx.waker().wake_by_ref();
         }
         Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.link.reset.load(Relaxed) {
+        if self.link.is_reset() {
             return Poll::Ready(Ok(()));
         }
         Pin::new(&mut self.socket).poll_shutdown(cx)
@@ -213,8 +181,8 @@ struct Open {
 
 impl Open {
     fn count(record: &Arc<Record>) -> Self {
-        let link = Link { number: record.connected(), ..Link::default() };
-        Self { record: Arc::clone(record), link: Arc::new(link) }
+        let link = Arc::new(Link::new(record.connected()));
+        Self { record: Arc::clone(record), link }
     }
 }
 
@@ -232,9 +200,6 @@ async fn connection(socket: TcpStream, open: Open, shared: Arc<Shared>, mut life
     tokio::select! {
         // The connection ends with an error because of a fault or a disconnect, and both are recorded.
         _ = serving.as_mut() => {}
-        _ = life.changed() => {
-            link.stopped.store(true, Relaxed);
-            link.reset();
-        }
+        _ = life.changed() => link.stop(),
     }
 }

@@ -6,10 +6,12 @@ mod signatures;
 mod tables;
 mod turn;
 
-use super::dialect::{Kind, ModelRequest, Route, Shape, Target, Wire, brings, header_map};
-use super::layout::ValidResponse;
+use super::model_request::{Kind, ModelRequest, Route, Target};
 use super::openai;
 use super::refusal::Refusal;
+use super::shape::Shape;
+use super::valid_response::ValidResponse;
+use super::wire::{Wire, brings, header_map};
 use super::words::Voice;
 use bytes::Bytes;
 use http::request::Parts;

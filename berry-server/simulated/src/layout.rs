@@ -1,30 +1,15 @@
 //! Applies faults to a valid response.
 
-use super::body::{Close, Piece, Plan, Role};
-use super::dialect::{Kind, Wire};
+use super::body::{Close, Plan};
 use super::fault::{AFTER_FINISH, Behavior, Fault};
+use super::model_request::Kind;
+use super::piece::{Piece, Role};
 use super::refusal::Refusal;
+use super::valid_response::ValidResponse;
+use super::wire::Wire;
 use bytes::Bytes;
 use std::sync::Arc;
 use std::time::Duration;
-
-/// A valid response: a stream of events, or a plain body in a single piece.
-#[derive(Clone, Debug)]
-pub(super) struct ValidResponse {
-    pub(super) content_type: &'static str,
-    pub(super) pieces: Arc<[Piece]>,
-    pub(super) is_stream: bool,
-}
-
-impl ValidResponse {
-    pub(super) fn json(body: String) -> Self {
-        Self { content_type: "application/json", pieces: [Piece::new(Role::Token, body)].into(), is_stream: false }
-    }
-
-    pub(super) fn events(pieces: Vec<Piece>) -> Self {
-        Self { content_type: "text/event-stream; charset=utf-8", pieces: pieces.into(), is_stream: true }
-    }
-}
 
 /// The delays of a response without faults.
 #[derive(Clone, Copy, Debug)]

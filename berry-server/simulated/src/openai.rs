@@ -2,22 +2,28 @@
 
 mod chat;
 mod completions;
+mod events;
+mod messages;
 mod other;
 pub(super) mod responses;
 mod rules;
 mod tables;
 mod turn;
 
-use super::body::Role;
-use super::dialect::{Kind, ModelRequest, Route, Shape, Target, Wire, event, header_map, quoted};
+use self::events::done;
+pub(super) use self::events::{error, error_event, malformed_event, unknown_event};
 use super::form;
-use super::layout::ValidResponse;
+use super::model_request::{Kind, ModelRequest, Route, Target};
+use super::piece::{Role, event};
 use super::refusal::Refusal;
+use super::shape::Shape;
+use super::valid_response::ValidResponse;
+use super::wire::{Wire, header_map, quoted};
 use super::words::Voice;
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, Method, header};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 const PREFIX: &str = "/v1/";
 
@@ -174,75 +180,4 @@ pub(super) fn answer(ask: &ModelRequest, shape: Shape, voice: &Voice, seed: u64)
         }
         kind => other::answer(kind, ask, voice, seed),
     }
-}
-
-/// Returns the body of an error.
-pub(super) fn error(refusal: &Refusal) -> String {
-    let message = quoted(&refusal.message);
-    let kind = quoted(&refusal.kind);
-    let param = refusal.param.as_deref().map_or("null".to_owned(), quoted);
-    let code = refusal.code.as_deref().map_or("null".to_owned(), quoted);
-    format!(r#"{{"error":{{"message":{message},"type":{kind},"param":{param},"code":{code}}}}}"#)
-}
-
-pub(super) fn error_event(kind: Kind, refusal: &Refusal) -> Bytes {
-    if kind == Kind::Responses {
-        let event = json!({
-            "type": "error",
-            "code": refusal.code.as_deref().unwrap_or(&refusal.kind),
-            "message": refusal.message,
-            "param": refusal.param,
-            "sequence_number": 0,
-        });
-        return format!("event: error\ndata: {event}\n\n").into();
-    }
-    format!("data: {}\n\n", error(refusal)).into()
-}
-
-pub(super) fn malformed_event(kind: Kind) -> Bytes {
-    Bytes::from_static(match kind {
-        Kind::Responses => {
-            b"event: response.output_text.delta\ndata: {\"type\":\"response.output_text.delta\",\"del\n\n"
-        }
-        _ => b"data: {\"id\":\"chatcmpl-0\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"lo\n\n",
-    })
-}
-
-pub(super) fn unknown_event(kind: Kind) -> Bytes {
-    Bytes::from_static(match kind {
-        Kind::Responses => b"event: response.novelty\ndata: {\"type\":\"response.novelty\",\"sequence_number\":0}\n\n",
-        _ => b"data: {\"id\":\"chatcmpl-0\",\"object\":\"chat.completion.novelty\",\"choices\":[]}\n\n",
-    })
-}
-
-/// Returns the end marker of a chunk stream.
-fn done() -> super::body::Piece {
-    event(Role::Done, "[DONE]")
-}
-
-/// Returns the text of a message's `content`, which is a string or a list of parts.
-fn content_text(content: &Value) -> String {
-    match content {
-        Value::String(text) => text.clone(),
-        Value::Array(parts) => {
-            let texts = parts.iter().filter_map(|p| p.get("text")?.as_str());
-            texts.collect::<Vec<_>>().join(" ")
-        }
-        _ => String::new(),
-    }
-}
-
-/// Returns the text of the last message or input item with the given role.
-fn last_of(messages: &Value, role: &str) -> String {
-    let messages = messages.as_array().map_or(&[][..], Vec::as_slice);
-    let of_role = |m: &&Value| m.get("role").and_then(Value::as_str) == Some(role);
-    let last = messages.iter().rev().find(of_role);
-    last.map_or(String::new(), |m| content_text(&m["content"]))
-}
-
-/// Returns the number of words in all messages plus an overhead per message.
-fn prompt_tokens(messages: &Value) -> usize {
-    let messages = messages.as_array().map_or(&[][..], Vec::as_slice);
-    let words = |m: &Value| super::words::count(&content_text(&m["content"])) + 4;
-    messages.iter().map(words).sum::<usize>() + 3
 }

@@ -3,10 +3,11 @@
 //! A row says which parts of a request the provider refuses and in what words, the shape of its errors, and what its
 //! answers have that OpenAI's have not.
 
-use super::body::{Piece, Role};
-use super::dialect::{Dialect, Kind, ModelRequest};
-use super::layout::ValidResponse;
+use super::dialect::Dialect;
+use super::model_request::{Kind, ModelRequest};
+use super::piece::{Piece, Role};
 use super::refusal::Refusal;
+use super::valid_response::ValidResponse;
 use serde_json::{Value, json};
 
 /// A part of a request that a provider refuses.

@@ -1,6 +1,6 @@
 //! The record of requests: when each arrived and how it ended.
 
-use super::connection::Link;
+use super::link::Link;
 use bytes::Bytes;
 use http::{HeaderMap, Method, request::Parts};
 use std::collections::VecDeque;

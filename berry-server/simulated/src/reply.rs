@@ -1,8 +1,8 @@
 //! The reply of a simulated model, independent of the wire format.
 
 use super::config::TaskCall;
-use super::dialect::Shape;
 use super::schema::fit;
+use super::shape::Shape;
 use super::words::{Output, Question, Voice, pieces};
 use serde_json::{Value, json};
 

@@ -1,13 +1,15 @@
 //! Handles a request: reads it, selects the behaviour, and responds.
 
 use super::body::{Answer, ConnectionEnded, Plan};
-use super::connection::Link;
-use super::dialect::{Kind, ModelRequest, Route, Shape, Target};
 use super::fault::{Behavior, Fault, Scope};
-use super::layout::{Pace, ValidResponse, lay_out};
+use super::layout::{Pace, lay_out};
+use super::link::Link;
+use super::model_request::{Kind, ModelRequest, Route, Target};
 use super::record::{End, Entry};
 use super::refusal::Refusal;
+use super::shape::Shape;
 use super::shared::Shared;
+use super::valid_response::ValidResponse;
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Limited};

@@ -2,13 +2,14 @@
 
 use super::cache::{Cache, CachedRequest};
 use super::config::Config;
-use super::dialect::{ModelRequest, Target, Wire};
 use super::fault::{Behavior, Scope};
+use super::model_request::{ModelRequest, Target};
 use super::quirks::{self, Quirks};
 use super::record::Record;
 use super::refusal::Refusal;
 use super::script::{Script, Step, Ticks};
 use super::stored::StoredResponses;
+use super::wire::Wire;
 use super::words::Voice;
 use arc_swap::ArcSwap;
 use bytes::Bytes;

@@ -1,8 +1,9 @@
 //! The stored responses of a provider, to which `previous_response_id` and `item_reference` refer.
 
-use super::dialect::{Kind, ModelRequest, Shape};
+use super::model_request::{Kind, ModelRequest};
 use super::openai::responses;
 use super::refusal::Refusal;
+use super::shape::Shape;
 use super::words::Voice;
 use arc_swap::ArcSwap;
 use serde_json::Value;

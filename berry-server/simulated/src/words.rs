@@ -1,7 +1,7 @@
 //! The text of simulated models, which depends only on the request.
 
 use super::config::TaskCall;
-use super::dialect::Shape;
+use super::shape::Shape;
 
 /// The number of characters in a fragment of JSON.
 const PIECE: usize = 8;

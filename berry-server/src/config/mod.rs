@@ -44,6 +44,7 @@ mod env;
 mod file;
 mod file_version;
 mod finding;
+mod headers;
 mod key_source;
 mod limits;
 mod lines;

@@ -1,12 +1,13 @@
 //! Reads `[providers.<id>]`.
 
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::HeaderName;
 use secrecy::SecretString;
 use url::Url;
 
 use berry_tower::backend::{Effort, Efforts, OptionalField, RequestOptions};
 
 use super::file::{Provider, ProviderRoute};
+use super::headers;
 use super::key_source::{KeyOrigin, KeySource};
 use super::options::BackendType;
 use super::presets::{ACCEPTS, PRESETS, Preset, Route};
@@ -21,9 +22,6 @@ const AZURE: [&str; 5] = [
     ".cognitiveservices.azure.com",
     ".services.ai.azure.com",
 ];
-
-/// Headers that the HTTP client sets; other values would break requests.
-const FRAMING: [HeaderName; 3] = [header::CONNECTION, header::CONTENT_LENGTH, header::TRANSFER_ENCODING];
 
 pub(super) fn read(id: &str, mut t: Table<'_>, settings: &Settings) -> Provider {
     let mut preset: Option<&'static Preset> = None;
@@ -47,7 +45,7 @@ pub(super) fn read(id: &str, mut t: Table<'_>, settings: &Settings) -> Provider 
         key_source: key_source(&mut t),
         api_key: SecretString::default(),
         models: models(&mut t),
-        headers: headers(&mut t, "headers"),
+        headers: headers::read(&mut t, "headers"),
         enabled: true,
         timeout_seconds: settings.request_timeout_seconds,
         plain_timeout_seconds: settings.plain_timeout_seconds,
@@ -246,32 +244,6 @@ fn models(t: &mut Table<'_>) -> Vec<String> {
         t.error("models", "missing; list the upstream's model names, for example `models = [\"gpt-4o\"]`");
     }
     t.strings("models", |model| model.trim().is_empty().then(|| "a model's name must not be empty".to_owned()))
-}
-
-/// Reads a table of headers, whose values are marked sensitive.
-pub(super) fn headers(t: &mut Table<'_>, key: &'static str) -> HeaderMap {
-    let mut headers = HeaderMap::new();
-    for (name, text, path) in t.string_entries(key) {
-        let Ok(name) = HeaderName::try_from(name) else {
-            t.reader.error(&path, "is no header name (letters, digits and `-`)");
-            continue;
-        };
-        let Ok(mut value) = HeaderValue::try_from(text) else {
-            t.reader.error(&path, "a header's value must not hold line breaks or control characters");
-            continue;
-        };
-        if value.to_str().is_err() {
-            t.reader.error(&path, "a header's value must be visible ASCII");
-        }
-        if FRAMING.contains(&name) {
-            t.reader.error(&path, "is set by the gateway for each call; remove it");
-        }
-        value.set_sensitive(true);
-        if headers.insert(name, value).is_some() {
-            t.reader.error(&path, "is set twice: header names do not distinguish case");
-        }
-    }
-    headers
 }
 
 /// Checks the base URL. The messages do not quote it because it may contain a key.

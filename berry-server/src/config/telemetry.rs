@@ -4,7 +4,7 @@ use http::HeaderMap;
 use url::Url;
 
 use super::{
-    providers,
+    headers,
     reader::{Table, fields},
 };
 
@@ -40,7 +40,7 @@ impl Default for Telemetry {
 
 pub(super) fn read(mut t: Table<'_>) -> Telemetry {
     let mut telemetry = Telemetry { otlp_endpoint: endpoint(&mut t), ..Telemetry::default() };
-    telemetry.otlp_headers = providers::headers(&mut t, "otlp_headers");
+    telemetry.otlp_headers = headers::read(&mut t, "otlp_headers");
     if let Some(name) = t.string("service_name") {
         if name.trim().is_empty() {
             t.error("service_name", "must not be empty; remove it for `berry`");

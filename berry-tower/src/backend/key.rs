@@ -7,7 +7,7 @@ use http::HeaderValue;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::Notify;
 
-use super::provider::InvalidProvider;
+use super::invalid_provider::InvalidProvider;
 
 /// A key, and the header values that carry it.
 #[derive(Clone)]

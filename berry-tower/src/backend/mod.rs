@@ -5,6 +5,7 @@ mod catalog;
 mod clock;
 mod confidence;
 mod definition;
+mod invalid_provider;
 mod key;
 #[cfg_attr(not(feature = "client"), allow(dead_code, reason = "only the client reads responses"))]
 mod made_ids;
@@ -25,12 +26,13 @@ pub use crate::{
 };
 pub use catalog::{Catalog, CatalogRef, CatalogSnapshot, InvalidCatalog};
 pub use definition::{Backend, Billing, PREMIUM, Probe};
+pub use invalid_provider::InvalidProvider;
 pub use key::RotatingKey;
 #[cfg(feature = "select")]
 pub(crate) use made_ids::IdHash;
 pub use model::{AnswerModel, FallbackPermission, Model, OnUnsupported, StreamRecovery};
 pub use options::{Lesson, OpenAiApi, OptionalField, ReasoningHistory, RequestOptions, TokenLimit};
-pub use provider::{InvalidProvider, Provider, secret_parts};
+pub use provider::{Provider, secret_parts};
 pub use snapshot::BackendStateSnapshot;
 #[cfg(feature = "select")]
 pub(crate) use state::Counted;

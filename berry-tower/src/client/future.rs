@@ -2,7 +2,6 @@
 //! is boxed when it happens.
 
 use std::{
-    error::Error,
     fmt,
     future::{Future, poll_fn},
     pin::Pin,
@@ -16,11 +15,15 @@ use pin_project::pin_project;
 use tokio::time::{Sleep, sleep_until};
 use tower_service::Service;
 
-use super::{ClientBody, Unprocessed, call::Call, head::HeadSettings};
+use super::{
+    ClientBody, Unprocessed,
+    call::{Call, into_error},
+    head::HeadSettings,
+};
 use crate::{
     backend::RotatingKey,
     body::Buffered,
-    error::{BoxError, Failure, LostTogether, find},
+    error::{BoxError, Failure, find},
     upstream_time::{UpstreamTime, Waiting},
 };
 
@@ -144,18 +147,6 @@ where
             stage.set(Stage::Recovering(recovery));
         }
     }
-}
-
-/// The failure as an error. A transport reports the silence of a connection that has gone deaf as its loss.
-pub(super) fn into_error(failure: Failure) -> BoxError {
-    match failure {
-        Failure::ConnectionLost(error) if error.is::<LostTogether>() && is_timeout(&*error) => error,
-        failure => failure.into(),
-    }
-}
-
-fn is_timeout(error: &(dyn Error + 'static)) -> bool {
-    matches!(Failure::find(error), Some(Failure::Timeout(_)))
 }
 
 /// Whether the upstream has not processed the request, so that it may be sent again.

@@ -5,7 +5,10 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::request_rules::{Members, Rules, Writer};
+use super::{
+    members::{Members, Writer},
+    request_rules::Rules,
+};
 use crate::backend::{OptionalField, ReasoningHistory};
 
 /// What stands for reasoning that is not known: an empty text counts as none at Moonshot.

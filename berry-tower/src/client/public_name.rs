@@ -5,7 +5,7 @@ use std::{collections::VecDeque, fmt, ops::Range};
 use bytes::{Bytes, BytesMut};
 use serde_json::value::RawValue;
 
-use super::request_rules::Members;
+use super::members::Members;
 use crate::body::ByteLease;
 
 /// The longest plain response in which the model is renamed, in bytes.

@@ -10,11 +10,13 @@ use http::HeaderValue;
 
 use super::{
     codec::{DecodeResponse, EncodeResponse, Malformed, StreamEnd, StreamItem},
-    format::{CallerFormat, DecodeOptions, Dialect, EncodeOptions, EncodedRequest, Target, caller_format},
+    format::caller_format,
     hub,
-    responses::Seal,
+    responses::envelope::Seal,
     surrogates::{self, SurrogateJoiner},
+    target::{Dialect, Target},
     unsupported::UnsupportedField,
+    wire_format::{CallerFormat, DecodeOptions, EncodeOptions, EncodedRequest},
 };
 use crate::{body::ByteLease, endpoint::Endpoint, progress::Usage};
 

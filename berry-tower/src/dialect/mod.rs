@@ -25,7 +25,7 @@
 //! All formats meet in the types of `hub`, which are OpenAI's chat completions. A request is decoded into
 //! `hub::Request` by the caller's format and encoded by the backend's; the response is decoded into the hub's
 //! types by the backend's format and encoded by the caller's. Each format is one folder and one
-//! implementation of `format::WireFormat`.
+//! implementation of `wire_format::WireFormat`.
 //!
 //! The translation is pure: it has no clock, no randomness and no I/O. What a format cannot express is never
 //! dropped silently; see `capabilities`.
@@ -43,9 +43,11 @@ mod lenient;
 mod messages;
 mod responses;
 mod surrogates;
+mod target;
 mod tool_results;
 mod unsupported;
 mod value;
+mod wire_format;
 
 #[cfg(test)]
 mod tests;
@@ -53,7 +55,7 @@ mod tests;
 pub use codec::Malformed;
 pub use conversation::{Conversation, Dropped, ResponseTranslator};
 pub use effort::{Effort, Efforts};
-pub use format::{ClaudeThinking, Dialect, Sampling, Target};
+pub use target::{ClaudeThinking, Dialect, Sampling, Target};
 pub use unsupported::UnsupportedField;
 
 pub(crate) use chat::without_signatures;

@@ -4,8 +4,9 @@
 #![cfg_attr(not(any(test, fuzzing, feature = "client")), allow(dead_code))]
 
 use super::{
+    malformed::Malformed,
     shape::{Shape, ShapeReader, WithShape},
-    tokenizer::{Malformed, Tokenizer, is_space},
+    tokenizer::{Tokenizer, is_space},
 };
 use crate::sse::scan::Facts;
 use crate::sse::{ErrorEvent, Usage};

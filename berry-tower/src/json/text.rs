@@ -1,6 +1,6 @@
 //! The inside of a JSON string, read in parts: checked whole, kept only as far as is of use.
 
-use super::tokenizer::Malformed;
+use super::malformed::Malformed;
 use super::{escaped, plain};
 
 /// How much of a text is kept: enough for any name, and for an error message worth quoting.

@@ -1,15 +1,12 @@
 //! A JSON object read as it comes: checked by the grammar, shown to a visitor, kept nowhere.
 
+use super::malformed::Malformed;
 use super::number::{Number, number};
 use super::plain;
 use super::text::Text;
 
 /// The deepest nesting that is read, as in `serde_json`: an answer of a model comes nowhere near it.
 pub(crate) const DEPTH: usize = 127;
-
-/// What was read is not the beginning of a JSON object.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Malformed;
 
 /// A value that is a word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,11 +1,12 @@
 //! Who pays for what of a request, once it has ended.
 
+use std::sync::Arc;
+
 use http::StatusCode;
 
-use super::{
-    Measure, Money, SpendLimit, SpendOutcome, Used, estimate::Estimates, reservation::AttemptUse, spender::Spender,
-};
+use super::{Measure, Money, SpendLimit, SpendOutcome, Used, estimate::Estimates, spender::Spender};
 use crate::{
+    attempt::BackendId,
     progress::{Progress, Usage},
     store::Receipt,
 };
@@ -28,6 +29,13 @@ impl RequestEnd {
     pub(super) fn is_delivered(&self) -> bool {
         self.status.is_some_and(|status| status.is_success())
     }
+}
+
+/// An attempt, and what it has used so far.
+pub(super) struct AttemptUse {
+    pub(super) model: Arc<str>,
+    pub(super) backend: BackendId,
+    pub(super) progress: Option<Progress>,
 }
 
 /// Who pays for what of a request.

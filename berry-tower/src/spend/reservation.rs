@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::{
     Account, Measure, Money, SpendExceeded, SpendLimit, SpendOutcome, SpendRecord, Used,
-    bill::{Bill, RequestEnd, settle},
+    bill::{AttemptUse, Bill, RequestEnd, settle},
     estimate::{Estimates, Tokens},
     refusal,
     spender::Spender,
@@ -52,13 +52,6 @@ struct State {
     cost: Money,
     attempts: Vec<AttemptUse>,
     is_settled: bool,
-}
-
-/// An attempt, and what it has used so far.
-pub(super) struct AttemptUse {
-    pub(super) model: Arc<str>,
-    pub(super) backend: BackendId,
-    pub(super) progress: Option<Progress>,
 }
 
 /// What the facts of a request are, besides its body.

@@ -28,6 +28,18 @@ def free_port():
         return listener.getsockname()[1]
 
 
+def cluster_port():
+    """A free port for a node of a cluster, which listens 10,000 ports above it too."""
+    while True:
+        port = free_port()
+        with socket.socket() as bus:
+            try:
+                bus.bind(("127.0.0.1", port + 10_000))
+                return port
+            except (OSError, OverflowError):
+                continue
+
+
 def wait_for(what, within=20.0, every=0.05):
     """Calls `what` until it returns something true, and returns that; errors count as false."""
     deadline, last = time.monotonic() + within, None
@@ -152,10 +164,10 @@ class Postgres:
 
 
 class Redis:
-    def __init__(self, folder):
+    def __init__(self, folder, port=None):
         server = program("redis-server")
         folder.mkdir(parents=True)
-        self.port = free_port()
+        self.port = port or free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
         command = [server, "--port", self.port, "--bind", "127.0.0.1", "--dir", folder, "--save", "", "--appendonly", "no"]
         self.process = Process(command, folder.parent / "redis.log")

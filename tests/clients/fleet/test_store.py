@@ -8,7 +8,7 @@ import time
 
 import pytest
 from load import run
-from support import ADMIN, SERVER, Process, Redis, free_port, program, wait_for
+from support import ADMIN, SERVER, Process, Redis, cluster_port, free_port, program, wait_for
 from test_limits import PRICES, USER, metric, store, user
 
 
@@ -132,7 +132,7 @@ class Cluster:
     def __init__(self, folder):
         self.nodes = []
         for index in range(3):
-            node = Redis(folder / f"node{index}")
+            node = Redis(folder / f"node{index}", cluster_port())
             node.process.command += ["--cluster-enabled", "yes", "--cluster-node-timeout", "5000"]
             self.nodes.append(node)
         addresses = ",".join(f"127.0.0.1:{node.port}" for node in self.nodes)

@@ -2,11 +2,13 @@
 
 use super::signatures::sign;
 use super::turn::turn;
-use crate::body::{Piece, Role};
-use crate::dialect::{ModelRequest, Shape, Wire};
-use crate::layout::ValidResponse;
+use crate::model_request::ModelRequest;
+use crate::piece::{Piece, Role};
 use crate::reply::{Call, Finish, Reply, Usage};
+use crate::shape::Shape;
+use crate::valid_response::ValidResponse;
 use crate::words::Voice;
+use bytes::Bytes;
 use serde_json::{Value, json};
 
 pub(super) fn answer(ask: &ModelRequest, shape: Shape, voice: &Voice, seed: u64) -> ValidResponse {
@@ -148,6 +150,11 @@ impl Answer<'_> {
     }
 }
 
+/// Returns the event that keeps a stream alive.
+pub(super) fn ping() -> Bytes {
+    Bytes::from_static(b"event: ping\ndata: {\"type\": \"ping\"}\n\n")
+}
+
 /// The events so far and the index of the current block.
 #[derive(Default)]
 struct Events {
@@ -164,7 +171,7 @@ impl Events {
     fn start(&mut self, role: Role, block: &Value) {
         self.add(role, "content_block_start", json!({"index": self.block, "content_block": block}));
         if self.block == 0 {
-            self.pieces.push(Piece::new(Role::Preamble, super::Claude.ping()));
+            self.pieces.push(Piece::new(Role::Preamble, ping()));
         }
     }
 

@@ -7,7 +7,7 @@ use super::tables::{COUNT, REQUEST};
 use super::turn::{blocks, has_thinking};
 use crate::base64::decoded_len;
 use crate::check::{Checked, Problem, Violation};
-use crate::dialect::{Kind, ModelRequest};
+use crate::model_request::{Kind, ModelRequest};
 use crate::refusal::Refusal;
 use serde_json::Value;
 
@@ -52,6 +52,11 @@ fn take_betas(body: &mut Value, betas: &str) {
     }
 }
 
+/// Returns an error that names the field as Anthropic does.
+pub(super) fn invalid(path: &str, what: &str) -> Refusal {
+    Refusal::invalid(format!("{path}: {what}")).param(path.to_owned())
+}
+
 fn words(problem: Problem) -> Refusal {
     let path = problem.dotted();
     let what = match problem.wrong {
@@ -60,7 +65,7 @@ fn words(problem: Problem) -> Refusal {
         Violation::Not(expected) => format!("Input should be {expected}"),
         Violation::Rule(rule) => rule,
     };
-    super::invalid(&path, &what)
+    invalid(&path, &what)
 }
 
 fn rule<T>(path: &str, text: &str) -> Result<T, Problem> {

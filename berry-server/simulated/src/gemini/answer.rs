@@ -2,10 +2,11 @@
 
 use super::signatures::sign;
 use super::turn::turn;
-use crate::body::{Piece, Role};
-use crate::dialect::{ModelRequest, Shape, event};
-use crate::layout::ValidResponse;
+use crate::model_request::ModelRequest;
+use crate::piece::{Piece, Role, event};
 use crate::reply::{Call, Finish, Reply, Usage};
+use crate::shape::Shape;
+use crate::valid_response::ValidResponse;
 use crate::words::Voice;
 use serde_json::{Value, json};
 

@@ -1,11 +1,13 @@
 //! Chat completions, plain and streamed.
 
-use super::done;
+use super::events::done;
 use super::turn::turn;
-use crate::body::{Piece, Role};
-use crate::dialect::{ModelRequest, Shape, event, quoted};
-use crate::layout::ValidResponse;
+use crate::model_request::ModelRequest;
+use crate::piece::{Piece, Role, event};
 use crate::reply::{Call, Finish, Reply, Usage};
+use crate::shape::Shape;
+use crate::valid_response::ValidResponse;
+use crate::wire::quoted;
 use crate::words::Voice;
 use serde_json::Value;
 

@@ -1,9 +1,11 @@
 //! The older text completions, plain and streamed.
 
-use super::done;
-use crate::body::{Piece, Role};
-use crate::dialect::{ModelRequest, Shape, event, quoted};
-use crate::layout::ValidResponse;
+use super::events::done;
+use crate::model_request::ModelRequest;
+use crate::piece::{Piece, Role, event};
+use crate::shape::Shape;
+use crate::valid_response::ValidResponse;
+use crate::wire::quoted;
 use crate::words::{Output, Question, Voice, count};
 use serde_json::Value;
 

@@ -1,9 +1,10 @@
 //! Embeddings, moderations, images, speech, transcripts and reranking.
 
 use crate::base64;
-use crate::body::{Piece, Role};
-use crate::dialect::{Kind, ModelRequest, event, quoted};
-use crate::layout::ValidResponse;
+use crate::model_request::{Kind, ModelRequest};
+use crate::piece::{Piece, Role, event};
+use crate::valid_response::ValidResponse;
+use crate::wire::quoted;
 use crate::words::{Voice, count};
 use serde_json::{Value, json};
 

@@ -1,6 +1,6 @@
 //! The published rules of chat requests that a table cannot express.
 
-use super::content_text;
+use super::messages::content_text;
 use super::turn::data_url;
 use crate::base64::decoded_len;
 use crate::check::{Checked, Expected, Problem, Violation};

@@ -1,6 +1,6 @@
 //! Extracts the turn to answer from a chat request.
 
-use super::{content_text, last_of, prompt_tokens};
+use super::messages::{content_text, last_of, prompt_tokens};
 use crate::reply::{Choice, Tool, Turn, at_url, of_bytes};
 use serde_json::Value;
 

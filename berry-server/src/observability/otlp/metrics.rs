@@ -1,6 +1,6 @@
 //! Encodes the metrics, with cumulative sums.
 
-use super::{conventions as names, protobuf::Message, resource, spans::Attributes};
+use super::{attributes::Attributes, conventions as names, protobuf::Message, resource};
 use crate::{
     config::Telemetry,
     observability::metrics::{

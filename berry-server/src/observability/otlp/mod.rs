@@ -4,6 +4,7 @@
 //! When the response has ended, the facts are queued; a task of its own encodes and sends them. A full queue drops
 //! requests and counts them. No prompt and no answer is exported.
 
+mod attributes;
 mod clock;
 mod conventions;
 mod exporter;

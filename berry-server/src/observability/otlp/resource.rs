@@ -1,6 +1,6 @@
 //! The parts that all exports begin with: who sends them.
 
-use super::{conventions as names, protobuf::Message, spans::Attributes};
+use super::{attributes::Attributes, conventions as names, protobuf::Message};
 use crate::config::Telemetry;
 
 /// Writes the `Resource`, under field 1.

@@ -10,6 +10,7 @@ use http::{HeaderValue, Method, StatusCode};
 use tokio::time::Instant;
 
 use super::{
+    attributes::Attributes,
     clock::Clock,
     conventions::{self as names, berry, event},
     protobuf::Message,
@@ -247,32 +248,4 @@ fn write_event(span: &mut Message<'_>, name: &str, at: u64, write: impl FnOnce(&
         event.string(2, name);
         write(&mut Attributes(event, 3));
     });
-}
-
-/// Writes attributes into a message, under the field of this number.
-pub(super) struct Attributes<'m, 'b>(pub(super) &'m mut Message<'b>, pub(super) u32);
-
-impl Attributes<'_, '_> {
-    pub(super) fn string(&mut self, key: &str, value: &str) {
-        self.put(key, |any| any.string(1, value));
-    }
-
-    fn bool(&mut self, key: &str, value: bool) {
-        self.put(key, |any| any.uint(2, value.into()));
-    }
-
-    pub(super) fn int(&mut self, key: &str, value: i64) {
-        self.put(key, |any| any.uint(3, value.cast_unsigned()));
-    }
-
-    fn double(&mut self, key: &str, value: f64) {
-        self.put(key, |any| any.double(4, value));
-    }
-
-    fn put(&mut self, key: &str, value: impl FnOnce(&mut Message<'_>)) {
-        self.0.message(self.1, |pair| {
-            pair.string(1, key);
-            pair.message(2, value);
-        });
-    }
 }

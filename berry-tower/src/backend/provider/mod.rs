@@ -11,6 +11,7 @@ use secrecy::SecretString;
 use self::address::{Addressing, ChatUrls, with_model};
 pub use self::headers::secret_parts;
 use super::{
+    invalid_provider::InvalidProvider,
     key::{Key, RotatingKey},
     options::{OptionalField, RequestOptions},
     timeouts::Timeouts,
@@ -62,18 +63,6 @@ pub struct Provider {
     /// Authenticates what the provider's backends sign.
     seal_key: Arc<[u8]>,
 }
-
-/// Returned when a provider cannot be created; the text says which part is wrong.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct InvalidProvider(pub &'static str);
-
-impl fmt::Display for InvalidProvider {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0)
-    }
-}
-
-impl std::error::Error for InvalidProvider {}
 
 impl Provider {
     /// Creates a provider of OpenAI's format at `base_url`, without a key. `{model}` in its path stands for the

@@ -4,19 +4,19 @@ mod lessons;
 mod request;
 mod response;
 
-use std::{future::Future, sync::Arc};
+use std::{error::Error, future::Future, sync::Arc};
 
 use bytes::Bytes;
 use http::{HeaderValue, Request};
 use tokio::time::{Instant, timeout_at};
 
-use super::{after, future::into_error, head::HeadSettings, request_rules::Rules};
+use super::{after, head::HeadSettings, request_rules::Rules};
 use crate::{
     backend::{AnswerModel, Backend, ClaudeThinking, Efforts, OptionalField, RotatingKey},
     body::{Buffered, ByteLease},
     dialect::{Conversation, Dialect},
     endpoint::Endpoint,
-    error::{BoxError, Deadline, Failure, MissingLayer, Unroutable},
+    error::{BoxError, Deadline, Failure, LostTogether, MissingLayer, Unroutable},
     inspect::{Prefill, Requested},
     select::{RoutedModel, Selected},
     upstream_time::UpstreamTime,
@@ -194,6 +194,18 @@ impl Call {
         self.dialect != Dialect::Responses
             && (self.conversation.is_some() || self.endpoint == Endpoint::ChatCompletions)
     }
+}
+
+/// The failure as an error. A transport reports the silence of a connection that has gone deaf as its loss.
+pub(super) fn into_error(failure: Failure) -> BoxError {
+    match failure {
+        Failure::ConnectionLost(error) if error.is::<LostTogether>() && is_timeout(&*error) => error,
+        failure => failure.into(),
+    }
+}
+
+fn is_timeout(error: &(dyn Error + 'static)) -> bool {
+    matches!(Failure::find(error), Some(Failure::Timeout(_)))
 }
 
 /// Returns a conversation that no layer has parsed yet.

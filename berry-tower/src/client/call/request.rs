@@ -8,7 +8,7 @@ use crate::{
     attempt::Attempt,
     backend::ReasoningHistory,
     body::Buffered,
-    client::{Upstream, request_rules::with_body_version},
+    client::{Upstream, rewrite::with_body_version},
     dialect::{
         Dialect, Target, may_contain_foreign_thinking, may_lack_thinking, without_encrypted_reasoning,
         without_foreign_thinking, without_own_reasoning, without_signatures, without_thinking,

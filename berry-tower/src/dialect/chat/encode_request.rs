@@ -6,10 +6,11 @@ use super::{decode_stream::ResponseDecoder, signatures::remove_signatures};
 use crate::dialect::{
     codec::DecodeResponse,
     data_url::DataUrl,
-    format::{DecodeOptions, EncodedRequest, Target},
     hub::{Content, Message, Other, Part, Request, Role, Stop, StreamOptions},
+    target::Target,
     unsupported::{Rejector, UnsupportedField},
     value::Value,
+    wire_format::{DecodeOptions, EncodedRequest},
 };
 
 const UNKNOWN: Rejector = Rejector::new("OpenAI's format");

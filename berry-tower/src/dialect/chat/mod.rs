@@ -18,10 +18,10 @@ pub(crate) use signatures::without_signatures;
 
 use super::{
     codec::EncodeResponse,
-    format::{CallerFormat, EncodeOptions, EncodedRequest, WireFormat},
     hub,
-    responses::Seal,
+    responses::envelope::Seal,
     unsupported::UnsupportedField,
+    wire_format::{CallerFormat, EncodeOptions, EncodedRequest, WireFormat},
 };
 use crate::endpoint::Endpoint;
 

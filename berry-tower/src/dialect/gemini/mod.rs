@@ -22,9 +22,9 @@ pub(super) use request::{
 pub(super) use response::{Candidate, LogprobsResult, Response, Status, Token, UsageMetadata};
 
 use super::{
-    format::{EncodedRequest, WireFormat},
     hub,
     unsupported::UnsupportedField,
+    wire_format::{EncodedRequest, WireFormat},
 };
 use crate::endpoint::Endpoint;
 

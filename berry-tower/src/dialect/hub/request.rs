@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{CallerFacts, Content, Other};
-use crate::dialect::{format::Target, lenient, unsupported::UnsupportedField, value::Value};
+use crate::dialect::{lenient, target::Target, unsupported::UnsupportedField, value::Value};
 
 /// A chat request. `null` counts as absent.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]

@@ -4,7 +4,7 @@ use super::{Block, EventError, Other, Response, Role, StopReason, Usage, foreign
 use crate::dialect::{
     codec::WireError,
     hub,
-    responses::Seal,
+    responses::envelope::Seal,
     value::{Object, Value},
 };
 

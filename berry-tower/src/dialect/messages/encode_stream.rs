@@ -4,7 +4,7 @@ use super::{Block, Delta, Event, MessageDelta, Other, StopReason, encode_respons
 use crate::dialect::{
     codec::{EncodeResponse, StreamItem, WireError},
     hub,
-    responses::Seal,
+    responses::envelope::Seal,
     value::Value,
 };
 

@@ -33,10 +33,10 @@ pub(super) use response::{Response, StopReason, Usage};
 
 use super::{
     codec::EncodeResponse,
-    format::{CallerFormat, EncodeOptions, EncodedRequest, WireFormat},
     hub,
-    responses::Seal,
+    responses::envelope::Seal,
     unsupported::UnsupportedField,
+    wire_format::{CallerFormat, EncodeOptions, EncodedRequest, WireFormat},
 };
 use crate::endpoint::Endpoint;
 

@@ -6,7 +6,7 @@ use super::{
     envelope::{self, Kind, Seal},
     items::{self, CallItem, Part, Status},
 };
-use crate::dialect::{format::EncodeOptions, hub};
+use crate::dialect::{hub, wire_format::EncodeOptions};
 
 /// What all events of a response, or a plain one, have in common.
 #[derive(Clone, Debug)]

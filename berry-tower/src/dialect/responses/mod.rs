@@ -20,9 +20,9 @@ use std::borrow::Cow;
 
 use super::{
     codec::EncodeResponse,
-    format::{CallerFormat, EncodeOptions, EncodedRequest, WireFormat},
     hub,
     unsupported::UnsupportedField,
+    wire_format::{CallerFormat, EncodeOptions, EncodedRequest, WireFormat},
 };
 use crate::endpoint::Endpoint;
 

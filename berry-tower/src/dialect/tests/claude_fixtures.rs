@@ -10,8 +10,9 @@ use std::{
 use crate::dialect::{
     chat,
     codec::{DecodeResponse, EncodeResponse},
-    format::{EncodedRequest, Sampling},
     hub, messages,
+    target::Sampling,
+    wire_format::EncodedRequest,
 };
 use serde_json::Value;
 

@@ -1,9 +1,9 @@
 //! Requests for Anthropic: what is sent may be sent, and says what the caller said.
 
 use crate::dialect::{
-    format::Sampling,
     hub::{self, Content, Message, Part, Role, Thought},
     messages,
+    target::Sampling,
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};

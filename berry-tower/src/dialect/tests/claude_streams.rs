@@ -2,9 +2,9 @@
 
 use crate::dialect::{
     codec::{DecodeResponse, EncodeResponse, StreamItem},
-    format::EncodedRequest,
     hub::{self, Response},
     messages::{self, ResponseEncoder},
+    wire_format::EncodedRequest,
 };
 use proptest::{collection::vec, prelude::*, sample::Index};
 use serde_json::{Value, json};

@@ -6,8 +6,8 @@ use std::{fs, path::Path};
 use crate::dialect::{
     chat::{self, ResponseEncoder},
     codec::{DecodeResponse, EncodeResponse},
-    format::EncodedRequest,
     gemini, hub, messages,
+    wire_format::EncodedRequest,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};

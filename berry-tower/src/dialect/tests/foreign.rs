@@ -4,13 +4,14 @@
 use crate::dialect::{
     chat,
     codec::{DecodeResponse, EncodeResponse, StreamItem},
-    format::{Dialect, EncodedRequest, Sampling, Target},
     gemini, hub,
     messages::{
         self, Block, Content, Event, ResponseEncoder, StopReason, may_contain_foreign_thinking, to_hub,
         without_foreign_thinking,
     },
     responses::Seal,
+    target::{Dialect, Sampling, Target},
+    wire_format::EncodedRequest,
 };
 use bytes::Bytes;
 use proptest::{collection::vec, prelude::*, sample::Index};

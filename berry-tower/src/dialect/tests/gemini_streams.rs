@@ -2,8 +2,8 @@
 
 use crate::dialect::{
     codec::{DecodeResponse, EncodeResponse, StreamItem},
-    format::EncodedRequest,
     gemini, hub, messages,
+    wire_format::EncodedRequest,
 };
 use proptest::{collection::vec, prelude::*, sample::Index};
 use serde_json::{Value, json};

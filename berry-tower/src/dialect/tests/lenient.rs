@@ -4,10 +4,10 @@
 use crate::dialect::{
     chat::ResponseDecoder,
     codec::{DecodeResponse, StreamItem},
-    format::EncodedRequest,
     gemini,
     hub::{self, FinishReason, Role},
     messages,
+    wire_format::EncodedRequest,
 };
 use serde_json::{Value, json};
 

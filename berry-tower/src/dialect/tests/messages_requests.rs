@@ -2,9 +2,9 @@
 //! what was read.
 
 use crate::dialect::{
-    format::Sampling,
     hub,
     messages::{self, Block, Content, ToolChoice, to_hub},
+    target::Sampling,
 };
 use proptest::{collection::vec, option::of, prelude::*, sample::select};
 use serde_json::{Value, json};

@@ -24,9 +24,10 @@ use bytes::Bytes;
 
 use super::{
     chat::Chat,
-    format::{DecodeOptions, Dialect, EncodedRequest, Sampling, Target, WireFormat},
     hub,
+    target::{Dialect, Sampling, Target},
     unsupported::UnsupportedField,
+    wire_format::{DecodeOptions, EncodedRequest, WireFormat},
 };
 
 /// Encodes a request for OpenAI.

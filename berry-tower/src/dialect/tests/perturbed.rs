@@ -6,8 +6,9 @@ use serde_json::{Value, json};
 
 use crate::dialect::{
     codec::{EncodeResponse, StreamEnd, StreamItem},
-    format::{CallerFormat, Dialect, EncodeOptions},
     hub,
+    target::Dialect,
+    wire_format::{CallerFormat, EncodeOptions},
 };
 
 /// The events of a whole stream in a backend's format; `None` stands for `[DONE]`. What is said are words that

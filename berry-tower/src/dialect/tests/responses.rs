@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 
 use crate::{
     dialect::{
-        Conversation, Dialect, ResponseGrammar, Seal, Target, codec::StreamItem, format::CallerFormat,
-        format::EncodeOptions, hub, responses::Responses,
+        Conversation, Dialect, ResponseGrammar, Seal, Target, codec::StreamItem, hub, responses::Responses,
+        wire_format::CallerFormat, wire_format::EncodeOptions,
     },
     endpoint::Endpoint,
 };

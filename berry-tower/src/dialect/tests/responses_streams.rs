@@ -3,8 +3,8 @@
 
 use crate::dialect::{
     codec::{DecodeResponse, EncodeResponse, StreamItem},
-    format::Dialect,
     hub, messages,
+    target::Dialect,
 };
 use proptest::{collection::vec, prelude::*, sample::Index};
 use serde_json::{Value, json};

@@ -6,6 +6,10 @@ use redis::{Client, TlsCertificates, cluster::ClusterClient};
 
 use super::roots::system_roots;
 
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long an answer is waited for at all, by those who need not be quick.
+pub(super) const RESPONSE_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// How much the store is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -166,10 +170,8 @@ fn cluster_of(scheme: &str, rest: &str) -> Result<Server, InvalidAddress> {
         nodes.split(',').filter(|node| !node.is_empty()).map(|node| format!("{scheme}://{login}{node}")).collect();
     let clients = nodes.iter().map(|node| client(node)).collect::<redis::RedisResult<Vec<_>>>();
     let clients = clients.ok().filter(|clients| !clients.is_empty()).ok_or_else(invalid)?;
-    let mut builder = ClusterClient::builder(nodes)
-        .connection_timeout(super::connection::CONNECT_TIMEOUT)
-        .response_timeout(super::connection::RESPONSE_TIMEOUT)
-        .retries(1);
+    let mut builder =
+        ClusterClient::builder(nodes).connection_timeout(CONNECT_TIMEOUT).response_timeout(RESPONSE_TIMEOUT).retries(1);
     if let Some(certificates) = tls(scheme) {
         builder = builder.certs(certificates);
     }

@@ -19,12 +19,9 @@ use redis::{
 };
 use tokio::time::{Instant, timeout};
 
-use super::config::{OnError, Server};
+use super::config::{CONNECT_TIMEOUT, OnError, RESPONSE_TIMEOUT, Server};
 use crate::store::StoreHealth;
 
-pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-/// How long an answer is waited for at all, by those who need not be quick.
-pub(super) const RESPONSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// So many timeouts in a row open the breaker; a broken connection does at once.
 const TIMEOUTS: u32 = 3;
 

@@ -17,7 +17,7 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use super::connection::{CONNECT_TIMEOUT, RESPONSE_TIMEOUT};
+use super::config::{CONNECT_TIMEOUT, RESPONSE_TIMEOUT};
 use crate::store::{Notice, NoticeListener};
 
 /// The number of messages that wait to be sent; more are dropped.

@@ -1,7 +1,7 @@
 //! The events of a stream. Each item in turn is added, filled and completed.
 
-use super::Response;
-use crate::body::{Piece, Role};
+use super::response::Response;
+use crate::piece::{Piece, Role};
 use crate::reply::{Call, Finish};
 use serde_json::{Value, json};
 

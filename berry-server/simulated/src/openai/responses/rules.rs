@@ -1,11 +1,11 @@
 //! The published rules of Responses requests that a table cannot express.
 
-use super::seal;
+use super::seal::seal;
 use super::tables::{INPUT_CONTENT, INPUT_TOKENS, OUTPUT_CONTENT, REQUEST};
 use super::turn::{is_output, items, tools};
 use crate::base64::decoded_len;
 use crate::check::{Checked, Problem};
-use crate::dialect::{Kind, ModelRequest};
+use crate::model_request::{Kind, ModelRequest};
 use crate::openai::rules::{given, image, is_name, words};
 use crate::refusal::Refusal;
 use serde_json::Value;

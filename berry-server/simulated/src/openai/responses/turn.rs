@@ -1,6 +1,6 @@
 //! Extracts the turn to answer from a Responses request.
 
-use crate::openai::content_text;
+use crate::openai::messages::content_text;
 use crate::openai::turn::data_url;
 use crate::reply::{Choice, Tool, Turn, at_url, of_bytes};
 use crate::words::count;

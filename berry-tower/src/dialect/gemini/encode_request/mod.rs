@@ -11,9 +11,10 @@ use super::{Content, Part, Request, ResponseDecoder};
 use crate::dialect::{
     capabilities,
     codec::DecodeResponse,
-    format::{DecodeOptions, EncodedRequest, Target},
     hub,
+    target::Target,
     unsupported::{Rejector, UnsupportedField},
+    wire_format::{DecodeOptions, EncodedRequest},
 };
 
 /// Rejects members that this format lacks.

@@ -8,7 +8,7 @@ pub(super) use param_path::param_path;
 use super::{Block, Content, CustomTool, OutputConfig, OutputFormat, Request, Thinking, Tool, ToolChoice};
 use crate::dialect::{
     capabilities, hub,
-    responses::Seal,
+    responses::envelope::Seal,
     unsupported::{Rejector, UnsupportedField},
     value::Value,
 };

@@ -7,7 +7,7 @@ use crate::dialect::{
         Block, Content, Message, Other, Role, Source,
         foreign_thinking::{self, is_foreign},
     },
-    responses::Seal,
+    responses::envelope::Seal,
     unsupported::UnsupportedField,
     value::Value,
 };

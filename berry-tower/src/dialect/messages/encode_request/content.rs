@@ -1,6 +1,6 @@
 //! Encodes the parts of a content as blocks.
 
-use super::request::{UNKNOWN, mark, marked};
+use super::unrecognised::{UNKNOWN, mark, marked};
 use crate::dialect::{
     data_url::DataUrl,
     hub::{self, Part, Thought, is_reasoning},

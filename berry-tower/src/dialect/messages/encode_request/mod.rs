@@ -6,6 +6,7 @@ mod structured_output;
 mod thinking;
 mod tools;
 mod turns;
+mod unrecognised;
 
 use bytes::Bytes;
 use serde::Serialize;
@@ -13,9 +14,9 @@ use serde::Serialize;
 use super::ResponseDecoder;
 use crate::dialect::{
     codec::DecodeResponse,
-    format::{DecodeOptions, EncodedRequest, Sampling, Target},
-    hub, messages,
-    unsupported::UnsupportedField,
+    messages,
+    target::{Sampling, Target},
+    wire_format::{DecodeOptions, EncodedRequest},
 };
 use thinking::Thought;
 
@@ -50,16 +51,6 @@ struct Written<'a> {
     top_p: Option<f64>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     stream: bool,
-}
-
-impl MessagesRequest {
-    /// Encodes a request.
-    ///
-    /// # Errors
-    /// The field that Anthropic's format cannot express.
-    pub(crate) fn from_hub(request: &hub::Request) -> Result<Self, UnsupportedField> {
-        request::encode_request(request)
-    }
 }
 
 impl EncodedRequest for MessagesRequest {

@@ -6,47 +6,51 @@ use super::{
     thinking::{self, Thought},
     tools::Choice,
     turns,
+    unrecognised::UNKNOWN,
 };
 use crate::dialect::{
     capabilities::{self, Class},
     hub, messages,
-    unsupported::{Rejector, UnsupportedField},
+    unsupported::UnsupportedField,
     value::Value,
 };
 
 /// The limit of output tokens without reasoning where the caller sets none.
 const MAX_TOKENS: u64 = 4096;
 
-/// Rejects members that this format lacks.
-pub(super) const UNKNOWN: Rejector = Rejector::new("Anthropic's format");
+impl MessagesRequest {
+    /// Encodes a request.
+    ///
+    /// # Errors
+    /// The field that Anthropic's format cannot express.
+    pub(crate) fn from_hub(chat: &hub::Request) -> Result<Self, UnsupportedField> {
+        let mut dropped = refuse_unknown(chat)?;
+        let conversation = turns::translate(&chat.messages)?;
+        let limit = limit(chat)?;
+        let mut choice = Choice::new(chat, &conversation.called, &mut dropped)?;
+        let thinking = thinking::wanted(chat, limit)?
+            .filter(|_| !choice.is_forced() && !conversation.ends_with_assistant && !conversation.lacks_thought);
+        let format = Format::new(chat, &mut choice, thinking.is_some())?;
+        let thinking = thinking.filter(|_| format.tool.is_none());
+        let (tools, tool_choice) = choice.into_wire();
 
-pub(super) fn encode_request(chat: &hub::Request) -> Result<MessagesRequest, UnsupportedField> {
-    let mut dropped = refuse_unknown(chat)?;
-    let conversation = turns::translate(&chat.messages)?;
-    let limit = limit(chat)?;
-    let mut choice = Choice::new(chat, &conversation.called, &mut dropped)?;
-    let thinking = thinking::wanted(chat, limit)?
-        .filter(|_| !choice.is_forced() && !conversation.ends_with_assistant && !conversation.lacks_thought);
-    let format = Format::new(chat, &mut choice, thinking.is_some())?;
-    let thinking = thinking.filter(|_| format.tool.is_none());
-    let (tools, tool_choice) = choice.into_wire();
-
-    let thinks = thinking.as_ref().is_some_and(thinking::is_on);
-    let budget = thinking.as_ref().map_or(0, thinking::budget);
-    let (temperature, top_p) = sampling(chat, thinks)?;
-    let wire = messages::Request {
-        messages: conversation.messages,
-        system: conversation.system,
-        max_tokens: Some(limit.unwrap_or(MAX_TOKENS.saturating_add(budget))),
-        stop_sequences: stop(chat)?,
-        top_k: chat.top_k,
-        tools: (!tools.is_empty()).then_some(tools),
-        tool_choice,
-        metadata: user(chat),
-        ..messages::Request::default()
-    };
-    let (output_config, thinking) = (format.native, Thought::new(thinking, chat.reasoning_effort.as_deref()));
-    Ok(MessagesRequest { dropped, wire, thinking, output_config, temperature, top_p, json_tool: format.tool })
+        let thinks = thinking.as_ref().is_some_and(thinking::is_on);
+        let budget = thinking.as_ref().map_or(0, thinking::budget);
+        let (temperature, top_p) = sampling(chat, thinks)?;
+        let wire = messages::Request {
+            messages: conversation.messages,
+            system: conversation.system,
+            max_tokens: Some(limit.unwrap_or(MAX_TOKENS.saturating_add(budget))),
+            stop_sequences: stop(chat)?,
+            top_k: chat.top_k,
+            tools: (!tools.is_empty()).then_some(tools),
+            tool_choice,
+            metadata: user(chat),
+            ..messages::Request::default()
+        };
+        let (output_config, thinking) = (format.native, Thought::new(thinking, chat.reasoning_effort.as_deref()));
+        Ok(Self { dropped, wire, thinking, output_config, temperature, top_p, json_tool: format.tool })
+    }
 }
 
 /// Rejects the first essential member that Anthropic's format lacks; returns the optional ones.
@@ -78,16 +82,6 @@ fn refuse_unknown(chat: &hub::Request) -> Result<Vec<String>, UnsupportedField> 
         UNKNOWN.members("stream_options", &options.other, capabilities::chat, &mut dropped)?;
     }
     Ok(dropped)
-}
-
-/// Returns the mark `cache_control`. Other unrecognised members of turns and parts are echoed by clients and ignored.
-pub(super) fn mark(other: &hub::Other) -> Option<&Value> {
-    other.get("cache_control").filter(|mark| !mark.is_null())
-}
-
-/// Returns the members of a block with this `cache_control`.
-pub(super) fn marked(mark: Option<&Value>) -> messages::Other {
-    mark.map(|mark| ("cache_control".to_owned(), mark.clone())).into_iter().collect()
 }
 
 /// Returns the caller's limit of output tokens.

@@ -2,9 +2,9 @@
 
 use crate::dialect::{
     effort::Effort,
-    format::{ClaudeThinking, Target},
     hub,
     messages::{OutputConfig, Thinking},
+    target::{ClaudeThinking, Target},
     unsupported::UnsupportedField,
 };
 

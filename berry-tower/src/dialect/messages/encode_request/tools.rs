@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::request::{UNKNOWN, mark, marked};
+use super::unrecognised::{UNKNOWN, mark, marked};
 use crate::dialect::{
     capabilities, hub,
     messages::{CustomTool, Tool, ToolChoice},

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use super::{
     content::{Place, blocks, mark_last, short, system, text_block, thought},
-    request::{UNKNOWN, mark, marked},
     tools::is_name,
+    unrecognised::{UNKNOWN, mark, marked},
 };
 use crate::dialect::{
     capabilities,

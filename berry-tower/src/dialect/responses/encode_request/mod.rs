@@ -10,10 +10,11 @@ use crate::dialect::{
     capabilities,
     codec::DecodeResponse,
     effort::Effort,
-    format::{DecodeOptions, EncodedRequest, Target},
     hub,
+    target::Target,
     unsupported::{Rejector, UnsupportedField},
     value::{Object, Value},
+    wire_format::{DecodeOptions, EncodedRequest},
 };
 
 /// Rejects members that the format lacks.

@@ -12,9 +12,9 @@ use super::{
 };
 use crate::dialect::{
     codec::{EncodeResponse, StreamItem, WireError},
-    format::EncodeOptions,
     hub,
     value::Value,
+    wire_format::EncodeOptions,
 };
 use call::Call;
 use item::{Message, Reasoning};
