@@ -147,7 +147,7 @@ fn run(snapshot: Snapshot, observability: &Observability, reloader: &Reloader) -
         .caller(caller_id)
         .tag_policy(*tag_policy)
         .responses_done_event(config.responses.done_event)
-        .spend(spend::layer(&snapshot))
+        .spend(spend::layer(&snapshot, &observability.metrics))
         .render(ErrorShape::OpenAi);
     let limits = QuotaFromRequest::new(|head: &Parts| {
         RequestIdentity::fill_from(&head.extensions);

@@ -49,7 +49,7 @@ fn load(cli: &ServeArgs) -> Result<Loaded, Fail> {
     let named = variable("CONFIG_PATH")?;
     let path = config::find(cli.config.as_deref(), |_| named.clone(), Path::new("."))
         .map_err(|error| Fail { message: error.to_string(), code: 2 })?;
-    Ok(config::load(&path)?)
+    config::load(&path).map_err(|errors| Fail { message: errors.report(), code: 1 })
 }
 
 fn check(cli: &ServeArgs) -> Result<ExitCode, Fail> {

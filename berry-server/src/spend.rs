@@ -6,11 +6,12 @@ use berry_tower::spend::{Estimate, Prices, SpendLayer};
 
 use crate::{
     config::{EstimateBy, build::Caller},
+    observability::metrics::Metrics,
     state::Snapshot,
 };
 
 /// Returns the layer that applies the limits and feeds the ledger. With neither it passes requests on.
-pub(crate) fn layer(snapshot: &Snapshot) -> SpendLayer {
+pub(crate) fn layer(snapshot: &Snapshot, metrics: &Arc<Metrics>) -> SpendLayer {
     let Snapshot { config, callers, store, .. } = snapshot;
     // Keys that are made at run time may have limits.
     let may_limit = has_database(snapshot) || callers.values().any(|caller| caller.account.has_limits());
@@ -26,7 +27,9 @@ pub(crate) fn layer(snapshot: &Snapshot) -> SpendLayer {
     // A request may name a model by its id.
     let models = snapshot.catalog.clone();
     let names = move |model: &str| Some(models.load().find(model)?.name().clone());
+    let metrics = metrics.clone();
     let layer = SpendLayer::new(store.clone(), account)
+        .on_overshoot(move |tokens| metrics.limit_overshoot(tokens))
         .names(names)
         .cost(Prices::clone(&snapshot.prices))
         .estimate_tokens(estimate.unwrap_or(Estimate::Likely))

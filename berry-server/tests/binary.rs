@@ -247,6 +247,7 @@ fn check_config_reports_every_error() {
     let (code, text) = check();
     assert_eq!(code, Some(1), "{text}");
     assert!(text.contains("models.gpt_4.backends[0].provider") && text.contains("settings.max_retries"), "{text}");
+    assert!(text.contains("warning: (file): others may read it"), "{text}");
     assert!(!text.contains("sk-your-openai-key-here") && !text.contains("berry-admin-token-12345"), "{text}");
 }
 

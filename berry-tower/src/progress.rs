@@ -32,6 +32,10 @@ pub enum Grammar {
     Opaque,
 }
 
+/// The most tokens of one kind that a response is believed to have. An upstream that reports more is broken, and sums of
+/// such numbers would overflow.
+const MAX_TOKENS: u64 = 1 << 40;
+
 /// The numbers of tokens, as the upstream counted them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
@@ -257,11 +261,12 @@ impl Progress {
         self.0.between_events.store(between, Relaxed);
     }
 
-    /// Records the tokens that the upstream has counted; `None` changes nothing.
+    /// Records the tokens that the upstream has counted; `None` changes nothing. More than 2⁴⁰ of a kind count as 2⁴⁰.
     pub fn set_usage(&self, usage: Option<Usage>) {
-        if let Some(usage) = usage {
-            self.0.usage.store(usage);
-        }
+        let Some(Usage { input, output, cached, cache_write, reasoning }) = usage else { return };
+        let [input, output, cached, cache_write, reasoning] =
+            [input, output, cached, cache_write, reasoning].map(|tokens| tokens.min(MAX_TOKENS));
+        self.0.usage.store(Usage { input, output, cached, cache_write, reasoning });
     }
 
     /// Records that `attempt` provides the rest of the response.
@@ -427,6 +432,13 @@ mod tests {
             });
             assert!(progress.usage().is_some());
         }
+    }
+
+    #[test]
+    fn absurd_counts_are_bounded() {
+        let progress = Progress::new(CommitPoint::Whole, Grammar::Chat);
+        progress.set_usage(Some(Usage { output: 7, ..usage(u64::MAX) }));
+        assert_eq!(progress.usage(), Some(Usage { output: 7, ..usage(MAX_TOKENS) }));
     }
 
     #[test]

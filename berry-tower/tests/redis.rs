@@ -197,6 +197,7 @@ async fn what_is_allowed_goes_on_while_the_store_is_away() {
         }
         assert!(!store.health().is_available);
         assert_eq!(store.health().outages, 1);
+        assert!(store.health().errors >= 1);
     }
     // Each has last heard of 96 to 99 that were left, and takes a quarter.
     assert!((93..=96).contains(&admitted), "{admitted}");

@@ -26,7 +26,7 @@ impl From<Errors> for Fail {
         let source = errors.source.as_ref().map(|path| path.display().to_string());
         let (findings, warnings) = (&errors.findings, &errors.warnings);
         let json = json!({ "valid": false, "source": source, "errors": findings, "warnings": warnings });
-        Self { json: Some(json), ..Self::new(errors.to_string()) }
+        Self { json: Some(json), ..Self::new(errors.report()) }
     }
 }
 

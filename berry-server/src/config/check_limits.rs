@@ -25,7 +25,7 @@ pub(super) fn check(config: &Config, reader: &Reader<'_>) {
     for (id, user) in &config.users {
         let table = join("users", id);
         if let Some(team) = user.team.as_ref().filter(|team| !config.teams.contains_key(*team)) {
-            check.unknown_team(&join(&table, "team"), team);
+            check.unknown_team(&join(&table, "team"), team, None);
         }
         check.given_twice(id);
         check.limits(&join(&table, "limits"), &user.limits, &|(id, model)| user.allows(id, &model.name));
@@ -44,8 +44,10 @@ fn in_list(list: &[String], (id, model): (&str, &Model)) -> bool {
 }
 
 impl Check<'_> {
-    fn unknown_team(&self, path: &str, team: &str) {
-        let instead = suggest::instead(team, self.config.teams.keys().map(String::as_str));
+    /// Reports a team that does not exist; `own` is the team that names it as its parent.
+    fn unknown_team(&self, path: &str, team: &str, own: Option<&str>) {
+        let others = self.config.teams.keys().map(String::as_str).filter(|team| Some(*team) != own);
+        let instead = suggest::instead(team, others);
         self.reader.error(path, format_args!("unknown team `{team}`{instead}"));
     }
 
@@ -53,7 +55,7 @@ impl Check<'_> {
         for (id, team) in &self.config.teams {
             let table = join("teams", id);
             if let Some(parent) = team.parent.as_ref().filter(|parent| !self.config.teams.contains_key(*parent)) {
-                self.unknown_team(&join(&table, "parent"), parent);
+                self.unknown_team(&join(&table, "parent"), parent, Some(id));
             }
             for (index, entry) in team.models.iter().enumerate() {
                 if self.model(entry).is_none() {
@@ -104,9 +106,7 @@ impl Check<'_> {
     }
 
     fn model<'a>(&'a self, named: &str) -> Option<(&'a str, &'a Model)> {
-        let models = &self.config.models;
-        let by_id = models.get_key_value(named);
-        by_id.or_else(|| models.iter().find(|(_, model)| model.name == named)).map(|(id, model)| (id.as_str(), model))
+        find_model(self.config, named)
     }
 
     fn limits(&self, path: &str, limits: &Limits, may_call: &dyn Fn((&str, &Model)) -> bool) {
@@ -131,37 +131,10 @@ impl Check<'_> {
         }
     }
 
-    /// A limit of cost holds only where every backend that a request may reach has a price.
     fn priced<'a>(&'a self, path: &str, models: impl Iterator<Item = &'a Model>) {
-        let mut missing = Vec::new();
-        let mut seen = HashSet::new();
-        let mut next: Vec<&Model> = models.filter(|model| model.enabled).collect();
-        while let Some(model) = next.pop() {
-            if !seen.insert(&model.name) {
-                continue;
-            }
-            next.extend(model.fallbacks.iter().filter_map(|name| self.model(name)).map(|(_, model)| model));
-            for backend in model.backends.iter().filter(|backend| backend.enabled) {
-                let id = accounts::backend_id(backend);
-                if self.prices.find(&model.name, Some(&id)).is_none() {
-                    missing.push((model.name.as_str(), id.to_string()));
-                }
-            }
+        if let Some(message) = missing_price(self.config, &self.prices, models) {
+            self.reader.error(path, message);
         }
-        missing.sort();
-        missing.dedup();
-        let Some((model, backend)) = missing.first() else { return };
-        let more = match missing.len() {
-            1 => String::new(),
-            n => format!(" and {} more", n - 1),
-        };
-        self.reader.error(
-            path,
-            format_args!(
-                "model `{model}` has no price at backend `{backend}`{more}; add `[prices.\"{model}\"]` with `input` and \
-                 `output`, or a `price` to the backend; what costs nothing has the price \"0\""
-            ),
-        );
     }
 
     /// A price that no model uses is most likely misspelt.
@@ -181,4 +154,46 @@ impl Check<'_> {
             }
         }
     }
+}
+
+/// Returns a model by its table id or its public name.
+fn find_model<'a>(config: &'a Config, named: &str) -> Option<(&'a str, &'a Model)> {
+    let models = &config.models;
+    let by_id = models.get_key_value(named);
+    by_id.or_else(|| models.iter().find(|(_, model)| model.name == named)).map(|(id, model)| (id.as_str(), model))
+}
+
+/// Returns what to do about a backend without a price that a request for one of `models` may reach. A limit of cost
+/// holds only where there is none.
+pub(crate) fn missing_price<'a>(
+    config: &'a Config,
+    prices: &Prices,
+    models: impl Iterator<Item = &'a Model>,
+) -> Option<String> {
+    let mut missing = Vec::new();
+    let mut seen = HashSet::new();
+    let mut next: Vec<&Model> = models.filter(|model| model.enabled).collect();
+    while let Some(model) = next.pop() {
+        if !seen.insert(&model.name) {
+            continue;
+        }
+        next.extend(model.fallbacks.iter().filter_map(|name| find_model(config, name)).map(|(_, model)| model));
+        for backend in model.backends.iter().filter(|backend| backend.enabled) {
+            let id = accounts::backend_id(backend);
+            if prices.find(&model.name, Some(&id)).is_none() {
+                missing.push((model.name.as_str(), id.to_string()));
+            }
+        }
+    }
+    missing.sort();
+    missing.dedup();
+    let (model, backend) = missing.first()?;
+    let more = match missing.len() {
+        1 => String::new(),
+        n => format!(" and {} more", n - 1),
+    };
+    Some(format!(
+        "model `{model}` has no price at backend `{backend}`{more}; add `[prices.\"{model}\"]` with `input` and \
+         `output`, or a `price` to the backend; what costs nothing has the price \"0\""
+    ))
 }

@@ -49,6 +49,13 @@ impl Errors {
 }
 
 impl Errors {
+    /// Returns all findings, one in each line, the warnings last.
+    #[must_use]
+    pub fn report(&self) -> String {
+        let warnings = self.warnings.iter().map(|warning| format!("\nwarning: {warning}"));
+        std::iter::once(self.to_string()).chain(warnings).collect()
+    }
+
     /// Returns the error of a reload without a file.
     pub(crate) fn no_file() -> Self {
         let message = "the configuration in force came from no file".to_owned();

@@ -82,7 +82,7 @@ impl Limits {
 type Bound<T> = (Option<T>, fn(SpendLimits, T) -> SpendLimits);
 
 /// The highest number that a shared store counts exactly.
-const MOST: u64 = 1 << 52;
+pub(crate) const MAX_COUNT: u64 = 1 << 52;
 
 /// All tables of limits have the same keys, so the guide describes them once.
 const KIND: &str = "users.*.limits";
@@ -136,7 +136,7 @@ fn in_order(t: &Table<'_>, keys: [&'static str; 3], limits: [Option<u64>; 3]) {
 
 fn count(t: &mut Table<'_>, key: &'static str) -> Option<u64> {
     let mut count = 0;
-    t.whole(key, 1..=MOST, &mut count);
+    t.whole(key, 1..=MAX_COUNT, &mut count);
     (count > 0).then_some(count)
 }
 

@@ -59,7 +59,7 @@ mod responses;
 mod settings;
 mod source;
 mod store;
-mod suggest;
+pub(crate) mod suggest;
 mod teams;
 mod telemetry;
 #[cfg(test)]
@@ -73,6 +73,8 @@ use std::{
 
 use toml::de::DeTable;
 
+#[cfg(feature = "database")]
+pub(crate) use check_limits::missing_price;
 pub use database::{Database, DatabaseUrl};
 pub use env::{NotFound, PLACES, find};
 pub use file::{Backend, Config, Credential, Model, Provider, ProviderRoute, RateLimit, User};
@@ -80,6 +82,8 @@ pub(crate) use file_version::FileVersion;
 pub use finding::{Errors, Finding};
 pub use key_source::{KeyOrigin, KeySource};
 pub use limits::Limits;
+#[cfg(feature = "database")]
+pub(crate) use limits::MAX_COUNT;
 pub use options::{BackendType, EstimateBy, ResponseStore, StoreMode, StoreOnError, Strategy};
 pub use settings::{ConfidenceAdjustments, RetryBudget, Settings, SmartAi};
 pub use store::Store;

@@ -25,7 +25,7 @@ pub(super) fn closest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a s
 }
 
 /// Returns the end of an error message about an unknown `word`: the nearest candidate, or a list of candidates.
-pub(super) fn instead<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str> + Clone) -> String {
+pub(crate) fn instead<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str> + Clone) -> String {
     if let Some(close) = closest(word, candidates.clone()) {
         return format!("; did you mean `{close}`?");
     }

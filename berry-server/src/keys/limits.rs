@@ -1,41 +1,70 @@
 //! Limits as JSON, with the keys that the configuration has.
 
-use berry_tower::spend::{Money, SpendLimits};
-use serde::Serialize;
-use serde_json::{Map, Value};
-use utoipa::ToSchema;
+use std::borrow::Cow;
 
-/// Limits; what is absent is not limited.
-#[derive(Serialize, ToSchema)]
-#[schema(as = Keys::Limits)]
-pub(super) struct Limits {
-    /// Requests in a minute.
-    requests_per_minute: Option<u64>,
-    /// Requests in an hour.
-    requests_per_hour: Option<u64>,
-    /// Requests in a day.
-    requests_per_day: Option<u64>,
-    /// Input and output tokens in a minute.
-    tokens_per_minute: Option<u64>,
-    /// Input and output tokens in an hour.
-    tokens_per_hour: Option<u64>,
-    /// Input and output tokens in a day.
-    tokens_per_day: Option<u64>,
-    /// Dollars in a calendar day in UTC, as text.
-    cost_per_day: Option<String>,
-    /// Dollars in a calendar month in UTC, as text.
-    cost_per_month: Option<String>,
-    /// Dollars in all, as text.
-    cost_total: Option<String>,
-    /// Requests in flight.
-    max_concurrent_requests: Option<u64>,
-    /// The same limits for single models, by their public names.
-    #[schema(value_type = std::collections::BTreeMap<String, Object>)]
-    models: (),
+use berry_tower::spend::{Money, SpendLimits};
+use serde_json::{Map, Value};
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{ObjectBuilder, RefOr, Schema, Type, schema::AdditionalProperties},
+};
+
+use crate::config::MAX_COUNT;
+
+/// A limit of a count: its key, what it counts, and the setter that adds it.
+type Count = (&'static str, &'static str, fn(SpendLimits, u64) -> SpendLimits);
+/// A limit of cost: its key, its window, and the setter that adds it.
+type Cost = (&'static str, &'static str, fn(SpendLimits, Money) -> SpendLimits);
+
+const COUNTS: [Count; 7] = [
+    ("requests_per_minute", "Requests in a minute.", SpendLimits::requests_per_minute),
+    ("requests_per_hour", "Requests in an hour.", SpendLimits::requests_per_hour),
+    ("requests_per_day", "Requests in a day.", SpendLimits::requests_per_day),
+    ("tokens_per_minute", "Input and output tokens in a minute.", SpendLimits::tokens_per_minute),
+    ("tokens_per_hour", "Input and output tokens in an hour.", SpendLimits::tokens_per_hour),
+    ("tokens_per_day", "Input and output tokens in a day.", SpendLimits::tokens_per_day),
+    ("max_concurrent_requests", "Requests in flight.", SpendLimits::max_concurrent_requests),
+];
+const COSTS: [Cost; 3] = [
+    ("cost_per_day", "Dollars in a calendar day in UTC, as text.", SpendLimits::cost_per_day),
+    ("cost_per_month", "Dollars in a calendar month in UTC, as text.", SpendLimits::cost_per_month),
+    ("cost_total", "Dollars in all, as text.", SpendLimits::cost_total),
+];
+/// Dollars above 0, up to those that a limit may have.
+const DOLLARS: &str = r"^(?=.*[1-9])[0-9]{1,6}(\.[0-9]{1,9})?$";
+
+/// Describes limits; what is absent is not limited.
+pub(crate) struct Limits;
+
+impl PartialSchema for Limits {
+    fn schema() -> RefOr<Schema> {
+        let models = ObjectBuilder::new()
+            .description(Some("The same limits for single models, by their public names."))
+            .additional_properties(Some(described("The limits of a model.")));
+        described("Limits; what is absent is not limited.").property("models", models).into()
+    }
 }
 
-const KNOWN: &str = "requests_per_minute, requests_per_hour, requests_per_day, tokens_per_minute, tokens_per_hour, \
-                     tokens_per_day, cost_per_day, cost_per_month, cost_total, max_concurrent_requests, models";
+impl ToSchema for Limits {
+    fn name() -> Cow<'static, str> {
+        "Keys.Limits".into()
+    }
+}
+
+fn described(about: &str) -> ObjectBuilder {
+    let mut object = ObjectBuilder::new()
+        .description(Some(about))
+        .additional_properties(Some(AdditionalProperties::<Schema>::FreeForm(false)));
+    for (key, about, _) in COUNTS {
+        let count = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1)).maximum(Some(MAX_COUNT));
+        object = object.property(key, count.description(Some(about)));
+    }
+    for (key, about, _) in COSTS {
+        let dollars = ObjectBuilder::new().schema_type(Type::String).pattern(Some(DOLLARS));
+        object = object.property(key, dollars.description(Some(about)));
+    }
+    object
+}
 
 /// Reads limits.
 ///
@@ -66,31 +95,30 @@ pub(crate) fn parse(limits: &Value) -> Result<SpendLimits, String> {
 fn windows(path: &str, members: &Map<String, Value>) -> Result<SpendLimits, String> {
     let mut limits = SpendLimits::new();
     for (name, value) in members {
-        let count = || {
-            let count = value.as_u64().filter(|count| (1..=1 << 53).contains(count));
-            count.ok_or_else(|| format!("{path}.{name} must be a whole number of at least 1"))
-        };
-        let money = || {
+        if let Some((.., add)) = COUNTS.iter().find(|(key, ..)| key == name) {
+            let count = whole(value).filter(|count| (1..=MAX_COUNT).contains(count));
+            let message = || format!("{path}.{name} must be a whole number from 1 to {MAX_COUNT}");
+            limits = add(limits, count.ok_or_else(message)?);
+        } else if let Some((.., add)) = COSTS.iter().find(|(key, ..)| key == name) {
             let money = value.as_str().and_then(|text| text.parse::<Money>().ok());
             let money = money.filter(|money| (Money::from_nanos(1)..=Money::MAX_LIMIT).contains(money));
-            money.ok_or_else(|| format!("{path}.{name} must be dollars as text, such as \"5.00\", above 0"))
-        };
-        limits = match name.as_str() {
-            "requests_per_minute" => limits.requests_per_minute(count()?),
-            "requests_per_hour" => limits.requests_per_hour(count()?),
-            "requests_per_day" => limits.requests_per_day(count()?),
-            "tokens_per_minute" => limits.tokens_per_minute(count()?),
-            "tokens_per_hour" => limits.tokens_per_hour(count()?),
-            "tokens_per_day" => limits.tokens_per_day(count()?),
-            "cost_per_day" => limits.cost_per_day(money()?),
-            "cost_per_month" => limits.cost_per_month(money()?),
-            "cost_total" => limits.cost_total(money()?),
-            "max_concurrent_requests" => limits.max_concurrent_requests(count()?),
-            "models" => limits,
-            _ => return Err(format!("{path}.{name} is unknown; limits are {KNOWN}")),
-        };
+            let most = Money::MAX_LIMIT;
+            let message =
+                || format!("{path}.{name} must be dollars as text, such as \"5.00\", above 0 and at most {most}");
+            limits = add(limits, money.ok_or_else(message)?);
+        } else if name != "models" {
+            let keys = COUNTS.iter().map(|(key, ..)| *key).chain(COSTS.iter().map(|(key, ..)| *key));
+            let known = keys.chain(["models"]).collect::<Vec<_>>().join(", ");
+            return Err(format!("{path}.{name} is unknown; limits are {known}"));
+        }
     }
     Ok(limits)
+}
+
+/// Returns a whole number, which JSON may write as `60.0`, too.
+fn whole(value: &Value) -> Option<u64> {
+    let float = || value.as_f64().filter(|number| number.fract() == 0.0 && (1.0..=MAX_COUNT as f64).contains(number));
+    value.as_u64().or_else(|| float().map(|number| number as u64))
 }
 
 #[cfg(test)]
@@ -109,12 +137,16 @@ mod tests {
         let read = parse(&all).unwrap();
         assert_eq!((read.of_all().len(), read.of_model("m").len()), (10, 1));
         assert!(parse(&json!({})).unwrap().is_empty());
+        assert!(!parse(&json!({ "requests_per_day": 60.0 })).unwrap().is_empty());
         for (bad, told) in [
             (json!([]), "must be an object"),
             (json!({ "requests_per_week": 1 }), "limits.requests_per_week is unknown"),
             (json!({ "tokens_per_day": 0 }), "limits.tokens_per_day must be a whole number"),
+            (json!({ "tokens_per_day": 1.5 }), "limits.tokens_per_day must be a whole number"),
+            (json!({ "tokens_per_day": (1_u64 << 52) + 1 }), "to 4503599627370496"),
             (json!({ "cost_total": 5 }), "limits.cost_total must be dollars as text"),
             (json!({ "cost_total": "0" }), "above 0"),
+            (json!({ "cost_total": "10000000" }), "at most 9007199.254740992"),
             (json!({ "models": { "m": { "tokens_per_day": "x" } } }), "limits.models.m.tokens_per_day"),
         ] {
             let message = parse(&bad).unwrap_err();

@@ -18,6 +18,7 @@ mod token;
 pub(crate) use self::{
     changes::{ChangeError, KeyChange, KeyFilter, NewKey, NewTeam, NewUser, TeamChange, UserChange},
     directory::{Directory, Refreshing},
+    limits::Limits,
     people::FilePeople,
     records::{KeyRecord, TeamRecord, UserRecord},
     token::is_well_formed,

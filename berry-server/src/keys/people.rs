@@ -2,10 +2,11 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    iter,
     sync::Arc,
 };
 
-use berry_tower::spend::{Account, Subject};
+use berry_tower::spend::{Account, Measure, SpendLimit, SpendLimits, Subject};
 use jiff::Timestamp;
 use serde_json::{Map, Value as Json};
 
@@ -14,9 +15,10 @@ use super::{
     records::{TeamRecord, UserRecord},
 };
 use crate::config::{
-    Config, Team,
-    accounts::Teams,
+    Config, Model, Team,
+    accounts::{Teams, prices},
     build::{Caller, Grants},
+    missing_price, suggest,
 };
 
 /// More teams within each other are surely a mistake.
@@ -29,6 +31,16 @@ pub(crate) struct FilePeople {
     teams: HashMap<String, TeamRecord>,
     /// The teams with their parents.
     chains: Teams,
+    models: Vec<FileModel>,
+}
+
+/// A model of the file, as limits are checked against it.
+#[derive(Debug)]
+struct FileModel {
+    id: String,
+    name: String,
+    /// Why no limit of cost can hold for it.
+    missing_price: Option<String>,
 }
 
 #[derive(Debug)]
@@ -74,7 +86,14 @@ impl FilePeople {
             Some((id.clone(), FileUser { record, caller: caller.clone(), expires_at: user.expires_at }))
         };
         let users = callers.iter().filter_map(user).collect();
-        Self { users, teams: config.teams.iter().map(team).collect(), chains }
+        let prices = prices(config);
+        let model = |(id, model): (&String, &Model)| FileModel {
+            id: id.clone(),
+            name: model.name.clone(),
+            missing_price: missing_price(config, &prices, iter::once(model)),
+        };
+        let models = config.models.iter().map(model).collect();
+        Self { users, teams: config.teams.iter().map(team).collect(), chains, models }
     }
 }
 
@@ -245,6 +264,39 @@ impl People {
         self.file.teams.get(id).or_else(|| self.teams.get(id))
     }
 
+    /// Returns the lists of models that narrow a key of the user or team.
+    pub(super) fn narrowing(&self, user: Option<&str>, team: Option<&str>) -> Vec<Arc<HashSet<String>>> {
+        let owner = user.and_then(|id| self.user_owners.get(id)).or_else(|| self.team_owners.get(team?));
+        owner.map_or_else(Vec::new, |owner| owner.grants.allowed.clone())
+    }
+
+    /// Checks limits of someone who may call the models that are in all of `lists`: a limit of a model that is not
+    /// there, or of a cost that is not known, would never hold.
+    ///
+    /// # Errors
+    /// Returns a message that names the key and the cure.
+    pub(super) fn check_limits(&self, limits: &SpendLimits, lists: &[Arc<HashSet<String>>]) -> Result<(), String> {
+        let has_cost = |limits: &[SpendLimit]| limits.iter().any(|limit| limit.measure() == Measure::Cost);
+        let check_price = |path: &str, model: &FileModel| match &model.missing_price {
+            Some(message) => Err(format!("{path}: a limit of cost cannot hold: {message}")),
+            None => Ok(()),
+        };
+        for name in limits.models() {
+            let path = format!("limits.models.{name}");
+            let Some(model) = self.file.models.iter().find(|model| *model.name == **name) else {
+                let names = self.file.models.iter().map(|model| model.name.as_str());
+                return Err(format!("{path}: no model has this name{}", suggest::instead(name, names)));
+            };
+            if has_cost(limits.of_model(name)) {
+                check_price(&path, model)?;
+            }
+        }
+        let may_call =
+            |model: &&FileModel| lists.iter().all(|list| list.contains(&model.name) || list.contains(&model.id));
+        let mut callable = self.file.models.iter().filter(may_call).filter(|_| has_cost(limits.of_all()));
+        callable.try_for_each(|model| check_price("limits", model))
+    }
+
     /// Returns the users in force, by id.
     pub(super) fn all_users(&self) -> Vec<UserRecord> {
         let stored = self.users.values().filter(|user| !self.file.users.contains_key(&user.id));
@@ -269,7 +321,7 @@ impl People {
 }
 
 /// An empty list allows everything.
-fn models(list: &[String]) -> Option<Arc<HashSet<String>>> {
+pub(super) fn models(list: &[String]) -> Option<Arc<HashSet<String>>> {
     (!list.is_empty()).then(|| Arc::new(list.iter().cloned().collect()))
 }
 

@@ -16,6 +16,10 @@ pub(super) const COLUMNS: &str = "id, finished_at, key_id, user_id, team_id, end
 /// The number of [`COLUMNS`].
 pub(super) const WIDTH: usize = 23;
 
+/// The highest cost of a row, in nano-dollars: some 70,000 dollars. A broken upstream can report any number of tokens, and
+/// a sum beyond 64 bits would be refused by the database, with all rows of its batch.
+const MAX_COST: u64 = 1 << 46;
+
 /// What a finished request leaves behind.
 #[derive(Debug)]
 pub(super) struct LedgerRow {
@@ -66,8 +70,8 @@ impl LedgerRow {
             served_model: record.served_model.cloned(),
             backend: record.backend.cloned(),
             usage: record.usage.unwrap_or_default(),
-            cost: record.cost.unwrap_or_default().nanos(),
-            wasted: record.wasted.nanos(),
+            cost: record.cost.unwrap_or_default().nanos().min(MAX_COST),
+            wasted: record.wasted.nanos().min(MAX_COST),
             status: record.status.map_or(0, |status| status.as_u16()),
             outcome: record.outcome.name(),
             attempts: record.attempts,

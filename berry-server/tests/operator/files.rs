@@ -126,6 +126,8 @@ fn prints_every_error_without_a_secret() {
     assert_eq!((output.code, &*output.out), (Some(1), ""), "{output:?}");
     assert!(output.err.contains("did you mean `openai`?") && output.err.contains("users.two.nam"), "{output:?}");
     assert!(!output.err.contains("sk-a-key") && !output.err.contains("token-of"), "{output:?}");
+    // Warnings come with the errors, so that all is put right in one go.
+    assert!(output.err.contains("\nwarning: (file): others may read it"), "{output:?}");
 
     let output = cli(folder.path(), &["-c", "bad.toml", "validate-config", "--json"]);
     assert_eq!(output.code, Some(1), "{output:?}");

@@ -99,7 +99,8 @@ async fn site() -> (Server, Vec<Provider>, tempfile::TempDir) {
         .replacen("api_key = \"\" ", &format!("api_key = \"{}\" ", local.key()), 1);
     let database = folder.path().join("berry.db");
     let text = format!(
-        "{block}\n[users.app]\ntoken = \"token-of-app-0123456789abcdef\"\n[database]\nurl = \"sqlite://{}\"\n",
+        "{block}\n[users.app]\ntoken = \"token-of-app-0123456789abcdef\"\n[database]\nurl = \"sqlite://{}\"\n\
+         [prices.fast]\ninput = \"0.15\"\noutput = \"0.60\"\n",
         database.display()
     );
     let path = folder.path().join("config.toml");

@@ -11,7 +11,7 @@ use std::{
 use http::Uri;
 
 use super::{
-    options::{LearntApi, Lesson, OpenAiApi, OptionalField, Refusals},
+    options::{LearntApi, Lesson, OpenAiApi, OptionalField, ReasoningHistory, Refusals},
     provider::Provider,
     state::BackendState,
     tuning::Tuning,
@@ -323,6 +323,13 @@ impl Backend {
     #[must_use]
     pub fn efforts(&self) -> Efforts {
         self.refusals.efforts().unwrap_or(self.provider.request_options().efforts())
+    }
+
+    /// What becomes of `reasoning_content` in the history: what the provider's options say, or what its refusals have
+    /// taught.
+    #[must_use]
+    pub fn reasoning_history(&self) -> ReasoningHistory {
+        self.refusals.reasoning_history().unwrap_or(self.provider.request_options().reasoning_history())
     }
 
     /// The format in which a backend of OpenAI's type is asked for conversations: the one that was set, or the one that

@@ -224,6 +224,8 @@ pub enum Lesson {
     Efforts(Efforts),
     /// A Claude model is to be asked to think in this way.
     Thinking(ClaudeThinking),
+    /// `reasoning_content` in the history is to be written in this way.
+    ReasoningHistory(ReasoningHistory),
 }
 
 /// What a backend has refused since it was made.
@@ -234,6 +236,8 @@ pub(super) struct Refusals {
     efforts: AtomicU8,
     /// One more than the position in [`ClaudeThinking::ALL`]; zero while nothing is known.
     thinking: AtomicU8,
+    /// One more than the position in [`ReasoningHistory::ALL`]; zero while nothing is known.
+    reasoning_history: AtomicU8,
 }
 
 impl Refusals {
@@ -250,6 +254,11 @@ impl Refusals {
         ClaudeThinking::ALL.get(known.checked_sub(1)?).copied()
     }
 
+    pub(super) fn reasoning_history(&self) -> Option<ReasoningHistory> {
+        let known = usize::from(self.reasoning_history.load(Ordering::Relaxed));
+        ReasoningHistory::ALL.get(known.checked_sub(1)?).copied()
+    }
+
     pub(super) fn learn(&self, lesson: Lesson) {
         match lesson {
             Lesson::Refuses(field) => {
@@ -257,6 +266,7 @@ impl Refusals {
             }
             Lesson::Efforts(efforts) => self.efforts.store(efforts.bits(), Ordering::Relaxed),
             Lesson::Thinking(thinking) => self.thinking.store(thinking as u8 + 1, Ordering::Relaxed),
+            Lesson::ReasoningHistory(history) => self.reasoning_history.store(history as u8 + 1, Ordering::Relaxed),
         }
     }
 }

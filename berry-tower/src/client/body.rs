@@ -108,11 +108,9 @@ impl Plain {
             Endpoint::ChatCompletions | Endpoint::Completions if shape.has_error_finish => {
                 "a choice that ended in an error"
             }
-            Endpoint::ChatCompletions | Endpoint::Completions if shape.has_null_message && !shape.has_message => {
-                "a choice without a message"
-            }
+            Endpoint::ChatCompletions | Endpoint::Completions if !shape.has_message => "a choice without a message",
             Endpoint::Messages if missing(shape.content) => "a body without content",
-            Endpoint::Embeddings if missing(shape.data) => "a body without embeddings",
+            Endpoint::Embeddings if shape.data != Presence::Filled => "a body without embeddings",
             Endpoint::Responses if missing(shape.output) => "a body without output",
             Endpoint::Responses if shape.is_failed && shape.output != Presence::Filled => "a failed response",
             _ => return None,

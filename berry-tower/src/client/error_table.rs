@@ -131,7 +131,8 @@ struct Sentence {
 
 const OPENAI: &[Dialect] = &[Dialect::OpenAi];
 const CLAUDE: &[Dialect] = &[Dialect::Claude];
-const BEDROCK: &[Dialect] = &[Dialect::OpenAi, Dialect::Claude];
+/// Of vendors with models in both formats.
+const BOTH: &[Dialect] = &[Dialect::OpenAi, Dialect::Claude];
 const GEMINI: &[Dialect] = &[Dialect::Gemini];
 
 const fn row(dialects: &'static [Dialect], begins: &'static str, holds: &'static str, fault: Fault) -> Sentence {
@@ -145,6 +146,10 @@ const SENTENCES: &[Sentence] = &[
     row(OPENAI, "'max_tokens' or 'max_completion_tokens' is too large: ", "maximum context length", Fault::TooLong),
     // OpenRouter, recorded responses
     row(OPENAI, "This endpoint's maximum context length is ", "", Fault::TooLong),
+    // vLLM since 0.12, entrypoints/renderer.py
+    row(OPENAI, "You passed ", "the model's context length is only", Fault::TooLong),
+    // vLLM, v1/engine/input_processor.py: `The decoder prompt (length 9) is longer than the maximum model length of 8.`
+    row(OPENAI, "The decoder prompt (", "longer than the maximum model length of", Fault::TooLong),
     // SGLang, managers/tokenizer_manager.py
     row(OPENAI, "The input (", "is longer than the model's context length", Fault::TooLong),
     row(OPENAI, "Requested token count exceeds the model's maximum context length", "", Fault::TooLong),
@@ -158,6 +163,7 @@ const SENTENCES: &[Sentence] = &[
     row(OPENAI, "This model's maximum prompt length is ", "", Fault::TooLong),
     // Text Generation Inference, router/src/validation.rs; Together
     row(OPENAI, "Input validation error: `inputs` ", "must be <=", Fault::TooLong),
+    row(OPENAI, "Input validation error: `inputs` must have less than ", " tokens", Fault::TooLong),
     // DashScope, error codes
     row(OPENAI, "Range of input length should be ", "", Fault::TooLong),
     row(OPENAI, "<400> InternalError.Algo.InvalidParameter: Range of input length should be ", "", Fault::TooLong),
@@ -208,6 +214,14 @@ const SENTENCES: &[Sentence] = &[
     row(OPENAI, "Insufficient Balance", "", Fault::Account),
     // DashScope, error codes
     row(OPENAI, "Access denied, please make sure your account is in good standing", "", Fault::Account),
+    row(OPENAI, "Model not exist", "", Fault::Model),
+    // Fireworks, recorded responses (412)
+    row(OPENAI, "Account ", "is suspended, possibly due to reaching the monthly spending limit", Fault::Account),
+    // Zhipu and Z.ai, recorded responses (429 with code 1113)
+    row(BOTH, "Insufficient balance or no resource package", "", Fault::Account),
+    row(BOTH, "余额不足或无可用资源包", "", Fault::Account),
+    // Zhipu and Z.ai, error codes (1261)
+    row(BOTH, "Prompt exceeds max length", "", Fault::TooLong),
     // OpenAI, images API
     row(OPENAI, "Billing hard limit has been reached", "", Fault::Account),
     // OpenAI, Responses API
@@ -219,11 +233,11 @@ const SENTENCES: &[Sentence] = &[
     row(CLAUDE, "input length and `max_tokens` exceed context limit", "", Fault::TooLong),
     row(CLAUDE, "Input is too long for requested model", "", Fault::TooLong),
     // Bedrock, API errors of InvokeModel
-    row(BEDROCK, "The provided model identifier is invalid", "", Fault::Model),
+    row(BOTH, "The provided model identifier is invalid", "", Fault::Model),
     row(CLAUDE, "Invocation of model ID ", "with on-demand throughput isn", Fault::Model),
     row(CLAUDE, "You don't have access to the model with the specified model ID", "", Fault::Model),
     row(CLAUDE, "Your credit balance is too low", "", Fault::Account),
-    row(CLAUDE, "You have reached your specified API usage limits", "", Fault::Account),
+    row(CLAUDE, "You have reached your specified ", "API usage limits", Fault::Account),
     row(CLAUDE, "This organization has been disabled", "", Fault::Account),
     row(CLAUDE, "Your account is disabled", "", Fault::Account),
     // Anthropic, recorded responses: reasoning that another vendor of the format has signed
@@ -236,6 +250,8 @@ const SENTENCES: &[Sentence] = &[
     row(GEMINI, "User location is not supported for the API use", "", Fault::Account),
     row(GEMINI, "API key not valid", "", Fault::Account),
     row(GEMINI, "API key expired", "", Fault::Account),
+    // Gemini API, recorded responses (429)
+    row(GEMINI, "Your prepayment credits are depleted", "", Fault::Account),
     // Gemini API, recorded responses: reasoning that another project or model has signed
     row(GEMINI, "Corrupted thought signature", "", Fault::AccountBound),
     row(GEMINI, "Thought signature is not valid", "", Fault::AccountBound),
@@ -310,6 +326,38 @@ mod tests {
         assert_eq!(openai("You said: x is not a valid model ID"), None);
         let told = "The model returned the following errors: prompt is too long: 9 > 8";
         assert_eq!(by_sentence(Dialect::Claude, told), Some(Fault::TooLong));
+    }
+
+    #[test]
+    fn knows_the_words_of_accounts_models_and_contexts() {
+        let (openai, claude, gemini) = (Dialect::OpenAi, Dialect::Claude, Dialect::Gemini);
+        for (dialect, text, fault) in [
+            (
+                openai,
+                "You passed 9000 input tokens and requested 100 output tokens. However, the model's context length is only 8192 tokens",
+                Fault::TooLong,
+            ),
+            (
+                openai,
+                "The decoder prompt (length 9000) is longer than the maximum model length of 8192.",
+                Fault::TooLong,
+            ),
+            (openai, "Input validation error: `inputs` must have less than 4096 tokens. Given: 9000", Fault::TooLong),
+            (openai, "Prompt exceeds max length", Fault::TooLong),
+            (openai, "Insufficient balance or no resource package. Please recharge.", Fault::Account),
+            (claude, "余额不足或无可用资源包,请充值。", Fault::Account),
+            (
+                openai,
+                "Account x is suspended, possibly due to reaching the monthly spending limit or failure to pay past invoices.",
+                Fault::Account,
+            ),
+            (openai, "Model not exist.", Fault::Model),
+            (claude, "You have reached your specified workspace API usage limits.", Fault::Account),
+            (gemini, "Your prepayment credits are depleted. Please go to AI Studio.", Fault::Account),
+        ] {
+            assert_eq!(by_sentence(dialect, text), Some(fault), "{text}");
+        }
+        assert_eq!(by_sentence(openai, "Account x is suspended from the list"), None);
     }
 
     #[test]

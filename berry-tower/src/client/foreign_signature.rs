@@ -16,8 +16,11 @@ pub(super) fn is_refused(asked: Dialect, status: StatusCode, error: &ErrorBody) 
             }
             // Corrupted thought signature. Thought signature is not valid …
             Dialect::Gemini => message.to_ascii_lowercase().contains("thought signature"),
-            Dialect::Responses => error.code.as_deref() == Some("invalid_encrypted_content"),
-            _ => false,
+            Dialect::Responses => {
+                error.code.as_deref() == Some("invalid_encrypted_content")
+                    || message.starts_with("The encrypted content ") && message.contains("could not be verified")
+            }
+            Dialect::OpenAi => false,
         }
 }
 
@@ -40,8 +43,9 @@ mod tests {
         assert!(is_refused(Dialect::Gemini, 400, "Corrupted thought signature."));
         assert!(is_refused(Dialect::Gemini, 400, "Thought signature is not valid"));
         assert!(!is_refused(Dialect::Gemini, 400, claude) && !is_refused(Dialect::OpenAi, 400, claude));
-        let refused = ErrorBody::default().with_code("invalid_encrypted_content");
-        assert!(super::is_refused(Dialect::Responses, StatusCode::BAD_REQUEST, &refused));
+        let openai =
+            "The encrypted content gAAA... could not be verified. Reason: it could not be decrypted or parsed.";
+        assert!(is_refused(Dialect::Responses, 400, openai) && !is_refused(Dialect::OpenAi, 400, openai));
         assert!(!is_refused(Dialect::Claude, 429, claude) && !is_refused(Dialect::Claude, 400, "messages: required"));
     }
 }

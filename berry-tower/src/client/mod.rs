@@ -42,7 +42,7 @@
 //!     assert_eq!(request.uri(), "https://api.openai.com/v1/chat/completions");
 //!     assert_eq!(request.headers()["authorization"], "Bearer sk-key");
 //!     assert_eq!(request.body().bytes(), r#"{ "model":"gpt-4o-2024-08-06", "n":1.0 }"#);
-//!     Ok::<_, Infallible>(Response::new(Full::new(Bytes::from(r#"{"choices":[{}]}"#))))
+//!     Ok::<_, Infallible>(Response::new(Full::new(Bytes::from(r#"{"choices":[{"message":{}}]}"#))))
 //! });
 //! let provider = Provider::new("openai", "https://api.openai.com").unwrap().with_key("sk-key").unwrap();
 //! let backend = Arc::new(Backend::new(Arc::new(provider), "gpt-4o-2024-08-06"));
@@ -52,7 +52,7 @@
 //! request.extensions_mut().insert(requested);
 //! request.extensions_mut().insert(Selected::new(backend).with_last_resort(true));
 //! let response = BackendClient::new(upstream).oneshot(request).await.unwrap();
-//! assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), r#"{"choices":[{}]}"#);
+//! assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), r#"{"choices":[{"message":{}}]}"#);
 //!
 //! // Without a selection the error names the missing layer.
 //! let error = BackendClient::new(upstream).oneshot(Request::default()).await.unwrap_err();

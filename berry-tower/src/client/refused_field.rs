@@ -4,7 +4,7 @@
 use http::StatusCode;
 
 use crate::{
-    backend::{ClaudeThinking, Effort, Efforts, Lesson, OptionalField},
+    backend::{ClaudeThinking, Effort, Efforts, Lesson, OptionalField, ReasoningHistory},
     classify::ErrorBody,
     dialect::Dialect,
 };
@@ -24,7 +24,7 @@ const FIELDS: [(OptionalField, &str); 8] = [
 ];
 
 /// How servers say that they do not know a field, rather than that its value is wrong.
-const UNKNOWN_FIELD: [&str; 9] = [
+const UNKNOWN_FIELD: [&str; 13] = [
     // OpenAI
     "unsupported parameter",
     "unrecognized request argument",
@@ -38,6 +38,12 @@ const UNKNOWN_FIELD: [&str; 9] = [
     // serde: unknown field `x`
     "unknown field",
     "unexpected keyword",
+    // Google's endpoint in OpenAI's format: Unknown name "x": Cannot find field.
+    "cannot find field",
+    // jsonschema: Additional properties are not allowed ('x' was unexpected)
+    "additional properties are not allowed",
+    "not recognized",
+    "unrecognized",
 ];
 
 /// What stands before the values that a field may have.
@@ -66,7 +72,8 @@ pub(super) fn lesson(status: StatusCode, error: &ErrorBody, dialect: Dialect) ->
     match dialect {
         Dialect::OpenAi => {
             let efforts = refusal.efforts("reasoning_effort").or_else(|| refusal.efforts("reasoning.effort"));
-            efforts.or_else(|| refusal.field().map(Lesson::Refuses))
+            let history = || refusal.reasoning_history().map(Lesson::ReasoningHistory);
+            efforts.or_else(history).or_else(|| refusal.field().map(Lesson::Refuses))
         }
         Dialect::Claude => refusal.efforts("effort").or_else(|| refusal.thinking().map(Lesson::Thinking)),
         _ => None,
@@ -117,9 +124,9 @@ impl<'a> Refusal<'a> {
     fn unknown(&self) -> Option<OptionalField> {
         let by_param = FIELDS.into_iter().find(|(_, name)| self.is_at(name));
         let named = |field: (OptionalField, &'static str)| {
-            // `user` is a word of many sentences, and a field where it is quoted.
+            // `user` is a word of many sentences, and a field where it is quoted or what a sentence is about.
             let at = if field.0 == OptionalField::User {
-                quoted(self.message, field.1)
+                quoted(self.message, field.1).or_else(|| at_the_end(self.message, field.1))
             } else {
                 word(self.message, field.1)
             };
@@ -153,6 +160,17 @@ impl<'a> Refusal<'a> {
         const TEXT: [&str; 6] =
             ["valid string", "expected a string", "must be a string", "be a string", "not a string", "only text"];
         (self.names("content") && self.says(&TEXT)).then_some(OptionalField::TextParts)
+    }
+
+    /// What is to become of the reasoning in assistant turns.
+    fn reasoning_history(&self) -> Option<ReasoningHistory> {
+        let is_in_message = self.param.contains("messages") && self.is_at("reasoning");
+        if (is_in_message || self.names("reasoning_content")) && self.says_unknown() {
+            return Some(ReasoningHistory::Remove);
+        }
+        // DeepSeek and Moonshot want it with every tool call.
+        const NEEDED: [&str; 3] = ["must be passed back", "missing", "is required"];
+        (self.names("reasoning_content") && self.says(&NEEDED)).then_some(ReasoningHistory::ToolCalls)
     }
 
     /// Whether the name of a message's author is refused.
@@ -200,6 +218,12 @@ fn quoted(text: &str, name: &str) -> Option<usize> {
     ['\'', '"', '`'].into_iter().find_map(is_quoted)
 }
 
+/// Where a text ends in a colon and a name.
+fn at_the_end(text: &str, name: &str) -> Option<usize> {
+    let before = text.trim_end_matches(['.', ' ']).strip_suffix(name)?;
+    before.ends_with(": ").then_some(before.len())
+}
+
 /// Where a text has a name that is no part of a longer one.
 fn word(text: &str, name: &str) -> Option<usize> {
     let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
@@ -242,6 +266,19 @@ mod tests {
             ),
             ("user", "user: Extra inputs are not permitted", Some(OptionalField::User)),
             ("", "the user is not supported", None),
+            ("", "Unrecognized request argument supplied: user", Some(OptionalField::User)),
+            ("", "this name is not supported for the user", None),
+            (
+                "",
+                "Invalid JSON payload received. Unknown name \"parallel_tool_calls\": Cannot find field.",
+                Some(OptionalField::ParallelToolCalls),
+            ),
+            (
+                "",
+                "Additional properties are not allowed ('reasoning_effort' was unexpected)",
+                Some(OptionalField::ReasoningEffort),
+            ),
+            ("", "The parameter `max_tokens` is not recognized", Some(OptionalField::MaxTokens)),
             (
                 "",
                 "[{'type': 'extra_forbidden', 'loc': ('body', 'user'), 'msg': 'Extra inputs are not permitted'}]",
@@ -270,6 +307,30 @@ mod tests {
         }
         let forbidden = lesson(StatusCode::FORBIDDEN, &error("stream_options", ""), Dialect::OpenAi);
         assert_eq!(forbidden, None);
+    }
+
+    #[test]
+    fn learns_what_becomes_of_reasoning_in_the_history() {
+        let (remove, needed) = (ReasoningHistory::Remove, ReasoningHistory::ToolCalls);
+        for (param, message, expected) in [
+            ("messages.1.assistant.reasoning_content", "Extra inputs are not permitted", Some(remove)),
+            ("", "Unknown parameter: 'messages[1].reasoning_content'.", Some(remove)),
+            (
+                "",
+                "'messages.2' : for 'role:assistant' the following must be satisfied[('messages.2' : property 'reasoning_content' is unsupported)]",
+                Some(remove),
+            ),
+            ("messages.1.reasoning", "Extra inputs are not permitted", Some(remove)),
+            ("", "The `reasoning_content` in the thinking mode must be passed back to the API.", Some(needed)),
+            (
+                "",
+                "thinking is enabled but reasoning_content is missing in assistant tool call message at index 2",
+                Some(needed),
+            ),
+            ("", "reasoning_content must be a string", None),
+        ] {
+            assert_eq!(openai(param, message), expected.map(Lesson::ReasoningHistory), "{param} {message}");
+        }
     }
 
     #[test]

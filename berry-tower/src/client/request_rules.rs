@@ -34,7 +34,7 @@ impl Rules {
             omitted: 0,
             efforts: backend.efforts(),
             history: match is_chat {
-                true => backend.provider().request_options().reasoning_history(),
+                true => backend.reasoning_history(),
                 false => ReasoningHistory::default(),
             },
         };
@@ -56,6 +56,10 @@ impl Rules {
 
     pub(super) const fn limit_efforts(&mut self, efforts: Efforts) {
         self.efforts = efforts;
+    }
+
+    pub(super) const fn set_history(&mut self, history: ReasoningHistory) {
+        self.history = history;
     }
 
     pub(super) const fn history(&self) -> ReasoningHistory {

@@ -68,6 +68,18 @@ pub(super) fn number<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error
     Ok(whole(Some(&value)).unwrap_or_default())
 }
 
+/// Reads a flag that may be missing; a text or a number is read as a flag, anything else counts as missing.
+pub(super) fn flag<'de, D: Deserializer<'de>>(from: D) -> Result<Option<bool>, D::Error> {
+    Ok(match Value::deserialize(from)? {
+        Value::Bool(flag) => Some(flag),
+        value => match text(Some(&value)).as_deref() {
+            Some("true" | "True" | "1") => Some(true),
+            Some("false" | "False" | "0") => Some(false),
+            _ => None,
+        },
+    })
+}
+
 /// Reads a count that may be missing; anything that is no number counts as missing.
 pub(super) fn count<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
     let value = Value::deserialize(from)?;

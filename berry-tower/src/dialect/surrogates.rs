@@ -115,7 +115,7 @@ impl SurrogateJoiner {
         if !self.is_active {
             return;
         }
-        for ChunkChoice { index, delta, .. } in &mut chunk.choices {
+        for ChunkChoice { index, delta, finish_reason, .. } in &mut chunk.choices {
             let Delta { content, refusal, reasoning_content, tool_calls, .. } = delta;
             self.join_text((*index, Place::Content), content);
             self.join_text((*index, Place::Refusal), refusal);
@@ -125,6 +125,23 @@ impl SurrogateJoiner {
                     self.join_text((*index, Place::Arguments(call.index)), &mut function.arguments);
                 }
             }
+            let ends = finish_reason.is_some();
+            let is_past_text = ends || tool_calls.is_some();
+            let is_past_reasoning = is_past_text || content.is_some() || refusal.is_some();
+            self.give_up((*index, Place::Reasoning), is_past_reasoning, reasoning_content);
+            self.give_up((*index, Place::Content), is_past_text, content);
+            self.give_up((*index, Place::Refusal), is_past_text, refusal);
+        }
+    }
+
+    /// Replaces a half that waits in a text which is over.
+    fn give_up(&mut self, place: (u32, Place), is_over: bool, text: &mut Option<String>) {
+        let before = self.waiting.len();
+        if is_over {
+            self.waiting.retain(|(other, _)| *other != place);
+        }
+        if self.waiting.len() < before {
+            text.get_or_insert_default().push(REPLACEMENT);
         }
     }
 
@@ -161,7 +178,7 @@ impl SurrogateJoiner {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dialect::hub::Chunk;
+    use crate::dialect::hub::{Chunk, FinishReason};
 
     fn item(joiner: &mut SurrogateJoiner, data: &str) -> String {
         let content = serde_json::from_str(&joiner.mark(data)).unwrap();
@@ -171,6 +188,27 @@ mod tests {
         joiner.join(&mut item);
         let StreamItem::Chunk(mut chunk) = item else { panic!() };
         chunk.choices.remove(0).delta.content.unwrap()
+    }
+
+    #[test]
+    fn replaces_a_half_at_the_end_of_its_text() {
+        let half = |joiner: &mut SurrogateJoiner| serde_json::from_str(&joiner.mark(r#""a\ud83d""#)).ok();
+        let joined = |joiner: &mut SurrogateJoiner, choice: ChunkChoice| {
+            let mut item = StreamItem::Chunk(Chunk { choices: vec![choice], ..Chunk::default() });
+            joiner.join(&mut item);
+            let StreamItem::Chunk(mut chunk) = item else { panic!() };
+            chunk.choices.remove(0).delta
+        };
+        let of = |delta: Delta| ChunkChoice { delta, ..ChunkChoice::default() };
+        let mut joiner = SurrogateJoiner::default();
+        let reasoning = Delta { reasoning_content: half(&mut joiner), ..Delta::default() };
+        assert_eq!(joined(&mut joiner, of(reasoning)).reasoning_content.as_deref(), Some("a"));
+        let content = Delta { content: half(&mut joiner), ..Delta::default() };
+        let delta = joined(&mut joiner, of(content));
+        assert_eq!((delta.reasoning_content.as_deref(), delta.content.as_deref()), (Some("\u{fffd}"), Some("a")));
+        let end = ChunkChoice { finish_reason: Some(FinishReason::Stop), ..ChunkChoice::default() };
+        let delta = joined(&mut joiner, end);
+        assert_eq!((delta.reasoning_content, delta.content.as_deref()), (None, Some("\u{fffd}")));
     }
 
     #[test]

@@ -28,8 +28,6 @@ pub(crate) struct Shape {
     pub(crate) is_failed: bool,
     /// A choice has a message, a text or a delta.
     pub(crate) has_message: bool,
-    /// A choice has one of them that is null.
-    pub(crate) has_null_message: bool,
     /// A choice has a finish reason of a model that failed.
     pub(crate) has_error_finish: bool,
     /// `base_resp.status_code` is not 0.
@@ -150,7 +148,7 @@ impl ShapeReader {
 
     pub(super) fn word(&mut self, word: Word) {
         if word == Word::Null {
-            self.shape.has_null_message |= std::mem::take(&mut self.is_message);
+            self.is_message = false;
         }
         if self.depth != 1 || word == Word::Bool {
             self.value(Presence::Filled);
@@ -257,8 +255,6 @@ mod tests {
         for said in ["[]", "[null]", "[{}]", r#"[{"message":null,"index":0}]"#, r#"[{"a":{"message":{}}}]"#] {
             assert!(!shape(&format!(r#"{{"choices":{said},"message":"x"}}"#)).has_message, "{said}");
         }
-        assert!(shape(r#"{"choices":[{"message":null,"index":0}]}"#).has_null_message);
-        assert!(!shape(r#"{"choices":[{"index":0}],"message":null}"#).has_null_message);
     }
 
     #[test]

@@ -69,7 +69,7 @@ impl World {
                 let (status, text) = match status {
                     // A provider that knows the bound by its other name alone.
                     299 if bounded => (400, r#"{"error":{"message":"use the other one","param":"max_tokens"}}"#),
-                    299 | 200 => (200, r#"{"object":"chat.completion","choices":[{}]}"#),
+                    299 | 200 => (200, r#"{"object":"chat.completion","choices":[{"text":""}]}"#),
                     other => (other, "{}"),
                 };
                 let response = Response::builder().status(StatusCode::from_u16(status).unwrap());

@@ -35,6 +35,8 @@ const PICTURE: u64 = 5_000;
 const DOCUMENT: u64 = 100_000;
 /// A string without spaces that is at least this long may be encoded media.
 const ENCODED_FROM: usize = 512;
+/// The members that hold encoded media. Elsewhere the same text is a part of the prompt.
+const MEDIA: [&[u8]; 4] = [b"data", b"url", b"image_url", b"file_data"];
 /// The tokens of a picture and of a document, as a rule.
 const LIKELY_PICTURE: u64 = 1_000;
 const LIKELY_DOCUMENT: u64 = 5_000;
@@ -55,6 +57,7 @@ impl Content {
         let mut content = Self { text: body.len() as u64, ..Self::default() };
         let mut encoded = 0u64;
         let mut rest = body;
+        let mut name: &[u8] = b"";
         while let Some(start) = memchr::memchr(b'"', rest) {
             let string = &rest[start + 1..];
             let length = end_of(string);
@@ -62,10 +65,12 @@ impl Content {
             match value {
                 b"image_url" | b"input_image" | b"image" => content.pictures += 1,
                 b"document" | b"file" | b"input_file" | b"input_audio" | b"container_upload" => content.documents += 1,
-                _ if is_encoded(value) => encoded += value.len() as u64,
+                _ if MEDIA.contains(&name) && is_encoded(value) => encoded += value.len() as u64,
                 _ => {}
             }
             rest = string.get(length + 1..).unwrap_or_default();
+            let is_name = rest.trim_ascii_start().starts_with(b":");
+            name = if is_name { value } else { b"" };
         }
         // Encoded data without a mark of what it is counts as text.
         if content.pictures + content.documents > 0 {
@@ -247,6 +252,20 @@ mod tests {
         assert!((5_000..11_000).contains(&bound), "{bound}: the member's name counts, too");
         let text = format!(r#"{{"model":"m","prompt":"{}"}}"#, "{\\\"type\\\":\\\"image\\\"} ".repeat(1_000));
         assert_eq!(of("/v1/completions", &text).bound.input, text.len() as u64);
+    }
+
+    #[test]
+    fn text_that_looks_encoded_counts_as_text() {
+        let data = "A".repeat(100_000);
+        for prompt in
+            [format!(r#""{data}""#), format!(r#"["url","{data}"]"#), format!(r#""data:text/plain;base64,{data}""#)]
+        {
+            let body = format!(r#"{{"model":"m","prompt":{prompt},"user":"image"}}"#);
+            assert!(of("/v1/completions", &body).bound.input > 100_000, "{prompt:.40}");
+        }
+        let source = format!(r#"{{"type":"image","source":{{"type":"base64","data" : "{data}"}}}}"#);
+        let body = format!(r#"{{"model":"m","messages":[{{"role":"user","content":[{source}]}}]}}"#);
+        assert!(of("/v1/messages", &body).bound.input < 11_000);
     }
 
     #[test]

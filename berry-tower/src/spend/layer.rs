@@ -113,6 +113,13 @@ impl<R> SpendLayer<R> {
         self.edit(|spender| spender.observer = observer)
     }
 
+    /// Sets a function that is called with the tokens which a request has used beyond those that its limits had reserved.
+    /// With [`Estimate::Likely`] a limit can be exceeded by them.
+    #[must_use]
+    pub fn on_overshoot(self, report: impl Fn(u64) + Send + Sync + 'static) -> Self {
+        self.edit(|spender| spender.overshoot = Some(Arc::new(report)))
+    }
+
     /// Sets a function that returns the public name of a model which a request may name in other ways.
     /// Limits and prices go by public names.
     #[must_use]

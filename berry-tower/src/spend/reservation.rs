@@ -189,6 +189,13 @@ impl Reservation {
             spender.usual.record(model, usage.output);
         }
         let settled = bill.settled(end, estimates, spender, model);
+        let mut limits = taken.iter().flat_map(|(_, limits)| limits);
+        if let (Some(report), Some((tokens, _))) = (&spender.overshoot, settled)
+            && let Some((_, reserved)) = limits.find(|(limit, _)| limit.measure() == Measure::Tokens)
+            && tokens > *reserved
+        {
+            report(tokens - reserved);
+        }
         settle(spender, taken, settled);
         let Some(observer) = &spender.observer else { return };
         let first_output = end.progress.as_ref().and_then(Progress::first_output);

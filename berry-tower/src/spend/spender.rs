@@ -13,6 +13,7 @@ use crate::{
 
 type FindAccount = dyn Fn(&Extensions) -> Option<Account> + Send + Sync;
 type FindName = dyn Fn(&str) -> Option<Arc<str>> + Send + Sync;
+type ReportOvershoot = dyn Fn(u64) + Send + Sync;
 type FindContext = dyn Fn(&Request<Buffered>) -> Option<Arc<dyn Any + Send + Sync>> + Send + Sync;
 
 /// The output that is assumed of a response which the caller has not limited, in tokens.
@@ -28,6 +29,7 @@ pub(super) struct Spender {
     pub(super) assumed_output: u64,
     pub(super) cap_output: bool,
     pub(super) observer: Option<Arc<dyn SpendObserver>>,
+    pub(super) overshoot: Option<Arc<ReportOvershoot>>,
     pub(super) context: Option<Arc<FindContext>>,
     pub(super) names: Option<Arc<FindName>>,
     pub(super) usual: Arc<UsualOutputs>,
@@ -46,6 +48,7 @@ impl Spender {
             assumed_output: ASSUMED_OUTPUT,
             cap_output: false,
             observer: None,
+            overshoot: None,
             context: None,
             names: None,
             usual: Arc::default(),

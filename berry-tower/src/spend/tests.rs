@@ -122,6 +122,25 @@ async fn settles_to_what_was_used() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn reports_tokens_beyond_the_reservation() {
+    let (store, log) = (Memory::new(), Log::default());
+    let beyond = Arc::new(Mutex::new(Vec::new()));
+    let reported = beyond.clone();
+    for limits in [SpendLimits::new().tokens_per_minute(10_000), SpendLimits::new().requests_per_minute(10)] {
+        let reported = reported.clone();
+        let layer = layer(&store, limits, &log).on_overshoot(move |tokens| reported.lock().unwrap().push(tokens));
+        let service = InspectLayer::new().layer(layer.layer(answering(usage(10, 490))));
+        for most in [490, 100] {
+            let body = format!(r#"{{"model":"m","max_tokens":{most}}}"#);
+            let response = service.clone().oneshot(request(CHAT, &body)).await.unwrap();
+            response.into_body().collect().await.unwrap();
+        }
+    }
+    // A third of the 30 bytes of the body, and the output that the caller allows, are reserved.
+    assert_eq!(*beyond.lock().unwrap(), [500 - 110], "the output was as the caller allowed, or no tokens are limited");
+}
+
+#[tokio::test(start_paused = true)]
 async fn refuses_until_the_request_fits() {
     let (store, log) = (Memory::new(), Log::default());
     let limits = SpendLimits::new().tokens_per_minute(600).requests_per_minute(10);

@@ -253,12 +253,15 @@ pub struct StoreHealth {
     pub is_available: bool,
     /// The number of outages since the start.
     pub outages: u64,
+    /// The number of calls since the start that failed or had no answer in time. One that is late now and then begins
+    /// no outage.
+    pub errors: u64,
     /// The number of processes that shared the counters lately, this one included.
     pub replicas: u64,
 }
 
 impl Default for StoreHealth {
     fn default() -> Self {
-        Self { is_available: true, outages: 0, replicas: 1 }
+        Self { is_available: true, outages: 0, errors: 0, replicas: 1 }
     }
 }

@@ -88,7 +88,7 @@ fn network(
             "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"a\"},\"finish_reason\":null}]}\n\n",
             "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}],\"usage\":{\"prompt_tokens\":7,\"completion_tokens\":1}}\n\ndata: [DONE]\n\n",
         ],
-        (200, _) => &[r#"{"choices":[{}],"usage":{"prompt_tokens":7,"completion_tokens":3}}"#],
+        (200, _) => &[r#"{"choices":[{"text":""}],"usage":{"prompt_tokens":7,"completion_tokens":3}}"#],
         _ => &[r#"{"error":{"message":"no"}}"#],
     };
     let frames = stream::iter(texts).then(|text| async {

@@ -163,6 +163,7 @@ def test_traffic_goes_on_without_the_store(fleet, durable, how, on_error):
     for replica in replicas:
         wait_for(lambda: metric(replica, "berry_store_up") == 1)
         assert metric(replica, "berry_store_outages_total") >= 1
+        assert metric(replica, "berry_store_errors_total") >= 1
     told = sum("the store of the limits is away" in replica.log.read_text() for replica in replicas)
     assert told == REPLICAS
 

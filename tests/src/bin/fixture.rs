@@ -128,6 +128,14 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let mut config_file = tempfile::Builder::new().suffix(".toml").tempfile()?;
     config_file.write_all(config_text(&providers, &spare).as_bytes())?;
     config_file.write_all(preset_text(&presets).as_bytes())?;
+    // A team, keys and users that are made at run time, the ledger, and stored responses.
+    let folder = tempfile::tempdir()?;
+    let database = folder.path().join("berry.db");
+    writeln!(
+        config_file,
+        "[teams.crew]\n[database]\nurl = \"sqlite://{}\"\n[responses]\nstore = \"sqlite\"",
+        database.display()
+    )?;
     let loaded = config::load(config_file.path())?;
     let server = Server::start(loaded, Options::loopback()).await?;
     writeln!(std::io::stdout(), "{}", description(&server, &spare, &presets))?;
@@ -231,6 +239,7 @@ fn add_user(text: &mut String, user: &str, lines: &str) {
 fn add_backend(text: &mut String, name: &str, provider: &str, model: &str, lines: &str) {
     let _ = writeln!(
         text,
-        "[[models.{name}.backends]]\nprovider = \"{provider}\"\nmodel = \"{model}\"\nprobe = \"none\"\n{lines}"
+        "[[models.{name}.backends]]\nprovider = \"{provider}\"\nmodel = \"{model}\"\nprobe = \"none\"\n\
+         price = {{ input = \"1\", output = \"2\" }}\n{lines}"
     );
 }

@@ -44,6 +44,26 @@ async fn a_conversation_stays_with_the_account_that_stores_it() {
 }
 
 #[tokio::test]
+async fn reasoning_that_no_account_can_decrypt_is_left_out() {
+    for names in [&["a"][..], &["a", "b"]] {
+        let gateway = names.iter().fold(Gateway::builder(), |builder, name| builder.provider(name)).start().await;
+        for is_stream in [false, true] {
+            let input = json!([
+                { "role": "user", "content": "Hi" },
+                { "type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "gAAAAof-a-lost-account" },
+                { "type": "message", "id": "msg_1", "role": "assistant", "status": "completed",
+                    "content": [{ "type": "output_text", "text": "Yes?", "annotations": [] }] },
+                { "role": "user", "content": "Go on." },
+            ]);
+            let body = json!({ "model": "pool", "input": input, "store": false, "stream": is_stream });
+            let reply = ask(&gateway, &body).await;
+            assert_eq!((reply.status.as_u16(), reply.whole), (200, true), "{names:?}: {reply:?}");
+        }
+        assert_eq!(gateway.ask(&Ask::get("/health")).await.json()["status"], "healthy");
+    }
+}
+
+#[tokio::test]
 async fn encrypted_reasoning_goes_back_to_its_maker() {
     let gateway = gateway().await;
     let mut input = Vec::new();
@@ -89,7 +109,7 @@ fn has_reasoning(body: &Value) -> bool {
 }
 
 #[tokio::test]
-async fn reasoning_that_no_account_can_decrypt_is_left_out() {
+async fn reasoning_of_another_account_is_left_out_once_all_have_refused_it() {
     let input = conversation_of(account("maker")).await;
     for others in [&["b"][..], &["b", "c"]] {
         let builder = Gateway::builder().strategy("failover");

@@ -138,6 +138,52 @@ async fn unsupported_field_is_routed_to_a_capable_backend_or_rejected() {
 }
 
 #[tokio::test]
+async fn documents_and_blocks_of_anthropics_alone_reach_other_formats() {
+    let config = Config { tokens: Some(4), lax: true, dialect: Dialect::Gemini, ..Config::named("g") };
+    let gateway = Gateway::builder().provider_as(config).with("backend_type = \"gemini\"").start().await;
+    let mut body = message_request("pool");
+    body["output_config"] = json!({ "effort": "max" });
+    body["messages"] = json!([
+        { "role": "user", "content": [{ "type": "document", "source": { "type": "url", "url": "https://x.example/y.pdf" } }] },
+        { "role": "assistant", "content": [
+            { "type": "compaction", "content": "a summary" },
+            { "type": "mcp_tool_use", "id": "t", "name": "look", "server_name": "s", "input": {} },
+            { "type": "mcp_tool_result", "tool_use_id": "t", "is_error": false, "content": [] },
+            { "type": "text", "text": "Seen." },
+        ] },
+        { "role": "user", "content": "Go on." },
+    ]);
+    let reply = gateway.ask(&message(body.to_string())).await;
+    assert_eq!(reply.status, 200, "{reply:?}");
+    let sent = gateway.providers[0].calls()[0].json();
+    let file = &sent["contents"][0]["parts"][0]["fileData"];
+    assert_eq!(*file, json!({ "mimeType": "application/pdf", "fileUri": "https://x.example/y.pdf" }));
+    assert_eq!(sent["contents"][1]["parts"], json!([{ "text": "a summary" }, { "text": "Seen." }]));
+    assert_eq!(sent["generationConfig"]["thinkingConfig"]["thinkingBudget"], 24576);
+}
+
+#[tokio::test]
+async fn thinking_that_a_forced_tool_excludes_is_named() {
+    let gateway = claude().await;
+    let tool = json!({ "type": "function", "function": { "name": "look", "parameters": { "type": "object", "properties": {} } } });
+    let mut body = json!({ "model": "pool", "reasoning_effort": "high", "tools": [tool],
+        "messages": [{ "role": "user", "content": "Hi" }] });
+    let dropped = async |body: &Value| {
+        let reply = gateway.ask(&Ask::post("/v1/chat/completions", body.to_string())).await;
+        assert_eq!(reply.status, 200, "{reply:?}");
+        (reply.header("x-berry-dropped").to_owned(), gateway.providers[0].calls().pop().expect("a call").json())
+    };
+    let (names, sent) = dropped(&body).await;
+    assert!(names.is_empty() && sent["thinking"].is_object(), "{names} {sent}");
+    body["tool_choice"] = json!("required");
+    let (names, sent) = dropped(&body).await;
+    assert_eq!((&*names, sent.get("thinking")), ("reasoning_effort", None), "{sent}");
+    body["tool_choice"] = json!("auto");
+    body["response_format"] = json!({ "type": "json_object" });
+    assert_eq!(dropped(&body).await.0, "reasoning_effort");
+}
+
+#[tokio::test]
 async fn messages_to_claude_pass_byte_for_byte() {
     let gateway = claude().await;
     for stream in [false, true] {

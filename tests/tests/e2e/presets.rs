@@ -76,10 +76,14 @@ async fn a_preset_writes_what_its_provider_accepts() {
     }
 }
 
+fn add_messages(body: &mut Value, more: Vec<Value>) {
+    body["messages"].as_array_mut().unwrap().extend(more);
+}
+
 #[tokio::test]
 async fn what_a_provider_refuses_is_learned() {
     type Part = (&'static str, fn(&mut Value));
-    let parts: [Part; 8] = [
+    let parts: [Part; 10] = [
         ("tools", |body| body["tools"] = json!([tool()])),
         ("developer", |body| body["messages"][0] = json!({"role": "developer", "content": "Be brief."})),
         ("parts", |body| body["messages"][1]["content"] = json!([{"type": "text", "text": "Hi"}])),
@@ -92,6 +96,16 @@ async fn what_a_provider_refuses_is_learned() {
         ("required", |body| {
             body["tools"] = json!([tool()]);
             body["tool_choice"] = json!("required");
+        }),
+        ("reasoning", |body| {
+            let said = json!({"role": "assistant", "content": "Yes?", "reasoning_content": "A greeting."});
+            add_messages(body, vec![said, json!({"role": "user", "content": "Go on."})]);
+        }),
+        ("call without reasoning", |body| {
+            body["tools"] = json!([tool()]);
+            let call = json!({"id": "c1", "type": "function", "function": {"name": "look", "arguments": "{}"}});
+            let called = json!({"role": "assistant", "content": null, "tool_calls": [call]});
+            add_messages(body, vec![called, json!({"role": "tool", "tool_call_id": "c1", "content": "a tree"})]);
         }),
     ];
     for preset in presets().filter(|name| Config::of_preset(name).unwrap().dialect == Dialect::OpenAi) {
@@ -247,6 +261,56 @@ async fn vertex_has_the_model_in_the_address_and_a_key_that_changes() {
         let sent: Value = serde_json::from_str(sent.split_once("\r\n\r\n").unwrap().1).unwrap();
         assert_eq!(sent["anthropic_version"], "vertex-2023-10-16");
         assert!(sent.get("model").is_none(), "{sent}");
+    }
+}
+
+const GEMINI: &str =
+    r#"{"candidates":[{"content":{"role":"model","parts":[{"text":"Hi"}]},"finishReason":"STOP","index":0}]}"#;
+
+#[tokio::test]
+async fn vertex_reaches_gemini_and_streams_by_their_addresses() {
+    for (model, answer, plain, streamed) in [
+        ("claude-x", CLAUDE, "anthropic/models/claude-x:rawPredict", "anthropic/models/claude-x:streamRawPredict"),
+        (
+            "gemini-y",
+            GEMINI,
+            "google/models/gemini-y:generateContent",
+            "google/models/gemini-y:streamGenerateContent?alt=sse",
+        ),
+    ] {
+        let (url, mut requests) = upstream(answer).await;
+        let tables = format!(
+            r#"
+            [providers.vertex]
+            preset = "vertex"
+            base_url = "{url}"
+            region = "r1"
+            project = "p1"
+            api_key = "ya29.a-token-of-vertex"
+            models = ["{model}"]
+            [models.there]
+            name = "there"
+            [[models.there.backends]]
+            provider = "vertex"
+            model = "{model}"
+            probe = "none"
+            "#
+        );
+        let gateway = Gateway::builder().provider("a").tables(&tables).start().await;
+        for (stream, path) in [(false, plain), (true, streamed)] {
+            let reply = gateway.ask(&Ask::chat("there", stream)).await;
+            // The upstream knows only plain answers.
+            assert_eq!(reply.status == 200, !stream, "{reply:?}");
+            let sent = loop {
+                let sent = soon(requests.recv()).await.unwrap();
+                if sent.starts_with("POST ") {
+                    break sent;
+                }
+            };
+            let line = format!("POST /v1/projects/p1/locations/r1/publishers/{path} HTTP/1.1");
+            assert_eq!(sent.lines().next(), Some(&*line));
+        }
+        drop(requests);
     }
 }
 

@@ -178,3 +178,48 @@ async fn a_dearer_fallback_is_refused_where_it_does_not_fit() {
     assert_eq!(reply.status, 400, "the fallback costs more than the whole limit: {reply:?}");
     assert_eq!(gateway.calls(1), 0);
 }
+
+#[tokio::test]
+async fn limits_that_could_not_hold_are_refused_at_run_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let tables = format!(
+        "[database]\nurl = \"sqlite://{}\"\n[prices.priced]\ninput = \"1\"\noutput = \"1\"\n\
+         [models.priced]\nname = \"priced\"\n[[models.priced.backends]]\nprovider = \"a\"\nmodel = \"sim\"",
+        folder.path().join("berry.db").display()
+    );
+    let gateway = Gateway::builder().provider("a").user("tags = [\"admin\"]").tables(&tables).start().await;
+    let create = async |path: &str, body: serde_json::Value| {
+        let reply = gateway.ask(&Ask::post(path, body.to_string())).await;
+        (reply.status.as_u16(), reply.json())
+    };
+    let budget = json!({ "cost_per_day": "5.00" });
+    for (path, body, told) in [
+        ("/admin/users", json!({ "id": "ann", "limits": budget }), "model `pool` has no price at backend `a:sim`"),
+        ("/admin/users", json!({ "id": "ann", "models": ["pool"], "limits": budget }), "model `pool` has no price"),
+        ("/admin/teams", json!({ "id": "web", "limits": budget }), "model `pool` has no price"),
+        ("/admin/keys", json!({ "user": "alice", "limits": { "models": { "pool": budget } } }), "limits.models.pool: "),
+        (
+            "/admin/keys",
+            json!({ "user": "alice", "limits": { "models": { "pol": { "requests_per_day": 5 } } } }),
+            "no model has this name; did you mean `pool`?",
+        ),
+    ] {
+        let (status, reply) = create(path, body.clone()).await;
+        assert_eq!((status, &reply["error"]["param"]), (400, &json!("limits")), "{body}: {reply}");
+        assert!(reply["error"]["message"].as_str().unwrap().contains(told), "{body}: {reply}");
+    }
+    // What cannot be called needs no price, whoever of the owners forbids it.
+    let team = json!({ "id": "web", "models": ["priced"] });
+    assert_eq!(create("/admin/teams", team).await.0, 201);
+    assert_eq!(create("/admin/users", json!({ "id": "ann", "team": "web", "limits": budget })).await.0, 201);
+    let (status, key) = create("/admin/keys", json!({ "user": "ann", "limits": budget })).await;
+    assert_eq!(status, 201, "{key}");
+    let path = format!("/admin/keys/{}", key["id"].as_str().unwrap());
+    let change = Ask::new(http::Method::PATCH, &path).token(berry_tests::TOKEN);
+    let change = change.body(json!({ "enabled": false }).to_string());
+    assert_eq!(gateway.ask(&change).await.status, 200);
+    // A page has a size.
+    for (limit, status) in [(0, 400), (1, 200), (1000, 200), (1001, 400)] {
+        assert_eq!(gateway.ask(&Ask::get(&format!("/admin/keys?limit={limit}"))).await.status, status, "{limit}");
+    }
+}

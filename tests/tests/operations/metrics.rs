@@ -8,7 +8,7 @@ use berry_tests::{Ask, Gateway, soon};
 use crate::support::{ADMIN, Samples, builder, status, until};
 
 /// Every metric family and its type.
-const FAMILIES: [(&str, &str); 27] = [
+const FAMILIES: [(&str, &str); 28] = [
     ("http_requests_total", "counter"),
     ("http_request_duration_seconds", "histogram"),
     ("http_requests_in_flight", "gauge"),
@@ -30,6 +30,7 @@ const FAMILIES: [(&str, &str); 27] = [
     ("berry_rate_limited_total", "counter"),
     ("berry_client_cancelled_total", "counter"),
     ("berry_requests_queued", "gauge"),
+    ("berry_limit_overshoot_tokens_total", "counter"),
     ("berry_log_lines_dropped_total", "counter"),
     ("berry_tokens_total", "counter"),
     ("berry_gateway_overhead_seconds", "histogram"),

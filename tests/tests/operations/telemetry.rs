@@ -6,6 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
+    time::Duration,
 };
 
 use axum::{Router, body::Bytes, extract::State, http::HeaderMap, http::StatusCode, routing::post};
@@ -285,6 +286,36 @@ async fn metrics_have_the_names_of_the_conventions() {
     let Some(Data::Gauge(_)) = &metric("backend_health_status").data else { panic!() };
     metric("gen_ai.client.operation.time_to_first_chunk");
     metric("http.server.request.duration");
+}
+
+#[tokio::test]
+async fn slowest_traces_are_exemplars_of_durations() {
+    let mut collector = Collector::start(0).await;
+    let gateway = collector.gateway("metrics_interval_seconds = 3600").provider("a").start().await;
+    assert_eq!(gateway.plain().await.status, 200);
+    gateway.providers[0].set(Fault::LateHead(Duration::from_millis(300)).times(1));
+    assert_eq!(gateway.plain().await.status, 200);
+    gateway.server.shutdown().await;
+    let exported = collector.metrics.try_recv().unwrap().resource_metrics;
+    let metrics: Vec<Metric> =
+        exported.into_iter().flat_map(|all| all.scope_metrics).flat_map(|scope| scope.metrics).collect();
+    let mut traces = Vec::new();
+    while let Ok(request) = collector.traces.try_recv() {
+        let scopes = request.resource_spans.into_iter().flat_map(|spans| spans.scope_spans);
+        traces.extend(scopes.flat_map(|scope| scope.spans));
+    }
+    for (name, kind) in
+        [("http.server.request.duration", SpanKind::Server), ("gen_ai.client.operation.duration", SpanKind::Client)]
+    {
+        let metric = metrics.iter().find(|metric| metric.name == name).unwrap();
+        let Some(Data::Histogram(durations)) = &metric.data else { panic!() };
+        let exemplars: Vec<_> = durations.data_points.iter().flat_map(|point| &point.exemplars).collect();
+        let took = |span: &&Span| span.end_time_unix_nano - span.start_time_unix_nano;
+        let slowest = model_requests(&traces, kind).into_iter().max_by_key(took).unwrap();
+        assert_eq!(exemplars.len(), 1, "{name}");
+        assert_eq!((&exemplars[0].trace_id, &exemplars[0].span_id), (&slowest.trace_id, &slowest.span_id), "{name}");
+        assert!(exemplars[0].time_unix_nano > 0, "{name}");
+    }
 }
 
 #[tokio::test]

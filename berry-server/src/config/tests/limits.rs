@@ -25,7 +25,9 @@ fn teams_are_a_tree() {
         &with(USER, "team = \"x\"").replace("[providers", "[teams.xy]\n[providers"),
         "users.admin.team: unknown team `x`",
     );
-    refused(&team("parent = \"tt\""), "teams.t.parent: unknown team `tt`; did you mean `t`?");
+    // The team itself is no cure.
+    let near = format!("{}[teams.tu]\n", team("parent = \"tt\""));
+    refused(&near, "teams.t.parent: unknown team `tt`; did you mean `tu`?");
     refused(&team("parent = \"t\""), "teams.t.parent: is a cycle: `t` → `t`");
     let circle = format!("{}[teams.u]\nparent = \"v\"\n[teams.v]\nparent = \"u\"\n", team("parent = \"u\""));
     refused(&circle, "teams.u.parent: is a cycle: `u` → `v` → `u`");

@@ -181,7 +181,14 @@ pub(super) fn document(public_status: bool) -> utoipa::openapi::OpenApi {
 #[cfg(feature = "database")]
 fn described_database() -> utoipa::openapi::OpenApi {
     let mut document = DescribedDatabase::openapi();
-    for item in document.paths.paths.values_mut() {
+    for (path, item) in &mut document.paths.paths {
+        // No body is an empty one, which changes nothing and has no grace.
+        let rotate = item.post.as_mut().filter(|_| path.ends_with("/rotate"));
+        for operation in item.patch.as_mut().into_iter().chain(rotate) {
+            if let Some(RefOr::T(body)) = &mut operation.request_body {
+                body.required = Some(Required::False);
+            }
+        }
         for operation in [&mut item.get, &mut item.post, &mut item.patch, &mut item.delete].into_iter().flatten() {
             for (status, description) in DATABASE_ERRORS {
                 let response = || RefOr::T(ResponseBuilder::new().description(description).build());

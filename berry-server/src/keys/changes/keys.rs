@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::Value as Json;
 
-use super::{ChangeError, Result, VERSION, checked_limits, checked_name, checked_tags, invalid};
+use super::{ChangeError, Owner, Result, VERSION, checked_name, checked_tags, invalid};
 use crate::{
     database::{DatabaseError, Statement, Value},
     keys::{
@@ -62,6 +62,8 @@ impl Directory {
             (None, Some(team)) => self.check_team("team", team)?,
             _ => return Err(invalid("user", "a key belongs to a user or to a team; give one of the two")),
         }
+        let owner = Owner { user: new.user.as_deref(), team: new.team.as_deref() };
+        let limits = self.checked_limits(new.limits, &new.models, owner)?;
         let (token, id) = (Token::random(), token::id("key_"));
         let insert = format!(
             "INSERT INTO berry_keys (id, hint, name, user_id, team_id, tags, models, limits, enabled, created_at, \
@@ -75,7 +77,7 @@ impl Directory {
             new.team.into(),
             json(&checked_tags(&new.tags)?).into(),
             json(&new.models).into(),
-            checked_limits(new.limits)?.into(),
+            limits.into(),
             now().into(),
             new.expires_at.as_deref().map(expiry).transpose()?.into(),
         ];
@@ -118,6 +120,15 @@ impl Directory {
                 Some(at) => at.as_deref().map(expiry).transpose()?,
                 None => before.expires_at.as_deref().map(expiry).transpose()?,
             };
+            let models = change.models.as_deref().unwrap_or(&before.models);
+            let limits = match &change.limits {
+                // What was given before is not checked again, so that a key can always be disabled.
+                None => before.limits.to_string(),
+                given => {
+                    let owner = Owner { user: before.user.as_deref(), team: before.team.as_deref() };
+                    self.checked_limits(given.clone(), models, owner)?
+                }
+            };
             let update = format!(
                 "UPDATE berry_keys SET name = $1, tags = $2, models = $3, limits = $4, expires_at = $5, enabled = $6, \
                  version = {VERSION} WHERE id = $7 AND version = $8"
@@ -125,8 +136,8 @@ impl Directory {
             let params = vec![
                 checked_name(change.name.as_deref().unwrap_or(&before.name))?.into(),
                 json(&checked_tags(change.tags.as_deref().unwrap_or(&before.tags))?).into(),
-                json(change.models.as_deref().unwrap_or(&before.models)).into(),
-                checked_limits(change.limits.clone().or(Some(before.limits)))?.into(),
+                json(models).into(),
+                limits.into(),
                 expires_at.into(),
                 change.enabled.unwrap_or(before.enabled).into(),
                 id.into(),

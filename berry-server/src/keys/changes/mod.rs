@@ -12,14 +12,14 @@ pub(crate) use self::{
     teams::{NewTeam, TeamChange},
     users::{NewUser, UserChange},
 };
-use super::{Directory, limits};
+use super::{Directory, limits, people};
 use crate::database::{DatabaseError, Statement};
 
 /// Takes the number of a change. The row's lock lets changes commit in the order of their numbers.
 const NEXT: &str = "UPDATE berry_state SET value = value + 1 WHERE name = 'version'";
 /// The number that [`NEXT`] has taken in the same transaction.
 const VERSION: &str = "(SELECT value FROM berry_state WHERE name = 'version')";
-/// The longest id of a user or team, and the longest name, in bytes.
+/// The longest id of a user or team, and the longest name, in characters.
 const MAX_ID: usize = 128;
 
 /// Why a change was refused.
@@ -44,12 +44,31 @@ impl From<DatabaseError> for ChangeError {
     }
 }
 
+/// Those whose limits and models hold for someone, too.
+#[derive(Clone, Copy, Default)]
+struct Owner<'a> {
+    user: Option<&'a str>,
+    team: Option<&'a str>,
+}
+
 type Result<T> = std::result::Result<T, ChangeError>;
 
 impl Directory {
     fn check_team(&self, param: &'static str, id: &str) -> Result<()> {
         let message = || format!("there is no team `{id}`; make it first, or name one of the file");
         self.team(id).map(drop).map_err(|_| ChangeError::Invalid(param, message()))
+    }
+
+    /// Checks limits of someone within an owner, who may call `models` alone, and writes them as the database has them.
+    fn checked_limits(&self, given: Option<Json>, models: &[String], owner: Owner<'_>) -> Result<String> {
+        let Some(json) = given else { return Ok("{}".to_owned()) };
+        let refuse = |message| ChangeError::Invalid("limits", message);
+        let limits = limits::parse(&json).map_err(refuse)?;
+        let people = self.inner().people.load();
+        let mut lists = people.narrowing(owner.user, owner.team);
+        lists.extend(people::models(models));
+        people.check_limits(&limits, &lists).map_err(refuse)?;
+        Ok(json.to_string())
     }
 
     /// Commits a change and puts it into force.
@@ -80,21 +99,15 @@ fn checked_id(id: &str) -> Result<String> {
 }
 
 fn checked_name(name: &str) -> Result<String> {
-    if name.len() <= MAX_ID && !name.chars().any(char::is_control) {
+    if name.chars().count() <= MAX_ID && !name.chars().any(char::is_control) {
         return Ok(name.to_owned());
     }
-    Err(invalid("name", "a name has at most 128 bytes and no control characters"))
+    Err(invalid("name", "a name has at most 128 characters and no control characters"))
 }
 
 fn checked_tags(tags: &[String]) -> Result<Vec<String>> {
-    if tags.iter().any(|tag| tag.is_empty() || tag.contains(char::is_whitespace)) {
-        return Err(invalid("tags", "a tag must not be empty nor hold spaces"));
+    if tags.iter().any(|tag| tag.is_empty() || tag.contains(|c: char| c.is_whitespace() || c.is_control())) {
+        return Err(invalid("tags", "a tag must not be empty nor hold spaces or control characters"));
     }
     Ok(tags.to_vec())
-}
-
-fn checked_limits(given: Option<Json>) -> Result<String> {
-    let Some(json) = given else { return Ok("{}".to_owned()) };
-    limits::parse(&json).map_err(|message| ChangeError::Invalid("limits", message))?;
-    Ok(json.to_string())
 }

@@ -2,7 +2,7 @@
 
 use serde_json::Value as Json;
 
-use super::{ChangeError, KeyFilter, Result, VERSION, checked_id, checked_limits, checked_name, invalid, of_the_file};
+use super::{ChangeError, KeyFilter, Owner, Result, VERSION, checked_id, checked_name, invalid, of_the_file};
 use crate::{
     database::Statement,
     keys::{
@@ -43,6 +43,8 @@ impl Directory {
         if let Some(parent) = &new.parent {
             self.check_team("parent", parent)?;
         }
+        let owner = Owner { team: new.parent.as_deref(), ..Owner::default() };
+        let limits = self.checked_limits(new.limits, &new.models, owner)?;
         let insert = format!(
             "INSERT INTO berry_teams (id, name, parent, models, limits, enabled, created_at, deleted, version) \
              VALUES ($1, $2, $3, $4, $5, 1, $6, 0, {VERSION}) ON CONFLICT (id) DO UPDATE SET name = excluded.name, \
@@ -54,7 +56,7 @@ impl Directory {
             checked_name(new.name.as_deref().unwrap_or(&id))?.into(),
             new.parent.into(),
             json(&new.models).into(),
-            checked_limits(new.limits)?.into(),
+            limits.into(),
             now().into(),
         ];
         self.change(vec![Statement::new(insert, params).expecting(1)]).await?;
@@ -74,6 +76,12 @@ impl Directory {
             self.check_team("parent", parent)?;
             self.check_circle(id, parent)?;
         }
+        let models = change.models.unwrap_or(before.models);
+        let owner = Owner { team: parent.as_deref(), ..Owner::default() };
+        let limits = match change.limits {
+            None => before.limits.to_string(),
+            given => self.checked_limits(given, &models, owner)?,
+        };
         let update = format!(
             "UPDATE berry_teams SET name = $1, parent = $2, models = $3, limits = $4, enabled = $5, version = {VERSION} \
              WHERE id = $6 AND version = $7"
@@ -81,8 +89,8 @@ impl Directory {
         let params = vec![
             checked_name(&change.name.unwrap_or(before.name))?.into(),
             parent.into(),
-            json(&change.models.unwrap_or(before.models)).into(),
-            checked_limits(change.limits.or(Some(before.limits)))?.into(),
+            json(&models).into(),
+            limits.into(),
             change.enabled.unwrap_or(before.enabled).into(),
             id.into(),
             before.version.into(),

@@ -2,7 +2,7 @@
 
 use serde_json::Value as Json;
 
-use super::{ChangeError, Result, VERSION, checked_id, checked_limits, checked_name, checked_tags, of_the_file};
+use super::{ChangeError, Owner, Result, VERSION, checked_id, checked_name, checked_tags, of_the_file};
 use crate::{
     database::Statement,
     keys::{
@@ -45,6 +45,8 @@ impl Directory {
         if let Some(team) = &new.team {
             self.check_team("team", team)?;
         }
+        let owner = Owner { team: new.team.as_deref(), ..Owner::default() };
+        let limits = self.checked_limits(new.limits, &new.models, owner)?;
         // One that was deleted may be made again.
         let insert = format!(
             "INSERT INTO berry_users (id, name, team, tags, models, limits, enabled, created_at, deleted, version) \
@@ -58,7 +60,7 @@ impl Directory {
             new.team.into(),
             json(&checked_tags(&new.tags)?).into(),
             json(&new.models).into(),
-            checked_limits(new.limits)?.into(),
+            limits.into(),
             now().into(),
         ];
         self.change(vec![Statement::new(insert, params).expecting(1)]).await?;
@@ -77,6 +79,12 @@ impl Directory {
         if let Some(team) = &team {
             self.check_team("team", team)?;
         }
+        let models = change.models.unwrap_or(before.models);
+        let owner = Owner { team: team.as_deref(), ..Owner::default() };
+        let limits = match change.limits {
+            None => before.limits.to_string(),
+            given => self.checked_limits(given, &models, owner)?,
+        };
         let update = format!(
             "UPDATE berry_users SET name = $1, team = $2, tags = $3, models = $4, limits = $5, enabled = $6, \
              version = {VERSION} WHERE id = $7 AND version = $8"
@@ -85,8 +93,8 @@ impl Directory {
             checked_name(&change.name.unwrap_or(before.name))?.into(),
             team.into(),
             json(&checked_tags(&change.tags.unwrap_or(before.tags))?).into(),
-            json(&change.models.unwrap_or(before.models)).into(),
-            checked_limits(change.limits.or(Some(before.limits)))?.into(),
+            json(&models).into(),
+            limits.into(),
             change.enabled.unwrap_or(before.enabled).into(),
             id.into(),
             before.version.into(),

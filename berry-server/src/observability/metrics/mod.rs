@@ -14,7 +14,10 @@ pub(crate) mod sharded;
 mod states;
 mod text;
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering::Relaxed},
+};
 
 use berry_tower::{
     observe::Observer,
@@ -45,6 +48,7 @@ pub(crate) struct Metrics {
     cancelled: LabelledCounters<1>,
     dropped_fields: LabelledCounters<1>,
     telemetry_dropped: LabelledCounters<1>,
+    limit_overshoot: AtomicU64,
 }
 
 impl Metrics {
@@ -66,6 +70,11 @@ impl Metrics {
     /// Counts a request that a limit of tokens or cost refused, or one that replicas share.
     pub(crate) fn limit_reached(&self, limit: &LimitReached) {
         self.rate_limited.add([reason(limit).into()], 1);
+    }
+
+    /// Counts tokens that a request has used beyond those that its limits had reserved.
+    pub(crate) fn limit_overshoot(&self, tokens: u64) {
+        self.limit_overshoot.fetch_add(tokens, Relaxed);
     }
 
     /// Counts a request whose client left before the end, by the model's public name.
@@ -117,6 +126,7 @@ impl Metrics {
                 scrape.count(metric, vec![(label, value.to_string())], count);
             }
         }
+        scrape.count(Metric::LimitOvershoot, Vec::new(), self.limit_overshoot.load(Relaxed));
         states::read(snapshot, &mut scrape);
         scrape
     }

@@ -70,6 +70,7 @@ metrics! {
     Retries: "berry_retries_total", Counter, "{attempt}", "Attempts after the first, by the class of the failure before.";
     RetryBudget: "berry_retry_budget_remaining", Gauge, "{attempt}", "Retries that the retry budget still allows now.";
     RateLimited: "berry_rate_limited_total", Counter, "{request}", "Requests refused by a rate limit.";
+    LimitOvershoot: "berry_limit_overshoot_tokens_total", Counter, "{token}", "Tokens that requests have used beyond those that their limits had reserved.";
     Cancelled: "berry_client_cancelled_total", Counter, "{request}", "Requests whose client left before the end of the response.";
     DroppedFields: "berry_dropped_fields_total", Counter, "{field}", "Optional fields left out of upstream requests, because the backend's format cannot express them.";
     Tokens: "berry_tokens_total", Counter, "{token}", "Tokens as the backends count them; input includes cached ones.";
@@ -79,6 +80,7 @@ metrics! {
     TelemetryDropped: "berry_telemetry_dropped_total", Counter, "{item}", "Requests and series of metrics that could not be exported by OTLP.";
     StoreUp: "berry_store_up", Gauge, "1", "1 if the shared store of limits can be reached, else 0.";
     StoreOutages: "berry_store_outages_total", Counter, "{outage}", "Outages of the shared store of limits.";
+    StoreErrors: "berry_store_errors_total", Counter, "{call}", "Calls of the shared store of limits that failed or had no answer in time.";
     StoreReplicas: "berry_store_replicas", Gauge, "{replica}", "Replicas that shared the store of limits lately, this one included.";
     DatabaseUp: "berry_database_up", Gauge, "1", "1 if the database answered the last statement, else 0.";
     Keys: "berry_runtime_keys", Gauge, "{key}", "Tokens of keys that were made at run time, in memory.";

@@ -39,6 +39,7 @@ pub(super) fn read(snapshot: &Snapshot, scrape: &mut Scrape) {
         let health = snapshot.store.health();
         scrape.gauge(Metric::StoreUp, Vec::new(), flag(health.is_available));
         scrape.count(Metric::StoreOutages, Vec::new(), health.outages);
+        scrape.count(Metric::StoreErrors, Vec::new(), health.errors);
         scrape.gauge(Metric::StoreReplicas, Vec::new(), health.replicas as f64);
     }
     #[cfg(feature = "database")]

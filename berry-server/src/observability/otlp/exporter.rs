@@ -11,7 +11,7 @@ use tokio::{
 };
 use tower_service::Service;
 
-use super::{FinishedRequest, Item, clock::Clock, metrics, spans};
+use super::{FinishedRequest, Item, clock::Clock, exemplars::Exemplars, metrics, spans};
 use crate::{observability::metrics::Metrics, state::Snapshot};
 
 /// The longest time for which a finished request waits to be sent.
@@ -34,12 +34,14 @@ pub(super) struct Exporter {
     snapshot: Arc<Snapshot>,
     metrics: Arc<Metrics>,
     instance: Arc<str>,
+    exemplars: Exemplars,
     last_logged: Option<Instant>,
 }
 
 impl Exporter {
     pub(super) fn new(endpoint: &str, snapshot: Arc<Snapshot>, metrics: Arc<Metrics>, instance: Arc<str>) -> Self {
-        Self { endpoint: endpoint.to_owned(), snapshot, metrics, instance, last_logged: None }
+        let exemplars = Exemplars::default();
+        Self { endpoint: endpoint.to_owned(), snapshot, metrics, instance, exemplars, last_logged: None }
     }
 
     /// Exports until the senders of the queue are dropped.
@@ -85,8 +87,11 @@ impl Exporter {
     async fn export_batch(&mut self, batch: &[Box<FinishedRequest>]) {
         let telemetry = &self.snapshot.config.telemetry;
         let requests = batch.iter().map(|request| &**request);
-        let body = spans::encode(requests, telemetry, &self.instance, &Clock::now());
-        if !self.send("/v1/traces", body).await {
+        let clock = Clock::now();
+        let body = spans::encode(requests, telemetry, &self.instance, &clock);
+        if self.send("/v1/traces", body).await {
+            batch.iter().for_each(|request| self.exemplars.add(request, &clock));
+        } else {
             self.metrics.telemetry_dropped("traces", batch.len() as u64);
         }
     }
@@ -96,7 +101,8 @@ impl Exporter {
         let clock = Clock::now();
         let start = clock.nanos(self.snapshot.process.started);
         let period = metrics::Period { start, now: clock.nanos(Instant::now()) };
-        let body = metrics::encode(&scrape, &self.snapshot.config.telemetry, &self.instance, period);
+        let exemplars = std::mem::take(&mut self.exemplars);
+        let body = metrics::encode(&scrape, &self.snapshot.config.telemetry, &self.instance, period, &exemplars);
         if !self.send("/v1/metrics", body).await {
             let series = scrape.metrics().map(|(_, series)| series.len() as u64).sum();
             self.metrics.telemetry_dropped("metrics", series);

@@ -1,10 +1,16 @@
 //! Encodes the metrics, with cumulative sums.
 
-use super::{attributes::Attributes, conventions as names, protobuf::Message, resource};
+use super::{
+    attributes::Attributes,
+    conventions as names,
+    exemplars::{Exemplar, Exemplars},
+    protobuf::Message,
+    resource,
+};
 use crate::{
     config::Telemetry,
     observability::metrics::{
-        Kind,
+        Kind, Metric,
         scrape::{Scrape, Series, Value},
     },
 };
@@ -20,7 +26,13 @@ pub(super) struct Period {
 }
 
 /// Encodes an `ExportMetricsServiceRequest`.
-pub(super) fn encode(scrape: &Scrape, telemetry: &Telemetry, instance: &str, period: Period) -> Vec<u8> {
+pub(super) fn encode(
+    scrape: &Scrape,
+    telemetry: &Telemetry,
+    instance: &str,
+    period: Period,
+    exemplars: &Exemplars,
+) -> Vec<u8> {
     let mut buffer = Vec::new();
     Message::new(&mut buffer).message(1, |resource_metrics| {
         resource::write(resource_metrics, telemetry, instance);
@@ -31,7 +43,7 @@ pub(super) fn encode(scrape: &Scrape, telemetry: &Telemetry, instance: &str, per
                     message.string(1, names::metric_name(metric.name()));
                     message.string(2, metric.help());
                     message.string(3, metric.unit());
-                    write_data(message, metric.kind(), series, period);
+                    write_data(message, metric, series, period, exemplars);
                 });
             }
         });
@@ -40,10 +52,13 @@ pub(super) fn encode(scrape: &Scrape, telemetry: &Telemetry, instance: &str, per
     buffer
 }
 
-fn write_data(message: &mut Message<'_>, kind: Kind, series: &[Series], period: Period) {
-    let points =
-        |data: &mut Message<'_>| series.iter().for_each(|one| data.message(1, |p| write_point(p, one, period)));
-    match kind {
+fn write_data(message: &mut Message<'_>, metric: Metric, series: &[Series], period: Period, exemplars: &Exemplars) {
+    let points = |data: &mut Message<'_>| {
+        for one in series {
+            data.message(1, |point| write_point(point, one, period, exemplars.of(metric, one)));
+        }
+    };
+    match metric.kind() {
         Kind::Gauge => message.message(5, points),
         Kind::Counter => message.message(7, |sum| {
             points(sum);
@@ -58,7 +73,12 @@ fn write_data(message: &mut Message<'_>, kind: Kind, series: &[Series], period: 
 }
 
 /// Writes a `NumberDataPoint` or a `HistogramDataPoint`, which share the fields of times.
-fn write_point(point: &mut Message<'_>, Series { labels, value }: &Series, period: Period) {
+fn write_point(
+    point: &mut Message<'_>,
+    Series { labels, value }: &Series,
+    period: Period,
+    exemplar: Option<&Exemplar>,
+) {
     point.fixed64(2, period.start);
     point.fixed64(3, period.now);
     let attributes = match value {
@@ -75,6 +95,14 @@ fn write_point(point: &mut Message<'_>, Series { labels, value }: &Series, perio
             point.double(5, histogram.sum);
             point.packed(6, histogram.counts.iter().copied());
             point.packed(7, histogram.bounds.upper().map(f64::to_bits));
+            if let Some(Exemplar { seconds, at, span }) = exemplar {
+                point.message(8, |exemplar| {
+                    exemplar.fixed64(2, *at);
+                    exemplar.double(3, *seconds);
+                    exemplar.bytes(4, &span.span_id().to_be_bytes());
+                    exemplar.bytes(5, &span.trace_id().to_be_bytes());
+                });
+            }
             9
         }
     };

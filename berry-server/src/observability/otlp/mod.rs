@@ -7,6 +7,7 @@
 mod attributes;
 mod clock;
 mod conventions;
+mod exemplars;
 mod exporter;
 mod metrics;
 mod protobuf;

@@ -95,6 +95,7 @@ impl Call {
                 self.efforts = efforts;
                 self.rules.limit_efforts(efforts);
             }
+            Lesson::ReasoningHistory(history) if self.is_chat_request() => self.rules.set_history(history),
             Lesson::Thinking(thinking) if self.backend().thinking() == ClaudeThinking::Auto => self.thinking = thinking,
             _ => {}
         }

@@ -104,9 +104,13 @@ impl Said {
             self.content.extend(text(Some(part)));
             return Ok(());
         }
-        let kind = part.get("type").and_then(Value::as_str).unwrap_or("text");
+        let named = part.get("type").and_then(Value::as_str).filter(|kind| !kind.is_empty());
+        let kind = named.unwrap_or_else(|| {
+            let of = |kind: &&str| !is_blank(part.get(kind));
+            ["thinking", "refusal"].into_iter().find(of).unwrap_or("text")
+        });
         match kind {
-            "text" | "output_text" | "" => self.content.push_str(&flat_text(part.get("text"))),
+            "text" | "output_text" => self.content.push_str(&flat_text(part.get("text"))),
             "refusal" => self.refusal.extend(text(part.get("refusal"))),
             // Mistral's; its text is itself a list of parts.
             "thinking" | "reasoning" => self.reasoning.push_str(&reasoning_text(Some(part))),

@@ -76,7 +76,7 @@ pub(crate) struct Part {
     #[serde(deserialize_with = "text_or_none", skip_serializing_if = "Option::is_none")]
     pub(crate) text: Option<String>,
     /// Whether the text is reasoning.
-    #[serde(deserialize_with = "lenient::or_default", skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "lenient::flag", skip_serializing_if = "Option::is_none")]
     pub(crate) thought: Option<bool>,
     /// The signature of the reasoning behind the part, which must be sent back.
     #[serde(deserialize_with = "lenient::or_default", skip_serializing_if = "Option::is_none")]

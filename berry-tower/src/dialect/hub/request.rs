@@ -386,8 +386,8 @@ pub(crate) struct JsonSchema {
 pub(crate) struct ToolCall {
     /// The id to which the result refers.
     pub(crate) id: String,
-    /// `function`.
-    #[serde(rename = "type")]
+    /// `function`; some clients leave it out.
+    #[serde(default, rename = "type")]
     pub(crate) kind: FunctionKind,
     /// The function and its arguments.
     pub(crate) function: CalledFunction,

@@ -192,7 +192,9 @@ fn thinking_budget_becomes_an_effort() {
     let told = [1024, 4095, 4096, 16383, 16384].map(|budget| enabled(budget).unwrap().unwrap());
     assert_eq!(told, ["low", "low", "medium", "medium", "high"]);
     assert_eq!(effort(json!({"type": "disabled"}), json!({})), Ok(None));
-    assert_eq!(effort(json!({"type": "adaptive"}), json!({"effort": "max"})), Ok(Some("high".into())));
+    assert_eq!(effort(json!({"type": "adaptive"}), json!({"effort": "max"})), Ok(Some("max".into())));
+    assert_eq!(effort(json!({"type": "adaptive"}), json!({"effort": "xhigh"})), Ok(Some("xhigh".into())));
+    assert_eq!(effort(json!({"type": "adaptive"}), json!({"effort": "newer"})), Ok(Some("high".into())));
     assert_eq!(effort(json!({"type": "adaptive", "display": "summarized"}), json!({})), Ok(Some("medium".into())));
     assert_eq!(effort(json!({"type": "adaptive", "display": "omitted"}), json!({})), Ok(Some("medium".into())));
     assert_eq!(effort(json!({"type": "disabled"}), json!({"effort": "low"})), Ok(None));

@@ -70,6 +70,42 @@ fn events(dialect: Dialect) -> Vec<Option<Value>> {
     }
 }
 
+/// Whole streams of OpenAI's format as its providers vary it.
+fn variants() -> Vec<Vec<Option<Value>>> {
+    let chunk = |choice: Value| Some(json!({"id": "c1", "object": "chat.completion.chunk", "choices": [choice]}));
+    let chat = |delta: Value| chunk(json!({"index": 0, "delta": delta, "finish_reason": null}));
+    vec![
+        // Mistral: reasoning and text as parts, calls without an index, the usage in the last chunk.
+        vec![
+            chat(json!({"role": "assistant", "content":
+                [{"type": "thinking", "thinking": [{"type": "text", "text": "word0"}]}]})),
+            chat(json!({"content": [{"type": "text", "text": "word1"}]})),
+            chat(json!({"tool_calls": [{"id": "a", "function": {"name": "tool1", "arguments": "{\"x\":\"word2\"}"}}]})),
+            Some(json!({"choices": [{"index": 0, "delta": {"content": ""}, "finish_reason": "tool_calls"}],
+                "usage": {"prompt_tokens": 3, "completion_tokens": 4}})),
+            None,
+        ],
+        // OpenRouter: `reasoning`, empty contents beside it, and a reason of the model's own.
+        vec![
+            chat(json!({"role": "assistant", "content": "", "reasoning": "word0"})),
+            chat(json!({"role": "assistant", "content": "word1", "reasoning": null})),
+            chunk(json!({"index": 0, "delta": {"role": "assistant", "content": ""}, "finish_reason": "stop",
+                "native_finish_reason": "end"})),
+            Some(json!({"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 4, "cost": 0.1}})),
+            None,
+        ],
+        // Ollama and others: a whole call in one piece with its arguments as an object, and no `[DONE]`.
+        vec![
+            chat(json!({"role": "assistant", "content": "word0"})),
+            chat(
+                json!({"tool_calls": [{"index": 0, "id": "a", "function": {"name": "tool1", "arguments": {"x": "word1"}}}]}),
+            ),
+            Some(json!({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}],
+                "x_groq": {"usage": {"prompt_tokens": 3, "completion_tokens": 4}}})),
+        ],
+    ]
+}
+
 /// The events of a stream of Responses, numbered.
 fn responses() -> Vec<Option<Value>> {
     let reasoning = |parts: Value| json!({"type": "reasoning", "id": "rs_1", "summary": parts});
@@ -222,6 +258,12 @@ fn dialects() -> impl Strategy<Value = Dialect> {
     prop_oneof![1 => Just(Dialect::OpenAi), 1 => Just(Dialect::Claude), 1 => Just(Dialect::Gemini), 2 => Just(Dialect::Responses)]
 }
 
+/// A whole stream and its format.
+fn streams() -> impl Strategy<Value = (Dialect, Vec<Option<Value>>)> {
+    let variant = prop::sample::select(variants()).prop_map(|events| (Dialect::OpenAi, events));
+    prop_oneof![2 => dialects().prop_map(|dialect| (dialect, events(dialect))), 1 => variant]
+}
+
 fn callers() -> impl Strategy<Value = &'static dyn CallerFormat> {
     prop_oneof![Just(Dialect::OpenAi), Just(Dialect::Claude), Just(Dialect::Responses)]
         .prop_map(|it| it.format().caller().unwrap())
@@ -242,13 +284,12 @@ proptest! {
 
     #[test]
     fn a_changed_member_loses_nothing_quietly(
-        dialect in dialects(),
+        (dialect, mut events) in streams(),
         caller in callers(),
         which in any::<Index>(),
         path in any::<Index>(),
         by in replacement(),
     ) {
-        let mut events = events(dialect);
         let which = which.index(events.len());
         if let Some(event) = &mut events[which] {
             let mut all = Vec::new();
@@ -269,12 +310,11 @@ proptest! {
 
     #[test]
     fn several_changed_members_make_no_cut_stream_whole(
-        dialect in dialects(),
+        (dialect, mut events) in streams(),
         caller in callers(),
         changes in proptest::collection::vec((any::<Index>(), any::<Index>(), nothing()), 1..5),
         cut in any::<Index>(),
     ) {
-        let mut events = events(dialect);
         events.truncate(cut.index(last(&events) + 1));
         for (which, path, by) in changes {
             if events.is_empty() {
@@ -294,8 +334,7 @@ proptest! {
     }
 
     #[test]
-    fn a_duplicated_event_loses_nothing_quietly(dialect in dialects(), caller in callers(), which in any::<Index>()) {
-        let mut events = events(dialect);
+    fn a_duplicated_event_loses_nothing_quietly((dialect, mut events) in streams(), caller in callers(), which in any::<Index>()) {
         let which = which.index(events.len());
         events.insert(which, events[which].clone());
         let mut expected = Vec::new();
@@ -305,8 +344,7 @@ proptest! {
     }
 
     #[test]
-    fn a_cut_stream_does_not_look_whole(dialect in dialects(), caller in callers(), cut in any::<Index>()) {
-        let mut events = events(dialect);
+    fn a_cut_stream_does_not_look_whole((dialect, mut events) in streams(), caller in callers(), cut in any::<Index>()) {
         events.truncate(cut.index(last(&events) + 1));
         for end in [StreamEnd::Clean, StreamEnd::Broken] {
             let (out, is_whole) = translated(dialect, caller, &events, end);

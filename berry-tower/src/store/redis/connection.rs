@@ -41,6 +41,7 @@ pub(super) struct Link {
     /// Timeouts since the last answer.
     timeouts: AtomicU32,
     outages: AtomicU64,
+    errors: AtomicU64,
     pub(super) replicas: AtomicU64,
     /// The start of the outage in milliseconds since `started`.
     away_since: AtomicU64,
@@ -57,6 +58,7 @@ impl Link {
             is_away: AtomicBool::new(false),
             timeouts: AtomicU32::new(0),
             outages: AtomicU64::new(0),
+            errors: AtomicU64::new(0),
             replicas: AtomicU64::new(1),
             away_since: AtomicU64::new(0),
             started: Instant::now(),
@@ -71,6 +73,7 @@ impl Link {
         StoreHealth {
             is_available: !self.is_away(),
             outages: self.outages.load(Relaxed),
+            errors: self.errors.load(Relaxed),
             replicas: self.replicas.load(Relaxed).max(1),
         }
     }
@@ -101,7 +104,11 @@ impl Link {
                 Connection::Cluster(mut connection) => call.invoke_async(&mut connection).await,
             }
         };
-        match within(limit, asking).await {
+        let answer = within(limit, asking).await;
+        if !matches!(answer, Some(Ok(_))) {
+            self.errors.fetch_add(1, Relaxed);
+        }
+        match answer {
             Some(Ok(answer)) => {
                 self.timeouts.store(0, Relaxed);
                 Some(answer)

@@ -1,6 +1,6 @@
 //! Keys that are made at run time.
 
-use std::sync::Arc;
+use std::{num::NonZeroU32, sync::Arc};
 
 use axum::{
     Json,
@@ -10,13 +10,13 @@ use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::payload::{Payload, directory, nullable, refused, whole};
+use super::payload::{Payload, Tag, directory, invalid, nullable, refused, whole};
 use crate::{
     http::routes::{
         status::{Params, Rejection, filled, switch},
         tags,
     },
-    keys::{KeyChange, KeyFilter, KeyRecord, NewKey},
+    keys::{KeyChange, KeyFilter, KeyRecord, Limits, NewKey},
     state::Snapshot,
 };
 
@@ -32,24 +32,26 @@ const MAX_GRACE: u32 = 90 * 86_400;
 #[schema(as = Keys::NewKey)]
 #[serde(deny_unknown_fields)]
 pub(in crate::http::routes) struct CreateKey {
-    /// The user that it belongs to; without one, `team`.
+    /// The user that it belongs to. A key has either a user or a team.
     user: Option<String>,
     /// The team that it belongs to.
     team: Option<String>,
     /// A label for people.
     #[serde(default)]
-    #[schema(max_length = 128)]
+    #[schema(max_length = 128, pattern = "^[^\\x00-\\x1F\\x7F-\\x9F]*$")]
     name: String,
     /// Its tags; without any, those of its user.
     #[serde(default)]
+    #[schema(value_type = Vec<Tag>)]
     tags: Vec<String>,
     /// Names or ids of the models that it may use, among those of its owner; without any, all of these.
     #[serde(default)]
     models: Vec<String>,
     /// Its limits, beside those of its owner.
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<Limits>)]
     limits: Option<serde_json::Value>,
     /// From when on it is refused (RFC 3339).
+    #[schema(format = DateTime)]
     expires_at: Option<String>,
 }
 
@@ -59,18 +61,19 @@ pub(in crate::http::routes) struct CreateKey {
 #[serde(deny_unknown_fields)]
 pub(in crate::http::routes) struct ChangeKey {
     /// A label for people.
-    #[schema(max_length = 128)]
+    #[schema(max_length = 128, pattern = "^[^\\x00-\\x1F\\x7F-\\x9F]*$")]
     name: Option<String>,
     /// The tags.
+    #[schema(value_type = Option<Vec<Tag>>)]
     tags: Option<Vec<String>>,
     /// Names or ids of models.
     models: Option<Vec<String>>,
     /// The limits.
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<Limits>)]
     limits: Option<serde_json::Value>,
     /// From when on it is refused; null for never.
     #[serde(default, deserialize_with = "nullable")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, format = DateTime)]
     expires_at: Option<Option<String>>,
     /// Whether it is accepted.
     enabled: Option<bool>,
@@ -108,8 +111,8 @@ pub(in crate::http::routes) struct ListQuery {
     #[serde(default, deserialize_with = "filled")]
     after: Option<String>,
     /// The most keys of the page; at most 1000, 100 by default.
-    #[param(minimum = 1, maximum = 1000)]
-    limit: Option<u32>,
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 1000)]
+    limit: Option<NonZeroU32>,
 }
 
 /// A page of keys.
@@ -157,7 +160,10 @@ pub(in crate::http::routes) async fn list_keys(
     State(snapshot): State<Arc<Snapshot>>,
     Params(query): Params<ListQuery>,
 ) -> Result<Json<KeyList>, Rejection> {
-    let limit = query.limit.unwrap_or(PAGE).clamp(1, MAX_PAGE);
+    let limit = query.limit.map_or(PAGE, NonZeroU32::get);
+    if limit > MAX_PAGE {
+        return Err(invalid(Some("limit"), "a page has at most 1000 keys"));
+    }
     let filter = KeyFilter {
         user: query.user,
         team: query.team,
@@ -217,7 +223,7 @@ pub(in crate::http::routes) async fn rotate_key(
     Payload(RotateKey { grace_seconds }): Payload<RotateKey>,
 ) -> Result<Json<CreatedKey>, Rejection> {
     if grace_seconds > MAX_GRACE {
-        return Err(super::payload::invalid(Some("grace_seconds"), "the grace is at most 90 days"));
+        return Err(invalid(Some("grace_seconds"), "the grace is at most 90 days"));
     }
     let grace_ms = i64::from(grace_seconds) * 1_000;
     let (token, record) = directory(&snapshot)?.rotate_key(&id, grace_ms).await.map_err(refused)?;

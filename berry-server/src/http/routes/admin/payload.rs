@@ -9,6 +9,7 @@ use axum::{
 use berry_tower::render::Refusal;
 use http::StatusCode;
 use serde::{Deserialize, Deserializer, de::DeserializeOwned};
+use utoipa::ToSchema;
 
 use crate::{
     database::Database,
@@ -19,6 +20,12 @@ use crate::{
 
 /// The longest body of a change, in bytes.
 const MAX_BODY: usize = 64 * 1024;
+
+/// Describes a tag.
+#[derive(ToSchema)]
+#[schema(as = Keys::Tag, value_type = String, pattern = r"^[^\s\x00-\x1F\x7F-\x9F]+$")]
+#[expect(dead_code, reason = "tags are strings; this describes them")]
+pub(in crate::http::routes) struct Tag(String);
 
 /// A JSON body; an empty one reads as `{}`.
 pub(in crate::http::routes) struct Payload<T>(pub(super) T);

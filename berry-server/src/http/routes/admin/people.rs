@@ -10,10 +10,10 @@ use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::payload::{Payload, directory, nullable, refused};
+use super::payload::{Payload, Tag, directory, nullable, refused};
 use crate::{
     http::routes::{status::Rejection, tags},
-    keys::{NewTeam, NewUser, TeamChange, TeamRecord, UserChange, UserRecord},
+    keys::{Limits, NewTeam, NewUser, TeamChange, TeamRecord, UserChange, UserRecord},
     state::Snapshot,
 };
 
@@ -26,18 +26,19 @@ pub(in crate::http::routes) struct CreateUser {
     #[schema(min_length = 1, max_length = 128, pattern = r"^[A-Za-z0-9._@-]+$")]
     id: String,
     /// A label for people; the id by default.
-    #[schema(max_length = 128)]
+    #[schema(max_length = 128, pattern = "^[^\\x00-\\x1F\\x7F-\\x9F]*$")]
     name: Option<String>,
     /// The user's team.
     team: Option<String>,
     /// The tags, which open backends and `/admin/*`.
     #[serde(default)]
+    #[schema(value_type = Vec<Tag>)]
     tags: Vec<String>,
     /// Names or ids of the models that the user may use; none for all.
     #[serde(default)]
     models: Vec<String>,
     /// The limits of all keys of the user together.
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<Limits>)]
     limits: Option<serde_json::Value>,
 }
 
@@ -47,18 +48,19 @@ pub(in crate::http::routes) struct CreateUser {
 #[serde(deny_unknown_fields)]
 pub(in crate::http::routes) struct ChangeUser {
     /// A label for people.
-    #[schema(max_length = 128)]
+    #[schema(max_length = 128, pattern = "^[^\\x00-\\x1F\\x7F-\\x9F]*$")]
     name: Option<String>,
     /// The user's team; null for none.
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<String>)]
     team: Option<Option<String>>,
     /// The tags.
+    #[schema(value_type = Option<Vec<Tag>>)]
     tags: Option<Vec<String>>,
     /// Names or ids of models.
     models: Option<Vec<String>>,
     /// The limits.
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<Limits>)]
     limits: Option<serde_json::Value>,
     /// Whether the user's keys are accepted.
     enabled: Option<bool>,
@@ -73,7 +75,7 @@ pub(in crate::http::routes) struct CreateTeam {
     #[schema(min_length = 1, max_length = 128, pattern = r"^[A-Za-z0-9._@-]+$")]
     id: String,
     /// A label for people; the id by default.
-    #[schema(max_length = 128)]
+    #[schema(max_length = 128, pattern = "^[^\\x00-\\x1F\\x7F-\\x9F]*$")]
     name: Option<String>,
     /// The team that it is a part of.
     parent: Option<String>,
@@ -81,7 +83,7 @@ pub(in crate::http::routes) struct CreateTeam {
     #[serde(default)]
     models: Vec<String>,
     /// The limits of all members together.
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<Limits>)]
     limits: Option<serde_json::Value>,
 }
 
@@ -91,7 +93,7 @@ pub(in crate::http::routes) struct CreateTeam {
 #[serde(deny_unknown_fields)]
 pub(in crate::http::routes) struct ChangeTeam {
     /// A label for people.
-    #[schema(max_length = 128)]
+    #[schema(max_length = 128, pattern = "^[^\\x00-\\x1F\\x7F-\\x9F]*$")]
     name: Option<String>,
     /// The team that it is a part of; null for none.
     #[serde(default, deserialize_with = "nullable")]
@@ -100,7 +102,7 @@ pub(in crate::http::routes) struct ChangeTeam {
     /// Names or ids of models.
     models: Option<Vec<String>>,
     /// The limits.
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<Limits>)]
     limits: Option<serde_json::Value>,
     /// Whether the keys of its members are accepted.
     enabled: Option<bool>,

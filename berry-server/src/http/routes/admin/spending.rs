@@ -27,15 +27,15 @@ use crate::{
 #[into_params(parameter_in = Query)]
 pub(in crate::http::routes) struct Query {
     /// From this time on, as RFC 3339 or a date in UTC; without it, the begin of the month.
-    #[param(value_type = Option<String>, format = DateTime)]
+    #[param(value_type = Option<String>, pattern = "^([0-9]{4}-[0-9]{2}-[0-9]{2}([Tt ].+)?)?$")]
     #[serde(default, deserialize_with = "filled")]
     pub(in crate::http::routes) from: Option<String>,
     /// Before this time; without it, now.
-    #[param(value_type = Option<String>, format = DateTime)]
+    #[param(value_type = Option<String>, pattern = "^([0-9]{4}-[0-9]{2}-[0-9]{2}([Tt ].+)?)?$")]
     #[serde(default, deserialize_with = "filled")]
     pub(in crate::http::routes) to: Option<String>,
     /// What the sums are kept apart by: `user`, `team`, `key`, `model`, `backend`, `day`, separated by commas.
-    #[param(value_type = Option<String>, pattern = "^(user|team|key|model|backend|day)(,(user|team|key|model|backend|day))*$")]
+    #[param(value_type = Option<String>, pattern = "^(user|team|key|model|backend|day)(,(user|team|key|model|backend|day))*$|^$")]
     #[serde(default, deserialize_with = "filled")]
     by: Option<String>,
     /// Only this user.
@@ -55,7 +55,7 @@ pub(in crate::http::routes) struct Query {
     #[serde(default, deserialize_with = "filled")]
     model: Option<String>,
     /// `json` or `csv`.
-    #[param(value_type = Option<String>, pattern = "^(json|csv)$")]
+    #[param(value_type = Option<String>, pattern = "^(json|csv)?$")]
     #[serde(default, deserialize_with = "filled")]
     format: Option<String>,
 }

@@ -115,3 +115,22 @@ fn operations_have_unique_ids_and_errors_their_shape() {
         assert!(document["components"]["schemas"][name].is_object(), "{name}");
     }
 }
+
+#[cfg(feature = "database")]
+#[test]
+fn limits_are_described_as_they_are_read() {
+    let document = told();
+    let schemas = &document["components"]["schemas"];
+    let limits = &schemas["Keys.Limits"];
+    assert_eq!(limits["additionalProperties"], false);
+    assert_eq!(limits["properties"]["requests_per_day"]["maximum"], 4_503_599_627_370_496_u64);
+    assert_eq!(limits["properties"]["models"]["additionalProperties"]["additionalProperties"], false);
+    for schema in ["NewKey", "KeyChange", "NewUser", "UserChange", "NewTeam", "TeamChange", "Key", "User", "Team"] {
+        let described = schemas[format!("Keys.{schema}")]["properties"]["limits"].to_string();
+        assert!(described.contains("#/components/schemas/Keys.Limits"), "{schema}: {described}");
+    }
+    let is_required = |path: &str, method: &str| &document["paths"][path][method]["requestBody"]["required"];
+    assert_eq!(is_required("/admin/keys", "post"), true);
+    assert_eq!(is_required("/admin/keys/{id}", "patch"), false);
+    assert_eq!(is_required("/admin/keys/{id}/rotate", "post"), false);
+}

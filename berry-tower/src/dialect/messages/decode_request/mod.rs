@@ -7,7 +7,9 @@ pub(super) use param_path::param_path;
 
 use super::{Block, Content, CustomTool, OutputConfig, OutputFormat, Request, Thinking, Tool, ToolChoice};
 use crate::dialect::{
-    capabilities, hub,
+    capabilities,
+    effort::Effort,
+    hub,
     responses::envelope::Seal,
     unsupported::{Rejector, UnsupportedField},
     value::Value,
@@ -183,9 +185,8 @@ fn effort(request: &Request, dropped: &mut Vec<String>) -> Result<Option<String>
             dropped.push("output_config.effort".to_owned());
             None
         }
-        (Some(effort @ ("none" | "minimal" | "low" | "medium" | "high")), _) => Some(effort),
-        // Anything else is a value above these.
-        (Some(_), _) => Some("high"),
+        // One that is newer is a value above the others.
+        (Some(effort), _) => Some(if Effort::from_name(effort).is_some() { effort } else { "high" }),
     }
     .map(str::to_owned))
 }

@@ -140,7 +140,7 @@ fn assistant(blocks: &[Block], seals: &[Seal], path: &str) -> Result<hub::Messag
 /// Whether a block is a call of a tool that Anthropic runs, or its result.
 fn is_hosted(block: &Value) -> bool {
     let kind = block.get("type").and_then(Value::as_str).unwrap_or_default();
-    kind == "server_tool_use" || kind.ends_with("_tool_result")
+    matches!(kind, "server_tool_use" | "mcp_tool_use") || kind.ends_with("_tool_result")
 }
 
 /// Returns parts as a content: one text as a text, and no parts as `None`.
@@ -173,11 +173,14 @@ pub(super) fn part(block: &Block, path: &str) -> Result<hub::Part, UnsupportedFi
     }
 }
 
-/// Returns what a block of Anthropic's alone says as a text: a result of a search, or the name of a tool that was found.
+/// Returns what a block of Anthropic's alone says as a text: a result of a search, the name of a tool that was found, or
+/// a summary.
 fn text_of(block: &Value) -> Option<String> {
     let text = |name: &str| block.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
     match text("type")? {
         "tool_reference" => Some(format!("Tool: {}", text("tool_name")?)),
+        // The summary of the turns before it.
+        "compaction" => Some(text("content").unwrap_or_default().to_owned()),
         "search_result" => {
             let head = [text("title"), text("source")].into_iter().flatten().map(str::to_owned);
             Some(head.chain(texts(block.get("content")?)).collect::<Vec<_>>().join("\n"))
@@ -219,8 +222,8 @@ fn document(source: &Source, title: Option<&str>, other: Other, path: &str) -> R
             })
         }
         Source::Url { url } => {
-            let (url, filename) = (Some(url.clone()), title.map(str::to_owned));
-            Ok(hub::Part::File { file: hub::File { url, filename, ..hub::File::default() }, other })
+            let file = hub::File { url: Some(url.clone()), filename: title.map(str::to_owned), ..hub::File::default() };
+            Ok(hub::Part::File { file, other })
         }
         Source::Other(_) => Err(UNKNOWN.reject(format!("{path}.source.type"))),
     }

@@ -28,10 +28,15 @@ impl MessagesRequest {
         let conversation = turns::translate(&chat.messages)?;
         let limit = limit(chat)?;
         let mut choice = Choice::new(chat, &conversation.called, &mut dropped)?;
-        let thinking = thinking::wanted(chat, limit)?
-            .filter(|_| !choice.is_forced() && !conversation.ends_with_assistant && !conversation.lacks_thought);
-        let format = Format::new(chat, &mut choice, thinking.is_some())?;
-        let thinking = thinking.filter(|_| format.tool.is_none());
+        let thinking = thinking::wanted(chat, limit)?;
+        let wants_thinking = thinking.as_ref().is_some_and(thinking::is_on);
+        let can_think = !choice.is_forced() && !conversation.ends_with_assistant && !conversation.lacks_thought;
+        let format = Format::new(chat, &mut choice, thinking.is_some() && can_think)?;
+        if wants_thinking && choice.is_forced() {
+            // A model that thinks cannot be forced to call a tool.
+            dropped.push(thinking::field(chat).to_owned());
+        }
+        let thinking = thinking.filter(|_| can_think && format.tool.is_none());
         let (tools, tool_choice) = choice.into_wire();
 
         let thinks = thinking.as_ref().is_some_and(thinking::is_on);

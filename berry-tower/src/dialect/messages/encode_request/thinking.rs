@@ -34,6 +34,11 @@ pub(super) fn wanted(chat: &hub::Request, limit: Option<u64>) -> Result<Option<T
     }
 }
 
+/// Returns the name of the field by which the request asks for thinking.
+pub(super) fn field(chat: &hub::Request) -> &'static str {
+    if chat.other.get("thinking").is_some_and(|value| !value.is_null()) { "thinking" } else { "reasoning_effort" }
+}
+
 fn check(thinking: &Thinking, chat: &hub::Request, limit: Option<u64>) -> Result<(), UnsupportedField> {
     if let Thinking::Enabled { budget_tokens, .. } = thinking {
         let wrong = |why| Err(UnsupportedField::new("thinking.budget_tokens", why));
