@@ -131,9 +131,8 @@ impl Display for Failure {
 impl Error for Failure {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
-            Self::Connect(e) | Self::ConnectionLost(e) | Self::LocalResource(e) => Some(&**e),
-            // Its text is the transport's error's own, so the chain goes on behind that error.
-            Self::Transport(e) => e.source(),
+            // The chain repeats the text of a transport's error, so that its type can be found.
+            Self::Connect(e) | Self::ConnectionLost(e) | Self::LocalResource(e) | Self::Transport(e) => Some(&**e),
             _ => None,
         }
     }
@@ -232,7 +231,7 @@ impl Display for Unroutable {
             Self::UnsupportedParameter { param, why } | Self::NotStored { param, why } => {
                 write!(f, "{param}: {why}")
             }
-            Self::Overloaded => f.write_str("this gateway holds as many bytes as its memory allows; try again shortly"),
+            Self::Overloaded => f.write_str("this server holds as many bytes as its memory allows; try again shortly"),
             Self::FallbackNotPermitted => f.write_str("the API key may not use a fallback of this model"),
             Self::NoneAvailable { .. } | Self::OnlyTriedLeft { .. } | Self::NoCandidates { .. } => {
                 f.write_str("every backend of this model is out of service at the moment; try again later")

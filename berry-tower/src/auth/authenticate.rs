@@ -12,7 +12,8 @@ use crate::render::Refusal;
 /// the client's certificate. [`ApiKeys`](super::ApiKeys) is an implementation that does not wait.
 ///
 /// Two kinds of closure are authenticators, too: `Fn(&Parts) -> Result<I, Rejection>`, and a
-/// closure that returns a future of that result.
+/// closure that returns a future of that result. Such a future cannot borrow from the head, so an
+/// `async` closure does not fit: read what is needed first, then return an `async move` block.
 ///
 /// ```
 /// use berry_tower::auth::{Authenticate, Rejection, bearer};

@@ -135,7 +135,7 @@ impl Backend {
         }
     }
 
-    /// Sets the weight, which must be above 0.
+    /// Sets the weight, which should be above 0; 0, a negative number and NaN count as no weight.
     #[must_use]
     pub const fn with_weight(mut self, weight: f64) -> Self {
         self.weight = weight;

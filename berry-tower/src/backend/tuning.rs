@@ -9,7 +9,7 @@ use crate::{breaker::BreakerPolicy, classify::Class};
 pub struct Tuning {
     /// The time after its last failure from which an unhealthy backend may take a trial. A measured
     /// latency that is older counts as unknown. Zero allows a trial at once; [`Duration::MAX`] never
-    /// allows one.
+    /// allows one. Default: 120 s.
     pub recovery_interval: Duration,
     /// The policy of the circuit breaker.
     pub breaker: BreakerPolicy,
@@ -30,15 +30,15 @@ impl Default for Tuning {
 /// The parameters of the strategy `smart_ai`; all but the bonus are between 0 and 1.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SmartAi {
-    /// The confidence in a new backend.
+    /// The confidence in a new backend. Default: 0.8.
     pub initial_confidence: f64,
-    /// The lowest confidence.
+    /// The lowest confidence. Default: 0.05.
     pub min_confidence: f64,
-    /// Whether the confidence in an idle backend drifts to the neutral 0.5.
+    /// Whether the confidence in an idle backend drifts to the neutral 0.5. Default: yes.
     pub time_decay: bool,
-    /// The share of requests that go to other backends than the best.
+    /// The share of requests that go to other backends than the best. Default: 0.2.
     pub exploration_ratio: f64,
-    /// The factor that favours a trusted backend without the tag `premium`, between 1 and 2.
+    /// The factor that favours a trusted backend without the tag `premium`, between 1 and 2. Default: 1.1.
     pub non_premium_stability_bonus: f64,
     /// The changes of the confidence by outcome.
     pub adjustments: Adjustments,
@@ -60,19 +60,19 @@ impl Default for SmartAi {
 /// The changes of the confidence by the class of an outcome.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Adjustments {
-    /// The increase for a success.
+    /// The increase for a success. Default: 0.1.
     pub success_boost: f64,
-    /// The decrease for [`Class::Network`].
+    /// The decrease for [`Class::Network`]. Default: 0.3.
     pub network_error_penalty: f64,
-    /// The decrease for [`Class::Auth`].
+    /// The decrease for [`Class::Auth`]. Default: 0.8.
     pub auth_error_penalty: f64,
-    /// The decrease for [`Class::RateLimited`].
+    /// The decrease for [`Class::RateLimited`]. Default: 0.1.
     pub rate_limit_penalty: f64,
-    /// The decrease for [`Class::Server`].
+    /// The decrease for [`Class::Server`]. Default: 0.2.
     pub server_error_penalty: f64,
-    /// The decrease for [`Class::Model`].
+    /// The decrease for [`Class::Model`]. Default: 0.3.
     pub model_error_penalty: f64,
-    /// The decrease for [`Class::Timeout`].
+    /// The decrease for [`Class::Timeout`]. Default: 0.2.
     pub timeout_penalty: f64,
 }
 

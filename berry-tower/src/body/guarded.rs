@@ -100,9 +100,16 @@ impl<B: From<Bytes>, G: Guard> From<Bytes> for GuardedBody<B, G> {
     }
 }
 
+/// An empty body without a guard, as tower-http's `Cors` and `Timeout` need for their own responses.
+impl<B: Default, G: Guard> Default for GuardedBody<B, G> {
+    fn default() -> Self {
+        Self { inner: B::default(), guard: None }
+    }
+}
+
 /// Over HTTP/2 the end of a stream may come in a frame of its own after the last byte; only the
 /// announced length shows that nothing follows.
-fn is_at_end(body: &impl Body) -> bool {
+pub(crate) fn is_at_end(body: &impl Body) -> bool {
     body.is_end_stream() || body.size_hint().exact() == Some(0)
 }
 

@@ -53,7 +53,7 @@ impl<B> From<Bytes> for ResponseBody<B> {
     }
 }
 
-/// An empty body, as tower-http's `Cors` needs for its own answers.
+/// An empty body, as tower-http's `Cors` and `Timeout` need for their own responses.
 impl<B> Default for ResponseBody<B> {
     fn default() -> Self {
         Self(Kind::Own(Bytes::new()))

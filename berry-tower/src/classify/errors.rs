@@ -15,8 +15,8 @@ pub const MAX_RETRY_AFTER: Duration = Duration::from_secs(600);
 /// A [`Failure`] has a class of its own. The timeouts of tokio and tower and
 /// [`io::ErrorKind::TimedOut`] are a [`Class::Timeout`]. Other I/O errors of a connection are a
 /// [`Class::Network`], and so are those of hyper and reqwest where a feature brings these crates.
-/// Errors for want of descriptors, ports or buffers are a [`Class::LocalResource`]. Any other
-/// error is a [`Class::Server`].
+/// Errors for want of descriptors, ports or buffers are a [`Class::LocalResource`], and so are the
+/// refusals of tower's `LoadShed`. Any other error is a [`Class::Server`].
 ///
 /// ```
 /// use berry_tower::classify::{Class, class_of_error};
@@ -36,6 +36,8 @@ pub fn class_of_error(error: &(dyn Error + 'static)) -> Class {
             Some(failure.class())
         } else if e.is::<tokio::time::error::Elapsed>() || e.is::<tower::timeout::error::Elapsed>() {
             Some(Class::Timeout)
+        } else if e.is::<tower::load_shed::error::Overloaded>() {
+            Some(Class::LocalResource)
         } else if let Some(e) = e.downcast_ref::<io::Error>() {
             class_of_io(e)
         } else {

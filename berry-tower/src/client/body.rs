@@ -165,6 +165,13 @@ impl<B> From<Bytes> for ClientBody<B> {
     }
 }
 
+/// An empty body, as tower-http's `Cors` and `Timeout` need for their own responses.
+impl<B> Default for ClientBody<B> {
+    fn default() -> Self {
+        Self::from(Bytes::new())
+    }
+}
+
 impl<B> Body for ClientBody<B>
 where
     B: Body<Data = Bytes>,

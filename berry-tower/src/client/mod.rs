@@ -195,8 +195,10 @@ pub(crate) fn upstream_headers(client: &http::HeaderMap, provider: &crate::backe
     HeadSettings::DEFAULT.request_headers(client, None, HeaderValue::from_static("application/json"), provider)
 }
 
+/// The longest wait that is measured: 30 years, which any clock can add.
+pub(crate) const FOREVER: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
+
 /// Returns the instant after a wait; `Duration::MAX` never comes.
-fn after(start: Instant, wait: Duration) -> Instant {
-    const FOREVER: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
+pub(crate) fn after(start: Instant, wait: Duration) -> Instant {
     start + wait.min(FOREVER)
 }

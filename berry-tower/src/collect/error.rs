@@ -1,11 +1,12 @@
 //! Why a body was not collected.
 
-use std::time::Duration;
+use std::{error::Error, time::Duration};
 
 use http::{StatusCode, header::ACCEPT_ENCODING};
+use http_body_util::LengthLimitError;
 
 use super::{coding, pace::TooSlow};
-use crate::render::Refusal;
+use crate::{error::find, render::Refusal};
 
 const KIND: &str = "invalid_request_error";
 /// When a client may try again after the budget was used up. Bodies are held for as long as it takes
@@ -17,6 +18,8 @@ pub(super) enum CollectError {
     Incomplete,
     /// With the limit in bytes.
     TooLarge(usize),
+    /// A limit that a layer outside has put around the body is exceeded.
+    OverOuterLimit,
     TooSlow(TooSlow),
     OverBudget,
     UnsupportedCoding,
@@ -25,6 +28,12 @@ pub(super) enum CollectError {
 }
 
 impl CollectError {
+    /// The reason why a body failed with `error`.
+    pub(super) fn of_body(error: &(dyn Error + 'static)) -> Self {
+        // tower-http's `RequestBodyLimit` fails so, too.
+        if find::<LengthLimitError>(error).is_some() { Self::OverOuterLimit } else { Self::Incomplete }
+    }
+
     pub(super) fn refusal(&self) -> Refusal {
         let slow = |message: String| Refusal::new(StatusCode::REQUEST_TIMEOUT, KIND, message).code("request_timeout");
         match self {
@@ -33,28 +42,32 @@ impl CollectError {
                 Refusal::new(StatusCode::BAD_REQUEST, KIND, message)
             }
             Self::TooLarge(max) => {
-                let message = format!("the request body is larger than the {max} bytes that this gateway accepts");
+                let message = format!("the request body is larger than the {max} bytes that this server accepts");
+                Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, KIND, message).code("request_too_large")
+            }
+            Self::OverOuterLimit => {
+                let message = "the request body is larger than this server accepts";
                 Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, KIND, message).code("request_too_large")
             }
             Self::TooSlow(TooSlow::Silence(max)) => slow(format!(
-                "no byte of the request body arrived for {} s; this gateway stopped waiting",
+                "no byte of the request body arrived for {} s; this server stopped waiting",
                 max.as_secs_f64()
             )),
             Self::TooSlow(TooSlow::Time(max)) => slow(format!(
-                "the request body was not complete after {} s; this gateway stopped waiting",
+                "the request body was not complete after {} s; this server stopped waiting",
                 max.as_secs_f64()
             )),
             Self::TooSlow(TooSlow::Rate(min)) => slow(format!(
-                "the request body arrived at less than {min} bytes per second; this gateway stopped waiting"
+                "the request body arrived at less than {min} bytes per second; this server stopped waiting"
             )),
             Self::OverBudget => {
-                let message = "this gateway holds as many request bodies as its memory allows; try again shortly";
+                let message = "this server holds as many request bodies as its memory allows; try again shortly";
                 Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "server_error", message)
                     .code("overloaded")
                     .retry_after(RETRY_AFTER)
             }
             Self::UnsupportedCoding => {
-                let message = "this gateway does not support the Content-Encoding of the request body";
+                let message = "this server does not support the Content-Encoding of the request body";
                 Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, KIND, message)
                     .code("unsupported_content_encoding")
                     .header(ACCEPT_ENCODING, coding::SUPPORTED)

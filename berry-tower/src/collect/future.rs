@@ -21,6 +21,7 @@ use super::{
 };
 use crate::{
     body::{Buffered, ResponseBody},
+    error::BoxError,
     render::{Render, RequestSummary},
     upstream_time::UpstreamTime,
 };
@@ -65,7 +66,12 @@ impl<S: Service<Request<Buffered>>, B> Stage<S, B> {
     }
 }
 
-impl<S: Service<Request<Buffered>>, B: Body, R> ResponseFuture<S, B, R> {
+impl<S, B, R> ResponseFuture<S, B, R>
+where
+    S: Service<Request<Buffered>>,
+    B: Body,
+    B::Error: Into<BoxError>,
+{
     pub(super) fn new(inner: S, request: Request<B>, limits: Limits, budget: &Budget, render: R) -> Self {
         let (head, body) = request.into_parts();
         let coding = Coding::of(&head.headers).map_err(|Unsupported| CollectError::UnsupportedCoding);
@@ -112,6 +118,7 @@ impl<S, B, R, ResBody> Future for ResponseFuture<S, B, R>
 where
     S: Service<Request<Buffered>, Response = Response<ResBody>>,
     B: Body,
+    B::Error: Into<BoxError>,
     R: Render,
 {
     type Output = Result<Response<ResponseBody<ResBody>>, S::Error>;

@@ -12,6 +12,7 @@ use pin_project::pin_project;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::{Budget, Limits, error::CollectError, lease::Lease, pace::Pace};
+use crate::error::BoxError;
 use crate::upstream_time::{UpstreamTime, Waiting};
 
 /// How much of an announced length is allocated before the bytes have arrived.
@@ -41,7 +42,11 @@ pub(super) struct ReadBody<B> {
     timer: Option<Sleep>,
 }
 
-impl<B: Body> ReadBody<B> {
+impl<B> ReadBody<B>
+where
+    B: Body,
+    B::Error: Into<BoxError>,
+{
     pub(super) fn new(head: &Parts, body: B, limits: Limits, budget: &Budget) -> Result<Self, CollectError> {
         let length = head.headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
         let size = body.size_hint();
@@ -67,7 +72,10 @@ impl<B: Body> ReadBody<B> {
                 return Poll::Pending;
             };
             let Some(frame) = frame else { break };
-            let Ok(frame) = frame else { return Poll::Ready(Err(CollectError::Incomplete)) };
+            let frame = match frame {
+                Ok(frame) => frame,
+                Err(error) => return Poll::Ready(Err(CollectError::of_body(&*error.into()))),
+            };
             let Ok(data) = frame.into_data() else { continue };
             if data.has_remaining() {
                 self.as_mut().add(data)?;

@@ -22,7 +22,7 @@ async fn echo(request: Request<Buffered>) -> Result<Response<Full<Bytes>>, Infal
 async fn ask<B>(layer: CollectLayer, request: Request<B>) -> (StatusCode, Bytes)
 where
     B: Body<Data: Send> + Send + 'static,
-    B::Error: Send,
+    B::Error: Into<crate::error::BoxError> + Send,
 {
     let response = layer.layer(service_fn(echo)).oneshot(request).await.unwrap();
     (response.status(), response.into_body().collect().await.unwrap().to_bytes())

@@ -34,6 +34,13 @@ impl<B: Body> CommittedBody<B> {
     }
 }
 
+/// An empty body, as tower-http's `Cors` and `Timeout` need for their own responses.
+impl<B: Body + Default> Default for CommittedBody<B> {
+    fn default() -> Self {
+        Self::new(B::default(), None)
+    }
+}
+
 impl<B: Body> Body for CommittedBody<B> {
     type Data = B::Data;
     type Error = B::Error;

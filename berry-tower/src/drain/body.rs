@@ -16,6 +16,7 @@ use tokio::{
 };
 
 use super::Bounds;
+use crate::body::is_at_end;
 
 /// The request body of [`Drain`](super::Drain). What is left of it when it is dropped is read and
 /// discarded.
@@ -174,6 +175,13 @@ impl<R, B> ResponseBody<R, B> {
     }
 }
 
+/// An empty body, as tower-http's `Cors` and `Timeout` need for their own responses.
+impl<R: Default, B> Default for ResponseBody<R, B> {
+    fn default() -> Self {
+        Self::new(R::default(), Unread { body: None, bounds: Bounds::DEFAULT })
+    }
+}
+
 impl<R: Body, B: Body> Body for ResponseBody<R, B> {
     type Data = Bytes;
     type Error = R::Error;
@@ -199,10 +207,11 @@ impl<R: Body, B: Body> Body for ResponseBody<R, B> {
             // Copies nothing when the data is a single chunk of `Bytes`.
             let frame = frame.map_data(|mut data| data.copy_to_bytes(data.remaining()));
             // A server that knows the length does not poll again after the last frame.
-            if !this.inner.is_end_stream() {
+            if !is_at_end(&*this.inner) {
                 return Poll::Ready(Some(Ok(frame)));
             }
-            *this.is_done = true;
+            // Trailers may follow a body of known length.
+            *this.is_done = this.inner.is_end_stream();
             *this.rest = this.unread.take_rest();
             let mut data = match frame.into_data() {
                 Ok(data) if this.rest.is_some() => data,

@@ -59,6 +59,7 @@ use tower_service::Service;
 
 pub use self::body::{RequestBody, ResponseBody};
 use self::body::{Rest, Unread};
+use crate::body::is_at_end;
 
 /// [`Layer`] that applies [`Drain`].
 #[derive(Clone, Copy, Debug)]
@@ -72,11 +73,15 @@ pub(crate) struct Bounds {
     time: Duration,
 }
 
+impl Bounds {
+    const DEFAULT: Self = Self { bytes: 40 << 20, time: Duration::from_secs(2) };
+}
+
 impl DrainLayer {
     /// Returns a layer that reads at most 40 MiB, for at most 2 s.
     #[must_use]
     pub const fn new() -> Self {
-        Self { bounds: Bounds { bytes: 40 << 20, time: Duration::from_secs(2) } }
+        Self { bounds: Bounds::DEFAULT }
     }
 
     /// Sets the most bytes that are read after the response. It should exceed the largest body that
@@ -120,7 +125,7 @@ pub struct Drain<S> {
 impl<S> Drain<S> {
     /// Wraps `inner` with the bounds of [`DrainLayer::new`].
     pub const fn new(inner: S) -> Self {
-        Self { inner, bounds: DrainLayer::new().bounds }
+        Self { inner, bounds: Bounds::DEFAULT }
     }
 
     /// The inner service.
@@ -194,7 +199,7 @@ where
         let this = self.project();
         if this.empty.is_none() {
             let response = ready!(this.inner.poll(cx))?;
-            let rest = if response.body().is_end_stream() { this.unread.take_rest() } else { None };
+            let rest = if is_at_end(response.body()) { this.unread.take_rest() } else { None };
             let Some(rest) = rest else {
                 let unread = this.unread.take();
                 return Poll::Ready(Ok(response.map(|body| ResponseBody::new(body, unread))));

@@ -51,6 +51,41 @@ async fn reads_endless_body_within_bounds() {
     assert_eq!(start.elapsed(), Duration::ZERO);
 }
 
+/// A body that knows its length, and learns of its end only by another poll.
+struct Announced(&'static str, u64);
+
+impl Body for Announced {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let bytes = Bytes::from(std::mem::take(&mut self.0));
+        self.1 -= bytes.len() as u64;
+        Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))))
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        http_body::SizeHint::with_exact(self.1)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn last_byte_of_announced_length_waits() {
+    for text in ["no", ""] {
+        let refuse = service_fn(move |_: Request<_>| async move {
+            Ok::<_, Infallible>(Response::new(Announced(text, text.len() as u64)))
+        });
+        let start = Instant::now();
+        let mut body = Drain::new(refuse).oneshot(silent()).await.unwrap().into_body();
+        // A server reads no further than the last byte.
+        for _ in 0..text.len() {
+            assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap().len(), 1);
+        }
+        assert!(start.elapsed() >= Duration::from_secs(2), "{text}");
+        assert!(body.frame().await.is_none());
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn head_of_empty_response_waits() {
     let empty = service_fn(|_: Request<_>| async { Ok::<_, Infallible>(Response::new(Full::<Bytes>::default())) });

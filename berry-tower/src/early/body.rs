@@ -154,6 +154,13 @@ impl<F, B> EarlyBody<F, B> {
     }
 }
 
+/// An empty body, as tower-http's `Cors` and `Timeout` need for their own responses.
+impl<F, B: Default> Default for EarlyBody<F, B> {
+    fn default() -> Self {
+        Self { source: Source::Response(B::default(), None), watch: None, ending: None, sent: None }
+    }
+}
+
 impl<F, B> Source<F, B> {
     const fn progress(&self) -> Option<&Progress> {
         match self {
@@ -279,9 +286,9 @@ where
             return next;
         }
         if watch.is_stopped(cx) {
-            let refusal = Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "server_error", "the gateway is shutting down")
+            let refusal = Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "server_error", "the server is shutting down")
                 .code("shutting_down");
-            return self.end(&refusal, "the gateway is shutting down".into(), cx);
+            return self.end(&refusal, "the server is shutting down".into(), cx);
         }
         while watch.is_silent(cx) {
             if this.source.progress().is_none_or(Progress::between_events) {

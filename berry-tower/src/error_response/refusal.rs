@@ -17,8 +17,9 @@ const SERVER: &str = "server_error";
 
 /// Returns the refusal that stands for an error.
 ///
-/// The first error of [`error`](crate::error) in the chain of sources decides. Any other error is a
-/// 500 that shows nothing of it.
+/// The first error of [`error`](crate::error) in the chain of sources decides; the timeouts of tokio
+/// and tower are a 504, and the refusals of tower's `LoadShed` a 503. Any other error is a 500 that
+/// shows nothing of it.
 ///
 /// ```
 /// use berry_tower::{error::BreakerOpen, error_response::refusal_for};
@@ -48,7 +49,8 @@ pub(super) fn known(error: &(dyn Error + 'static)) -> Option<Refusal> {
         } else if let Some(e) = e.downcast_ref::<Unroutable>() {
             return Some(unroutable(e));
         } else if let Some(e) = e.downcast_ref::<BreakerOpen>() {
-            return Some(unavailable(&Unroutable::NoneAvailable { retry_after: e.retry_after }, e.retry_after));
+            let message = "the service is out of order at the moment; try again later";
+            return Some(unavailable(message, e.retry_after));
         } else if let Some(e) = e.downcast_ref::<Failure>() {
             return Some(failure(e));
         }
@@ -61,6 +63,8 @@ pub(super) fn known(error: &(dyn Error + 'static)) -> Option<Refusal> {
             return Some(refusal.code("internal_error"));
         } else if e.is::<TotalTimeout>() || e.is::<Elapsed>() || e.is::<tower::timeout::error::Elapsed>() {
             return Some(timeout(TotalTimeout.to_string()));
+        } else if e.is::<tower::load_shed::error::Overloaded>() {
+            return Some(overloaded("the server is overloaded; try again shortly"));
         }
         next = e.source();
     }
@@ -87,21 +91,22 @@ fn unroutable(e: &Unroutable) -> Refusal {
             refusal.code("previous_response_not_found").param(param.clone())
         }
         Unroutable::NoneAvailable { retry_after: wait } | Unroutable::OnlyTriedLeft { soonest: wait } => {
-            unavailable(e, *wait)
+            unavailable(message, *wait)
         }
-        Unroutable::Overloaded => {
-            let refusal = Refusal::new(StatusCode::SERVICE_UNAVAILABLE, SERVER, message).code("overloaded");
-            refusal.retry_after(Duration::from_secs(1))
-        }
+        Unroutable::Overloaded => overloaded(message),
         Unroutable::FallbackNotPermitted => {
             Refusal::new(StatusCode::FORBIDDEN, "permission_error", message).code("model_not_allowed").param("model")
         }
-        Unroutable::NoCandidates { .. } => unavailable(e, Duration::ZERO),
+        Unroutable::NoCandidates { .. } => unavailable(message, Duration::ZERO),
     }
 }
 
-fn unavailable(e: &Unroutable, wait: Duration) -> Refusal {
-    Refusal::new(StatusCode::SERVICE_UNAVAILABLE, SERVER, e.to_string()).code("no_backend_available").retry_after(wait)
+fn unavailable(message: impl Into<Cow<'static, str>>, wait: Duration) -> Refusal {
+    Refusal::new(StatusCode::SERVICE_UNAVAILABLE, SERVER, message).code("no_backend_available").retry_after(wait)
+}
+
+fn overloaded(message: impl Into<Cow<'static, str>>) -> Refusal {
+    Refusal::new(StatusCode::SERVICE_UNAVAILABLE, SERVER, message).code("overloaded").retry_after(RETRY_AFTER)
 }
 
 /// Returns the refusal for a failure without a layer for retries outside.
@@ -148,8 +153,7 @@ fn exhausted(e: &Exhausted) -> Refusal {
         Class::ClientError | Class::TooLong => as_upstream(e, StatusCode::BAD_REQUEST, None, None),
         Class::Server if is_overload(e) => {
             let message = format!("the provider is overloaded{}", quoted(e));
-            let refusal = Refusal::new(StatusCode::SERVICE_UNAVAILABLE, SERVER, message).code("overloaded");
-            refusal.retry_after(RETRY_AFTER)
+            overloaded(message)
         }
         Class::Server | Class::Network | Class::Success | Class::Cancelled => {
             let quoted = quoted(e);

@@ -78,7 +78,7 @@ where
     U: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
     B: Body + Send + 'static,
     B::Data: Send,
-    B::Error: Send,
+    B::Error: Into<BoxError> + Send,
 {
     let (collect, render) = (settings.values.collect.clone(), settings.render.clone());
     let collect = collect.default_caller(&settings.values.caller);

@@ -74,19 +74,20 @@ use crate::{
     backend::{Backend, Catalog, ProbeOutcome, Stage},
     body::Buffered,
     classify::Class,
-    client::Reqwest,
+    client::{FOREVER, Reqwest, after},
     error::BoxError,
 };
 
-/// How often is probed, and for how long.
+/// How often is probed, and for how long. [`Duration::MAX`] means never, or no limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// Between two rounds.
+    /// Between two rounds; at least 1 ms. Default: 30 s.
     pub interval: Duration,
-    /// Bounds a provider's whole probe: the list of models and the chats after it.
+    /// Bounds a provider's whole probe: the list of models and the chats after it. A
+    /// probe that takes longer has failed. Default: 10 s.
     pub timeout: Duration,
     /// Between two connectivity checks of the backends of `smart_ai` models. They take part in a
-    /// round, so that they come no more often than those.
+    /// round, so that they come no more often than those. Default: 600 s.
     pub connectivity_interval: Duration,
 }
 
@@ -100,7 +101,7 @@ impl Default for Settings {
     }
 }
 
-/// See the [module](self). `T` is any service that sends a request to its address.
+/// Probes the backends of a catalogue; see the [module](self). `T` is any service that sends a request to its address.
 #[derive(Debug)]
 pub struct Prober<T = Reqwest> {
     catalog: Catalog,
@@ -110,7 +111,7 @@ pub struct Prober<T = Reqwest> {
 }
 
 impl<T> Prober<T> {
-    /// A prober of the backends of `catalog`.
+    /// Returns a prober of the backends of `catalog`, which does nothing before [`run`](Self::run).
     pub fn new(catalog: Catalog, transport: T, settings: Settings) -> Self {
         Self { catalog, transport, settings, first: watch::Sender::new(false) }
     }
@@ -143,7 +144,7 @@ where
     /// Probes at once, and then in every interval, for ever.
     pub async fn run(self) {
         let Self { catalog, transport, settings, first } = self;
-        let mut ticks = interval(settings.interval.max(Duration::from_millis(1)));
+        let mut ticks = interval(settings.interval.clamp(Duration::from_millis(1), FOREVER));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut under_way = FuturesUnordered::new();
         // Who hangs is not asked again meanwhile.
@@ -197,7 +198,7 @@ where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
-    let deadline = Instant::now() + timeout;
+    let deadline = after(Instant::now(), timeout);
     let ProviderCheck { provider, targets } = check;
     let listing = match timeout_at(deadline, list(transport.clone(), &provider)).await {
         Ok(Ok(())) => ModelListResult::Alive,

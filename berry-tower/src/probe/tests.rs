@@ -287,3 +287,18 @@ fn due_probes_depend_on_the_state_alone() {
         NextStep::Done(ProbeOutcome::Listed { decides: true })
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn extreme_times_do_not_overflow() {
+    for time in [Duration::ZERO, Duration::MAX] {
+        let catalog = catalog([Backend::new(provider("a"), "x")]);
+        let settings = Settings { interval: time, timeout: time, connectivity_interval: time };
+        let prober = Prober::new(catalog, World::default().transport(), settings);
+        let first = prober.first_round();
+        let running = tokio::spawn(prober.run());
+        first.await;
+        some(10).await;
+        assert!(!running.is_finished(), "{time:?}");
+        running.abort();
+    }
+}

@@ -18,7 +18,8 @@ use crate::{
 ///
 /// [`QuotaFromRequest`](super::QuotaFromRequest) and [`PerKey`](super::PerKey) are the two local implementations. Implement it for a limit
 /// that is kept in a store shared by several processes. Two kinds of closure are limits, too:
-/// `Fn(&Parts) -> Result<Allowance, Exceeded>`, and a closure that returns a future of that result.
+/// `Fn(&Parts) -> Result<Allowance, Exceeded>`, and a closure that returns a future of that result,
+/// which cannot borrow from the head: read what is needed first, then return an `async move` block.
 ///
 /// ```
 /// use berry_tower::rate_limit::{Allowance, Exceeded, Limit, LimitKind, Window, WindowUsage};

@@ -266,6 +266,13 @@ impl<S, B> ResumeBody<S, B> {
     }
 }
 
+/// An empty body, as tower-http's `Cors` and `Timeout` need for their own responses.
+impl<S, B: Default> Default for ResumeBody<S, B> {
+    fn default() -> Self {
+        Self::new(B::default(), None, None)
+    }
+}
+
 impl<S, B> Body for ResumeBody<S, B>
 where
     S: tower_service::Service<Request<Buffered>, Response = Response<B>> + Clone + Send + 'static,

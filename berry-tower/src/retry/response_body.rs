@@ -33,6 +33,13 @@ impl<B: Body> ResponseBody<B> {
     }
 }
 
+/// An empty body, as tower-http's `Cors` and `Timeout` need for their own responses.
+impl<B: Body + Default> Default for ResponseBody<B> {
+    fn default() -> Self {
+        Self::inner(B::default())
+    }
+}
+
 impl<B: Body> Body for ResponseBody<B> {
     type Data = B::Data;
     type Error = B::Error;

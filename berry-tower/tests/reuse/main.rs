@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a helper of tests may panic as a test may")]
 
+mod among_others;
 mod apps;
 mod bodies;
 mod edge;

@@ -116,7 +116,7 @@ where
     U: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
     B: Body + Send + 'static,
     B::Data: Send,
-    B::Error: Send,
+    B::Error: Into<BoxError> + Send,
 {
     let Settings { transport, render, values, .. } = settings;
     let Values { catalog, collect, tags, tag_policy, .. } = values;
