@@ -1,4 +1,4 @@
-//! Notices between replicas over the store: a backend is paused, or keys have changed. No request waits for a notice, and
+//! Notices between replicas over the store: a backend is paused, keys have changed, or an account has made ids. No request waits for a notice, and
 //! without it each replica finds out by itself.
 
 use std::{
@@ -12,7 +12,7 @@ use std::{
 
 use arc_swap::ArcSwapOption;
 use berry_tower::{
-    backend::{BackendId, Catalog},
+    backend::{BackendId, BackendState, Catalog},
     observe::{BackendObserver, Observer},
     store::{Notice, Store},
 };
@@ -22,6 +22,8 @@ use tokio::{sync::Notify, time::Instant};
 const PAUSED: &str = "paused";
 /// The topic of a change of keys, users or teams.
 const KEYS: &str = "keys";
+/// The topic of ids that an account has made. The text has three lines: provider, model, the hashes of the ids.
+const IDS: &str = "ids";
 /// A pause is announced again when its end has moved by this much.
 const ANNOUNCE_AFTER: u64 = 500;
 
@@ -93,27 +95,41 @@ impl Inner {
         match notice.topic() {
             KEYS => self.keys_changed.notify_one(),
             PAUSED => self.doubt(notice.text()),
+            IDS => self.learn_ids(notice.text()),
             // A newer replica may send other notices.
             _ => {}
         }
     }
 
     fn doubt(&self, text: &str) {
-        let (Some((left, provider, model)), Some(link)) = (pause_of(text), &*self.link.load()) else { return };
-        let models = link.1.load();
-        let named = |id: &BackendId| &*id.provider == provider && &*id.model == model;
-        if let Some((id, state)) = models.states().find(|(id, _)| named(id)) {
+        let Some((left, backend)) = pause_of(text) else { return };
+        self.with_backend(backend, |id, state| {
             tracing::debug!(backend = %id, seconds = left.as_secs_f64(), "another replica leaves a backend alone");
             state.doubt(left, Instant::now());
+        });
+    }
+
+    fn learn_ids(&self, text: &str) {
+        let Some((backend, ids)) = text.rsplit_once('\n') else { return };
+        let ids = ids.split(' ').filter_map(|id| u64::from_str_radix(id, 16).ok());
+        self.with_backend(backend, |_, state| state.learn_ids(ids));
+    }
+
+    /// Calls `act` with the backend that a notice names by two lines, if it is one of the current configuration.
+    fn with_backend(&self, named: &str, act: impl FnOnce(&BackendId, &BackendState)) {
+        let (Some((provider, model)), Some(link)) = (named.split_once('\n'), &*self.link.load()) else { return };
+        let models = link.1.load();
+        let is_named = |id: &BackendId| &*id.provider == provider && &*id.model == model;
+        if let Some((id, state)) = models.states().find(|(id, _)| is_named(id)) {
+            act(id, state);
         }
     }
 }
 
-/// Reads the text of [`PAUSED`].
-fn pause_of(text: &str) -> Option<(Duration, &str, &str)> {
+/// Reads the text of [`PAUSED`]: the time, and the backend.
+fn pause_of(text: &str) -> Option<(Duration, &str)> {
     let (left, backend) = text.split_once('\n')?;
-    let (provider, model) = backend.split_once('\n')?;
-    Some((Duration::from_millis(left.parse().ok()?), provider, model))
+    Some((Duration::from_millis(left.parse().ok()?), backend))
 }
 
 impl Observer for Fleet {
@@ -122,7 +138,7 @@ impl Observer for Fleet {
     }
 }
 
-/// Announces the pauses of one backend.
+/// Announces the pauses of one backend, and the ids that it makes.
 #[derive(Debug)]
 struct Announcer {
     fleet: Fleet,
@@ -141,6 +157,11 @@ impl BackendObserver for Announcer {
             let text = format!("{millis}\n{}\n{}", self.id.provider, self.id.model);
             self.fleet.announce(Notice::new(PAUSED, text));
         }
+    }
+
+    fn ids_made(&self, ids: &[u64]) {
+        let ids: Vec<_> = ids.iter().map(|id| format!("{id:x}")).collect();
+        self.fleet.announce(Notice::new(IDS, format!("{}\n{}\n{}", self.id.provider, self.id.model, ids.join(" "))));
     }
 }
 
@@ -226,5 +247,15 @@ mod tests {
         let ((fleet, _catalog), (other, _heard)) = (replica(&here), replica(&there));
         fleet.announce_keys();
         other.keys_changed().await;
+    }
+
+    #[tokio::test]
+    async fn another_replica_knows_the_maker_of_an_id() {
+        let (here, there) = (Arc::new(Joined::default()), Arc::new(Joined::default()));
+        here.2.set(there.clone()).unwrap();
+        let ((_fleet, catalog), (_other, heard)) = (replica(&here), replica(&there));
+        let state = |catalog: &Catalog| catalog.load().states().next().unwrap().1.clone();
+        state(&catalog).observer().unwrap().ids_made(&[u64::MAX, 7]);
+        assert!([u64::MAX, 7].iter().all(|id| state(&heard).has_made(*id)) && !state(&heard).has_made(8));
     }
 }

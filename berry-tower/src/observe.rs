@@ -13,6 +13,7 @@
 //! | [`attempt_ended`](BackendObserver::attempt_ended) | Select | once for each attempt that asked the backend, when its body has ended |
 //! | [`health_changed`](BackendObserver::health_changed) | [`BackendState`](crate::backend::BackendState) | the stage of its health is another one |
 //! | [`breaker_changed`](BackendObserver::breaker_changed) | its breaker | it has closed, opened, or become half-open |
+//! | [`ids_made`](BackendObserver::ids_made) | BackendClient | a response has ended that holds ids which only the backend's account knows |
 //! | [`paused`](BackendObserver::paused) | [`BackendState`](crate::backend::BackendState) | its breaker has opened, or its provider has asked for a pause |
 //!
 //! The attempts of one request are reported to the [`RequestObserver`] in its extensions.
@@ -96,6 +97,10 @@ pub trait BackendObserver: fmt::Debug + Send + Sync {
 
     /// It is not asked for this time: its breaker has opened, or its provider has sent `Retry-After`.
     fn paused(&self, _left: Duration) {}
+
+    /// Called when a response has ended that holds new ids of the backend's account, with their hashes, which are the same in
+    /// every process; see [`learn_ids`](crate::backend::BackendState::learn_ids).
+    fn ids_made(&self, _ids: &[u64]) {}
 }
 
 /// Observes the attempts of one request.
@@ -181,5 +186,9 @@ impl BackendObserver for Vec<Arc<dyn BackendObserver>> {
 
     fn paused(&self, left: Duration) {
         self.iter().for_each(|observer| observer.paused(left));
+    }
+
+    fn ids_made(&self, ids: &[u64]) {
+        self.iter().for_each(|observer| observer.ids_made(ids));
     }
 }

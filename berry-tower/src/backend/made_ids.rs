@@ -17,16 +17,17 @@ const WAYS: usize = 4;
 pub(crate) struct MadeIds(OnceLock<Box<[AtomicU64]>>);
 
 impl MadeIds {
-    /// Records an id by its hash.
-    pub(crate) fn record(&self, id: u64) {
+    /// Records an id by its hash. Returns whether it is a new one.
+    pub(crate) fn record(&self, id: u64) -> bool {
         let set = set(self.0.get_or_init(|| (0..SETS * WAYS).map(|_| AtomicU64::new(0)).collect()), id);
         if set.iter().any(|made| made.load(Relaxed) == id) {
-            return;
+            return false;
         }
         let free = set.iter().position(|made| made.load(Relaxed) == 0);
         // The upper bits are as good as a random number.
         let at = free.unwrap_or((id >> 60) as usize % WAYS);
         set[at].store(id, Relaxed);
+        true
     }
 
     /// Whether an id is one of these.
@@ -85,7 +86,8 @@ mod tests {
     fn knows_the_latest_ids() {
         let made = MadeIds::default();
         assert!(made.is_empty() && !made.contains(hash("resp_1")));
-        for at in 0..100_000 {
+        assert!(made.record(hash("resp_0")) && !made.record(hash("resp_0")));
+        for at in 1..100_000 {
             made.record(hash(&format!("resp_{at}")));
         }
         let latest = (99_000..100_000).filter(|at| made.contains(hash(&format!("resp_{at}")))).count();

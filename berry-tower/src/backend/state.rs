@@ -207,6 +207,22 @@ impl BackendState {
         &self.made_ids
     }
 
+    /// Records ids, by their hashes, that another process has seen this backend make. Requests that hold one of them go to
+    /// a backend of the same provider.
+    #[cfg(feature = "select")]
+    pub fn learn_ids(&self, ids: impl IntoIterator<Item = u64>) {
+        for id in ids {
+            self.made_ids.record(id);
+        }
+    }
+
+    /// Whether an id, by its hash, is one of the latest that this backend is known to have made.
+    #[cfg(feature = "select")]
+    #[must_use]
+    pub fn has_made(&self, id: u64) -> bool {
+        self.made_ids.contains(id)
+    }
+
     /// The observer.
     #[must_use]
     pub fn observer(&self) -> Option<&Arc<dyn BackendObserver>> {

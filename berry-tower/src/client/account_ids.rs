@@ -50,7 +50,10 @@ const TAIL: usize = 32;
 /// Envelopes of reasoning begin with it. They are bound to their backend anyway.
 const OWN: &[u8] = b"berry:";
 
-/// Reads ids, and records them at the backend.
+/// The most new ids of one response that the backend's observer gets.
+const MOST_NEW: usize = 64;
+
+/// Reads ids, and records them at the backend. Its observer gets them when the response has ended.
 pub(super) struct IdReader {
     backend: Arc<Backend>,
     /// Whether only ids of containers and files count.
@@ -58,6 +61,8 @@ pub(super) struct IdReader {
     /// The last bytes, for names that are split.
     tail: Vec<u8>,
     value: Value,
+    /// The hashes of the new ids.
+    new: Vec<u64>,
 }
 
 /// The value that is being read.
@@ -87,6 +92,7 @@ impl IdReader {
             is_messages,
             tail: Vec::new(),
             value: Value::None,
+            new: Vec::new(),
         })
     }
 
@@ -125,10 +131,16 @@ impl IdReader {
         }
     }
 
-    fn record(&self, hash: IdHash, first: &[u8]) {
+    fn record(&mut self, hash: IdHash, first: &[u8]) {
         let counts = !self.is_messages || [&b"container"[..], b"file"].iter().any(|kind| first.starts_with(kind));
-        if counts && !first.is_empty() && !first.starts_with(OWN) {
-            self.backend.state().made_ids().record(hash.finish());
+        let id = hash.finish();
+        if counts
+            && !first.is_empty()
+            && !first.starts_with(OWN)
+            && self.backend.state().made_ids().record(id)
+            && self.new.len() < MOST_NEW
+        {
+            self.new.push(id);
         }
     }
 
@@ -158,6 +170,14 @@ impl IdReader {
             None => self.tail.extend_from_slice(&bytes[at.max(bytes.len().saturating_sub(TAIL))..]),
         }
         end
+    }
+}
+
+impl Drop for IdReader {
+    fn drop(&mut self) {
+        if let (false, Some(observer)) = (self.new.is_empty(), self.backend.state().observer()) {
+            observer.ids_made(&self.new);
+        }
     }
 }
 

@@ -233,7 +233,11 @@ where
         drop(answer);
         answer = call.convert(replay.send(&call, false).await?).await?;
     }
-    if let Some(api) = call.switch_api(&answer, &replay.request) {
+    let switched = match call.switch_api(&answer, &replay.request) {
+        Ok(switched) => switched,
+        Err(field) => return Ok(call.inexpressible(&field)),
+    };
+    if let Some(api) = switched {
         let status = answer.status();
         drop(answer);
         answer = call.convert(replay.send(&call, false).await?).await?;

@@ -223,9 +223,11 @@ pub(super) fn body(
     }
 }
 
-/// Whether nothing of the message was masked or cut.
+/// Whether the message and the field are shown as they are.
 fn is_shown_as_it_is(value: &Value, error: &ErrorBody) -> bool {
-    value.pointer("/error/message").and_then(Value::as_str) == error.message.as_deref()
+    let text = |name: &str| value.pointer(name).and_then(Value::as_str);
+    text("/error/message") == error.message.as_deref()
+        && text("/error/param").is_none_or(|param| error.param.as_deref() == Some(param))
 }
 
 /// Whether it is `{"type":"error","error":{"type","message"}}`.

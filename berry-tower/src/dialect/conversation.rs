@@ -249,6 +249,24 @@ impl Conversation {
         self.encoded[dialect.index()].get()?.as_ref().err()
     }
 
+    /// Returns the caller's name of a field that a backend of this format has named in a refusal. The messages that it
+    /// was sent may be others than the caller's, so that their positions say nothing.
+    pub(crate) fn caller_param(&self, dialect: Dialect, param: &str) -> Option<String> {
+        let (caller, decoded) = (self.caller().ok()?, self.request().ok()?);
+        let (field, rest) = param.split_at(param.find(['.', '[']).unwrap_or(param.len()));
+        let param = match (dialect, field) {
+            (_, "messages") | (Dialect::Responses, "input") => "messages".to_owned(),
+            (Dialect::Responses, "max_output_tokens") => "max_completion_tokens".to_owned(),
+            (Dialect::Responses, "reasoning") => "reasoning_effort".to_owned(),
+            (Dialect::Responses, "text") => match rest.strip_prefix(".format") {
+                Some(rest) => format!("response_format{rest}"),
+                None => "verbosity".to_owned(),
+            },
+            _ => param.to_owned(),
+        };
+        Some(caller.param_path(&param, decoded, &self.body))
+    }
+
     /// Encodes the body for a backend.
     ///
     /// # Errors

@@ -1,5 +1,10 @@
 //! Media inside a URL: `data:image/png;base64,…`.
 
+use base64::{
+    Engine as _, alphabet,
+    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
+};
+
 /// A `data:` URL in base64, with a type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct DataUrl<'a> {
@@ -21,11 +26,35 @@ impl<'a> DataUrl<'a> {
             && mime_type.contains('/');
         good.then_some(Self { mime_type, data })
     }
+
+    /// Returns the text of a file whose type is one of text; `None` for any other.
+    pub(crate) fn text(&self) -> Option<String> {
+        const LENIENT: GeneralPurpose = GeneralPurpose::new(
+            &alphabet::STANDARD,
+            GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+        );
+        let kind = self.mime_type.to_ascii_lowercase();
+        let is_text = kind.starts_with("text/")
+            || matches!(&*kind, "application/json" | "application/xml" | "application/yaml" | "application/javascript");
+        let bytes = LENIENT.decode(self.data).ok().filter(|_| is_text)?;
+        String::from_utf8(bytes).ok()
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::DataUrl;
+
+    #[test]
+    fn only_text_is_read_as_text() {
+        let text = |url: &str| DataUrl::parse(url).unwrap().text();
+        for url in ["data:text/plain;base64,aGVsbG8=", "data:TEXT/csv;charset=utf-8;base64,aGVsbG8"] {
+            assert_eq!(text(url).as_deref(), Some("hello"));
+        }
+        for not in ["data:image/png;base64,aGVsbG8=", "data:text/plain;base64,/w==", "data:text/plain;base64,!"] {
+            assert_eq!(text(not), None, "{not}");
+        }
+    }
 
     #[test]
     fn only_typed_base64_is_read() {

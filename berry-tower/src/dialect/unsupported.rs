@@ -25,6 +25,16 @@ impl UnsupportedField {
         Self { param: param.into(), reason: reason.into(), code: None }
     }
 
+    /// A field that is not of the format, by the parser's words.
+    pub(crate) fn malformed(error: serde_path_to_error::Error<serde_json::Error>) -> Self {
+        let path = error.path().to_string();
+        let error = error.into_inner();
+        // The path says more than a position, which is that in the body after it was rewritten.
+        let position = format!(" at line {} column {}", error.line(), error.column());
+        let reason = error.to_string();
+        Self::new(path, reason.strip_suffix(&position).unwrap_or(&reason))
+    }
+
     /// Sets the error code.
     #[must_use]
     pub const fn with_code(mut self, code: &'static str) -> Self {

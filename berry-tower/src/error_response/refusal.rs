@@ -145,6 +145,8 @@ fn exhausted(e: &Exhausted) -> Refusal {
             let refusal = Refusal::new(StatusCode::GATEWAY_TIMEOUT, SERVER, message).code("upstream_timeout");
             with_retry_advice(refusal, e.elapsed)
         }
+        // What the provider does not know may be an id in the request rather than the model.
+        Class::EndpointNotServed if names_subject(e) => as_upstream(e, StatusCode::NOT_FOUND, None, None),
         Class::Model | Class::EndpointNotServed => {
             as_upstream(e, StatusCode::NOT_FOUND, Some("model_not_found"), Some("model"))
         }
@@ -159,6 +161,11 @@ fn exhausted(e: &Exhausted) -> Refusal {
             bad_gateway(e, format!("{}{detail}", attempts(e)), "upstream_error")
         }
     }
+}
+
+/// Whether the upstream's error has a code or a field.
+fn names_subject(e: &Exhausted) -> bool {
+    e.error.as_ref().is_some_and(|error| error.code.is_some() || error.param.is_some())
 }
 
 fn is_overload(e: &Exhausted) -> bool {

@@ -270,7 +270,7 @@ impl<S, C: Classify + Clone> Select<S, C> {
         let mut lost_races = 0;
         while lost_races < MAX_LOST_RACES {
             let now = Instant::now();
-            let Candidates { mut list, is_last_resort, .. } = candidates(model, &context, now)?;
+            let Candidates { mut list, is_last_resort: is_last_of_model, .. } = candidates(model, &context, now)?;
             if list.iter().any(|it| is_known_to_drop(it.backend)) && !list.iter().all(|it| is_known_to_drop(it.backend))
             {
                 list.retain(|it| !is_known_to_drop(it.backend));
@@ -295,11 +295,11 @@ impl<S, C: Classify + Clone> Select<S, C> {
                 let is_alone =
                     || list.iter().all(|c| Arc::ptr_eq(c.backend, chosen.backend) || !can_translate(c.backend));
                 let has_deadline = chosen.backend.provider().timeouts().first_token().is_some();
-                let is_last_resort = (is_last_resort || has_deadline && conversation.is_some() && is_alone())
+                let is_last_resort = (is_last_of_model || has_deadline && conversation.is_some() && is_alone())
                     && fallback_index == asked.fallbacks().len();
                 let strategy = model.strategy().name();
                 tracing::debug!(provider = &*id.provider, model = &*id.model, strategy, "Backend selected");
-                return Ok(Selection { lease, is_last_resort, conversation });
+                return Ok(Selection { lease, is_last_resort, is_last_of_model, conversation });
             }
             lost_races += 1;
         }
@@ -311,6 +311,7 @@ impl<S, C: Classify + Clone> Select<S, C> {
 struct Selection<C: Classify> {
     lease: Box<Lease<C>>,
     is_last_resort: bool,
+    is_last_of_model: bool,
     conversation: Option<Arc<Conversation>>,
 }
 
@@ -346,9 +347,11 @@ where
             request.extensions_mut().insert(self.layer.callers.hear(caller));
         }
         let state = match self.lease(&mut request) {
-            Ok(Selection { mut lease, is_last_resort, conversation }) => {
+            Ok(Selection { mut lease, is_last_resort, is_last_of_model, conversation }) => {
                 lease.describe(&request);
-                let selected = Selected::new(lease.backend().clone()).with_last_resort(is_last_resort);
+                let selected = Selected::new(lease.backend().clone())
+                    .with_last_resort(is_last_resort)
+                    .with_last_of_model(is_last_of_model);
                 request.extensions_mut().insert(selected);
                 request.extensions_mut().insert(RoutedModel::new(lease.model().clone()));
                 if let Some(conversation) = conversation {

@@ -9,13 +9,14 @@ use crate::backend::{Backend, Model};
 pub struct Selected {
     backend: Arc<Backend>,
     is_last_resort: bool,
+    is_last_of_model: bool,
 }
 
 impl Selected {
     /// Selects a backend, which is not the last resort.
     #[must_use]
     pub const fn new(backend: Arc<Backend>) -> Self {
-        Self { backend, is_last_resort: false }
+        Self { backend, is_last_resort: false, is_last_of_model: false }
     }
 
     /// Says whether no candidate remains besides this backend.
@@ -23,6 +24,19 @@ impl Selected {
     pub const fn with_last_resort(mut self, is_last_resort: bool) -> Self {
         self.is_last_resort = is_last_resort;
         self
+    }
+
+    /// Says whether no other backend of the model is a candidate, whatever its fallbacks have.
+    #[must_use]
+    pub(crate) const fn with_last_of_model(mut self, is_last_of_model: bool) -> Self {
+        self.is_last_of_model = is_last_of_model;
+        self
+    }
+
+    /// Whether no other backend of the model is a candidate.
+    #[must_use]
+    pub(crate) const fn is_last_of_model(&self) -> bool {
+        self.is_last_of_model
     }
 
     /// The backend.

@@ -1,5 +1,6 @@
 """Notices between replicas over the store, and stores that are clusters or need TLS."""
 
+import json
 import os
 import socket
 import subprocess
@@ -7,7 +8,7 @@ import time
 
 import pytest
 from load import run
-from support import Process, Redis, cluster_port, free_port, program, wait_for
+from support import ADMIN, SERVER, Process, Redis, cluster_port, free_port, program, wait_for
 from test_limits import PRICES, USER, metric, store, user
 
 
@@ -78,6 +79,42 @@ def test_a_pause_that_one_replica_hears_of_is_a_doubt_of_the_others(fleet, redis
     assert there.client().chat()[0] == 200
     assert "unhealthy" not in backend(there)
     assert here.client().chat()[0] in (429, 503)
+
+
+@pytest.fixture
+def accounts(tmp_path):
+    """Two accounts of one vendor, each of which stores its own responses."""
+    started = {}
+    for name in ("a", "b"):
+        log = tmp_path / f"account-{name}.json"
+        started[name] = Process([SERVER.with_name("berry-simulated"), "--name", name], log).start(), log
+    wait_for(lambda: all(log.read_text().endswith("\n") for _, log in started.values()))
+    yield {name: json.loads(log.read_text()) for name, (_, log) in started.items()}
+    for process, _ in started.values():
+        process.stop()
+
+
+def test_a_conversation_stays_with_its_account_whichever_replica_is_asked(fleet, redis, accounts):
+    lines = [f'[users.admin]\ntoken = "{ADMIN}"\ntags = ["admin"]', store(redis)]
+    lines.append('[models.sim]\nname = "sim"\nstrategy = "round_robin"')
+    for name, account in accounts.items():
+        lines.append(f'[[models.sim.backends]]\nprovider = "{name}"\nmodel = "sim"\nprobe = "none"')
+    for name, account in accounts.items():
+        address, key = account["base_url"], account["key"]
+        lines.append(f'[providers.{name}]\nbase_url = "{address}"\napi_key = "{key}"\nmodels = ["sim"]')
+    replicas = [fleet.replica("\n".join(lines) + "\n") for _ in range(2)]
+    wait_for(lambda: subscribers(redis) >= 2)
+    until, previous, makers = listen(redis), None, set()
+    for turn in range(6):
+        body = {"model": "sim", "input": f"turn {turn}", "previous_response_id": previous}
+        status, headers, answer = replicas[turn % 2].client().send("POST", "/v1/responses", body)
+        assert (status, headers["x-berry-attempts"]) == (200, "1"), (turn, answer)
+        makers.add(headers["x-berry-backend"])
+        previous = json.loads(answer)["id"]
+        until(b" ids ")
+        # The other replica reads the notice at the same time.
+        time.sleep(0.1)
+    assert len(makers) == 1, makers
 
 
 def test_limits_hold_while_no_replica_hears_another(fleet, redis):

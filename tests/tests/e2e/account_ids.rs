@@ -1,5 +1,6 @@
 //! Ids that only the account knows which made them: a request that holds one goes to a backend of that account.
 
+use berry_simulated::{Config, Dialect};
 use berry_tests::{Ask, Gateway, Reply};
 use serde_json::{Value, json};
 
@@ -80,4 +81,77 @@ async fn encrypted_reasoning_goes_back_to_its_maker() {
         input.extend(output);
     }
     assert_eq!(counts(&gateway), [4, 0, 0]);
+}
+
+/// A provider with an account of its own.
+fn account(name: &str) -> Config {
+    Config { key: format!("sk-simulated-account-{name}"), ..Config::named(name) }
+}
+
+fn with_reasoning(input: &[Value]) -> Value {
+    json!({
+        "model": "pool", "input": input, "store": false, "include": ["reasoning.encrypted_content"],
+        "reasoning": { "effort": "low", "summary": "auto" },
+    })
+}
+
+/// Returns a conversation with reasoning that one account has encrypted, which no later gateway has seen being made.
+async fn conversation_of(maker: Config) -> Vec<Value> {
+    let gateway = Gateway::builder().provider_as(maker).start().await;
+    let mut input = vec![json!({ "role": "user", "content": "one" })];
+    input.extend(response(&ask(&gateway, &with_reasoning(&input)).await, false)["output"].as_array().unwrap().clone());
+    input.push(json!({ "role": "user", "content": "two" }));
+    input
+}
+
+fn has_reasoning(body: &Value) -> bool {
+    body["input"].as_array().unwrap().iter().any(|item| item["type"] == "reasoning")
+}
+
+#[tokio::test]
+async fn reasoning_of_another_account_is_left_out_once_all_have_refused_it() {
+    let input = conversation_of(account("maker")).await;
+    for others in [&["b"][..], &["b", "c"]] {
+        let builder = Gateway::builder().strategy("failover");
+        let builder = others.iter().fold(builder, |builder, name| builder.provider_as(account(name)));
+        let gateway = builder.start().await;
+        let reply = ask(&gateway, &with_reasoning(&input)).await;
+        assert_eq!((reply.status.as_u16(), reply.header("x-berry-attempts")), (200, &*others.len().to_string()));
+        let served = reply.header("x-berry-backend").split(':').next().unwrap();
+        let calls = gateway.providers[others.iter().position(|name| *name == served).unwrap()].calls();
+        let sent: Vec<_> = calls.iter().map(|call| has_reasoning(&call.json())).collect();
+        assert_eq!(sent, [true, false], "{others:?}");
+        assert!(calls[1].json()["input"].as_array().unwrap().iter().any(|item| item["type"] == "message"));
+    }
+}
+
+#[tokio::test]
+async fn reasoning_of_an_unknown_maker_fails_over_to_it() {
+    let input = conversation_of(account("maker")).await;
+    let builder = Gateway::builder().strategy("failover").provider_as(account("b")).provider_as(account("maker"));
+    let gateway = builder.start().await;
+    let reply = ask(&gateway, &with_reasoning(&input)).await;
+    assert_eq!((reply.status.as_u16(), reply.header("x-berry-backend")), (200, "maker:sim"));
+    assert!(has_reasoning(&gateway.providers[1].calls()[0].json()));
+}
+
+#[tokio::test]
+async fn an_unknown_id_is_no_unknown_model() {
+    let gateway = Gateway::builder().provider("a").start().await;
+    let reference = json!({ "type": "item_reference", "id": "msg_unknown" });
+    let reply = ask(&gateway, &json!({ "model": "pool", "input": [reference] })).await;
+    assert_eq!(
+        (reply.status.as_u16(), &reply.error()["code"], &reply.error()["param"]),
+        (404, &Value::Null, &"input".into())
+    );
+}
+
+/// Codex waits for an item with the compacted conversation, which another provider's model cannot make.
+#[tokio::test]
+async fn a_conversation_is_compacted_by_a_backend_that_can() {
+    let input = json!([{ "role": "user", "content": "Hi" }, { "type": "compaction_trigger" }]);
+    let claude = Config { dialect: Dialect::Claude, ..Config::named("claude") };
+    let gateway = Gateway::builder().provider_as(claude).with("backend_type = \"claude\"").start().await;
+    let reply = ask(&gateway, &json!({ "model": "pool", "input": input })).await;
+    assert_eq!((reply.status.as_u16(), &reply.error()["param"]), (400, &"input[1].type".into()));
 }

@@ -4,37 +4,40 @@ use std::sync::Arc;
 
 use http::{Request, Response};
 
-use super::{Call, new_conversation};
+use super::{Call, new_conversation, response::upstream_words};
 use crate::{
     backend::{ClaudeThinking, Lesson, OpenAiApi, OptionalField},
     body::Buffered,
-    classify::ErrorBody,
     client::{foreign_signature, openai_api, refused_field},
-    dialect::{Conversation, Dialect},
+    dialect::{Conversation, Dialect, UnsupportedField},
 };
 
 impl Call {
     /// Whether a response refuses the summary of reasoning that a translation asked for.
     pub(in crate::client) fn refuses_summary<B>(&self, answer: &Response<B>) -> bool {
-        let error = answer.extensions().get::<ErrorBody>();
+        let error = upstream_words(answer);
         self.dialect == Dialect::Responses
             && self.conversation.is_some()
             && !self.backend().refuses_reasoning_summary()
             && error.and_then(|error| error.param.as_deref()) == Some("reasoning.summary")
     }
 
-    /// Returns the other one of OpenAI's formats, if a refusal says that the upstream needs it, and it can be asked in it.
-    /// The call is changed accordingly.
+    /// Returns the other one of OpenAI's formats, if a refusal says that the upstream needs it. The call is changed
+    /// accordingly.
+    ///
+    /// # Errors
+    /// The field of the request that the other format cannot express.
     pub(in crate::client) fn switch_api<B>(
         &mut self,
         answer: &Response<B>,
         client: &Request<Buffered>,
-    ) -> Option<OpenAiApi> {
+    ) -> Result<Option<OpenAiApi>, UnsupportedField> {
         if !self.endpoint.is_chat() || !self.backend().may_learn_openai_api() {
-            return None;
+            return Ok(None);
         }
-        let error = answer.extensions().get::<ErrorBody>()?;
-        let api = openai_api::needed(self.dialect, answer.status(), error)?;
+        let error = upstream_words(answer);
+        let api = error.and_then(|error| openai_api::needed(self.dialect, answer.status(), error));
+        let Some(api) = api else { return Ok(None) };
         let dialect = if api == OpenAiApi::Chat { Dialect::OpenAi } else { Dialect::Responses };
         let conversation = if dialect.format().has_endpoint(self.endpoint) {
             None
@@ -45,23 +48,23 @@ impl Call {
                 let body = self.prefill.as_ref().unwrap_or(client.body()).bytes().clone();
                 Arc::new(new_conversation(self.endpoint, body, client, &self.requested))
             });
-            known.supports(dialect).ok()?;
+            known.supports(dialect).map_err(Clone::clone)?;
             Some(known)
         };
         (self.dialect, self.conversation) = (dialect, conversation);
         self.rules = self.rules_of_backend();
         self.usage = self.asks_usage();
-        Some(api)
+        Ok(Some(api))
     }
 
     /// Leaves out the signed reasoning if a response refuses a signature. Returns whether that makes it another request.
     pub(in crate::client) fn omit_signatures<B>(&mut self, answer: &Response<B>, client: &Request<Buffered>) -> bool {
-        let error = answer.extensions().get::<ErrorBody>();
-        if !error.is_some_and(|error| foreign_signature::is_refused(self.dialect, answer.status(), error)) {
-            return false;
-        }
-        // Another backend may be of the account that can decrypt it.
-        if self.dialect == Dialect::Responses && !self.selected.is_last_resort() {
+        let error = upstream_words(answer);
+        // OpenAI does not say whose reasoning it is, so that another backend of the model may take it.
+        let is_other_first = self.dialect == Dialect::Responses && !self.selected.is_last_of_model();
+        if is_other_first
+            || !error.is_some_and(|error| foreign_signature::is_refused(self.dialect, answer.status(), error))
+        {
             return false;
         }
         let before = self.upstream_body(client.body().bytes());
@@ -76,7 +79,7 @@ impl Call {
         if !is_thinking && !self.has_optional_fields() && !self.is_responses_request() {
             return None;
         }
-        refused_field::lesson(answer.status(), answer.extensions().get::<ErrorBody>()?, dialect)
+        refused_field::lesson(answer.status(), upstream_words(answer)?, dialect)
     }
 
     /// Writes the request by a lesson from now on. Returns whether that makes it another request.

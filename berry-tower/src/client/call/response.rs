@@ -27,7 +27,7 @@ use crate::{
         upstream_error,
         watch::Watch,
     },
-    dialect::{Dialect, Dropped},
+    dialect::{Dialect, Dropped, UnsupportedField},
     endpoint::Endpoint,
     error::{BoxError, Failure, Unroutable},
     inspect::Prefilled,
@@ -45,13 +45,37 @@ const OPENAI_MODEL: HeaderName = HeaderName::from_static("openai-model");
 /// How long the body of an error response may take.
 const ERROR_BODY: Duration = Duration::from_secs(5);
 
+/// The error as the upstream has worded it, where the caller gets it in other words; in a response's extensions.
+#[derive(Clone, Debug)]
+struct AsReceived(ErrorBody);
+
+/// Returns the error of a response in the upstream's words.
+pub(super) fn upstream_words<B>(answer: &Response<B>) -> Option<&ErrorBody> {
+    let received = answer.extensions().get::<AsReceived>().map(|AsReceived(error)| error);
+    received.or_else(|| answer.extensions().get::<ErrorBody>())
+}
+
 impl Call {
     /// The response in place of the provider's, which would refuse a request without a key.
     pub(in crate::client) fn without_key<B>(&self) -> Response<ClientBody<B>> {
-        let mut error = ErrorBody::default().with_message("the provider's key could not be got; see the log");
-        error.class = Some(Class::Auth);
+        let error = ErrorBody::default().with_message("the provider's key could not be got; see the log");
+        self.refusal(StatusCode::UNAUTHORIZED, error, Class::Auth)
+    }
+
+    /// The response in place of a refusal of the request's format, which cannot be expressed in the format that the backend
+    /// has. Another backend may have the first one.
+    pub(in crate::client) fn inexpressible<B>(&self, field: &UnsupportedField) -> Response<ClientBody<B>> {
+        let code = field.code.unwrap_or("unsupported_parameter");
+        let mut error = ErrorBody::default().with_message(field.to_string()).with_code(code);
+        error.param = Some(field.param.clone());
+        error.endpoint = Some(self.endpoint);
+        self.refusal(StatusCode::BAD_REQUEST, error, Class::EndpointNotServed)
+    }
+
+    /// Returns a response with an error of the gateway's in place of the provider's.
+    fn refusal<B>(&self, status: StatusCode, mut error: ErrorBody, class: Class) -> Response<ClientBody<B>> {
+        error.class = Some(class);
         let provider = self.backend().provider();
-        let status = StatusCode::UNAUTHORIZED;
         let raw = upstream_error::body(Bytes::new(), status, &error, provider, self.request_id.as_ref());
         let mut response = Response::new(ClientBody::from(raw));
         *response.status_mut() = status;
@@ -88,6 +112,9 @@ impl Call {
         if parts.status == StatusCode::NOT_FOUND && self.dialect == Dialect::Responses {
             error.class.get_or_insert(Class::EndpointNotServed);
         }
+        if let Some(renamed) = self.renamed(&error) {
+            parts.extensions.insert(AsReceived(std::mem::replace(&mut error, renamed)));
+        }
         if parts.status == StatusCode::TOO_MANY_REQUESTS
             && !parts.headers.contains_key(RETRY_AFTER)
             && let Some(wait) = upstream_error::retry_delay(&raw)
@@ -102,6 +129,22 @@ impl Call {
         parts.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         parts.extensions.insert(error);
         Ok(Response::from_parts(parts, ClientBody::from(raw)))
+    }
+
+    /// Returns an error with the caller's name of the field that it is about, if that is another one than the upstream's.
+    fn renamed(&self, error: &ErrorBody) -> Option<ErrorBody> {
+        let theirs = error.param.as_deref()?;
+        let param = self.conversation.as_ref()?.caller_param(self.dialect, theirs)?;
+        if param == theirs {
+            return None;
+        }
+        let mut renamed = error.clone();
+        // Anthropic's errors have no member for the field.
+        if let (Endpoint::Messages, Some(message)) = (self.endpoint, &error.message) {
+            renamed.message = Some(format!("{param}: {message}"));
+        }
+        renamed.param = Some(param);
+        Some(renamed)
     }
 
     /// Whether a successful response is JSON where a stream was requested: some providers report errors so.

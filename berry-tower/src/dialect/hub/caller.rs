@@ -7,6 +7,8 @@ use std::collections::HashMap;
 pub(crate) struct CallerFacts {
     /// The members of a response that repeat the request, as JSON without braces.
     pub(crate) echo: String,
+    /// Whether the caller has asked for encrypted reasoning, so that it sends back what a model wants back.
+    pub(crate) wants_encrypted_reasoning: bool,
     /// The caller's tools by the names under which the model knows them.
     pub(crate) tools: HashMap<String, ToolName>,
     /// The caller's paths of the tools.

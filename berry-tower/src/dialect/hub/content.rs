@@ -7,7 +7,7 @@ use crate::dialect::value::Value;
 
 /// The content of a message: a text, or parts.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "it is a text or a list of parts")]
 pub(crate) enum Content {
     /// A text.
     Text(String),
@@ -89,7 +89,7 @@ pub(crate) struct ImageUrl {
 
 /// A picture as clients write it: some write the mere URL.
 #[derive(Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "it is an object with a `url`")]
 enum WrittenUrl {
     Url(String),
     Object { url: String, detail: Option<String> },

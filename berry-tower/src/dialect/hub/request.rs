@@ -90,8 +90,7 @@ impl Request {
     /// The field that is not of the format.
     pub(crate) fn parse(body: &[u8]) -> Result<Self, UnsupportedField> {
         let mut json = serde_json::Deserializer::from_slice(body);
-        serde_path_to_error::deserialize(&mut json)
-            .map_err(|error| UnsupportedField::new(error.path().to_string(), error.into_inner().to_string()))
+        serde_path_to_error::deserialize(&mut json).map_err(UnsupportedField::malformed)
     }
 
     /// Returns the request without the reasoning that another backend than the target has signed, or without all signed
@@ -143,7 +142,7 @@ pub(crate) struct StreamOptions {
 
 /// One stop sequence, or several.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "it is a text or a list of texts")]
 pub(crate) enum Stop {
     /// One sequence.
     One(String),

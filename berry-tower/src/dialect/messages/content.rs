@@ -7,7 +7,7 @@ use crate::dialect::{lenient, value::Value};
 
 /// A content: a text, or blocks.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "it is a text or a list of blocks")]
 pub(crate) enum Content {
     /// A text.
     Text(String),

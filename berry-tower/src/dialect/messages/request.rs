@@ -68,8 +68,7 @@ impl Request {
     /// The field that is not of the format, or is missing.
     pub(crate) fn parse(body: &[u8]) -> Result<Self, UnsupportedField> {
         let mut json = serde_json::Deserializer::from_slice(body);
-        let request: Self = serde_path_to_error::deserialize(&mut json)
-            .map_err(|error| UnsupportedField::new(error.path().to_string(), error.into_inner().to_string()))?;
+        let request: Self = serde_path_to_error::deserialize(&mut json).map_err(UnsupportedField::malformed)?;
         match request.max_tokens {
             Some(_) => Ok(request),
             None => Err(UnsupportedField::new("max_tokens", "it is required")),

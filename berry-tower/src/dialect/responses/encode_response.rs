@@ -68,6 +68,13 @@ impl Head {
         self.seal().map_or_else(|| envelope::UNSIGNED.to_owned(), |seal| seal.close(kind, data, text))
     }
 
+    /// Returns the encrypted content of the item that follows a text for Google's signature of it. Google requires no
+    /// such signature, and callers take the last item for the message, so that only those get it who asked.
+    pub(super) fn text_signature(&self, signature: Option<String>) -> Option<String> {
+        let signature = signature.filter(|_| self.caller.wants_encrypted_reasoning)?;
+        Some(self.sealed(Kind::GoogleText, &signature, ""))
+    }
+
     /// Returns the encrypted content of a thought, and its text.
     pub(super) fn thought(&self, thought: hub::Thought) -> (String, String) {
         match thought {
@@ -208,8 +215,7 @@ impl Output<'_> {
             let status = if calls.is_empty() { status } else { Status::Completed };
             self.push("msg", |id, out| items::message(id, status, &parts, out));
         }
-        if let Some(signature) = google.and_then(|google| google.thought_signature) {
-            let encrypted = self.head.sealed(Kind::GoogleText, &signature, "");
+        if let Some(encrypted) = self.head.text_signature(google.and_then(|google| google.thought_signature)) {
             self.reasoning("", &encrypted);
         }
         for (at, call) in calls.into_iter().enumerate() {

@@ -43,6 +43,10 @@ pub(crate) fn without_encrypted_reasoning(body: &Bytes) -> Bytes {
 
 fn without_id(item: &RawValue) -> Cow<'_, str> {
     let Ok(mut members) = serde_json::from_str::<Object>(item.get()) else { return item.get().into() };
+    // A reference is nothing without its id.
+    if members.get("type").is_some_and(|kind| *kind == "item_reference") {
+        return item.get().into();
+    }
     match members.shift_remove("id") {
         Some(_) => serde_json::to_string(&members).map_or_else(|_| item.get().into(), Cow::Owned),
         None => item.get().into(),

@@ -80,7 +80,7 @@ pub(super) struct Request {
 
 /// The conversation: a text of the user's, or items.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "it is a text or a list of items")]
 pub(super) enum Input {
     /// A text.
     Text(String),
@@ -115,7 +115,6 @@ impl Request {
     /// The field that is not of the format.
     pub(super) fn parse(body: &[u8]) -> Result<Self, UnsupportedField> {
         let mut json = serde_json::Deserializer::from_slice(body);
-        serde_path_to_error::deserialize(&mut json)
-            .map_err(|error| UnsupportedField::new(error.path().to_string(), error.into_inner().to_string()))
+        serde_path_to_error::deserialize(&mut json).map_err(UnsupportedField::malformed)
     }
 }

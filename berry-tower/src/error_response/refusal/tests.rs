@@ -115,6 +115,13 @@ fn refusals_of_the_provider_are_passed_on() {
     check(exhausted(Class::Model, 404, theirs), 404, "not_found", Some("no_such"));
     check(exhausted(Class::Model, 404, ErrorBody::default()), 404, CALLER, Some("model_not_found"));
     check(exhausted(Class::EndpointNotServed, 404, ErrorBody::default()), 404, CALLER, Some("model_not_found"));
+    let bound = || ErrorBody { code: Some("invalid_encrypted_content".into()), ..kind(CALLER) };
+    let refusal =
+        check(exhausted(Class::EndpointNotServed, 400, bound()), 400, CALLER, Some("invalid_encrypted_content"));
+    assert_eq!(refusal.param, None);
+    let unknown = ErrorBody { param: Some("input".into()), ..kind(CALLER) };
+    let refusal = check(exhausted(Class::EndpointNotServed, 404, unknown), 404, CALLER, None);
+    assert_eq!(refusal.param.as_deref(), Some("input"));
     check(exhausted(Class::TooLong, 413, ErrorBody::default()), 413, CALLER, None);
     check(exhausted(Class::ClientError, 422, kind("their_kind")), 422, "their_kind", None);
 }

@@ -25,6 +25,11 @@ pub(super) fn tools(
         dropped.push("parallel_tool_calls".to_owned());
     }
     let is_strict = tools.iter().filter_map(|tool| tool.function.as_ref()).any(|it| it.strict == Some(true));
+    if let Some(hub::ToolChoice::Named { function, .. }) = &chat.tool_choice
+        && tool.function_declarations.iter().all(|it| it.name != function.name)
+    {
+        return Err(UnsupportedField::new("tool_choice.function.name", "there is no such tool"));
+    }
     Ok((vec![tool], config(chat.tool_choice.as_ref(), is_strict)?))
 }
 

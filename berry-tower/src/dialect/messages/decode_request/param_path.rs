@@ -17,6 +17,7 @@ pub(in crate::dialect::messages) fn param_path(param: &str, request: &Request) -
         "reasoning_effort" => (if request.thinking.is_some() { "thinking" } else { "output_config.effort" }).to_owned(),
         "stop" => format!("stop_sequences{rest}"),
         "max_completion_tokens" => "max_tokens".to_owned(),
+        "tool_choice" => param.replacen(".function", "", 1),
         "user" => "metadata.user_id".to_owned(),
         _ => param.to_owned(),
     }
@@ -208,6 +209,7 @@ mod tests {
             ("response_format.json_schema", "output_format"),
             ("tools[1].function.parameters", "tools[1].input_schema"),
             ("messages", "messages"),
+            ("tool_choice.function.name", "tool_choice.name"),
             ("messages[7].role", "messages"),
             ("top_k", "top_k"),
         ] {

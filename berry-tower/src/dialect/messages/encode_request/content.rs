@@ -59,8 +59,9 @@ fn block(part: &Part, i: usize, place: Place) -> Result<Option<Block>, Unsupport
                 .file_data
                 .as_deref()
                 .ok_or_else(|| UnsupportedField::new(at("file.file_data"), "it is missing"))?;
-            let source = pdf(data).ok_or_else(|| {
-                UnsupportedField::new(at("file.file_data"), "only a PDF file in a data: URL can be translated")
+            let source = document(data).ok_or_else(|| {
+                let reason = "only a PDF or a text file in a data: URL can be translated";
+                UnsupportedField::new(at("file.file_data"), reason)
             })?;
             let title = file.filename.clone().filter(|name| !name.is_empty());
             Ok(Some(Block::Document { source, title, other: keep(other) }))
@@ -140,11 +141,13 @@ fn image(url: &str) -> Result<Source, &'static str> {
     Ok(Source::Base64 { media_type: media_type.to_owned(), data: data.to_owned() })
 }
 
-fn pdf(url: &str) -> Option<Source> {
-    let DataUrl { mime_type, data } = full(url)?;
-    mime_type
-        .eq_ignore_ascii_case("application/pdf")
-        .then(|| Source::Base64 { media_type: "application/pdf".to_owned(), data: data.to_owned() })
+/// Encodes a PDF file, or one of text, which Anthropic takes as it reads.
+fn document(url: &str) -> Option<Source> {
+    let url = full(url)?;
+    if url.mime_type.eq_ignore_ascii_case("application/pdf") {
+        return Some(Source::Base64 { media_type: "application/pdf".to_owned(), data: url.data.to_owned() });
+    }
+    Some(Source::Text { media_type: "text/plain".to_owned(), data: url.text()? })
 }
 
 fn full(url: &str) -> Option<DataUrl<'_>> {

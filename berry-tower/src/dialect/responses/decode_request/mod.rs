@@ -56,10 +56,16 @@ fn to_hub(request: &Request, seals: &[Seal]) -> Result<hub::Request, Unsupported
         None => return Err(UnsupportedField::new("input", "it is required")),
     }
     let (messages, message_paths) = turns.finish();
-    let caller =
-        hub::CallerFacts { echo: echo::echo(request), tools: names, tool_paths: paths, messages: message_paths };
-    let wants_logprobs = request.top_logprobs.is_some_and(|count| count > 0)
-        || request.include.iter().any(|part| part == "message.output_text.logprobs");
+    let includes = |part: &str| request.include.iter().any(|included| included == part);
+    let caller = hub::CallerFacts {
+        echo: echo::echo(request),
+        wants_encrypted_reasoning: includes("reasoning.encrypted_content"),
+        tools: names,
+        tool_paths: paths,
+        messages: message_paths,
+    };
+    let wants_logprobs =
+        request.top_logprobs.is_some_and(|count| count > 0) || includes("message.output_text.logprobs");
     let has_tools = !tools.is_empty();
     Ok(hub::Request {
         model: request.model.clone(),

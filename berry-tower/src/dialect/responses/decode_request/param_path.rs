@@ -16,7 +16,8 @@ pub(in crate::dialect::responses) fn param_path(param: &str, request: &hub::Requ
         let Some((call, rest)) = indexed(rest, ".tool_calls[") else {
             let is_output = request.messages.get(at).is_some_and(|message| message.role == hub::Role::Tool);
             return match rest.strip_prefix(".content") {
-                Some(rest) if is_output => format!("{}.output{rest}", message.path),
+                Some(rest) if is_output => format!("{}.output{}", message.path, in_part(rest)),
+                Some(rest) if !rest.is_empty() => format!("{}.content{}", message.path, in_part(rest)),
                 _ if message.path == "instructions" || message.path == "input" => message.path.clone(),
                 _ => format!("{}{}", message.path, rest.replacen(".tool_call_id", ".call_id", 1)),
             };
@@ -33,9 +34,15 @@ pub(in crate::dialect::responses) fn param_path(param: &str, request: &hub::Requ
         "response_format" => "text.format",
         "verbosity" => "text.verbosity",
         "logprobs" => "top_logprobs",
+        "tool_choice" => return format!("{first}{}", rest.replacen(".function", "", 1)),
         first => first,
     };
     format!("{first}{}", rest.replacen(".json_schema", "", 1))
+}
+
+/// Returns the caller's path within a list of parts, whose members are those of objects in chat requests.
+fn in_part(rest: &str) -> String {
+    rest.replacen(".file.", ".", 1).replacen(".image_url.url", ".image_url", 1)
 }
 
 /// Splits `name[3].rest` into the index and the rest.

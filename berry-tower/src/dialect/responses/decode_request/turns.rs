@@ -99,7 +99,8 @@ impl<'a> Turns<'a> {
             Some("additional_tools") => Ok(()),
             // Tools that a provider ran in an earlier turn; what came of them is in the texts.
             Some(kind) if is_hosted(kind) => Ok(()),
-            Some("compaction_trigger" | "configuration_update") => Ok(()),
+            Some("configuration_update") => Ok(()),
+            // Only OpenAI compacts a conversation into an item; the caller waits for that item.
             _ => Err(UNKNOWN.reject(format!("{path}.type"))),
         }
     }

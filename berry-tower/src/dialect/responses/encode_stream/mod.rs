@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use super::{
     encode_response::{Ended, Head, ended},
-    envelope::Kind,
     events::EventWriter,
     items::Status,
 };
@@ -218,8 +217,7 @@ impl ResponseEncoder {
             return;
         }
         self.close(status, out);
-        if let Some(signature) = self.signature.take() {
-            let encrypted = self.head.sealed(Kind::GoogleText, &signature, "");
+        if let Some(encrypted) = self.head.text_signature(self.signature.take()) {
             self.whole_reasoning("", &encrypted, out);
         }
         if self.output.is_empty() {
