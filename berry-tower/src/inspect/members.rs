@@ -332,7 +332,7 @@ fn shortened(text: &str) -> String {
 }
 
 /// Returns the range of `part`, which is a slice of `whole`.
-pub(super) fn range_in(whole: &[u8], part: &str) -> Range<usize> {
+pub(crate) fn range_in(whole: &[u8], part: &str) -> Range<usize> {
     let start = part.as_ptr() as usize - whole.as_ptr() as usize;
     start..start + part.len()
 }

@@ -53,6 +53,8 @@ use http::{Request, Response, StatusCode};
 use tower_layer::Layer;
 use tower_service::Service;
 
+#[cfg(feature = "spend")]
+pub(crate) use self::members::range_in;
 pub use self::{
     future::ResponseFuture,
     members::Unreadable,

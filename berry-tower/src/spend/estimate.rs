@@ -5,11 +5,16 @@ use std::sync::{
     atomic::{AtomicU64, Ordering::Relaxed},
 };
 
+use bytes::Bytes;
 use dashmap::DashMap;
 use foldhash::fast::RandomState;
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
-use crate::{endpoint::Endpoint, inspect::Requested};
+use crate::{
+    endpoint::Endpoint,
+    inspect::{Requested, range_in},
+};
 
 /// How the use of a request is estimated before it is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -122,23 +127,52 @@ fn is_encoded(value: &[u8]) -> bool {
 
 /// The caller's own limit of output tokens.
 #[derive(Deserialize, Default)]
-struct OutputLimits {
-    #[serde(default, deserialize_with = "number")]
-    max_tokens: Option<u64>,
-    #[serde(default, deserialize_with = "number")]
-    max_completion_tokens: Option<u64>,
-    #[serde(default, deserialize_with = "number")]
-    max_output_tokens: Option<u64>,
+struct OutputLimits<'a> {
+    #[serde(borrow, default, deserialize_with = "raw")]
+    max_tokens: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "raw")]
+    max_completion_tokens: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "raw")]
+    max_output_tokens: Option<&'a RawValue>,
 }
 
-/// Reads a whole number; anything else is the backend's to refuse.
-fn number<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
-    Ok(serde_json::Value::deserialize(from)?.as_u64())
+/// Reads a member as it is written, also if it is `null`.
+fn raw<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<&'de RawValue>, D::Error> {
+    Deserialize::deserialize(from).map(Some)
 }
 
-impl OutputLimits {
+impl<'a> OutputLimits<'a> {
+    /// Returns the limit; what is no whole number is the backend's to refuse.
     fn get(&self) -> Option<u64> {
-        [self.max_tokens, self.max_completion_tokens, self.max_output_tokens].into_iter().flatten().max()
+        let all = [self.max_tokens, self.max_completion_tokens, self.max_output_tokens];
+        all.into_iter().flatten().filter_map(|raw| raw.get().parse().ok()).max()
+    }
+
+    fn member(&self, name: &str) -> Option<&'a RawValue> {
+        match name {
+            "max_completion_tokens" => self.max_completion_tokens,
+            "max_output_tokens" => self.max_output_tokens,
+            _ => self.max_tokens,
+        }
+    }
+}
+
+/// The member that would limit the output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum MissingLimit {
+    /// The body does not have it.
+    Absent(&'static str),
+    /// It is the `null` at this offset.
+    Null(usize),
+}
+
+impl MissingLimit {
+    /// Returns the body with this limit.
+    pub(super) fn set(self, requested: &Requested, body: &Bytes, limit: u64) -> Bytes {
+        match self {
+            Self::Absent(name) => requested.with_member(body, &format!(r#","{name}":{limit}"#)),
+            Self::Null(at) => [&body[..at], limit.to_string().as_bytes(), &body[at + "null".len()..]].concat().into(),
+        }
     }
 }
 
@@ -148,7 +182,7 @@ pub(super) struct Estimates {
     pub(super) bound: Tokens,
     pub(super) likely: Tokens,
     /// The member that would limit the output, if the caller has set no limit.
-    pub(super) missing_limit: Option<&'static str>,
+    pub(super) missing_limit: Option<MissingLimit>,
 }
 
 impl Estimates {
@@ -173,10 +207,14 @@ impl Estimates {
             (Some(_), Some(limit)) => (limit, usual.unwrap_or(limit).min(limit)),
             (Some(_), None) => (assumed, usual.unwrap_or(assumed)),
         };
+        let missing = |name: &'static str| match limits.member(name) {
+            None => Some(MissingLimit::Absent(name)),
+            Some(raw) => (raw.get() == "null").then(|| MissingLimit::Null(range_in(body, raw.get()).start)),
+        };
         Self {
             bound: Tokens { input: content.bound(), output: most.saturating_mul(choices) },
             likely: Tokens { input: content.likely(), output: likely.saturating_mul(choices) },
-            missing_limit: limit_name.filter(|_| limits.get().is_none() && !is_form),
+            missing_limit: limit_name.filter(|_| limits.get().is_none() && !is_form).and_then(missing),
         }
     }
 
@@ -239,7 +277,7 @@ mod tests {
         let estimates = of("/v1/chat/completions", body);
         assert_eq!(estimates.bound, Tokens { input: body.len() as u64, output: 4_096 });
         assert_eq!(estimates.likely.input, (body.len() as u64).div_ceil(3));
-        assert_eq!(estimates.missing_limit, Some("max_completion_tokens"));
+        assert_eq!(estimates.missing_limit, Some(MissingLimit::Absent("max_completion_tokens")));
     }
 
     #[test]

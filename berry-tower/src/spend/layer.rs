@@ -283,9 +283,8 @@ fn reserve(
     } else {
         Estimates::none()
     };
-    if let Some(name) = estimates.missing_limit.filter(|_| spender.cap_output) {
-        let member = format!(r#","{name}":{}"#, spender.assumed_output);
-        let bytes = requested.with_member(request.body().bytes(), &member);
+    if let Some(missing) = estimates.missing_limit.filter(|_| spender.cap_output) {
+        let bytes = missing.set(&requested, request.body().bytes(), spender.assumed_output);
         let edited = request.body().replaced_by(bytes);
         *request.body_mut() = edited;
     }

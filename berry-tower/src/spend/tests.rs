@@ -231,6 +231,8 @@ async fn sends_the_assumed_output_as_the_limit() {
     for (path, body, sent) in [
         (CHAT, r#"{"model":"m","messages":[]}"#, r#"{"model":"m","max_completion_tokens":77,"messages":[]}"#),
         (CHAT, r#"{"model":"m","max_tokens":5}"#, r#"{"model":"m","max_tokens":5}"#),
+        (CHAT, r#"{"max_completion_tokens": null,"model":"m"}"#, r#"{"max_completion_tokens": 77,"model":"m"}"#),
+        (CHAT, r#"{"model":"m","max_completion_tokens":"5"}"#, r#"{"model":"m","max_completion_tokens":"5"}"#),
         ("/v1/responses", r#"{"model":"m"}"#, r#"{"model":"m","max_output_tokens":77}"#),
         ("/v1/embeddings", r#"{"model":"m"}"#, r#"{"model":"m"}"#),
     ] {

@@ -171,9 +171,9 @@ def test_a_hundred_thousand_keys_take_less_than_sixty_megabytes(fleet, tmp_path)
     replica.start()
     wait_for(lambda: "berry_runtime_keys 100001" in replica.client().send("GET", "/prometheus")[2].decode(), within=120)
     assert replica.client().chat(token=ids[77_777])[0] == 200
-    taken = resident(replica) - before
-    print(f"100,000 keys take {taken:.1f} MB")
-    assert taken < 60
+    # What the loading took is given back some time later.
+    wait_for(lambda: resident(replica) - before < 60, within=60)
+    print(f"100,000 keys take {resident(replica) - before:.1f} MB")
     # A change copies a small part of the table.
     started = time.monotonic()
     replica.cli("user", "update", "user1", "--models", "other")
