@@ -1,5 +1,6 @@
-//! Notices between replicas over the store: a backend is paused, keys have changed, or an account has made ids. No request waits for a notice, and
-//! without it each replica finds out by itself.
+//! Notices between replicas over the store: a backend is paused, keys have changed, or an account has made ids.
+//!
+//! No request waits for a notice, and without it each replica finds out by itself.
 
 use std::{
     fmt,

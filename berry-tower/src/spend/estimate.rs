@@ -197,7 +197,7 @@ impl Estimates {
             Some(Endpoint::Responses) => Some("max_output_tokens"),
             Some(_) => None,
         };
-        let limits: OutputLimits = match limit_name {
+        let limits: OutputLimits<'_> = match limit_name {
             Some(_) if !is_form => serde_json::from_slice(body).unwrap_or_default(),
             _ => OutputLimits::default(),
         };
