@@ -14,6 +14,7 @@
 
 #[cfg(feature = "gateway")]
 mod boxed_body;
+#[cfg(feature = "gateway")]
 mod core;
 #[cfg(feature = "gateway")]
 mod count;
