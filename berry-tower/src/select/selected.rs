@@ -28,14 +28,14 @@ impl Selected {
 
     /// Says whether no other backend of the model is a candidate, whatever its fallbacks have.
     #[must_use]
-    pub(crate) const fn with_last_of_model(mut self, is_last_of_model: bool) -> Self {
+    pub const fn with_last_of_model(mut self, is_last_of_model: bool) -> Self {
         self.is_last_of_model = is_last_of_model;
         self
     }
 
     /// Whether no other backend of the model is a candidate.
     #[must_use]
-    pub(crate) const fn is_last_of_model(&self) -> bool {
+    pub const fn is_last_of_model(&self) -> bool {
         self.is_last_of_model
     }
 
