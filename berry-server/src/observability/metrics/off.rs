@@ -19,6 +19,8 @@ impl Metrics {
 
     pub(crate) fn limit_reached(&self, _: &LimitReached) {}
 
+    pub(crate) fn limit_overshoot(&self, _: u64) {}
+
     pub(crate) fn cancelled(&self, _: Option<&str>) {}
 
     pub(crate) fn dropped_fields(&self, _: &str) {}
