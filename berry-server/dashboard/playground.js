@@ -139,7 +139,7 @@ async function* events(body) {
 function explain(error) {
   if (!(error instanceof Refused)) return `The connection broke: ${error.message}.`;
   const code = error.code ? ` ${error.code}` : "";
-  return error.status === 200 ? `The stream told of an error:${code} – ${error.message}` : `${error.status}${code} – ${error.message}`;
+  return error.status === 200 ? `The stream reported an error:${code} – ${error.message}` : `${error.status}${code} – ${error.message}`;
 }
 
 function show({ response, requestId, started, first, usage }) {

@@ -45,7 +45,7 @@ impl Mode for Deferred {
 }
 
 mod sealed {
-    #[allow(unnameable_types, reason = "the bound of a sealed trait")]
+    #[expect(unnameable_types, reason = "the bound of a sealed trait")]
     pub trait Sealed {}
     impl Sealed for super::Immediate {}
     impl Sealed for super::Deferred {}

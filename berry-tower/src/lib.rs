@@ -84,7 +84,7 @@
 //! | what happens | where | who reads it |
 //! |---|---|---|
 //! | a 429 of an upstream becomes a cool-down | `client/call/response.rs` (`convert`) parses the error and its wait, `classify/mod.rs` (`ModelApiVerdict`) makes it `Class::RateLimited`, `select/lease.rs` (`answered`) counts it, `backend/state.rs` (`judge`, `cool_down`) stores its end | `backend/state.rs` (`view`), by which `select/candidates.rs` (`eligibility`) leaves the backend out; if no other is left, `retry/run.rs` (`decide`) waits or moves on |
-//! | the end of a stream is judged | `sse/filter.rs` (`end`, `broken`), which `client/body.rs` (`Reader`) calls; the body fails with `Failure::Interrupted` | `resume/body.rs` (`poll_frame`), `select/lease.rs` (`ended`) |
+//! | the end of a stream is judged | `sse/filter.rs` (`end`, `broken`), which `client/reader.rs` (`Reader`) calls; the body fails with `Failure::Interrupted` | `resume/body.rs` (`poll_frame`), `select/lease.rs` (`ended`) |
 //! | the error event of a stream is written | `ending.rs` (`with_error_event`) | called by `resume/body.rs` for an interrupted stream, and by `early/body.rs` at a shutdown or after an early head |
 //! | a response or an error is judged | `classify/mod.rs` (`Classify`), once per attempt and layer | `select/lease.rs` (health, statistics), `breaker/layer.rs`, `retry/run.rs` |
 //! | a breaker opens or closes | `breaker/circuit.rs` (`Breaker`), by the rules of `breaker/state.rs`; `evidence.rs` (`AttemptRecord`) weighs the failures of one request | `backend/state.rs` (`view`), `breaker/layer.rs` |

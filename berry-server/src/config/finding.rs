@@ -46,9 +46,7 @@ impl Errors {
         let path = WHOLE_FILE.to_owned();
         Self { source: Some(source.to_owned()), findings: vec![Finding { path, line, message }], warnings: Vec::new() }
     }
-}
 
-impl Errors {
     /// Returns all findings, one in each line, the warnings last.
     #[must_use]
     pub fn report(&self) -> String {

@@ -7,6 +7,7 @@
 
 mod changes;
 mod directory;
+mod file_people;
 mod limits;
 mod people;
 mod records;
@@ -18,8 +19,8 @@ mod token;
 pub(crate) use self::{
     changes::{ChangeError, KeyChange, KeyFilter, NewKey, NewTeam, NewUser, TeamChange, UserChange},
     directory::{Directory, Refreshing},
+    file_people::FilePeople,
     limits::Limits,
-    people::FilePeople,
     records::{KeyRecord, TeamRecord, UserRecord},
     token::is_well_formed,
 };

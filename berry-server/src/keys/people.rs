@@ -2,100 +2,26 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    iter,
     sync::Arc,
 };
 
 use berry_tower::spend::{Account, Measure, SpendLimit, SpendLimits, Subject};
 use jiff::Timestamp;
-use serde_json::{Map, Value as Json};
+use serde_json::Value as Json;
 
 use super::{
-    Own, RuntimeKey, limits,
+    Own, RuntimeKey,
+    file_people::{FileModel, FilePeople},
+    limits,
     records::{TeamRecord, UserRecord},
 };
 use crate::config::{
-    Config, Model, Team,
-    accounts::{Teams, prices},
     build::{Caller, Grants},
-    missing_price, suggest,
+    suggest,
 };
 
 /// More teams within each other are surely a mistake.
 const DEEPEST_TEAM: usize = 32;
-
-/// The users and teams of the configuration.
-#[derive(Debug, Default)]
-pub(crate) struct FilePeople {
-    users: HashMap<String, FileUser>,
-    teams: HashMap<String, TeamRecord>,
-    /// The teams with their parents.
-    chains: Teams,
-    models: Vec<FileModel>,
-}
-
-/// A model of the file, as limits are checked against it.
-#[derive(Debug)]
-struct FileModel {
-    id: String,
-    name: String,
-    /// Why no limit of cost can hold for it.
-    missing_price: Option<String>,
-}
-
-#[derive(Debug)]
-struct FileUser {
-    record: UserRecord,
-    caller: Arc<Caller>,
-    expires_at: Option<Timestamp>,
-}
-
-impl FilePeople {
-    pub(crate) fn new(config: &Config, callers: &HashMap<String, Arc<Caller>>) -> Self {
-        let chains = Teams::new(config);
-        let team = |(id, team): (&String, &Team)| {
-            let record = TeamRecord {
-                id: id.clone(),
-                name: team.name.clone(),
-                parent: team.parent.clone(),
-                models: team.models.clone(),
-                limits: Json::Object(Map::new()),
-                enabled: team.enabled,
-                created_at: None,
-                source: "file",
-                is_deleted: false,
-                version: 0,
-            };
-            (id.clone(), record)
-        };
-        let user = |(id, caller): (&String, &Arc<Caller>)| {
-            let user = config.users.get(id)?;
-            let record = UserRecord {
-                id: id.clone(),
-                name: user.name.clone(),
-                team: user.team.clone(),
-                tags: user.tags.clone(),
-                models: user.allowed_models.clone(),
-                limits: Json::Object(Map::new()),
-                enabled: user.enabled && chains.of(user).is_enabled,
-                created_at: None,
-                source: "file",
-                is_deleted: false,
-                version: 0,
-            };
-            Some((id.clone(), FileUser { record, caller: caller.clone(), expires_at: user.expires_at }))
-        };
-        let users = callers.iter().filter_map(user).collect();
-        let prices = prices(config);
-        let model = |(id, model): (&String, &Model)| FileModel {
-            id: id.clone(),
-            name: model.name.clone(),
-            missing_price: missing_price(config, &prices, iter::once(model)),
-        };
-        let models = config.models.iter().map(model).collect();
-        Self { users, teams: config.teams.iter().map(team).collect(), chains, models }
-    }
-}
 
 /// A user or a team that keys belong to.
 #[derive(Clone, Debug)]

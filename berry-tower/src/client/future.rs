@@ -209,9 +209,9 @@ where
 /// The most lessons that one request teaches.
 const MAX_LESSONS: usize = 4;
 
-/// Reads a refusal. Where the upstream refuses a part of the request that can be left out or written otherwise, such as
-/// reasoning that was signed for another account or before another history, the request is sent again so, and in the other one of OpenAI's formats where the upstream lacks the first. That is no
-/// attempt.
+/// Reads a refusal. The request is sent again where the upstream refuses a part that can be left out or written otherwise,
+/// such as reasoning that another account has signed, or where it lacks the one of OpenAI's formats and may have the other.
+/// That does not count as an attempt.
 async fn refused<T, B>(
     mut call: Call,
     response: Response<B>,

@@ -73,6 +73,7 @@ mod history;
 mod members;
 mod openai_api;
 mod public_name;
+mod reader;
 mod refused_field;
 mod request_rules;
 mod rewrite;

@@ -34,7 +34,7 @@ pub struct ResponseFuture<S: Service<Request<Buffered>>, B, R> {
     render: R,
 }
 
-#[allow(clippy::large_enum_variant, reason = "every request takes the large variant; a box would cost an allocation")]
+#[expect(clippy::large_enum_variant, reason = "every request takes the large variant; a box would cost an allocation")]
 #[pin_project(project = StageProj)]
 enum Stage<S: Service<Request<Buffered>>, B> {
     Reading {

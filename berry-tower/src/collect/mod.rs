@@ -33,7 +33,8 @@
 //! decoded; the limit of a body's size holds before and after. Other codings are rejected with 415.
 //!
 //! Needs: nothing. Adds: a body of type [`Buffered`]. Rejects with 400 (incomplete or not decodable),
-//! 408 (too slow), 413 (too large, also for a limit that a layer outside has put around the body), 415 (unsupported coding) and 503 (over the budget).
+//! 408 (too slow), 413 (too large, also by the limit of a layer outside), 415 (unsupported coding) and
+//! 503 (over the budget).
 //!
 //! Does not: read the body's content, keep trailers, write a body to disk, or limit the body of a response.
 

@@ -36,8 +36,10 @@ impl<'a> DataUrl<'a> {
         let kind = self.mime_type.to_ascii_lowercase();
         let is_text = kind.starts_with("text/")
             || matches!(&*kind, "application/json" | "application/xml" | "application/yaml" | "application/javascript");
-        let bytes = LENIENT.decode(self.data).ok().filter(|_| is_text)?;
-        String::from_utf8(bytes).ok()
+        if !is_text {
+            return None;
+        }
+        String::from_utf8(LENIENT.decode(self.data).ok()?).ok()
     }
 }
 

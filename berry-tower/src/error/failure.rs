@@ -108,8 +108,8 @@ impl Display for Failure {
             Self::ConnectionLost(_) => f.write_str("the connection to the provider broke"),
             Self::InvalidResponse(why) => write!(f, "the provider answered with {why}"),
             Self::ErrorEvent(body) => match &body.message {
-                Some(message) => write!(f, "the provider's stream told of an error: {message}"),
-                None => f.write_str("the provider's stream told of an error"),
+                Some(message) => write!(f, "the provider's stream reported an error: {message}"),
+                None => f.write_str("the provider's stream reported an error"),
             },
             Self::Interrupted => f.write_str("the provider's stream ended before the answer was whole"),
             Self::LocalResource(_) => f.write_str("a resource of this machine is exhausted"),

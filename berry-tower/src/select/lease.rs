@@ -347,7 +347,7 @@ impl Claim for Doubtful {
 /// Returns what failed, for the log. A provider's own words are left out, since they may quote the request.
 fn reason(error: &(dyn Error + 'static)) -> Option<String> {
     Some(match Failure::find(error)? {
-        Failure::ErrorEvent(_) => "the provider's stream told of an error".to_owned(),
+        Failure::ErrorEvent(_) => "the provider's stream reported an error".to_owned(),
         // Its text is that of a foreign error, which may name addresses.
         Failure::Transport(_) => return None,
         failure => failure.to_string(),

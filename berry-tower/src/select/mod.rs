@@ -52,25 +52,25 @@
 
 mod account_ids;
 pub mod candidates;
+mod future;
 mod lease;
 mod selected;
 
 use std::{
     fmt,
-    pin::Pin,
     sync::Arc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
     time::Duration,
 };
 
 use http::{Extensions, Request, Response};
 use http_body::Body;
-use pin_project::pin_project;
 use tokio::time::Instant;
 use tower_layer::Layer;
 use tower_service::Service;
 
 pub use candidates::TagPolicy;
+pub use future::ResponseFuture;
 pub use lease::{Lease, SelectedBreaker};
 pub use selected::{RoutedModel, Selected};
 
@@ -87,6 +87,7 @@ use crate::{
     inspect::Requested,
 };
 use candidates::{Candidates, SelectionContext, candidates};
+use future::State;
 
 /// The maximum number of picks whose slot or trial another request took first.
 const MAX_LOST_RACES: usize = 4;
@@ -362,63 +363,5 @@ where
             Err(error) => State::Refused(Some(error)),
         };
         ResponseFuture { state }
-    }
-}
-
-/// The future of [`Select`].
-#[pin_project]
-#[derive(Debug)]
-pub struct ResponseFuture<F, C: Classify> {
-    #[pin]
-    state: State<F, C>,
-}
-
-#[allow(clippy::large_enum_variant, reason = "every request takes the large variant; a box would cost an allocation")]
-#[pin_project(project = StateProj)]
-#[derive(Debug)]
-enum State<F, C: Classify> {
-    /// The inner service has the request.
-    Sent {
-        #[pin]
-        future: F,
-        /// The slot on the backend; moved to the response's body.
-        lease: Option<Box<Lease<C>>>,
-    },
-    /// No backend is available.
-    Refused(Option<BoxError>),
-}
-
-impl<F, C, B, E> Future for ResponseFuture<F, C>
-where
-    F: Future<Output = Result<Response<B>, E>>,
-    C: Classify,
-    E: Into<BoxError>,
-    B: Body,
-{
-    type Output = Result<Response<GuardedBody<B, Box<Lease<C>>>>, BoxError>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let (future, lease) = match self.project().state.project() {
-            StateProj::Sent { future, lease } => (future, lease),
-            StateProj::Refused(error) => {
-                return error.take().map_or(Poll::Pending, |error| Poll::Ready(Err(error)));
-            }
-        };
-        let result = ready!(future.poll(cx));
-        let Some(mut lease) = lease.take() else { return Poll::Pending };
-        Poll::Ready(match result {
-            Ok(response) => {
-                let (mut head, body) = response.into_parts();
-                lease.answered(&head);
-                head.extensions.insert(ServedBy(lease.backend().id().clone()));
-                head.extensions.insert(RoutedModel::new(lease.model().clone()));
-                Ok(Response::from_parts(head, GuardedBody::new(body, lease)))
-            }
-            Err(error) => {
-                let error = error.into();
-                lease.failed(&*error);
-                Err(error)
-            }
-        })
     }
 }

@@ -71,7 +71,7 @@ async fn layers_that_answer_by_themselves_stand_directly_outside_of_each_layer()
     check_preflight::<_, Buffered, _>(BackendClient::new(hello())).await;
 }
 
-/// Returns a body of 400 bytes whose length nobody announces.
+/// Returns a body of 400 bytes without an announced length.
 fn unannounced() -> impl Body<Data = Bytes, Error = Infallible> + Send + 'static {
     StreamBody::new(stream::iter((0..4).map(|_| Ok(Frame::data(Bytes::from(vec![b'x'; 100]))))))
 }

@@ -193,7 +193,7 @@ async fn limits_that_could_not_hold_are_refused_at_run_time() {
         (reply.status.as_u16(), reply.json())
     };
     let budget = json!({ "cost_per_day": "5.00" });
-    for (path, body, told) in [
+    for (path, body, expected) in [
         ("/admin/users", json!({ "id": "ann", "limits": budget }), "model `pool` has no price at backend `a:sim`"),
         ("/admin/users", json!({ "id": "ann", "models": ["pool"], "limits": budget }), "model `pool` has no price"),
         ("/admin/teams", json!({ "id": "web", "limits": budget }), "model `pool` has no price"),
@@ -206,9 +206,9 @@ async fn limits_that_could_not_hold_are_refused_at_run_time() {
     ] {
         let (status, reply) = create(path, body.clone()).await;
         assert_eq!((status, &reply["error"]["param"]), (400, &json!("limits")), "{body}: {reply}");
-        assert!(reply["error"]["message"].as_str().unwrap().contains(told), "{body}: {reply}");
+        assert!(reply["error"]["message"].as_str().unwrap().contains(expected), "{body}: {reply}");
     }
-    // What cannot be called needs no price, whoever of the owners forbids it.
+    // A model that the key, its user or its team may not call needs no price.
     let team = json!({ "id": "web", "models": ["priced"] });
     assert_eq!(create("/admin/teams", team).await.0, 201);
     assert_eq!(create("/admin/users", json!({ "id": "ann", "team": "web", "limits": budget })).await.0, 201);

@@ -6,6 +6,7 @@
 mod caller;
 mod chunk;
 mod content;
+mod message;
 mod request;
 mod response;
 mod response_message;
@@ -13,9 +14,10 @@ mod response_message;
 pub(super) use caller::{CallerFacts, MessagePath, ToolName};
 pub(super) use chunk::{Chunk, ChunkChoice, Delta, FunctionDelta, ToolCallDelta};
 pub(super) use content::{Content, File, ImageUrl, Part, is_reasoning};
+pub(super) use message::{CalledFunction, ExtraContent, Google, Message, Origin, Role, Thought, ToolCall};
 pub(super) use request::{
-    CalledFunction, ExtraContent, Function, FunctionKind, Google, JsonSchema, Message, NamedFunction, Origin, Request,
-    ResponseFormat, Role, Stop, StreamOptions, Thought, Tool, ToolCall, ToolChoice, ToolMode, tokens,
+    Function, FunctionKind, JsonSchema, NamedFunction, Request, ResponseFormat, Stop, StreamOptions, Tool, ToolChoice,
+    ToolMode, tokens,
 };
 pub(super) use response::{CachedTokens, Choice, FinishReason, ReasoningTokens, Response, Usage};
 

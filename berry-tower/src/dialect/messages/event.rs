@@ -79,7 +79,7 @@ impl Event {
 }
 
 /// A piece of a content block.
-#[allow(clippy::enum_variant_names, reason = "the names of the wire format")]
+#[expect(clippy::enum_variant_names, reason = "the names of the wire format")]
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub(crate) enum Delta {

@@ -31,13 +31,13 @@ fn served() -> BTreeSet<String> {
     told.filter(api).map(by_hand).collect()
 }
 
-fn told() -> Value {
+fn described() -> Value {
     serde_json::to_value(document(true)).unwrap()
 }
 
 #[tokio::test]
 async fn describes_exactly_the_routes() {
-    let (served, document) = (served(), told());
+    let (served, document) = (served(), described());
     assert!(served.len() > 15, "{served:?}");
     let told: BTreeSet<String> = document["paths"].as_object().unwrap().keys().cloned().collect();
     assert_eq!(served, told);
@@ -46,7 +46,7 @@ async fn describes_exactly_the_routes() {
 #[tokio::test]
 async fn describes_exactly_the_methods_of_each_route() {
     let app = app("");
-    for (path, item) in told()["paths"].as_object().unwrap() {
+    for (path, item) in described()["paths"].as_object().unwrap() {
         for method in ["GET", "PUT", "POST", "DELETE", "OPTIONS", "PATCH", "TRACE"] {
             let request = Request::builder().method(Method::from_bytes(method.as_bytes()).unwrap());
             let request = request.uri(path.replace("{model}", "m")).body(none()).unwrap();
@@ -60,7 +60,7 @@ async fn describes_exactly_the_methods_of_each_route() {
 #[tokio::test]
 async fn answers_without_a_token_are_described() {
     let app = app("");
-    for (path, item) in told()["paths"].as_object().unwrap() {
+    for (path, item) in described()["paths"].as_object().unwrap() {
         for (method, operation) in item.as_object().unwrap() {
             let request = Request::builder().method(Method::from_bytes(method.to_uppercase().as_bytes()).unwrap());
             let request = request.uri(path.replace("{model}", "m")).body(none()).unwrap();
@@ -95,7 +95,7 @@ async fn document_is_public_only_if_status_is() {
 
 #[test]
 fn operations_have_unique_ids_and_errors_their_shape() {
-    let document = told();
+    let document = described();
     let mut names = BTreeSet::new();
     for (path, item) in document["paths"].as_object().unwrap() {
         for (method, operation) in item.as_object().unwrap() {
@@ -119,7 +119,7 @@ fn operations_have_unique_ids_and_errors_their_shape() {
 #[cfg(feature = "database")]
 #[test]
 fn limits_are_described_as_they_are_read() {
-    let document = told();
+    let document = described();
     let schemas = &document["components"]["schemas"];
     let limits = &schemas["Keys.Limits"];
     assert_eq!(limits["additionalProperties"], false);
