@@ -13,7 +13,7 @@ use pin_project::pin_project;
 use super::{Lease, RoutedModel, ServedBy};
 use crate::{body::GuardedBody, classify::Classify, error::BoxError};
 
-/// The future of [`Select`].
+/// The future of [`Select`](super::Select).
 #[pin_project]
 #[derive(Debug)]
 pub struct ResponseFuture<F, C: Classify> {
