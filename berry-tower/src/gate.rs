@@ -45,7 +45,7 @@ impl Mode for Deferred {
 }
 
 mod sealed {
-    #[expect(unnameable_types, reason = "the bound of a sealed trait")]
+    #[allow(unnameable_types, reason = "the bound of a sealed trait; only some features make it public")]
     pub trait Sealed {}
     impl Sealed for super::Immediate {}
     impl Sealed for super::Deferred {}
