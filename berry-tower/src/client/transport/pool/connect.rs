@@ -26,6 +26,7 @@ use super::{
     Pool,
     connection::{self, BoxConnection},
     connector::Stream,
+    handover::Handover,
     idle::Shared,
     io::Monitored,
     slots::StreamSlots,
@@ -153,11 +154,12 @@ impl Pool {
             .keep_alive_interval(config.keep_alive)
             .keep_alive_timeout(config.keep_alive_timeout);
         let (mut sender, connection) = builder.handshake(stream).await?;
-        let driven = tokio::spawn(connection);
+        let handover = Handover::default();
+        let driven = tokio::spawn(handover.clone().drive(connection));
         if let Err(closed) = sender.ready().await {
             return Err(reason(driven).await.unwrap_or(closed));
         }
-        let stream = self.idle.share(Shared { sender, slots }, max, is_fresh);
+        let stream = self.idle.share(Shared { sender, handover, slots }, max, is_fresh);
         self.waiters.notify_all();
         Ok(stream)
     }
@@ -173,11 +175,12 @@ impl Pool {
 async fn exclusive(stream: Stream) -> hyper::Result<BoxConnection> {
     let (stream, received) = Monitored::http1(TokioIo::new(stream));
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    let driven = tokio::spawn(connection.with_upgrades());
+    let handover = Handover::default();
+    let driven = tokio::spawn(handover.clone().drive(connection.with_upgrades()));
     if let Err(closed) = sender.ready().await {
         return Err(reason(driven).await.unwrap_or(closed));
     }
-    Ok(connection::http1(sender, received))
+    Ok(connection::http1(sender, handover, received))
 }
 
 /// Why a connection ended, which says more than that it is closed.

@@ -15,7 +15,7 @@ use hyper::{
 use pin_project::pin_project;
 use tokio::time::Instant;
 
-use super::{io::Received, slots::StreamSlot};
+use super::{handover::Handover, io::Received, slots::StreamSlot};
 use crate::body::Buffered;
 
 /// The outcome of a request; one that was not written is given back.
@@ -57,15 +57,19 @@ pub(super) trait Connection: Send + Sync {
 }
 
 /// An HTTP/1 connection.
-pub(super) fn http1(sender: http1::SendRequest<Buffered>, received: Arc<Received>) -> BoxConnection {
+pub(super) fn http1(
+    sender: http1::SendRequest<Buffered>,
+    handover: Handover,
+    received: Arc<Received>,
+) -> BoxConnection {
     let role = Role::Http1(received);
-    Box::pin(ConnectionSlot { sender, answer: None, send: http1::SendRequest::try_send_request, role })
+    Box::pin(ConnectionSlot { sender, answer: None, send: http1::SendRequest::try_send_request, handover, role })
 }
 
 /// A stream of an HTTP/2 connection.
-pub(super) fn http2(sender: http2::SendRequest<Buffered>, slot: StreamSlot) -> BoxConnection {
+pub(super) fn http2(sender: http2::SendRequest<Buffered>, handover: Handover, slot: StreamSlot) -> BoxConnection {
     let role = Role::Http2(slot);
-    Box::pin(ConnectionSlot { sender, answer: None, send: http2::SendRequest::try_send_request, role })
+    Box::pin(ConnectionSlot { sender, answer: None, send: http2::SendRequest::try_send_request, handover, role })
 }
 
 #[pin_project]
@@ -74,6 +78,7 @@ struct ConnectionSlot<S, F, Send> {
     #[pin]
     answer: Option<F>,
     send: Send,
+    handover: Handover,
     role: Role,
 }
 
@@ -94,7 +99,7 @@ where
             Role::Http1(received) => received.reset(),
             Role::Http2(slot) => slot.sent(head_due),
         }
-        this.answer.set(Some((this.send)(this.sender, request)));
+        this.answer.set(Some(this.handover.send(|| (this.send)(this.sender, request))));
     }
 
     fn poll_answer(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome> {

@@ -11,6 +11,7 @@ use hyper::client::conn::http2;
 
 use super::{
     connection::{self, BoxConnection},
+    handover::Handover,
     slots::StreamSlots,
 };
 use crate::body::Buffered;
@@ -35,6 +36,7 @@ struct State {
 /// An HTTP/2 connection.
 pub(super) struct Shared {
     pub(super) sender: http2::SendRequest<Buffered>,
+    pub(super) handover: Handover,
     pub(super) slots: Arc<StreamSlots>,
 }
 
@@ -44,7 +46,7 @@ impl Shared {
     }
 
     fn open_stream(&self) -> Option<BoxConnection> {
-        Some(connection::http2(self.sender.clone(), self.slots.reserve()?))
+        Some(connection::http2(self.sender.clone(), self.handover.clone(), self.slots.reserve()?))
     }
 }
 

@@ -9,6 +9,7 @@ mod connection;
 mod connector;
 mod destination;
 mod exchange;
+mod handover;
 mod idle;
 mod io;
 mod reap;
