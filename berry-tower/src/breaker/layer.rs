@@ -287,7 +287,7 @@ pub struct Verdict<C> {
     progress: Option<Progress>,
     /// What this request's attempts on several backends say together, with a selection outside.
     record: Option<Arc<AttemptRecord>>,
-    /// Whether the service has shown that it serves the request.
+    /// Whether a trial has nothing more to show.
     is_proven: bool,
 }
 
@@ -309,7 +309,7 @@ impl<C: Classify> Verdict<C> {
             Class::Success => {
                 self.progress = head.extensions.get().cloned();
                 if self.progress.is_none() {
-                    self.prove();
+                    self.pass_trial();
                 }
             }
             // The head has spoken, however much of the body is read.
@@ -332,6 +332,15 @@ impl<C: Classify> Verdict<C> {
         let certain = Failure::find(error).is_some_and(Failure::is_connect);
         let weight = if certain { Weight::Certain } else { Weight::Alone };
         self.conclude(self.classify.error(&self.facts, error), weight);
+    }
+
+    /// A trial has succeeded, though its response has not ended. Whether a plain one serves the request is known at its
+    /// end.
+    fn pass_trial(&mut self) {
+        self.is_proven = true;
+        if let Some(permit) = &mut self.permit {
+            permit.pass(Instant::now());
+        }
     }
 
     /// The service serves the request: a trial has succeeded.
@@ -361,8 +370,12 @@ impl<C: Classify> Verdict<C> {
 
 impl<C: Classify> Guard for Verdict<C> {
     fn frame(&mut self) {
-        if !self.is_proven && self.progress.as_ref().is_none_or(Progress::shows_output) {
-            self.prove();
+        if let Some(progress) = self.progress.as_ref().filter(|progress| !self.is_proven && progress.shows_output()) {
+            if progress.is_stream() {
+                self.prove();
+            } else {
+                self.pass_trial();
+            }
         }
     }
 

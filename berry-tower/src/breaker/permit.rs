@@ -47,6 +47,11 @@ impl Permit {
     /// they are.
     pub fn prove(&mut self, now: Instant) -> Option<Transition> {
         self.serve(now);
+        self.pass(now)
+    }
+
+    /// Ends a trial well, before it is known whether the service serves the request.
+    pub(super) fn pass(&mut self, now: Instant) -> Option<Transition> {
         self.trial?;
         let settled = self.breaker.settle(self, Outcome::Success, Weight::Alone, now);
         self.trial = None;

@@ -54,7 +54,7 @@ pub struct Lease<C: Classify> {
     started: Instant,
     /// The slot of the one trial that the backend allows.
     trial: Option<Trial>,
-    /// Whether the backend has shown that it serves the request.
+    /// Whether a trial has nothing more to show.
     is_proven: bool,
     /// Whether the backend's health has taken in the success already.
     is_judged: bool,
@@ -162,7 +162,7 @@ impl<C: Classify> Lease<C> {
         self.progress = head.extensions.get().cloned();
         self.backend.state().record_first_byte(now - self.started, now);
         if self.progress.is_none() {
-            self.prove();
+            self.pass_trial();
         } else if self.trial.is_some() && self.backend.state().is_healthy() {
             // The trial of a healthy backend was to measure its latency.
             self.end_trial();
@@ -199,6 +199,12 @@ impl<C: Classify> Lease<C> {
         if let Some(record) = &self.record {
             record.served(self.address());
         }
+        self.pass_trial();
+    }
+
+    /// A trial has succeeded, though its response has not ended. Whether a plain one serves the request is known at its
+    /// end.
+    fn pass_trial(&mut self) {
         if self.trial.is_some() && !self.backend.state().is_healthy() {
             self.is_judged = true;
             let now = Instant::now();
@@ -363,8 +369,13 @@ fn no_backend_was_called(error: &(dyn Error + 'static)) -> bool {
 
 impl<C: Classify> Guard for Lease<C> {
     fn frame(&mut self) {
-        if !self.is_proven && self.progress.as_ref().is_some_and(Progress::shows_output) {
-            self.prove();
+        if let Some(progress) = self.progress.as_ref().filter(|progress| !self.is_proven && progress.shows_output()) {
+            if progress.is_stream() {
+                self.prove();
+            } else {
+                self.is_proven = true;
+                self.pass_trial();
+            }
         }
     }
 

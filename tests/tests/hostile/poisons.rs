@@ -130,3 +130,27 @@ async fn an_outage_that_the_only_tenant_meets_opens_the_breaker_at_the_threshold
     }
     assert_eq!(gateway.backend("a").await["circuit_state"], "open");
 }
+
+#[tokio::test]
+async fn a_request_that_gets_no_answer_anywhere_opens_no_breaker() {
+    let answer = |request: &Received| match request.has("no-answer") {
+        true => (response("200 OK", "", "{}"), Then::Keep),
+        false => good(),
+    };
+    let providers = [Http1::start(answer).await, Http1::start(answer).await];
+    let [a, b] = providers.each_ref().map(Http1::url);
+    let models = "strategy = \"failover\"";
+    let gateway = Gateway::start(&configuration("", models, &[("a", a, ""), ("b", b, "")])).await;
+    for _ in 0..3 {
+        assert_eq!(gateway.chat(BOB).await.unwrap().status, 200);
+    }
+    let body = json!({"model": "m", "messages": [{"role": "user", "content": "no-answer"}]});
+    let poison = Ask::post("/v1/chat/completions", body.to_string()).token(ALICE);
+    for _ in 0..20 {
+        assert_eq!(gateway.ask(&poison).await.status, 502);
+    }
+    for provider in ["a", "b"] {
+        assert_eq!(gateway.backend(provider).await["circuit_state"], "closed", "{provider}");
+    }
+    assert_eq!(gateway.chat(BOB).await.unwrap().status, 200);
+}
