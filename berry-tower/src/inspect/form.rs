@@ -6,6 +6,8 @@
 
 use std::{ops::Range, sync::Arc};
 
+use super::members::{KNOWN, taken_for};
+
 /// The longest boundary that RFC 2046 allows, in bytes.
 const MAX_BOUNDARY_BYTES: usize = 70;
 /// The most parts of a form.
@@ -34,7 +36,7 @@ pub(super) enum FormError {
     Invalid(&'static str),
     /// A part occurs twice.
     Duplicate(&'static str),
-    /// A part's name differs from one that matters only in case.
+    /// A part's name differs from one that matters only in case, by Unicode folding, or by an escape.
     Ambiguous { name: String, known: &'static str },
     /// There is no part `model`.
     NoModel,
@@ -91,13 +93,13 @@ pub(super) fn read(body: &[u8], boundary: &[u8]) -> Result<Form, FormError> {
         let part = position..end - 2;
         let (headers, content) = split_headers(body, part)?;
         let disposition = Disposition::read(headers)?;
+        if let Some(known) = disposition.taken_for() {
+            let name = String::from_utf8_lossy(disposition.name).into_owned();
+            return Err(FormError::Ambiguous { name, known });
+        }
         for (known, slot) in [("model", model.is_some()), ("stream", stream.is_some())] {
-            if !disposition.name.eq_ignore_ascii_case(known.as_bytes()) {
-                continue;
-            }
             if disposition.name != known.as_bytes() {
-                let name = String::from_utf8_lossy(disposition.name).into_owned();
-                return Err(FormError::Ambiguous { name, known });
+                continue;
             }
             if slot {
                 return Err(FormError::Duplicate(known));
@@ -183,6 +185,16 @@ impl<'a> Disposition<'a> {
             }
         }
         Ok(Self { name: name.ok_or(INVALID)?, is_file, is_encoded })
+    }
+
+    /// The known name that a backend could take the part's name for. Some parsers remove each
+    /// backslash, some only before a quote or another backslash.
+    fn taken_for(&self) -> Option<&'static str> {
+        if !self.name.contains(&b'\\') {
+            return taken_for(self.name);
+        }
+        let name: Vec<u8> = self.name.iter().copied().filter(|byte| *byte != b'\\').collect();
+        KNOWN.into_iter().find(|known| name == known.as_bytes()).or_else(|| taken_for(&name))
     }
 }
 
@@ -294,8 +306,13 @@ mod tests {
     fn rejects_what_parsers_disagree_about() {
         let model = || field("model", "m");
         assert_eq!(form(&[model(), field("model", "n")]), Err(FormError::Duplicate("model")));
-        let ambiguous = FormError::Ambiguous { name: "Model".into(), known: "model" };
-        assert_eq!(form(&[model(), field("Model", "n")]), Err(ambiguous));
+        for (name, known) in
+            [("Model", "model"), ("ſtream", "stream"), ("mod\\el", "model"), ("\\Model", "model"), ("N", "n")]
+        {
+            let ambiguous = FormError::Ambiguous { name: name.into(), known };
+            assert_eq!(form(&[model(), field(name, "n")]), Err(ambiguous));
+        }
+        assert!(form(&[model(), field("c:\\x", "n"), field("n", "1")]).is_ok());
         for body in [
             format!("{}--X\r\ncontent-disposition: form-data; name*=utf-8''model\r\n\r\nn\r\n--X--", model()),
             format!("{}--X\r\ncontent-disposition: form-data; name=a; name=model\r\n\r\nn\r\n--X--", model()),

@@ -169,19 +169,21 @@ pub(super) fn parse(body: &[u8]) -> Result<Found<'_>, Unreadable> {
     }
 }
 
+/// The keys that matter for permission, for the format of the response, and for how it is judged.
+pub(super) const KNOWN: [&str; 7] = ["model", "stream", "stream_options", "n", "messages", "input", "tools"];
+
 /// Returns the known key that a backend could take another key for.
-fn taken_for(key: &[u8]) -> Option<&'static str> {
+pub(super) fn taken_for(key: &[u8]) -> Option<&'static str> {
     // Each character of a key has at most three bytes, and none folds to more than three letters.
     const LONGEST: usize = 3 * "stream_options".len();
-    const KNOWN: [&str; 7] = ["model", "stream", "stream_options", "n", "messages", "input", "tools"];
     if key.is_ascii() {
         return KNOWN.into_iter().find(|known| key.eq_ignore_ascii_case(known.as_bytes()) && key != known.as_bytes());
     }
     let key = str::from_utf8(key).ok().filter(|key| key.len() <= LONGEST)?;
     // Both directions, since `ſ` and `ı` are letters of ASCII in upper case only, and the Kelvin sign in
-    // lower case only. The dot is what lower case leaves of `İ`.
-    let folded = key.chars().flat_map(char::to_uppercase).flat_map(char::to_lowercase).filter(|c| *c != '\u{307}');
-    let folded: String = folded.collect();
+    // lower case only; `ẞ` is in the upper case of its lower case. The dot is what lower case leaves of `İ`.
+    let upper = key.chars().flat_map(char::to_lowercase).flat_map(char::to_uppercase);
+    let folded: String = upper.flat_map(char::to_lowercase).filter(|c| *c != '\u{307}').collect();
     KNOWN.into_iter().find(|known| folded == **known)
 }
 

@@ -47,6 +47,8 @@ fn rejects_keys_that_could_be_taken_for_others() {
         ("\u{fb06}ream", "stream"),
         ("N", "n"),
         ("meſſages", "messages"),
+        ("meßages", "messages"),
+        ("me\u{1e9e}ages", "messages"),
         ("\u{131}nput", "input"),
         ("\u{130}nput", "input"),
         ("toolſ", "tools"),
