@@ -10,6 +10,7 @@ use http::HeaderValue;
 
 use super::{
     codec::{DecodeResponse, EncodeResponse, Malformed, StreamEnd, StreamItem},
+    embedded,
     format::caller_format,
     hub,
     responses::envelope::Seal,
@@ -45,12 +46,16 @@ pub struct Conversation {
     request: OnceLock<Result<hub::Request, UnsupportedField>>,
     encoded: [OnceLock<Result<Encoded, UnsupportedField>>; Dialect::ALL.len()],
     refuses_optional: bool,
+    /// The number of values in the body, as far as it is known.
+    nodes: usize,
     /// Whether the body would become a tree that takes too much memory.
     is_oversized: bool,
     /// What seals and opens the reasoning of the model's backends.
     seals: Option<Arc<[Seal]>>,
     /// The memory of the trees, as counted against the budget of the request's body.
     lease: Option<ByteLease>,
+    /// The memory of the trees of texts in the body.
+    embedded_lease: OnceLock<ByteLease>,
 }
 
 /// The memory that a tree takes for each JSON value, in bytes, apart from the texts in it.
@@ -118,9 +123,11 @@ impl Conversation {
             request: OnceLock::new(),
             encoded,
             refuses_optional: false,
+            nodes: 0,
             is_oversized: false,
             seals: None,
             lease: None,
+            embedded_lease: OnceLock::new(),
         }
     }
 
@@ -135,8 +142,15 @@ impl Conversation {
     /// Tells how many values the body holds, and how deep they are nested, so that one whose tree would take too
     /// much memory is not translated.
     pub(crate) const fn with_shape(mut self, nodes: usize, depth: usize) -> Self {
+        self.nodes = nodes;
         self.is_oversized = depth > MOST_DEPTH || nodes > self.most_nodes();
         self
+    }
+
+    /// Whether the body would become a tree that takes too much memory, so that it is not translated.
+    #[cfg(feature = "gateway")]
+    pub(crate) const fn is_oversized(&self) -> bool {
+        self.is_oversized
     }
 
     /// Sets what seals and opens the reasoning of the model's backends. Without it signed reasoning does not come back.
@@ -176,13 +190,27 @@ impl Conversation {
     /// The request in the hub's types.
     fn request(&self) -> Result<&hub::Request, &UnsupportedField> {
         let decode = || {
-            if self.is_oversized {
-                let most = self.most_nodes();
+            let most = self.most_nodes();
+            let oversized = || {
                 let reason =
                     format!("a request of this length to be translated holds at most {most} values, {MOST_DEPTH} deep");
-                return Err(UnsupportedField::new("messages", reason));
+                Err(UnsupportedField::new("messages", reason))
+            };
+            if self.is_oversized {
+                return oversized();
             }
-            self.caller()?.decode_request(&self.body, self.seals())
+            let request = self.caller()?.decode_request(&self.body, self.seals())?;
+            let left = most.saturating_sub(self.nodes);
+            let embedded = embedded::count_in(&request.messages, left);
+            if embedded > left {
+                return oversized();
+            }
+            if let Some(lease) = &self.lease {
+                let mut lease = lease.sibling();
+                lease.grow(embedded.saturating_mul(NODE_BYTES));
+                let _ = self.embedded_lease.set(lease);
+            }
+            Ok(request)
         };
         self.request.get_or_init(decode).as_ref()
     }

@@ -36,6 +36,7 @@ mod codec;
 mod conversation;
 mod data_url;
 mod effort;
+mod embedded;
 mod format;
 mod gemini;
 mod hub;

@@ -4,7 +4,7 @@ use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
 use crate::dialect::{
     codec::Malformed,
-    lenient,
+    embedded, lenient,
     value::{Object, Value},
 };
 
@@ -155,7 +155,7 @@ fn arguments<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Object>, D::Er
     match value {
         Value::Object(members) => Ok(Some(*members)),
         Value::String(text) if !text.trim().is_empty() => {
-            serde_json::from_str(&text).map(Some).map_err(|_| D::Error::custom("arguments that are no object"))
+            embedded::object(&text).map(Some).ok_or_else(|| D::Error::custom("arguments that are no object"))
         }
         value if lenient::is_blank(Some(&value)) => Ok(None),
         _ => Err(D::Error::custom("arguments that are no object")),

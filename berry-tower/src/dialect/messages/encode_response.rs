@@ -3,7 +3,7 @@
 use super::{Block, EventError, Other, Response, Role, StopReason, Usage, foreign_thinking};
 use crate::dialect::{
     codec::WireError,
-    hub,
+    embedded, hub,
     responses::envelope::Seal,
     value::{Object, Value},
 };
@@ -150,7 +150,7 @@ fn text_of(part: hub::Part) -> Option<String> {
 
 /// Parses a call's input; `None` if it is not an object, for example because it was cut.
 fn input(arguments: &str) -> Option<Object> {
-    if arguments.trim().is_empty() { Some(Object::new()) } else { serde_json::from_str(arguments).ok() }
+    if arguments.trim().is_empty() { Some(Object::new()) } else { embedded::object(arguments) }
 }
 
 /// Encodes an error with Anthropic's type.

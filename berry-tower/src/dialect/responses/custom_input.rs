@@ -158,11 +158,11 @@ impl CustomInput {
 
 /// Returns the input that arguments of an unexpected shape hold.
 fn other_shape(arguments: &str) -> String {
-    use crate::dialect::value::Value;
+    use crate::dialect::{embedded, value::Value};
 
-    match serde_json::from_str::<Value>(arguments) {
-        Ok(Value::String(text)) => text,
-        Ok(Value::Object(members)) => {
+    match embedded::value(arguments) {
+        Some(Value::String(text)) => text,
+        Some(Value::Object(members)) => {
             let text = members.get(INPUT).and_then(Value::as_str);
             let mut texts = members.values().filter_map(Value::as_str);
             let lone = texts.next().filter(|_| texts.next().is_none() && members.len() == 1);

@@ -2,7 +2,7 @@
 
 use super::{UNKNOWN, media};
 use crate::dialect::{
-    capabilities,
+    capabilities, embedded,
     gemini::{Content, FunctionCall, FunctionResponse, Part, Role},
     hub::{self, is_reasoning},
     tool_results::in_order,
@@ -152,8 +152,8 @@ fn assistant(message: &hub::Message, path: &str) -> Result<Vec<Part>, Unsupporte
         let args = match function.arguments.trim() {
             "" => Object::new(),
             // Malformed arguments stay in the history, with the error of the tool.
-            arguments => serde_json::from_str(arguments)
-                .unwrap_or_else(|_| Object::from_iter([("arguments".to_owned(), arguments.into())])),
+            arguments => embedded::object(arguments)
+                .unwrap_or_else(|| Object::from_iter([("arguments".to_owned(), arguments.into())])),
         };
         let called = FunctionCall { id: Some(call.id.clone()), name: function.name.clone(), args: Some(args) };
         parts.push(Part {
@@ -180,8 +180,8 @@ fn result(message: &hub::Message, path: &str, open: &mut Open<'_>) -> Result<Vec
     let (media, elsewhere): (Vec<_>, Vec<_>) = media.into_iter().partition(|part| part.inline_data.is_some());
     let text: String = texts.into_iter().filter_map(|part| part.text).collect();
     let is_error = message.is_error == Some(true);
-    let response = match serde_json::from_str::<Value>(&text) {
-        Ok(Value::Object(members)) if !is_error => *members,
+    let response = match embedded::object(&text) {
+        Some(members) if !is_error => members,
         _ => Object::from_iter([((if is_error { "error" } else { "result" }).to_owned(), Value::String(text))]),
     };
     let said = FunctionResponse { id: Some(id.to_owned()), name: name.to_owned(), response, parts: media };

@@ -8,7 +8,7 @@ use super::{
     unrecognised::{UNKNOWN, mark, marked},
 };
 use crate::dialect::{
-    capabilities,
+    capabilities, embedded,
     hub::{self, Role},
     messages::{self, Block, Content, Other},
     tool_results::in_order,
@@ -134,9 +134,9 @@ impl<'a> Turns<'a> {
         let arguments = call.function.arguments.trim();
         let arguments = if arguments.is_empty() { "{}" } else { arguments };
         // Malformed arguments stay in the history, with the error of the tool.
-        let input = match serde_json::from_str(arguments) {
-            Ok(input @ Value::Object(_)) => input,
-            _ => Value::object([("arguments", arguments.into())]),
+        let input = match embedded::object(arguments) {
+            Some(input) => input.into(),
+            None => Value::object([("arguments", arguments.into())]),
         };
         let wire_id = self.wire_id(&call.id);
         self.open.insert(&call.id, Call { wire_id: wire_id.clone(), at });
