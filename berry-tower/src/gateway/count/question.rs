@@ -81,15 +81,15 @@ impl Question {
                 if may_contain_foreign_thinking(&body) { without_foreign_thinking(&body) } else { body }
             }
             (Front::Responses, Dialect::OpenAi) => requested.with_model(body, model),
-            (_, Dialect::Claude) => kept(&translated(front, body, Dialect::Claude, model)?, &MESSAGES),
+            (_, Dialect::Claude) => kept(&translated(front, requested, body, Dialect::Claude, model)?, &MESSAGES),
             (_, Dialect::Gemini) => {
                 let mut whole: Value =
-                    serde_json::from_slice(&translated(front, body, Dialect::Gemini, model)?).ok()?;
+                    serde_json::from_slice(&translated(front, requested, body, Dialect::Gemini, model)?).ok()?;
                 whole["model"] = format!("models/{}", model.strip_prefix("models/").unwrap_or(model)).into();
                 json!({ "generateContentRequest": whole }).to_string().into()
             }
             (Front::Messages, Dialect::OpenAi) => {
-                kept(&translated(front, body, Dialect::Responses, model)?, &RESPONSES)
+                kept(&translated(front, requested, body, Dialect::Responses, model)?, &RESPONSES)
             }
             _ => return None,
         };
@@ -115,12 +115,16 @@ fn uri(backend: &Backend) -> Option<Uri> {
     counts.parse().ok()
 }
 
-fn translated(front: Front, body: &Bytes, dialect: Dialect, model: &str) -> Option<Bytes> {
+fn translated(front: Front, requested: &Requested, body: &Bytes, dialect: Dialect, model: &str) -> Option<Bytes> {
+    let (nodes, depth) = (requested.nodes(), requested.depth());
+    if Conversation::new(front.endpoint(), body.clone()).with_shape(nodes, depth).is_oversized() {
+        return None;
+    }
     let mut request: Value = serde_json::from_slice(body).ok()?;
     if front == Front::Messages {
         request.as_object_mut()?.entry("max_tokens").or_insert(NO_LIMIT.into());
     }
-    let conversation = Conversation::new(front.endpoint(), request.to_string().into());
+    let conversation = Conversation::new(front.endpoint(), request.to_string().into()).with_shape(nodes, depth);
     conversation.encode(&Target::new(dialect, model)).ok()
 }
 
@@ -174,6 +178,21 @@ mod tests {
         assert_eq!(uri, "https://host/v1/responses/input_tokens");
         assert_eq!((&body["model"], body.get("max_output_tokens")), (&json!("gpt"), None));
         assert!(body["input"].to_string().contains("hi"), "{body}");
+    }
+
+    #[test]
+    fn asks_nobody_about_a_body_of_too_many_values() {
+        let wide = |values: usize| {
+            let list = "1,".repeat(values);
+            format!(
+                r#"{{"model":"m","messages":[{{"role":"user","content":"hi"}}],"tools":[{{"name":"f","input_schema":{{"enum":[{list}1]}}}}]}}"#
+            )
+        };
+        for dialect in [Dialect::Gemini, Dialect::OpenAi] {
+            assert!(question(Front::Messages, dialect, "x", &wide(1_000)).is_some(), "{dialect:?}");
+            assert!(question(Front::Messages, dialect, "x", &wide(1_000_000)).is_none(), "{dialect:?}");
+        }
+        assert!(question(Front::Messages, Dialect::Claude, "x", &wide(1_000_000)).is_some(), "it is not translated");
     }
 
     #[test]
