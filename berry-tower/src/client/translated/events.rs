@@ -25,6 +25,9 @@ use crate::{
     progress::Usage,
 };
 
+/// The events that are translated before other tasks may run.
+const BURST: u32 = 128;
+
 /// An event that the scanner counts as malformed and leaves out.
 const MALFORMED: Bytes = Bytes::from_static(b"data: malformed\n\n");
 
@@ -36,6 +39,8 @@ pub(in crate::client) struct Events<B> {
     received: Arc<Received>,
     /// The number of received frames that have been passed on.
     seen: usize,
+    /// The polls since the task last let others run.
+    polls: u32,
     /// `None` while it is used on another thread.
     translator: Option<ResponseTranslator>,
     /// The translation of a large event, on another thread.
@@ -54,7 +59,7 @@ where
         let received = Arc::new(Received::default());
         let events = Frames::new(body, received.clone(), lease).eventsource();
         let (translator, translating) = (Some(translator), None);
-        Self { events, received, seen: 0, translator, translating, end: None, over: false }
+        Self { events, received, seen: 0, polls: 0, translator, translating, end: None, over: false }
     }
 
     /// Returns the tokens that the upstream has reported so far.
@@ -85,6 +90,13 @@ where
         if *this.over {
             return Poll::Ready(None);
         }
+        // Frames without output are read on at once, and an upstream could send them for ever.
+        *this.polls += 1;
+        if *this.polls > BURST {
+            *this.polls = 0;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let error = match this.events.poll_next(cx) {
             Poll::Ready(Some(Ok(event))) => {
                 this.received.pending.store(0, Relaxed);
@@ -107,6 +119,7 @@ where
                 // A frame without a complete event shows that the upstream is alive.
                 let received = this.received.frames.load(Relaxed);
                 if std::mem::replace(this.seen, received) == received {
+                    *this.polls = 0;
                     return Poll::Pending;
                 }
                 return Poll::Ready(Some(Ok(Frame::data(Bytes::new()))));
@@ -149,5 +162,30 @@ fn stream_error(error: EventStreamError<BoxError>) -> BoxError {
         EventStreamError::Transport(error) => error,
         EventStreamError::Utf8(_) => Failure::InvalidResponse("a stream that is no UTF-8").into(),
         EventStreamError::Parser(_) => Failure::InvalidResponse("something that is no event stream").into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::future::FutureExt;
+    use http_body_util::StreamBody;
+
+    use super::*;
+    use crate::dialect::{Conversation, Dialect, Target};
+
+    fn events(frames: impl futures_core::Stream<Item = Bytes>) -> Events<impl Body<Data = Bytes, Error = BoxError>> {
+        let frames = futures_util::StreamExt::map(frames, |bytes| Ok::<_, BoxError>(Frame::data(bytes)));
+        let request = r#"{"model":"m","messages":[{"role":"user","content":"hi"}],"stream":true}"#;
+        let conversation = Conversation::new(crate::endpoint::Endpoint::ChatCompletions, request.into());
+        let translator = conversation.translator(&Target::new(Dialect::Claude, "m"), 0).unwrap();
+        Events::new(StreamBody::new(frames), translator, None)
+    }
+
+    #[test]
+    fn an_endless_stream_without_output_lets_other_tasks_run() {
+        let ping = Bytes::from_static(b"event: ping\ndata: {\"type\":\"ping\"}\n\n");
+        let mut events = Box::pin(events(futures_util::stream::repeat(ping)));
+        let read = async { while std::future::poll_fn(|cx| events.as_mut().poll(cx)).await.is_some() {} };
+        assert!(read.now_or_never().is_none());
     }
 }

@@ -20,6 +20,9 @@ use crate::{
     error::{BoxError, Failure},
 };
 
+/// The lines that the parser is given at once, in bytes: it copies the rest of them for each line.
+const PIECE: usize = 256;
+
 /// The longest event that is read, in bytes.
 const MAX_EVENT: usize = 8 << 20;
 
@@ -44,6 +47,8 @@ pub(super) struct Frames<B> {
     received: Arc<Received>,
     /// The bytes of the mark that have come.
     mark: usize,
+    /// Lines that the parser has not been given yet.
+    lines: Bytes,
     /// An incomplete line.
     line: BytesMut,
     /// Counts the bytes of an incomplete event.
@@ -53,7 +58,7 @@ pub(super) struct Frames<B> {
 
 impl<B> Frames<B> {
     pub(super) fn new(body: B, received: Arc<Received>, lease: Option<ByteLease>) -> Self {
-        Self { body, received, mark: 0, line: BytesMut::new(), lease, over: false }
+        Self { body, received, mark: 0, lines: Bytes::new(), line: BytesMut::new(), lease, over: false }
     }
 }
 
@@ -70,6 +75,15 @@ fn whole_lines(line: &mut BytesMut, mut bytes: Bytes) -> Bytes {
     }
     held.extend_from_slice(&bytes);
     held.freeze()
+}
+
+/// Takes the first lines, as few as make a piece.
+fn piece(lines: &mut Bytes) -> Bytes {
+    let from = PIECE.min(lines.len()) - 1;
+    let end = memchr::memchr2(b'\n', b'\r', &lines[from..]).map_or(lines.len(), |at| from + at + 1);
+    // A line that ends in both is one.
+    let is_both = lines[end - 1] == b'\r' && lines.get(end) == Some(&b'\n');
+    lines.split_to(end + usize::from(is_both))
 }
 
 /// Removes the byte order mark from the first bytes of a stream.
@@ -98,6 +112,9 @@ where
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.project();
+        if !this.lines.is_empty() {
+            return Poll::Ready(Some(Ok(piece(this.lines))));
+        }
         if *this.over {
             return Poll::Ready(None);
         }
@@ -115,12 +132,43 @@ where
         // The line and the event that it belongs to.
         let held = if pending > UNCOUNTED { 2 * pending } else { 0 };
         let has_room = this.lease.as_mut().is_none_or(|lease| lease.try_resize(held));
-        Poll::Ready(Some(if pending > MAX_EVENT {
-            Err(Failure::InvalidResponse("an event of over 8 MiB").into())
+        let lines = if pending > MAX_EVENT {
+            Err(Failure::InvalidResponse("an event of over 8 MiB"))
         } else if !has_room {
-            Err(over_budget().into())
+            Err(over_budget())
         } else {
-            without_mark(bytes, this.mark).map(|bytes| whole_lines(this.line, bytes)).map_err(Into::into)
+            without_mark(bytes, this.mark).map(|bytes| whole_lines(this.line, bytes))
+        };
+        Poll::Ready(Some(match lines {
+            Ok(lines) if lines.is_empty() => Ok(lines),
+            Ok(lines) => {
+                *this.lines = lines;
+                Ok(piece(this.lines))
+            }
+            Err(failure) => Err(failure.into()),
         }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_are_whole_lines() {
+        let line = |length: usize, end: &str| "x".repeat(length) + end;
+        for (text, lengths) in [
+            (line(3, "\n"), vec![4]),
+            (line(3, "\n").repeat(100), vec![256, 144]),
+            (line(PIECE, "\n") + "\n", vec![PIECE + 1, 1]),
+            (line(PIECE - 1, "\r\n") + "\r\n", vec![PIECE + 1, 2]),
+            (line(PIECE - 1, "\r") + "\r", vec![PIECE, 1]),
+            (line(5 * PIECE, "\n"), vec![5 * PIECE + 1]),
+            (line(5 * PIECE, ""), vec![5 * PIECE]),
+        ] {
+            let mut lines = Bytes::from(text);
+            let pieces: Vec<_> = lengths.iter().map(|_| piece(&mut lines).len()).collect();
+            assert_eq!((pieces, lines.len()), (lengths, 0));
+        }
     }
 }
