@@ -4,6 +4,7 @@ use std::{
     io::Read,
     path::PathBuf,
     process::{Command, Stdio},
+    sync::mpsc,
     thread,
     time::Duration,
 };
@@ -15,6 +16,9 @@ use super::source;
 
 /// How long a command may take.
 const TIME_LIMIT: Duration = Duration::from_secs(30);
+
+/// How long the output of a command that has ended may take. A program that it has started may keep it open.
+const LAST_OUTPUT: Duration = Duration::from_secs(2);
 
 /// How often a command is asked whether it has ended.
 const POLL: Duration = Duration::from_millis(10);
@@ -69,10 +73,11 @@ fn run(command: &[String]) -> Result<String, String> {
         .map_err(|error| failed(&format!("cannot be started: {error}")))?;
     let output = child.stdout.take();
     // Read beside the wait, so that a program with much to say does not wait for its reader.
-    let reader = thread::spawn(move || {
+    let (sender, text) = mpsc::channel();
+    thread::spawn(move || {
         let mut text = Vec::new();
         let read = output.map(|output| output.take(source::MAX_SECRET + 1).read_to_end(&mut text));
-        (read, text)
+        sender.send(text).map(|()| read)
     });
     let deadline = Instant::now() + TIME_LIMIT;
     let status = loop {
@@ -89,7 +94,9 @@ fn run(command: &[String]) -> Result<String, String> {
     if !status.success() {
         return Err(failed(&format!("has failed ({status}); run it by hand to see why")));
     }
-    let (_, text) = reader.join().map_err(|_| failed("has ended without an output"))?;
+    let text = text.recv_timeout(LAST_OUTPUT).map_err(|_| {
+        failed("has ended, but a program that it has started keeps its output open; redirect the output of that one")
+    })?;
     if text.len() as u64 > source::MAX_SECRET {
         return Err(failed("has written more than a key"));
     }
@@ -114,6 +121,13 @@ mod tests {
             let error = fetch(command).unwrap_err();
             assert!(!error.contains("sk-secret") && !error.contains("two words"), "{error}");
         }
+    }
+
+    #[test]
+    fn a_command_whose_output_stays_open_fails() {
+        let error = fetch(&["sh", "-c", "sleep 30 & echo sk-secret"]).unwrap_err();
+        assert!(error.contains("keeps its output open") && !error.contains("sk-secret"), "{error}");
+        assert_eq!(fetch(&["sh", "-c", "sleep 30 >/dev/null & echo sk-1"]).unwrap(), "sk-1");
     }
 
     #[test]
