@@ -40,6 +40,9 @@ const SHORT_LINGER: Duration = Duration::from_millis(200);
 /// an authenticated request: there a long conversation is read in one piece.
 const MAX_HEAD: usize = 64 * 1024;
 
+/// How a client begins that takes HTTP/2 for granted.
+const HTTP2: &[u8] = b"PRI * HTTP/2.0\r\n";
+
 /// What a connection is doing, shared by its socket, its requests and the listener.
 #[derive(Clone, Debug)]
 pub(crate) struct ConnectionState(Arc<State>);
@@ -250,6 +253,11 @@ impl AsyncRead for Connection {
             let read = limited.filled().len();
             buf.advance(read);
             this.head_bytes += read;
+            // hyper closes such a connection without a response.
+            if this.head_bytes == read && buf.filled()[before..].starts_with(HTTP2) {
+                this.refuse(malformed::not_http1(), LINGER);
+                return this.poll_linger(cx);
+            }
             result
         };
         if !is_serving && buf.filled().len() > before {

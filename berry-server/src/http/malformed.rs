@@ -24,6 +24,11 @@ pub(super) fn displaced() -> Bytes {
     response("HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\nretry-after: 1\r\n", "503")
 }
 
+/// Returns the response to a client that takes HTTP/2 for granted.
+pub(super) fn not_http1() -> Bytes {
+    response("HTTP/1.1 400 Bad Request\r\nconnection: close\r\n", "400")
+}
+
 /// Returns hyper's response with a body, if `written` is the whole of a response that hyper made by itself. All
 /// responses of the gateway have an `x-request-id`.
 pub(super) fn with_body(written: &[u8]) -> Option<Bytes> {

@@ -69,6 +69,7 @@ async fn malformed_requests_get_the_common_error_shape() {
         (b"nonsense\r\n\r\n".as_slice(), 400),
         (b"GET / HTTP/1.1\r\nno colon\r\n\r\n", 400),
         (b"POST / HTTP/1.1\r\ncontent-length: x\r\n\r\n", 400),
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400),
         (&large, 431),
     ] {
         let mut connection = gateway.connect().await;
