@@ -236,6 +236,8 @@ const SENTENCES: &[Sentence] = &[
     row(BOTH, "The provided model identifier is invalid", "", Fault::Model),
     row(CLAUDE, "Invocation of model ID ", "with on-demand throughput isn", Fault::Model),
     row(CLAUDE, "You don't have access to the model with the specified model ID", "", Fault::Model),
+    // Anthropic, recorded responses (429): the account has no long context
+    row(CLAUDE, "Extra usage is required for long context requests", "", Fault::OverLimitAlone),
     row(CLAUDE, "Your credit balance is too low", "", Fault::Account),
     row(CLAUDE, "You have reached your specified ", "API usage limits", Fault::Account),
     row(CLAUDE, "This organization has been disabled", "", Fault::Account),
@@ -367,6 +369,10 @@ mod tests {
         assert_eq!(says(&format!("{of} 9000")), Some(Fault::OverLimitAlone));
         assert_eq!(says(&format!("{of} 600")), Some(Fault::RateLimit));
         assert_eq!(says("Request too large for gpt-4"), Some(Fault::RateLimit));
+        let claude = |text: &str| by_sentence(Dialect::Claude, text);
+        let long = "Extra usage is required for long context requests.";
+        assert_eq!(claude(long), Some(Fault::OverLimitAlone));
+        assert_eq!(claude("This request would exceed your account's rate limit. Please try again later."), None);
     }
 
     #[test]
