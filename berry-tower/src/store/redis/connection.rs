@@ -13,7 +13,7 @@ use std::{
 
 use arc_swap::ArcSwapOption;
 use redis::{
-    Client, ScriptInvocation,
+    Client, RedisError, ScriptInvocation,
     aio::{ConnectionManager, ConnectionManagerConfig},
     cluster_async::ClusterConnection,
 };
@@ -117,7 +117,7 @@ impl Link {
                 if matches!(self.server, Server::Cluster(..)) && error.is_unrecoverable_error() {
                     self.connection.store(None);
                 }
-                self.lost(error.category());
+                self.lost(&reason(&error));
                 None
             }
             None => {
@@ -163,6 +163,11 @@ impl Link {
         self.connection.store(Some(Arc::new(connection.clone())));
         Ok(connection)
     }
+}
+
+/// Says what has failed. The texts of other errors than those of the connection may hold what the server has said.
+pub(super) fn reason(error: &RedisError) -> String {
+    if error.is_io_error() { error.to_string() } else { error.category().to_owned() }
 }
 
 /// Waits for a future no longer than `limit`. An answer that has come, but whose reader was not
