@@ -77,7 +77,7 @@ use toml::de::DeTable;
 pub(crate) use check_limits::missing_price;
 pub use database::{Database, DatabaseUrl};
 pub use env::{NotFound, PLACES, find};
-pub use file::{Backend, Config, Credential, Model, Provider, ProviderRoute, RateLimit, User};
+pub use file::{Backend, Config, Credential, Model, Provider, ProviderRoute, RateLimit, Responses, User};
 pub(crate) use file_version::FileVersion;
 pub use finding::{Errors, Finding};
 pub use key_source::{KeyOrigin, KeySource};
