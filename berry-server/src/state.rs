@@ -31,7 +31,7 @@ use tokio::time::Instant;
 use crate::{
     authentication::Keys,
     config::{
-        Config, FileVersion, Loaded, accounts,
+        Config, DatabaseUrl, FileVersion, Loaded, accounts,
         build::{Built, Caller, ProviderKeys, build},
     },
     fleet::Fleet,
@@ -69,6 +69,8 @@ pub(crate) struct Process {
     pub(crate) queued: Gauge,
     /// The notices between replicas.
     pub(crate) fleet: Fleet,
+    /// The address of the database at the start.
+    database_url: Option<DatabaseUrl>,
     /// The database of the configuration at the start; a reload does not replace it.
     #[cfg(feature = "database")]
     pub(crate) database: Option<Database>,
@@ -132,6 +134,7 @@ impl Process {
             transport: EnvProxy::default(),
             buffers: ByteBudget::new(usize::MAX),
             queued: Gauge::default(),
+            database_url: loaded.config.database.as_ref().map(|database| database.url.clone()),
             #[cfg(feature = "database")]
             directory: database.clone().map(|database| Directory::new(database, fleet.clone())),
             #[cfg(feature = "database")]
@@ -144,6 +147,11 @@ impl Process {
 
     pub(crate) fn transport(&self) -> EnvProxy {
         self.transport.clone()
+    }
+
+    /// Whether the database at the start is that of `config`.
+    pub(crate) fn has_database_of(&self, config: &Config) -> bool {
+        self.database_url.as_ref() == config.database.as_ref().map(|database| &database.url)
     }
 
     /// Marks the server as not ready for new traffic.

@@ -41,16 +41,16 @@
 //! | [`RateLimit`](rate_limit) | `rate-limit` | whatever its key function reads | `x-ratelimit-*` headers | 429 |
 //! | [`Collect`](collect) | `collect` | – | [`Buffered`](body::Buffered) | 400, 408, 413, 415, 503 |
 //! | [`Inspect`](inspect) | `inspect` | `Request<Buffered>`, a JSON object with a `model` | [`Requested`](inspect::Requested) | 400 |
-//! | [`ModelPermission`](permission) | `permission` | the identity, `Requested` | – | 403 |
+//! | [`ModelPermission`](permission) | `permission` | `Request<Buffered>`, the identity, `Requested` | – | 403 |
 //! | [`Spend`](spend) | `spend` | `Request<Buffered>`, `Requested`; an account, from a function of yours | [`Reservation`](spend::Reservation), `x-ratelimit-*` headers | 429, 400, 503 |
 //! | [`Early`](early) | `early` | – | keep-alives, early heads, orderly stops | – |
 //! | [`Resume`](resume) | `resume` | `Request<Buffered>`; [`Progress`](progress::Progress) on the response | an error event at the end of an interrupted stream; resumed streams | – |
 //! | [`Retry`](retry) | `retry` | `Request<Buffered>` | [`Attempt`](attempt::Attempt) | `Exhausted`, `TotalTimeout` |
 //! | [`Commit`](commit) | `commit` | `Progress` on the response | a head that is held back until there is output | the body's errors |
-//! | [`Select`](select) | `select` | `Requested` | [`Selected`](select::Selected), [`ServedBy`](attempt::ServedBy) | `Unroutable` |
+//! | [`Select`](select) | `select` | `Request<Buffered>`, `Requested` | [`Selected`](select::Selected), [`ServedBy`](attempt::ServedBy) | `Unroutable` |
 //! | [`Reprice`](spend::Reprice) | `spend` | `Reservation`, `Selected` | – | [`SpendExceeded`](spend::SpendExceeded) |
 //! | [`CircuitBreaker`](breaker) | `breaker` | – | – | `BreakerOpen` |
-//! | [`BackendClient`](client) | `client` | `Selected`, `Requested` | `Progress`, [`ErrorBody`](classify::ErrorBody) | [`Failure`](error::Failure) |
+//! | [`BackendClient`](client) | `client` | `Request<Buffered>`, `Selected`, `Requested` | `Progress`, [`ErrorBody`](classify::ErrorBody) | [`Failure`](error::Failure) |
 //!
 //! [`Prober`](probe::Prober) (feature `probe`) is a future that checks the health of a catalogue's
 //! backends while they are not used. An [`Observer`](observe::Observer) receives their attempts,

@@ -2,9 +2,9 @@
 
 use std::process::ExitCode;
 
-use clap::Subcommand;
+use clap::{ArgGroup, Subcommand};
 use http::Method;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::{
     global::Global,
@@ -17,9 +17,10 @@ use super::{
 #[derive(Clone, Debug, Subcommand)]
 pub(super) enum KeyCommand {
     /// Make a key and print it, once.
+    #[command(group = ArgGroup::new("owner").required(true).args(["user", "team"]))]
     Create {
         /// The user that it belongs to.
-        #[arg(long, value_name = "ID", required_unless_present = "team", conflicts_with = "team")]
+        #[arg(long, value_name = "ID")]
         user: Option<String>,
         /// The team that it belongs to.
         #[arg(long, value_name = "ID")]
@@ -267,9 +268,21 @@ fn plain(value: &Value) -> String {
         Value::Array(items) => items.iter().map(plain).collect::<Vec<_>>().join(", "),
         Value::Object(members) if members.is_empty() => "–".to_owned(),
         Value::Object(members) => {
-            members.iter().map(|(name, value)| format!("{name}={}", plain(value))).collect::<Vec<_>>().join(" ")
+            let mut settings = Vec::new();
+            flatten("", members, &mut settings);
+            settings.join(" ")
         }
         other => other.to_string(),
+    }
+}
+
+/// Writes nested members as `--limit` takes them: `models.fast.requests_per_minute=30`.
+fn flatten(prefix: &str, members: &Map<String, Value>, settings: &mut Vec<String>) {
+    for (name, value) in members {
+        match value {
+            Value::Object(inner) => flatten(&format!("{prefix}{name}."), inner, settings),
+            value => settings.push(format!("{prefix}{name}={}", plain(value))),
+        }
     }
 }
 
@@ -310,4 +323,17 @@ fn owner_row(one: &Value, above: &str) -> Vec<Cell> {
         Cell::new(plain(&one["limits"])),
         Cell::new(plain(&one["source"])),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prints_limits_as_they_are_given() {
+        let limits = json!({ "cost_per_day": "5.00", "models": { "fast": { "requests_per_minute": 30 } } });
+        assert_eq!(plain(&limits), "cost_per_day=5.00 models.fast.requests_per_minute=30");
+        assert_eq!(plain(&json!({})), "–");
+        assert_eq!(plain(&json!(["fast", "slow"])), "fast, slow");
+    }
 }

@@ -28,7 +28,7 @@ const SUMS: [(&str, &str); 9] = [
 /// The options of `usage`.
 #[derive(Args, Clone, Debug)]
 pub(super) struct UsageArgs {
-    /// From this time on: RFC 3339, or a date in UTC [default: the begin of the month].
+    /// From this time on: RFC 3339, or a date in UTC [default: the beginning of the month].
     #[arg(long, value_name = "TIME")]
     from: Option<String>,
     /// Before this time [default: now].

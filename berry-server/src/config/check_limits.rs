@@ -48,7 +48,8 @@ impl Check<'_> {
     fn unknown_team(&self, path: &str, team: &str, own: Option<&str>) {
         let others = self.config.teams.keys().map(String::as_str).filter(|team| Some(*team) != own);
         let instead = suggest::instead(team, others);
-        self.reader.error(path, format_args!("unknown team `{team}`{instead}"));
+        let cure = if instead.is_empty() { format!("; add `[teams.{team}]`") } else { instead };
+        self.reader.error(path, format_args!("unknown team `{team}`{cure}"));
     }
 
     fn teams(&self) {

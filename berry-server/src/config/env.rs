@@ -90,6 +90,14 @@ impl fmt::Display for BadReference {
     }
 }
 
+/// Returns the name in a text that is `$NAME` and nothing else, which a shell would replace and [`expand`] does not.
+pub(super) fn bare_reference(text: &str) -> Option<&str> {
+    let name = text.strip_prefix('$')?;
+    let is_name = name.starts_with(|c: char| c.is_ascii_uppercase() || c == '_')
+        && name.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_');
+    is_name.then_some(name)
+}
+
 /// Replaces each `${NAME}` by its value and each `${file:PATH}` by the text of the file. `$${` produces
 /// a literal `${`. The inserted values are not expanded again.
 pub(super) fn expand(
@@ -116,7 +124,11 @@ pub(super) fn expand(
             if !Path::new(path).is_absolute() {
                 return Err(bad("must be an absolute path, such as `/run/secrets/openai`".to_owned()));
             }
-            out.push_str(&file(Path::new(path)).map_err(|error| bad(error.to_string()))?);
+            let unreadable = |error: std::io::Error| match error.raw_os_error() {
+                Some(_) => bad(format!("cannot be read ({error}); create it or correct the path")),
+                None => bad(error.to_string()),
+            };
+            out.push_str(&file(Path::new(path)).map_err(unreadable)?);
             continue;
         }
         let first_is_digit = name.starts_with(|c: char| c.is_ascii_digit());

@@ -2,7 +2,7 @@
 
 use std::{
     io::Read,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
     thread,
     time::Duration,
@@ -54,6 +54,29 @@ impl KeySource {
         }
         Ok(key.into())
     }
+
+    /// Returns the name of the key in the file and what is wrong when there can be no key yet, without running a program.
+    pub(super) fn missing(&self) -> Option<(&'static str, String)> {
+        match &self.origin {
+            KeyOrigin::Command(command) => {
+                let program = command.first().filter(|program| !is_program(program))?;
+                Some(("api_key_command", format!("no program `{program}` is found; install it or correct its path")))
+            }
+            KeyOrigin::File(path) => {
+                let error = source::read_secret(path).err()?;
+                Some(("api_key_file", format!("cannot be read ({error}); create the file or correct the path")))
+            }
+        }
+    }
+}
+
+/// Returns whether a program can be found as it is when it is started.
+fn is_program(name: &str) -> bool {
+    if name.contains('/') {
+        return Path::new(name).is_file();
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|folder| folder.join(name).is_file())
 }
 
 /// Runs a program without a shell and returns its output without white space at the ends.
@@ -114,6 +137,23 @@ mod tests {
             let error = fetch(command).unwrap_err();
             assert!(!error.contains("sk-secret") && !error.contains("two words"), "{error}");
         }
+    }
+
+    #[test]
+    fn tells_beforehand_that_there_can_be_no_key() {
+        let source = |origin| KeySource { origin, ttl_seconds: 60 };
+        let command = |name: &str| source(KeyOrigin::Command(vec![name.to_owned(), "sk-secret".to_owned()]));
+        for present in ["sh", "/bin/sh"] {
+            assert_eq!(command(present).missing(), None, "{present}");
+        }
+        for absent in ["no-such-program", "/no/such/program"] {
+            let (key, message) = command(absent).missing().unwrap();
+            assert_eq!((key, message.contains("sk-secret")), ("api_key_command", false), "{message}");
+            assert!(message.contains(&format!("no program `{absent}` is found")), "{message}");
+        }
+        let (key, message) = source(KeyOrigin::File("/no/such/key".into())).missing().unwrap();
+        assert_eq!(key, "api_key_file");
+        assert!(message.contains("cannot be read (No such file"), "{message}");
     }
 
     #[test]

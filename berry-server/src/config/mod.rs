@@ -77,7 +77,7 @@ use toml::de::DeTable;
 pub(crate) use check_limits::missing_price;
 pub use database::{Database, DatabaseUrl};
 pub use env::{NotFound, PLACES, find};
-pub use file::{Backend, Config, Credential, Model, Provider, ProviderRoute, RateLimit, User};
+pub use file::{Backend, Config, Credential, Model, Provider, ProviderRoute, RateLimit, Responses, User};
 pub(crate) use file_version::FileVersion;
 pub use finding::{Errors, Finding};
 pub use key_source::{KeyOrigin, KeySource};
@@ -133,6 +133,7 @@ pub fn load(path: &Path) -> Result<Loaded, Errors> {
     match parse(&text, &env) {
         Ok(mut loaded) => {
             loaded.warnings.splice(0..0, readable_by_others(path));
+            loaded.warnings.extend(missing_keys(&text, &loaded.config));
             loaded.source = Some(path.to_owned());
             loaded.file_version = file_version;
             Ok(loaded)
@@ -220,6 +221,18 @@ fn syntax_errors(text: &str, errors: &[toml::de::Error]) -> Errors {
         }
     });
     Errors { source: None, findings: findings.collect(), warnings: Vec::new() }
+}
+
+/// Warns about providers that will have no key. The file is valid all the same: the key may come later, or on another
+/// machine.
+fn missing_keys(text: &str, config: &Config) -> Vec<Finding> {
+    let lines = lines::of_paths(text, DeTable::parse_recoverable(text).0.get_ref());
+    let findings = config.providers.iter().filter(|(_, provider)| provider.enabled).filter_map(|(id, provider)| {
+        let (key, message) = provider.key_source.as_ref()?.missing()?;
+        let path = lines::join(&lines::join("providers", id), key);
+        Some(Finding { line: lines.get(&path).copied(), path, message })
+    });
+    findings.collect()
 }
 
 #[cfg(unix)]

@@ -2,6 +2,7 @@
 
 use http::HeaderName;
 use secrecy::SecretString;
+use toml::de::DeValue;
 use url::Url;
 
 use berry_tower::backend::{Effort, Efforts, OptionalField, RequestOptions};
@@ -23,6 +24,9 @@ const AZURE: [&str; 5] = [
     ".services.ai.azure.com",
 ];
 
+/// The paths that a client library's examples show behind a base URL.
+const ENDPOINTS: [&str; 5] = ["/chat/completions", "/completions", "/messages", "/responses", "/embeddings"];
+
 pub(super) fn read(id: &str, mut t: Table<'_>, settings: &Settings) -> Provider {
     let mut preset: Option<&'static Preset> = None;
     if t.has("preset") {
@@ -35,7 +39,9 @@ pub(super) fn read(id: &str, mut t: Table<'_>, settings: &Settings) -> Provider 
     let base_url = match preset {
         Some(preset) if !own_url => place.put_into(&t, preset.base_url),
         _ => {
-            let url = t.required("base_url", "\"https://api.openai.com/v1\"");
+            let azure = preset.is_some_and(|preset| preset.backend_type == BackendType::Azure);
+            let host = if azure { "https://my-resource.openai.azure.com" } else { "https://api.openai.com/v1" };
+            let url = t.required("base_url", &format!("\"{host}\""));
             place.put_into(&t, &url)
         }
     };
@@ -200,7 +206,18 @@ fn api_key(t: &mut Table<'_>, provider: &Provider, preset: Option<&Preset>) -> S
     if provider.key_source.is_some() {
         t.error("api_key", "must not stand beside `api_key_command` or `api_key_file`; remove one of them");
     }
-    let key = t.string("api_key").unwrap_or_default();
+    let key = t.string("api_key");
+    // An unset variable is an error, but container tools set one without a value to nothing.
+    if let Some(DeValue::String(raw)) = t.take("api_key")
+        && key.as_deref() == Some("")
+        && !raw.is_empty()
+    {
+        t.warn(
+            "api_key",
+            format_args!("`{raw}` is empty, so no key is sent; set it, or write `\"\"` if none is needed"),
+        );
+    }
+    let key = key.unwrap_or_default();
     if key.contains(|c: char| c.is_whitespace() || c.is_control() || !c.is_ascii()) {
         t.error("api_key", "must be plain ASCII without spaces or line breaks, for it travels in a header");
     }
@@ -270,6 +287,12 @@ fn check_base_url(t: &Table<'_>, provider: &Provider) {
     }
     if url.scheme() == "http" && !is_loopback(&url) {
         t.warn(key, "keys and prompts travel unencrypted to this host; use `https://`");
+    }
+    let path = url.path().trim_end_matches('/');
+    if let Some(endpoint) = ENDPOINTS.iter().find(|endpoint| path.ends_with(*endpoint))
+        && provider.chat_url.is_none()
+    {
+        t.warn(key, format_args!("ends with `{endpoint}`, which is appended for each request; remove it"));
     }
     let host = url.host_str().unwrap_or_default();
     let azure = AZURE.iter().any(|suffix| host.ends_with(suffix));

@@ -7,7 +7,7 @@ use std::ops::RangeInclusive;
 
 use toml::de::{DeTable, DeValue};
 
-use super::env::expand;
+use super::env::{bare_reference, expand};
 use super::finding::Log;
 use super::lines::{self, join};
 use super::options::Word;
@@ -42,6 +42,9 @@ impl<'a> Reader<'a> {
     }
 
     pub(super) fn text(&self, path: &str, raw: &str) -> Option<String> {
+        if let Some(name) = bare_reference(raw) {
+            self.warn(path, format_args!("`${name}` is taken as it is; write `${{{name}}}` for the variable's value"));
+        }
         let lookup = |name: &str| {
             let value = (self.env)(name)?;
             let mut log = self.log.borrow_mut();

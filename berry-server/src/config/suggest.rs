@@ -30,7 +30,8 @@ pub(crate) fn instead<'a>(word: &str, candidates: impl IntoIterator<Item = &'a s
         return format!("; did you mean `{close}`?");
     }
     let mut list = String::new();
-    for (index, candidate) in candidates.into_iter().enumerate() {
+    // An empty name is a name whose own error is reported elsewhere.
+    for (index, candidate) in candidates.into_iter().filter(|candidate| !candidate.is_empty()).enumerate() {
         if index == MAX_LISTED {
             list.push_str(", …");
             break;
@@ -59,6 +60,7 @@ mod tests {
     fn lists_a_limited_number_of_candidates() {
         assert_eq!(instead("zzz", ["a_b", "c_d"]), "; known: `a_b`, `c_d`");
         assert_eq!(instead("zzz", []), "");
+        assert_eq!(instead("zzz", ["", "a_b"]), "; known: `a_b`");
         let many: Vec<String> = (0..40).map(|n| format!("model-{n}")).collect();
         assert!(instead("zzz", many.iter().map(String::as_str)).ends_with(", …"));
     }

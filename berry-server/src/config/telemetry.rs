@@ -78,6 +78,8 @@ fn endpoint(t: &mut Table<'_>) -> Option<String> {
         t.error(key, "must end with its path: paths are appended to it, so `?` and `#` cannot stand");
     } else if ["/v1/traces", "/v1/metrics"].iter().any(|path| url.path().trim_end_matches('/').ends_with(path)) {
         t.error(key, "must be the base URL, without `/v1/traces` or `/v1/metrics`, which are appended");
+    } else if url.port() == Some(4317) {
+        t.warn(key, "4317 is the usual port of OTLP over gRPC; OTLP over HTTP, which is spoken here, has 4318");
     }
     Some(text.trim_end_matches('/').to_owned())
 }

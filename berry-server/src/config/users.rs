@@ -77,12 +77,16 @@ fn digest(t: &mut Table<'_>) -> [u8; 32] {
 
 fn expires_at(t: &mut Table<'_>) -> Option<Timestamp> {
     let text = t.moment("expires_at")?;
-    let parsed = text.parse();
+    let parsed = text.parse::<Timestamp>();
     if parsed.is_err() {
         let message = "must be a time with its offset (RFC 3339), like `2027-01-31T00:00:00Z`";
         t.error("expires_at", message);
     }
-    parsed.ok()
+    let expires_at: Option<Timestamp> = parsed.ok();
+    if expires_at.is_some_and(|time| time <= Timestamp::now()) {
+        t.warn("expires_at", "is in the past, so the user is refused; set a later time or remove it");
+    }
+    expires_at
 }
 
 fn rate_limit(mut t: Table<'_>) -> RateLimit {

@@ -6,7 +6,7 @@ use indexmap::IndexMap;
 use secrecy::ExposeSecret;
 use serde::Serialize;
 
-use crate::config::{Config, Provider, Settings};
+use crate::config::{Config, Provider, Responses, Settings, Store};
 
 /// The changes that a reload applied.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, utoipa::ToSchema)]
@@ -41,14 +41,27 @@ pub struct Changed {
 impl Changes {
     /// Compares two configurations.
     pub(crate) fn between(before: &Config, after: &Config) -> Self {
+        // Names every table, so that the compiler asks for the comparison of a new one.
+        let Config {
+            settings: old_settings,
+            database: _,
+            telemetry: _,
+            store: _,
+            responses: _,
+            users,
+            providers,
+            models,
+            teams,
+            prices,
+        } = before;
         Self {
-            settings: settings(&before.settings, &after.settings),
+            settings: settings(old_settings, &after.settings),
             tables: tables(before, after),
-            users: Changed::between(&before.users, &after.users, PartialEq::eq),
-            providers: Changed::between(&before.providers, &after.providers, same_provider),
-            models: Changed::between(&before.models, &after.models, PartialEq::eq),
-            teams: Changed::between(&before.teams, &after.teams, PartialEq::eq),
-            prices: Changed::between(&before.prices, &after.prices, PartialEq::eq),
+            users: Changed::between(users, &after.users, PartialEq::eq),
+            providers: Changed::between(providers, &after.providers, same_provider),
+            models: Changed::between(models, &after.models, PartialEq::eq),
+            teams: Changed::between(teams, &after.teams, PartialEq::eq),
+            prices: Changed::between(prices, &after.prices, PartialEq::eq),
         }
     }
 
@@ -142,6 +155,21 @@ fn tables(before: &Config, after: &Config) -> Vec<String> {
     add(old.resource_attributes != new.resource_attributes, "telemetry.resource_attributes");
     add(old.sample_ratio != new.sample_ratio, "telemetry.sample_ratio");
     add(old.metrics_interval_seconds != new.metrics_interval_seconds, "telemetry.metrics_interval_seconds");
+    let (old, new) = (before.store.as_ref(), after.store.as_ref());
+    let url = |store: Option<&Store>| store.map(|store| store.url.expose_secret().to_owned());
+    add(url(old) != url(new), "store.url");
+    if let (Some(old), Some(new)) = (old, new) {
+        let Store { url: _, mode, lease, on_error, timeout_ms, prefix } = old;
+        add(*mode != new.mode, "store.mode");
+        add(*lease != new.lease, "store.lease");
+        add(*on_error != new.on_error, "store.on_error");
+        add(*timeout_ms != new.timeout_ms, "store.timeout_ms");
+        add(*prefix != new.prefix, "store.prefix");
+    }
+    let Responses { done_event, store, max_stored_bytes } = &before.responses;
+    add(*done_event != after.responses.done_event, "responses.done_event");
+    add(*store != after.responses.store, "responses.store");
+    add(*max_stored_bytes != after.responses.max_stored_bytes, "responses.max_stored_bytes");
     found
 }
 
@@ -203,6 +231,37 @@ mod tests {
     #[test]
     fn equal_configurations_have_no_changes() {
         assert!(Changes::between(&read(FULL_EXAMPLE), &read(FULL_EXAMPLE)).is_empty());
+    }
+
+    #[test]
+    fn lists_the_changes_of_every_table() {
+        let with = |tables: &str| {
+            read(&format!(
+                r#"
+                [users.me]
+                token = "a-token-of-at-least-16"
+                [providers.local]
+                base_url = "http://127.0.0.1:9/v1"
+                api_key = ""
+                models = ["llama"]
+                [models.llama]
+                name = "llama"
+                [[models.llama.backends]]
+                provider = "local"
+                model = "llama"
+                {tables}
+                "#
+            ))
+        };
+        let changed = |before: &str, after: &str| Changes::between(&with(before), &with(after)).tables;
+        let store = |rest: &str| format!("[store]\nurl = \"redis://:word@127.0.0.1\"\n{rest}");
+        assert_eq!(changed("", &store("")), ["store.url"]);
+        assert_eq!(changed(&store(""), ""), ["store.url"]);
+        let other = store("mode = \"leased\"\nlease = \"1%\"\non_error = \"deny\"\ntimeout_ms = 90\nprefix = \"b\"");
+        let keys = ["store.mode", "store.lease", "store.on_error", "store.timeout_ms", "store.prefix"];
+        assert_eq!(changed(&store(""), &other), keys);
+        let responses = "[responses]\ndone_event = false\nmax_stored_bytes = 1048576";
+        assert_eq!(changed("", responses), ["responses.done_event", "responses.max_stored_bytes"]);
     }
 
     #[test]

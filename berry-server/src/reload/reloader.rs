@@ -109,7 +109,11 @@ impl Reloader {
 fn apply(target: &dyn Apply, read: Result<Loaded, Errors>, cause: &'static str) -> Result<Success, Errors> {
     let before = target.snapshot();
     let result = read.and_then(|loaded| {
-        let warnings = loaded.warnings.clone();
+        let mut warnings = loaded.warnings.clone();
+        if !before.process.has_database_of(&loaded.config) {
+            let message = "another database is used only after a restart".to_owned();
+            warnings.push(Finding { path: "database.url".to_owned(), line: None, message });
+        }
         let changes = Changes::between(&before.config, &loaded.config);
         match target.apply(loaded) {
             Ok(()) => Ok(Success { changes, warnings, snapshot: target.snapshot() }),

@@ -236,6 +236,18 @@ async fn reload_applies_a_valid_file_and_reports_an_invalid_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_key_without_an_owner_is_refused_with_both_cures() {
+    let folder = tempfile::tempdir().unwrap();
+    for arguments in [&["key", "create"][..], &["key", "create", "--user", "a", "--team", "b"]] {
+        let mut command = program(env!("CARGO_BIN_EXE_berry-cli"), folder.path());
+        command.args(arguments);
+        let output = run(command).await;
+        assert_eq!(output.code, Some(2), "{output:?}");
+        assert!(output.err.contains("--user <ID>|--team <ID>"), "{output:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn presets_lists_the_known_providers_without_a_file() {
     let folder = tempfile::tempdir().unwrap();
     let mut command = program(env!("CARGO_BIN_EXE_berry-cli"), folder.path());

@@ -46,7 +46,14 @@ fn generated_files_are_valid() {
             );
         }
         let checked = CommandOutput::run(check);
-        assert_eq!((checked.code, &*checked.err), (Some(0), ""), "{checked:?}");
+        assert_eq!(checked.code, Some(0), "{checked:?}");
+        // The sources of keys that the example names are not on this machine.
+        let mut warnings = checked.err.lines().filter(|line| {
+            !line.contains("providers.house.api_key_file: cannot be read")
+                && !line.contains("providers.vertex.api_key_command: no program `gcloud` is found")
+        });
+        assert_eq!(warnings.next(), None, "{checked:?}");
+        assert_eq!(checked.err.contains("providers.house.api_key_file"), more.is_some(), "{checked:?}");
     }
 }
 

@@ -20,8 +20,9 @@ use crate::render::Refusal;
 /// use http::request::Parts;
 ///
 /// # #[derive(Clone)] struct User;
-/// # struct Pool;
+/// # #[derive(Clone)] struct Pool;
 /// # impl Pool { async fn user_of(&self, _: &[u8]) -> Option<User> { Some(User) } }
+/// #[derive(Clone)]
 /// struct Sessions(Pool);
 ///
 /// impl Authenticate for Sessions {
@@ -33,6 +34,8 @@ use crate::render::Refusal;
 ///     }
 /// }
 /// ```
+///
+/// [`AuthLayer`](super::AuthLayer) clones it for each service that it makes: what cannot be cloned goes into an `Arc` inside.
 ///
 /// The type parameter says whether the future may wait. An implementation of
 /// `Authenticate<Immediate>` promises that its future is ready at the first poll; a request for

@@ -1,6 +1,6 @@
 //! Sends a request to the selected backend, and watches the response.
 //!
-//! [`BackendClient`] needs a [`Selected`](crate::select::Selected) and a
+//! [`BackendClient`] takes `Request<Buffered>`. It needs a [`Selected`](crate::select::Selected) and a
 //! [`Requested`](crate::inspect::Requested) in the request's extensions. It puts
 //! the backend's name for the model into the body by a splice (all else stays as the client wrote
 //! it), forwards headers by an allow-list, adds the provider's own headers and key, and enforces every

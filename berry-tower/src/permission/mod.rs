@@ -1,6 +1,6 @@
 //! Refuses requests for models that their caller may not use.
 //!
-//! * Needs: the identity that [`Auth`](crate::auth) and the [`Requested`] that
+//! * Needs: `Request<Buffered>`, and the identity that [`Auth`](crate::auth) and the [`Requested`] that
 //!   [`Inspect`](crate::inspect) put into the request's extensions. If either is missing, every
 //!   request is refused with a 500 that names the missing layer.
 //! * Adds: nothing.

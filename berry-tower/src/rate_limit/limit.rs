@@ -26,8 +26,9 @@ use crate::{
 /// use http::request::Parts;
 /// use std::time::Duration;
 ///
-/// # struct Client;
+/// # #[derive(Clone)] struct Client;
 /// # impl Client { async fn incr(&self, _: &str) -> u32 { 1 } }
+/// #[derive(Clone)]
 /// struct SharedCounter(Client);
 ///
 /// impl Limit for SharedCounter {
@@ -42,6 +43,8 @@ use crate::{
 ///     }
 /// }
 /// ```
+///
+/// [`RateLimitLayer`](super::RateLimitLayer) clones it for each service that it makes: shared counters go into an `Arc` inside.
 ///
 /// The type parameter says whether the future may wait. An implementation of `Limit<Immediate>`
 /// promises that its future is ready at the first poll; a request for which it is not is refused

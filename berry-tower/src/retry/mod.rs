@@ -95,24 +95,33 @@ pub struct RetryLayer<P = BackoffPolicy, C = HttpVerdict> {
     shared: Arc<Shared<P, C>>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct Shared<P, C> {
-    policy: P,
-    classify: C,
+    policy: Arc<P>,
+    classify: Arc<C>,
     budget: Arc<Budget>,
     total_timeout: Option<Duration>,
+}
+
+// By hand, since the derived one would need a policy that can be cloned.
+impl<P, C> Clone for Shared<P, C> {
+    fn clone(&self) -> Self {
+        let (policy, classify) = (self.policy.clone(), self.classify.clone());
+        Self { policy, classify, budget: self.budget.clone(), total_timeout: self.total_timeout }
+    }
 }
 
 impl<P> RetryLayer<P> {
     /// Returns a layer with the verdicts of [`HttpVerdict`], the default budget, and no total
     /// timeout.
     pub fn new(policy: P) -> Self {
-        let shared = Shared { policy, classify: HttpVerdict, budget: Arc::default(), total_timeout: None };
+        let (policy, classify) = (Arc::new(policy), Arc::new(HttpVerdict));
+        let shared = Shared { policy, classify, budget: Arc::default(), total_timeout: None };
         Self { shared: Arc::new(shared) }
     }
 }
 
-impl<P: Clone, C: Clone> RetryLayer<P, C> {
+impl<P, C> RetryLayer<P, C> {
     /// Sets the time for all attempts and the waits between them, until the head of the response.
     ///
     /// `None` and [`Duration::MAX`] mean no limit. After a time of zero only the first attempt is
@@ -135,6 +144,7 @@ impl<P: Clone, C: Clone> RetryLayer<P, C> {
     #[must_use]
     pub fn classify<D>(self, classify: D) -> RetryLayer<P, D> {
         let Shared { policy, budget, total_timeout, .. } = Arc::unwrap_or_clone(self.shared);
+        let classify = Arc::new(classify);
         RetryLayer { shared: Arc::new(Shared { policy, classify, budget, total_timeout }) }
     }
 }

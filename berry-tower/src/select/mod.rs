@@ -4,7 +4,7 @@
 //! it. It counts the request among the backend's requests in flight until the response's body has
 //! ended, and then records the outcome in the backend's state.
 //!
-//! * Needs: [`Requested`] in the extensions, from [`Inspect`](crate::inspect). Reads the [`Attempt`]
+//! * Needs: `Request<Buffered>` with [`Requested`] in the extensions, from [`Inspect`](crate::inspect). Reads the [`Attempt`]
 //!   from [`Retry`](crate::retry) if there is one.
 //! * Adds: [`Selected`] and [`RoutedModel`] to the request, and the [`Conversation`] if the model has
 //!   backends of another format; [`ServedBy`] and [`RoutedModel`] to the response.

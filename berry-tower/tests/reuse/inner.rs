@@ -13,14 +13,14 @@ use axum::{Router, body::Body, error_handling::HandleErrorLayer, routing::post a
 use berry_tower::{
     body::Buffered,
     breaker::{BreakerPolicy, CircuitBreakerLayer},
-    classify::ErrorBody,
+    classify::{ErrorBody, HttpVerdict},
     collect::CollectLayer,
     commit::CommitLayer,
     early::EarlyLayer,
     error::Failure,
     error_response::ErrorResponseLayer,
     resume::ResumeLayer,
-    retry::{BackoffPolicy, RetryLayer},
+    retry::{BackoffPolicy, Decision, FailedAttempt, RetryLayer, RetryPolicy},
     upstream_time::UpstreamTime,
 };
 use bytes::Bytes;
@@ -76,6 +76,28 @@ async fn retries_an_ordinary_service() {
     let (status, text) = post(address, "", r#"{"model":"m"}"#).await;
     assert_eq!((status, calls.load(Relaxed)), (200, 2));
     assert!(text.ends_with("hello"), "{text}");
+}
+
+#[tokio::test]
+async fn a_policy_that_cannot_be_cloned_takes_every_setting() {
+    struct Twice(AtomicU32);
+    impl RetryPolicy for Twice {
+        fn decide(&self, _: &FailedAttempt<'_>) -> Decision {
+            if self.0.fetch_add(1, Relaxed) < 2 { Decision::RetryAfter(Duration::ZERO) } else { Decision::Stop }
+        }
+    }
+    let calls = Arc::new(AtomicU32::new(0));
+    let counted = calls.clone();
+    let failing = service_fn(move |_: Request<Buffered>| {
+        counted.fetch_add(1, Relaxed);
+        std::future::ready(Ok::<_, Infallible>(Response::builder().status(503).body(Body::empty()).unwrap()))
+    });
+    let layer = RetryLayer::new(Twice(AtomicU32::new(0)))
+        .total_timeout(Some(Duration::from_secs(60)))
+        .budget(Arc::default())
+        .classify(HttpVerdict);
+    let response = layer.layer(failing).oneshot(Request::default()).await.unwrap();
+    assert_eq!((response.status().as_u16(), calls.load(Relaxed)), (503, 3));
 }
 
 #[tokio::test(start_paused = true)]

@@ -77,6 +77,31 @@ async fn reload_applies_changes_and_keeps_state() {
 }
 
 #[tokio::test]
+async fn another_database_is_reported_until_the_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("berry.toml");
+    let gateway = builder().file(&file).provider("a").start().await;
+    let database = format!("[database]\nurl = \"sqlite://{}\"\n", folder.path().join("berry.db").display());
+    for (tables, changed) in [
+        (&*database, json!(["database.url"])),
+        (&format!("{database}retain_days = 7\n"), json!(["database.retain_days"])),
+    ] {
+        std::fs::write(&file, format!("{}\n{tables}", &*gateway.toml)).unwrap();
+        let reply = reload(&gateway).await.json();
+        assert_eq!(reply["changes"]["tables"], changed);
+        let warnings = reply["warnings"].as_array().unwrap();
+        let restart = |warning: &&Value| {
+            warning["path"] == "database.url" && warning["message"].as_str().unwrap().contains("only after a restart")
+        };
+        assert_eq!(warnings.iter().filter(restart).count(), 1, "{warnings:?}");
+    }
+    std::fs::write(&file, &*gateway.toml).unwrap();
+    let reply = reload(&gateway).await.json();
+    assert_eq!(reply["changes"]["tables"], json!(["database.url"]));
+    assert!(!reply["warnings"].to_string().contains("restart"), "{reply}");
+}
+
+#[tokio::test]
 async fn invalid_file_changes_nothing_and_is_reported_everywhere() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("berry.toml");

@@ -1,7 +1,8 @@
 //! Tests of the rules between tables, and of warnings.
 
 use super::{
-    BACKENDS, MODEL, PROVIDER, SETTINGS, SMALL, USER, backend, good, instead, refused, second, warned, warnings, with,
+    BACKENDS, MODEL, PROVIDER, SETTINGS, SMALL, USER, backend, good, instead, one_line, parse, refused, second, warned,
+    warnings, with,
 };
 
 #[test]
@@ -106,6 +107,46 @@ fn warns_about_base_urls() {
     warned(&url("https://me.openai.azure.com"), "end it with `/openai/v1`");
     assert!(warnings(&url("https://me.openai.azure.com/openai/v1/")).is_empty());
     warned(&with(PROVIDER, "api_version = \"2024-10-21\""), "no effect here");
+}
+
+#[test]
+fn warns_about_what_is_probably_not_meant() {
+    let key = |value: &str| instead("\"sk-1234567890\"", value);
+    warned(
+        &key("\"$OPENAI_API_KEY\""),
+        "providers.openai.api_key: `$OPENAI_API_KEY` is taken as it is; write `${OPENAI_API_KEY}`",
+    );
+    let empty = parse(&key("\"${OPENAI_API_KEY}\""), &|_| Some(String::new())).unwrap();
+    assert_eq!(empty.warnings.len(), 1, "{:#?}", empty.warnings);
+    assert!(one_line(&empty.warnings[0]).contains("`${OPENAI_API_KEY}` is empty, so no key is sent"));
+    assert!(warnings(&key("\"\"")).is_empty());
+
+    for endpoint in ["/chat/completions", "/completions", "/responses"] {
+        let text = instead("https://api.openai.com/v1", &format!("https://api.openai.com/v1{endpoint}/"));
+        warned(&text, &format!("providers.openai.base_url: ends with `{endpoint}`, which is appended"));
+        let whole = text.replace(PROVIDER, &format!("{PROVIDER}\nchat_url = \"{{base_url}}\""));
+        assert!(warnings(&whole).is_empty());
+    }
+    warned(&with(USER, "expires_at = \"2020-01-31T00:00:00Z\""), "users.admin.expires_at: is in the past");
+}
+
+#[test]
+#[cfg(feature = "otlp")]
+fn warns_about_the_port_of_another_protocol() {
+    let text = format!("{SMALL}[telemetry]\notlp_endpoint = \"http://127.0.0.1:4317\"\n");
+    warned(&text, "telemetry.otlp_endpoint: 4317 is the usual port of OTLP over gRPC");
+}
+
+#[test]
+fn errors_name_the_cure() {
+    refused(&with(USER, "team = \"x\""), "users.admin.team: unknown team `x`; add `[teams.x]`");
+    let azure = instead("base_url = \"https://api.openai.com/v1\"", "preset = \"azure\"");
+    refused(&azure, "for example `base_url = \"https://my-resource.openai.azure.com\"`");
+    let file = instead("\"sk-1234567890\"", "\"${file:/no/such/key}\"");
+    refused(
+        &file,
+        "`${file:/no/such/key}` cannot be read (No such file or directory (os error 2)); create it or correct",
+    );
 }
 
 #[test]

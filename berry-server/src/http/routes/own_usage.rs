@@ -25,7 +25,7 @@ use crate::{
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct Query {
-    /// From this time on, as RFC 3339 or a date in UTC; without it, the begin of the month.
+    /// From this time on, as RFC 3339 or a date in UTC; without it, the beginning of the month.
     #[param(value_type = Option<String>, pattern = "^([0-9]{4}-[0-9]{2}-[0-9]{2}([Tt ].+)?)?$")]
     #[serde(default, deserialize_with = "filled")]
     from: Option<String>,

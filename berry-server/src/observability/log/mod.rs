@@ -48,7 +48,9 @@ pub fn init() -> Result<FlushGuard, String> {
         None => Format::Json,
     };
     let filter = match std::env::var("RUST_LOG").ok().filter(|filter| !filter.is_empty()) {
-        Some(filter) => EnvFilter::try_new(&filter).map_err(|e| format!("RUST_LOG is `{filter}`: {e}"))?,
+        Some(filter) => {
+            EnvFilter::try_new(with_present_targets(&filter)).map_err(|e| format!("RUST_LOG is `{filter}`: {e}"))?
+        }
         None => EnvFilter::new("info"),
     };
     let (queue, guard) = queue::start(std::io::stdout()).map_err(|e| e.to_string())?;
@@ -61,9 +63,45 @@ pub fn init() -> Result<FlushGuard, String> {
     Ok(guard)
 }
 
+/// The crates of the gateway that this one replaces, and those that have their tasks now.
+const FORMER_TARGETS: [(&str, &str); 5] = [
+    ("berry_api_api", "berry_server"),
+    ("berry_api", "berry_server"),
+    ("berry_core", "berry_server"),
+    ("berry_relay", "berry_server"),
+    ("berry_loadbalance", "berry_tower"),
+];
+
+/// Replaces the names of former crates in a filter, with which the log would be empty.
+fn with_present_targets(filter: &str) -> String {
+    let present = |directive: &str| {
+        let directive = directive.trim();
+        let end = directive.find(['=', '[', ':']).unwrap_or(directive.len());
+        let Some((_, now)) = FORMER_TARGETS.iter().find(|(former, _)| *former == &directive[..end]) else {
+            return directive.to_owned();
+        };
+        let rest = directive.find(['=', '[']).unwrap_or(directive.len());
+        format!("{now}{}", &directive[rest..])
+    };
+    filter.split(',').map(present).collect::<Vec<_>>().join(",")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn filters_that_name_former_crates_still_show_lines() {
+        for (filter, expected) in [
+            ("berry_api=debug", "berry_server=debug"),
+            ("berry_loadbalance=debug, berry_relay=trace", "berry_tower=debug,berry_server=trace"),
+            ("warn,berry_api_api::router=debug", "warn,berry_server=debug"),
+            ("berry_server::access=info,berry_apiary=debug", "berry_server::access=info,berry_apiary=debug"),
+            ("info", "info"),
+        ] {
+            assert_eq!(with_present_targets(filter), expected);
+        }
+    }
 
     #[test]
     fn rejects_an_unknown_format() {

@@ -13,7 +13,7 @@ use std::{
 
 use arc_swap::ArcSwapOption;
 use redis::{
-    Client, ScriptInvocation,
+    Client, RedisError, ScriptInvocation,
     aio::{ConnectionManager, ConnectionManagerConfig},
     cluster_async::ClusterConnection,
 };
@@ -117,7 +117,7 @@ impl Link {
                 if matches!(self.server, Server::Cluster(..)) && error.is_unrecoverable_error() {
                     self.connection.store(None);
                 }
-                self.lost(error.category());
+                self.lost(&reason(&error));
                 None
             }
             None => {
@@ -165,6 +165,15 @@ impl Link {
     }
 }
 
+/// Says what has failed. Of a refusal by the server only the code is told, for its text may quote what was sent.
+pub(super) fn reason(error: &RedisError) -> String {
+    match error.code() {
+        _ if error.is_io_error() => error.to_string(),
+        Some(code) => format!("the server refuses with {code}"),
+        None => error.category().to_owned(),
+    }
+}
+
 /// Waits for a future no longer than `limit`. An answer that has come, but whose reader was not
 /// scheduled in time, is not missed.
 async fn within<F: Future>(limit: Duration, future: F) -> Option<F::Output> {
@@ -180,4 +189,25 @@ async fn within<F: Future>(limit: Duration, future: F) -> Option<F::Output> {
         }
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn says_why_a_call_failed() {
+        let answered = |answer: &str| redis::parse_redis_value(answer.as_bytes()).unwrap().extract_error().unwrap_err();
+        let refused = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
+        for (error, expected) in [
+            (RedisError::from(refused), "connection refused"),
+            (answered("-NOAUTH Authentication required.\r\n"), "the server refuses with NOAUTH"),
+            (
+                answered("-READONLY You can't write against a read only replica.\r\n"),
+                "the server refuses with READONLY",
+            ),
+        ] {
+            assert_eq!(reason(&error), expected);
+        }
+    }
 }

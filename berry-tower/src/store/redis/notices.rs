@@ -17,7 +17,10 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use super::config::{CONNECT_TIMEOUT, RESPONSE_TIMEOUT};
+use super::{
+    config::{CONNECT_TIMEOUT, RESPONSE_TIMEOUT},
+    connection::reason,
+};
 use crate::store::{Notice, NoticeListener};
 
 /// The number of messages that wait to be sent; more are dropped.
@@ -91,8 +94,7 @@ impl fmt::Display for Closed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Ended => f.write_str("the store was dropped"),
-            // The text of an error may name the server, but not its password.
-            Self::Failed(error) => f.write_str(error.category()),
+            Self::Failed(error) => f.write_str(&reason(error)),
             Self::Silent => f.write_str("it does not answer in time"),
         }
     }

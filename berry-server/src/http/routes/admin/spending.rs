@@ -26,7 +26,7 @@ use crate::{
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(in crate::http::routes) struct Query {
-    /// From this time on, as RFC 3339 or a date in UTC; without it, the begin of the month.
+    /// From this time on, as RFC 3339 or a date in UTC; without it, the beginning of the month.
     #[param(value_type = Option<String>, pattern = "^([0-9]{4}-[0-9]{2}-[0-9]{2}([Tt ].+)?)?$")]
     #[serde(default, deserialize_with = "filled")]
     pub(in crate::http::routes) from: Option<String>,
@@ -64,7 +64,7 @@ pub(in crate::http::routes) struct Query {
 #[derive(Serialize, ToSchema)]
 #[schema(as = Usage::Usage)]
 pub(in crate::http::routes) struct Usage {
-    /// The begin of the time.
+    /// The beginning of the time.
     pub(in crate::http::routes) from: String,
     /// The end of the time.
     pub(in crate::http::routes) to: String,
@@ -96,7 +96,7 @@ pub(in crate::http::routes) fn time(param: &'static str, text: &str) -> Result<i
     at.map(Timestamp::as_millisecond).ok_or_else(|| invalid(Some(param), &message))
 }
 
-/// Returns the begin of the month in UTC.
+/// Returns the beginning of the month in UTC.
 fn month(now: Timestamp) -> i64 {
     let today = now.to_zoned(TimeZone::UTC).date();
     let first = today.first_of_month().to_zoned(TimeZone::UTC);
