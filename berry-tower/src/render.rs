@@ -182,7 +182,8 @@ impl<B> From<&Request<B>> for RequestSummary {
 }
 
 const ANTHROPIC_VERSION: HeaderName = HeaderName::from_static("anthropic-version");
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// The header with the id of a request.
+pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Gives a [`Refusal`] the shape that the client expects.
 ///

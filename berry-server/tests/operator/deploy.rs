@@ -1,4 +1,4 @@
-//! The alerts and the Grafana dashboard use only metrics that exist.
+//! The deployment files fit the guide: the alerts and the Grafana dashboard use only metrics that exist.
 
 use std::collections::BTreeSet;
 
@@ -29,6 +29,16 @@ fn exists(name: &str) -> bool {
         name.strip_suffix(part).filter(|base| base.ends_with("_seconds") || base.ends_with("_per_second"))
     });
     documented_metrics().contains(base.unwrap_or(name))
+}
+
+#[test]
+fn deployments_can_write_the_database_of_the_guide() {
+    let keys = include_str!("../../docs/keys.md");
+    assert!(keys.contains("url = \"sqlite:///var/lib/berry/berry.db\""));
+    let unit = include_str!("../../deploy/berry-server.service");
+    assert!(unit.contains("\nProtectSystem=strict\n") && unit.contains("\nStateDirectory=berry\n"));
+    let compose = include_str!("../../deploy/docker-compose.yml");
+    assert!(compose.contains("read_only: true") && compose.contains(":/var/lib/berry\n"));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use http::{
 };
 use sha2::{Digest, Sha256};
 
-use crate::{backend::Provider, caller::CallerId};
+use crate::{backend::Provider, caller::CallerId, render::REQUEST_ID};
 
 /// The client's headers that go to the upstream by default. `accept`, `accept-encoding` and
 /// `user-agent` are the gateway's own.
@@ -57,13 +57,13 @@ const UPSTREAM_ID: &str = "x-upstream-request-id";
 
 /// The names that providers give the id of a request; the first that is present counts.
 const IDS: [HeaderName; 4] = [
-    HeaderName::from_static("x-request-id"),
+    REQUEST_ID,
     HeaderName::from_static("request-id"),
     HeaderName::from_static("apim-request-id"),
     HeaderName::from_static("x-goog-request-id"),
 ];
 
-const IDEMPOTENCY_KEY: &str = "idempotency-key";
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
 /// What requests to upstreams have in common.

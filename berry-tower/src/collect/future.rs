@@ -48,9 +48,9 @@ enum Stage<S: Service<Request<Buffered>>, B> {
     /// A compressed body is being decoded on another thread.
     #[cfg(feature = "decompress")]
     Decoding(Option<Box<(Decoding, S, Parts)>>),
-    Waiting(Option<(S, Request<Buffered>)>),
+    Waiting(Option<Box<(S, Request<Buffered>)>>),
     Called(#[pin] S::Future),
-    Rejected(Option<(CollectError, RequestSummary)>),
+    Rejected(Option<Box<(CollectError, RequestSummary)>>),
 }
 
 #[cfg(feature = "decompress")]
@@ -58,11 +58,19 @@ type Decoding = crate::offload::Offloaded<Result<Buffered, CollectError>>;
 
 impl<S: Service<Request<Buffered>>, B> Stage<S, B> {
     fn rejected(error: CollectError, head: &Parts) -> Self {
-        Self::Rejected(Some((error, RequestSummary::from(head))))
+        Self::Rejected(Some(Box::new((error, RequestSummary::from(head)))))
     }
 
-    fn waiting(inner: S, head: Parts, body: Buffered) -> Self {
-        Self::Waiting(Some((inner, Request::from_parts(head, body))))
+    fn waiting(inner: S, request: Request<Buffered>) -> Self {
+        Self::Waiting(Some(Box::new((inner, request))))
+    }
+
+    /// Calls the service if it is ready.
+    fn call(mut inner: S, request: Request<Buffered>, cx: &mut Context<'_>) -> Result<Self, S::Error> {
+        Ok(match inner.poll_ready(cx)? {
+            Poll::Ready(()) => Self::Called(inner.call(request)),
+            Poll::Pending => Self::waiting(inner, request),
+        })
     }
 }
 
@@ -111,7 +119,7 @@ fn decoding<S: Service<Request<Buffered>>, B>(
     inner: S,
     head: Parts,
 ) -> Stage<S, B> {
-    Stage::waiting(inner, head, lease.attach(Buffered::from(body)))
+    Stage::waiting(inner, Request::from_parts(head, lease.attach(Buffered::from(body))))
 }
 
 impl<S, B, R, ResBody> Future for ResponseFuture<S, B, R>
@@ -133,7 +141,10 @@ where
                     let (Some(head), Some(inner)) = (head.take(), inner.take()) else { return Poll::Pending };
                     match (read, *coding) {
                         (Ok(read), Some(coding)) => decoding(coding, read, *max_body, inner, head),
-                        (Ok((bytes, lease)), None) => Stage::waiting(inner, head, lease.attach(Buffered::from(bytes))),
+                        (Ok((bytes, lease)), None) => {
+                            let body = lease.attach(Buffered::from(bytes));
+                            Stage::call(inner, Request::from_parts(head, body), cx)?
+                        }
                         (Err(error), _) => Stage::rejected(error, &head),
                     }
                 }
@@ -148,23 +159,27 @@ where
                         Ok(body) => {
                             head.headers.remove(http::header::CONTENT_ENCODING);
                             head.headers.insert(http::header::CONTENT_LENGTH, body.bytes().len().into());
-                            Stage::waiting(inner, head, body)
+                            Stage::waiting(inner, Request::from_parts(head, body))
                         }
                         Err(error) => Stage::rejected(error, &head),
                     }
                 }
                 StageProj::Waiting(waiting) => {
-                    if let Some((inner, _)) = waiting {
-                        ready!(inner.poll_ready(cx))?;
+                    if let Some(waiting) = waiting {
+                        ready!(waiting.0.poll_ready(cx))?;
                     }
-                    let Some((mut inner, request)) = waiting.take() else { return Poll::Pending };
+                    let Some((mut inner, request)) = waiting.take().map(|waiting| *waiting) else {
+                        return Poll::Pending;
+                    };
                     Stage::Called(inner.call(request))
                 }
                 StageProj::Called(future) => {
                     return future.poll(cx).map(|result| result.map(|response| response.map(ResponseBody::new)));
                 }
                 StageProj::Rejected(rejected) => {
-                    let Some((error, request)) = rejected.take() else { return Poll::Pending };
+                    let Some((error, request)) = rejected.take().map(|rejected| *rejected) else {
+                        return Poll::Pending;
+                    };
                     return Poll::Ready(Ok(this.render.render(error.refusal(), &request).map(ResponseBody::from)));
                 }
             };

@@ -184,7 +184,7 @@ pub struct ResponseFuture<F, ResBody, B> {
     inner: F,
     unread: Unread<B>,
     /// An empty response has no byte to hold back, so its head waits for the rest of the request.
-    empty: Option<(Response<ResBody>, Rest<B>)>,
+    empty: Option<Box<(Response<ResBody>, Rest<B>)>>,
 }
 
 impl<F, ResBody, B, E> Future for ResponseFuture<F, ResBody, B>
@@ -204,12 +204,12 @@ where
                 let unread = this.unread.take();
                 return Poll::Ready(Ok(response.map(|body| ResponseBody::new(body, unread))));
             };
-            *this.empty = Some((response, rest));
+            *this.empty = Some(Box::new((response, rest)));
         }
-        if let Some((_, rest)) = this.empty {
-            ready!(rest.poll(cx));
+        if let Some(empty) = this.empty {
+            ready!(empty.1.poll(cx));
         }
-        match this.empty.take() {
+        match this.empty.take().map(|empty| *empty) {
             Some((response, _)) => Poll::Ready(Ok(response.map(|body| ResponseBody::new(body, this.unread.take())))),
             None => Poll::Pending,
         }

@@ -31,13 +31,12 @@ pub struct ResponseFuture<S: Service<Request<Buffered>>, R> {
     render: R,
 }
 
-#[expect(clippy::large_enum_variant, reason = "every request takes the large variant; a box would cost an allocation")]
 #[pin_project(project = StageProj)]
 enum Stage<S: Service<Request<Buffered>>> {
     /// A large body is being read on another thread.
     Reading(Option<Box<Pending<S>>>),
     Called(#[pin] S::Future),
-    Rejected(Option<(Unreadable, RequestSummary)>),
+    Rejected(Option<Box<(Unreadable, RequestSummary)>>),
 }
 
 impl<S: Service<Request<Buffered>> + Clone> Stage<S> {
@@ -68,7 +67,7 @@ impl<S: Service<Request<Buffered>> + Clone> Stage<S> {
                 request.extensions_mut().insert(requested);
                 Self::Called(inner.call(request))
             }
-            Err(why) => Self::Rejected(Some((why, RequestSummary::from(&request)))),
+            Err(why) => Self::Rejected(Some(Box::new((why, RequestSummary::from(&request))))),
         }
     }
 }
@@ -102,7 +101,7 @@ where
                     return future.poll(cx).map(|result| result.map(|response| response.map(ResponseBody::new)));
                 }
                 StageProj::Rejected(rejected) => {
-                    let Some((why, request)) = rejected.take() else { return Poll::Pending };
+                    let Some((why, request)) = rejected.take().map(|rejected| *rejected) else { return Poll::Pending };
                     return Poll::Ready(Ok(this.render.render(rejection(&why), &request).map(ResponseBody::from)));
                 }
             };

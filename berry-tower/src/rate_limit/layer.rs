@@ -187,7 +187,8 @@ fn refuse<R: Render>(
     let message = match (kind, usage) {
         (LimitKind::Concurrency, _) => "too many requests at the same time; wait for one to end".to_owned(),
         (LimitKind::Window(window), Some(WindowUsage { limit, .. })) => {
-            format!("rate limit of {limit} requests per {window} reached")
+            let requests = if limit == 1 { "request" } else { "requests" };
+            format!("rate limit of {limit} {requests} per {window} reached")
         }
         (LimitKind::Window(window), None) => format!("rate limit per {window} reached"),
     };

@@ -327,3 +327,16 @@ async fn local_limit_needs_no_clone() {
     assert_eq!(remaining(&mut service).await.0, 200);
     assert_eq!(remaining(&mut service).await.0, 429);
 }
+
+#[tokio::test]
+async fn a_refusal_counts_in_plain_english() {
+    for (limit, expected) in [(1, "rate limit of 1 request per minute"), (2, "rate limit of 2 requests per minute")] {
+        let service = RateLimitLayer::new(all_share(Limits::new().per_minute(limit))).layer(service_fn(hello));
+        for _ in 0..limit {
+            assert_eq!(service.clone().oneshot(Request::new(())).await.unwrap().status(), 200);
+        }
+        let refused = service.oneshot(Request::new(())).await.unwrap();
+        let body = refused.into_body().collect().await.unwrap().to_bytes();
+        assert!(String::from_utf8_lossy(&body).contains(expected), "{body:?}");
+    }
+}

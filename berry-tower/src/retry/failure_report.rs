@@ -49,10 +49,10 @@ impl FailureReport {
     }
 
     /// Returns the report that says more; the later one of equals.
-    pub(super) fn or_more_reportable(self, earlier: Option<Self>) -> Self {
+    pub(super) fn or_more_reportable(self, earlier: Option<Box<Self>>) -> Box<Self> {
         match earlier {
             Some(earlier) if earlier.rank < self.rank => earlier,
-            _ => self,
+            _ => Box::new(self),
         }
     }
 

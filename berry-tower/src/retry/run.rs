@@ -59,7 +59,7 @@ pub(super) struct Run<P, C> {
     counts: AttemptCounts,
     /// A retry was taken from the budget before it was known whether it costs one.
     budget_held: bool,
-    best_failure: Option<FailureReport>,
+    best_failure: Option<Box<FailureReport>>,
     /// Why the first model without a backend had none.
     routing_error: Option<BoxError>,
     /// The last attempt that was answered or failed.
@@ -401,7 +401,7 @@ impl<P: RetryPolicy, C: Classify> Run<P, C> {
         expired: Expired,
         request: &Request<Buffered>,
     ) -> Result<Response<ResponseBody<B>>, BoxError> {
-        self.best_failure = self.best_failure.take().filter(FailureReport::outranks_timeout);
+        self.best_failure = self.best_failure.take().filter(|report| report.outranks_timeout());
         self.routing_error = None;
         self.leaving = Some("total timeout");
         self.give_up(expired.into(), None, request)

@@ -17,6 +17,7 @@ use crate::{
     evidence::{AttemptRecord, Claim, Weight},
     observe::{AttemptEnd, RequestObserver},
     progress::Progress,
+    render::REQUEST_ID,
 };
 
 /// Finds the circuit breaker of the backend that [`Select`](super::Select) has chosen.
@@ -134,7 +135,7 @@ impl<C: Classify> Lease<C> {
         self.facts = RequestFacts::from_request(request);
         self.caller = request.extensions().get().copied();
         self.record = attempt.map(|attempt| attempt.record().clone());
-        self.request_id = request.headers().get("x-request-id").cloned();
+        self.request_id = request.headers().get(REQUEST_ID).cloned();
         self.number = attempt.map_or(1, Attempt::number);
         if let Some(tried) = attempt.and_then(|attempt| attempt.tried().next()) {
             (self.previous, self.resumes) = (Some(tried.class), tried.interrupted);

@@ -28,7 +28,7 @@ use crate::{
     error::BoxError,
     gate::Gate,
     inspect::Requested,
-    render::{ApiErrors, Refusal, Render, RequestSummary},
+    render::{ApiErrors, REQUEST_ID, Refusal, Render, RequestSummary},
     store::{CounterUsage, Receipt, Store, TakeError},
 };
 
@@ -291,7 +291,7 @@ fn reserve(
     let facts = Facts {
         account,
         context,
-        request_id: request.headers().get("x-request-id").cloned(),
+        request_id: request.headers().get(REQUEST_ID).cloned(),
         model,
         endpoint: requested.endpoint,
         is_stream: requested.stream,

@@ -68,7 +68,9 @@ impl std::error::Error for SpendExceeded {}
 fn amount(limit: &SpendLimit, units: u64) -> String {
     match limit.measure() {
         Measure::Cost => format!("${}", Money::from_nanos(units)),
-        measure => format!("{units} {}", if measure == Measure::Tokens { "tokens" } else { "requests" }),
+        Measure::Tokens => format!("{units} tokens"),
+        _ if units == 1 => "1 request".to_owned(),
+        _ => format!("{units} requests"),
     }
 }
 
@@ -232,6 +234,11 @@ mod tests {
             "budget of $5.00 per day is used up: $0.01 is left, and this request may cost $0.04"
         );
         assert_eq!(refusal.headers["retry-after"], "60");
+
+        let period = Duration::from_secs(60);
+        let limit = SpendLimit::new(Measure::Requests, Rule::Rolling { period, limit: 1 });
+        let refusal = exceeded(&limit, 1, period, CounterUsage::new(1, 0, period));
+        assert_eq!(refusal.message, "rate limit of 1 request per minute reached");
     }
 
     #[test]

@@ -18,6 +18,7 @@ use crate::{
     endpoint::Endpoint,
     error::{BoxError, Deadline, Failure, LostTogether, MissingLayer, Unroutable},
     inspect::{Prefill, Requested},
+    render::REQUEST_ID,
     select::{RoutedModel, Selected},
     upstream_time::UpstreamTime,
 };
@@ -83,7 +84,7 @@ impl Call {
             let body = || prefill.as_ref().unwrap_or(request.body()).bytes().clone();
             known.cloned().unwrap_or_else(|| Arc::new(new_conversation(endpoint, body(), request, &requested)))
         });
-        let request_id = (endpoint == Endpoint::Messages).then(|| request.headers().get("x-request-id").cloned());
+        let request_id = (endpoint == Endpoint::Messages).then(|| request.headers().get(REQUEST_ID).cloned());
         let (sent, timeouts) = (Instant::now(), *selected.backend().provider().timeouts());
         let streams = requested.stream && endpoint.streams();
         let mut head =

@@ -6,6 +6,7 @@ use super::Run;
 use crate::{
     body::Buffered,
     error::{Unroutable, find},
+    render::REQUEST_ID,
 };
 
 /// The log lines that say why a request left a model. They cost nothing while the first attempt
@@ -66,5 +67,5 @@ pub(super) const fn routing_reason(error: &Unroutable) -> &'static str {
 }
 
 fn request_id(request: &Request<Buffered>) -> Option<&str> {
-    request.headers().get("x-request-id")?.to_str().ok()
+    request.headers().get(REQUEST_ID)?.to_str().ok()
 }
