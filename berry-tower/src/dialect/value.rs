@@ -4,6 +4,8 @@
 //! caller's order. `serde_json::Value` keeps it only with the feature `preserve_order`, which would change
 //! `serde_json` for every crate of the program.
 
+mod deserializer;
+
 use std::fmt;
 
 use indexmap::IndexMap;
@@ -63,7 +65,7 @@ impl Value {
 
     /// Reads the value as a type.
     pub(crate) fn read<T: serde::de::DeserializeOwned>(&self) -> Option<T> {
-        serde_json::from_str(&self.to_string()).ok()
+        T::deserialize(self).ok()
     }
 }
 
