@@ -8,6 +8,7 @@ mod deserializer;
 
 use std::fmt;
 
+use foldhash::quality::RandomState;
 use indexmap::IndexMap;
 use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
@@ -15,8 +16,8 @@ use serde::{
 };
 use serde_json::Number;
 
-/// The members of an object, in order.
-pub(crate) type Object = IndexMap<String, Value>;
+/// The members of an object, in order. Their names come from strangers, so the hash is seeded at random.
+pub(crate) type Object = IndexMap<String, Value, RandomState>;
 
 /// A JSON value.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -191,7 +192,7 @@ impl<'de> Visitor<'de> for ValueVisitor {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut from: A) -> Result<Value, A::Error> {
-        let mut members = Object::new();
+        let mut members = Object::default();
         while let Some((name, value)) = from.next_entry()? {
             members.insert(name, value);
         }

@@ -65,6 +65,6 @@ mod tests {
         let request = decode_request(body.to_string().as_bytes()).unwrap();
         let Some(hub::Content::Parts(parts)) = &request.messages[0].content else { panic!() };
         let expected = hub::ImageUrl { url: "https://x.example/a.png".to_owned(), detail: None };
-        assert_eq!(parts[..], [hub::Part::ImageUrl { image_url: expected, other: hub::Other::new() }]);
+        assert_eq!(parts[..], [hub::Part::ImageUrl { image_url: expected, other: hub::Other::default() }]);
     }
 }

@@ -309,7 +309,7 @@ pub(super) fn decode_response(body: &[u8], split_thoughts: impl Fn(&mut Said)) -
         model: text(body.get("model")).unwrap_or_default(),
         choices,
         usage: usage(body.get("usage")),
-        other: Other::new(),
+        other: Other::default(),
     })
 }
 

@@ -91,7 +91,7 @@ fn fit(message: &mut Message, path: &str) -> Result<(), UnsupportedField> {
         match &mut message.content {
             Some(Content::Text(text)) => text.insert_str(0, "Error: "),
             Some(Content::Parts(parts)) => {
-                parts.insert(0, Part::Text { text: "Error:".into(), other: Other::new() });
+                parts.insert(0, Part::Text { text: "Error:".into(), other: Other::default() });
             }
             content @ None => *content = Some(Content::Text("Error".into())),
         }
@@ -125,7 +125,7 @@ fn take_media(parts: &mut Vec<Part>, id: &str, media: &mut Vec<Part>) {
     if parts.iter().all(is_text) {
         return;
     }
-    let text = |text: String| Part::Text { text, other: Other::new() };
+    let text = |text: String| Part::Text { text, other: Other::default() };
     media.push(text(format!("Result of the tool call {id}:")));
     for part in std::mem::take(parts) {
         if is_text(&part) {

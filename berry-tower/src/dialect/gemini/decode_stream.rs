@@ -171,7 +171,7 @@ impl ResponseDecoder {
             model: self.model.clone(),
             choices,
             usage,
-            other: hub::Other::new(),
+            other: hub::Other::default(),
         }));
     }
 
@@ -208,7 +208,7 @@ impl DecodeResponse for ResponseDecoder {
             model: self.model.clone(),
             choices,
             usage: self.usage.clone(),
-            other: hub::Other::new(),
+            other: hub::Other::default(),
         })
     }
 

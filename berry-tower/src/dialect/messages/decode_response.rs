@@ -26,7 +26,7 @@ pub(super) fn translate(answer: Response, json_tool: Option<&str>, created: u64)
         model: answer.model,
         choices: vec![Choice { index: 0, message: said.into_message(), finish_reason, logprobs: None }],
         usage: Some(usage(&answer.usage)),
-        other: hub::Other::new(),
+        other: hub::Other::default(),
     })
 }
 

@@ -35,7 +35,7 @@ pub(super) fn begun(id: &str, model: String, usage: Option<&hub::Usage>) -> Resp
         stop_reason: None,
         stop_sequence: None,
         usage: tokens(usage),
-        other: Other::new(),
+        other: Other::default(),
     }
 }
 
@@ -69,7 +69,7 @@ pub(super) fn tokens(usage: Option<&hub::Usage>) -> Usage {
         cache_creation_input_tokens: Some(written),
         cache_read_input_tokens: Some(read),
         output_tokens: Some(completion),
-        other: Other::new(),
+        other: Other::default(),
     }
 }
 
@@ -110,7 +110,7 @@ pub(super) fn blocks(message: hub::Message, id: &str, seal: Option<&Seal>) -> (V
     };
     text.extend(message.refusal);
     if !text.is_empty() {
-        blocks.push(Block::Text { text, other: Other::new() });
+        blocks.push(Block::Text { text, other: Other::default() });
     }
     let mut is_cut = false;
     for (at, call) in (0..).zip(message.tool_calls.into_iter().flatten()) {
@@ -118,7 +118,7 @@ pub(super) fn blocks(message: hub::Message, id: &str, seal: Option<&Seal>) -> (V
         let input = input(&call.function.arguments);
         is_cut |= input.is_none();
         let (id, input) = (call_id(&call.id, id, at), Value::from(input.unwrap_or_default()));
-        blocks.push(Block::ToolUse { id, name: call.function.name, input, other: Other::new() });
+        blocks.push(Block::ToolUse { id, name: call.function.name, input, other: Other::default() });
     }
     (blocks, is_cut)
 }
@@ -150,7 +150,7 @@ fn text_of(part: hub::Part) -> Option<String> {
 
 /// Parses a call's input; `None` if it is not an object, for example because it was cut.
 fn input(arguments: &str) -> Option<Object> {
-    if arguments.trim().is_empty() { Some(Object::new()) } else { embedded::object(arguments) }
+    if arguments.trim().is_empty() { Some(Object::default()) } else { embedded::object(arguments) }
 }
 
 /// Encodes an error with Anthropic's type.

@@ -211,7 +211,7 @@ impl ResponseEncoder {
                 self.more(Delta::ThinkingDelta { thinking }, out);
             }
             Piece::Text(text) => {
-                self.open(Open::Text, out, || Block::Text { text: String::new(), other: Other::new() });
+                self.open(Open::Text, out, || Block::Text { text: String::new(), other: Other::default() });
                 self.more(Delta::TextDelta { text }, out);
             }
             Piece::Signed(thought) => self.thought(thought, out),
@@ -299,7 +299,7 @@ impl ResponseEncoder {
         let (thought, partial_json) =
             (encode_response::google_thought(extra_content.take(), self.seal.as_ref()), arguments.clone());
         let id = encode_response::call_id(id, &self.id, number);
-        let block = Block::ToolUse { id, name: name.clone(), input: Value::object([]), other: Other::new() };
+        let block = Block::ToolUse { id, name: name.clone(), input: Value::object([]), other: Other::default() };
         if let Some(thought) = thought {
             self.close(out);
             self.begin(thought, out);
@@ -372,7 +372,7 @@ impl ResponseEncoder {
         self.is_over = true;
         self.close(out);
         let stop_reason = Some(encode_response::stop_reason(self.finish.take().as_ref(), !self.calls.is_empty()));
-        let delta = MessageDelta { stop_reason, stop_sequence: None, other: Other::new() };
+        let delta = MessageDelta { stop_reason, stop_sequence: None, other: Other::default() };
         event(&Event::MessageDelta { delta, usage: encode_response::tokens(self.usage.as_ref()) }, out);
         event(&Event::MessageStop, out);
     }

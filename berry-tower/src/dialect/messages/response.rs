@@ -48,12 +48,12 @@ fn content<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Block>, D::Error> {
         return Err(D::Error::custom("a message without a content"));
     }
     if let Some(text) = lenient::text(Some(&value)) {
-        return Ok(vec![Block::Text { text, other: Other::new() }]);
+        return Ok(vec![Block::Text { text, other: Other::default() }]);
     }
     let list = lenient::list(Some(&value), Malformed("a content that is no list")).map_err(D::Error::custom)?;
     let list = list.iter().filter(|block| !lenient::is_blank(Some(block)));
     list.map(|block| match lenient::text(Some(block)) {
-        Some(text) => Ok(Block::Text { text, other: Other::new() }),
+        Some(text) => Ok(Block::Text { text, other: Other::default() }),
         None => block.read().ok_or_else(|| D::Error::custom("a block that is none")),
     })
     .collect()

@@ -45,7 +45,7 @@ pub(super) fn decode_response(body: &[u8]) -> Result<hub::Response, Malformed> {
         model: text("model").unwrap_or_default().to_owned(),
         choices: vec![hub::Choice { index: 0, message, finish_reason, logprobs }],
         usage: chat::usage(body.get("usage")),
-        other: hub::Other::new(),
+        other: hub::Other::default(),
     })
 }
 

@@ -150,7 +150,7 @@ fn assistant(message: &hub::Message, path: &str) -> Result<Vec<Part>, Unsupporte
     for call in message.tool_calls.iter().flatten() {
         let function = &call.function;
         let args = match function.arguments.trim() {
-            "" => Object::new(),
+            "" => Object::default(),
             // Malformed arguments stay in the history, with the error of the tool.
             arguments => embedded::object(arguments)
                 .unwrap_or_else(|| Object::from_iter([("arguments".to_owned(), arguments.into())])),

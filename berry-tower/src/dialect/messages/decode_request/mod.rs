@@ -109,7 +109,7 @@ fn tool(
         description: description.clone(),
         parameters: Some(input_schema.clone()),
         strict: *strict,
-        other: hub::Other::new(),
+        other: hub::Other::default(),
     };
     Ok(Some(hub::Tool { kind: "function".into(), function: Some(function), other: turns::hints(other) }))
 }

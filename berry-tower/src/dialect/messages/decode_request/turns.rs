@@ -124,7 +124,7 @@ fn assistant(blocks: &[Block], seals: &[Seal], path: &str) -> Result<hub::Messag
     }
     if said.is_empty() && calls.is_empty() {
         // Other formats require a content in a turn of mere reasoning.
-        said.push(hub::Part::Text { text: String::new(), other: Other::new() });
+        said.push(hub::Part::Text { text: String::new(), other: Other::default() });
     }
     let anthropic = (!thoughts.is_empty()).then_some(thoughts);
     Ok(hub::Message {
@@ -167,7 +167,7 @@ pub(super) fn part(block: &Block, path: &str) -> Result<hub::Part, UnsupportedFi
         Block::Document { source, title, other } => document(source, title.as_deref(), hints(other), path),
         Block::Other(block) => {
             let text = text_of(block).ok_or_else(|| UNKNOWN.reject(format!("{path}.type")))?;
-            Ok(hub::Part::Text { text, other: Other::new() })
+            Ok(hub::Part::Text { text, other: Other::default() })
         }
         _ => Err(UNKNOWN.reject(format!("{path}.type"))),
     }

@@ -22,7 +22,7 @@ pub(super) struct Place {
 pub(super) fn blocks(content: Option<&hub::Content>, place: Place) -> Result<Vec<Block>, UnsupportedField> {
     match content {
         None => Ok(Vec::new()),
-        Some(hub::Content::Text(text)) => Ok(text_block(text, Other::new()).into_iter().collect()),
+        Some(hub::Content::Text(text)) => Ok(text_block(text, Other::default()).into_iter().collect()),
         Some(hub::Content::Parts(parts)) => {
             parts.iter().enumerate().filter_map(|(i, part)| block(part, i, place).transpose()).collect()
         }
@@ -41,7 +41,7 @@ fn block(part: &Part, i: usize, place: Place) -> Result<Option<Block>, Unsupport
     }
     match part {
         Part::Text { text, other } => Ok(text_block(text, keep(other))),
-        Part::Refusal { refusal } => Ok(text_block(refusal, Other::new())),
+        Part::Refusal { refusal } => Ok(text_block(refusal, Other::default())),
         Part::ImageUrl { image_url, other } => {
             let source = image(&image_url.url).map_err(|why| UnsupportedField::new(at("image_url.url"), why))?;
             Ok(Some(Block::Image { source, other: keep(other) }))

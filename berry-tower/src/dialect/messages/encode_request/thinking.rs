@@ -72,7 +72,7 @@ fn by_effort(effort: &str, chat: &hub::Request, limit: Option<u64>) -> Result<Op
     };
     let budget = limit.map_or(budget, |limit| budget.min(limit - 1));
     let room = budget >= LEAST && chat.top_k.is_none();
-    Ok(room.then(|| Thinking::Enabled { budget_tokens: budget, other: hub::Other::new() }))
+    Ok(room.then(|| Thinking::Enabled { budget_tokens: budget, other: hub::Other::default() }))
 }
 
 /// Whether thinking is on.

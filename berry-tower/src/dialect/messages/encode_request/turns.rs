@@ -91,7 +91,7 @@ impl<'a> Turns<'a> {
         if let Some(name) = message.name.as_deref().filter(|name| !name.is_empty()) {
             match found.first_mut() {
                 Some(Block::Text { text, .. }) => text.insert_str(0, &format!("{name}: ")),
-                _ => found.splice(0..0, text_block(&format!("{name}:"), Other::new())).for_each(drop),
+                _ => found.splice(0..0, text_block(&format!("{name}:"), Other::default())).for_each(drop),
             }
         }
         mark_last(&mut found, mark(&message.other));
@@ -104,7 +104,7 @@ impl<'a> Turns<'a> {
             self.all_answered()?;
         }
         let mut said = blocks(message.content.as_ref(), Place { message: i, text_only: true })?;
-        said.extend(message.refusal.as_deref().and_then(|refusal| text_block(refusal, Other::new())));
+        said.extend(message.refusal.as_deref().and_then(|refusal| text_block(refusal, Other::default())));
         for (j, call) in message.tool_calls.iter().flatten().enumerate() {
             said.push(self.call(call, (i, j))?);
         }
@@ -141,7 +141,7 @@ impl<'a> Turns<'a> {
         let wire_id = self.wire_id(&call.id);
         self.open.insert(&call.id, Call { wire_id: wire_id.clone(), at });
         self.called.push(name);
-        Ok(Block::ToolUse { id: wire_id, name: name.to_owned(), input, other: Other::new() })
+        Ok(Block::ToolUse { id: wire_id, name: name.to_owned(), input, other: Other::default() })
     }
 
     /// Returns a unique id of letters, digits, `_` and `-`.
@@ -206,7 +206,7 @@ impl<'a> Turns<'a> {
         }
         for turn in &mut self.turns {
             if turn.results.is_empty() && turn.said.is_empty() {
-                turn.said.push(Block::Text { text: NOTHING.to_owned(), other: Other::new() });
+                turn.said.push(Block::Text { text: NOTHING.to_owned(), other: Other::default() });
             }
         }
         let last = self.turns.last_mut().filter(|turn| turn.role == messages::Role::Assistant);
@@ -231,7 +231,7 @@ impl Turn {
 
     fn into_message(mut self) -> messages::Message {
         self.results.append(&mut self.said);
-        messages::Message { role: self.role, content: short(self.results), other: Other::new() }
+        messages::Message { role: self.role, content: short(self.results), other: Other::default() }
     }
 }
 

@@ -36,7 +36,7 @@ fn joined(mut parts: Vec<hub::Part>) -> hub::Content {
 
 fn part(part: &Value, path: &str) -> Result<hub::Part, UnsupportedField> {
     let text = |name: &str| part.get(name).and_then(Value::as_str);
-    let other = Object::new;
+    let other = Object::default;
     if let Some(text) = part.as_str() {
         return Ok(hub::Part::Text { text: text.to_owned(), other: other() });
     }
@@ -84,7 +84,7 @@ fn file(part: &Value, path: &str) -> Result<hub::Part, UnsupportedField> {
         (None, None) => return Err(stored(part, "file_data", path)),
     };
     let file = hub::File { file_data, file_id: None, filename, url };
-    Ok(hub::Part::File { file, other: Object::new() })
+    Ok(hub::Part::File { file, other: Object::default() })
 }
 
 /// The media type of a file without one, by its name.

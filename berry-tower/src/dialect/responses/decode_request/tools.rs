@@ -97,7 +97,7 @@ impl Tools {
         let flat = tool_names::flat(namespace, name);
         let own = hub::ToolName { name: name.to_owned(), namespace: namespace.map(str::to_owned), is_custom };
         let function = hub::Function { name: flat.clone(), ..function };
-        let tool = hub::Tool { kind: "function".to_owned(), function: Some(function), other: Object::new() };
+        let tool = hub::Tool { kind: "function".to_owned(), function: Some(function), other: Object::default() };
         match self.names.get(&flat) {
             None => {
                 self.names.insert(flat, own);

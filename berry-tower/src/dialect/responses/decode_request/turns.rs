@@ -250,7 +250,7 @@ fn is_hosted(kind: &str) -> bool {
 
 fn into_parts(content: hub::Content) -> Vec<hub::Part> {
     match content {
-        hub::Content::Text(text) => vec![hub::Part::Text { text, other: hub::Other::new() }],
+        hub::Content::Text(text) => vec![hub::Part::Text { text, other: hub::Other::default() }],
         hub::Content::Parts(parts) => parts,
     }
 }

@@ -105,7 +105,7 @@ pub(super) fn encode_request(request: &hub::Request) -> Result<ResponsesRequest,
         dropped.extend(penalty.filter(|penalty| *penalty != 0.0).map(|_| name.to_owned()));
     }
     let mut unknown = request.other.clone();
-    let mut other = Object::new();
+    let mut other = Object::default();
     for name in SHARED {
         if let Some(value) = unknown.shift_remove(name).filter(|value| !value.is_null()) {
             other.insert(name.to_owned(), value);
@@ -204,7 +204,7 @@ fn tool_choice(request: &hub::Request) -> Result<Option<Value>, UnsupportedField
 }
 
 fn text(format: Option<&hub::ResponseFormat>, verbosity: Option<Value>) -> Result<Option<Value>, UnsupportedField> {
-    let mut members = Object::new();
+    let mut members = Object::default();
     match format {
         None | Some(hub::ResponseFormat::Text) => {}
         Some(hub::ResponseFormat::JsonObject) => {
