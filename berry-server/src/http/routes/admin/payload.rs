@@ -39,7 +39,11 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Payload<T> {
             Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "invalid_request_error", message)
         };
         let body = to_bytes(request.into_body(), MAX_BODY).await.map_err(too_long)?;
-        let body = if body.is_empty() { b"{}" } else { &body[..] };
+        let body = if body.is_empty() { b"{}" } else { body.trim_ascii_start() };
+        // A derived type would take a list for its members in their order.
+        if !body.starts_with(b"{") {
+            return Err(invalid(None, "the body must be a JSON object"));
+        }
         let read = serde_json::from_slice(body);
         Ok(Self(read.map_err(|error| invalid(None, &format!("the body is not what it should be: {error}")))?))
     }
@@ -102,6 +106,35 @@ pub(in crate::http::routes) fn refused(error: ChangeError) -> Rejection {
                 .code("database_unavailable")
                 .retry_after(Duration::from_secs(1))
                 .into()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+
+    use super::*;
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Change {
+        #[serde(default)]
+        count: u32,
+    }
+
+    async fn read(body: &'static str) -> Option<u32> {
+        let payload = Payload::<Change>::from_request(Request::new(Body::from(body)), &()).await;
+        payload.ok().map(|Payload(change)| change.count)
+    }
+
+    #[tokio::test]
+    async fn a_body_is_an_object_or_empty() {
+        for (body, count) in [("", Some(0)), (" {}", Some(0)), ("\n{\"count\":2}", Some(2))] {
+            assert_eq!(read(body).await, count, "{body}");
+        }
+        for body in ["[]", "[2]", " [2]", "2", "null", "\"a\"", " ", "{", "{\"other\":1}"] {
+            assert_eq!(read(body).await, None, "{body}");
         }
     }
 }
