@@ -233,26 +233,33 @@ mod tests {
         assert!(Changes::between(&read(FULL_EXAMPLE), &read(FULL_EXAMPLE)).is_empty());
     }
 
+    /// Returns a configuration with these values and these further tables.
+    fn file(key: &str, weight: &str, user: &str, ratio: &str, tables: &str) -> Config {
+        read(&format!(
+            r#"
+            [settings]
+            [settings.retry_budget]
+            ratio = {ratio}
+            [users.{user}]
+            token = "a-token-of-at-least-16"
+            [providers.local]
+            base_url = "http://127.0.0.1:9/v1"
+            api_key = "{key}"
+            models = ["llama"]
+            [models.llama]
+            name = "llama"
+            [[models.llama.backends]]
+            provider = "local"
+            model = "llama"
+            weight = {weight}
+            {tables}
+            "#
+        ))
+    }
+
     #[test]
     fn lists_the_changes_of_every_table() {
-        let with = |tables: &str| {
-            read(&format!(
-                r#"
-                [users.me]
-                token = "a-token-of-at-least-16"
-                [providers.local]
-                base_url = "http://127.0.0.1:9/v1"
-                api_key = ""
-                models = ["llama"]
-                [models.llama]
-                name = "llama"
-                [[models.llama.backends]]
-                provider = "local"
-                model = "llama"
-                {tables}
-                "#
-            ))
-        };
+        let with = |tables: &str| file("", "1.0", "me", "0.2", tables);
         let changed = |before: &str, after: &str| Changes::between(&with(before), &with(after)).tables;
         let store = |rest: &str| format!("[store]\nurl = \"redis://:word@127.0.0.1\"\n{rest}");
         assert_eq!(changed("", &store("")), ["store.url"]);
@@ -266,29 +273,8 @@ mod tests {
 
     #[test]
     fn lists_changed_names_without_values() {
-        let file = |key: &str, weight: &str, user: &str, ratio: &str| {
-            read(&format!(
-                r#"
-                [settings]
-                [settings.retry_budget]
-                ratio = {ratio}
-                [users.{user}]
-                token = "a-token-of-at-least-16"
-                [providers.local]
-                base_url = "http://127.0.0.1:9/v1"
-                api_key = "{key}"
-                models = ["llama"]
-                [models.llama]
-                name = "llama"
-                [[models.llama.backends]]
-                provider = "local"
-                model = "llama"
-                weight = {weight}
-                "#
-            ))
-        };
-        let before = file("sk-one", "1.0", "me", "0.2");
-        let changes = Changes::between(&before, &file("sk-two", "2.0", "you", "0.3"));
+        let before = file("sk-one", "1.0", "me", "0.2", "");
+        let changes = Changes::between(&before, &file("sk-two", "2.0", "you", "0.3", ""));
         let text = changes.to_string();
         assert_eq!(text, "~settings.retry_budget.ratio, +users.you, -users.me, ~providers.local, ~models.llama");
         let json = serde_json::to_value(&changes).unwrap();

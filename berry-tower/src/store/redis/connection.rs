@@ -165,7 +165,7 @@ impl Link {
     }
 }
 
-/// Says what has failed. Of a refusal by the server only the code is told, for its text may quote what was sent.
+/// Returns why a call failed. A refusal by the server is reduced to its code, since its text may quote what was sent.
 pub(super) fn reason(error: &RedisError) -> String {
     match error.code() {
         _ if error.is_io_error() => error.to_string(),
